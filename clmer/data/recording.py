@@ -1,0 +1,124 @@
+"""What every reader yields: one `Recording` per (person, trial), and the error that bad files raise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+#: Signal types that preparation filters differently (`prepare.py`).
+KINDS = ("eeg", "eog", "emg", "ecg", "gsr", "resp", "ppg", "temp", "other")
+
+
+class DataError(ValueError):
+    """A file the user gave cannot be used.
+
+    The message names the file, the field, what was found, what was expected and what to do.
+
+    Args:
+        path: the offending file or folder.
+        field: the key, column, channel or option in it.
+        found: what is there.
+        expected: what should be there.
+        hint: the way out, one sentence.
+    """
+
+    def __init__(
+        self, path: Path | str, field: str, found: object, expected: object, hint: str = ""
+    ) -> None:
+        self.path, self.field, self.found, self.expected = Path(path), field, found, expected
+        message = f"{path}: {field}: found {found}, expected {expected}."
+        super().__init__(f"{message} {hint}" if hint else message)
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """Regularly sampled channels.
+
+    Args:
+        data: [C, T] float32 or float64, in `unit`.
+        fs: sampling rate in Hz.
+        channels: C names.
+        kinds: C signal types out of `KINDS`.
+        unit: physical unit of the channels, "uV" for EEG; "mixed" where they differ.
+    """
+
+    data: np.ndarray
+    fs: float
+    channels: tuple[str, ...]
+    kinds: tuple[str, ...]
+    unit: str = "uV"
+
+    def __post_init__(self) -> None:
+        count = self.data.shape[0]
+        if self.data.ndim != 2 or not count == len(self.channels) == len(self.kinds):
+            raise ValueError(
+                f"Signal: data {self.data.shape} needs [C, T] with C = {len(self.channels)} "
+                f"channels = {len(self.kinds)} kinds"
+            )
+        unknown = set(self.kinds) - set(KINDS)
+        if unknown:
+            raise ValueError(f"Signal: unknown kinds {sorted(unknown)}, expected some of {KINDS}")
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.data.shape[1] / self.fs
+
+    def select(self, kind: str) -> Signal:
+        """The channels of one kind, in order."""
+        rows = [i for i, k in enumerate(self.kinds) if k == kind]
+        return Signal(
+            self.data[rows],
+            self.fs,
+            tuple(self.channels[i] for i in rows),
+            tuple(self.kinds[i] for i in rows),
+            self.unit,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSeries:
+    """A serialised face: one row a video frame.
+
+    Args:
+        fps: frames per second.
+        landmarks: [n, 68, 3] iBUG points in mm (camera frame: x right, y down, z away).
+        au_intensity: [n, 17] action-unit intensities, 0-5.
+        au_presence: [n, 17] action-unit presences, 0 or 1.
+        valid: [n] bool, False where the face was lost and could not be interpolated.
+    """
+
+    fps: float
+    landmarks: np.ndarray
+    au_intensity: np.ndarray
+    au_presence: np.ndarray
+    valid: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One person's one trial.
+
+    Args:
+        subject: the person, unique in the data set.
+        trial: the recording within the person, unique there.
+        stimulus: what was shown or asked; viewers of one video share it.
+        group: people who must stay together (the person, or those who watched together).
+        labels: rating or class by name, as the file states it ({"valence": 7.1, ...}).
+        signals: physiology by modality name ("physio", "eeg", "ecg").
+        face: the serialised face, where there is one.
+        baseline_s: leading seconds, in every series, that precede the stimulus.
+        source: the file it came from, for messages.
+    """
+
+    subject: str
+    trial: str
+    stimulus: str
+    group: str
+    labels: dict[str, float | str]
+    signals: dict[str, Signal]
+    face: FaceSeries | None = None
+    baseline_s: float = 0.0
+    source: Path = field(default_factory=Path)
