@@ -1,4 +1,4 @@
-"""What every reader yields: one `Recording` per (person, trial), and the error that bad files raise."""
+"""What readers yield: one `Recording` per (person, trial); and the error that bad files raise."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ class Recording:
         labels: rating or class by name, as the file states it ({"valence": 7.1, ...}).
         signals: physiology by modality name ("physio", "eeg", "ecg").
         face: the serialised face, where there is one.
-        baseline_s: leading seconds, in every series, that precede the stimulus.
+        baseline_s: leading seconds of the signals that precede the stimulus.
+        face_start_s: time in the signals' clock at which the face's first frame falls: equal to
+            baseline_s where the video begins with the stimulus (DEAP), 0 where both start together.
         source: the file it came from, for messages.
     """
 
@@ -121,4 +123,5 @@ class Recording:
     signals: dict[str, Signal]
     face: FaceSeries | None = None
     baseline_s: float = 0.0
+    face_start_s: float = 0.0
     source: Path = field(default_factory=Path)
