@@ -1,0 +1,33 @@
+"""Loads `clmer._C` after torch, whose OpenMP pool it shares, and tells it how tensors cross."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+try:
+    from clmer import _C
+except ImportError as error:
+    raise ImportError(
+        "clmer._C is not built for this Python: run `pip install .` in the clone (it needs a C++17 "
+        f"compiler). The loader said: {error}"
+    ) from error
+
+_capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+if _capsule is not None:
+    _C.set_exchange_api(_capsule)
+
+
+def build_info() -> dict[str, Any]:
+    """What the native module was built with and what runs here.
+
+    Returns:
+        `compiler`, `simd_levels` (built), `simd_in_use`, `cuda` (the toolkit's version, None for a
+        CPU build), `cuda_architectures`, `torch` (running), `cuda_available` (a usable device).
+    """
+    return {
+        **_C.build_info(),
+        "torch": torch.__version__,
+        "cuda_available": torch.cuda.is_available(),
+    }

@@ -1,0 +1,47 @@
+"""What the three op pages share: the torch library, the choice of implementation, tracing."""
+
+from __future__ import annotations
+
+import torch
+
+library = torch.library.Library("clmer", "DEF")
+#: Below-autograd dispatch, for the body of an autograd.Function.
+below_autograd = torch._C._AutoDispatchBelowAutograd
+
+
+def is_tracing() -> bool:
+    """Whether the registered op must be called, so that compilers and functorch see it."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def choose_impl(impl: str | None, device: torch.device, native_on: tuple[str, ...]) -> str:
+    """The implementation to run: "native" or "reference".
+
+    Args:
+        impl: the caller's wish; None takes the native kernel where the device has one and the
+            plain PyTorch form elsewhere. An explicit wish is met or refused.
+        device: where the tensors are.
+        native_on: device types that the native kernel covers in this build.
+
+    Raises:
+        ValueError: an unknown name.
+        RuntimeError: "native" on a device without a native kernel.
+    """
+    if impl not in (None, "native", "reference"):
+        raise ValueError(f"impl: found {impl!r}, expected None, 'native' or 'reference'")
+    if impl is None:
+        return "native" if device.type in native_on else "reference"
+    if impl == "native" and device.type not in native_on:
+        raise RuntimeError(
+            f"impl='native': this build has no kernel for {device.type!r} tensors "
+            f"(it has {', '.join(native_on)}); use impl='reference' or None"
+        )
+    return impl
+
+
+def no_double_backward(name: str) -> RuntimeError:
+    """The error of an op's backward under create_graph=True."""
+    return RuntimeError(
+        f"{name}: the native backward has no gradient of its own; for second derivatives call "
+        f"{name}(..., impl='reference')"
+    )

@@ -1,0 +1,194 @@
+"""`sosfilt`: a cascade of biquads with the state in hand, streaming and differentiable.
+
+csrc/bandpass.h, bandpass_step.h (the arithmetic), bandpass_cpu.cpp, bandpass_cuda.cu.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from clmer._native import _C
+from clmer.ops._dispatch import (
+    below_autograd,
+    choose_impl,
+    is_tracing,
+    library,
+    no_double_backward,
+)
+
+_NATIVE = ("cpu", "cuda") if _C.build_info()["cuda"] else ("cpu",)
+_MAX_SECTIONS = {"cpu": 64, "cuda": 8}
+
+
+def sosfilt(
+    x: Tensor, sos: Tensor, state: Tensor | None = None, *, impl: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """Filter along the last dimension by cascaded second-order sections, carrying the state.
+
+    Each section in turn, transposed direct form II:
+
+        y[t]  = b0 x[t] + z0
+        z0    = b1 x[t] - a1 y[t] + z1
+        z1    = b2 x[t] - a2 y[t]
+
+    Cutting T anywhere and passing the state on gives the same bits as one pass. Coefficients and
+    state are float64 whatever x is. Equivalent to `scipy.signal.sosfilt` along the last axis.
+
+    Args:
+        x: [..., T], float32, float64, bfloat16 or float16.
+        sos: [S, 6] float64, rows b0 b1 b2 a0 a1 a2 with a0 = 1; a constant (no gradient).
+        state: [..., S, 2] float64, z0 and z1 of each section; None starts from zeros.
+        impl: None, "native" or "reference" (plain PyTorch, differentiable any number of times).
+
+    Returns:
+        y [..., T] of x's dtype and the state [..., S, 2] after the last sample. Both have
+        gradients for x and state: the adjoint filter run backwards in time.
+
+    Raises:
+        ValueError: a shape, dtype or device that does not fit, or a0 != 1.
+        RuntimeError: `impl="native"` on a device without a kernel; second derivatives of the
+            native form.
+
+    Source: Oppenheim & Schafer, Discrete-Time Signal Processing, section 6.3.
+    """
+    state = _check(x, sos, state)
+    chosen = choose_impl(impl, x.device, _NATIVE)
+    if chosen == "reference":
+        return sosfilt_reference(x, sos, state)
+    if sos.shape[0] > _MAX_SECTIONS[x.device.type]:
+        raise ValueError(
+            f"sos: found {sos.shape[0]} sections, expected at most {_MAX_SECTIONS[x.device.type]} "
+            f"on {x.device.type}; split the cascade"
+        )
+    lead, time = x.shape[:-1], x.shape[-1]
+    rows = x.reshape(-1, time) if time else x.reshape(lead.numel(), 0)
+    rows_state = state.expand(*lead, -1, -1).reshape(lead.numel(), *state.shape[-2:])
+    wide = rows.to(torch.float32) if x.dtype in (torch.bfloat16, torch.float16) else rows
+    call = torch.ops.clmer.sosfilt if is_tracing() else _autograd
+    y, state_out = call(wide, sos, rows_state)
+    return y.reshape(x.shape).to(x.dtype), state_out.reshape(*lead, *state.shape[-2:])
+
+
+def _check(x: Tensor, sos: Tensor, state: Tensor | None) -> Tensor:
+    """Validates, and returns the state to start from."""
+    if not x.dtype.is_floating_point:
+        raise ValueError(f"x: found {x.dtype}, expected a floating-point dtype")
+    if x.dim() < 1:
+        raise ValueError("x: found a 0-d tensor, expected [..., T]")
+    if sos.dim() != 2 or sos.shape[1] != 6 or sos.shape[0] < 1 or sos.dtype != torch.float64:
+        raise ValueError(
+            f"sos: found {tuple(sos.shape)} {sos.dtype}, expected [S, 6] torch.float64 with S >= 1"
+        )
+    if sos.requires_grad:
+        raise ValueError("sos: it requires a gradient, and coefficients are constants here")
+    if not is_tracing() and not bool((sos[:, 3] == 1).all()):
+        raise ValueError(f"sos[:, 3] should be all ones, found {sos[:, 3].tolist()}")
+    shape = (*x.shape[:-1], sos.shape[0], 2)
+    if state is None:
+        state = torch.zeros(shape, dtype=torch.float64, device=x.device)
+    elif state.shape != shape or state.dtype != torch.float64:
+        raise ValueError(
+            f"state: found {tuple(state.shape)} {state.dtype}, expected {shape} torch.float64"
+        )
+    if not x.device == sos.device == state.device:
+        raise ValueError(
+            f"devices differ: x on {x.device}, sos on {sos.device}, state on {state.device}"
+        )
+    return state
+
+
+def sosfilt_reference(x: Tensor, sos: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """The specification in plain PyTorch: one sample and one section at a time, in float64."""
+    z = [list(section.unbind(-1)) for section in state.unbind(-2)]
+    samples = []
+    for sample in x.to(torch.float64).unbind(-1):
+        v = sample
+        for (b0, b1, b2, _, a1, a2), zs in zip(sos, z, strict=True):
+            y = b0 * v + zs[0]
+            zs[0] = b1 * v - a1 * y + zs[1]
+            zs[1] = b2 * v - a2 * y
+            v = y
+        samples.append(v)
+    filtered = torch.stack(samples, -1).to(x.dtype) if samples else x.clone()
+    return filtered, torch.stack([torch.stack(zs, -1) for zs in z], -2)
+
+
+# --- registration: x [R, T], sos [S, 6], state [R, S, 2] ----------------------------------------
+library.define("sosfilt(Tensor x, Tensor sos, Tensor state) -> (Tensor, Tensor)")
+library.define(
+    "sosfilt_backward(Tensor grad_y, Tensor grad_state, Tensor sos) -> (Tensor, Tensor)"
+)
+
+
+def _run(x: Tensor, sos: Tensor, state: Tensor, adjoint: bool) -> tuple[Tensor, Tensor]:
+    x, sos, state = x.contiguous(), sos.contiguous(), state.contiguous()
+    y, state_out = torch.empty_like(x), torch.empty_like(state)
+    stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
+    _C.sosfilt(x, sos, state, y, state_out, adjoint, torch.get_num_threads(), stream)
+    return y, state_out
+
+
+def _forward(x: Tensor, sos: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    return _run(x, sos, state, adjoint=False)
+
+
+def _backward(grad_y: Tensor, grad_state: Tensor, sos: Tensor) -> tuple[Tensor, Tensor]:
+    return _run(grad_y, sos, grad_state, adjoint=True)
+
+
+for _key in ("CPU", "CUDA"):
+    if _key.lower() in _NATIVE:
+        library.impl("sosfilt", _forward, _key)
+        library.impl("sosfilt_backward", _backward, _key)
+
+
+@torch.library.register_fake("clmer::sosfilt", lib=library)
+def _fake(x: Tensor, sos: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), state.new_empty(state.shape)
+
+
+@torch.library.register_fake("clmer::sosfilt_backward", lib=library)
+def _fake_backward(grad_y: Tensor, grad_state: Tensor, sos: Tensor) -> tuple[Tensor, Tensor]:
+    return grad_y.new_empty(grad_y.shape), grad_state.new_empty(grad_state.shape)
+
+
+# --- autograd -----------------------------------------------------------------------------------
+class _Sosfilt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, sos, state):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(sos)
+        with below_autograd():
+            return torch.ops.clmer.sosfilt(x, sos, state)
+
+    @staticmethod
+    def backward(ctx, grad_y, grad_state):  # type: ignore[no-untyped-def]
+        (sos,) = ctx.saved_tensors
+        grad_x, grad_in = torch.ops.clmer.sosfilt_backward(grad_y, grad_state, sos)
+        return grad_x, None, grad_in
+
+
+def _autograd(x: Tensor, sos: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    return _Sosfilt.apply(x, sos, state)
+
+
+def _autograd_backward(grad_y: Tensor, grad_state: Tensor, sos: Tensor) -> tuple[Tensor, Tensor]:
+    if torch.is_grad_enabled() and (grad_y.requires_grad or grad_state.requires_grad):
+        raise no_double_backward("sosfilt")
+    with below_autograd():
+        return torch.ops.clmer.sosfilt_backward(grad_y, grad_state, sos)
+
+
+library.impl("sosfilt", _autograd, "Autograd")
+library.impl("sosfilt_backward", _autograd_backward, "Autograd")
+
+
+@torch.library.register_vmap("clmer::sosfilt", lib=library)
+def _vmap(info, in_dims, x, sos, state):  # type: ignore[no-untyped-def]
+    if in_dims[1] is not None:
+        raise ValueError("vmap over sos is not defined: one cascade filters all rows")
+    n = info.batch_size
+    x = x.movedim(in_dims[0], 0) if in_dims[0] is not None else x.expand(n, *x.shape)
+    state = state.movedim(in_dims[2], 0) if in_dims[2] is not None else state.expand(n, *state.shape)
+    y, out = torch.ops.clmer.sosfilt(x.flatten(0, 1), sos, state.flatten(0, 1))
+    return (y.unflatten(0, (n, -1)), out.unflatten(0, (n, -1))), (0, 0)

@@ -1,0 +1,42 @@
+// Cascaded biquads, transposed direct form II, and their adjoint. Rows are independent signals.
+#pragma once
+
+#include <cstdint>
+
+namespace clmer {
+
+struct SosfiltArgs {
+  const void* x;        // [rows, time] float or double
+  void* y;              // [rows, time], x's type; may be x itself
+  const double* sos;    // [sections, 6]: b0 b1 b2 a0 = 1 a1 a2
+  const double* state;  // [rows, sections, 2]
+  double* state_out;    // [rows, sections, 2]; may be state itself
+  int64_t rows;
+  int64_t time;
+  int64_t sections;
+  int threads;
+};
+
+struct BandpassKernels {
+  void (*forward_f32)(const SosfiltArgs&);
+  void (*forward_f64)(const SosfiltArgs&);
+  void (*adjoint_f32)(const SosfiltArgs&);  // x is grad_y, y is grad_x; runs backwards in time
+  void (*adjoint_f64)(const SosfiltArgs&);
+};
+
+namespace baseline {
+extern const BandpassKernels bandpass;
+}
+namespace avx2 {
+extern const BandpassKernels bandpass;
+}
+namespace avx512 {
+extern const BandpassKernels bandpass;
+}
+
+#ifdef CLMER_CUDA_BUILT
+// All pointers on the device; `stream` is a cudaStream_t. Throws std::runtime_error with CUDA's words.
+void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, bool is_double, void* stream);
+#endif
+
+}  // namespace clmer
