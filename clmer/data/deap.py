@@ -1,0 +1,267 @@
+"""DEAP (Koelstra et al. 2012): `data_preprocessed_python` and OpenFace CSVs of the face videos.
+
+    <root>/data_preprocessed_python/s01.dat ... s32.dat     (or the .dat files in <root> itself)
+    <root>/metadata_csv/participant_ratings.csv             (or in <root> itself)
+    <root>/face/s01/s01_trial01.csv ...                     OpenFace CSV of face_video/s01/...avi
+
+Rows of a `.dat` follow Experiment_id (the video); face videos are numbered in the order in which
+the person saw them (Trial). `participant_ratings.csv` holds the map, without which no face is read;
+its ratings must equal the labels of the `.dat`, so a wrong map is noticed.
+
+The signals begin 3 s before the stimulus. The face videos are taken to begin with the stimulus
+(`FACE_START_S`); `read(root, face_start_s=...)` says otherwise.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from clmer.data.face import read_openface
+from clmer.data.recording import DataError, Recording, Signal
+from clmer.data.restricted_pickle import load_arrays
+from clmer.data.tasks import RATING_MAX, RATING_MIN
+
+FS = 128.0
+BASELINE_S = 3.0
+FACE_START_S = 3.0
+SHAPE = (40, 40, 8064)  # trials, channels, samples
+LABELS = ("valence", "arousal", "dominance", "liking")
+EEG_CHANNELS = tuple(
+    "Fp1 AF3 F3 F7 FC5 FC1 C3 T7 CP5 CP1 P3 P7 PO3 O1 Oz Pz "
+    "Fp2 AF4 Fz F4 F8 FC6 FC2 Cz C4 T8 CP6 CP2 P4 P8 PO4 O2".split()
+)
+CHANNELS = (
+    *EEG_CHANNELS,
+    *("hEOG", "vEOG", "zEMG", "tEMG", "GSR", "Respiration", "Plethysmograph", "Temperature"),
+)
+CHANNEL_KINDS = ("eeg",) * 32 + ("eog", "eog", "emg", "emg", "gsr", "resp", "ppg", "temp")
+
+#: Pass bands in Hz by signal type. The distributed EEG is 4-45 Hz already; the others keep their
+#: slow part, which carries what they measure.
+BAND: dict[str, tuple[float, float] | None] = {kind: None for kind in dict.fromkeys(CHANNEL_KINDS)}
+
+OBTAIN = """\
+DEAP is given to academic researchers on request. Print, sign and send the end-user licence
+agreement from https://www.eecs.qmul.ac.uk/mmv/datasets/deap/ (Queen Mary University of London);
+the answer holds the account for downloads. Needed: data_preprocessed_python.zip and
+metadata_csv.zip; for the face also face_video.zip. Unpack all of them into one folder, then run
+OpenFace 2 on every video (its licence is non-commercial):
+  FeatureExtraction -f face_video/s01/s01_trial01.avi -of s01_trial01 -out_dir face/s01
+so that the folder holds data_preprocessed_python/s01.dat, metadata_csv/participant_ratings.csv and
+face/s01/s01_trial01.csv, and so on for every person and trial."""
+
+#: Generated data says so, and which shape its .dat files have, in this file of its root.
+SYNTHETIC_MARKER = "synthetic.json"
+_RATING_TOLERANCE = 0.011  # the CSV has two decimals
+
+
+def sources(root: Path) -> list[Path]:
+    """The files that readings of `root` depend on, sorted.
+
+    Raises:
+        DataError: `root` holds no sXX.dat.
+    """
+    files = list(_dat_files(root).values())
+    files += [p for p in (_ratings_path(root), root / SYNTHETIC_MARKER) if p.is_file()]
+    files += (root / "face").glob("s[0-9][0-9]/s[0-9][0-9]_trial[0-9][0-9].csv")
+    return sorted(files)
+
+
+def read(
+    root: Path, *, face: bool = True, face_start_s: float = FACE_START_S
+) -> Iterator[Recording]:
+    """Recordings person by person, in the order of the `.dat` rows; one person in memory.
+
+    Args:
+        root: the folder laid out as above.
+        face: read the face CSVs too. Recordings without one (s23-s32 were not filmed) have
+            face None.
+        face_start_s: seconds after the signals' first sample at which the face videos begin.
+
+    Raises:
+        DataError: on anything that is not DEAP as described above.
+    """
+    dat_files = _dat_files(root)
+    shape = _expected_shape(root)
+    ratings_path = _ratings_path(root)
+    ratings = _read_ratings(ratings_path, shape[0]) if ratings_path.is_file() else None
+    if face:
+        _check_face(root, ratings_path)
+    for subject, path in dat_files.items():
+        rows = None
+        if ratings is not None:
+            if subject not in ratings:
+                raise DataError(ratings_path, "Participant_id", f"no rows of {subject}", "its rows")
+            rows = ratings[subject]
+        yield from _read_person(root if face else None, subject, path, shape, rows, face_start_s)
+
+
+def _dat_files(root: Path) -> dict[str, Path]:
+    for folder in (root / "data_preprocessed_python", root):
+        files = {p.stem: p for p in sorted(folder.glob("s[0-9][0-9].dat"))}
+        if files:
+            return files
+    raise DataError(
+        root,
+        "data_preprocessed_python",
+        "no sXX.dat" if root.is_dir() else "no such folder",
+        "s01.dat ... s32.dat in it or in its data_preprocessed_python/",
+    )
+
+
+def _ratings_path(root: Path) -> Path:
+    flat = root / "participant_ratings.csv"
+    return flat if flat.is_file() else root / "metadata_csv" / "participant_ratings.csv"
+
+
+def _expected_shape(root: Path) -> tuple[int, int, int]:
+    """The official shape, or the one that generated data states."""
+    marker = root / SYNTHETIC_MARKER
+    if not marker.is_file():
+        return SHAPE
+    expected = f'{{"synthetic": true, "shape": [trials, {SHAPE[1]}, samples], ...}}'
+    try:
+        stated = json.loads(marker.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(marker, "JSON", error, expected) from error
+    shape = stated.get("shape") if isinstance(stated, dict) else None
+    if (
+        not isinstance(shape, list)
+        or len(shape) != 3
+        or not all(isinstance(n, int) and n > 0 for n in shape)
+        or shape[1] != SHAPE[1]
+        or stated.get("synthetic") is not True
+    ):
+        raise DataError(marker, "synthetic, shape", stated, expected)
+    return shape[0], shape[1], shape[2]
+
+
+def _check_face(root: Path, ratings_path: Path) -> None:
+    if not ratings_path.is_file():
+        raise DataError(
+            ratings_path,
+            "file",
+            "nothing",
+            "DEAP's participant_ratings.csv there or in the root",
+            "Face videos are numbered in presentation order, .dat rows by Experiment_id: without "
+            "this table faces would be paired with other trials' signals.",
+        )
+    if not any((root / "face").glob("s[0-9][0-9]/s[0-9][0-9]_trial[0-9][0-9].csv")):
+        raise DataError(
+            root / "face",
+            "OpenFace CSVs",
+            "none",
+            "sXX/sXX_trialYY.csv",
+            "Make them with OpenFace's FeatureExtraction, or leave landmarks and au out.",
+        )
+
+
+def _read_ratings(path: Path, trials: int) -> dict[str, dict[int, tuple[int, np.ndarray]]]:
+    """participant_ratings.csv as {subject: {Experiment_id: (Trial, ratings [4])}}."""
+    numbers = ("Participant_id", "Trial", "Experiment_id")
+    ratings = tuple(name.capitalize() for name in LABELS)
+    people: dict[str, dict[int, tuple[int, np.ndarray]]] = {}
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        table = csv.DictReader(file, skipinitialspace=True)
+        table.fieldnames = [name.strip() for name in table.fieldnames or ()]
+        missing = [name for name in (*numbers, *ratings) if name not in table.fieldnames]
+        if missing:
+            raise DataError(
+                path, "header", f"no {', '.join(missing)}", ", ".join((*numbers, *ratings))
+            )
+        for row in table:
+            try:
+                person, trial, experiment = (int(row[name]) for name in numbers)
+                values = np.array([float(row[name]) for name in ratings])
+            except (TypeError, ValueError) as error:
+                raise DataError(path, f"line {table.line_num}", error, "numbers") from error
+            people.setdefault(f"s{person:02d}", {})[experiment] = (trial, values)
+    complete = set(range(1, trials + 1))
+    for subject, rows in people.items():
+        if set(rows) != complete or {trial for trial, _ in rows.values()} != complete:
+            raise DataError(
+                path,
+                f"Trial, Experiment_id of {subject}",
+                f"{len(rows)} videos in {len({t for t, _ in rows.values()})} trials",
+                f"each of 1-{trials} once",
+            )
+    return people
+
+
+def _read_person(
+    root: Path | None,
+    subject: str,
+    path: Path,
+    shape: tuple[int, int, int],
+    ratings: dict[int, tuple[int, np.ndarray]] | None,
+    face_start_s: float,
+) -> Iterator[Recording]:
+    data, labels = _load(path, shape)
+    if ratings is not None:
+        _check_ratings(path, labels, ratings)
+    for row in range(shape[0]):
+        video = row + 1
+        face = None
+        if root is not None and ratings is not None:
+            presented = ratings[video][0]
+            face_path = root / "face" / subject / f"{subject}_trial{presented:02d}.csv"
+            face = read_openface(face_path) if face_path.is_file() else None
+        yield Recording(
+            subject=subject,
+            trial=f"t{video:02d}",
+            stimulus=f"v{video:02d}",
+            group=subject,
+            labels=dict(zip(LABELS, labels[row].tolist(), strict=True)),
+            signals={
+                "physio": Signal(data[row].astype(np.float64), FS, CHANNELS, CHANNEL_KINDS, "mixed")
+            },
+            face=face,
+            baseline_s=BASELINE_S,
+            face_start_s=face_start_s if face is not None else 0.0,
+            source=path,
+        )
+
+
+def _load(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Checked data [trials, channels, samples] and labels [trials, 4] of one `.dat`."""
+    arrays = load_arrays(path, max_bytes=8 * int(np.prod(shape)) + 2**20)
+    label_shape = (shape[0], len(LABELS))
+    for name, expected in (("data", shape), ("labels", label_shape)):
+        if name not in arrays:
+            raise DataError(path, name, f"keys {sorted(arrays)}", "keys data and labels")
+        if arrays[name].shape != expected:
+            raise DataError(path, f"{name} shape", arrays[name].shape, expected)
+    data, labels = arrays["data"], arrays["labels"]
+    for row in range(shape[0]):
+        if not np.isfinite(data[row]).all():
+            raise DataError(path, f"data row {row}", "NaN or infinite samples", "finite numbers")
+    wrong = ~((labels >= RATING_MIN) & (labels <= RATING_MAX))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise DataError(
+            path,
+            f"labels row {row}, {LABELS[column]}",
+            labels[row, column],
+            f"a rating from {RATING_MIN:g} to {RATING_MAX:g}",
+        )
+    return data, labels
+
+
+def _check_ratings(
+    path: Path, labels: np.ndarray, ratings: dict[int, tuple[int, np.ndarray]]
+) -> None:
+    for row in range(labels.shape[0]):
+        rated = ratings[row + 1][1]
+        if not (np.abs(labels[row] - rated) <= _RATING_TOLERANCE).all():
+            raise DataError(
+                path,
+                f"labels row {row} (Experiment_id {row + 1})",
+                np.round(labels[row], 2).tolist(),
+                f"{rated.tolist()} as in participant_ratings.csv",
+                "The rows of this .dat and the table do not belong together.",
+            )
