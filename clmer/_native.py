@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+__all__ = ["_C", "build_info"]
+
 try:
     from clmer import _C
 except ImportError as error:

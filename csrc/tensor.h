@@ -31,6 +31,9 @@ struct TensorView {
   }
   bool is_float(int width) const { return code == kFloat && bits == width; }
   bool contiguous() const {
+    for (int i = 0; i < ndim; ++i) {
+      if (shape[i] == 0) return true;
+    }
     int64_t expected = 1;
     for (int i = ndim - 1; i >= 0; --i) {
       if (shape[i] != 1 && strides[i] != expected) return false;

@@ -46,14 +46,15 @@ def sosfilt(
         gradients for x and state: the adjoint filter run backwards in time.
 
     Raises:
-        ValueError: a shape, dtype or device that does not fit, or a0 != 1.
+        ValueError: a shape, dtype or device that does not fit, or a0 != 1 (checked on the CPU only:
+            on a GPU the look would wait for the device).
         RuntimeError: `impl="native"` on a device without a kernel; second derivatives of the
             native form.
 
     Source: Oppenheim & Schafer, Discrete-Time Signal Processing, section 6.3.
     """
-    state = _check(x, sos, state)
     chosen = choose_impl(impl, x.device, _NATIVE)
+    state = _check(x, sos, state)
     if chosen == "reference":
         return sosfilt_reference(x, sos, state)
     if sos.shape[0] > _MAX_SECTIONS[x.device.type]:
@@ -82,7 +83,7 @@ def _check(x: Tensor, sos: Tensor, state: Tensor | None) -> Tensor:
         )
     if sos.requires_grad:
         raise ValueError("sos: it requires a gradient, and coefficients are constants here")
-    if not is_tracing() and not bool((sos[:, 3] == 1).all()):
+    if sos.device.type == "cpu" and not is_tracing() and not bool((sos[:, 3] == 1).all()):
         raise ValueError(f"sos[:, 3] should be all ones, found {sos[:, 3].tolist()}")
     shape = (*x.shape[:-1], sos.shape[0], 2)
     if state is None:
@@ -116,9 +117,7 @@ def sosfilt_reference(x: Tensor, sos: Tensor, state: Tensor) -> tuple[Tensor, Te
 
 # --- registration: x [R, T], sos [S, 6], state [R, S, 2] ----------------------------------------
 library.define("sosfilt(Tensor x, Tensor sos, Tensor state) -> (Tensor, Tensor)")
-library.define(
-    "sosfilt_backward(Tensor grad_y, Tensor grad_state, Tensor sos) -> (Tensor, Tensor)"
-)
+library.define("sosfilt_backward(Tensor grad_y, Tensor grad_state, Tensor sos) -> (Tensor, Tensor)")
 
 
 def _run(x: Tensor, sos: Tensor, state: Tensor, adjoint: bool) -> tuple[Tensor, Tensor]:
@@ -188,7 +187,9 @@ def _vmap(info, in_dims, x, sos, state):  # type: ignore[no-untyped-def]
     if in_dims[1] is not None:
         raise ValueError("vmap over sos is not defined: one cascade filters all rows")
     n = info.batch_size
-    x = x.movedim(in_dims[0], 0) if in_dims[0] is not None else x.expand(n, *x.shape)
-    state = state.movedim(in_dims[2], 0) if in_dims[2] is not None else state.expand(n, *state.shape)
+    x, state = (
+        tensor.expand(n, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        for tensor, dim in ((x, in_dims[0]), (state, in_dims[2]))
+    )
     y, out = torch.ops.clmer.sosfilt(x.flatten(0, 1), sos, state.flatten(0, 1))
     return (y.unflatten(0, (n, -1)), out.unflatten(0, (n, -1))), (0, 0)

@@ -1,0 +1,18 @@
+from typing import Any
+
+from torch import Tensor
+
+def build_info() -> dict[str, Any]: ...
+def set_exchange_api(capsule: object) -> None: ...
+def clear_exchange_api() -> None: ...
+def set_simd_level(name: str) -> bool: ...
+def sosfilt(
+    x: Tensor,
+    sos: Tensor,
+    state: Tensor,
+    y: Tensor,
+    state_out: Tensor,
+    adjoint: bool,
+    threads: int,
+    stream: int,
+) -> None: ...

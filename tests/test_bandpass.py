@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+import scipy.signal
+import torch
+
+import clmer
+from clmer._native import _C
+from clmer.ops.bandpass import sosfilt_reference
+from clmer.signal import butter_bandpass
+
+SOS = torch.from_numpy(butter_bandpass(4, 45, 128))
+LEVELS = clmer.build_info()["simd_levels"]
+
+
+@pytest.fixture(params=LEVELS)
+def simd_level(request):
+    before = clmer.build_info()["simd_in_use"]
+    if not _C.set_simd_level(request.param):
+        pytest.skip(f"this processor has no {request.param}")
+    yield request.param
+    _C.set_simd_level(before)
+
+
+def exact(x, sos, state):
+    """SciPy in long double: [..., T], [S, 6], [..., S, 2] -> y, state."""
+    zi = np.moveaxis(state.numpy(), -2, 0).astype(np.longdouble)
+    y, out = scipy.signal.sosfilt(sos.numpy().astype(np.longdouble), x.numpy(), -1, zi)
+    return y, np.moveaxis(out, 0, -2)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (3, 63), (17, 64), (2, 3, 65), (33, 257), (4, 0), (0, 9)]
+)
+@pytest.mark.parametrize("sections", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equals_scipy(simd_level, shape, sections, dtype):
+    torch.manual_seed(0)
+    sos = SOS.repeat(3, 1)[:sections].contiguous()
+    x = torch.randn(shape).to(dtype)
+    state = torch.randn(*shape[:-1], sections, 2, dtype=torch.float64)
+    y, out = clmer.sosfilt(x, sos, state)
+    assert y.dtype == dtype
+    if x.numel() == 0:
+        assert y.shape == x.shape
+        assert torch.equal(out, state)
+        return
+    zi = np.moveaxis(state.numpy(), -2, 0)
+    scipys, scipys_state = scipy.signal.sosfilt(sos.numpy(), x.numpy(), -1, zi)
+    scipys_state = np.moveaxis(scipys_state, 0, -2)
+    want, want_state = exact(x, sos, state)
+    triples = ((y, scipys.astype(x.numpy().dtype), want), (out, scipys_state, want_state))
+    for ours, theirs, truth in triples:
+        floor = 8 * torch.finfo(ours.dtype).eps * np.abs(truth).max()
+        assert np.abs(ours.numpy() - truth).max() <= max(2 * np.abs(theirs - truth).max(), floor)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_chunking_gives_the_same_bits(simd_level, dtype):
+    rng = np.random.default_rng(1)
+    x = torch.from_numpy(rng.standard_normal((19, 1000))).to(dtype)
+    whole, end = clmer.sosfilt(x, SOS)
+    cuts = [0, *sorted(rng.choice(1000, 12, replace=False)), 1000]
+    state, parts = None, []
+    for a, b in zip(cuts, cuts[1:], strict=False):
+        y, state = clmer.sosfilt(x[:, a:b], SOS, state)
+        parts.append(y)
+    assert torch.equal(torch.cat(parts, 1), whole)
+    assert torch.equal(state, end)
+
+
+def test_threads_and_pointers_do_not_change_bits():
+    x = torch.randn(100, 2000)
+    before = torch.get_num_threads()
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        results.append(clmer.sosfilt(x, SOS)[0])
+    torch.set_num_threads(before)
+    _C.clear_exchange_api()
+    results.append(clmer.sosfilt(x, SOS)[0])
+    capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+    if capsule is not None:
+        _C.set_exchange_api(capsule)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_float32_keeps_its_precision_under_an_offset():
+    x = torch.randn(4, 4000) + 4200
+    y, _ = clmer.sosfilt(x, SOS)
+    want, _ = exact(x, SOS, torch.zeros(4, 4, 2, dtype=torch.float64))
+    assert np.abs(y.numpy() - want).max() <= 8 * 1.2e-7 * np.abs(want).max()
+
+
+def test_non_contiguous_and_half_inputs():
+    x = torch.randn(64, 5).T
+    assert torch.equal(clmer.sosfilt(x, SOS)[0], clmer.sosfilt(x.contiguous(), SOS)[0])
+    y, _ = clmer.sosfilt(x.bfloat16(), SOS)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(
+        y.float(), clmer.sosfilt(x.bfloat16().float(), SOS)[0], rtol=1e-2, atol=1e-2
+    )
+
+
+def test_reference_and_its_second_derivative():
+    x = torch.randn(2, 9, dtype=torch.float64, requires_grad=True)
+    state = torch.randn(2, 4, 2, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(clmer.sosfilt(x, SOS, state), sosfilt_reference(x, SOS, state))
+    assert torch.autograd.gradgradcheck(
+        lambda x, z: clmer.sosfilt(x, SOS, z, impl="reference")[0].square(), (x, state)
+    )
+
+
+def test_gradients(simd_level):
+    x = torch.randn(3, 70, dtype=torch.float64, requires_grad=True)
+    state = torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, z: clmer.sosfilt(x, SOS, z), (x, state))
+    y, _ = clmer.sosfilt(x, SOS, state)
+    with pytest.raises(RuntimeError, match="impl='reference'"):
+        torch.autograd.grad(y.square().sum(), x, create_graph=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 17), (0, 5), (2, 0)])
+def test_opcheck(shape):
+    x = torch.randn(shape, requires_grad=True)
+    state = torch.randn(shape[0], 4, 2, dtype=torch.float64, requires_grad=True)
+    torch.library.opcheck(torch.ops.clmer.sosfilt, (x, SOS, state))
+    torch.library.opcheck(torch.ops.clmer.sosfilt_backward, (x.detach(), state.detach(), SOS))
+
+
+def test_compile_and_vmap():
+    x = torch.randn(3, 17, requires_grad=True)
+
+    def loss(x):
+        return clmer.sosfilt(x * 2, SOS)[0].square().sum()
+
+    (want,) = torch.autograd.grad(loss(x), x)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    (got,) = torch.autograd.grad(compiled(x), x)
+    torch.testing.assert_close(got, want)
+    mapped = torch.vmap(lambda row: clmer.sosfilt(row, SOS)[0])(x)
+    assert torch.equal(mapped, clmer.sosfilt(x, SOS)[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": torch.ones(2, 3, dtype=torch.int64)}, "expected a floating-point dtype"),
+        ({"sos": torch.ones(4, 5, dtype=torch.float64)}, r"expected \[S, 6\]"),
+        ({"sos": SOS.float()}, "torch.float64"),
+        ({"sos": 2 * SOS}, "should be all ones"),
+        ({"state": torch.zeros(2, 3, 2, dtype=torch.float64)}, r"expected \(2, 4, 2\)"),
+        ({"impl": "cuda!"}, "expected None, 'native' or 'reference'"),
+        ({"sos": SOS.repeat(20, 1)}, "at most 64"),
+    ],
+)
+def test_errors(change, message):
+    arguments = {"x": torch.ones(2, 3), "sos": SOS, "state": None, "impl": None} | change
+    with pytest.raises(ValueError, match=message):
+        clmer.sosfilt(**arguments)
+
+
+def test_a_missing_backend_is_refused():
+    x = torch.ones(2, 3, device="meta")
+    with pytest.raises(RuntimeError, match="no kernel for 'meta'"):
+        clmer.sosfilt(x, SOS.to("meta"), torch.zeros(2, 4, 2, dtype=torch.float64, device="meta"),
+                      impl="native")  # fmt: skip
