@@ -1,0 +1,383 @@
+"""Prepared stores: windows on disk, built whole or not at all.
+
+A store is a folder `<cache>/<data set>-<key>/`:
+
+    store.json      parameters, fingerprint, modalities, report
+    windows.npz     one row a window: person, group, recording, stimulus, start, labels
+    <modality>.npy  [N, C, T] float32, opened as a memory map
+    NOTICE          what it may hold
+
+The key covers the parameters, `FORMAT`, and every source's name, size and modification time. A
+store is written into a hidden sibling folder, flushed to disk and renamed; a build that is killed
+leaves only that folder, which the next build of the same data set removes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from io import BufferedWriter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clmer.data.recording import DataError
+
+#: Layout and meaning of a store; raise it when either changes, so that old stores are left behind.
+FORMAT = 1
+
+NOTICE = """\
+This folder was prepared by CLMER from recordings of people. It can hold faces, or data that a data
+set's agreement (DEAP, AMIGOS, ...) forbids to pass on. Keep it private: do not commit, upload or
+publish it. It can be deleted at any time; the next run builds it again.
+"""
+
+# Magic, version 1.0 and a header of fixed length: the shape is known only after the last window.
+_NPY_MAGIC = b"\x93NUMPY\x01\x00"
+_NPY_HEADER = 256
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One modality of a store.
+
+    Args:
+        name: "physio", "eeg", "ecg", "landmarks", "au", or a manifest's own.
+        tokens: rows of the token view: a signal's channels, 3 for landmarks, 2 for action units.
+        fs: samples (or frames) a second.
+        channels: C names of the stored rows.
+    """
+
+    name: str
+    tokens: int
+    fs: float
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """One row a window, in the order of the store's arrays.
+
+    Args:
+        subject: [N] str, the person.
+        group: [N] str, people who must stay together.
+        recording: [N] str, "subject/trial", unique a recording.
+        stimulus: [N] str, what was shown or asked.
+        start_s: [N] float64, seconds after the baseline.
+        labels: rating [N] float64 or class [N] str by name, as the files state them.
+        window_s: length of every window in seconds.
+    """
+
+    subject: np.ndarray
+    group: np.ndarray
+    recording: np.ndarray
+    stimulus: np.ndarray
+    start_s: np.ndarray
+    labels: dict[str, np.ndarray]
+    window_s: float
+
+    def __len__(self) -> int:
+        return len(self.start_s)
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """A read-only view of a prepared folder.
+
+    Args:
+        path: the folder.
+        fingerprint: SHA-256 of parameters and sources, hex.
+        parameters: what it was prepared with.
+        modalities: by name, in the order asked for.
+        windows: one row a window.
+        report: what was read, used, skipped and dropped, and why.
+    """
+
+    path: Path
+    fingerprint: str
+    parameters: dict[str, Any]
+    modalities: dict[str, Modality]
+    windows: Windows
+    report: dict[str, Any]
+
+    def array(self, name: str) -> np.ndarray:
+        """The windows of one modality as a memory map, [N, C, T] float32.
+
+        Raises:
+            KeyError: the store has no such modality.
+            DataError: the file is not the one that was written.
+        """
+        shape = len(self.windows), len(self.modalities[name].channels)
+        path = self.path / f"{name}.npy"
+        try:
+            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise _damaged(path, "array", error) from error
+        if array.shape[:2] != shape or array.ndim != 3:
+            raise _damaged(path, "shape", f"{array.shape}, not {shape} + (T,)")
+        return array
+
+
+def open_store(path: Path) -> Store:
+    """Open a prepared folder.
+
+    Raises:
+        DataError: the folder is no store, or one of another version or damaged.
+    """
+    try:
+        meta = json.loads((path / "store.json").read_text(encoding="utf-8"))
+        with np.load(path / "windows.npz", allow_pickle=False) as table:
+            columns = {name: table[name] for name in table.files}
+    except (OSError, ValueError) as error:
+        raise _damaged(path, "store.json, windows.npz", error) from error
+    if meta["format"] != FORMAT:
+        raise _damaged(path, "format", meta["format"])
+    labels = {n.removeprefix("label:"): a for n, a in columns.items() if n.startswith("label:")}
+    plain = {f.name: columns[f.name] for f in fields(Windows) if f.name in columns}
+    return Store(
+        path=path,
+        fingerprint=meta["fingerprint"],
+        parameters=meta["parameters"],
+        modalities={
+            m["name"]: Modality(m["name"], m["tokens"], m["fs"], tuple(m["channels"]))
+            for m in meta["modalities"]
+        },
+        windows=Windows(**plain, labels=labels, window_s=meta["window_s"]),
+        report=meta["report"],
+    )
+
+
+def _damaged(path: Path, field: str, found: object) -> DataError:
+    return DataError(
+        path,
+        field,
+        found,
+        f"a prepared store of format {FORMAT}",
+        "Delete the folder and run again.",
+    )
+
+
+def fingerprint(parameters: Mapping[str, Any], root: Path, sources: Sequence[Path]) -> str:
+    """SHA-256, hex, of what decides a store: parameters, format, sources' names, sizes, times."""
+    files = []
+    for source in sources:
+        stat = source.stat()
+        files.append([os.path.relpath(source, root), stat.st_size, stat.st_mtime_ns])
+    text = json.dumps([FORMAT, parameters, sorted(files)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class StoreWriter:
+    """Appends windows recording by recording; holds no more than what it is given.
+
+    Args:
+        folder: an existing empty folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bytes_written = 0
+        #: Share of the sources done, 0-1; the caller keeps it, an error about space uses it.
+        self.share_done = 0.0
+        self._files: dict[str, BufferedWriter] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._columns: dict[str, list[np.ndarray]] = {}
+        self._count = 0
+
+    def append(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        *,
+        subject: str,
+        group: str,
+        recording: str,
+        stimulus: str,
+        start_s: np.ndarray,
+        labels: Mapping[str, float | str],
+    ) -> None:
+        """Add the n windows of one recording.
+
+        Args:
+            arrays: [n, C, T] by modality, the same modalities, C and T every time.
+            subject: the person; this and the rest as in `Windows`.
+            group: people who stay together.
+            recording: "subject/trial".
+            stimulus: what was shown or asked.
+            start_s: [n] seconds.
+            labels: the recording's ratings or classes.
+        """
+        count = len(start_s)
+        for name, array in arrays.items():
+            if len(array) != count or array.shape[1:] != self._shapes.setdefault(
+                name, array.shape[1:]
+            ):
+                raise ValueError(
+                    f"StoreWriter.append: {name} {array.shape} of {recording}, "
+                    f"expected {(count, *self._shapes[name])}"
+                )
+            data = np.ascontiguousarray(array, dtype="<f4")
+            self._file(name).write(data.tobytes())
+            self.bytes_written += data.nbytes
+        row: dict[str, float | str] = {f"label:{name}": value for name, value in labels.items()}
+        row |= {"subject": subject, "group": group, "recording": recording, "stimulus": stimulus}
+        for name, value in row.items():
+            self._columns.setdefault(name, []).append(np.full(count, value))
+        self._columns.setdefault("start_s", []).append(np.asarray(start_s, dtype=np.float64))
+        self._count += count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _file(self, name: str) -> BufferedWriter:
+        if name not in self._files:
+            self._files[name] = open(self.folder / f"{name}.npy", "wb")  # noqa: SIM115
+            self._files[name].write(b"\0" * _NPY_HEADER)
+        return self._files[name]
+
+    def finish(
+        self,
+        *,
+        fingerprint: str,
+        parameters: Mapping[str, Any],
+        modalities: Sequence[Modality],
+        window_s: float,
+        report: Mapping[str, Any],
+    ) -> None:
+        """Write headers, table and description, and flush all of it to the disk."""
+        for name, file in self._files.items():
+            file.seek(0)
+            file.write(_npy_header((self._count, *self._shapes[name])))
+            _sync(file)
+            file.close()
+        with open(self.folder / "windows.npz", "wb") as file:
+            np.savez(file, **{n: np.concatenate(c) for n, c in self._columns.items()})  # type: ignore[arg-type]
+            _sync(file)
+        meta = {
+            "format": FORMAT,
+            "fingerprint": fingerprint,
+            "parameters": dict(parameters),
+            "modalities": [asdict(m) for m in modalities],
+            "window_s": window_s,
+            "report": dict(report),
+        }
+        for name, text in (
+            ("store.json", json.dumps(meta, indent=1, ensure_ascii=False) + "\n"),
+            ("NOTICE", NOTICE),
+            (".gitignore", "*\n"),
+        ):
+            with open(self.folder / name, "wb") as file:
+                file.write(text.encode())
+                _sync(file)
+
+    def close(self) -> None:
+        """Close the files without finishing; what they hold is to be thrown away."""
+        for file in self._files.values():
+            try:
+                file.close()
+            except OSError:  # a full disk refuses the buffered rest, which nobody wants any more
+                file.raw.close()
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    text = repr({"descr": "<f4", "fortran_order": False, "shape": shape}).encode()
+    length = _NPY_HEADER - len(_NPY_MAGIC) - 2
+    return _NPY_MAGIC + length.to_bytes(2, "little") + text.ljust(length - 1) + b"\n"
+
+
+def _sync(file: BufferedWriter) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def build(cache: Path, name: str, key: str, fill: Callable[[StoreWriter], None]) -> Store:
+    """The store `<cache>/<name>-<key>`, opened if it exists, otherwise built by `fill`.
+
+    Args:
+        cache: folder of the stores, made when missing.
+        name: the data set.
+        key: the fingerprint of parameters and sources.
+        fill: appends every window and calls `finish`.
+
+    Returns:
+        The finished store.
+
+    Raises:
+        DataError: the disk is full; nothing is left behind.
+    """
+    path = cache / f"{name}-{key[:16]}"
+    if path.is_dir():
+        return open_store(path)
+    _make_folder(cache)
+    with _only_builder(cache / f".{name}.lock"):
+        for stale in cache.glob(f".{name}-*.building"):
+            shutil.rmtree(stale)
+        if path.is_dir():  # another process built it while this one waited
+            return open_store(path)
+        temporary = cache / f".{path.name}.building"
+        writer = StoreWriter(temporary)
+        try:
+            temporary.mkdir()
+            fill(writer)
+            _sync_folder(temporary)
+            temporary.rename(path)
+            _sync_folder(cache)
+        except BaseException as error:
+            writer.close()
+            shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise _full_disk(cache, writer) from error
+            raise
+    return open_store(path)
+
+
+def _make_folder(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            cache, "--cache", error.strerror, "a folder that can be written", "Choose another one."
+        ) from error
+
+
+def _full_disk(cache: Path, writer: StoreWriter) -> DataError:
+    free = shutil.disk_usage(cache).free / 2**20
+    need = writer.bytes_written / 2**20 / max(writer.share_done, 1e-9)
+    enough = f"about {need:.0f} MiB" if writer.share_done else "more"
+    return DataError(
+        cache,
+        "free space",
+        f"{free:.0f} MiB, and the disk was full after {writer.bytes_written / 2**20:.0f} MiB",
+        f"{enough} for the prepared store",
+        "Nothing was left behind. Make room, or choose another folder with --cache.",
+    )
+
+
+@contextmanager
+def _only_builder(lock: Path) -> Iterator[None]:
+    # The kernel gives the lock back when its holder dies, so a killed build never blocks the next.
+    with open(lock, "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(
+                f"Another process is preparing in {lock.parent}; waiting for it.", file=sys.stderr
+            )
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

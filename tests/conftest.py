@@ -1,0 +1,37 @@
+"""Fixtures that every test shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def clmer_data() -> Path:
+    """The folder of real recordings: `$CLMER_DATA`, or ../shared/data beside the repository."""
+    path = Path(os.environ.get("CLMER_DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no real recordings: {path} is missing; set CLMER_DATA to run this test")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def poison_empty() -> Iterator[None]:
+    """Fill fresh floating tensors with NaN (integers with their maximum): forgotten elements show.
+
+    Torch's own switch reaches `torch.empty`, `torch.empty_like`, and what the native core allocates
+    through DLPack, which a replaced `torch.empty` would not; `torch.compile` and `opcheck` know it.
+    It also asks torch for deterministic algorithms: a test of those must turn it off again.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(before, warn_only=warn_only)
