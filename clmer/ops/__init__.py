@@ -1,5 +1,12 @@
 """The three ops. Each page holds one: function, validation, reference, registration, autograd."""
 
+from clmer.ops.attention import attention_weights, cross_attention, cross_attention_reference
 from clmer.ops.bandpass import sosfilt, sosfilt_reference
 
-__all__ = ["sosfilt", "sosfilt_reference"]
+__all__ = [
+    "attention_weights",
+    "cross_attention",
+    "cross_attention_reference",
+    "sosfilt",
+    "sosfilt_reference",
+]

@@ -1,0 +1,5 @@
+"""Modules on the ops."""
+
+from clmer.nn.attention import CrossModalAttention
+
+__all__ = ["CrossModalAttention"]

@@ -1,0 +1,150 @@
+"""`nn.MultiheadAttention` on `clmer.ops.cross_attention`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clmer.ops.attention import attention_weights, cross_attention, draw_seed
+
+
+class CrossModalAttention(nn.MultiheadAttention):
+    """Multi-head attention with `nn.MultiheadAttention`'s constructor, forward and state_dict.
+
+        head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d)) V W_i^V;  output = [head_1 .. head_h] W^O
+
+    Two differences: a query whose keys are all masked attends to nothing (zeros before W^O, where
+    `nn.MultiheadAttention` gives NaN), and a padded key may hold NaN. The weights are built only
+    when asked for, beside the fused output, by the same dropout mask.
+
+    Source: the paper's Eq. 5-6; Vaswani et al., Attention Is All You Need (2017).
+    """
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend.
+
+        Args:
+            query: [B, Lq, E] under batch_first, else [Lq, B, E]; or [Lq, E].
+            key: [B, Lk, kdim], [Lk, B, kdim] or [Lk, kdim].
+            value: [B, Lk, vdim], [Lk, B, vdim] or [Lk, vdim].
+            key_padding_mask: [B, Lk] or [Lk]; bool (True = ignore) or floating point (added).
+            need_weights: also return the weights, after dropout as `nn.MultiheadAttention` does;
+                they cost the [B, H, Lq, Lk] matrix that the output alone never builds.
+            attn_mask: [Lq, Lk] or [B * H, Lq, Lk]; bool (True = ignore) or added; differentiable.
+            average_attn_weights: mean over heads, [B, Lq, Lk]; else [B, H, Lq, Lk].
+            is_causal: a hint that attn_mask is causal; attn_mask must be given with it.
+
+        Returns:
+            The output in query's layout, and the weights or None.
+
+        Raises:
+            ValueError: shapes that do not fit, or is_causal without attn_mask.
+        """
+        if is_causal and attn_mask is None:
+            raise ValueError("is_causal is a hint about attn_mask: found no attn_mask with it")
+        batched = query.dim() == 3
+        if query.dim() not in (2, 3) or not query.dim() == key.dim() == value.dim():
+            raise ValueError(
+                f"found query {tuple(query.shape)}, key {tuple(key.shape)}, value "
+                f"{tuple(value.shape)}, expected three dimensions each, or two without a batch"
+            )
+        same_kv, same_qk = key is value, query is key
+        if not batched:
+            query, key, value = query[None], key[None], value[None]
+            key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
+        elif not self.batch_first:
+            query, key, value = (t.transpose(0, 1) for t in (query, key, value))
+        mask, bias = self._masks(key_padding_mask, attn_mask, query.dtype)
+        if mask is not None and not same_qk:
+            # NaN times a zero gradient would still reach the projections' weights.
+            key = key.masked_fill(mask[:, 0, :, None], 0.0)
+            value = key if same_kv else value.masked_fill(mask[:, 0, :, None], 0.0)
+        q, k, v = self._project(query, key, value, same_qk and same_kv, same_kv)
+        k, v, mask, bias = self._extend(k, v, mask, bias)
+        dropout_p = self.dropout if self.training else 0.0
+        seed = draw_seed(q.device) if dropout_p > 0.0 else None
+        heads = cross_attention(
+            q, k, v, key_padding_mask=mask, attn_bias=bias, dropout_p=dropout_p, seed=seed
+        )
+        out = self.out_proj(heads.transpose(1, 2).flatten(2))  # [B, Lq, E]
+        weights = None
+        if need_weights:
+            weights = attention_weights(
+                q, k, key_padding_mask=mask, attn_bias=bias, dropout_p=dropout_p, seed=seed
+            ).to(out.dtype)
+            weights = weights.mean(1) if average_attn_weights else weights
+        if not batched:
+            return out[0], None if weights is None else weights[0]
+        return out if self.batch_first else out.transpose(0, 1), weights
+
+    def _masks(
+        self, padding: Tensor | None, attn_mask: Tensor | None, dtype: torch.dtype
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The masks as `cross_attention` takes them: bool [B, 1, Lk], added [.., .., Lq, Lk]."""
+        bias = None
+        if attn_mask is not None:
+            if attn_mask.dtype == torch.bool:
+                bias = torch.zeros_like(attn_mask, dtype=dtype).masked_fill(attn_mask, -torch.inf)
+            else:
+                bias = attn_mask.to(dtype)
+            if bias.dim() == 3:
+                bias = bias.unflatten(0, (-1, self.num_heads))
+        if padding is None:
+            return None, bias
+        if padding.dtype == torch.bool:
+            return padding[:, None], bias
+        added = padding.to(dtype)[:, None, None, :]
+        return None, added if bias is None else bias + added
+
+    def _project(
+        self, query: Tensor, key: Tensor, value: Tensor, packed: bool, packed_kv: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, L, E] -> [B, H, L, E / H], in one product where the inputs are one tensor."""
+        e, w, b = self.embed_dim, self.in_proj_weight, self.in_proj_bias
+        if w is None:
+            weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+            biases = b.chunk(3) if b is not None else (None, None, None)
+            rows = tuple(map(F.linear, (query, key, value), weights, biases))
+        elif packed:
+            rows = F.linear(query, w, b).chunk(3, -1)
+        elif packed_kv:
+            q = F.linear(query, w[:e], None if b is None else b[:e])
+            rows = (q, *F.linear(key, w[e:], None if b is None else b[e:]).chunk(2, -1))
+        else:
+            biases = b.chunk(3) if b is not None else (None, None, None)
+            rows = tuple(map(F.linear, (query, key, value), w.chunk(3), biases))
+        q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in rows)
+        return q, k, v
+
+    def _extend(
+        self, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Appends the learnt key (add_bias_kv) and the zero key (add_zero_attn), never masked."""
+        shape = (k.shape[0], self.num_heads, 1, self.head_dim)
+        extra = 0
+        if self.bias_k is not None and self.bias_v is not None:
+            learnt = (self.bias_k, self.bias_v)
+            k, v = (
+                torch.cat([t, b.view(1, self.num_heads, 1, -1).expand(shape)], 2)
+                for t, b in zip((k, v), learnt, strict=True)
+            )
+            extra += 1
+        if self.add_zero_attn:
+            k, v = (torch.cat([t, t.new_zeros(shape)], 2) for t in (k, v))
+            extra += 1
+        if extra and mask is not None:
+            mask = F.pad(mask, (0, extra))
+        if extra and bias is not None:
+            bias = F.pad(bias, (0, extra))
+        return k, v, mask, bias
