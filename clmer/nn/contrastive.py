@@ -1,0 +1,299 @@
+"""Self-supervised training of an encoder: views, temporal prediction, and the loss of Eq. 1-4."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from clmer import ops
+from clmer.nn.encoder import Encoder
+
+#: The two readings of Eq. 3, see `temporal_loss`.
+TemporalForm = Literal["batch", "printed"]
+
+
+class ContrastiveLosses(TypedDict):
+    """What `ContrastiveModel` returns: `loss` carries the gradient, its two parts are detached."""
+
+    loss: Tensor
+    sample: Tensor
+    temporal: Tensor
+
+
+def weak_view(
+    x: Tensor, generator: torch.Generator, *, scale: float = 0.1, jitter: float = 0.05
+) -> Tensor:
+    """Scale x by N(1, `scale`), one factor a sample and channel, and add N(0, `jitter`) noise.
+
+    Args:
+        x: [B, C, T], standardised; left as it is.
+        generator: on x's device; every call draws afresh.
+        scale: standard deviation of the factor.
+        jitter: standard deviation of the noise.
+    """
+    _check_series("weak_view", x)
+    factor = torch.randn(*x.shape[:2], 1, generator=generator, device=x.device, dtype=x.dtype)
+    return torch.addcmul(_noise(x, generator, jitter), x, 1 + scale * factor)
+
+
+def strong_view(
+    x: Tensor, generator: torch.Generator, *, segments: int = 5, jitter: float = 0.3
+) -> Tensor:
+    """Put at most `segments` pieces of x in random order, and add N(0, `jitter`) noise.
+
+    Each sample has its own number of pieces (1 to `segments`), cuts and order; its channels stay
+    together.
+
+    Args:
+        x: [B, C, T], standardised; left as it is.
+        generator: on x's device; every call draws afresh.
+        segments: the most pieces a sample is cut into.
+        jitter: standard deviation of the noise.
+    """
+    _check_series("strong_view", x)
+    if segments < 1:
+        raise ValueError(f"strong_view: segments must be >= 1, got {segments}")
+    batch, _, length = x.shape
+    device = x.device
+    pieces = torch.randint(1, segments + 1, (batch, 1), generator=generator, device=device)
+    last = max(length, 2)
+    cuts = torch.randint(1, last, (batch, segments - 1), generator=generator, device=device)
+    unused = torch.arange(1, segments, device=device) >= pieces
+    cuts = cuts.masked_fill(unused, length)
+    time = torch.arange(length, device=device)
+    piece = (time[None, :, None] >= cuts[:, None, :]).sum(2)  # [B, T], 0 to segments - 1
+    rank = torch.rand(batch, segments, generator=generator, device=device).gather(1, piece)
+    order = rank.argsort(dim=1, stable=True)  # within a piece time stays in order
+    permuted = x.gather(2, order[:, None, :].expand_as(x))
+    return permuted + _noise(x, generator, jitter)
+
+
+def _noise(x: Tensor, generator: torch.Generator, sigma: float) -> Tensor:
+    return sigma * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+
+
+def _check_series(name: str, x: Tensor) -> None:
+    if x.ndim != 3 or x.shape[2] < 1 or not x.is_floating_point():
+        raise ValueError(
+            f"{name}: expected floating-point x [B, C, T], got {list(x.shape)} {x.dtype}"
+        )
+
+
+class TemporalTransformer(nn.Module):
+    """Summary s_t of the encoder steps up to t: a pre-norm transformer with a summary token.
+
+    Positions are sinusoidal and counted back from t, so that the newest step is always at 0.
+
+    Args:
+        features: F, features a step of z.
+        steps: the most steps it will see.
+        hidden: width, and size of s_t.
+        depth, heads, mlp: layers, heads, and hidden units of the feed-forward part.
+        dropout: after attention and feed-forward layers.
+
+    Source: TS-TCC's temporal contrasting module, which knows no positions.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        steps: int,
+        *,
+        hidden: int = 100,
+        depth: int = 4,
+        heads: int = 4,
+        mlp: int = 64,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if hidden % heads or hidden % 2 or depth < 1:
+            raise ValueError(
+                "TemporalTransformer: expected an even hidden size that heads divide and "
+                f"depth >= 1, got hidden={hidden}, heads={heads}, depth={depth}"
+            )
+        self.features, self.steps = features, steps
+        self.embed = nn.Linear(features, hidden)
+        self.summary = nn.Parameter(torch.randn(hidden))
+        self.register_buffer("positions", _sinusoid(steps, hidden), persistent=False)
+        self.layers = nn.ModuleList(_Layer(hidden, heads, mlp, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(hidden)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Summary s_t [B, hidden] of z [B, F, t + 1], oldest step first."""
+        if z.ndim != 3 or z.shape[1] != self.features or not 1 <= z.shape[2] <= self.steps:
+            raise ValueError(
+                f"TemporalTransformer: expected z [B, {self.features}, 1 to {self.steps} steps], "
+                f"got {list(z.shape)}"
+            )
+        x = self.embed(z.transpose(1, 2)) + self.positions[: z.shape[2]].flip(0)
+        x = torch.cat([self.summary.expand(len(x), 1, -1), x], dim=1)  # [B, 1 + t + 1, hidden]
+        for layer in self.layers[:-1]:
+            x = layer(x, x.shape[1])
+        x = self.layers[-1](x, 1)  # only the summary token is read
+        s: Tensor = self.norm(x[:, 0])
+        return s
+
+
+class _Layer(nn.Module):
+    """Pre-norm attention and feed-forward part, for the first `rows` tokens of x."""
+
+    def __init__(self, hidden: int, heads: int, mlp: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(hidden)
+        self.query = nn.Linear(hidden, hidden, bias=False)
+        self.key_value = nn.Linear(hidden, 2 * hidden, bias=False)
+        self.out = nn.Linear(hidden, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(hidden),
+            nn.Linear(hidden, mlp),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(mlp, hidden),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x: Tensor, rows: int) -> Tensor:
+        normed = self.norm(x)
+        query = self._heads(self.query(normed[:, :rows]))
+        key, value = map(self._heads, self.key_value(normed).chunk(2, dim=-1))
+        y = ops.cross_attention(query, key, value)  # [B, heads, rows, hidden / heads]
+        x = x[:, :rows] + self.dropout(self.out(y.transpose(1, 2).flatten(2)))
+        out: Tensor = x + self.feed_forward(x)
+        return out
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+def _sinusoid(length: int, dim: int) -> Tensor:
+    angle = torch.arange(length)[:, None] * 10000.0 ** (-torch.arange(0, dim, 2) / dim)
+    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)  # [length, dim]
+
+
+def temporal_loss(prediction: Tensor, z: Tensor, t: int, form: TemporalForm = "batch") -> Tensor:
+    """How badly predictions made at step t tell the coming steps from negatives, -log softmax.
+
+    batch:   mean over views, samples b and steps i of -log softmax_c(<p_i^b, z_t+i^c>)[c = b]:
+             the negatives are the same step of the other samples; each step has its own p_i.
+    printed: -1/K sum_i log(exp<p, z_t+i> / sum_{j != t} exp<p, z_j>), Eq. 3 as printed: the
+             negatives are the other steps of the same window; one p for all.
+
+    Args:
+        prediction: F_i(s_t). batch [V, B, K, F]; printed [V, B, 1, F], with K = min(6, T' // 2).
+        z: the encoder output that is predicted, [V, B, F, T'].
+        t: last step that the prediction has seen; t + K < T'.
+        form: "batch" or "printed".
+
+    Returns:
+        Scalar.
+
+    Source: Eq. 3; `batch` is TS-TCC's form, normalised over the targets.
+    """
+    steps = z.shape[3]
+    ahead = future_steps(steps)
+    expected = ahead if form == "batch" else 1
+    if form not in ("batch", "printed"):
+        raise ValueError(f"temporal_loss: form must be 'batch' or 'printed', got {form!r}")
+    if prediction.shape != (*z.shape[:2], expected, z.shape[2]):
+        raise ValueError(
+            f"temporal_loss: expected prediction {[*z.shape[:2], expected, z.shape[2]]} for "
+            f"z {list(z.shape)} and form {form!r}, got {list(prediction.shape)}"
+        )
+    if not 0 <= t < steps - ahead:
+        raise ValueError(f"temporal_loss: t must be in [0, {steps - ahead}), got {t}")
+    if form == "batch":
+        future = z[..., t + 1 : t + 1 + ahead]  # [V, B, F, K]
+        scores = prediction.transpose(1, 2) @ future.permute(0, 3, 2, 1)  # [V, K, B, B]
+        return -scores.log_softmax(3).diagonal(dim1=2, dim2=3).mean()
+    scores = (prediction @ z).squeeze(2)  # [V, B, T']
+    others = torch.arange(steps, device=z.device) != t
+    normaliser = scores.masked_fill(~others, float("-inf")).logsumexp(2, keepdim=True)
+    return (normaliser - scores[..., t + 1 : t + 1 + ahead]).mean()
+
+
+def future_steps(steps: int) -> int:
+    """K, the steps predicted ahead of t, of an encoder output with T' = `steps` >= 2."""
+    return min(6, steps // 2)
+
+
+class ContrastiveModel(nn.Module):
+    """The contrastive stage of one modality: L = 0.7 L_sample + 1.0 L_temporal.
+
+    Two views of a window are encoded; the summary s_t of each predicts the other's K next steps
+    (`temporal_loss`), and the projected summaries of the two are drawn together (`nt_xent`). Both
+    views go through the encoder as one batch and share its BatchNorm statistics.
+
+    Args:
+        encoder: trained in place; afterwards it is used alone.
+        form: reading of Eq. 3, see `temporal_loss`.
+        temperature: tau of Eq. 1.
+        sample_weight, temporal_weight: lambda_1 and lambda_2 of Eq. 4.
+        hidden, depth, heads, mlp: of the `TemporalTransformer`.
+
+    Source: Eq. 1-4; sizes and weights from TS-TCC.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        form: TemporalForm = "batch",
+        temperature: float = 0.2,
+        sample_weight: float = 0.7,
+        temporal_weight: float = 1.0,
+        hidden: int = 100,
+        depth: int = 4,
+        heads: int = 4,
+        mlp: int = 64,
+    ) -> None:
+        super().__init__()
+        if form not in ("batch", "printed"):
+            raise ValueError(f"ContrastiveModel: form must be 'batch' or 'printed', got {form!r}")
+        self.encoder, self.form, self.temperature = encoder, form, temperature
+        self.sample_weight, self.temporal_weight = sample_weight, temporal_weight
+        self.ahead = future_steps(encoder.steps)
+        self.transformer = TemporalTransformer(
+            encoder.features, encoder.steps, hidden=hidden, depth=depth, heads=heads, mlp=mlp
+        )
+        predictors = self.ahead if form == "batch" else 1
+        self.predict = nn.Linear(hidden, predictors * encoder.features)  # all F_i in one product
+        # nn.Linear's own start gives scores of +-4 and a loss at twice chance, which takes hundreds
+        # of steps to undo; this start gives scores under 1.
+        nn.init.normal_(self.predict.weight, std=(3 * hidden * encoder.features) ** -0.5)
+        nn.init.zeros_(self.predict.bias)
+        self.project = nn.Sequential(
+            nn.Linear(hidden, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 32)
+        )
+
+    def forward(
+        self, x: Tensor, generator: torch.Generator, t: int | None = None
+    ) -> ContrastiveLosses:
+        """Losses of one batch.
+
+        Args:
+            x: [B, C, T], standardised, B >= 2.
+            generator: on x's device; draws the views, and t where none is given.
+            t: the step predicted from, in [0, T' - K); drawn once a batch by default, which on a
+                GPU waits for the device.
+        """
+        if len(x) < 2:
+            raise ValueError(f"ContrastiveModel: needs at least 2 windows a batch, got {len(x)}")
+        views = torch.cat([weak_view(x, generator), strong_view(x, generator)])
+        if t is None:
+            choices = self.encoder.steps - self.ahead
+            t = int(torch.randint(choices, (), generator=generator, device=generator.device))
+        z = self.encoder(views)  # [2 B, F, T']
+        s = self.transformer(z[:, :, : t + 1])  # [2 B, hidden]
+        prediction = self.predict(s).view(2, len(x), -1, self.encoder.features)
+        other_view = prediction.flip(0)
+        temporal = temporal_loss(other_view, z.unflatten(0, (2, -1)), t, self.form)
+        a, b = self.project(s).chunk(2)
+        sample = ops.nt_xent(a, b, self.temperature)
+        loss = self.sample_weight * sample + self.temporal_weight * temporal
+        return {"loss": loss, "sample": sample.detach(), "temporal": temporal.detach()}

@@ -1,0 +1,135 @@
+"""The convolutional encoder of the contrastive stage, and its output as fusion tokens."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from torch import Tensor, nn
+
+#: Series longer than this many samples get the long, strided first kernel.
+LONG_SERIES = 256
+
+
+def feature_count(tokens: int, width: int = 32) -> int:
+    """Smallest multiple of `tokens` that is at least 4 `width`: the features F of an encoder.
+
+    Args:
+        tokens: fusion tokens of the modality (physio 40, landmarks 3, au 2 on DEAP).
+        width: channels of the encoder's first block.
+    """
+    if tokens < 1 or width < 1:
+        raise ValueError(
+            f"feature_count: tokens and width must be >= 1, got tokens={tokens}, width={width}"
+        )
+    return math.ceil(4 * width / tokens) * tokens
+
+
+class Encoder(nn.Module):
+    """Three convolutional blocks over time: x [B, C, T] -> z [B, F, T'].
+
+    Each block is Conv1d - BatchNorm - ReLU - MaxPool(2); dropout follows the first. Kernels are 8
+    wide with padding 4, the first one 25 with stride 3 and padding 12 for series over 256 samples.
+    The pools pad by one, so a block of stride 1 maps T to (T + 1) // 2 + 1 and T' is at least 2 for
+    any T >= 1: 25 frames give T' = 5, 128 samples 18, 640 samples 29.
+
+    Args:
+        channels: C, the rows of the series (landmarks 204, not their 3 tokens).
+        length: T, samples a window.
+        width: channels of the first block; the second has twice as many.
+        features: F, channels of the third block; 4 `width` by default, see `feature_count`.
+        dropout: after the first block.
+
+    Source: Section III-C; TS-TCC's encoder.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        length: int,
+        *,
+        width: int = 32,
+        features: int | None = None,
+        dropout: float = 0.35,
+    ) -> None:
+        super().__init__()
+        if min(channels, length, width) < 1 or (features is not None and features < 1):
+            raise ValueError(
+                "Encoder: channels, length, width and features must be >= 1, got "
+                f"channels={channels}, length={length}, width={width}, features={features}"
+            )
+        self.channels, self.length = channels, length
+        self.features = 4 * width if features is None else features
+        kernel, stride = (25, 3) if length > LONG_SERIES else (8, 1)
+        self.blocks = nn.Sequential(
+            _block(channels, width, kernel, stride, dropout),
+            _block(width, 2 * width, 8),
+            _block(2 * width, self.features, 8),
+        )
+        steps = length
+        for size, step in ((kernel, stride), (8, 1), (8, 1)):
+            steps = ((steps + 2 * (size // 2) - size) // step + 1) // 2 + 1
+        #: T', time steps of the output.
+        self.steps = steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode x [B, C, T] as z [B, F, T'].
+
+        Raises:
+            ValueError: x is not [B, channels, length].
+        """
+        if x.ndim != 3 or x.shape[1:] != (self.channels, self.length):
+            raise ValueError(
+                f"Encoder: expected x [B, {self.channels}, {self.length}], got {list(x.shape)}"
+            )
+        z: Tensor = self.blocks(x)
+        return z
+
+    def token_shape(self, tokens: int | Literal["time"]) -> tuple[int, int]:
+        """(tokens, features a token) of `as_tokens(z, tokens)`, as `Fusion` asks for them."""
+        if tokens == "time":
+            return self.steps, self.features
+        _check_tokens(self.features, tokens)
+        return tokens, self.features // tokens * self.steps
+
+
+def as_tokens(z: Tensor, tokens: int | Literal["time"]) -> Tensor:
+    """Encoder output as fusion tokens.
+
+    Args:
+        z: [B, F, T'].
+        tokens: their number C, a divisor of F: token c is the F / C features that follow feature
+            c F / C, over all T' steps. Or "time": a token is one encoder time step.
+
+    Returns:
+        [B, C, (F / C) T'], or [B, T', F] for "time".
+
+    Raises:
+        ValueError: F is not a multiple of C.
+    """
+    if z.ndim != 3:
+        raise ValueError(f"as_tokens: expected z [B, F, T'], got {list(z.shape)}")
+    if tokens == "time":
+        return z.transpose(1, 2)
+    _check_tokens(z.shape[1], tokens)
+    return z.reshape(z.shape[0], tokens, -1)
+
+
+def _check_tokens(features: int, tokens: int | str) -> None:
+    if not isinstance(tokens, int) or tokens < 1 or features % tokens:
+        raise ValueError(
+            f"tokens: expected 'time' or a divisor of the encoder's {features} features "
+            f"(see feature_count), got {tokens!r}"
+        )
+
+
+def _block(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, dropout: float = 0.0
+) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv1d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm1d(outputs),
+        nn.ReLU(),
+        nn.MaxPool1d(2, stride=2, padding=1),
+        nn.Dropout(dropout),
+    )

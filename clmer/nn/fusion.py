@@ -1,0 +1,268 @@
+"""Cross-modal fusion of any number of modalities: all directed pairs as one stacked dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clmer import ops
+
+
+class StackedLinear(nn.Module):
+    """S independent linear maps in one batched product: y_s = x_s W_s + b_s.
+
+    Each is initialised as one `nn.Linear(inputs, outputs)`.
+
+    Args:
+        stack: S.
+        inputs, outputs: of each map; `weight` is [S, inputs, outputs], `bias` [S, 1, outputs].
+    """
+
+    def __init__(self, stack: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(stack, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(stack, 1, outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [S, ..., inputs] to [S, ..., outputs]."""
+        y = torch.baddbmm(self.bias, x.flatten(1, -2), self.weight)
+        return y.view(*x.shape[:-1], -1)
+
+
+class StackedLayer(nn.Module):
+    """One pre-norm transformer layer for S streams at once, each with its own parameters.
+
+    x + dropout(out(attention)), then x + dropout(W_2 dropout(relu(W_1 norm(x)))). The norms have no
+    gain and offset of their own: the linear map behind each holds them already.
+
+    Args:
+        stack: S.
+        dim: features of a token.
+        heads: divides dim.
+        attends_self: keys and values come from the stream itself, not from the caller.
+        attention_dropout, relu_dropout, residual_dropout: where the names say.
+    """
+
+    def __init__(
+        self,
+        stack: int,
+        dim: int,
+        heads: int,
+        *,
+        attends_self: bool,
+        attention_dropout: float,
+        relu_dropout: float,
+        residual_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.heads, self.dim, self.attends_self = heads, dim, attends_self
+        self.attention_dropout = attention_dropout
+        self.project = StackedLinear(stack, dim, 3 * dim if attends_self else dim)
+        self.out = StackedLinear(stack, dim, dim)
+        self.widen = StackedLinear(stack, dim, 4 * dim)
+        self.narrow = StackedLinear(stack, 4 * dim, dim)
+        self.relu_dropout = nn.Dropout(relu_dropout)
+        self.residual_dropout = nn.Dropout(residual_dropout)
+
+    def forward(self, x: Tensor, key_value: Tensor | None = None) -> Tensor:
+        """Update x [S, B, L, d]; key_value is [2, S, B, h, L, d / h] unless x attends itself."""
+        projected = split_heads(self.project(_normed(x)), self.dim, self.heads)
+        key, value = projected[1:] if self.attends_self else key_value  # type: ignore[misc]
+        y = ops.cross_attention(  # [S, B, h, L, d / h]
+            projected[0], key, value, dropout_p=self.attention_dropout if self.training else 0.0
+        )
+        x = x + self.residual_dropout(self.out(y.transpose(2, 3).flatten(3)))
+        hidden = self.relu_dropout(F.relu(self.widen(_normed(x))))
+        return x + self.residual_dropout(self.narrow(hidden))
+
+
+def split_heads(x: Tensor, dim: int, heads: int) -> Tensor:
+    """Part x [S, B, L, n d], n projections side by side, into [n, S, B, h, L, d / h]."""
+    return x.unflatten(3, (-1, heads, dim // heads)).permute(3, 0, 1, 4, 2, 5)
+
+
+def _normed(x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:])
+
+
+class Unify(nn.Module):
+    """One modality's tokens [B, C, features] as L tokens of d features, positions added.
+
+    One linear map takes the features to d, another the C tokens to L. Both start at unit gain
+    (variance 1 / inputs), so that standardised input gives tokens of about unit variance. Positions
+    are learned and start small: after the second map a token's place has no order that a sinusoid
+    could tell.
+    """
+
+    def __init__(self, tokens: int, features: int, token_length: int, dim: int) -> None:
+        super().__init__()
+        self.features = nn.Linear(features, dim)
+        self.tokens = nn.Linear(tokens, token_length)
+        for linear in (self.features, self.tokens):
+            nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
+            nn.init.zeros_(linear.bias)
+        self.positions = nn.Parameter(0.02 * torch.randn(token_length, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Unify x [B, C, features] to [B, L, d]."""
+        x = self.tokens(self.features(x).transpose(1, 2))  # [B, d, L]
+        return x.transpose(1, 2) + self.positions
+
+
+class Fusion(nn.Module):
+    """Classifier over M modalities, fused pair by pair with cross-modal attention.
+
+    Of each directed pair (a, b) the stream is a's unified tokens, which ask; keys and values come
+    from b's unified tokens, the same in every layer. The M (M - 1) pairs are one stacked dimension:
+    a layer is one `cross_attention` call and four batched products whatever M is. The M - 1 streams
+    of a modality are then concatenated along the features, go through self-attention layers
+    (stacked over modalities), and are averaged over tokens; all modalities together pass a residual
+    MLP and the classifier. A single modality goes through `single_layers` self-attention layers
+    instead.
+
+    Args:
+        inputs: (tokens, features) of each modality by name: physio (40, 128), landmarks (3, 1700).
+        classes: number of classes.
+        token_length: L, tokens of every modality after unification.
+        dim: d, features of a token.
+        heads: of every attention; divides dim.
+        cross_layers: layers of the pairs.
+        memory_layers: self-attention layers on the concatenated pairs.
+        single_layers: self-attention layers of a single modality.
+        attention_dropout, relu_dropout, residual_dropout: of the layers.
+        embedding_dropout: on the unified tokens.
+
+    Source: Section III-D, Eq. 5-7; sizes from MulT.
+    """
+
+    asking: Tensor
+    answering: Tensor
+
+    def __init__(
+        self,
+        inputs: Mapping[str, tuple[int, int]],
+        classes: int,
+        *,
+        token_length: int = 50,
+        dim: int = 40,
+        heads: int = 5,
+        cross_layers: int = 5,
+        memory_layers: int = 5,
+        single_layers: int = 10,
+        attention_dropout: float = 0.1,
+        relu_dropout: float = 0.1,
+        residual_dropout: float = 0.1,
+        embedding_dropout: float = 0.25,
+    ) -> None:
+        super().__init__()
+        _check_inputs(inputs)
+        _check_at_least(1, classes=classes, token_length=token_length, dim=dim, heads=heads)
+        _check_at_least(1, cross_layers=cross_layers, single_layers=single_layers)
+        _check_at_least(0, memory_layers=memory_layers)
+        if dim % heads:
+            raise ValueError(f"Fusion: dim must be a multiple of heads, got {dim} and {heads}")
+        self.inputs, self.heads, self.dim = dict(inputs), heads, dim
+        dropouts = {
+            "attention_dropout": attention_dropout,
+            "relu_dropout": relu_dropout,
+            "residual_dropout": residual_dropout,
+        }
+        self.unify = nn.ModuleDict(
+            {name: Unify(*shape, token_length, dim) for name, shape in inputs.items()}
+        )
+        self.embedding_dropout = nn.Dropout(embedding_dropout)
+        count = len(inputs)
+        #: Directed pairs (asking, answering), ordered by the asking modality.
+        self.pairs = [(a, b) for a in range(count) for b in range(count) if a != b]
+        if self.pairs:
+            asking, answering = torch.tensor(self.pairs).T
+            self.register_buffer("asking", asking, persistent=False)
+            self.register_buffer("answering", answering, persistent=False)
+            # Keys and values of all layers come out of one product: their tokens never change.
+            self.key_value = StackedLinear(len(self.pairs), dim, 2 * dim * cross_layers)
+            self.cross = nn.ModuleList(
+                StackedLayer(len(self.pairs), dim, heads, attends_self=False, **dropouts)
+                for _ in range(cross_layers)
+            )
+        width = dim * max(count - 1, 1)
+        self.memory = nn.ModuleList(
+            StackedLayer(count, width, heads, attends_self=True, **dropouts)
+            for _ in range(memory_layers if self.pairs else single_layers)
+        )
+        self.mlp = nn.Sequential(
+            nn.Linear(count * width, count * width),
+            nn.ReLU(),
+            nn.Dropout(relu_dropout),
+            nn.Linear(count * width, count * width),
+        )
+        self.classifier = nn.Linear(count * width, classes)
+
+    def forward(self, x: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
+        """Logits of a batch.
+
+        Args:
+            x: [B, tokens, features] of each modality, by name or in the order of `inputs`.
+
+        Returns:
+            [B, classes].
+
+        Raises:
+            ValueError: a modality is missing, unknown or of the wrong shape.
+        """
+        tokens = torch.stack([self.unify[name](part) for name, part in self._named(x).items()])
+        tokens = self.embedding_dropout(tokens)  # [M, B, L, d]
+        streams = self._cross(tokens) if self.pairs else tokens
+        for layer in self.memory:
+            streams = layer(streams)
+        pooled = _normed(streams).mean(2).transpose(0, 1).flatten(1)  # [B, M width]
+        logits: Tensor = self.classifier(pooled + self.mlp(pooled))
+        return logits
+
+    def _cross(self, tokens: Tensor) -> Tensor:
+        """Unified tokens [M, B, L, d] -> enriched streams [M, B, L, (M - 1) d]."""
+        memory = self.key_value(_normed(tokens)[self.answering])
+        memory = split_heads(memory, self.dim, self.heads)  # [2 layers, P, B, h, L, d / h]
+        streams = tokens[self.asking]  # [P, B, L, d]
+        for i, layer in enumerate(self.cross):
+            streams = layer(streams, memory[2 * i : 2 * i + 2])
+        return streams.unflatten(0, (len(self.inputs), -1)).permute(0, 2, 3, 1, 4).flatten(3)
+
+    def _named(self, x: Mapping[str, Tensor] | Sequence[Tensor]) -> dict[str, Tensor]:
+        if not isinstance(x, Mapping):
+            if len(x) != len(self.inputs):
+                raise ValueError(
+                    f"Fusion: expected {len(self.inputs)} tensors ({', '.join(self.inputs)}), "
+                    f"got {len(x)}"
+                )
+            x = dict(zip(self.inputs, x, strict=True))
+        if x.keys() != self.inputs.keys():
+            raise ValueError(f"Fusion: expected the modalities {list(self.inputs)}, got {list(x)}")
+        batch = len(next(iter(x.values())))
+        for name, shape in self.inputs.items():
+            if x[name].shape != (batch, *shape):
+                raise ValueError(
+                    f"Fusion: {name}: expected [{batch}, {shape[0]} tokens, {shape[1]} features], "
+                    f"got {list(x[name].shape)}"
+                )
+        return {name: x[name] for name in self.inputs}
+
+
+def _check_inputs(inputs: Mapping[str, tuple[int, int]]) -> None:
+    if not inputs:
+        raise ValueError("Fusion: expected at least one modality in inputs, got none")
+    for name, shape in inputs.items():
+        if len(shape) != 2 or min(shape) < 1:
+            raise ValueError(
+                f"Fusion: inputs[{name!r}]: expected (tokens, features) >= 1, got {shape}"
+            )
+
+
+def _check_at_least(least: int, **sizes: int) -> None:
+    for name, value in sizes.items():
+        if value < least:
+            raise ValueError(f"Fusion: {name} must be >= {least}, got {value}")

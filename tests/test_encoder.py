@@ -1,0 +1,78 @@
+"""The convolutional encoder and its token views."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from clmer.nn.encoder import Encoder, as_tokens, feature_count
+
+
+@pytest.mark.parametrize(
+    ("tokens", "width", "expected"),
+    [(40, 32, 160), (40, 16, 80), (3, 32, 129), (3, 16, 66), (2, 32, 128), (19, 32, 133)],
+)
+def test_feature_count_is_the_next_multiple(tokens: int, width: int, expected: int) -> None:
+    assert feature_count(tokens, width) == expected
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 25, 128, 256, 257, 640])
+def test_output_has_the_announced_steps(length: int) -> None:
+    encoder = Encoder(3, length, width=4, features=10)
+    z = encoder(torch.randn(2, 3, length))
+    assert z.shape == (2, 10, encoder.steps)
+    assert encoder.steps >= 2
+
+
+def test_steps_of_the_usual_windows() -> None:
+    assert [Encoder(1, length).steps for length in (25, 128, 640)] == [5, 18, 29]
+
+
+def test_long_series_get_the_strided_kernel() -> None:
+    assert Encoder(1, 256).blocks[0][0].kernel_size == (8,)
+    first = Encoder(1, 257).blocks[0][0]
+    assert (first.kernel_size, first.stride) == ((25,), (3,))
+
+
+def test_widths_double_up_to_the_features() -> None:
+    encoder = Encoder(5, 25)
+    assert [block[0].out_channels for block in encoder.blocks] == [32, 64, 128]
+
+
+def test_output_depends_on_every_sample_and_channel() -> None:
+    encoder = Encoder(4, 25, width=8).eval()
+    x = torch.randn(2, 4, 25, requires_grad=True)
+    encoder(x).square().sum().backward()
+    assert x.grad is not None
+    assert bool((x.grad != 0).all())
+
+
+def test_tokens_are_blocks_of_features_over_all_steps() -> None:
+    z = torch.arange(2 * 6 * 5.0).view(2, 6, 5)
+    tokens = as_tokens(z, 3)
+    assert tokens.shape == (2, 3, 10)
+    torch.testing.assert_close(tokens[1, 2], z[1, 4:6].flatten())
+    by_time = as_tokens(z, "time")
+    assert by_time.shape == (2, 5, 6)
+    torch.testing.assert_close(by_time[1, 3], z[1, :, 3])
+
+
+def test_token_shape_is_what_as_tokens_gives() -> None:
+    encoder = Encoder(34, 25, width=16, features=feature_count(2, 16))
+    z = encoder(torch.randn(3, 34, 25))
+    for tokens in (2, "time"):
+        assert as_tokens(z, tokens).shape[1:] == encoder.token_shape(tokens)  # type: ignore[arg-type]
+
+
+def test_wrong_input_says_what_was_expected() -> None:
+    encoder = Encoder(4, 25)
+    with pytest.raises(ValueError, match=r"expected x \[B, 4, 25\], got \[2, 25, 4\]"):
+        encoder(torch.randn(2, 25, 4))
+    with pytest.raises(ValueError, match="channels=0"):
+        Encoder(0, 25)
+    with pytest.raises(ValueError, match="tokens=0"):
+        feature_count(0)
+    with pytest.raises(ValueError, match="divisor of the encoder's 128 features.*got 3"):
+        as_tokens(torch.randn(2, 128, 5), 3)
+    with pytest.raises(ValueError, match="z \\[B, F, T'\\]"):
+        as_tokens(torch.randn(128, 5), 2)
