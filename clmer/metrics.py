@@ -20,51 +20,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from sklearn.metrics import (
-    accuracy_score,
-    confusion_matrix,
-    f1_score,
-    recall_score,
-)
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
+
+from clmer.data.cache import Windows
+from clmer.data.splits import Split
 
 #: What `scores` and `confusion_scores` return, in this order.
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
-
-
-class WindowTable(Protocol):
-    """The columns of a prepared store's windows that predictions carry along."""
-
-    @property
-    def subject(self) -> np.ndarray:
-        """[N] person."""
-        ...
-
-    @property
-    def recording(self) -> np.ndarray:
-        """[N] recording."""
-        ...
-
-    @property
-    def start_s(self) -> np.ndarray:
-        """[N] start of the window, seconds."""
-        ...
-
-
-class TestedSplit(Protocol):
-    """A split, as far as its test part goes."""
-
-    @property
-    def name(self) -> str:
-        """Name of the split."""
-        ...
-
-    @property
-    def test(self) -> np.ndarray:
-        """Row indices of the test part."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,16 +80,16 @@ class Predictions:
 
     @classmethod
     def of_split(
-        cls, model: str, split: TestedSplit, windows: WindowTable, y: np.ndarray, logp: np.ndarray
+        cls, model: str, split: Split, windows: Windows, y: np.ndarray, logp: np.ndarray
     ) -> Predictions:
         """Predictions for a split's test part; y covers all windows, logp the test part only."""
-        test = np.asarray(split.test)
+        test = split.test
         return cls(
             model=model,
             split=np.full(len(test), split.name),
-            subject=np.asarray(windows.subject)[test],
-            recording=np.asarray(windows.recording)[test],
-            start_s=np.asarray(windows.start_s, dtype=np.float64)[test],
+            subject=windows.subject[test],
+            recording=windows.recording[test],
+            start_s=windows.start_s[test],
             y=np.asarray(y)[test].astype(np.int64),
             logp=np.asarray(logp, dtype=np.float64),
         )
@@ -145,21 +110,32 @@ def concat(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(model=names[0], **joined)
 
 
+def split_numbers(predictions: Predictions) -> np.ndarray:
+    """[N] the number of the split that each row belongs to, from 0 in order of appearance."""
+    _, first, inverse = np.unique(predictions.split, return_index=True, return_inverse=True)
+    return np.asarray(first.argsort().argsort()[inverse], dtype=np.int64)
+
+
 def repeats(predictions: Predictions, protocol: str) -> np.ndarray:
     """[N] the repeat that each row belongs to, from 0.
 
-    Under `shuffled` a repeat is a split. Where groups are kept whole, one rotation of the splits
-    tests a window once, so a row's repeat is the number of earlier rows about the same window.
+    Under `shuffled` a repeat is a split. Elsewhere a rotation of the splits tests a window once: a
+    repeat ends before the first split that tests a window again.
     """
-    if protocol == "shuffled":
-        _, first, inverse = np.unique(predictions.split, return_index=True, return_inverse=True)
-        return np.asarray(first.argsort().argsort()[inverse], dtype=np.int64)
-    seen: dict[tuple[str, float], int] = {}
-    out = np.empty(len(predictions), dtype=np.int64)
-    for row, key in enumerate(zip(predictions.recording, predictions.start_s, strict=True)):
-        out[row] = seen.get(key, 0)
-        seen[key] = int(out[row]) + 1
-    return out
+    split = split_numbers(predictions)
+    if protocol == "shuffled" or len(split) == 0:
+        return split
+    windows = list(zip(predictions.recording.tolist(), predictions.start_s.tolist(), strict=True))
+    repeat_of_split = np.zeros(split.max() + 1, dtype=np.int64)
+    tested: set[tuple[str, float]] = set()
+    repeat = 0
+    for number in range(len(repeat_of_split)):
+        rows = {windows[row] for row in np.flatnonzero(split == number)}
+        if tested & rows:
+            tested, repeat = set(), repeat + 1
+        tested |= rows
+        repeat_of_split[number] = repeat
+    return np.asarray(repeat_of_split[split])
 
 
 def parts_of(predictions: Predictions, unit: np.ndarray) -> list[Predictions]:
@@ -374,7 +350,7 @@ def evaluate(
         how many.
     """
     by_repeat = parts_of(predictions, repeats(predictions, protocol))
-    by_split = parts_of(predictions, repeats(predictions, "shuffled"))
+    by_split = parts_of(predictions, split_numbers(predictions))
     whole_repeat = [per_recording(part) for part in by_repeat]
     whole_split = [per_recording(part) for part in by_split]
     return {

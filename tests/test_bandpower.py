@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
+from clmer.data.splits import Split
 from clmer.nn.baselines import bandpower
 
 FS = 128.0
 
 
-@dataclass
-class Split:
-    train: np.ndarray
-    val: np.ndarray
-    test: np.ndarray
+def three(train: np.ndarray, val: np.ndarray, test: np.ndarray) -> Split:
+    return Split("subject 1/1", train, val, test, shared_groups=0, note="")
 
 
 def tone(frequency: float, seconds: float = 4.0, amplitude: float = 1.0) -> np.ndarray:
@@ -107,7 +103,7 @@ def problem(n: int = 300) -> tuple[np.ndarray, np.ndarray, Split]:
     x = rng.normal(size=(n, 4))
     x[:, 0] += 2.0 * y
     parts = np.array_split(rng.permutation(n), 3)
-    return x, y, Split(*parts)
+    return x, y, three(*parts)
 
 
 def test_fit_predict_learns_and_adds_up() -> None:
@@ -148,7 +144,7 @@ def test_regularisation_is_chosen_on_validation(monkeypatch: pytest.MonkeyPatch)
     y = np.arange(n) % 2
     common = 10 * rng.normal(size=n)
     x = np.stack([common + y + 0.2 * rng.normal(size=n), common], axis=1)
-    split = Split(np.arange(200), np.arange(200, 400), np.arange(400, n))
+    split = three(np.arange(200), np.arange(200, 400), np.arange(400, n))
 
     def accuracy() -> float:
         said = bandpower.fit_predict({"a": x}, y, split).argmax(axis=1)
@@ -165,6 +161,6 @@ def test_fit_predict_refuses_what_it_cannot_fit() -> None:
         bandpower.fit_predict({"a": x}, np.zeros_like(y), split)
     with pytest.raises(ValueError, match="features of 300 windows"):
         bandpower.fit_predict({"a": x[:5]}, y, split)
-    three = bandpower.fit_predict({"a": x}, y, split, classes=3)
-    assert three.shape[1] == 3
-    assert (three[:, 2] < -20).all()
+    wide = bandpower.fit_predict({"a": x}, y, split, classes=3)
+    assert wide.shape[1] == 3
+    assert (wide[:, 2] < -20).all()

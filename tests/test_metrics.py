@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from clmer import metrics, significance
+from clmer.data.cache import Windows
+from clmer.data.splits import Split
 from clmer.metrics import Predictions
 
 
@@ -149,6 +150,15 @@ def test_evaluate_pools_a_rotation_and_spreads_over_repeats() -> None:
     assert metrics.evaluate(p, ["x", "y"], "shuffled", draws=50)["repeats"] == 4
 
 
+def test_a_split_is_never_torn_between_repeats() -> None:
+    # Blocks drawn anew leave other windows in the gaps: split 3 tests r1 again, and r9 for the
+    # first time; both belong to the second repeat.
+    recording = ["r1", "r2", "r3", "r9", "r1"]
+    p = predictions([0] * 5, [0] * 5, recording=recording, split=["1", "2", "2", "3", "3"])
+    assert metrics.repeats(p, "block").tolist() == [0, 0, 0, 1, 1]
+    assert metrics.repeats(p, "shuffled").tolist() == [0, 1, 1, 2, 2]
+
+
 def test_evaluate_does_not_mix_repeats_in_a_recording() -> None:
     p = predictions([0, 0], [0, 1], recording=["r", "r"], split=["1", "2"])
     result = metrics.evaluate(p, ["x", "y"], "subject", draws=10)
@@ -237,19 +247,11 @@ def test_majority_comes_from_the_training_part() -> None:
 
 
 def test_of_split_takes_the_test_rows_only() -> None:
-    @dataclass
-    class Table:
-        subject: np.ndarray
-        recording: np.ndarray
-        start_s: np.ndarray
-
-    @dataclass
-    class Part:
-        name: str
-        test: np.ndarray
-
-    table = Table(np.array(list("abc")), np.array(["ra", "rb", "rc"]), np.arange(3.0))
-    split = Part("fold 0", np.array([2, 0]))
+    names, start = np.array(list("abc")), np.arange(3.0)
+    recording = np.array(["ra", "rb", "rc"])
+    table = Windows(names, names, recording, names, start, labels={}, window_s=1.0)
+    rows = np.array([2, 0])
+    split = Split("fold 0", rows[:0], rows[:0], rows, shared_groups=0, note="")
     p = Predictions.of_split("m", split, table, np.array([0, 1, 1]), np.log(np.full((2, 2), 0.5)))
     assert p.subject.tolist() == ["c", "a"]
     assert p.y.tolist() == [1, 0]

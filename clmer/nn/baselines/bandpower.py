@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from scipy import signal
@@ -18,6 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from clmer.data.splits import Split
 
 #: EEG bands in Hz.
 BANDS = {
@@ -35,25 +36,6 @@ POWER_FLOOR = 1e-10
 RR_RANGE_S = (0.3, 2.0)
 #: Windows handled at a time: bounds the memory of the spectra.
 CHUNK = 1024
-
-
-class Parts(Protocol):
-    """A split: row indices of its three parts."""
-
-    @property
-    def train(self) -> np.ndarray:
-        """Row indices."""
-        ...
-
-    @property
-    def val(self) -> np.ndarray:
-        """Row indices."""
-        ...
-
-    @property
-    def test(self) -> np.ndarray:
-        """Row indices of the test part."""
-        ...
 
 
 def features(
@@ -197,7 +179,7 @@ def _classifier(strength: float, seed: int) -> Pipeline:
 def fit_predict(
     by_modality: Mapping[str, np.ndarray],
     y: np.ndarray,
-    split: Parts,
+    split: Split,
     seed: int = 0,
     *,
     classes: int | None = None,

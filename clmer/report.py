@@ -1,0 +1,334 @@
+"""What a run leaves behind and prints: results.json, predictions.csv, confusion.png, a table.
+
+`results.json` holds no times and no dates: two runs with one seed write the same bytes. Every file
+is written under a temporary name and renamed, so that a killed run never leaves half of one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from clmer.data.recording import DataError
+from clmer.data.splits import Split
+from clmer.metrics import Predictions, confusion, confusion_scores, evaluate
+from clmer.significance import compare
+
+#: Bootstrap resamples behind every interval.
+DRAWS = 10_000
+#: Digits after the point in results.json and predictions.csv.
+DIGITS = 6
+#: Models that know nothing of the signals or the labels; they are shown and not tested against.
+CONTROLS = ("majority", "permuted labels")
+SHUFFLED_WARNING = (
+    "WARNING: these scores are inflated. Windows of one recording are in training and in test,",
+    "so a model scores by recognising the recording and the person; permuted labels score high",
+    "for that same reason. Compare them with papers that split windows at random, and take them",
+    "for nothing that would hold for a new recording or a new person.",
+)
+
+
+def build_results(
+    models: Sequence[Predictions],
+    *,
+    dataset: str,
+    task: str,
+    protocol: str,
+    classes: Sequence[str],
+    splits: Sequence[Split],
+    main: Sequence[str],
+    seed: int = 0,
+    notes: Sequence[str] = (),
+    draws: int = DRAWS,
+) -> dict[str, Any]:
+    """Everything that `results.json` holds and the table shows.
+
+    Args:
+        models: a model's predictions over all splits, in the order of the table.
+        dataset: name of the data set.
+        task: name of the task.
+        protocol: what kept groups whole.
+        classes: class names in the order of the log-probability columns.
+        splits: all splits of the run.
+        main: names of the models under study; the others are baselines and controls.
+        seed: of the bootstrap.
+        notes: sentences to print below the table ("transductive: ...").
+        draws: bootstrap resamples.
+
+    Returns:
+        Plain dicts, lists, strings and numbers; "models" holds `clmer.metrics.evaluate`'s answers
+        and "comparisons" `clmer.significance.compare`'s, over all models but `CONTROLS`.
+
+    Raises:
+        ValueError: no models, two of one name, or a main model that is not among them.
+    """
+    names = [model.model for model in models]
+    if not names or len(set(names)) != len(names) or not set(main) <= set(names):
+        raise ValueError(f"build_results: models {names} with main {list(main)}")
+    tested = [model for model in models if model.model not in CONTROLS]
+    return {
+        "dataset": dataset,
+        "task": task,
+        "protocol": protocol,
+        "protocol_note": splits[0].note if splits else "",
+        "classes": list(classes),
+        "people": len(np.unique(models[0].subject)),
+        "recordings": len(np.unique(models[0].recording)),
+        "windows": len(
+            {*zip(models[0].recording.tolist(), models[0].start_s.tolist(), strict=True)}
+        ),
+        "shared_groups": max((split.shared_groups for split in splits), default=0),
+        "splits": [
+            {
+                "name": split.name,
+                "train": len(split.train),
+                "val": len(split.val),
+                "test": len(split.test),
+                "shared_groups": split.shared_groups,
+            }
+            for split in splits
+        ],
+        "draws": draws,
+        "seed": seed,
+        "main": list(main),
+        "models": [
+            {"name": m.model, **evaluate(m, classes, protocol, draws=draws, seed=seed)}
+            for m in models
+        ],
+        "comparisons": compare(tested),
+        "notes": list(notes),
+    }
+
+
+def write_report(folder: Path, results: Mapping[str, Any], models: Sequence[Predictions]) -> None:
+    """Write results.json, predictions.csv and confusion.png into a run's folder.
+
+    Args:
+        folder: an existing folder.
+        results: from `build_results`.
+        models: the same predictions.
+
+    Raises:
+        DataError: a file cannot be written, the disk being full for one.
+    """
+    shown = [model for model in models if model.model in results["main"]]
+    write_file(folder / "predictions.csv", predictions_csv(models, results["classes"]))
+    write_file(folder / "confusion.png", confusion_png(shown or models, results["classes"]))
+    write_file(folder / "results.json", results_json(results))
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: under a temporary name, synced, renamed.
+
+    Raises:
+        DataError: the disk is full or the folder not writable; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        hint = "Free some space or choose another folder; nothing half-written is left."
+        raise DataError(path, "writing", error.strerror, "a writable disk", hint) from error
+
+
+def results_json(results: Mapping[str, Any]) -> bytes:
+    """The results as JSON bytes: keys sorted, floats rounded, what is not a number null."""
+    text = json.dumps(
+        _plain(results), sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False
+    )
+    return (text + "\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return round(value, DIGITS) + 0.0 if math.isfinite(value) else None  # + 0.0: no -0.0
+    return value
+
+
+def predictions_csv(models: Sequence[Predictions], classes: Sequence[str]) -> bytes:
+    """One row a model and test window, true and predicted class by name."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    head = ["subject", "recording", "start_s", "split", "model", "true", "predicted"]
+    writer.writerow([*head, *(f"logp_{name}" for name in classes)])
+    for m in models:
+        rows = zip(
+            m.subject, m.recording, m.start_s, m.split, m.y, m.predicted, m.logp, strict=True
+        )
+        for subject, recording, start, split, true, said, logp in rows:
+            row = [subject, recording, round(float(start), DIGITS), split, m.model]
+            row += [classes[true], classes[said], *(f"{value:.{DIGITS}f}" for value in logp)]
+            writer.writerow(row)
+    return text.getvalue().encode()
+
+
+def confusion_png(models: Sequence[Predictions], classes: Sequence[str]) -> bytes:
+    """Confusion matrices of test windows, a panel a model: each row's shares, with counts.
+
+    With several repeats their counts add up.
+    """
+    columns = min(len(models), 3)
+    rows = -(-len(models) // columns)
+    side = max(3.2, 0.75 * len(classes) + 1.2)
+    figure = Figure(figsize=(columns * side + 0.8, rows * side + 0.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(models) :]:
+        axis.set_axis_off()
+    for i, model in enumerate(models):
+        image = _panel(axes[i], model, classes, first=i % columns == 0)
+    figure.colorbar(image, ax=list(axes), label="share of the true class", shrink=0.8)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150, metadata={"Software": "clmer"})
+    return content.getvalue()
+
+
+def _panel(axis: Axes, model: Predictions, classes: Sequence[str], *, first: bool) -> AxesImage:
+    counts = confusion(model)
+    total = counts.sum(axis=1, keepdims=True)
+    share = counts / np.maximum(total, 1)
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    small = 6 if len(classes) > 4 else 9
+    for (i, j), value in np.ndenumerate(share):
+        text = f"{value:.2f}\n{counts[i, j]}"
+        colour = "white" if value > 0.55 else "black"
+        axis.text(j, i, text, ha="center", va="center", color=colour, fontsize=small)
+    crowded = len(classes) * max(map(len, classes)) > 24
+    axis.set_xticks(range(len(classes)), classes, rotation=90 if crowded else 0)
+    axis.set_yticks(range(len(classes)), classes if first else [""] * len(classes))
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true" if first else "")
+    balanced = float(confusion_scores(counts)["balanced_accuracy"])
+    axis.set_title(f"{model.model}\nbalanced accuracy {balanced:.3f}", fontsize=10)
+    return image
+
+
+def print_table(results: Mapping[str, Any], file: TextIO | None = None) -> None:
+    """Print `table` to stdout or a file."""
+    print(table(results), file=file or sys.stdout)
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The results as aligned plain text: a row a model, then what the numbers mean."""
+    classes = " / ".join(results["classes"])
+    lines = [
+        f"{results['dataset']}, {results['task']} ({classes}), protocol {results['protocol']}",
+        f"Tested: {_plural(results['people'], 'person', 'people')}, "
+        f"{_plural(results['recordings'], 'recording')}, {_plural(results['windows'], 'window')} "
+        f"in {_plural(len(results['splits']), 'split')}.",
+    ]
+    return "\n".join([*lines, "", *_score_lines(results), "", *_legend(results)])
+
+
+def _score_lines(results: Mapping[str, Any]) -> list[str]:
+    several = any(model["repeats"] > 1 for model in results["models"])
+    spread = ["mean ± sd"] if several else []
+    head = ["model", "balanced acc [95 % CI]", *spread, "acc", "macro F1"]
+    head += ["balanced acc [95 % CI]", *spread, "acc"]
+    rows = []
+    for model in results["models"]:
+        windows, recordings = model["windows"], model["recordings"]
+        cells = [model["name"], _interval(windows), *([_spread(windows)] if several else [])]
+        cells += [_number(windows["accuracy"]["value"]), _number(windows["macro_f1"]["value"])]
+        cells += [_interval(recordings), *([_spread(recordings)] if several else [])]
+        rows.append([*cells, _number(recordings["accuracy"]["value"])])
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    recordings_at = 4 + len(spread)  # first column of the right half
+    left = sum(widths[:recordings_at]) + 2 * recordings_at
+    levels = " " * (widths[0] + 2) + "per window"
+    lines = [f"{levels:<{left + 2}}per recording"]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
+        halves = padded[:recordings_at], padded[recordings_at:]
+        return "    ".join("  ".join(half) for half in halves).rstrip()
+
+    lines.append(line(head))
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1) + 2)
+    names = [model["name"] for model in results["models"]]
+    for i, row in enumerate(rows):
+        starts_group = i == 0 or (names[i] in results["main"]) != (names[i - 1] in results["main"])
+        lines += [rule, line(row)] if starts_group else [line(row)]
+    return lines
+
+
+def _legend(results: Mapping[str, Any]) -> list[str]:
+    count = len(results["classes"])
+    lines = [
+        f"Chance is {1 / count:.3f} balanced. [ ]: 95 % bootstrap interval over people "
+        f"({results['draws']} draws of {results['people']} people with all their windows).",
+        f"Groups shared between training, validation and test: {results['shared_groups']}.",
+    ]
+    if any(model["repeats"] > 1 for model in results["models"]):
+        unit = "split" if results["protocol"] == "shuffled" else "rotation of the splits"
+        lines.append(f"mean ± sd: balanced accuracy over repeats; a repeat is one {unit}.")
+    if results["protocol_note"] and results["protocol"] != "shuffled":
+        lines.append(results["protocol_note"])
+    if results["protocol"] == "shuffled":
+        lines += SHUFFLED_WARNING
+    return [*lines, *results["notes"], *_comparison_lines(results["comparisons"])]
+
+
+def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not comparisons:
+        return []
+    tests = sum(pair["p"] is not None for pair in comparisons)
+    lines = [
+        "",
+        "Wilcoxon signed-rank over people, balanced accuracy per window, "
+        f"Holm's correction over {_plural(tests, 'test')}:",
+    ]
+    names = [f"{pair['a']} - {pair['b']}" for pair in comparisons]
+    width = max(map(len, names))
+    for name, pair in zip(names, comparisons, strict=True):
+        difference = "" if pair["difference"] is None else f"{pair['difference']:+.3f}"
+        said = f"p {pair['p']:.4f}  Holm {pair['p_holm']:.4f}" if pair["p"] is not None else ""
+        said = said or f"not computable: {pair['reason']}"
+        lines.append(f"  {name:<{width}}  {difference:>6}  {said}")
+    return lines
+
+
+def _plural(count: int, noun: str, nouns: str = "") -> str:
+    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(level: Mapping[str, Any]) -> str:
+    score = level["balanced_accuracy"]
+    if score["low"] is None:
+        return f"{_number(score['value'])} [not computable]"
+    return f"{_number(score['value'])} [{score['low']:.3f}, {score['high']:.3f}]"
+
+
+def _spread(level: Mapping[str, Any]) -> str:
+    score = level["balanced_accuracy"]
+    if score["sd"] is None:
+        return "-"
+    return f"{_number(score['mean'])} ± {_number(score['sd'])}"
