@@ -144,18 +144,13 @@ def _check_groups(groups: np.ndarray, y: np.ndarray, draw: _Draw, need: int) -> 
     what = {"subject": "people", "loso": "people", "trial": "recordings", "stimulus": "stimuli"}[
         draw.protocol
     ]
-    hint = (
-        "Lower --folds, choose another --protocol, or record more."
-        if need > PARTS
-        else "Choose another --protocol, or record more."
-    )
-    count = len(np.unique(groups))
-    if count < need:
-        raise draw.error(f"{count} {what}", f"at least {need}", hint)
-    for label in np.unique(y):
-        count = len(np.unique(groups[y == label]))
+    counts = {what: len(np.unique(groups))}
+    counts |= {f"{what} with class {k}": len(np.unique(groups[y == k])) for k in np.unique(y)}
+    for name, count in counts.items():
         if count < need:
-            raise draw.error(f"{count} {what} with class {label}", f"at least {need}", hint)
+            folds = "Lower --folds, choose" if PARTS <= count else "Choose"
+            hint = f"{folds} another --protocol, or record more."
+            raise draw.error(f"{count} {name}", f"at least {need}", hint)
 
 
 def _check_trial(windows: Windows, y: np.ndarray, draw: _Draw) -> str:

@@ -1,0 +1,102 @@
+"""Readers, preparation, stores and splits; `DATASETS` is what the command line knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clmer.data import deap, eegmat, manifest
+from clmer.data.recording import Recording
+
+__all__ = ["DATASETS", "Dataset"]
+
+#: Edges in Hz, None leaving a side open; None for no filter.
+Band = tuple[float | None, float | None] | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set and its defaults.
+
+    Args:
+        name: on the command line, and in `$CLMER_DATA/<name>`.
+        read: `(root, face=...)` -> recordings, person by person.
+        sources: root -> the files that recordings depend on, sorted.
+        found: root -> every modality it has.
+        modalities: the default ones; empty for all that are found.
+        window_s: default window in seconds.
+        protocol: default protocol, out of `splits.PROTOCOLS`.
+        tasks: label columns and rating tasks, the default first; empty for the label columns found.
+        band: pass band by signal type; a type that is absent keeps all it has.
+        paper_band: the one band that `--filter paper` puts on every channel.
+        obtain: how to get the data.
+        notes: what a user should know about every preparation.
+        fs: rate in Hz that signals are resampled to.
+    """
+
+    name: str
+    read: Callable[..., Iterator[Recording]]
+    sources: Callable[[Path], list[Path]]
+    found: Callable[[Path], tuple[str, ...]]
+    modalities: tuple[str, ...]
+    window_s: float
+    protocol: str
+    tasks: tuple[str, ...]
+    band: Mapping[str, Band]
+    paper_band: tuple[float, float]
+    obtain: str
+    notes: tuple[str, ...] = ()
+    fs: float = 128.0
+
+    @property
+    def task(self) -> str:
+        """The default task: the first one; "label" where the files decide."""
+        return self.tasks[0] if self.tasks else "label"
+
+
+DATASETS = {
+    d.name: d
+    for d in (
+        Dataset(
+            name="deap",
+            read=deap.read,
+            sources=deap.sources,
+            found=lambda root: ("physio", "eeg", "landmarks", "au"),
+            modalities=("physio", "landmarks", "au"),
+            window_s=1.0,
+            protocol="trial",
+            tasks=("valence", "arousal", "dominance", "liking", "va4", "va9"),
+            band=deap.BAND,
+            paper_band=(4.0, 45.0),
+            obtain=deap.OBTAIN,
+        ),
+        Dataset(
+            name="eegmat",
+            read=eegmat.read,
+            sources=eegmat.sources,
+            found=lambda root: ("eeg", "ecg"),
+            modalities=("eeg", "ecg"),
+            window_s=5.0,
+            protocol="subject",
+            tasks=("label",),
+            band=eegmat.BAND,
+            paper_band=(4.0, 45.0),
+            obtain=eegmat.OBTAIN,
+            notes=eegmat.NOTES,
+        ),
+        Dataset(
+            name="manifest",
+            read=manifest.read,
+            sources=manifest.sources,
+            found=manifest.found,
+            modalities=(),
+            window_s=1.0,
+            protocol="subject",
+            tasks=(),
+            band=manifest.BAND,
+            paper_band=(4.0, 45.0),
+            obtain=manifest.OBTAIN,
+        ),
+    )
+}

@@ -1,0 +1,376 @@
+"""From files to a store of windows: filter, resample, drop the baseline, cut, serialise the face.
+
+Filtering comes first, at the native rate and over the whole recording with its baseline, forwards
+and backwards (zero phase), so that no inner window sees an edge; then polyphase resampling; then
+the baseline goes. Nothing is standardised here: that needs the training part of a split.
+
+One recording is in memory at a time, or as many as the reader holds (DEAP: a person).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from clmer.data import Band, Dataset
+from clmer.data.cache import Modality, Store, StoreWriter, build, fingerprint
+from clmer.data.face import INTENSITY_COLUMNS, LANDMARK_COLUMNS, PRESENCE_COLUMNS
+from clmer.data.recording import KINDS, DataError, FaceSeries, Recording, Signal
+from clmer.signal import butter_bandpass, resample, sosfiltfilt
+
+#: Token views of the face: axes, and intensities over presences.
+FACE_TOKENS = {"landmarks": 3, "au": 2}
+FACE_CHANNELS = {
+    "landmarks": LANDMARK_COLUMNS,
+    "au": INTENSITY_COLUMNS + PRESENCE_COLUMNS,
+}
+FILTERS = ("type", "paper")
+
+
+def prepare(
+    dataset: Dataset,
+    root: Path,
+    *,
+    modalities: Sequence[str] = (),
+    window_s: float | None = None,
+    stride_s: float | None = None,
+    filter: str = "type",
+    fps: float = 25.0,
+    cache: Path,
+    progress: bool = True,
+) -> Store:
+    """Open the store of these parameters, or read every recording and build it.
+
+    Stored a window: signals [C, round(window_s fs)]; "landmarks" [204, frames], x of the 68 points,
+    then y, then z (mm); "au" [34, frames], 17 intensities (0-5), then 17 presences (0 or 1).
+
+    Args:
+        dataset: one of `clmer.data.DATASETS`.
+        root: its folder.
+        modalities: names of signals, "landmarks", "au"; a signal type such as "eeg" takes those
+            channels out of a signal that mixes types. Empty for the data set's default.
+        window_s: window in seconds; None for the data set's default.
+        stride_s: seconds from window to window; None for no overlap.
+        filter: "type" filters by signal type, "paper" puts the paper's one band on every channel.
+        fps: frames a second that the face is resampled to.
+        cache: folder of the stores.
+        progress: show a bar.
+
+    Returns:
+        The store; its report says what was used, skipped and dropped, and why.
+
+    Raises:
+        DataError: files that cannot be used, parameters out of range, no window left, a full disk.
+    """
+    window_s = dataset.window_s if window_s is None else window_s
+    stride_s = window_s if stride_s is None else stride_s
+    files = dataset.sources(root)
+    names = tuple(modalities) or dataset.modalities or dataset.found(root)
+    plan = _Plan(dataset, root, names, window_s, stride_s, filter, fps)
+    parameters = {
+        "dataset": dataset.name,
+        "modalities": list(names),
+        "window_s": window_s,
+        "stride_s": stride_s,
+        "filter": filter,
+        "band": {kind: plan.band(kind) for kind in KINDS},
+        "fs": dataset.fs,
+        "fps": fps,
+    }
+    key = fingerprint(parameters, root, files)
+
+    def fill(writer: StoreWriter) -> None:
+        job = _Job(plan, writer)
+        label = f"preparing {dataset.name}"
+        with tqdm(total=len(files), desc=label, unit="file", disable=not progress) as bar:
+            for recording in dataset.read(root, face=plan.face):
+                job.follow(recording.source, files, bar)
+                job.add(recording)
+            bar.update(len(files) - bar.n)
+        writer.finish(
+            fingerprint=key,
+            parameters=parameters,
+            modalities=[job.modalities[name] for name in names],
+            window_s=window_s,
+            report=job.report(),
+        )
+
+    return build(cache, dataset.name, key, fill)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Validated parameters."""
+
+    dataset: Dataset
+    root: Path
+    modalities: tuple[str, ...]
+    window_s: float
+    stride_s: float
+    filter: str
+    fps: float
+
+    def __post_init__(self) -> None:
+        for option, value, fine, expected in (
+            ("--window", self.window_s, self.length >= 1, f"at least {1 / self.dataset.fs:g} s"),
+            ("--stride", self.stride_s, self.step >= 1, f"at least {1 / self.dataset.fs:g} s"),
+            ("--fps", self.fps, self.fps > 0, "frames a second above 0"),
+            ("--window", self.window_s, not self.face or self.frames >= 1, "a frame of the face"),
+            ("--filter", self.filter, self.filter in FILTERS, f"one of {', '.join(FILTERS)}"),
+        ):
+            if not fine:
+                raise DataError(self.root, option, value, expected)
+        if len(set(self.modalities)) < len(self.modalities):
+            raise DataError(self.root, "--modalities", ",".join(self.modalities), "each name once")
+
+    @property
+    def length(self) -> int:
+        """Samples of a window."""
+        return round(self.window_s * self.dataset.fs)
+
+    @property
+    def step(self) -> int:
+        """Samples from window to window."""
+        return round(self.stride_s * self.dataset.fs)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a window."""
+        return round(self.window_s * self.fps)
+
+    @property
+    def face(self) -> bool:
+        """Whether the face is asked for."""
+        return any(name in FACE_TOKENS for name in self.modalities)
+
+    def band(self, kind: str) -> Band:
+        """Edges in Hz for a signal type."""
+        return self.dataset.paper_band if self.filter == "paper" else self.dataset.band.get(kind)
+
+
+class _Skip(Exception):
+    """A recording that cannot be used, and why."""
+
+
+@dataclass
+class _Job:
+    """Recordings into windows, and the account of them."""
+
+    plan: _Plan
+    writer: StoreWriter
+    modalities: dict[str, Modality] = field(default_factory=dict)
+    people: set[str] = field(default_factory=set)
+    recordings: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+    filters: dict[str, str] = field(default_factory=dict)
+    _sources: set[Path] = field(default_factory=set)
+    _first: str = ""
+
+    def follow(self, source: Path, files: Sequence[Path], bar: Any) -> None:
+        """Move the bar when a recording comes from a new file: those before it are done."""
+        if source in self._sources:
+            return
+        alike = sum(file.suffix == source.suffix for file in files)
+        self.writer.share_done = min(1.0, len(self._sources) / max(alike, 1))
+        bar.update(int(len(files) * self.writer.share_done) - bar.n)
+        self._sources.add(source)
+
+    def add(self, recording: Recording) -> None:
+        """Write one recording's windows, or note why there are none."""
+        name = f"{recording.subject}/{recording.trial}"
+        self.recordings += 1
+        try:
+            arrays, start_s = self._cut(recording)
+        except _Skip as reason:
+            self.skipped[name] = str(reason)
+            return
+        self._first = self._first or name
+        self.people.add(recording.subject)
+        self.writer.append(
+            arrays,
+            subject=recording.subject,
+            group=recording.group,
+            recording=name,
+            stimulus=recording.stimulus,
+            start_s=start_s,
+            labels=recording.labels,
+        )
+
+    def report(self) -> dict[str, Any]:
+        """What was read, used and left out.
+
+        Raises:
+            DataError: nothing is left.
+        """
+        if not len(self.writer):
+            reasons = Counter(self.skipped.values()).most_common(3)
+            raise DataError(
+                self.plan.root,
+                f"--modalities {','.join(self.plan.modalities)}",
+                f"no window in {self.recordings} recordings ("
+                + ("; ".join(f"{why}: {n}" for why, n in reasons) or "none was read")
+                + ")",
+                "at least one",
+                "Choose other modalities or a shorter --window.",
+            )
+        return {
+            "people": len(self.people),
+            "recordings": self.recordings,
+            "recordings_used": self.recordings - len(self.skipped),
+            "recordings_skipped": self.skipped,
+            "windows": len(self.writer),
+            "windows_dropped": dict(self.dropped),
+            "filter": self.filters,
+            "notes": list(self.plan.dataset.notes),
+        }
+
+    def _cut(self, recording: Recording) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The windows that hold every modality, [n, C, T] each, and their start times."""
+        plan = self.plan
+        signals = {n: _find(recording, n) for n in plan.modalities if n not in FACE_TOKENS}
+        face = recording.face
+        if plan.face and face is None:
+            raise _Skip("no face")
+        series = {n: self._filtered(n, s, recording) for n, s in signals.items()}
+        lengths = [x.shape[1] for x in series.values()]
+        if face is not None and not lengths:
+            seconds = recording.face_start_s + len(face.valid) / face.fps - recording.baseline_s
+            lengths = [int(seconds * plan.dataset.fs + 1e-6)]
+        if min(lengths) < plan.length:
+            raise _Skip("shorter than a window")
+        starts = np.arange(0, min(lengths) - plan.length + 1, plan.step)
+        start_s = starts / plan.dataset.fs
+        keep = np.ones(len(starts), dtype=bool)
+        arrays = {n: _windows(x, starts, plan.length) for n, x in series.items()}
+        if plan.face and face is not None:
+            times = recording.baseline_s - recording.face_start_s + start_s[:, None]
+            windows = _face_windows(face, times + np.arange(plan.frames) / plan.fps)
+            arrays |= {name: windows[name] for name in plan.modalities if name in FACE_TOKENS}
+            for name in windows.keys() & FACE_TOKENS.keys():
+                self.modalities[name] = Modality(
+                    name, FACE_TOKENS[name], plan.fps, FACE_CHANNELS[name]
+                )
+            keep = self._drop(windows["lost"], windows["outside"])
+        return {name: arrays[name][keep] for name in plan.modalities}, start_s[keep]
+
+    def _drop(self, lost: np.ndarray, outside: np.ndarray) -> np.ndarray:
+        """Count the windows [n] without a face; returns those that stay."""
+        for reason, rows in (("outside the face video", outside), ("face lost", lost & ~outside)):
+            if rows.any():
+                self.dropped[reason] += int(rows.sum())
+        keep = ~(lost | outside)
+        if not keep.any():
+            raise _Skip("the face lost in every window")
+        return keep
+
+    def _filtered(self, name: str, signal: Signal, recording: Recording) -> np.ndarray:
+        """[C, T] at the common rate, from the stimulus on."""
+        self._describe(name, signal, recording)
+        x = np.array(signal.data, dtype=np.float64)
+        if not np.isfinite(x).all():
+            raise _Skip(f"{name} has samples that are not finite")
+        for kind in dict.fromkeys(signal.kinds):
+            sos, text = _sections(self.plan.band(kind), signal.fs)
+            self.filters.setdefault(kind, text)
+            if sos is None:
+                continue
+            if x.shape[1] <= 3 * (2 * len(sos) + 1):
+                raise _Skip("shorter than the filter needs")
+            rows = [i for i, k in enumerate(signal.kinds) if k == kind]
+            x[rows] = sosfiltfilt(sos, x[rows])
+        try:
+            x = resample(x, signal.fs, self.plan.dataset.fs)
+        except ValueError as error:
+            raise DataError(
+                recording.source, f"rate of {name}", f"{signal.fs} Hz", "a rounded rate", str(error)
+            ) from error
+        return x[:, round(recording.baseline_s * self.plan.dataset.fs) :]
+
+    def _describe(self, name: str, signal: Signal, recording: Recording) -> None:
+        new = Modality(name, len(signal.channels), self.plan.dataset.fs, signal.channels)
+        known = self.modalities.setdefault(name, new)
+        if known != new:
+            raise DataError(
+                recording.source,
+                f"channels of {name}",
+                " ".join(signal.channels),
+                f"{' '.join(known.channels)} as in the recordings before it",
+                "Every recording needs the same channels in the same order.",
+            )
+
+
+def _find(recording: Recording, name: str) -> Signal:
+    """A signal by name, or the channels of a type out of one that has them."""
+    if name in recording.signals:
+        return recording.signals[name]
+    for signal in recording.signals.values():
+        if name in signal.kinds:
+            return signal.select(name)
+    raise _Skip(f"no {name}, only {', '.join(recording.signals) or 'a face'}")
+
+
+@lru_cache
+def _sections(band: Band, fs: float) -> tuple[np.ndarray | None, str]:
+    """The filter of a band at a rate, and what to call it."""
+    if band is None:
+        return None, "as recorded"
+    low, high = band
+    if high is not None and high >= fs / 2:
+        high = None  # there is nothing above it to remove
+    if low is None and high is None:
+        return None, "as recorded"
+    text = f"{low:g}-{high:g} Hz" if low and high else f"above {low:g} Hz" if low else ""
+    return butter_bandpass(low, high, fs), text or f"below {high:g} Hz"
+
+
+def _windows(x: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+    """[C, T] -> [n, C, length] float32."""
+    out = np.empty((len(starts), x.shape[0], length), dtype=np.float32)
+    for row, start in zip(out, starts, strict=True):
+        row[:] = x[:, start : start + length]
+    return out
+
+
+def _face_windows(face: FaceSeries, times: np.ndarray) -> dict[str, np.ndarray]:
+    """Face values at some times.
+
+    Args:
+        face: n frames.
+        times: [windows, frames] seconds after the video's first frame.
+
+    Returns:
+        "landmarks" [windows, 204, frames], linear between video frames; "au" [windows, 34, frames],
+        intensities linear, presences of the nearest frame; "lost" [windows], a frame that was used
+        is invalid; "outside" [windows], times more than half a frame before or after the video.
+    """
+    last = len(face.valid) - 1
+    position = times * face.fps
+    outside = ((position < -0.5) | (position > last + 0.5)).any(axis=1)
+    position = position.clip(0, last)
+    below = (position + 1e-6).astype(np.int64)
+    weight = position - below
+    weight[weight < 1e-6] = 0.0  # on a frame: its neighbour does not matter
+    above = np.minimum(below + 1, last)
+    valid = face.valid[below] & (face.valid[above] | (weight == 0.0))
+    points = face.landmarks.transpose(0, 2, 1).reshape(last + 1, -1)  # [n, 204], axis-major
+
+    def linear(values: np.ndarray) -> np.ndarray:
+        mixed = values[below] + weight[..., None] * (values[above] - values[below])
+        return mixed.astype(np.float32).transpose(0, 2, 1)
+
+    nearest = np.rint(position).astype(np.int64)
+    presence = face.au_presence[nearest].astype(np.float32).transpose(0, 2, 1)
+    return {
+        "landmarks": linear(points),
+        "au": np.concatenate([linear(face.au_intensity), presence], axis=1),
+        "lost": ~valid.all(axis=1),
+        "outside": outside,
+    }
