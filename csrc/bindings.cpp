@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "bandpass.h"
+#include "ntxent.h"
 #include "simd.h"
 #include "tensor.h"
 
@@ -40,6 +41,55 @@ void sosfilt(TensorView x, TensorView sos, TensorView state, TensorView y, Tenso
 #endif
 }
 
+clmer::NtXentArgs nt_xent_args(const TensorView& view_a, const TensorView& view_b,
+                               const TensorView& temperature, bool normalize,
+                               const TensorView& stats, int threads) {
+  expect(view_a.device == clmer::kCPU, "nt_xent takes CPU tensors");
+  expect(view_a.bits == 32 || view_a.bits == 64, "nt_xent takes float32 or float64");
+  expect_dense(view_a, 3, view_a.bits, "view_a");
+  expect_dense(view_b, 3, view_a.bits, "view_b");
+  expect_dense(temperature, 0, 64, "temperature");
+  expect_dense(stats, 3, 64, "stats");
+  clmer::NtXentArgs args{};
+  args.view_a = view_a.data;
+  args.view_b = view_b.data;
+  args.temperature = *temperature.as<double>();
+  args.stats = stats.as<double>();
+  args.groups = view_a.shape[0];
+  args.n = view_a.shape[1];
+  args.dim = view_a.shape[2];
+  args.normalize = normalize;
+  args.threads = threads;
+  return args;
+}
+
+void nt_xent(TensorView view_a, TensorView view_b, TensorView temperature, bool normalize,
+             TensorView loss, TensorView stats, int threads) {
+  expect_dense(loss, 1, view_a.bits, "loss");
+  clmer::NtXentArgs args = nt_xent_args(view_a, view_b, temperature, normalize, stats, threads);
+  args.loss = loss.data;
+  py::gil_scoped_release release;
+  const auto& kernels = CLMER_KERNELS(ntxent);
+  (view_a.bits == 64 ? kernels.forward_f64 : kernels.forward_f32)(args);
+}
+
+void nt_xent_backward(TensorView grad_loss, TensorView view_a, TensorView view_b,
+                      TensorView temperature, TensorView stats, bool normalize, TensorView grad_a,
+                      TensorView grad_b, TensorView grad_temperature, int threads) {
+  expect_dense(grad_loss, 1, view_a.bits, "grad_loss");
+  expect_dense(grad_a, 3, view_a.bits, "grad_a");
+  expect_dense(grad_b, 3, view_a.bits, "grad_b");
+  expect_dense(grad_temperature, 0, 64, "grad_temperature");
+  clmer::NtXentArgs args = nt_xent_args(view_a, view_b, temperature, normalize, stats, threads);
+  args.grad_loss = grad_loss.data;
+  args.grad_a = grad_a.data;
+  args.grad_b = grad_b.data;
+  args.grad_temperature = grad_temperature.as<double>();
+  py::gil_scoped_release release;
+  const auto& kernels = CLMER_KERNELS(ntxent);
+  (view_a.bits == 64 ? kernels.backward_f64 : kernels.backward_f32)(args);
+}
+
 py::dict build_info() {
   py::dict info;
   info["compiler"] = CLMER_BUILD_COMPILER;
@@ -70,4 +120,6 @@ PYBIND11_MODULE(_C, m) {
   m.def("clear_exchange_api", [] { clmer::exchange_api = nullptr; });
   m.def("set_simd_level", &set_simd_level);
   m.def("sosfilt", &sosfilt);
+  m.def("nt_xent", &nt_xent);
+  m.def("nt_xent_backward", &nt_xent_backward);
 }

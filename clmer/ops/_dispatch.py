@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+
 import torch
 
 library = torch.library.Library("clmer", "DEF")
@@ -14,21 +17,29 @@ def is_tracing() -> bool:
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
-def choose_impl(impl: str | None, device: torch.device, native_on: tuple[str, ...]) -> str:
-    """The implementation to run: "native" or "reference".
+def choose_impl(
+    impl: str | None,
+    device: torch.device,
+    native_on: tuple[str, ...],
+    also: tuple[str, ...] = (),
+) -> str:
+    """The implementation to run: "native", "reference" or one of `also`.
 
     Args:
         impl: the caller's wish; None takes the native kernel where the device has one and the
             plain PyTorch form elsewhere. An explicit wish is met or refused.
         device: where the tensors are.
         native_on: device types that the native kernel covers in this build.
+        also: what else this op has: "triton" or nothing.
 
     Raises:
         ValueError: an unknown name.
-        RuntimeError: "native" on a device without a native kernel.
+        RuntimeError: "native" on a device without a native kernel; "triton" where it cannot run.
     """
-    if impl not in (None, "native", "reference"):
-        raise ValueError(f"impl: found {impl!r}, expected None, 'native' or 'reference'")
+    names = ("native", "reference", *also)
+    if impl not in (None, *names):
+        expected = ", ".join(repr(name) for name in names)
+        raise ValueError(f"impl: found {impl!r}, expected None, {expected}")
     if impl is None:
         return "native" if device.type in native_on else "reference"
     if impl == "native" and device.type not in native_on:
@@ -36,7 +47,22 @@ def choose_impl(impl: str | None, device: torch.device, native_on: tuple[str, ..
             f"impl='native': this build has no kernel for {device.type!r} tensors "
             f"(it has {', '.join(native_on)}); use impl='reference' or None"
         )
+    if impl == "triton":
+        _require_triton(device)
     return impl
+
+
+def _require_triton(device: torch.device) -> None:
+    """Raises RuntimeError unless Triton is installed and can run on tensors of this device."""
+    if importlib.util.find_spec("triton") is None:
+        raise RuntimeError(
+            "impl='triton': the package triton is not installed; `pip install \"clmer[triton]\"`"
+        )
+    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise RuntimeError(
+            f"impl='triton': found {device.type!r} tensors, expected 'cuda' ones; elsewhere Triton "
+            "only runs in its interpreter (set TRITON_INTERPRET=1 before the first call)"
+        )
 
 
 def no_double_backward(name: str) -> RuntimeError:

@@ -1,0 +1,293 @@
+"""`nt_xent`: the contrastive loss of two views of a batch, without the similarity matrix.
+
+csrc/ntxent.h, ntxent_cpu.cpp; kernels/ntxent.py (Triton).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from clmer._native import _C
+from clmer.ops._dispatch import (
+    below_autograd,
+    choose_impl,
+    is_tracing,
+    library,
+    no_double_backward,
+)
+
+_NATIVE = ("cpu",)
+
+
+def nt_xent(
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: float | Tensor = 0.2,
+    *,
+    normalize: bool = True,
+    process_group: dist.ProcessGroup | None = None,
+    impl: str | None = None,
+) -> Tensor:
+    """Normalised-temperature cross entropy: each sample's two views find each other in the batch.
+
+    With z [2N, D] the rows of both views (each divided by its length) and p(i) the other view of
+    i's sample:
+
+        s_ij = z_i . z_j / tau
+        L    = 1/2N sum_i ( log sum_{j != i} exp(s_ij) - s_i,p(i) )
+
+    The native form never stores s: memory is O(N D) forward and backward. A row of zeros (or of
+    subnormal numbers only) has no direction: its z is zero, and so is its gradient.
+
+    Args:
+        view_a: [N, D], or [G, N, D] for G independent batches; N, D >= 1. float32, float64,
+            bfloat16 or float16 (the last two compute in float32).
+        view_b: like view_a; row n is the other view of view_a's row n.
+        temperature: tau > 0, a float or a 0-d tensor; the tensor gets a gradient. (Its value is
+            checked where that needs no waiting for a GPU.)
+        normalize: compare by cosine (True) or by plain dot product.
+        process_group: take the other ranks' samples as negatives too. Loss and gradients are then
+            those of one process holding all ranks' rows; every rank has N rows and gets the whole
+            loss. `DistributedDataParallel` averages gradients over ranks where a single process
+            would sum them: multiply the loss by the world size there.
+        impl: None, "native", "reference" (plain PyTorch, differentiable any number of times) or
+            "triton" (GPU; CPU tensors under TRITON_INTERPRET=1). None is native on the CPU and
+            the reference on a GPU, until the Triton form has been measured against it.
+
+    Returns:
+        The loss, 0-d or [G]; float32 for half-precision views, which could not resolve it.
+
+    Raises:
+        ValueError: a shape, dtype, device or temperature that does not fit.
+        RuntimeError: an `impl` that cannot run on these tensors; second derivatives of the native
+            or Triton form.
+
+    Source: Eq. 1-2; Chen et al., A simple framework for contrastive learning (SimCLR), 2020.
+    """
+    _check(view_a, view_b, temperature)
+    chosen = choose_impl(impl, view_a.device, _NATIVE, also=("triton",))
+    if process_group is not None:
+        view_a, view_b = _gather(view_a, view_b, process_group)
+    if chosen == "reference":
+        return nt_xent_reference(view_a, view_b, temperature, normalize=normalize)
+    if not isinstance(temperature, Tensor):
+        temperature = torch.tensor(temperature, dtype=torch.float64, device=view_a.device)
+    if chosen == "triton":
+        from clmer.kernels.ntxent import nt_xent_triton
+
+        return nt_xent_triton(view_a, view_b, temperature, normalize)
+    rows_a, rows_b = _widen(view_a), _widen(view_b)
+    if view_a.dim() == 2:
+        rows_a, rows_b = rows_a.unsqueeze(0), rows_b.unsqueeze(0)
+    call = torch.ops.clmer.nt_xent if is_tracing() else _autograd
+    loss, _ = call(rows_a, rows_b, temperature.to(torch.float64), normalize)
+    return loss.squeeze(0) if view_a.dim() == 2 else loss
+
+
+def _check(view_a: Tensor, view_b: Tensor, temperature: float | Tensor) -> None:
+    if view_a.dim() not in (2, 3):
+        raise ValueError(f"view_a: found shape {tuple(view_a.shape)}, expected [N, D] or [G, N, D]")
+    if view_a.shape != view_b.shape:
+        raise ValueError(
+            f"view_b: found shape {tuple(view_b.shape)}, expected view_a's {tuple(view_a.shape)}"
+        )
+    if view_a.shape[-2] < 1 or view_a.shape[-1] < 1:
+        raise ValueError(
+            f"view_a: found shape {tuple(view_a.shape)}, expected at least one sample and feature"
+        )
+    if not view_a.dtype.is_floating_point or view_a.dtype != view_b.dtype:
+        raise ValueError(
+            f"found dtypes {view_a.dtype} and {view_b.dtype}, expected one floating-point dtype"
+        )
+    if view_a.device != view_b.device:
+        raise ValueError(f"devices differ: view_a on {view_a.device}, view_b on {view_b.device}")
+    if not isinstance(temperature, Tensor):
+        if not 0.0 < temperature < math.inf:
+            raise ValueError(f"temperature: found {temperature}, expected a finite number > 0")
+        return
+    if temperature.dim() != 0 or not temperature.dtype.is_floating_point:
+        raise ValueError(
+            f"temperature: found {temperature.dtype} of shape {tuple(temperature.shape)}, expected "
+            "a float or a 0-d floating-point tensor"
+        )
+    if temperature.device != view_a.device:
+        raise ValueError(
+            f"devices differ: temperature on {temperature.device}, view_a on {view_a.device}"
+        )
+    if temperature.is_cpu and not is_tracing() and not 0.0 < float(temperature) < math.inf:
+        raise ValueError(f"temperature: found {float(temperature)}, expected a finite number > 0")
+
+
+def _widen(x: Tensor) -> Tensor:
+    return x.to(torch.float32) if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def _gather(view_a: Tensor, view_b: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, Tensor]:
+    """Every rank's rows in rank order; the gradient reaches this rank's own.
+
+    Each rank computes the same loss from the same rows, so what it needs of the gradient, the part
+    for its own rows, is already whole: nothing is reduced.
+    """
+    rank, world = dist.get_rank(group), dist.get_world_size(group)
+    views = torch.stack((view_a, view_b))
+    shape = torch.tensor([view_a.dim(), *(1,) * (3 - view_a.dim()), *view_a.shape])
+    shape = shape.to(views.device)
+    shapes = [torch.empty_like(shape) for _ in range(world)]
+    dist.all_gather(shapes, shape, group=group)
+    found = [tuple(each.tolist()[1 + 3 - each[0] :]) for each in shapes]
+    if any(each != found[0] for each in found):
+        raise ValueError(f"views: the ranks hold shapes {found}, expected the same on every rank")
+    parts = [torch.empty_like(views, memory_format=torch.contiguous_format) for _ in range(world)]
+    dist.all_gather(parts, views.detach().contiguous(), group=group)
+    parts[rank] = views
+    rows_a, rows_b = torch.cat(parts, -2).unbind(0)
+    return rows_a, rows_b
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """x [..., D] divided by its rows' lengths; a row of zeros or subnormals gives zeros.
+
+    The rows are first divided by their largest element, so that no square overflows or vanishes.
+    The result does not depend on that factor, hence the detach.
+    """
+    top = x.detach().abs().amax(-1, keepdim=True)
+    empty = top < torch.finfo(x.dtype).tiny
+    scaled = (x / top.masked_fill(empty, 1.0)).masked_fill(empty, 0.0)
+    length = torch.linalg.vector_norm(scaled.masked_fill(empty, 1.0), dim=-1, keepdim=True)
+    return scaled / length
+
+
+def nt_xent_reference(
+    view_a: Tensor, view_b: Tensor, temperature: float | Tensor = 0.2, *, normalize: bool = True
+) -> Tensor:
+    """The specification in plain PyTorch: it builds the similarity matrix."""
+    n = view_a.shape[-2]
+    z = torch.cat((_widen(view_a), _widen(view_b)), -2)  # [..., 2N, D]
+    if normalize:
+        z = unit_rows(z)
+    s = z @ z.mT / temperature  # [..., 2N, 2N]
+    self_pair = torch.eye(2 * n, dtype=torch.bool, device=z.device)
+    half = s.diagonal(n, -2, -1)  # s of each sample's two views
+    positive = torch.cat((half, half), -1)
+    return (s.masked_fill(self_pair, -math.inf).logsumexp(-1) - positive).mean(-1)
+
+
+# --- registration: views [G, N, D], temperature 0-d float64; loss [G], stats [G, 3, 2N] float64 ---
+# stats holds what the backward pass needs of each row: 1 / |x_i|, lse_i, 1 - p(i's positive).
+library.define(
+    "nt_xent(Tensor view_a, Tensor view_b, Tensor temperature, bool normalize) -> (Tensor, Tensor)"
+)
+library.define(
+    "nt_xent_backward(Tensor grad_loss, Tensor view_a, Tensor view_b, Tensor temperature, "
+    "Tensor stats, bool normalize) -> (Tensor, Tensor, Tensor)"
+)
+
+
+def _forward(
+    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool
+) -> tuple[Tensor, Tensor]:
+    view_a, view_b = view_a.contiguous(), view_b.contiguous()
+    loss, stats = _fake(view_a, view_b, temperature, normalize)
+    _C.nt_xent(view_a, view_b, temperature, normalize, loss, stats, torch.get_num_threads())
+    return loss, stats
+
+
+def _backward(
+    grad_loss: Tensor,
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: Tensor,
+    stats: Tensor,
+    normalize: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    inputs = (grad_loss.contiguous(), view_a.contiguous(), view_b.contiguous(), temperature)
+    grads = _fake_backward(*inputs, stats, normalize)
+    _C.nt_xent_backward(*inputs, stats.contiguous(), normalize, *grads, torch.get_num_threads())
+    return grads
+
+
+def _fake(
+    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool
+) -> tuple[Tensor, Tensor]:
+    g, n, _ = view_a.shape
+    return view_a.new_empty(g), view_a.new_empty((g, 3, 2 * n), dtype=torch.float64)
+
+
+def _fake_backward(
+    grad_loss: Tensor,
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: Tensor,
+    stats: Tensor,
+    normalize: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    shape = view_a.shape
+    return view_a.new_empty(shape), view_a.new_empty(shape), temperature.new_empty(())
+
+
+library.impl("nt_xent", _forward, "CPU")
+library.impl("nt_xent_backward", _backward, "CPU")
+torch.library.register_fake("clmer::nt_xent", _fake, lib=library)
+torch.library.register_fake("clmer::nt_xent_backward", _fake_backward, lib=library)
+
+
+# --- autograd -----------------------------------------------------------------------------------
+class _NtXent(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, view_a, view_b, temperature, normalize):  # type: ignore[no-untyped-def]
+        with below_autograd():
+            loss, stats = torch.ops.clmer.nt_xent(view_a, view_b, temperature, normalize)
+        ctx.save_for_backward(view_a, view_b, temperature, stats)
+        ctx.normalize = normalize
+        ctx.mark_non_differentiable(stats)
+        return loss, stats
+
+    @staticmethod
+    def backward(ctx, grad_loss, _):  # type: ignore[no-untyped-def]
+        grads = torch.ops.clmer.nt_xent_backward(grad_loss, *ctx.saved_tensors, ctx.normalize)
+        return *grads, None
+
+
+def _autograd(
+    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool
+) -> tuple[Tensor, Tensor]:
+    return _NtXent.apply(view_a, view_b, temperature, normalize)
+
+
+def _autograd_backward(
+    grad_loss: Tensor,
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: Tensor,
+    stats: Tensor,
+    normalize: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    inputs = (grad_loss, view_a, view_b, temperature)
+    if torch.is_grad_enabled() and any(each.requires_grad for each in inputs):
+        raise no_double_backward("nt_xent")
+    with below_autograd():
+        return torch.ops.clmer.nt_xent_backward(*inputs, stats, normalize)
+
+
+library.impl("nt_xent", _autograd, "Autograd")
+library.impl("nt_xent_backward", _autograd_backward, "Autograd")
+
+
+@torch.library.register_vmap("clmer::nt_xent", lib=library)
+def _vmap(info, in_dims, view_a, view_b, temperature, normalize):  # type: ignore[no-untyped-def]
+    if in_dims[2] is not None:
+        raise ValueError("vmap over temperature is not defined: all batches share one")
+    n = info.batch_size
+
+    def folded(view, dim):  # type: ignore[no-untyped-def]
+        view = view.movedim(dim, 0) if dim is not None else view.expand(n, *view.shape)
+        return view.flatten(0, 1)
+
+    loss, stats = torch.ops.clmer.nt_xent(
+        folded(view_a, in_dims[0]), folded(view_b, in_dims[1]), temperature, normalize
+    )
+    return (loss.unflatten(0, (n, -1)), stats.unflatten(0, (n, -1))), (0, 0)

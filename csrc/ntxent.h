@@ -1,0 +1,42 @@
+// NT-Xent, forward and backward, without the similarity matrix. Groups are independent batches.
+#pragma once
+
+#include <cstdint>
+
+namespace clmer {
+
+struct NtXentArgs {
+  const void* view_a;  // [groups, n, dim] float or double; rows 0..n-1 of z
+  const void* view_b;  // [groups, n, dim]; rows n..2n-1 of z
+  double temperature;
+  double* stats;  // [groups, 3, 2n]: 1 / |x_i|, lse_i over j != i, 1 - p(i's positive)
+  int64_t groups;
+  int64_t n;
+  int64_t dim;
+  bool normalize;
+  int threads;
+  void* loss;                // [groups]; forward only, as all below backward only
+  const void* grad_loss;     // [groups]
+  void* grad_a;              // [groups, n, dim]
+  void* grad_b;              // [groups, n, dim]
+  double* grad_temperature;  // one value
+};
+
+struct NtXentKernels {
+  void (*forward_f32)(const NtXentArgs&);  // writes stats and loss
+  void (*forward_f64)(const NtXentArgs&);
+  void (*backward_f32)(const NtXentArgs&);  // reads stats
+  void (*backward_f64)(const NtXentArgs&);
+};
+
+namespace baseline {
+extern const NtXentKernels ntxent;
+}
+namespace avx2 {
+extern const NtXentKernels ntxent;
+}
+namespace avx512 {
+extern const NtXentKernels ntxent;
+}
+
+}  // namespace clmer
