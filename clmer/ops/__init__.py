@@ -2,11 +2,14 @@
 
 from clmer.ops.attention import attention_weights, cross_attention, cross_attention_reference
 from clmer.ops.bandpass import sosfilt, sosfilt_reference
+from clmer.ops.ntxent import nt_xent, nt_xent_reference
 
 __all__ = [
     "attention_weights",
     "cross_attention",
     "cross_attention_reference",
+    "nt_xent",
+    "nt_xent_reference",
     "sosfilt",
     "sosfilt_reference",
 ]

@@ -118,8 +118,10 @@ def _check(view_a: Tensor, view_b: Tensor, temperature: float | Tensor) -> None:
         raise ValueError(
             f"devices differ: temperature on {temperature.device}, view_a on {view_a.device}"
         )
-    if temperature.is_cpu and not is_tracing() and not 0.0 < float(temperature) < math.inf:
-        raise ValueError(f"temperature: found {float(temperature)}, expected a finite number > 0")
+    if temperature.is_cpu and not is_tracing():
+        value = temperature.item()
+        if not 0.0 < value < math.inf:
+            raise ValueError(f"temperature: found {value}, expected a finite number > 0")
 
 
 def _widen(x: Tensor) -> Tensor:
