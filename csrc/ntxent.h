@@ -9,7 +9,9 @@ struct NtXentArgs {
   const void* view_a;  // [groups, n, dim] float or double; rows 0..n-1 of z
   const void* view_b;  // [groups, n, dim]; rows n..2n-1 of z
   double temperature;
-  double* stats;  // [groups, 3, 2n]: 1 / |x_i|, lse_i over j != i, 1 - p(i's positive)
+  // [groups, 4, 2n]: 1 / |x_i|; a shift c_i of row i's exponents; 1 / sum_{j != i} e^(s_ij - c_i);
+  // 1 - p(i's positive)
+  double* stats;
   int64_t groups;
   int64_t n;
   int64_t dim;

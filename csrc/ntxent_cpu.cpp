@@ -73,8 +73,8 @@ struct Problem {
   Buffer<T> packed{a.groups * rows * a.dim};       // [rows / panel, dim, panel]
   Buffer<double> sum{a.groups * rows};             // forward: sum of e^(s - top) over negatives
   Buffer<T> top{a.groups * rows};                  // forward, shifted: running maximum
-  Buffer<T> first{a.groups * rows};                // backward: e^-lse, or the high part of lse
-  Buffer<T> second{a.groups * rows};               // backward, shifted: the low part of lse
+  Buffer<T> shift{a.groups * rows};                // backward: stats 1 and 2 as T
+  Buffer<T> share{a.groups * rows};
   Buffer<T> grad{backward ? a.groups * rows * width : 1};
   Buffer<double> radial{a.groups * rows};          // forward: s of the positive; backward: z . dL/dz
   int64_t round = 0;
@@ -85,7 +85,7 @@ struct Problem {
     const void* base = i < a.n ? a.view_a : a.view_b;
     return static_cast<const T*>(base) + (g * a.n + (i < a.n ? i : i - a.n)) * a.dim;
   }
-  double* stat(int64_t g, int which) const { return a.stats + (g * 3 + which) * m; }
+  double* stat(int64_t g, int which) const { return a.stats + (g * 4 + which) * m; }
   int64_t positive(int64_t i) const { return i < a.n ? i + a.n : i - a.n; }
   int block_rows(int64_t block) const { return int(smaller(kBlock, m - block * kBlock)); }
 };
@@ -166,10 +166,8 @@ void prepare_block(int64_t task, void* context) {
       p.top.get()[at + r] = T(-kInf);
       continue;
     }
-    const double lse = i < p.m ? p.stat(g, 1)[i] : kInf;
-    const T high = T(lse);
-    p.first.get()[at + r] = p.shifted ? high : T(__builtin_exp(-lse));
-    p.second.get()[at + r] = i < p.m ? T(lse - double(high)) : T(0);
+    p.shift.get()[at + r] = i < p.m ? T(p.stat(g, 1)[i]) : T(0);
+    p.share.get()[at + r] = i < p.m ? T(p.stat(g, 2)[i]) : T(0);
     T* grad = p.grad.get() + (at + r) * p.width;
     for (int64_t k = 0; k < p.width; ++k) grad[k] = T(0);
   }
@@ -414,19 +412,18 @@ void forward_tile(int64_t task, void* context) {
 // The tile of s becomes W; self 0, positive -(1 - p_i) - (1 - p_j), padding 0.
 template <class T>
 void weigh(const Problem<T>& p, const Pair<T>& q, T* s) {
-  const T *first = p.first.get(), *second = p.second.get();
-  const T *first_j = first + q.at_j, *second_j = second + q.at_j;
-  const double* miss = p.stat(q.g, 2);
+  const T *shift_i = p.shift.get() + q.at_i, *shift_j = p.shift.get() + q.at_j;
+  const T *share_i = p.share.get() + q.at_i, *share_j = p.share.get() + q.at_j;
+  const double* miss = p.stat(q.g, 3);
   for (int r = 0; r < q.rows; ++r) {
     T* row = s + r * kStride;
-    const T first_i = first[q.at_i + r], second_i = second[q.at_i + r];
     for (int c = 0; c < q.cols; c += kLanes<T>) {
       const Vec<T> value = load(row + c) * p.inverse_tau;
       if (p.shifted) {
-        store(row + c, exp<T>((value - first_i) - second_i) +
-                           exp<T>((value - load(first_j + c)) - load(second_j + c)));
+        store(row + c, exp<T>(value - shift_i[r]) * share_i[r] +
+                           exp<T>(value - load(shift_j + c)) * load(share_j + c));
       } else {
-        store(row + c, exp<T>(value) * (first_i + load(first_j + c)));
+        store(row + c, exp<T>(value) * (share_i[r] + load(share_j + c)));
       }
     }
     if (q.i == q.j) row[r] = T(0);
@@ -455,8 +452,21 @@ void backward_tile(int64_t task, void* context) {
 
 // ---- ends --------------------------------------------------------------------------------------
 
-// Loss and stats of a group's rows. With d = lse over negatives - s of the positive, the loss of a
-// row is log(1 + e^d) and 1 - p is 1 / (1 + e^-d): no difference of near-equal numbers.
+// A row's loss and stats from its sum over negatives and s of its positive. With d = lse over
+// negatives - s, the loss is log(1 + e^d) and 1 - p is 1 / (1 + e^-d): no difference of near-equals.
+template <class T>
+double finish_row(const Problem<T>& p, int64_t g, int64_t i, double s) {
+  const double sum = p.sum.get()[g * p.rows + i];
+  const double top = p.shifted && sum > 0.0 ? double(p.top.get()[g * p.rows + i]) : 0.0;
+  const double d = top + __builtin_log(sum) - s;
+  const T shift = p.shifted ? T(sum > 0.0 && top > s ? top : s) : T(0);
+  p.stat(g, 1)[i] = double(shift);
+  p.stat(g, 2)[i] =
+      1.0 / (sum * __builtin_exp(top - double(shift)) + __builtin_exp(s - double(shift)));
+  p.stat(g, 3)[i] = 1.0 / (1.0 + __builtin_exp(-d));
+  return (d > 0.0 ? d : 0.0) + __builtin_log1p(__builtin_exp(d > 0.0 ? -d : d));
+}
+
 template <class T>
 void finish_forward(int64_t g, void* context) {
   Problem<T>& p = *static_cast<Problem<T>*>(context);
@@ -465,15 +475,7 @@ void finish_forward(int64_t g, void* context) {
   for (int64_t i = 0; i < p.a.n; ++i) {
     const int64_t pair[2] = {i, i + p.a.n};
     const double s = dot(z + pair[0] * p.width, z + pair[1] * p.width, p.a.dim) / p.a.temperature;
-    for (int k = 0; k < 2; ++k) {
-      const int64_t at = g * p.rows + pair[k];
-      const double shift = p.shifted && p.sum.get()[at] > 0.0 ? double(p.top.get()[at]) : 0.0;
-      const double d = shift + __builtin_log(p.sum.get()[at]) - s;
-      const double loss = (d > 0.0 ? d : 0.0) + __builtin_log1p(__builtin_exp(d > 0.0 ? -d : d));
-      p.stat(g, 1)[pair[k]] = s + loss;
-      p.stat(g, 2)[pair[k]] = 1.0 / (1.0 + __builtin_exp(-d));
-      total += loss;
-    }
+    for (int k = 0; k < 2; ++k) total += finish_row(p, g, pair[k], s);
   }
   static_cast<T*>(p.a.loss)[g] = T(total / double(p.m));
 }

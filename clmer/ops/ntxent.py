@@ -69,17 +69,13 @@ def nt_xent(
     Source: Eq. 1-2; Chen et al., A simple framework for contrastive learning (SimCLR), 2020.
     """
     _check(view_a, view_b, temperature)
-    chosen = choose_impl(impl, view_a.device, _NATIVE, also=("triton",))
+    chosen = choose_impl(impl, view_a.device, _NATIVE)
     if process_group is not None:
         view_a, view_b = _gather(view_a, view_b, process_group)
     if chosen == "reference":
         return nt_xent_reference(view_a, view_b, temperature, normalize=normalize)
     if not isinstance(temperature, Tensor):
         temperature = torch.tensor(temperature, dtype=torch.float64, device=view_a.device)
-    if chosen == "triton":
-        from clmer.kernels.ntxent import nt_xent_triton
-
-        return nt_xent_triton(view_a, view_b, temperature, normalize)
     rows_a, rows_b = _widen(view_a), _widen(view_b)
     if view_a.dim() == 2:
         rows_a, rows_b = rows_a.unsqueeze(0), rows_b.unsqueeze(0)
@@ -151,7 +147,7 @@ def _gather(view_a: Tensor, view_b: Tensor, group: dist.ProcessGroup) -> tuple[T
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    """x [..., D] divided by its rows' lengths; a row of zeros or subnormals gives zeros.
+    """Rows x [..., D] divided by their lengths; a row of zeros or subnormals gives zeros.
 
     The rows are first divided by their largest element, so that no square overflows or vanishes.
     The result does not depend on that factor, hence the detach.
@@ -178,8 +174,8 @@ def nt_xent_reference(
     return (s.masked_fill(self_pair, -math.inf).logsumexp(-1) - positive).mean(-1)
 
 
-# --- registration: views [G, N, D], temperature 0-d float64; loss [G], stats [G, 3, 2N] float64 ---
-# stats holds what the backward pass needs of each row: 1 / |x_i|, lse_i, 1 - p(i's positive).
+# --- registration: views [G, N, D], temperature 0-d float64; loss [G], stats [G, 4, 2N] float64 ---
+# stats holds what the backward pass needs of each row: see csrc/ntxent.h.
 library.define(
     "nt_xent(Tensor view_a, Tensor view_b, Tensor temperature, bool normalize) -> (Tensor, Tensor)"
 )
@@ -216,7 +212,7 @@ def _fake(
     view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool
 ) -> tuple[Tensor, Tensor]:
     g, n, _ = view_a.shape
-    return view_a.new_empty(g), view_a.new_empty((g, 3, 2 * n), dtype=torch.float64)
+    return view_a.new_empty(g), view_a.new_empty((g, 4, 2 * n), dtype=torch.float64)
 
 
 def _fake_backward(

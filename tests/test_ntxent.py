@@ -1,0 +1,352 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+import clmer
+from clmer._native import _C, _capsule
+from clmer.ops.ntxent import nt_xent, nt_xent_reference
+
+LEVELS = clmer.build_info()["simd_levels"]
+# N below, at and above the 64-row blocks (M = 2N), D around the vector widths and the 256 depth.
+SHAPES = [(1, 1), (2, 3), (5, 1), (1, 7), (33, 17), (64, 40), (3, 37, 9), (2, 70, 259)]
+
+
+@pytest.fixture(params=LEVELS)
+def simd_level(request):
+    before = clmer.build_info()["simd_in_use"]
+    if not _C.set_simd_level(request.param):
+        pytest.skip(f"this processor has no {request.param}")
+    yield request.param
+    _C.set_simd_level(before)
+
+
+def views(shape, dtype=torch.float64, normalize=True, seed=0):
+    """Values that float32 holds exactly, so that every dtype sees the same numbers."""
+    g = torch.Generator().manual_seed(seed)
+    scale = 1.0 if normalize else shape[-1] ** -0.5
+    a, b = (scale * torch.randn(shape, generator=g) for _ in range(2))
+    return a.to(dtype), b.to(dtype)
+
+
+def results(form, a, b, tau, weight=None, **options):
+    """Loss and gradients for view_a, view_b and tau; groups weighted differently."""
+    a, b = a.detach().clone().requires_grad_(), b.detach().clone().requires_grad_()
+    tau = torch.tensor(tau, dtype=a.dtype, requires_grad=True)
+    loss = form(a, b, tau, **options)
+    (
+        loss * torch.linspace(1, 2, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
+    ).sum().backward()
+    return loss.detach(), a.grad, b.grad, tau.grad
+
+
+def exact(a, b, tau, normalize=True):
+    """The same in long double, by the closed forms; [G, N, D]."""
+    x = np.concatenate((a.numpy(), b.numpy()), -2).astype(np.longdouble)
+    tau = np.longdouble(tau)
+    groups, m, _ = x.shape
+    length = np.sqrt((x * x).sum(-1, keepdims=True)) if normalize else np.ones_like(x[..., :1])
+    z = x / length
+    losses, grads, grad_tau = [], [], np.longdouble(0)
+    for g in range(groups):
+        s = z[g] @ z[g].T / tau
+        np.fill_diagonal(s, -np.inf)
+        top = s.max(-1, keepdims=True)
+        lse = top + np.log(np.exp(s - top).sum(-1, keepdims=True))
+        other = (np.arange(m) + m // 2) % m
+        losses.append((lse[:, 0] - s[np.arange(m), other]).mean())
+        p = np.exp(s - lse)
+        p[np.arange(m), other] -= 1
+        weight = np.linspace(1, 2, groups)[g] / m
+        grad = weight * (p + p.T) @ z[g] / tau
+        np.fill_diagonal(s, 0)
+        grad_tau -= weight * (p * s).sum() / tau
+        if normalize:
+            grad = (grad - z[g] * (z[g] * grad).sum(-1, keepdims=True)) / length[g]
+        grads.append(grad)
+    n = m // 2
+    grads = np.stack(grads)
+    return np.stack(losses), grads[:, :n], grads[:, n:], grad_tau
+
+
+def assert_close(ours, plain, truth, factors=(2, 3, 3, 3)):
+    """At most `factor` times plain PyTorch's error, with a floor of 8 eps max|truth|."""
+    for mine, theirs, want, factor in zip(ours, plain, truth, factors, strict=True):
+        want = np.asarray(want).reshape(mine.shape)
+        floor = 8 * torch.finfo(mine.dtype).eps * np.abs(want).max()
+        error, reference_error = (np.abs(r.numpy() - want).max() for r in (mine, theirs))
+        assert error <= max(factor * reference_error, floor)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("tau", [0.01, 0.2, 1.5])  # 0.01: e^(1 / tau) overflows float32
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equals_the_equation(simd_level, shape, tau, normalize, dtype):
+    a, b = views(shape, dtype, normalize)
+    tau = float(torch.tensor(tau, dtype=torch.float32))
+    ours = results(nt_xent, a, b, tau, normalize=normalize)
+    plain = results(nt_xent_reference, a, b, tau, normalize=normalize)
+    assert ours[0].dtype == dtype
+    groups = shape[0] if len(shape) == 3 else 1
+    truth = exact(*(v.reshape(groups, *shape[-2:]).double() for v in (a, b)), tau, normalize)
+    assert_close(ours, plain, truth)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("impl", ["native", "reference"])
+def test_gradcheck(impl, normalize):
+    a, b = (v.requires_grad_() for v in views((2, 4, 3)))
+    tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    call = lambda a, b, tau: nt_xent(a, b, tau, normalize=normalize, impl=impl)  # noqa: E731
+    assert torch.autograd.gradcheck(call, (a, b, tau))
+    if impl == "reference":
+        assert torch.autograd.gradgradcheck(call, (a, b, tau))
+
+
+def test_second_derivatives_are_refused():
+    a, b = (v.requires_grad_() for v in views((4, 3)))
+    with pytest.raises(RuntimeError, match="impl='reference'"):
+        torch.autograd.grad(nt_xent(a, b), a, create_graph=True)
+
+
+def op_inputs(shape, tau=0.2, dtype=torch.float64, requires_grad=True):
+    a, b = (v.requires_grad_(requires_grad) for v in views(shape, dtype))
+    return a, b, torch.tensor(tau, dtype=torch.float64, requires_grad=requires_grad)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (1, 1, 1), (0, 3, 4)])
+def test_opcheck(shape):
+    torch.use_deterministic_algorithms(False)
+    torch.library.opcheck(torch.ops.clmer.nt_xent.default, (*op_inputs(shape), True))
+    inputs = op_inputs(shape, dtype=torch.float32, requires_grad=False)
+    loss, stats = torch.ops.clmer.nt_xent(*inputs, True)
+    torch.library.opcheck(
+        torch.ops.clmer.nt_xent_backward.default, (torch.ones_like(loss), *inputs, stats, True)
+    )
+
+
+def test_no_groups():
+    a = torch.zeros(0, 3, 4, requires_grad=True)
+    loss = nt_xent(a, a)
+    assert loss.shape == (0,)
+    loss.sum().backward()
+    assert a.grad.shape == a.shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("shape", "tau"), [((3, 150, 40), 0.2), ((200, 33), 0.01)])
+def test_thread_count_changes_no_bit(simd_level, shape, tau, dtype):
+    a, b = views(shape, dtype)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = results(nt_xent, a, b, tau)
+        for threads in (2, 3):
+            torch.set_num_threads(threads)
+            for x, y in zip(one, results(nt_xent, a, b, tau), strict=True):
+                assert torch.equal(x, y)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_scratch_memory_is_initialised():
+    """Malloc's debug fill (0x7f bytes: 3e38, 1e306) in place of NaN, which cannot reach C++."""
+    script = (
+        "import torch, sys; sys.path.insert(0, 'tests'); import test_ntxent as t\n"
+        "for dtype in (torch.float32, torch.float64):\n"
+        "  for shape in ((1, 1), (5, 3), (40, 9)):\n"
+        "    for tau in (0.2, 0.01):\n"
+        "      a, b = t.views(shape, dtype)\n"
+        "      pairs = zip(t.results(t.nt_xent, a, b, tau),\n"
+        "                  t.results(t.nt_xent_reference, a, b, tau))\n"
+        "      assert all(torch.allclose(x, y, 1e-4, 1e-4) for x, y in pairs), (shape, tau)\n"
+    )
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    environment = {**os.environ, "MALLOC_PERTURB_": str(0x80), "PYTHONPATH": root}
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=root, env=environment)
+
+
+@pytest.mark.parametrize("impl", ["native", "reference"])
+@pytest.mark.parametrize("tau", [0.2, 0.01])
+def test_zero_rows_have_zero_gradient(impl, tau):
+    a, b = views((6, 5), torch.float32)
+    a[2] = 0
+    b[3] = 1e-42  # subnormal
+    loss, grad_a, grad_b, grad_tau = results(nt_xent, a, b, tau, impl=impl)
+    assert torch.isfinite(loss)
+    assert torch.isfinite(grad_tau)
+    assert torch.count_nonzero(grad_a[2]) == 0
+    assert torch.count_nonzero(grad_b[3]) == 0
+    assert torch.count_nonzero(grad_a[[0, 1, 3, 4, 5]]) == 25
+    zeroed = b.clone()
+    zeroed[3] = 0
+    assert torch.equal(nt_xent(a, zeroed, tau, impl=impl), loss)
+
+
+def test_all_rows_zero():
+    zeros = torch.zeros(3, 4)
+    loss, *grads = results(nt_xent, zeros, zeros, 0.2)
+    assert loss.item() == pytest.approx(np.log(5))
+    assert all(torch.count_nonzero(g) == 0 for g in grads)
+
+
+@pytest.mark.parametrize("impl", ["native", "reference"])
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_lengths_whose_squares_overflow_or_vanish(impl, scale):
+    a, b = views((9, 5), torch.float32)
+    want = nt_xent(a, b)
+    torch.testing.assert_close(nt_xent(a * scale, b * scale, impl=impl), want)
+
+
+@pytest.mark.parametrize("tau", [0.2, 0.01])
+def test_one_sample_is_certain(tau):
+    a, b = views((1, 6), torch.float32)
+    for result in results(nt_xent, a, b, tau):
+        assert torch.count_nonzero(result) == 0
+
+
+def test_gradient_survives_saturation():
+    """p of the positive rounds to 1 in float32; the gradient, of size 1 - p, keeps its digits."""
+    a = torch.eye(4) + 0.05
+    b = torch.eye(4)
+    ours = results(nt_xent, a, b, 0.04)
+    truth = exact(a[None].double(), b[None].double(), 0.04)
+    assert 0 < ours[0] < 1e-8
+    for mine, want in zip(ours, truth, strict=True):
+        np.testing.assert_allclose(mine.numpy(), np.asarray(want).reshape(mine.shape), rtol=2e-4)
+
+
+@pytest.mark.parametrize("tau", [0.2, 0.01])
+def test_nan_is_not_hidden(tau):
+    a, b = views((70, 5), torch.float32)
+    a[3, 1] = float("nan")
+    assert nt_xent(a, b, tau).isnan()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_computes_in_float32(dtype):
+    a, b = views((2, 9, 6), dtype)
+    ours = results(nt_xent, a, b, 0.25)
+    wide = results(nt_xent, a.float(), b.float(), 0.25)
+    assert ours[0].dtype == torch.float32
+    assert torch.equal(ours[0], wide[0])
+    for mine, want in zip(ours[1:], wide[1:], strict=True):
+        assert mine.dtype == dtype
+        assert torch.equal(mine, want.to(dtype))
+
+
+def test_strides_and_expanded_gradients():
+    a, b = views((9, 6, 2), torch.float32)
+    a, b = a.movedim(2, 0).requires_grad_(), b.movedim(2, 0)  # [2, 9, 6], not contiguous
+    nt_xent(a, b).sum().backward()
+    want = results(lambda *v: nt_xent(*v, impl="reference").sum(), a, b, 0.2)
+    torch.testing.assert_close(a.grad, want[1])
+
+
+def test_groups_are_independent():
+    a, b = views((3, 20, 6), torch.float32)
+    assert torch.equal(nt_xent(a, b), torch.stack([nt_xent(*v) for v in zip(a, b, strict=True)]))
+
+
+def test_temperature_of_another_dtype_gets_its_gradient():
+    a, b = views((5, 4), torch.float32)
+    tau = torch.nn.Parameter(torch.tensor(0.2, dtype=torch.float64))
+    nt_xent(a, b, tau).backward()
+    assert tau.grad.dtype == torch.float64
+
+
+@pytest.mark.parametrize("tensor_tau", [False, True])
+def test_compiles_whole(tensor_tau):
+    a, b = views((2, 9, 6), torch.float32)
+    compiled = torch.compile(nt_xent, backend="aot_eager", fullgraph=True)
+    if tensor_tau:
+        pairs = zip(results(compiled, a, b, 0.2), results(nt_xent, a, b, 0.2), strict=True)
+        assert all(torch.equal(x, y) for x, y in pairs)
+    else:
+        assert torch.equal(compiled(a, b), nt_xent(a, b))
+
+
+def test_vmap_folds_into_groups():
+    a, b = views((4, 5, 3), torch.float32)
+    want = nt_xent(a, b)
+    assert torch.equal(torch.func.vmap(nt_xent)(a, b), want)
+    nested = torch.func.vmap(nt_xent, in_dims=(0, None))(a[:, None], b[:1])
+    assert torch.equal(nested[:, 0], torch.stack([nt_xent(v, b[0]) for v in a]))
+
+
+def test_raw_pointer_path():
+    a, b = views((5, 4), torch.float32)
+    want = results(nt_xent, a, b, 0.2)
+    _C.clear_exchange_api()
+    try:
+        got = results(nt_xent, a, b, 0.2)
+    finally:
+        if _capsule is not None:
+            _C.set_exchange_api(_capsule)
+    assert all(torch.equal(x, y) for x, y in zip(got, want, strict=True))
+
+
+X = torch.ones(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.ones(3), torch.ones(3)), r"view_a: found shape \(3,\)"),
+        ((X, torch.ones(4, 2)), r"view_b: found shape \(4, 2\), expected view_a's \(3, 2\)"),
+        ((torch.ones(0, 2), torch.ones(0, 2)), "at least one sample"),
+        ((torch.ones(3, 0), torch.ones(3, 0)), "at least one sample and feature"),
+        ((X, X.double()), "found dtypes torch.float32 and torch.float64"),
+        ((X.long(), X.long()), "floating-point"),
+        ((X, X.to("meta")), "devices differ"),
+        ((X, X, 0.0), "temperature: found 0.0"),
+        ((X, X, -1.0), "temperature: found -1.0"),
+        ((X, X, float("nan")), "temperature: found nan"),
+        ((X, X, torch.tensor(0.0)), "temperature: found 0.0"),
+        ((X, X, torch.ones(1)), r"temperature: found torch.float32 of shape \(1,\)"),
+        ((X, X, torch.tensor(1)), "temperature: found torch.int64"),
+        ((X, X, torch.ones((), device="meta")), "devices differ"),
+    ],
+)
+def test_bad_input(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        nt_xent(*arguments)
+
+
+def test_bad_impl(monkeypatch):
+    with pytest.raises(
+        ValueError, match="impl: found 'fast', expected None, 'native', 'reference'"
+    ):
+        nt_xent(X, X, impl="fast")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(RuntimeError, match="impl='triton'"):
+        nt_xent(X, X, impl="triton")
+
+
+def distributed_worker(rank, world, path):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=world)
+    group = dist.group.WORLD
+    for impl in ("native", "reference"):
+        for shape in ((2 * world, 5), (3, 3 * world, 4)):
+            a, b = views(shape)
+            want = results(nt_xent, a, b, 0.2, impl=impl)
+            mine = [v.chunk(world, -2)[rank] for v in (a, b)]
+            got = results(nt_xent, *mine, 0.2, impl=impl, process_group=group)
+            assert torch.equal(got[0], want[0])
+            assert torch.equal(got[3], want[3])
+            for ours, whole in zip(got[1:3], want[1:3], strict=True):
+                assert torch.equal(ours, whole.chunk(world, -2)[rank])
+    with pytest.raises(ValueError, match=r"ranks hold shapes \[\(2, 5\), \(3, 5\)\]"):
+        nt_xent(torch.ones(2 + rank, 5), torch.ones(2 + rank, 5), process_group=group)
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path):
+    mp.spawn(distributed_worker, (2, str(tmp_path / "store")), nprocs=2)
