@@ -16,3 +16,24 @@ def sosfilt(
     threads: int,
     stream: int,
 ) -> None: ...
+def nt_xent(
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: Tensor,
+    normalize: bool,
+    loss: Tensor,
+    stats: Tensor,
+    threads: int,
+) -> None: ...
+def nt_xent_backward(
+    grad_loss: Tensor,
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: Tensor,
+    stats: Tensor,
+    normalize: bool,
+    grad_a: Tensor,
+    grad_b: Tensor,
+    grad_temperature: Tensor,
+    threads: int,
+) -> None: ...

@@ -1,6 +1,6 @@
 """`nt_xent`: the contrastive loss of two views of a batch, without the similarity matrix.
 
-csrc/ntxent.h, ntxent_cpu.cpp; kernels/ntxent.py (Triton).
+csrc/ntxent.h, ntxent_cpu.cpp.
 """
 
 from __future__ import annotations
@@ -54,9 +54,8 @@ def nt_xent(
             those of one process holding all ranks' rows; every rank has N rows and gets the whole
             loss. `DistributedDataParallel` averages gradients over ranks where a single process
             would sum them: multiply the loss by the world size there.
-        impl: None, "native", "reference" (plain PyTorch, differentiable any number of times) or
-            "triton" (GPU; CPU tensors under TRITON_INTERPRET=1). None is native on the CPU and
-            the reference on a GPU, until the Triton form has been measured against it.
+        impl: None, "native" (CPU) or "reference" (plain PyTorch, differentiable any number of
+            times). None is native on the CPU and the reference on a GPU.
 
     Returns:
         The loss, 0-d or [G]; float32 for half-precision views, which could not resolve it.
@@ -64,7 +63,7 @@ def nt_xent(
     Raises:
         ValueError: a shape, dtype, device or temperature that does not fit.
         RuntimeError: an `impl` that cannot run on these tensors; second derivatives of the native
-            or Triton form.
+            form.
 
     Source: Eq. 1-2; Chen et al., A simple framework for contrastive learning (SimCLR), 2020.
     """
