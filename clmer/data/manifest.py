@@ -199,7 +199,7 @@ def _read_npy(row: Row) -> Signal:
 
 
 def _read_face(row: Row) -> tuple[FaceSeries, float]:
-    """The frames between two times, and when the first comes after the trial's start."""
+    """The frames that surround a span, and the first one's time after the span's start."""
     with row.path.open(encoding="utf-8", errors="replace") as file:
         names = {name.strip(' "\n') for name in file.readline().replace(";", ",").split(",")}
     if not names & {*NEEDED_COLUMNS, "success", "AU01", "AU1"}:
@@ -212,7 +212,7 @@ def _read_face(row: Row) -> tuple[FaceSeries, float]:
         )
     face = read_openface(row.path, fps=row.rate)
     start_s, stop_s = _span(row, len(face.valid) / face.fps, 1.5 / face.fps)
-    first = math.ceil(start_s * face.fps - 1e-6)
+    first = math.floor(start_s * face.fps + 1e-6)
     part = slice(first, math.ceil(stop_s * face.fps - 1e-6))
     cut = FaceSeries(
         face.fps,

@@ -94,12 +94,13 @@ def prepare(
                 job.follow(recording.source, files, bar)
                 job.add(recording)
             bar.update(len(files) - bar.n)
+        report = job.report()
         writer.finish(
             fingerprint=key,
             parameters=parameters,
             modalities=[job.modalities[name] for name in names],
             window_s=window_s,
-            report=job.report(),
+            report=report,
         )
 
     return build(cache, dataset.name, key, fill)

@@ -148,7 +148,7 @@ def _check_groups(groups: np.ndarray, y: np.ndarray, draw: _Draw, need: int) -> 
     counts |= {f"{what} with class {k}": len(np.unique(groups[y == k])) for k in np.unique(y)}
     for name, count in counts.items():
         if count < need:
-            folds = "Lower --folds, choose" if PARTS <= count else "Choose"
+            folds = "Lower --folds, choose" if count >= PARTS else "Choose"
             hint = f"{folds} another --protocol, or record more."
             raise draw.error(f"{count} {name}", f"at least {need}", hint)
 

@@ -1,0 +1,292 @@
+"""Preparation: what is stored is what SciPy and arithmetic say it should be, in the right order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.signal
+
+from clmer.data import DATASETS, Dataset
+from clmer.data.cache import Store
+from clmer.data.prepare import prepare
+from clmer.data.recording import DataError, FaceSeries, Recording, Signal
+
+CHANNELS = ("C3", "C4", "GSR")
+KINDS = ("eeg", "eeg", "gsr")
+
+
+def make_face(fps: float = 50.0, seconds: float = 10.0) -> FaceSeries:
+    """Every value tells its time, axis and point."""
+    n = round(fps * seconds)
+    t = np.arange(n) / fps
+    landmarks = np.empty((n, 68, 3))
+    landmarks[:] = t[:, None, None] + 100 * np.arange(68)[:, None] + 10_000 * np.arange(3)
+    return FaceSeries(
+        fps=fps,
+        landmarks=landmarks.astype(np.float32),
+        au_intensity=(t[:, None] + 100 * np.arange(17)).astype(np.float32),
+        au_presence=np.tile(np.arange(17) % 2, (n, 1)).astype(np.float32),
+        valid=np.ones(n, dtype=bool),
+    )
+
+
+def make_recording(
+    trial: str = "t1",
+    *,
+    fs: float = 128.0,
+    seconds: float = 10.0,
+    baseline_s: float = 0.0,
+    subject: str = "s1",
+    **changes: Any,
+) -> Recording:
+    rng = np.random.default_rng(abs(hash((subject, trial))) % 2**32)
+    t = np.arange(round(fs * seconds)) / fs
+    data = rng.standard_normal((3, len(t))) + 50 * np.sin(2 * np.pi * 10 * t) + 4200
+    recording = Recording(
+        subject=subject,
+        trial=trial,
+        stimulus="v1",
+        group=subject,
+        labels={"label": trial},
+        signals={"physio": Signal(data, fs, CHANNELS, KINDS)},
+        baseline_s=baseline_s,
+        source=Path("toy.dat"),
+    )
+    return replace(recording, **changes)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Store]:
+    """Prepare some recordings: run(recordings, **options)."""
+    (tmp_path / "toy.dat").write_text("toy")
+
+    def call(recordings: list[Recording], **options: Any) -> Store:
+        def read(root: Path, *, face: bool = True) -> Iterator[Recording]:
+            yield from recordings
+
+        dataset = Dataset(
+            name="toy",
+            read=read,
+            sources=lambda root: [root / "toy.dat"],
+            found=lambda root: ("physio",),
+            modalities=("physio",),
+            window_s=1.0,
+            protocol="trial",
+            tasks=("label",),
+            band={"eeg": (4.0, 45.0)},
+            paper_band=(4.0, 45.0),
+            obtain="",
+            notes=("a note",),
+        )
+        options.setdefault("progress", False)
+        options.setdefault("cache", tmp_path / "cache" / str(len(list(tmp_path.rglob("*")))))
+        return prepare(dataset, tmp_path, **options)
+
+    return call
+
+
+def filtered(x: np.ndarray, fs: float, low: float = 4.0, high: float = 45.0) -> np.ndarray:
+    sos = scipy.signal.butter(4, [low, high], "bandpass", fs=fs, output="sos")
+    return np.asarray(scipy.signal.sosfiltfilt(sos, x))
+
+
+def test_filters_the_whole_recording_then_drops_the_baseline(run: Callable[..., Store]) -> None:
+    recording = make_recording(baseline_s=3.0, seconds=9.0)
+    store = run([recording])
+    data = recording.signals["physio"].data
+    expected = np.stack([*filtered(data[:2], 128.0), data[2]])[:, 384:]
+    got = store.array("physio")
+    assert got.shape == (6, 3, 128)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(np.concatenate(list(got), axis=1), expected, rtol=1e-5, atol=1e-4)
+    assert store.windows.start_s.tolist() == [0, 1, 2, 3, 4, 5]
+    modality = store.modalities["physio"]
+    assert (modality.tokens, modality.fs, modality.channels) == (3, 128.0, CHANNELS)
+
+
+def test_resamples_after_filtering_at_the_native_rate(run: Callable[..., Store]) -> None:
+    recording = make_recording(fs=500.0, seconds=6.0)
+    store = run([recording], modalities=("eeg",), window_s=2.0)
+    data = recording.signals["physio"].data[:2]
+    expected = scipy.signal.resample_poly(filtered(data, 500.0), 32, 125, axis=-1, padtype="line")
+    got = np.concatenate(list(store.array("eeg")), axis=1)
+    np.testing.assert_allclose(got, expected[:, : got.shape[1]], rtol=1e-4, atol=1e-3)
+    assert store.modalities["eeg"].channels == ("C3", "C4")
+
+
+def test_slow_channels_keep_their_slow_part_unless_the_paper_filter_is_asked_for(
+    run: Callable[..., Store],
+) -> None:
+    recording = make_recording()
+    by_type = run([recording]).array("physio")[:, 2]
+    paper = run([recording], filter="paper").array("physio")[:, 2]
+    assert by_type.mean() == pytest.approx(4200, abs=1)
+    assert abs(paper.mean()) < 1
+    assert run([recording]).report["filter"] == {"eeg": "4-45 Hz", "gsr": "as recorded"}
+
+
+def test_a_band_above_what_the_rate_holds_filters_below_only(run: Callable[..., Store]) -> None:
+    store = run([make_recording(fs=64.0)])
+    assert store.report["filter"]["eeg"] == "above 4 Hz"
+    assert abs(store.array("physio")[:, :2].mean()) < 1
+
+
+def test_overlapping_windows(run: Callable[..., Store]) -> None:
+    store = run([make_recording(seconds=4.0)], window_s=2.0, stride_s=0.5)
+    assert store.windows.start_s.tolist() == [0, 0.5, 1, 1.5, 2]
+    got = store.array("physio")
+    assert np.array_equal(got[0][:, 64:], got[1][:, :192])
+
+
+@pytest.mark.parametrize(
+    ("baseline_s", "face_start_s", "fps"), [(3.0, 3.0, 50.0), (3.0, 0.0, 30.0), (0.0, 0.5, 25.0)]
+)
+def test_the_face_is_taken_at_the_window_s_times(
+    run: Callable[..., Store], baseline_s: float, face_start_s: float, fps: float
+) -> None:
+    recording = make_recording(
+        seconds=9.0,
+        baseline_s=baseline_s,
+        face=make_face(fps=fps, seconds=9.0),
+        face_start_s=face_start_s,
+    )
+    store = run([recording], modalities=("landmarks", "au", "physio"))
+    landmarks, au = store.array("landmarks"), store.array("au")
+    assert landmarks.shape[1:] == (204, 25)
+    assert au.shape[1:] == (34, 25)
+    assert len(landmarks) == len(store.windows) == len(store.array("physio"))
+    times = store.windows.start_s[:, None] + np.arange(25) / 25 + baseline_s - face_start_s
+    tokens = landmarks.reshape(-1, 3, 68, 25)
+    for axis, point in ((0, 0), (2, 0), (1, 67)):
+        expected = times + 100 * point + 10_000 * axis
+        np.testing.assert_allclose(tokens[:, axis, point], expected, rtol=3e-7, atol=1e-5)
+    np.testing.assert_allclose(au[:, 16], times + 1600, rtol=3e-7)
+    assert (au[:, 17] == 0).all()
+    assert (au[:, 18] == 1).all()
+    assert store.modalities["landmarks"].tokens == 3
+    assert store.modalities["landmarks"].channels[::68] == ("X_0", "Y_0", "Z_0")
+    assert store.modalities["au"].channels[16:18] == ("AU45_r", "AU01_c")
+    assert store.modalities["au"].fs == 25.0
+
+
+def test_windows_that_touch_lost_frames_are_dropped_and_counted(run: Callable[..., Store]) -> None:
+    face = make_face(seconds=8.0)  # the signals go on for 10 s
+    face.valid[[70, 249, 250]] = False  # at 50 fps: 1.4 s, 4.98 s, 5.0 s
+    store = run([make_recording(face=face)], modalities=("physio", "au"))
+    # 4.98 s is between the frames of window 4 (4.96 and 5.0) and is not needed.
+    assert store.windows.start_s.tolist() == [0, 2, 3, 4, 6, 7]
+    assert store.report["windows_dropped"] == {"outside the face video": 2, "face lost": 2}
+    kept = run([make_recording()]).array("physio")[[0, 2, 3, 4, 6, 7]]
+    assert np.array_equal(store.array("physio"), kept)
+
+
+def test_presence_is_the_nearest_frame_s(run: Callable[..., Store]) -> None:
+    face = make_face(fps=30.0)
+    face.au_presence[:, 0] = np.arange(300) % 2
+    store = run([make_recording(face=face)], modalities=("au",))
+    expected = np.rint(np.arange(25) / 25 * 30) % 2
+    assert np.array_equal(store.array("au")[0, 17], expected)
+
+
+def test_recordings_that_cannot_be_used_are_named(run: Callable[..., Store]) -> None:
+    broken = make_recording("t3", face=make_face())
+    broken.signals["physio"].data[1, 7] = np.nan
+    blind = make_face()
+    blind.valid[:] = False
+    store = run(
+        [
+            make_recording("t1", face=make_face()),
+            make_recording("t2"),
+            broken,
+            make_recording("t4", face=make_face(), seconds=0.9),
+            make_recording("t5", face=blind),
+            make_recording("t6", face=make_face(), signals={}),
+            make_recording("t1", face=make_face(), subject="s2"),
+        ],
+        modalities=("eeg", "landmarks"),
+    )
+    report = store.report
+    assert report["recordings_skipped"] == {
+        "s1/t2": "no face",
+        "s1/t3": "eeg has samples that are not finite",
+        "s1/t4": "shorter than a window",
+        "s1/t5": "the face lost in every window",
+        "s1/t6": "no eeg, only a face",
+    }
+    assert (report["people"], report["recordings"], report["recordings_used"]) == (2, 7, 2)
+    assert report["windows"] == len(store.windows) == 20
+    assert report["notes"] == ["a note"]
+    assert sorted(set(store.windows.recording)) == ["s1/t1", "s2/t1"]
+
+
+def test_nothing_left_is_an_error(run: Callable[..., Store]) -> None:
+    with pytest.raises(
+        DataError, match=r"--modalities physio,au: found no window in 1 .*no face: 1"
+    ):
+        run([make_recording()], modalities=("physio", "au"))
+    with pytest.raises(DataError, match=r"no ecg, only physio: 1"):
+        run([make_recording()], modalities=("ecg",))
+    with pytest.raises(DataError, match="none was read"):
+        run([])
+
+
+def test_other_channels_are_an_error(run: Callable[..., Store]) -> None:
+    other = make_recording("t2")
+    swapped = replace(other.signals["physio"], channels=("C4", "C3", "GSR"))
+    with pytest.raises(DataError, match="found C4 C3 GSR, expected C3 C4 GSR"):
+        run([make_recording(), replace(other, signals={"physio": swapped})])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window_s": 0.001}, "--window: found 0.001"),
+        ({"window_s": -1.0}, "--window"),
+        ({"stride_s": 0.0}, "--stride"),
+        ({"filter": "none"}, "--filter"),
+        ({"fps": 0.0}, "--fps"),
+        ({"window_s": 0.01, "modalities": ("au",)}, "--window"),
+        ({"modalities": ("physio", "physio")}, "each name once"),
+    ],
+)
+def test_parameters_are_checked(
+    run: Callable[..., Store], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        run([make_recording()], **options)
+
+
+def test_a_store_is_reused_until_parameters_or_files_change(
+    run: Callable[..., Store], tmp_path: Path
+) -> None:
+    cache = tmp_path / "stores"
+    first = run([make_recording()], cache=cache)
+    assert run([], cache=cache).path == first.path  # nothing is read
+    second = run([make_recording()], cache=cache, filter="paper")
+    (tmp_path / "toy.dat").write_text("toy, changed")
+    third = run([make_recording("t2")], cache=cache)
+    assert len({first.path, second.path, third.path}) == 3
+    assert third.windows.recording[0] == "s1/t2"
+    assert first.fingerprint != third.fingerprint
+
+
+def test_real_recordings(clmer_data: Path, tmp_path: Path) -> None:
+    mne = pytest.importorskip("mne")
+    for name in ("Subject03_1", "Subject03_2"):
+        (tmp_path / f"{name}.edf").symlink_to(clmer_data / "eegmat" / f"{name}.edf")
+    store = prepare(DATASETS["eegmat"], tmp_path, cache=tmp_path / "cache", progress=False)
+    assert list(store.modalities) == ["eeg", "ecg"]
+    assert store.report["filter"] == {"eeg": "1-45 Hz", "ecg": "0.5-40 Hz"}
+    assert store.array("eeg").shape == (48, 19, 640)
+    assert np.unique(store.windows.labels["label"], return_counts=True)[1].tolist() == [12, 36]
+    raw = mne.io.read_raw_edf(tmp_path / "Subject03_2.edf", verbose="ERROR")
+    ecg = filtered(1e6 * raw.get_data(["ECG ECG"]), 500.0, 0.5, 40.0)
+    expected = scipy.signal.resample_poly(ecg, 32, 125, axis=-1, padtype="line")
+    rows = store.windows.recording == "Subject03/2"
+    got = np.concatenate(list(store.array("ecg")[rows]), axis=1)
+    np.testing.assert_allclose(got, expected[:, : got.shape[1]], rtol=1e-4, atol=1e-2)
