@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clmer import ops
+from clmer.nn.dropout import Dropout
 from clmer.nn.encoder import Encoder
 
 #: The two readings of Eq. 3, see `temporal_loss`.
@@ -148,14 +149,14 @@ class _Layer(nn.Module):
         self.query = nn.Linear(hidden, hidden, bias=False)
         self.key_value = nn.Linear(hidden, 2 * hidden, bias=False)
         self.out = nn.Linear(hidden, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(hidden),
             nn.Linear(hidden, mlp),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(mlp, hidden),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
 
     def forward(self, x: Tensor, rows: int) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from clmer.nn.dropout import Dropout
+
 #: Series longer than this many samples get the long, strided first kernel.
 LONG_SERIES = 256
 
@@ -131,5 +133,5 @@ def _block(
         nn.BatchNorm1d(outputs),
         nn.ReLU(),
         nn.MaxPool1d(2, stride=2, padding=1),
-        nn.Dropout(dropout),
+        Dropout(dropout),
     )

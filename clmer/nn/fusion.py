@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clmer import ops
+from clmer.nn.dropout import Dropout
 
 
 class StackedLinear(nn.Module):
@@ -66,8 +67,8 @@ class StackedLayer(nn.Module):
         self.out = StackedLinear(stack, dim, dim)
         self.widen = StackedLinear(stack, dim, 4 * dim)
         self.narrow = StackedLinear(stack, 4 * dim, dim)
-        self.relu_dropout = nn.Dropout(relu_dropout)
-        self.residual_dropout = nn.Dropout(residual_dropout)
+        self.relu_dropout = Dropout(relu_dropout)
+        self.residual_dropout = Dropout(residual_dropout)
 
     def forward(self, x: Tensor, key_value: Tensor | None = None) -> Tensor:
         """Update x [S, B, L, d]; key_value is [2, S, B, h, L, d / h] unless x attends itself."""
@@ -175,7 +176,7 @@ class Fusion(nn.Module):
         self.unify = nn.ModuleDict(
             {name: Unify(*shape, token_length, dim) for name, shape in inputs.items()}
         )
-        self.embedding_dropout = nn.Dropout(embedding_dropout)
+        self.embedding_dropout = Dropout(embedding_dropout)
         count = len(inputs)
         #: Directed pairs (asking, answering), ordered by the asking modality.
         self.pairs = [(a, b) for a in range(count) for b in range(count) if a != b]
@@ -197,7 +198,7 @@ class Fusion(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(count * width, count * width),
             nn.ReLU(),
-            nn.Dropout(relu_dropout),
+            Dropout(relu_dropout),
             nn.Linear(count * width, count * width),
         )
         self.classifier = nn.Linear(count * width, classes)
