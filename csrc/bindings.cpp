@@ -12,6 +12,10 @@ using clmer::expect;
 using clmer::expect_dense;
 using clmer::TensorView;
 
+namespace clmer {
+void bind_attention(py::module_& m);  // attention_bindings.cpp
+}
+
 namespace {
 
 void sosfilt(TensorView x, TensorView sos, TensorView state, TensorView y, TensorView state_out,
@@ -122,4 +126,5 @@ PYBIND11_MODULE(_C, m) {
   m.def("sosfilt", &sosfilt);
   m.def("nt_xent", &nt_xent);
   m.def("nt_xent_backward", &nt_xent_backward);
+  clmer::bind_attention(m);
 }

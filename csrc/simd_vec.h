@@ -114,4 +114,59 @@ inline Vec<T> exp(Vec<T> x) {
   return x == x ? p * low * high : x;
 }
 
+// Natural logarithm of normal positive numbers, relative error below 2 ulp; elsewhere unspecified.
+// x = 2^e f with f in [1/sqrt 2, sqrt 2); ln f = 2 artanh((f - 1) / (f + 1)), a series in the square.
+template <class T>
+inline Vec<T> log(Vec<T> x) {
+  using C = ExpConstants<T>;
+  using Int = typename Simd<T>::Int;
+  constexpr int terms = sizeof(T) == 4 ? 5 : 11;
+  const Int bits = (Int)x - (Int)splat<T>(T(0.70710678118654752));
+  const Int e = bits >> C::mantissa;
+  const Vec<T> f = (Vec<T>)((Int)x - (e << C::mantissa));
+  const Vec<T> n = (Vec<T>)(e + (Int)splat<T>(C::magic)) - C::magic;
+  const Vec<T> s = (f - T(1)) / (f + T(1));
+  const Vec<T> square = s * s;
+  Vec<T> p = splat<T>(T(1) / T(2 * terms + 1));
+  for (int i = terms - 1; i >= 1; --i) p = p * square + T(1) / T(2 * i + 1);
+  const Vec<T> twice = s + s;
+  return n * C::ln2_hi + (n * C::ln2_lo + (twice * square * p + twice));
+}
+
+template <class T>
+inline Vec<T> max(Vec<T> a, Vec<T> b) {
+  return a > b ? a : b;  // b where a is NaN
+}
+
+template <class T>
+inline typename Simd<T>::Int lane_numbers() {
+  typename Simd<T>::Int lane;
+  for (int i = 0; i < kLanes<T>; ++i) lane[i] = i;
+  return lane;
+}
+
+// Lanes exchanged `step` apart: with steps of kLanes/2 .. 1 every lane ends up with the reduction.
+template <class T>
+inline Vec<T> swap_lanes(Vec<T> v, int step) {
+#if defined(__clang__)
+  Vec<T> swapped;
+  for (int i = 0; i < kLanes<T>; ++i) swapped[i] = v[i ^ step];
+  return swapped;
+#else
+  return __builtin_shuffle(v, lane_numbers<T>() ^ step);
+#endif
+}
+
+template <class T>
+inline T reduce_max(Vec<T> v) {
+  for (int step = kLanes<T> / 2; step > 0; step /= 2) v = max<T>(v, swap_lanes<T>(v, step));
+  return v[0];
+}
+
+template <class T>
+inline T reduce_sum(Vec<T> v) {
+  for (int step = kLanes<T> / 2; step > 0; step /= 2) v = v + swap_lanes<T>(v, step);
+  return v[0];
+}
+
 }  // namespace clmer::CLMER_LEVEL

@@ -8,12 +8,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from clmer._native import _C
 from clmer.ops._dispatch import (
+    below_autograd,
     choose_impl,
+    is_tracing,
+    library,
+    no_double_backward,
 )
 
-_NATIVE: tuple[str, ...] = ()
-_MAX_DIMS = 8
+_NATIVE = ("cpu",)
+_MAX_DIMS = 7
 
 
 def cross_attention(
@@ -63,19 +68,38 @@ def cross_attention(
     FlashAttention (2022).
     """
     _check(query, key, value, key_padding_mask, attn_bias, dropout_p)
-    choose_impl(impl, query.device, _NATIVE)
+    chosen = choose_impl(impl, query.device, _NATIVE)
     scale = (query.shape[-1] or 1) ** -0.5 if scale is None else float(scale)
     seed = _check_seed(seed, dropout_p, query.device)
-    return cross_attention_reference(
-        query,
-        key,
-        value,
-        key_padding_mask=key_padding_mask,
-        attn_bias=attn_bias,
-        dropout_p=dropout_p,
-        scale=scale,
-        seed=seed,
+    if chosen == "reference":
+        return cross_attention_reference(
+            query,
+            key,
+            value,
+            key_padding_mask=key_padding_mask,
+            attn_bias=attn_bias,
+            dropout_p=dropout_p,
+            scale=scale,
+            seed=seed,
+        )
+    dtype = _compute_dtype(query.dtype)
+    lead = query.dim() - 2
+    if key_padding_mask is not None:
+        key_padding_mask = _to_rank(key_padding_mask, lead + 1)
+    if attn_bias is not None:
+        attn_bias = _to_rank(attn_bias.to(dtype), lead + 2)
+    call = torch.ops.clmer.cross_attention if is_tracing() else _autograd
+    out, _ = call(
+        query.to(dtype),
+        key.to(dtype),
+        value.to(dtype),
+        attn_bias,
+        key_padding_mask,
+        seed,
+        float(dropout_p),
+        scale,
     )
+    return out.to(query.dtype)
 
 
 def _check(
@@ -248,3 +272,162 @@ def _signed(word: int) -> int:
 def _shift(x: Tensor, bits: int) -> Tensor:
     """Logical right shift of int64."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+# --- registration: any leading dimensions; bias and mask of full rank, each size 1 or full -------
+library.define(
+    "cross_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_bias, "
+    "Tensor? key_padding_mask, Tensor? seed, float dropout_p, float scale) -> (Tensor, Tensor)"
+)
+library.define(
+    "cross_attention_backward(Tensor grad_out, Tensor query, Tensor key, Tensor value, "
+    "Tensor out, Tensor lse, Tensor? attn_bias, Tensor? key_padding_mask, Tensor? seed, "
+    "float dropout_p, float scale, bool bias_grad) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+def _forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    seed: Tensor | None,
+    dropout_p: float,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    out = query.new_empty((*query.shape[:-1], value.shape[-1]))
+    lse = query.new_empty(query.shape[:-1])
+    threads = torch.get_num_threads()
+    _C.attention_forward(query, key, value, bias, mask, seed, dropout_p, scale, out, lse, threads)
+    return out, lse
+
+
+def _backward(
+    grad_out: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    seed: Tensor | None,
+    dropout_p: float,
+    scale: float,
+    bias_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    out, lse = out.contiguous(), lse.contiguous()
+    dq, dk, dv = (t.new_empty(t.shape) for t in (query, key, value))
+    parts = None
+    if bias is not None and bias_grad:
+        parts = query.new_zeros((_bias_parts(query, bias), *bias.shape))
+    _C.attention_backward(
+        grad_out,
+        query,
+        key,
+        value,
+        out,
+        lse,
+        bias,
+        mask,
+        seed,
+        dropout_p,
+        scale,
+        dq,
+        dk,
+        dv,
+        parts,
+        torch.get_num_threads(),
+    )
+    return dq, dk, dv, query.new_empty(0) if parts is None else parts.sum(0)
+
+
+def _bias_parts(query: Tensor, bias: Tensor) -> int:
+    """How many partial sums of the bias gradient: by shape alone, so that threads change no bit."""
+    slices = bias.shape[:-2].numel()
+    sharing = query.shape[:-2].numel() // max(slices, 1)
+    return max(1, min(sharing, 16 // max(slices, 1)))
+
+
+library.impl("cross_attention", _forward, "CPU")
+library.impl("cross_attention_backward", _backward, "CPU")
+
+
+@torch.library.register_fake("clmer::cross_attention", lib=library)
+def _fake(query, key, value, bias, mask, seed, dropout_p, scale):  # type: ignore[no-untyped-def]
+    out = query.new_empty((*query.shape[:-1], value.shape[-1]))
+    return out, query.new_empty(query.shape[:-1])
+
+
+@torch.library.register_fake("clmer::cross_attention_backward", lib=library)
+def _fake_backward(  # type: ignore[no-untyped-def]
+    grad_out, query, key, value, out, lse, bias, mask, seed, dropout_p, scale, bias_grad
+):
+    grads = tuple(t.new_empty(t.shape) for t in (query, key, value))
+    return (*grads, query.new_empty(bias.shape if bias_grad else 0))
+
+
+# --- autograd -----------------------------------------------------------------------------------
+class _CrossAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, query, key, value, bias, mask, seed, dropout_p, scale):  # type: ignore[no-untyped-def]
+        with below_autograd():
+            out, lse = torch.ops.clmer.cross_attention(
+                query, key, value, bias, mask, seed, dropout_p, scale
+            )
+        ctx.save_for_backward(query, key, value, out, lse, bias, mask, seed)
+        ctx.constants = dropout_p, scale
+        ctx.mark_non_differentiable(lse)
+        return out, lse
+
+    @staticmethod
+    def backward(ctx, grad_out, _):  # type: ignore[no-untyped-def]
+        *grads, grad_bias = torch.ops.clmer.cross_attention_backward(
+            grad_out, *ctx.saved_tensors, *ctx.constants, ctx.needs_input_grad[3]
+        )
+        grad_bias = grad_bias if ctx.needs_input_grad[3] else None
+        return (*grads, grad_bias, None, None, None, None)
+
+
+def _autograd(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    seed: Tensor | None,
+    dropout_p: float,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    return _CrossAttention.apply(query, key, value, bias, mask, seed, dropout_p, scale)
+
+
+def _autograd_backward(grad_out: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if torch.is_grad_enabled() and any(
+        isinstance(t, Tensor) and t.requires_grad for t in (grad_out, *args)
+    ):
+        raise no_double_backward("cross_attention")
+    with below_autograd():
+        return torch.ops.clmer.cross_attention_backward(grad_out, *args)
+
+
+library.impl("cross_attention", _autograd, "Autograd")
+library.impl("cross_attention_backward", _autograd_backward, "Autograd")
+
+
+@torch.library.register_vmap("clmer::cross_attention", lib=library)
+def _vmap(info, in_dims, query, key, value, bias, mask, seed, dropout_p, scale):  # type: ignore[no-untyped-def]
+    if in_dims[5] is not None:
+        raise ValueError("vmap over the dropout seed: use randomness='same'")
+
+    def front(tensor: Tensor | None, dim: int | None, expand: bool) -> Tensor | None:
+        if tensor is None:
+            return None
+        if dim is not None:
+            return tensor.movedim(dim, 0)
+        return tensor.expand(info.batch_size, *tensor.shape) if expand else tensor[None]
+
+    tensors = (query, key, value, bias, mask)
+    folded = [front(t, in_dims[i], expand=i < 3) for i, t in enumerate(tensors)]
+    return torch.ops.clmer.cross_attention(*folded, seed, dropout_p, scale), (0, 0)

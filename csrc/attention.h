@@ -1,0 +1,70 @@
+// Scaled dot-product attention over many heads, and its gradient by recomputation.
+#pragma once
+
+#include <cstdint>
+
+namespace clmer {
+
+constexpr int kMaxLead = 5;
+
+// A tensor [lead..., row, col] with any strides (in elements; 0 along a broadcast dimension).
+struct Strided {
+  const void* data = nullptr;  // null where absent
+  int64_t lead[kMaxLead] = {};
+  int64_t row = 0;
+  int64_t col = 0;
+};
+
+struct AttentionArgs {
+  int lead_dims = 0;
+  int64_t lead[kMaxLead] = {};
+  int64_t heads = 0;  // product of lead
+  int64_t rows = 0;   // queries
+  int64_t keys = 0;
+  int64_t dim = 0;
+  int64_t value_dim = 0;
+  Strided query, key, value, bias;  // float or double, all of one type
+  Strided mask;                     // bool, row = 0; true = ignore
+  const int64_t* seed = nullptr;    // null without dropout
+  double dropout_p = 0;
+  double scale = 1;
+  void* out = nullptr;  // [heads, rows, value_dim]
+  void* lse = nullptr;  // [heads, rows], natural log; +inf where no key is left
+  int threads = 1;
+};
+
+struct AttentionGradArgs : AttentionArgs {
+  Strided grad_out;            // [lead..., rows, value_dim]
+  void* grad_query = nullptr;  // [heads, rows, dim], and so on: dense, every element written
+  void* grad_key = nullptr;
+  void* grad_value = nullptr;
+  Strided grad_bias;  // `parts` zeroed copies of the bias's own shape, summed by the caller
+  int64_t parts = 1;
+  int64_t part_stride = 0;
+};
+
+// Each returns false when its working memory cannot be had.
+struct AttentionKernels {
+  bool (*f32)(const AttentionArgs&);
+  bool (*f64)(const AttentionArgs&);
+};
+
+struct AttentionGradKernels {
+  bool (*f32)(const AttentionGradArgs&);
+  bool (*f64)(const AttentionGradArgs&);
+};
+
+namespace baseline {
+extern const AttentionKernels attention;
+extern const AttentionGradKernels attention_backward;
+}  // namespace baseline
+namespace avx2 {
+extern const AttentionKernels attention;
+extern const AttentionGradKernels attention_backward;
+}  // namespace avx2
+namespace avx512 {
+extern const AttentionKernels attention;
+extern const AttentionGradKernels attention_backward;
+}  // namespace avx512
+
+}  // namespace clmer
