@@ -44,7 +44,7 @@ def make_recording(
     subject: str = "s1",
     **changes: Any,
 ) -> Recording:
-    rng = np.random.default_rng(abs(hash((subject, trial))) % 2**32)
+    rng = np.random.default_rng([*subject.encode(), *trial.encode()])
     t = np.arange(round(fs * seconds)) / fs
     data = rng.standard_normal((3, len(t))) + 50 * np.sin(2 * np.pi * 10 * t) + 4200
     recording = Recording(

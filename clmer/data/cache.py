@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -350,6 +351,8 @@ def build(cache: Path, name: str, key: str, fill: Callable[[StoreWriter], None])
 def _make_folder(cache: Path) -> None:
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            pass
     except OSError as error:
         raise DataError(
             cache, "--cache", error.strerror, "a folder that can be written", "Choose another one."
