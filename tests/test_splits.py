@@ -115,6 +115,8 @@ def test_block_leaves_a_gap_and_tests_every_window(stride: float, length: int) -
     for split in splits:
         check_partition(split, len(windows))
         assert split.shared_groups == 0
+        gaps = len(windows) - len(split.train) - len(split.val) - len(split.test)
+        assert f"{gaps} of {len(windows)} windows lie in the gaps" in split.note
         parts = (split.train, split.val, split.test)
         for i, one in enumerate(parts):
             for other in parts[i + 1 :]:

@@ -31,7 +31,7 @@ PARTS = 3
 _NOTES = {
     "subject": "No person is in two parts.",
     "loso": "One person is tested at a time; no person is in two parts.",
-    "trial": "No recording is in two parts; every person is: scores do not hold for new people.",
+    "trial": "No recording is in two parts; people are: scores do not hold for new people.",
     "stimulus": "No stimulus is in two parts; people are: scores do not hold for new people.",
     "block": "Parts are separate stretches of the same recordings, a window apart: "
     "scores do not hold for new recordings, nor for new people.",
@@ -48,7 +48,7 @@ class Split:
         name: "subject 1/6".
         train, val, test: int64 rows of `Windows`, ascending, disjoint.
         shared_groups: groups with windows in more than one part; 0 unless `shuffled`.
-        note: what scores under this protocol mean, and which class a part lacks.
+        note: what scores under this protocol mean, which class a part lacks, what is left out.
     """
 
     name: str
@@ -307,6 +307,9 @@ def _split(
             )
         if len(lacking):
             note += f" The {part} part lacks class {', '.join(map(str, lacking))}."
+    left_out = len(y) - int((train | val | test).sum())
+    if left_out:
+        note += f" {left_out} of {len(y)} windows lie in the gaps and are left out."
     sets = [set(groups[mask].tolist()) for mask in (train, val, test)]
     shared = (sets[0] & sets[1]) | (sets[0] & sets[2]) | (sets[1] & sets[2])
     rows = [np.flatnonzero(mask).astype(np.int64) for mask in (train, val, test)]
