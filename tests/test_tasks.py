@@ -49,7 +49,7 @@ def test_conditions_are_sorted_and_indexed() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), 0.99, 9.01, "high"])
 def test_a_rating_outside_one_to_nine_is_refused(value: float | str) -> None:
-    with pytest.raises(DataError, match="valence.*from 1 to 9"):
+    with pytest.raises(DataError, match=r"valence.*from 1 to 9"):
         task_for("deap", "valence").of({"valence": value}, "s01.dat")
 
 

@@ -8,6 +8,7 @@ included, is ignored, and so are the spaces of OpenFace's ", " separator.
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -204,7 +205,7 @@ def _fill(grid: np.ndarray, seen: np.ndarray, max_gap: int) -> np.ndarray:
     lost = np.flatnonzero(~seen)
     for column in range(grid.shape[1]):
         grid[lost, column] = np.interp(lost, at, grid[at, column])
-    for before, after in zip(at[:-1], at[1:], strict=True):
+    for before, after in itertools.pairwise(at.tolist()):
         if after - before - 1 <= max_gap:
             valid[before:after] = True
     return valid

@@ -11,7 +11,7 @@ import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 
@@ -201,7 +201,7 @@ _ALLOWED: dict[tuple[str, str], object] = {
 # The C unpickler sizes its memo by the largest index in the stream, and fills it: a few bytes could
 # ask for 64 GB. The pure-Python one keeps a dict, and the stream has some 60 opcodes.
 class _Unpickler(pickle._Unpickler):
-    dispatch = {op[0]: pickle._Unpickler.dispatch[op[0]] for op in _OPCODES}
+    dispatch: ClassVar = {op[0]: pickle._Unpickler.dispatch[op[0]] for op in _OPCODES}
 
     def __init__(self, file: _Bounded, path: Path) -> None:
         super().__init__(file, encoding="bytes")

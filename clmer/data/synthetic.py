@@ -1,0 +1,213 @@
+"""Write a small DEAP in its true on-disk format, with known Bayes accuracy.
+
+`write_deap` makes the files, `clmer.data.deap.read` reads them as it reads the real ones, and
+`bayes_accuracy` says what the best possible classifier would score on them. The model is described
+in `synthetic_model`, its encoding into signals in `synthetic_signals`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clmer.data import synthetic_signals as signals
+from clmer.data.deap import BASELINE_S, CHANNELS, FS, SYNTHETIC_MARKER
+from clmer.data.recording import DataError
+from clmer.data.synthetic_files import RATINGS_HEADER, ratings_rows, write_dat, write_openface
+from clmer.data.synthetic_model import (
+    CONTROLS,
+    MODALITIES,
+    Control,
+    SignalModel,
+    Trials,
+    bayes_accuracy,
+    draw_trials,
+)
+
+__all__ = ["CONTROLS", "MODALITIES", "SignalModel", "bayes_accuracy", "write_deap"]
+
+_FORMAT = 1  # raise when the same parameters give other files
+
+
+def write_deap(
+    root: Path | str,
+    *,
+    people: int = 6,
+    trials: int = 40,
+    seconds: int = 8,
+    fps: float = 25,
+    seed: int = 0,
+    control: str = "none",
+) -> Path:
+    """Write a generated DEAP into `root`, person by person, or reuse what is there.
+
+    Everything is written to a temporary folder beside `root` and renamed at the end. Person and
+    trial draw from their own streams: the first people of a larger data set are the same.
+
+    Args:
+        root: the folder to make; absent, empty, or already written with these arguments.
+        people: 1-99, all of them with face series (of the real 32, the first 22 have video).
+        trials: trials of each person, 2-99; 40 in the real data.
+        seconds: length of a trial without its 3 s of baseline; 60 in the real data.
+        fps: frames per second of the face series; 50 in the real data.
+        seed: of all random numbers; 0 or more.
+        control: "none", "one:<modality>", "xor:<modality>,<modality>" or "fingerprint"
+            (`synthetic_model`).
+
+    Returns:
+        `root` as a path.
+
+    Raises:
+        ValueError: an argument out of range.
+        DataError: `root` holds something else, or cannot be written.
+    """
+    root = Path(root)
+    parsed = Control.parse(control)
+    for name, value, low, high in (
+        ("people", people, 1, 99),
+        ("trials", trials, 2, 99),
+        ("seconds", seconds, 1, 3600),
+        ("fps", fps, 5, 1000),
+        ("seed", seed, 0, 2**63),
+    ):
+        if not low <= value <= high:
+            raise ValueError(f"write_deap: {name} is {value}, expected {low} to {high}")
+    model = SignalModel()
+    marker: dict[str, object] = {
+        "synthetic": True,
+        "shape": [trials, len(CHANNELS), int(FS * (BASELINE_S + seconds))],
+        "people": people,
+        "fps": fps,
+        "seed": seed,
+        "control": control,
+        "model": model.digest(),
+        "format": _FORMAT,
+    }
+    if _reusable(root, marker):
+        return root
+    temporary = root.with_name(f".{root.name}.{os.getpid()}.partial")
+    _remove_leftovers(root)
+    task = _Writer(temporary, model, parsed, trials, seconds, float(fps), seed)
+    try:
+        temporary.mkdir(parents=True)
+        _write_all(task, people, marker)
+        os.replace(temporary, root)
+    except OSError as error:
+        if _reusable(root, marker):  # another process was faster
+            return root
+        raise DataError(
+            root, "folder", error, "room for the generated data", "Nothing was left behind."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return root
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """The arguments that writing one person needs."""
+
+    root: Path
+    model: SignalModel
+    control: Control
+    trials: int
+    seconds: int
+    fps: float
+    seed: int
+
+
+def _write_all(task: _Writer, people: int, marker: dict[str, object]) -> None:
+    (task.root / "data_preprocessed_python").mkdir()
+    (task.root / "metadata_csv").mkdir()
+    lines = [RATINGS_HEADER]
+    for number in range(1, people + 1):
+        lines += _write_person(task, number)
+    table = task.root / "metadata_csv" / "participant_ratings.csv"
+    table.write_text("\n".join([*lines, ""]), encoding="ascii")
+    text = json.dumps(marker, indent=1) + "\n"
+    (task.root / SYNTHETIC_MARKER).write_text(text, encoding="ascii")
+
+
+def _write_person(task: _Writer, number: int) -> list[str]:
+    """One person's .dat and CSVs; returns the lines of the ratings table."""
+    name = f"s{number:02d}"
+    rng = np.random.default_rng([task.seed, number])
+    person = signals.draw_person(rng, task.model)
+    trials = draw_trials(rng, task.trials, task.model, task.control)
+    order = rng.permutation(task.trials) + 1
+    presented = np.argsort(order) + 1  # [n] Trial by Experiment_id - 1
+    faces = task.root / "face" / name
+    faces.mkdir(parents=True)
+
+    def data() -> Iterator[np.ndarray]:
+        for row in range(task.trials):
+            physio, frames = _render(task, person, trials, number, row)
+            write_openface(faces / f"{name}_trial{presented[row]:02d}.csv", frames, task.fps)
+            yield physio
+
+    samples = int(FS * (BASELINE_S + task.seconds))
+    with (task.root / "data_preprocessed_python" / f"{name}.dat").open("wb") as file:
+        shape = (task.trials, len(CHANNELS), samples)
+        write_dat(file, data(), shape, trials.ratings)
+    return list(ratings_rows(number, order, trials.ratings))
+
+
+def _render(
+    task: _Writer, person: signals.Person, trials: Trials, number: int, row: int
+) -> tuple[np.ndarray, signals.FaceFrames]:
+    rng = np.random.default_rng([task.seed, number, row + 1])
+    model = task.model
+    strong = task.control.kind == "fingerprint"
+    strength = model.strong_fingerprint if strong else model.fingerprint
+    u = trials.means[row] + rng.standard_normal((task.seconds, len(MODALITIES), 2))
+    mark = signals.draw_fingerprint(rng)
+    physio = signals.physio(rng, model, person, mark, strength, u[:, 0])
+    frames = signals.face(rng, model, person, mark, strength, u[:, 1], u[:, 2], task.fps)
+    return physio, frames
+
+
+def _reusable(root: Path, marker: dict[str, object]) -> bool:
+    """Whether `root` was written with the same arguments; DataError when it holds anything else."""
+    if not root.exists():
+        return False
+    path = root / SYNTHETIC_MARKER
+    hint = "Choose another folder or remove this one."
+    if not path.is_file():
+        if root.is_dir() and not any(root.iterdir()):
+            return False
+        raise DataError(root, "folder", "other files", "an empty folder", hint)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(path, "JSON", error, "the marker of generated data", hint) from error
+    if found != marker:
+        differing = {k: v for k, v in marker.items() if found.get(k) != v}
+        there = {k: found.get(k) for k in differing}
+        raise DataError(path, "parameters", there, differing, hint)
+    return True
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove the temporary folders of writers that were killed."""
+    for path in root.parent.glob(f".{root.name}.*.partial"):
+        process = path.name.split(".")[-2]
+        if process.isdigit() and not _alive(int(process)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    if os.name != "posix":  # signal 0 would end the process there
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
