@@ -35,7 +35,8 @@ extern const BandpassKernels bandpass;
 }
 
 #ifdef CLMER_CUDA_BUILT
-// All pointers on the device; `stream` is a cudaStream_t. Throws std::runtime_error with CUDA's words.
+// All pointers on the device; `stream` is a cudaStream_t. Throws std::runtime_error with CUDA's
+// words.
 void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, bool is_double, void* stream);
 #endif
 

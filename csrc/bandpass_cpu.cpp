@@ -1,6 +1,6 @@
 // Plan: a task owns kGroups * lanes rows and walks them in blocks of kBlock samples. A block is
-// transposed into an L1 tile of doubles [kBlock, rows], where one vector holds one sample of `lanes`
-// rows; the sections pass over the tile, up to four at once with coefficients and state in
+// transposed into an L1 tile of doubles [kBlock, rows], where one vector holds one sample of
+// `lanes` rows; the sections pass over the tile, up to four at once with coefficients and state in
 // registers; the tile is transposed back. Several groups in flight hide the 8-cycle chain of a
 // section. The same instructions serve every lane and block length, so that any chunking of time
 // gives the same bits. Roofline: the chain, then the transposes; x and y are read and written once.
@@ -136,7 +136,8 @@ void filter_rows(int64_t task, void* context) {
 template <class T, bool kAdjoint>
 void filter(const SosfiltArgs& args) {
   const int64_t tasks = (args.rows + kRows - 1) / kRows;
-  const bool small = args.rows * args.time * args.sections < 1 << 16;  // under 0.1 ms: not worth a pool
+  const bool small =
+      args.rows * args.time * args.sections < 1 << 16;  // under 0.1 ms: not worth a pool
   parallel_for(tasks, small ? 1 : args.threads, filter_rows<T, kAdjoint>,
                const_cast<SosfiltArgs*>(&args));
 }

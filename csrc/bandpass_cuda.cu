@@ -17,7 +17,6 @@ namespace {
 using cuda::Biquad;
 constexpr int kThreads = 64;
 
-
 template <class T, int S, bool kAdjoint>
 __global__ void filter_rows(const T* x, T* y, const double* sos, const double* state,
                             double* state_out, int64_t rows, int64_t time) {

@@ -1,7 +1,8 @@
 // A torch tensor as the bindings receive it, without linking torch.
 //
-// Two ways in, one view out: torch's DLPack C exchange API where torch has it (a C call, no Python),
-// else the tensor's own data_ptr(), shape and strides. The view borrows: it lives as long as the call.
+// Two ways in, one view out: torch's DLPack C exchange API where torch has it (a C call, no
+// Python), else the tensor's own data_ptr(), shape and strides. The view borrows: it lives as long
+// as the call.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -93,11 +94,11 @@ inline TensorView view_by_attributes(pybind11::handle tensor) {
   view.device = tensor.attr("is_cuda").cast<bool>() ? kCUDA : kCPU;
   auto dtype = pybind11::str(tensor.attr("dtype")).cast<std::string>();  // "torch.float32"
   view.bits = static_cast<uint8_t>(8 * tensor.attr("element_size")().cast<int>());
-  view.code = dtype == "torch.bfloat16"                ? kBfloat
-              : dtype.rfind("torch.float", 0) == 0     ? kFloat
-              : dtype == "torch.bool"                  ? kBool
-              : dtype.rfind("torch.uint", 0) == 0      ? kUInt
-                                                       : kInt;
+  view.code = dtype == "torch.bfloat16"            ? kBfloat
+              : dtype.rfind("torch.float", 0) == 0 ? kFloat
+              : dtype == "torch.bool"              ? kBool
+              : dtype.rfind("torch.uint", 0) == 0  ? kUInt
+                                                   : kInt;
   auto shape = pybind11::tuple(tensor.attr("shape"));
   auto strides = pybind11::tuple(tensor.attr("stride")());
   view.ndim = static_cast<int32_t>(shape.size());

@@ -7,6 +7,7 @@ namespace clmer {
 
 // Calls body(i, context) for i in [0, count), each once. One thread never enters OpenMP; a forked
 // child always runs on one, since the parent's pool does not survive a fork.
-void parallel_for(int64_t count, int threads, void (*body)(int64_t i, void* context), void* context);
+void parallel_for(int64_t count, int threads, void (*body)(int64_t i, void* context),
+                  void* context);
 
 }  // namespace clmer

@@ -1,0 +1,263 @@
+"""`clmer train ...` and `python -m clmer.train ...`: options in, exit codes out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from clmer.config import Config, ConfigError, build
+from clmer.data import DATASETS
+from clmer.data.recording import DataError
+from clmer.data.splits import PROTOCOLS
+
+EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
+
+EPILOG = """\
+examples:
+  %(prog)s deap --synthetic                     a small generated DEAP, minutes on a laptop
+  %(prog)s deap --root /data/DEAP --task va9 --preset paper
+  %(prog)s eegmat --root /data/eegmat           rest against mental arithmetic, by subject
+  %(prog)s manifest --root my-study --task label --modalities eeg,landmarks,au
+
+A run killed at any moment goes on with the same command and --resume.
+exit codes: 0 done, 2 an input or option cannot be used (the message says why), 130 interrupted.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="clmer", description="Multi-modal emotion recognition.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    train = commands.add_parser(
+        "train",
+        help="prepare recordings, train, evaluate, report",
+        description="Prepare recordings, train CLMER's two stages, evaluate, report.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    train.add_argument("dataset", choices=sorted(DATASETS))
+    _data_options(train.add_argument_group("data"))
+    _protocol_options(train.add_argument_group("task and protocol"))
+    _model_options(train.add_argument_group("model and training (unset: the preset's values)"))
+    _run_options(train.add_argument_group("run"))
+    return top
+
+
+def _data_options(group: Any) -> None:
+    source = group.add_mutually_exclusive_group()
+    source.add_argument("--root", metavar="DIR", help="the recordings (default $CLMER_DATA/<name>)")
+    source.add_argument(
+        "--synthetic", action="store_true", help="generate a small DEAP in its on-disk format"
+    )
+    group.add_argument(
+        "--control",
+        metavar="NAME",
+        help="what the generated labels depend on: none (all modalities carry them), "
+        "one:<modality>, xor:<m1>,<m2> or fingerprint (no label, a mark on each trial)",
+    )
+    group.add_argument("--people", type=int, metavar="N", help="generated people (6)")
+    group.add_argument("--generator-seed", type=int, metavar="S", help="of the generator (0)")
+    group.add_argument(
+        "--modalities", type=_names, metavar="A,B,...", help="e.g. physio,landmarks,au"
+    )
+    group.add_argument("--window", type=float, metavar="S", help="window length in seconds")
+    group.add_argument("--stride", type=float, metavar="S", help="window step (the window)")
+    group.add_argument(
+        "--filter",
+        choices=("type", "paper"),
+        help="band by signal type (default), or the paper's one band on every channel",
+    )
+    group.add_argument(
+        "--normalize",
+        choices=("train", "subject"),
+        help="statistics of the training part (default), or of each person (transductive)",
+    )
+    group.add_argument("--cache", metavar="DIR", help="prepared stores (~/.cache/clmer)")
+
+
+def _protocol_options(group: Any) -> None:
+    group.add_argument(
+        "--task",
+        metavar="NAME",
+        help="valence, arousal, dominance, liking, va4, va9, or a label column such as label",
+    )
+    group.add_argument(
+        "--protocol", choices=PROTOCOLS, help="what stays whole between training and test"
+    )
+    group.add_argument(
+        "--folds", type=int, metavar="N", help="parts that groups are dealt into (6)"
+    )
+    group.add_argument(
+        "--repeats", type=int, metavar="N", help="splits to train (default: everyone tested once)"
+    )
+    group.add_argument(
+        "--ablation",
+        choices=("none", "single"),
+        help="single: each modality alone beside the fusion (default on eegmat)",
+    )
+    group.add_argument(
+        "--permuted",
+        action=argparse.BooleanOptionalAction,
+        help="train the fusion once more on permuted labels, as a control (default on)",
+    )
+
+
+def _model_options(group: Any) -> None:
+    group.add_argument(
+        "--preset",
+        choices=("auto", "paper", "cpu"),
+        default="auto",
+        help="sizes: the paper's, or small ones (auto: by device)",
+    )
+    group.add_argument("--contrastive", action=argparse.BooleanOptionalAction, help="stage 1")
+    group.add_argument("--fusion", action=argparse.BooleanOptionalAction, help="stage 2")
+    group.add_argument("--epochs-contrastive", type=int, metavar="N")
+    group.add_argument("--epochs-fusion", type=int, metavar="N")
+    group.add_argument("--patience", type=int, metavar="N", help="0 never stops early")
+    group.add_argument("--batch-size", type=int, dest="batch", metavar="N")
+    group.add_argument("--tokens", choices=("channel", "time"))
+    group.add_argument("--temporal", choices=("batch", "printed"), help="form of Eq. 3")
+    for name in ("width", "token-length", "dim", "heads", "cross-layers", "memory-layers"):
+        group.add_argument(f"--{name}", type=int, metavar="N")
+    group.add_argument("--single-layers", type=int, metavar="N", help="of a single modality")
+
+
+def _run_options(group: Any) -> None:
+    group.add_argument("--seed", type=int, metavar="S", help="of everything random (0)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    group.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's default)")
+    group.add_argument("--out", metavar="DIR", help="run folder (runs/<dataset>-<task>-<protocol>)")
+    group.add_argument("--resume", action="store_true", help="continue the run in --out")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the return value is the exit code."""
+    options = vars(parser().parse_args(argv))
+    options.pop("command")
+    try:
+        return _train(**options)
+    except (DataError, ConfigError) as error:
+        print(f"clmer: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except OSError as error:
+        if error.errno is None or (error.filename is None and error.errno != 28):
+            raise
+        print(f"clmer: {error}. What was complete before is kept; see --resume.", file=sys.stderr)
+        return EXIT_INPUT
+
+
+def _train(
+    dataset: str,
+    cache: str | None,
+    out: str | None,
+    resume: bool,
+    device: str,
+    threads: int | None,
+    **given: Any,
+) -> int:
+    import torch
+
+    from clmer import train
+    from clmer.runs import Run
+
+    if threads is not None:
+        if threads < 1:
+            raise ConfigError(f"--threads: found {threads}, expected at least 1")
+        torch.set_num_threads(threads)
+    given["device"] = _device(device)
+    _choose_source(dataset, given)
+    config = build(dataset, given)
+    folder = Path(out) if out else default_folder(config)
+    environment = {
+        "clmer": version("clmer"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+    }
+    if folder.exists() and not resume:  # say so before the data is prepared
+        Run(folder, {}, {})
+    stores = Path(cache) if cache else Path(os.environ.get("CLMER_CACHE", "~/.cache/clmer"))
+    store, task, y = train.load(config, stores.expanduser())
+    described = {**train.settings(config), "data": store.fingerprint}
+    run = Run(folder, described, environment, resume)
+    try:
+        train.train(config, run, store, task, y)
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted; {folder} is usable: the same command with --resume continues",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device: found {name!r}, expected auto, cpu or cuda[:n]") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"--device {name}: torch {torch.__version__} sees no CUDA device; use --device cpu"
+        )
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device: found {name!r}, expected auto, cpu or cuda[:n]")
+    return name
+
+
+def _choose_source(dataset: str, given: dict[str, Any]) -> None:
+    """Where the recordings are: --synthetic, --root or $CLMER_DATA/<name>."""
+    generator = {
+        "control": given.pop("control"),
+        "people": given.pop("people"),
+        "seed": given.pop("generator_seed"),
+    }
+    asked = {name: value for name, value in generator.items() if value is not None}
+    if given.pop("synthetic"):
+        if dataset != "deap":
+            raise ConfigError(f"--synthetic: generates deap recordings, not {dataset}")
+        given["synthetic"] = {"control": "none", "people": 6, "seed": 0, **asked}
+        given.pop("root")
+        return
+    if asked:
+        raise ConfigError(f"--{'/--'.join(asked)}: these shape generated data; add --synthetic")
+    if given["root"] is not None:
+        if not Path(given["root"]).is_dir():
+            raise ConfigError(f"--root: found no folder {given['root']}")
+        return
+    data = os.environ.get("CLMER_DATA")
+    looked = Path(data) / dataset if data else None
+    if looked is not None and looked.is_dir():
+        given["root"] = str(looked)
+        return
+    where = str(looked) if looked else f"$CLMER_DATA/{dataset} (CLMER_DATA is not set)"
+    synthetic = "\nOr try it on generated recordings: --synthetic." if dataset == "deap" else ""
+    raise ConfigError(
+        f"no {dataset} recordings: looked in {where}; give --root DIR.\n"
+        f"{DATASETS[dataset].obtain}{synthetic}"
+    )
+
+
+def default_folder(config: Config) -> Path:
+    """Run folder where no --out is given."""
+    source = "synthetic-" if config.synthetic else ""
+    return Path("runs") / f"{config.dataset}-{source}{config.task}-{config.protocol}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

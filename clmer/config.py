@@ -1,0 +1,176 @@
+"""What makes a training run: one frozen dataclass, two presets, what each data set changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from clmer.data import DATASETS
+
+
+class ConfigError(ValueError):
+    """An option that cannot be met; the message names the option, what was found and expected."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything needed to repeat a run.
+
+    Args:
+        dataset: "deap", "eegmat" or "manifest".
+        root: folder of the recordings; "" where they are synthetic.
+        synthetic: arguments of `clmer.data.synthetic.write_deap`, or None for real recordings.
+        task: what is predicted, see `clmer.data.tasks`.
+        protocol: what is kept whole between training, validation and test, see `clmer.data.splits`.
+        modalities: in the order the model stacks them.
+        window, stride: seconds.
+        filter: "type" filters by signal type, "paper" puts the one band on every channel.
+        normalize: "train" standardises with the training part's statistics, "subject" with a
+            person's own unlabelled windows (transductive).
+        tokens: "channel" (the paper's) or "time" (a token is an encoder time step).
+        temporal: form of Eq. 3, "batch" or "printed".
+        contrastive: run the contrastive stage; without it tokens are a channel's samples.
+        fusion: run the fusion stage; without it the encoders and their linear probe are the result.
+        ablation: "none", or "single": each modality alone beside the fusion.
+        permuted: train the fusion once more on labels permuted within each person, as a control.
+        repeats: splits to train on; 0 for the protocol's own number (everyone tested once).
+        folds: parts that groups are dealt into.
+        seed: of everything random.
+        preset: "paper" or "cpu".
+        device: a torch device.
+        batch: windows a step.
+        epochs_contrastive, epochs_fusion: at most.
+        patience: epochs without a better validation score before the fusion stage stops; 0 never.
+        width: of the encoder's first block.
+        token_length, dim, heads, cross_layers, memory_layers, single_layers: of `clmer.nn.Fusion`.
+    """
+
+    dataset: str
+    root: str
+    synthetic: dict[str, Any] | None
+    task: str
+    protocol: str
+    modalities: tuple[str, ...]
+    window: float
+    stride: float
+    filter: str = "type"
+    normalize: str = "train"
+    tokens: str = "channel"
+    temporal: str = "batch"
+    contrastive: bool = True
+    fusion: bool = True
+    ablation: str = "none"
+    permuted: bool = True
+    repeats: int = 0
+    folds: int = 6
+    seed: int = 0
+    preset: str = "cpu"
+    device: str = "cpu"
+    batch: int = 64
+    epochs_contrastive: int = 500
+    epochs_fusion: int = 300
+    patience: int = 0
+    width: int = 32
+    token_length: int = 50
+    dim: int = 40
+    heads: int = 5
+    cross_layers: int = 5
+    memory_layers: int = 5
+    single_layers: int = 10
+
+    def __post_init__(self) -> None:
+        counts = ("batch", "epochs_contrastive", "epochs_fusion", "width", "token_length", "dim")
+        for name in (*counts, "heads", "cross_layers", "single_layers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"{option(name)}: found {getattr(self, name)}, expected at least 1"
+                )
+        for name in ("repeats", "patience", "memory_layers", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"{option(name)}: found {getattr(self, name)}, expected 0 or more"
+                )
+        if not (self.window > 0 and self.stride > 0):
+            raise ConfigError(
+                f"--window, --stride: found {self.window} and {self.stride}, expected seconds > 0"
+            )
+        if self.batch < 2 and self.contrastive:
+            raise ConfigError("--batch-size: found 1, expected 2 or more (or --no-contrastive)")
+        if self.dim % self.heads:
+            raise ConfigError(
+                f"--dim: found {self.dim}, expected a multiple of --heads {self.heads}"
+            )
+        if self.tokens == "time" and not self.contrastive:
+            raise ConfigError(
+                "--tokens time: its tokens are encoder steps; it needs the contrastive stage"
+            )
+        if not (self.contrastive or self.fusion):
+            raise ConfigError("--no-contrastive with --no-fusion leaves nothing to train")
+        if len(set(self.modalities)) != len(self.modalities):
+            raise ConfigError(f"--modalities: found {list(self.modalities)}, expected each once")
+
+
+#: What a preset changes from the paper's sizes. A data set's own token length comes before these.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "cpu": {
+        "epochs_contrastive": 40,
+        "epochs_fusion": 60,
+        "patience": 10,
+        "width": 16,
+        "token_length": 20,
+        "dim": 32,
+        "heads": 4,
+        "cross_layers": 2,
+        "memory_layers": 1,
+        "single_layers": 3,
+    },
+}
+
+#: What the paper (or design) fixes by data set, under the paper preset.
+PAPER_BY_DATASET: dict[str, dict[str, Any]] = {
+    "deap": {"token_length": 50},
+    "eegmat": {"token_length": 20},
+    "manifest": {"token_length": 15},
+}
+
+
+def option(name: str) -> str:
+    """A field's name as it is written on the command line."""
+    special = {"batch": "--batch-size"}
+    return special.get(name, "--" + name.replace("_", "-"))
+
+
+def build(dataset: str, given: dict[str, Any]) -> Config:
+    """The run that a data set's defaults, a preset and the user's own choices make.
+
+    Args:
+        dataset: a name in `clmer.data.DATASETS`.
+        given: fields the user set; None means unset. `preset` "auto" goes by the device.
+
+    Raises:
+        ConfigError: an option out of range.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    preset = chosen.pop("preset", "auto")
+    if preset == "auto":
+        preset = "cpu" if chosen["device"] == "cpu" else "paper"
+    defaults = DATASETS[dataset]
+    window = chosen.pop("window", defaults.window_s)
+    base = Config(
+        dataset=dataset,
+        root=chosen.pop("root", ""),
+        synthetic=chosen.pop("synthetic", None),
+        task=chosen.pop("task", defaults.task),
+        protocol=chosen.pop("protocol", defaults.protocol),
+        modalities=tuple(chosen.pop("modalities", defaults.modalities)),
+        window=window,
+        stride=chosen.pop("stride", window),
+        ablation="single" if dataset == "eegmat" else "none",
+        preset=preset,
+    )
+    sized = replace(base, **(PRESETS[preset] or PAPER_BY_DATASET[dataset]))
+    unknown = set(chosen) - {field.name for field in fields(Config)}
+    if unknown:
+        raise TypeError(f"build: no such fields {sorted(unknown)}")
+    return replace(sized, **chosen)

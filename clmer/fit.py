@@ -1,0 +1,215 @@
+"""The training loop that both stages share: visible, repeatable, killed at any moment and resumed.
+
+Everything random in an epoch follows from (seed, stage, epoch), so a checkpoint holds no generator
+state and an interrupted run continues to the same numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from clmer.runs import Run, optimizer_tensors, restore_optimizer
+
+#: Losses of a batch: rows [B] -> {"loss": differentiable scalar, other names: for the log}.
+Losses = Callable[[Tensor, torch.Generator], Mapping[str, Tensor]]
+#: (score to maximise, loss) on the validation part.
+Validate = Callable[[], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a stage trains.
+
+    Args:
+        epochs: at most.
+        batch: rows a step.
+        clip: norm that gradients are clipped to; infinity never clips.
+        patience: epochs without a better validation score before it stops; 0 never.
+    """
+
+    epochs: int
+    batch: int
+    clip: float = math.inf
+    patience: int = 0
+
+
+def seed_of(*parts: object) -> int:
+    """A 63-bit seed that follows from its parts, the same in every process."""
+    digest = hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def fit(
+    run: Run,
+    stage: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    losses: Losses,
+    rows: Tensor,
+    schedule: Schedule,
+    seed: int,
+    validate: Validate | None = None,
+) -> None:
+    """Train a stage, or load it where the run has finished it; the model ends at its best epoch.
+
+    Args:
+        run: where checkpoints, logs and the finished weights go.
+        stage: its name, a path without suffix below `models/`.
+        model: trained in place.
+        optimizer: over the model's parameters.
+        losses: what a step minimises.
+        rows: [N] training rows, drawn without replacement every epoch.
+        schedule: epochs, batch, clip, patience.
+        seed: of the run.
+        validate: called after every epoch; the best score is kept (of equal ones the lower loss)
+            and a plateau of the loss lowers the learning rate. None keeps the last epoch.
+    """
+    finished = Path("models") / f"{stage}.safetensors"
+    done = run.load_tensors(finished)
+    if done is not None:
+        model.load_state_dict(done[0])
+        run.logged = done[1]["logged"]
+        return
+    device = next(model.parameters()).device
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=20)
+    progress = _resume(run, stage, model, optimizer, plateau) or _Progress()
+    best = progress.best
+    bar = tqdm(
+        range(progress.epoch, schedule.epochs),
+        desc=stage,
+        initial=progress.epoch,
+        total=schedule.epochs,
+        unit="epoch",
+        disable=None,
+        leave=False,
+    )
+    for epoch in bar:
+        if schedule.patience and epoch - progress.best_epoch > schedule.patience:
+            break
+        torch.manual_seed(seed_of(seed, stage, epoch))
+        generator = torch.Generator(device).manual_seed(seed_of(seed, stage, epoch, "batch"))
+        line = _epoch(model, optimizer, losses, rows, schedule, generator)
+        if validate is not None:
+            model.eval()
+            score, loss = validate()
+            plateau.step(loss)
+            line |= {"val_score": score, "val_loss": loss, "lr": optimizer.param_groups[0]["lr"]}
+            if (score, -loss) > (progress.best_score, -progress.best_loss):
+                progress.best_score, progress.best_loss, progress.best_epoch = score, loss, epoch
+                best = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        run.log({"stage": stage, "epoch": epoch, **line})
+        bar.set_postfix({key: f"{value:.3f}" for key, value in line.items() if key != "lr"})
+        progress.epoch = epoch + 1
+        _checkpoint(run, stage, model, optimizer, plateau, progress, best)
+    bar.close()
+    if best:
+        model.load_state_dict(best)
+    notes = {"logged": run.log_size(), "epoch": progress.best_epoch if best else progress.epoch - 1}
+    run.save_tensors(finished, model.state_dict(), notes)
+    run.logged = notes["logged"]
+    run.remove(_CHECKPOINT)
+
+
+_CHECKPOINT = Path("checkpoint.safetensors")
+
+
+@dataclass
+class _Progress:
+    epoch: int = 0  # the next one
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    best_loss: float = math.inf
+    best: dict[str, Tensor] | None = None
+
+
+def _epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    losses: Losses,
+    rows: Tensor,
+    schedule: Schedule,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """One pass over the rows; the mean of each loss."""
+    model.train()
+    order = rows[torch.randperm(len(rows), generator=generator, device=generator.device)]
+    totals: dict[str, Tensor] = {}
+    steps = 0
+    for batch in order.split(schedule.batch):
+        if len(batch) < 2 <= len(rows):  # batch norm and contrast need company
+            continue
+        optimizer.zero_grad(set_to_none=True)
+        parts = losses(batch, generator)
+        parts["loss"].backward()
+        if math.isfinite(schedule.clip):
+            nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
+        optimizer.step()
+        for name, value in parts.items():
+            totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
+        steps += 1
+    line = {name: float(total) / steps for name, total in totals.items()}
+    if not math.isfinite(line["loss"]):
+        raise FloatingPointError(
+            "the training loss became NaN or infinite; lower the learning rate"
+        )
+    return line
+
+
+def _checkpoint(
+    run: Run,
+    stage: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
+    progress: _Progress,
+    best: dict[str, Tensor] | None,
+) -> None:
+    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+    tensors |= {f"best.{key}": value.clone() for key, value in (best or {}).items()}
+    tensors |= {f"optimizer.{key}": value for key, value in optimizer_tensors(optimizer).items()}
+    notes: dict[str, Any] = {
+        "stage": stage,
+        "logged": run.log_size(),
+        "lr": optimizer.param_groups[0]["lr"],
+        "plateau": plateau.state_dict(),
+        **{key: value for key, value in vars(progress).items() if key != "best"},
+    }
+    run.save_tensors(_CHECKPOINT, tensors, notes)
+
+
+def _resume(
+    run: Run,
+    stage: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
+) -> _Progress | None:
+    loaded = run.load_tensors(_CHECKPOINT)
+    if loaded is None or loaded[1]["stage"] != stage:
+        run.cut_log(run.logged)
+        return None
+    tensors, notes = loaded
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    for key, value in tensors.items():
+        part, name = key.split(".", 1)
+        parts[part][name] = value
+    model.load_state_dict(parts["model"])
+    restore_optimizer(optimizer, parts["optimizer"])
+    for group in optimizer.param_groups:
+        group["lr"] = notes["lr"]
+    plateau.load_state_dict(notes["plateau"])
+    run.cut_log(notes["logged"])
+    fields = ("epoch", "best_epoch", "best_score", "best_loss")
+    device = next(model.parameters()).device
+    best = {key: value.to(device) for key, value in parts["best"].items()} or None
+    return _Progress(**{name: notes[name] for name in fields}, best=best)

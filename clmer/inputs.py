@@ -1,0 +1,86 @@
+"""From a prepared store to what a split trains on: standardised windows, then tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clmer.data.cache import Store
+from clmer.nn import Encoder, as_tokens
+
+_CHUNK = 2048
+_FLAT = 1e-12  # a channel with less variance than this carries nothing: it becomes zeros
+
+
+def standardise(
+    store: Store, name: str, train: np.ndarray, normalize: str, device: torch.device
+) -> Tensor:
+    """One modality's windows, each channel with mean 0 and standard deviation 1.
+
+    Args:
+        store: prepared windows.
+        name: modality.
+        train: rows whose statistics count under "train".
+        normalize: "train", or "subject": every person's own windows, labels unseen (transductive).
+        device: where the result goes.
+
+    Returns:
+        [N, C, T] float32.
+    """
+    windows = store.array(name)
+    out = np.array(windows)  # [N, C, T], the one copy
+    if normalize == "subject":
+        subjects = store.windows.subject
+        for person in np.unique(subjects):
+            rows = np.flatnonzero(subjects == person)
+            out[rows] = _scaled(out[rows], *_statistics(windows, rows))
+    else:
+        mean, std = _statistics(windows, train)
+        for start in range(0, len(out), _CHUNK):
+            out[start : start + _CHUNK] = _scaled(out[start : start + _CHUNK], mean, std)
+    return torch.from_numpy(out).to(device)
+
+
+def _statistics(windows: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [C, 1] over rows and time, in float64, a chunk at a time."""
+    parts = [rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
+    count = len(rows) * windows.shape[2]
+    mean = sum(windows[part].sum((0, 2), dtype=np.float64) for part in parts) / count
+    centred = (windows[part] - mean[:, None] for part in parts)
+    variance = sum(np.square(part).sum((0, 2)) for part in centred) / count
+    std = np.where(variance > _FLAT, np.sqrt(variance), np.inf)
+    return mean[:, None], std[:, None]
+
+
+def _scaled(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    return ((x - mean) / std).astype(np.float32)
+
+
+@torch.no_grad()
+def encode(encoder: Encoder, x: Tensor) -> Tensor:
+    """Features [N, F, T'] of all windows, dropout off, batch norm frozen."""
+    encoder.eval()
+    return torch.cat([encoder(part) for part in x.split(_CHUNK)])
+
+
+def raw_tokens(store: Store, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A token is a channel: [N, C, T] -> [N, tokens, C T / tokens]."""
+    return {
+        name: part.reshape(len(part), store.modalities[name].tokens, -1) for name, part in x.items()
+    }
+
+
+def contrastive_tokens(
+    store: Store, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder], tokens: str
+) -> dict[str, Tensor]:
+    """Tokens out of encoder features: as many as `raw_tokens` has, or one a time step."""
+    return {
+        name: as_tokens(
+            encode(encoders[name], part),
+            "time" if tokens == "time" else store.modalities[name].tokens,
+        ).contiguous()
+        for name, part in x.items()
+    }

@@ -1,0 +1,150 @@
+"""A run's folder: made whole, continued after any kill, never mixed with another configuration.
+
+config.json          everything needed to repeat the run, with versions and data fingerprint
+metrics.jsonl        one line an epoch
+checkpoint           of the stage in progress (safetensors, its JSON in the header)
+models/              weights of finished stages
+results.json predictions.csv confusion.png events/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from clmer.config import ConfigError
+
+
+class Run:
+    """An open run folder.
+
+    Args:
+        folder: the run's folder.
+        config: what it was asked to do; with `resume`, equal to what it was first asked.
+        environment: versions and the like; recorded, not compared.
+        resume: continue an existing folder.
+
+    Raises:
+        ConfigError: the folder exists and `resume` is off, or it holds another configuration.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        environment: Mapping[str, Any],
+        resume: bool = False,
+    ) -> None:
+        self.folder = folder
+        #: Bytes of metrics.jsonl that finished stages stand behind.
+        self.logged = 0
+        wanted = json.loads(json.dumps(config))
+        path = folder / "config.json"
+        if path.exists():
+            if not resume:
+                raise ConfigError(
+                    f"{folder}: this run folder exists. Continue it with --resume, or choose "
+                    "another --out."
+                )
+            _same_config(path, wanted)
+        elif folder.exists() and any(folder.iterdir()):
+            raise ConfigError(
+                f"{folder}: found a folder with other files in it, expected a new or empty one; "
+                "choose another --out."
+            )
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".gitignore").write_text("*\n")
+            content = {"config": wanted, "environment": environment}
+            self.write(Path("config.json"), json.dumps(content, indent=1))
+
+    def write(self, name: Path, content: str | bytes) -> None:
+        """Put a file in the folder whole: a temporary name first, then a rename."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Append a line to metrics.jsonl and flush it."""
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def log_size(self) -> int:
+        """Bytes in metrics.jsonl."""
+        path = self.folder / "metrics.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
+    def cut_log(self, size: int) -> None:
+        """Drop what was logged after a checkpoint was written."""
+        path = self.folder / "metrics.jsonl"
+        if path.exists():
+            os.truncate(path, size)
+
+    def save_tensors(
+        self, name: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
+    ) -> None:
+        """One safetensors file, its notes as JSON in the header."""
+        contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
+        self.write(name, save(contiguous, {"notes": json.dumps(notes)}))
+
+    def load_tensors(self, name: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What `save_tensors` wrote, on the CPU; None where there is no such file."""
+        path = self.folder / name
+        if not path.exists():
+            return None
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, json.loads(file.metadata()["notes"])
+
+    def remove(self, name: Path) -> None:
+        """Delete a file of the folder, if it is there."""
+        (self.folder / name).unlink(missing_ok=True)
+
+
+def _same_config(path: Path, wanted: dict[str, Any]) -> None:
+    try:
+        found = json.loads(path.read_text())["config"]
+    except (json.JSONDecodeError, KeyError) as error:
+        raise ConfigError(f"{path}: no configuration can be read from it ({error!r})") from error
+    differing = [
+        f"{key}: this folder has {found.get(key)!r}, now {wanted.get(key)!r}"
+        for key in sorted({*found, *wanted})
+        if found.get(key) != wanted.get(key)
+    ]
+    if differing:
+        raise ConfigError(
+            f"{path}: --resume needs the configuration that the run began with. "
+            + "; ".join(differing)
+        )
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The tensors of an optimizer's state, flat: "<parameter>.<name>"."""
+    return {
+        f"{index}.{name}": value
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Undo `optimizer_tensors` (learning rates are the scheduler's to restore)."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
