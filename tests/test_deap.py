@@ -174,6 +174,8 @@ def test_a_hostile_pickle_is_refused_and_not_executed(copy: Path, protocol: int)
         b"\x80\x02cnumpy\nndarray\nK\x01\x85R.",
         b"cposix\nsystem\n(S'true'\ntR.",
         b"\x80\x02]q\x00.",
+        b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x01s.",  # a key that cannot be hashed
+        b"\x80\x02}U\x04datacnumpy\nndarray\n)R(K\x01K\x02\x85)" + b"\x85" * 100_000 + b"\x89Ntbs.",
         b"not a pickle",
     ],
 )

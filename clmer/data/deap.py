@@ -175,7 +175,7 @@ def _read_ratings(path: Path, trials: int) -> dict[str, dict[int, tuple[int, np.
             raise DataError(
                 path, "header", f"no {', '.join(missing)}", ", ".join((*numbers, *ratings))
             )
-        for row in table:
+        for row in _rows(table, path):
             try:
                 person, trial, experiment = (int(row[name]) for name in numbers)
                 values = np.array([float(row[name]) for name in ratings])
@@ -192,6 +192,13 @@ def _read_ratings(path: Path, trials: int) -> dict[str, dict[int, tuple[int, np.
                 f"each of 1-{trials} once",
             )
     return people
+
+
+def _rows(table: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from table
+    except csv.Error as error:
+        raise DataError(path, f"line {table.line_num}", error, "comma-separated values") from error
 
 
 def _read_person(

@@ -11,7 +11,7 @@ import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -156,10 +156,10 @@ class _Array:
             raise DataError(path, name, "an array without content", "a NumPy array")
         _, shape, dtype, fortran, data = self.state
         if not isinstance(dtype, _Dtype) or dtype.code not in _DTYPES or dtype.order not in "<>|=":
-            code = dtype.code if isinstance(dtype, _Dtype) else dtype
-            raise DataError(path, f"{name} dtype", repr(code), "float64 or float32")
+            code = repr(dtype.code[:20]) if isinstance(dtype, _Dtype) else type(dtype).__name__
+            raise DataError(path, f"{name} dtype", code, "float64 or float32")
         if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
-            raise DataError(path, f"{name} shape", repr(shape), "a tuple of sizes")
+            raise DataError(path, f"{name} shape", type(shape).__name__, "a tuple of sizes")
         kind = np.dtype(("<" if dtype.order in "|=" else dtype.order) + dtype.code)
         expected = math.prod(shape) * kind.itemsize
         if not isinstance(data, bytes) or len(data) != expected:
@@ -201,11 +201,31 @@ _ALLOWED: dict[tuple[str, str], object] = {
 # The C unpickler sizes its memo by the largest index in the stream, and fills it: a few bytes could
 # ask for 64 GB. The pure-Python one keeps a dict, and the stream has some 60 opcodes.
 class _Unpickler(pickle._Unpickler):
-    dispatch: ClassVar = {op[0]: pickle._Unpickler.dispatch[op[0]] for op in _OPCODES}
+    stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[Any] = {op[0]: pickle._Unpickler.dispatch[op[0]] for op in _OPCODES}
 
     def __init__(self, file: _Bounded, path: Path) -> None:
         super().__init__(file, encoding="bytes")
         self._path = path
+
+    def _set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set(key, value)
+
+    def _set_items(self) -> None:
+        items = self.pop_mark()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self._set(key, value)
+
+    def _set(self, key: object, value: object) -> None:
+        # hashing a tuple that is nested a million deep would overflow the stack
+        if not isinstance(key, str | bytes):
+            raise pickle.UnpicklingError(f"a key of type {type(key).__name__}")
+        self.stack[-1][key] = value
+
+    dispatch[pickle.SETITEM[0]] = _set_item
+    dispatch[pickle.SETITEMS[0]] = _set_items
 
     def find_class(self, module: str, name: str) -> object:
         try:
