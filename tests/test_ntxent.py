@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import subprocess
 import sys
@@ -155,21 +156,95 @@ def test_thread_count_changes_no_bit(simd_level, shape, tau, dtype):
         torch.set_num_threads(before)
 
 
+def run_in_child(function, **environment):
+    """A function of this file in a fresh process, for what the environment decides at start."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    paths = os.pathsep.join((os.path.dirname(here), here))
+    child = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"import test_ntxent as t; t.{function.__name__}()"],
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 0, child.stderr
+
+
+def scratch_check():
+    for dtype in (torch.float32, torch.float64):
+        for shape in ((1, 1), (5, 3), (40, 9)):
+            for tau in (0.2, 0.01):
+                a, b = views(shape, dtype)
+                ours, plain = (results(f, a, b, tau) for f in (nt_xent, nt_xent_reference))
+                torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
+
+
 def test_scratch_memory_is_initialised():
     """Malloc's debug fill (0x7f bytes: 3e38, 1e306) in place of NaN, which cannot reach C++."""
-    script = (
-        "import torch, sys; sys.path.insert(0, 'tests'); import test_ntxent as t\n"
-        "for dtype in (torch.float32, torch.float64):\n"
-        "  for shape in ((1, 1), (5, 3), (40, 9)):\n"
-        "    for tau in (0.2, 0.01):\n"
-        "      a, b = t.views(shape, dtype)\n"
-        "      pairs = zip(t.results(t.nt_xent, a, b, tau),\n"
-        "                  t.results(t.nt_xent_reference, a, b, tau))\n"
-        "      assert all(torch.allclose(x, y, 1e-4, 1e-4) for x, y in pairs), (shape, tau)\n"
-    )
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    environment = {**os.environ, "MALLOC_PERTURB_": str(0x80), "PYTHONPATH": root}
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=root, env=environment)
+    run_in_child(scratch_check, MALLOC_PERTURB_=str(0x80))
+
+
+def triton_check():
+    for shape, tau in (((1, 1), 0.2), ((33, 17), 0.01), ((2, 19, 70), 0.2), ((0, 3, 4), 0.2)):
+        for normalize in (True, False):
+            a, b = views(shape, torch.float32, normalize)
+            tau = float(torch.tensor(tau))
+            ours = results(nt_xent, a, b, tau, normalize=normalize, impl="triton")
+            plain = results(nt_xent_reference, a, b, tau, normalize=normalize)
+            wide = results(nt_xent_reference, a.double(), b.double(), tau, normalize=normalize)
+            if a.numel():
+                assert_close(ours, plain, wide)
+            else:
+                torch.testing.assert_close(ours, plain)
+            again = results(nt_xent, a, b, tau, normalize=normalize, impl="triton")
+            assert all(torch.equal(x, y) for x, y in zip(ours, again, strict=True))
+    for dtype in (torch.bfloat16, torch.float16):
+        a, b = views((2, 19, 40), dtype)
+        ours = results(nt_xent, a, b, 0.25, impl="triton")
+        wide = results(nt_xent_reference, a.double(), b.double(), 0.25)
+        for mine, want in zip(ours, wide, strict=True):
+            limit = 2 * torch.finfo(dtype).eps * want.abs().max()
+            assert (mine.double() - want).abs().max() <= limit
+    a.requires_grad_()
+    with pytest.raises(RuntimeError, match="triton backward has no gradient"):
+        torch.autograd.grad(nt_xent(a, b, impl="triton"), a, torch.ones(2), create_graph=True)
+    with pytest.raises(ValueError, match="found float64 views"):
+        nt_xent(a.double(), b.double(), impl="triton")
+
+
+def triton_compile_check():
+    from triton import compile
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from clmer.kernels import ntxent as page
+
+    for capability, dtype, short in ((80, torch.float32, "fp32"), (90, torch.bfloat16, "bf16")):
+        for kernel in (page._forward, page._backward):
+            constants = page.block_sizes(16, dtype)
+            types = {name: "*fp32" for name in kernel.arg_names}
+            types |= {name: "constexpr" for name in constants}
+            types |= {"z": f"*{short}", "M": "i32", "D": "i32"}
+            target = GPUTarget("cuda", capability, 32)
+            built = compile(ASTSource(kernel, types, constexprs=constants), target=target)
+            assert built.asm["cubin"]
+            assert built.metadata.shared <= 99 << 10  # what the smallest GPU of these families has
+            assert "atom" not in built.asm["ptx"]
+            assert ("mma" in built.asm["ptx"]) == (dtype == torch.bfloat16)
+
+
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="triton is not installed"
+)
+
+
+@needs_triton
+def test_triton_in_the_interpreter():
+    run_in_child(triton_check, TRITON_INTERPRET="1")
+
+
+@needs_triton
+def test_triton_compiles_for_gpus():
+    run_in_child(triton_compile_check, TRITON_INTERPRET="0")
 
 
 @pytest.mark.parametrize("impl", ["native", "reference"])
@@ -319,11 +394,18 @@ def test_bad_input(arguments, message):
         nt_xent(*arguments)
 
 
-def test_bad_impl():
-    with pytest.raises(
-        ValueError, match="impl: found 'fast', expected None, 'native', 'reference'"
-    ):
+def test_bad_impl(monkeypatch):
+    names = "'native', 'reference', 'triton'"
+    with pytest.raises(ValueError, match=f"impl: found 'fast', expected None, {names}"):
         nt_xent(X, X, impl="fast")
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(RuntimeError, match=r"not installed; `pip install \"clmer\[triton\]\"`"):
+            nt_xent(X, X, impl="triton")
+    if importlib.util.find_spec("triton"):
+        monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+        with pytest.raises(RuntimeError, match="found 'cpu' tensors.*TRITON_INTERPRET=1"):
+            nt_xent(X, X, impl="triton")
 
 
 def distributed_worker(rank, world, path):

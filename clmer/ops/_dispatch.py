@@ -65,9 +65,9 @@ def _require_triton(device: torch.device) -> None:
         )
 
 
-def no_double_backward(name: str) -> RuntimeError:
+def no_double_backward(name: str, impl: str = "native") -> RuntimeError:
     """The error of an op's backward under create_graph=True."""
     return RuntimeError(
-        f"{name}: the native backward has no gradient of its own; for second derivatives call "
+        f"{name}: the {impl} backward has no gradient of its own; for second derivatives call "
         f"{name}(..., impl='reference')"
     )

@@ -1,6 +1,6 @@
 """`nt_xent`: the contrastive loss of two views of a batch, without the similarity matrix.
 
-csrc/ntxent.h, ntxent_cpu.cpp.
+csrc/ntxent.h, ntxent_cpu.cpp; kernels/ntxent.py (Triton).
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ def nt_xent(
             those of one process holding all ranks' rows; every rank has N rows and gets the whole
             loss. `DistributedDataParallel` averages gradients over ranks where a single process
             would sum them: multiply the loss by the world size there.
-        impl: None, "native" (CPU) or "reference" (plain PyTorch, differentiable any number of
-            times). None is native on the CPU and the reference on a GPU.
+        impl: None, "native" (CPU), "reference" (plain PyTorch, differentiable any number of times)
+            or "triton" (GPU; elsewhere in Triton's interpreter; not float64). None is native on
+            the CPU and the reference on a GPU, until the Triton form has been measured there.
 
     Returns:
         The loss, 0-d or [G]; float32 for half-precision views, which could not resolve it.
@@ -63,18 +64,20 @@ def nt_xent(
     Raises:
         ValueError: a shape, dtype, device or temperature that does not fit.
         RuntimeError: an `impl` that cannot run on these tensors; second derivatives of the native
-            form.
+            or Triton form.
 
     Source: Eq. 1-2; Chen et al., A simple framework for contrastive learning (SimCLR), 2020.
     """
     _check(view_a, view_b, temperature)
-    chosen = choose_impl(impl, view_a.device, _NATIVE)
+    chosen = choose_impl(impl, view_a.device, _NATIVE, also=("triton",))
     if process_group is not None:
         view_a, view_b = _gather(view_a, view_b, process_group)
     if chosen == "reference":
         return nt_xent_reference(view_a, view_b, temperature, normalize=normalize)
     if not isinstance(temperature, Tensor):
         temperature = torch.tensor(temperature, dtype=torch.float64, device=view_a.device)
+    if chosen == "triton":
+        return _triton(view_a, view_b, temperature, normalize)
     rows_a, rows_b = _widen(view_a), _widen(view_b)
     if view_a.dim() == 2:
         rows_a, rows_b = rows_a.unsqueeze(0), rows_b.unsqueeze(0)
@@ -145,7 +148,23 @@ def _gather(view_a: Tensor, view_b: Tensor, group: dist.ProcessGroup) -> tuple[T
     return rows_a, rows_b
 
 
-def unit_rows(x: Tensor) -> Tensor:
+def _triton(view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool) -> Tensor:
+    if view_a.dtype == torch.float64:
+        raise ValueError("impl='triton': found float64 views, expected float32 or half precision")
+    from clmer.kernels.ntxent import nt_xent_triton
+
+    z = _stack(view_a, view_b, normalize).to(view_a.dtype)
+    loss = nt_xent_triton(z if z.dim() == 3 else z.unsqueeze(0), temperature)
+    return loss if z.dim() == 3 else loss.squeeze(0)
+
+
+def _stack(view_a: Tensor, view_b: Tensor, normalize: bool) -> Tensor:
+    """The rows z [..., 2N, D], in float32 at least."""
+    x = torch.cat((_widen(view_a), _widen(view_b)), -2)
+    return _unit_rows(x) if normalize else x
+
+
+def _unit_rows(x: Tensor) -> Tensor:
     """Rows x [..., D] divided by their lengths; a row of zeros or subnormals gives zeros.
 
     The rows are first divided by their largest element, so that no square overflows or vanishes.
@@ -163,9 +182,7 @@ def nt_xent_reference(
 ) -> Tensor:
     """The specification in plain PyTorch: it builds the similarity matrix."""
     n = view_a.shape[-2]
-    z = torch.cat((_widen(view_a), _widen(view_b)), -2)  # [..., 2N, D]
-    if normalize:
-        z = unit_rows(z)
+    z = _stack(view_a, view_b, normalize)
     s = z @ z.mT / temperature  # [..., 2N, 2N]
     self_pair = torch.eye(2 * n, dtype=torch.bool, device=z.device)
     half = s.diagonal(n, -2, -1)  # s of each sample's two views
