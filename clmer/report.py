@@ -191,10 +191,10 @@ def confusion_png(models: Sequence[Predictions], classes: Sequence[str]) -> byte
 
     With several repeats their counts add up.
     """
-    columns = min(len(models), 3)
+    columns = 2 if len(models) == 4 else min(len(models), 3)
     rows = -(-len(models) // columns)
-    side = max(3.2, 0.75 * len(classes) + 1.2)
-    figure = Figure(figsize=(columns * side + 0.8, rows * side + 0.3), layout="constrained")
+    side = max(3.2, 0.55 * len(classes) + 1.2)
+    figure = Figure(figsize=(columns * side + 0.8, rows * side + 0.3), layout="compressed")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes[len(models) :]:
@@ -212,11 +212,11 @@ def _panel(axis: Axes, model: Predictions, classes: Sequence[str], *, first: boo
     total = counts.sum(axis=1, keepdims=True)
     share = counts / np.maximum(total, 1)
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    small = 6 if len(classes) > 4 else 9
+    size = 7 if len(classes) > 4 else 9
     for (i, j), value in np.ndenumerate(share):
         text = f"{value:.2f}\n{counts[i, j]}"
         colour = "white" if value > 0.55 else "black"
-        axis.text(j, i, text, ha="center", va="center", color=colour, fontsize=small)
+        axis.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
     crowded = len(classes) * max(map(len, classes)) > 24
     axis.set_xticks(range(len(classes)), classes, rotation=90 if crowded else 0)
     axis.set_yticks(range(len(classes)), classes if first else [""] * len(classes))
