@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from clmer.data import DATASETS, Dataset
+from clmer.data import DATASETS, Dataset, deap
 from clmer.data.cache import Store
 from clmer.data.prepare import prepare
 from clmer.data.recording import DataError, FaceSeries, Recording, Signal
+from clmer.data.synthetic import write_deap
 
 CHANNELS = ("C3", "C4", "GSR")
 KINDS = ("eeg", "eeg", "gsr")
@@ -290,3 +291,22 @@ def test_real_recordings(clmer_data: Path, tmp_path: Path) -> None:
     rows = store.windows.recording == "Subject03/2"
     got = np.concatenate(list(store.array("ecg")[rows]), axis=1)
     np.testing.assert_allclose(got, expected[:, : got.shape[1]], rtol=1e-4, atol=1e-2)
+
+
+def test_generated_deap_as_the_ordinary_reader_sees_it(tmp_path: Path) -> None:
+    root = write_deap(tmp_path / "deap", people=2, trials=3, seconds=4, fps=50)
+    store = prepare(DATASETS["deap"], root, cache=tmp_path / "cache", progress=False)
+    assert list(store.modalities) == ["physio", "landmarks", "au"]
+    assert len(store.windows) == 2 * 3 * 4
+    for recording in deap.read(root):
+        rows = store.windows.recording == f"{recording.subject}/{recording.trial}"
+        physio = np.concatenate(list(store.array("physio")[rows]), axis=1)
+        expected = recording.signals["physio"].data[:, 3 * 128 :]
+        np.testing.assert_allclose(physio, expected, rtol=1e-6)  # DEAP's EEG is filtered already
+        face = recording.face
+        assert face is not None
+        landmarks = np.concatenate(list(store.array("landmarks")[rows]), axis=1)
+        assert np.array_equal(landmarks.reshape(3, 68, -1)[2, 30], face.landmarks[::2, 30, 2])
+        au = np.concatenate(list(store.array("au")[rows]), axis=1)
+        assert np.array_equal(au, np.hstack([face.au_intensity, face.au_presence])[::2].T)
+        assert set(store.windows.labels["valence"][rows]) == {recording.labels["valence"]}
