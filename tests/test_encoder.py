@@ -39,6 +39,16 @@ def test_widths_double_up_to_the_features() -> None:
     assert [block[0].out_channels for block in encoder.blocks] == [32, 64, 128]
 
 
+def test_dropout_leaves_the_running_statistics_alone() -> None:
+    torch.manual_seed(0)
+    encoder, x = Encoder(4, 25, width=8, dropout=0.5), torch.randn(64, 4, 25)
+    for _ in range(100):
+        encoder(x)
+    encoder.dropout.p = 0.0
+    in_training = encoder(x)
+    torch.testing.assert_close(encoder.eval()(x), in_training, rtol=0.02, atol=0.02)
+
+
 def test_output_depends_on_every_sample_and_channel() -> None:
     encoder = Encoder(4, 25, width=8).eval()
     x = torch.randn(2, 4, 25, requires_grad=True)

@@ -30,17 +30,18 @@ def feature_count(tokens: int, width: int = 32) -> int:
 class Encoder(nn.Module):
     """Three convolutional blocks over time: x [B, C, T] -> z [B, F, T'].
 
-    Each block is Conv1d - BatchNorm - ReLU - MaxPool(2); dropout follows the first. Kernels are 8
-    wide with padding 4, the first one 25 with stride 3 and padding 12 for series over 256 samples.
-    The pools pad by one, so a block of stride 1 maps T to (T + 1) // 2 + 1 and T' is at least 2 for
-    any T >= 1: 25 frames give T' = 5, 128 samples 18, 640 samples 29.
+    Each block is Conv1d - BatchNorm - ReLU - MaxPool(2). Kernels are 8 wide with padding 4, the
+    first one 25 with stride 3 and padding 12 for series over 256 samples. The pools pad by one, so
+    a block of stride 1 maps T to (T + 1) // 2 + 1 and T' is at least 2 for any T >= 1: 25 frames
+    give T' = 5, 128 samples 18, 640 samples 29.
 
     Args:
         channels: C, the rows of the series (landmarks 204, not their 3 tokens).
         length: T, samples a window.
         width: channels of the first block; the second has twice as many.
         features: F, channels of the third block; 4 `width` by default, see `feature_count`.
-        dropout: after the first block.
+        dropout: on z. Ahead of a BatchNorm (TS-TCC has it behind the first block) it would inflate
+            the running variances, and evaluation would no longer match training.
 
     Source: Section III-C; TS-TCC's encoder.
     """
@@ -64,10 +65,11 @@ class Encoder(nn.Module):
         self.features = 4 * width if features is None else features
         kernel, stride = (25, 3) if length > LONG_SERIES else (8, 1)
         self.blocks = nn.Sequential(
-            _block(channels, width, kernel, stride, dropout),
+            _block(channels, width, kernel, stride),
             _block(width, 2 * width, 8),
             _block(2 * width, self.features, 8),
         )
+        self.dropout = Dropout(dropout)
         steps = length
         for size, step in ((kernel, stride), (8, 1), (8, 1)):
             steps = ((steps + 2 * (size // 2) - size) // step + 1) // 2 + 1
@@ -84,7 +86,7 @@ class Encoder(nn.Module):
             raise ValueError(
                 f"Encoder: expected x [B, {self.channels}, {self.length}], got {list(x.shape)}"
             )
-        z: Tensor = self.blocks(x)
+        z: Tensor = self.dropout(self.blocks(x))
         return z
 
     def token_shape(self, tokens: int | Literal["time"]) -> tuple[int, int]:
@@ -125,13 +127,10 @@ def _check_tokens(features: int, tokens: int | str) -> None:
         )
 
 
-def _block(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, dropout: float = 0.0
-) -> nn.Sequential:
+def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv1d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
         nn.BatchNorm1d(outputs),
         nn.ReLU(),
         nn.MaxPool1d(2, stride=2, padding=1),
-        Dropout(dropout),
     )
