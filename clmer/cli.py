@@ -7,12 +7,12 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import clmer
 from clmer.config import Config, ConfigError, build
-from clmer.data import DATASETS
+from clmer.data import DATASETS, manifest
 from clmer.data.recording import DataError
 from clmer.data.splits import PROTOCOLS
 
@@ -176,10 +176,12 @@ def _train(
         torch.set_num_threads(threads)
     given["device"] = _device(device)
     _choose_source(dataset, given)
+    if dataset == "manifest" and given["task"] is None:
+        given["task"] = manifest.labels(Path(given["root"]))[0]
     config = build(dataset, given)
     folder = Path(out) if out else default_folder(config)
     environment = {
-        "clmer": version("clmer"),
+        "clmer": clmer.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
@@ -188,11 +190,11 @@ def _train(
     if folder.exists() and not resume:  # say so before the data is prepared
         Run(folder, {}, {})
     stores = Path(cache) if cache else Path(os.environ.get("CLMER_CACHE", "~/.cache/clmer"))
-    store, task, y = train.load(config, stores.expanduser())
+    store, task, y, splits = train.load(config, stores.expanduser())
     described = {**train.settings(config), "data": store.fingerprint}
     run = Run(folder, described, environment, resume)
     try:
-        train.train(config, run, store, task, y)
+        train.train(train.Job(config, run, store, task, y, splits, torch.device(config.device)))
     except KeyboardInterrupt:
         print(
             f"\ninterrupted; {folder} is usable: the same command with --resume continues",

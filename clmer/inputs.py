@@ -74,13 +74,23 @@ def raw_tokens(store: Store, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def contrastive_tokens(
-    store: Store, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder], tokens: str
+    store: Store,
+    x: Mapping[str, Tensor],
+    encoders: Mapping[str, Encoder],
+    tokens: str,
+    train: np.ndarray,
 ) -> dict[str, Tensor]:
-    """Tokens out of encoder features: as many as `raw_tokens` has, or one a time step."""
-    return {
-        name: as_tokens(
-            encode(encoders[name], part),
-            "time" if tokens == "time" else store.modalities[name].tokens,
-        ).contiguous()
-        for name, part in x.items()
-    }
+    """Tokens out of encoder features: as many as `raw_tokens` has, or one a time step.
+
+    Features come out of a ReLU with a large common offset: each is standardised with the training
+    windows' mean and standard deviation over windows and time.
+    """
+    out = {}
+    for name, part in x.items():
+        z = encode(encoders[name], part)  # [N, F, T']
+        known = z[torch.from_numpy(train).to(z.device)]
+        std = known.std((0, 2), correction=0, keepdim=True)
+        z = (z - known.mean((0, 2), keepdim=True)) / std.clamp(min=1e-6)
+        count = "time" if tokens == "time" else store.modalities[name].tokens
+        out[name] = as_tokens(z, count).contiguous()
+    return out

@@ -75,3 +75,13 @@ def mean_probe(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]
         )
         means[name] = {"trained": trained, "random": random, "difference": trained - random}
     return means
+
+
+def probe_lines(means: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """`mean_probe` in words, a line a modality."""
+    return [
+        f"Linear probe of {name} at {100 * SHARE:.0f} % of the labels, balanced accuracy: trained "
+        f"encoder {mean['trained']:.3f}, random encoder {mean['random']:.3f} "
+        f"({mean['difference']:+.3f})."
+        for name, mean in means.items()
+    ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
 from clmer.config import ConfigError
 
@@ -79,9 +81,21 @@ class Run:
             raise
 
     def log(self, line: Mapping[str, Any]) -> None:
-        """Append a line to metrics.jsonl and flush it."""
+        """Append an epoch to metrics.jsonl and flush it; TensorBoard gets its numbers.
+
+        Args:
+            line: "stage", "epoch", and numbers by name.
+        """
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
+        for name, value in line.items():
+            if name not in ("stage", "epoch"):
+                self.events.add_scalar(f"{line['stage']}/{name}", value, line["epoch"])
+
+    @cached_property
+    def events(self) -> SummaryWriter:
+        """TensorBoard's writer, made with the first line."""
+        return SummaryWriter(str(self.folder / "events"))
 
     def log_size(self) -> int:
         """Bytes in metrics.jsonl."""

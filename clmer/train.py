@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,17 @@ from torch import Tensor, nn
 
 from clmer import metrics, report
 from clmer.config import Config
-from clmer.data import DATASETS
+from clmer.data import DATASETS, synthetic
 from clmer.data.cache import Store
 from clmer.data.prepare import prepare
 from clmer.data.splits import Split, make_splits
+from clmer.data.synthetic_model import bayes_accuracy
 from clmer.data.tasks import Task, task_for
 from clmer.fit import Schedule, fit, seed_of
 from clmer.inputs import contrastive_tokens, raw_tokens, standardise
 from clmer.nn import ContrastiveModel, Encoder, Fusion, feature_count
 from clmer.nn.baselines import bandpower
-from clmer.probe import linear_probe, mean_probe, settle_batch_norm
+from clmer.probe import linear_probe, mean_probe, probe_lines, settle_batch_norm
 from clmer.runs import Run
 
 Tokens = dict[str, Tensor]  # modality -> [N, tokens, features]
@@ -50,6 +51,7 @@ class Job:
     store: Store
     task: Task
     y: np.ndarray
+    splits: list[Split]
     device: torch.device
 
     @property
@@ -67,8 +69,8 @@ class Job:
         return models
 
 
-def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray]:
-    """Files -> prepared store, task, and the class [N] of each window."""
+def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Split]]:
+    """Files -> prepared store, task, the class [N] of each window, and the protocol's splits."""
     dataset = DATASETS[config.dataset]
     root = Path(config.root)
     if config.synthetic is not None:
@@ -85,13 +87,9 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray]:
         cache=cache,
     )
     labels = store.windows.labels
-    task = task_for(config.dataset, config.task, labels.get(config.task))
-    return store, task, task.encode(labels, root)
-
-
-def train(config: Config, run: Run, store: Store, task: Task, y: np.ndarray) -> dict[str, Any]:
-    """Every split of the protocol: contrastive stage, fusion stage, baselines; then the report."""
-    job = Job(config, run, store, task, y, torch.device(config.device))
+    found = labels[config.task].tolist() if config.task in labels else None
+    task = task_for(config.dataset, config.task, found)
+    y = task.encode(labels, root)
     splits = make_splits(
         store.windows,
         y,
@@ -99,66 +97,99 @@ def train(config: Config, run: Run, store: Store, task: Task, y: np.ndarray) -> 
         folds=config.folds,
         repeats=config.repeats or None,
         seed=config.seed,
-        source=config.root or "synthetic data",
+        source=root,
     )
-    describe(job, splits)
+    return store, task, y, splits
+
+
+def train(job: Job) -> dict[str, Any]:
+    """Every split of the protocol: contrastive stage, fusion stage, baselines; then the report."""
+    config, store = job.config, job.store
+    describe(job)
     predictions: list[metrics.Predictions] = []
     probes: list[dict[str, Any]] = []
-    powers = {name: power_features(store, name) for name in store.modalities}
-    for number, split in enumerate(splits):
+    powers = {name: power_features(job, name) for name in store.modalities}
+    for number, split in enumerate(job.splits):
         x = {
             name: standardise(store, name, split.train, config.normalize, job.device)
             for name in store.modalities
         }
         if number == 0:
-            announce_time(job, split, x, len(splits))
+            announce_time(job, split, x)
         if config.contrastive:
             encoders = contrastive_stage(job, split, number, x)
             probes += probe(job, split, encoders, x)
-            tokens = contrastive_tokens(store, x, encoders, config.tokens)
+            tokens = contrastive_tokens(store, x, encoders, config.tokens, split.train)
         else:
             tokens = raw_tokens(store, x)
         if config.fusion:
             predictions += fusion_stage(job, split, number, tokens)
             predictions += baselines(job, split, powers)
-    return finish(job, splits, predictions, probes)
+    return finish(job, predictions, probes)
 
 
 def finish(
     job: Job,
-    splits: list[Split],
     predictions: list[metrics.Predictions],
     probes: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Write results.json and what goes with it, and print the table."""
     config = job.config
+    means, bounds = mean_probe(probes), bayes_bounds(job)
+    extra = {"probe": means, "bayes": bounds, "data": job.store.report}
+    notes = [TRANSDUCTIVE] if config.normalize == "subject" else []
+    notes += probe_lines(means)
+    if not config.fusion:
+        report.write_file(job.run.folder / "results.json", report.results_json(extra))
+        print("\n".join(notes))
+        return extra
     parts: dict[str, list[metrics.Predictions]] = {}
     for part in predictions:
         parts.setdefault(part.model, []).append(part)
     models = [metrics.concat(rows) for rows in parts.values()]
-    results: dict[str, Any] = {"probe": mean_probe(probes), "data": job.store.report}
-    if config.synthetic is not None:
-        control = config.synthetic["control"]
-        results["bayes"] = {
-            name: synthetic.bayes_accuracy(config.task, modalities, control=control)
-            for name, modalities in job.models.items()
-        }
-    if models:
-        notes = [TRANSDUCTIVE] if config.normalize == "subject" else []
-        results |= report.build_results(
-            models,
-            dataset=f"{config.dataset} (synthetic)" if config.synthetic else config.dataset,
-            task=config.task,
-            protocol=config.protocol,
-            classes=job.task.classes,
-            splits=splits,
-            main=list(job.models),
-            seed=config.seed,
-            notes=notes,
-        )
+    results = extra | report.build_results(
+        models,
+        dataset=f"{config.dataset} (synthetic)" if config.synthetic else config.dataset,
+        task=config.task,
+        protocol=config.protocol,
+        classes=job.task.classes,
+        splits=job.splits,
+        main=list(job.models),
+        seed=config.seed,
+        notes=notes + bayes_lines(bounds, models, job.classes),
+    )
     report.write_report(job.run.folder, results, models)
     report.print_table(results)
     return results
+
+
+def bayes_bounds(job: Job) -> dict[str, float]:
+    """Accuracy per 1-s window of the ideal observer of generated data, by model; else empty."""
+    config = job.config
+    if config.synthetic is None:
+        return {}
+    control = config.synthetic["control"]
+    return {
+        name: bayes_accuracy(config.task, modalities, control=control)
+        for name, modalities in job.models.items()
+    }
+
+
+def bayes_lines(
+    bounds: Mapping[str, float], models: Sequence[metrics.Predictions], classes: int
+) -> list[str]:
+    """How much of what can be known of generated labels each model reached."""
+    lines = []
+    for part in models:
+        if part.model in bounds:
+            best, reached = bounds[part.model], float((part.predicted == part.y).mean())
+            above = best - 1 / classes
+            share = f", {100 * (reached - 1 / classes) / above:.0f} % of it above chance"
+            lines.append(
+                f"Bayes accuracy per window of {part.model}: {best:.3f} (the generator's own; an "
+                f"upper bound); reached {reached:.3f}{share if above > 0 else ''}."
+            )
+    return lines
 
 
 # --- stage 1: one encoder a modality, no labels -------------------------------------------------
@@ -294,18 +325,20 @@ def fusion_stage(job: Job, split: Split, number: int, tokens: Tokens) -> list[me
         rows.append(metrics.Predictions.of_split(name, split, windows, y, logp))
     if job.config.permuted:
         shuffled = metrics.permute_labels(
-            y, windows.recording, windows.subject, seed_of(job.config.seed, "permuted") % 2**32
+            y, windows.recording, windows.subject, seed_of(job.config.seed, "permuted", number)
         )
         logp = fit_fusion(job, split, f"split{number + 1}/permuted", tokens, shuffled)
-        rows.append(metrics.Predictions.of_split("permuted labels", split, windows, y, logp))
+        rows.append(metrics.Predictions.of_split("permuted labels", split, windows, shuffled, logp))
     return rows
 
 
 # --- baselines ----------------------------------------------------------------------------------
-def power_features(store: Store, name: str) -> np.ndarray:
-    """Hand-made features [N, features] of a modality."""
-    modality = store.modalities[name]
-    return bandpower.features(store.array(name), modality.fs, name)
+def power_features(job: Job, name: str) -> np.ndarray:
+    """Hand-made features [N, features] of a modality, within the EEG band that was kept."""
+    dataset, modality = DATASETS[job.config.dataset], job.store.modalities[name]
+    low, high = dataset.band.get("eeg") or dataset.paper_band
+    band = (low or 0.0, high or dataset.fs / 2)
+    return bandpower.features(job.store.array(name), modality.fs, name, band=band)
 
 
 def baselines(
@@ -324,7 +357,7 @@ def baselines(
 
 
 # --- what is said before training ---------------------------------------------------------------
-def describe(job: Job, splits: list[Split]) -> None:
+def describe(job: Job) -> None:
     """Data, model and protocol, in a few lines."""
     windows, config = job.store.windows, job.config
     counts = np.bincount(job.y, minlength=job.classes)
@@ -336,13 +369,13 @@ def describe(job: Job, splits: list[Split]) -> None:
     )
     print(
         f"preset {config.preset} on {config.device}, {torch.get_num_threads()} threads; protocol "
-        f"{config.protocol}, {len(splits)} split(s); run folder {job.run.folder}"
+        f"{config.protocol}, {len(job.splits)} split(s); run folder {job.run.folder}"
     )
-    if splits[0].note:
-        print(f"note: {splits[0].note}")
+    if job.splits[0].note:
+        print(f"note: {job.splits[0].note}")
 
 
-def announce_time(job: Job, split: Split, x: Mapping[str, Tensor], splits: int) -> None:
+def announce_time(job: Job, split: Split, x: Mapping[str, Tensor]) -> None:
     """Time three steps of each stage on throw-away models, and say what the whole will take."""
     config = job.config
     rows = torch.from_numpy(split.train[: config.batch]).to(job.device)
@@ -355,7 +388,13 @@ def announce_time(job: Job, split: Split, x: Mapping[str, Tensor], splits: int) 
         seconds += step * steps * config.epochs_contrastive
         encoders = {name: part.encoder for name, part in model.items()}
         few = {name: part[rows] for name, part in x.items()}
-        tokens = contrastive_tokens(job.store, few, encoders, config.tokens)  # type: ignore[arg-type]
+        tokens = contrastive_tokens(
+            job.store,
+            few,
+            encoders,
+            config.tokens,
+            np.arange(len(rows)),  # type: ignore[arg-type]
+        )
         rows = torch.arange(len(rows), device=job.device)
     if config.fusion:
         labels = torch.zeros(len(job.y), dtype=torch.int64, device=job.device)
@@ -367,7 +406,7 @@ def announce_time(job: Job, split: Split, x: Mapping[str, Tensor], splits: int) 
             losses = fusion_losses(fusion, part, labels, weight)
             seconds += time_step(fusion, optimizer, losses, rows) * steps * config.epochs_fusion
     early = ", less where validation stops a model early" if config.patience else ""
-    print(f"expected training time: {spell_time(seconds * splits)} at most{early}")
+    print(f"expected training time: {spell_time(seconds * len(job.splits))} at most{early}")
     sys.stdout.flush()
 
 

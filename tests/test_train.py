@@ -1,0 +1,175 @@
+"""The main job from the command line: results, repeatability, kills, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import clmer
+from clmer.cli import main
+from clmer.data.synthetic import write_deap
+
+REPO = Path(clmer.__file__).parents[1]
+SMALL = ["--repeats", "1", "--folds", "3", "--threads", "1", "--width", "4", "--dim", "8"]
+SMALL += ["--heads", "2", "--cross-layers", "1", "--memory-layers", "1", "--single-layers", "1"]
+SMALL += ["--epochs-contrastive", "3", "--epochs-fusion", "3"]
+
+
+@pytest.fixture(scope="module")
+def deap(tmp_path_factory):
+    """A generated DEAP of 2 people x 12 trials x 2 s, and a cache for its store."""
+    folder = tmp_path_factory.mktemp("deap")
+    write_deap(folder / "data", people=2, trials=12, seconds=2)
+    return folder
+
+
+def command(deap, out, *extra):
+    data = ["deap", "--root", str(deap / "data"), "--cache", str(deap / "cache")]
+    return ["train", *data, "--out", str(out), *SMALL, *extra]
+
+
+def run(deap, out, *extra):
+    return main(command(deap, out, *extra))
+
+
+def start(deap, out, *extra):
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    line = [sys.executable, "-m", "clmer.train", *command(deap, out, *extra)[1:]]
+    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def lines(out):
+    path = out / "metrics.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def kill_after(process, out, count):
+    deadline = time.monotonic() + 120
+    while len(lines(out)) < count:
+        assert process.poll() is None, process.stdout.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def whole(deap):
+    assert run(deap, deap / "whole") == 0
+    return deap / "whole"
+
+
+def test_a_run_leaves_what_it_promises(whole):
+    results = json.loads((whole / "results.json").read_text())
+    names = [model["name"] for model in results["models"]]
+    assert names[0] == "physio+landmarks+au"
+    assert {"permuted labels", "majority", "band power + LR: physio+landmarks+au"} < set(names)
+    assert results["shared_groups"] == 0
+    assert set(results["probe"]["physio"]) == {"trained", "random", "difference"}
+    config = json.loads((whole / "config.json").read_text())
+    assert config["config"]["data"]
+    assert config["environment"]["torch"]
+    stages = [json.loads(line)["stage"] for line in lines(whole)]
+    assert stages[:3] == ["split1/contrastive"] * 3
+    assert {"split1/physio+landmarks+au", "split1/permuted"} < set(stages)
+    assert (whole / "confusion.png").read_bytes()[:4] == b"\x89PNG"
+    assert len((whole / "predictions.csv").read_text().splitlines()) > 10
+    assert list((whole / "events").iterdir())
+    assert not (whole / "checkpoint.safetensors").exists()
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(deap, whole):
+    assert run(deap, deap / "again") == 0
+    assert run(deap, deap / "other", "--seed", "1") == 0
+    wanted = (whole / "results.json").read_bytes()
+    assert (deap / "again" / "results.json").read_bytes() == wanted
+    assert (deap / "other" / "results.json").read_bytes() != wanted
+
+
+def test_killed_in_either_stage_and_resumed_it_ends_with_the_same_bytes(deap, whole):
+    out = deap / "killed"
+    kill_after(start(deap, out), out, 2)  # contrastive
+    kill_after(start(deap, out, "--resume"), out, 5)  # fusion
+    assert run(deap, out, "--resume") == 0
+    assert (out / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+    assert (out / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    assert lines(out) == lines(whole)
+
+
+def test_an_interrupt_leaves_a_run_that_continues(deap, whole, monkeypatch, capsys):
+    import clmer.runs
+
+    logged = clmer.runs.Run.log
+
+    def interrupted(self, line):
+        logged(self, line)
+        if len(lines(self.folder)) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(clmer.runs.Run, "log", interrupted)
+    assert run(deap, deap / "interrupted") == 130
+    assert "--resume continues" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run(deap, deap / "interrupted", "--resume") == 0
+    assert lines(deap / "interrupted") == lines(whole)
+
+
+def test_stages_can_be_left_out(deap):
+    assert run(deap, deap / "raw", "--no-contrastive", "--no-permuted") == 0
+    assert not json.loads((deap / "raw" / "results.json").read_text())["probe"]
+    assert run(deap, deap / "encoders", "--no-fusion") == 0
+    assert json.loads((deap / "encoders" / "results.json").read_text())["probe"]
+
+
+def test_a_finished_or_foreign_folder_is_refused(deap, whole, capsys):
+    assert run(deap, whole) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert run(deap, whole, "--resume", "--seed", "7") == 2
+    assert "seed: this folder has 0, now 7" in capsys.readouterr().err
+    foreign = deap / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("")
+    assert run(deap, foreign) == 2
+    assert "other files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--token-length", "0"], "--token-length: found 0, expected at least 1"),
+        (["--batch-size", "0"], "--batch-size: found 0, expected at least 1"),
+        (["--dim", "9"], "--dim: found 9, expected a multiple of --heads 2"),
+        (["--task", "joy"], "--task joy"),
+        (["--protocol", "subject"], "--protocol subject"),
+        (["--modalities", "physio,smell"], "smell"),
+        (["--no-contrastive", "--no-fusion"], "nothing to train"),
+        (["--device", "cuda:7"], "sees no CUDA device"),
+        (["--device", "abacus"], "found 'abacus'"),
+        (["--control", "none"], "add --synthetic"),
+        (["--window", "-1"], "expected seconds > 0"),
+    ],
+)
+def test_options_that_cannot_be_met_exit_2(deap, extra, message, capsys):
+    if "cuda" in message.lower() and __import__("torch").cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    out = deap / "refused"
+    assert run(deap, out, *extra) == 2
+    assert message in capsys.readouterr().err
+    assert not (out / "results.json").exists()
+
+
+def test_without_data_it_says_where_it_looked_and_what_to_do(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("CLMER_DATA", str(tmp_path))
+    assert main(["train", "deap"]) == 2
+    said = capsys.readouterr().err
+    assert str(tmp_path / "deap") in said
+    assert "--synthetic" in said
+    assert "eecs.qmul.ac.uk" in said or "EULA" in said
+    assert main(["train", "deap", "--root", str(tmp_path / "nowhere")]) == 2
+    assert main(["train", "deap", "--root", str(tmp_path)]) == 2
+    assert main(["train", "eegmat", "--synthetic"]) == 2
