@@ -1,14 +1,15 @@
 // Plan: z [M, dim], M = 2n, is cut into blocks of 64 rows. S = z z^T / tau is symmetric, so a task
-// takes one tile (i, j), i <= j, computes its 64 x 64 similarities once into L1 and serves rows i and
-// rows j from them. Tiles go in rounds with (i + j) mod blocks fixed: in a round every block belongs
-// to one tile, so a tile adds straight into its rows' sums and gradients, in an order that the number
-// of threads cannot change. A tile's rows are broadcast against packed columns with kRows x 2 vectors
-// of accumulators. The backward tile becomes W_ij = e^s_ij (e^-lse_i + e^-lse_j) in place and is
-// multiplied from both sides. Self and positive pairs never enter the sums: the positive's share is
-// added in double, and its gradient -(1 - p) is exact however close p is to 1.
+// takes one tile (i, j), i <= j, computes its 64 x 64 similarities once into L1 and serves rows i
+// and rows j from them. Tiles go in rounds with (i + j) mod blocks fixed: in a round every block
+// belongs to one tile, so a tile adds straight into its rows' sums and gradients, in an order that
+// the number of threads cannot change. A tile's rows are broadcast against packed columns with
+// kRows x 2 vectors of accumulators. The backward tile becomes W_ij = e^s_ij (e^-lse_i + e^-lse_j)
+// in place and is multiplied from both sides. Self and positive pairs never enter the sums: the
+// positive's share is added in double, and its gradient -(1 - p) is exact however close p is to 1.
 // Roofline: the matrix products, 4 M^2 dim flops in all; z is read M / 64 times, from L2.
 #include "ntxent.h"
 
+#include "ntxent_tile.h"
 #include "simd_vec.h"
 #include "threads.h"
 
@@ -19,23 +20,16 @@ namespace clmer::CLMER_LEVEL {
 
 namespace {
 
-constexpr int kBlock = 64;
-constexpr int kStride = kBlock + 16;  // of a tile's rows: keeps its columns out of one cache set
-constexpr int kRows = kVectorBytes == 64 ? 8 : 4;
-constexpr int kDepth = 256;  // features of a panel that stay in L1
-template <class T>
-constexpr int kPanel = 2 * kLanes<T>;
 constexpr double kInf = __builtin_inf();
-
-constexpr int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Cache-aligned scratch, uninitialised.
 template <class T>
 class Buffer {
  public:
   explicit Buffer(int64_t count)
-      : data_(static_cast<T*>(::operator new(std::size_t(count) * sizeof(T), std::align_val_t(64)))) {}
+      : data_(
+            static_cast<T*>(::operator new(std::size_t(count) * sizeof(T), std::align_val_t(64)))) {
+  }
   ~Buffer() { ::operator delete(data_, std::align_val_t(64)); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
@@ -49,7 +43,7 @@ template <class T>
 struct Limits;
 template <>
 struct Limits<float> {
-  static constexpr double tiny = __FLT_MIN__, exp_range = 88.0;
+  static constexpr double tiny = __FLT_MIN__, exp_range = 86.0;
 };
 template <>
 struct Limits<double> {
@@ -64,19 +58,21 @@ struct Problem {
   const int64_t m = 2 * a.n;
   const int64_t blocks = (m + kBlock - 1) / kBlock;
   const int64_t rows = round_up(m, kPanel<T> > 8 ? kPanel<T> : 8);
-  const int64_t width = round_up(a.dim, kLanes<T>);
+  const int64_t columns = round_up(a.dim, kLanes<T>);
+  // From row to row of z; a multiple of 512 bytes would crowd a column into few cache sets.
+  const int64_t width = columns + (columns * int64_t(sizeof(T)) % 512 == 0 ? kLanes<T> : 0);
   const T inverse_tau = T(1.0 / a.temperature);
   // Unshifted exponentials stay in range: |s| <= 1 / tau and a row adds M of them.
   const bool shifted =
       !(a.normalize && 1.0 / a.temperature + __builtin_log(double(m)) < Limits<T>::exp_range);
   Buffer<T> z{a.groups * rows * width};
-  Buffer<T> packed{a.groups * rows * a.dim};       // [rows / panel, dim, panel]
-  Buffer<double> sum{a.groups * rows};             // forward: sum of e^(s - top) over negatives
-  Buffer<T> top{a.groups * rows};                  // forward, shifted: running maximum
-  Buffer<T> shift{a.groups * rows};                // backward: stats 1 and 2 as T
+  Buffer<T> packed{a.groups * rows * a.dim};  // [rows / panel, dim, panel]
+  Buffer<double> sum{a.groups * rows};        // forward: sum of e^(s - top) over negatives
+  Buffer<T> top{a.groups * rows};             // forward, shifted: running maximum
+  Buffer<T> shift{a.groups * rows};           // backward: stats 1 and 2 as T
   Buffer<T> share{a.groups * rows};
   Buffer<T> grad{backward ? a.groups * rows * width : 1};
-  Buffer<double> radial{a.groups * rows};          // forward: s of the positive; backward: z . dL/dz
+  Buffer<double> radial{a.groups * rows};  // forward: s of the positive; backward: z . dL/dz
   int64_t round = 0;
 
   Problem(const NtXentArgs& args, bool is_backward) : a(args), backward(is_backward) {}
@@ -112,24 +108,26 @@ double dot(const T* x, const T* y, int64_t count) {
          ((partial[4] + partial[5]) + (partial[6] + partial[7]));
 }
 
-// 1 / |x|; 0 for a row of zeros (or of subnormal numbers only), whose z and gradient are zero.
+// 1 / |x| where squares overflow, vanish or are NaN; 0 for a row of zeros or subnormal numbers
+// only.
 template <class T>
-double inverse_norm(const T* x, int64_t count) {
-  double top = 0.0;
+double careful_inverse_norm(const T* x, int64_t count) {
+  double top = 0.0, square = 0.0;
   for (int64_t k = 0; k < count; ++k) {
     const double size = __builtin_fabs(double(x[k]));
     top = size > top || size != size ? size : top;
   }
   if (top < Limits<T>::tiny) return 0.0;
-  const double scale = 1.0 / top;  // squares can neither overflow nor vanish
-  double partial[8] = {};
-  for (int64_t k = 0; k < count; ++k) {
-    const double u = double(x[k]) * scale;
-    partial[k & 7] += u * u;
-  }
-  double square = 0.0;
-  for (int l = 0; l < 8; ++l) square += partial[l];
+  const double scale = 1.0 / top;
+  for (int64_t k = 0; k < count; ++k) square += double(x[k]) * scale * (double(x[k]) * scale);
   return scale / __builtin_sqrt(square);
+}
+
+template <class T>
+double inverse_norm(const T* x, int64_t count) {
+  const double square = dot(x, x, count);
+  const bool ordinary = square > 1e-60 && square < 1e300;
+  return ordinary ? 1.0 / __builtin_sqrt(square) : careful_inverse_norm(x, count);
 }
 
 template <class T>
@@ -174,109 +172,12 @@ void prepare_block(int64_t task, void* context) {
   pack_rows(p, z, p.packed.get() + at * p.a.dim, count);
 }
 
-// ---- the two matrix products -------------------------------------------------------------------
-
-// s[kRows, vectors] (+)= x[kRows, depth] . panel[depth, vectors]
-template <class T, int kVectors>
-inline void dot_micro(const T* x, int64_t width, const T* panel, int64_t depth, bool add, T* s) {
-  using V = Vec<T>;
-  V acc[kRows][kVectors];
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) {
-      acc[r][v] = add ? load(s + r * kStride + v * kLanes<T>) : V{};
-    }
-  }
-  for (int64_t k = 0; k < depth; ++k) {
-    V column[kVectors];
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) column[v] = load(panel + k * kPanel<T> + v * kLanes<T>);
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const V value = splat<T>(x[r * width + k]);
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) acc[r][v] += value * column[v];
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) store(s + r * kStride + v * kLanes<T>, acc[r][v]);
-  }
-}
-
-// The tile's z_i . z_j, rows to a multiple of kRows, columns to whole vectors.
-template <class T>
-void dot_tile(const Problem<T>& p, const T* z_i, const T* packed_j, int rows, int cols, T* s) {
-  for (int64_t k = 0; k < p.a.dim; k += kDepth) {
-    const int64_t depth = smaller(kDepth, p.a.dim - k);
-    for (int c = 0; c < cols; c += kPanel<T>) {
-      const T* panel = packed_j + c * p.a.dim + k * kPanel<T>;
-      for (int r = 0; r < rows; r += kRows) {
-        const T* x = z_i + r * p.width + k;
-        T* out = s + r * kStride + c;
-        if (cols - c > kLanes<T>) {
-          dot_micro<T, 2>(x, p.width, panel, depth, k > 0, out);
-        } else {
-          dot_micro<T, 1>(x, p.width, panel, depth, k > 0, out);
-        }
-      }
-    }
-  }
-}
-
-// grad[kRows, vectors] += w[kRows, depth] . z[depth, vectors]; w by any two strides.
-template <class T, int kVectors>
-inline void gradient_micro(const T* w, int64_t by_row, int64_t by_k, const T* z, int64_t width,
-                           int depth, T* grad) {
-  using V = Vec<T>;
-  V acc[kRows][kVectors];
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) acc[r][v] = load(grad + r * width + v * kLanes<T>);
-  }
-  for (int k = 0; k < depth; ++k) {
-    V row[kVectors];
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) row[v] = load(z + k * width + v * kLanes<T>);
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-      const V value = splat<T>(w[r * by_row + k * by_k]);
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) acc[r][v] += value * row[v];
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) store(grad + r * width + v * kLanes<T>, acc[r][v]);
-  }
-}
-
-template <class T>
-void add_gradient(const Problem<T>& p, const T* w, int64_t by_row, int64_t by_k, const T* z,
-                  int rows, int depth, T* grad) {
-  for (int64_t d = 0; d < p.width; d += kPanel<T>) {
-    for (int r = 0; r < rows; r += kRows) {
-      const T* corner = w + r * by_row;
-      T* out = grad + r * p.width + d;
-      if (p.width - d >= kPanel<T>) {
-        gradient_micro<T, 2>(corner, by_row, by_k, z + d, p.width, depth, out);
-      } else {
-        gradient_micro<T, 1>(corner, by_row, by_k, z + d, p.width, depth, out);
-      }
-    }
-  }
-}
-
 // ---- tiles -------------------------------------------------------------------------------------
 
 template <class T>
 struct Pair {
-  int64_t g, i, j;   // group and blocks, i <= j
-  int rows, cols;    // of z in them
+  int64_t g, i, j;     // group and blocks, i <= j
+  int rows, cols;      // of z in them
   int64_t at_i, at_j;  // first rows in the row-wise scratch
 };
 
@@ -302,7 +203,8 @@ Pair<T> pair_of(const Problem<T>& p, int64_t task) {
 
 template <class T>
 void similarities(const Problem<T>& p, const Pair<T>& q, T* s) {
-  dot_tile(p, p.z.get() + q.at_i * p.width, p.packed.get() + q.at_j * p.a.dim, q.rows, q.cols, s);
+  dot_tile(p.z.get() + q.at_i * p.width, p.width, p.packed.get() + q.at_j * p.a.dim, p.a.dim,
+           q.rows, q.cols, s);
 }
 
 // Column of row r's positive in this tile, or -1.
@@ -324,13 +226,6 @@ void exclude(const Problem<T>& p, const Pair<T>& q, T* s) {
   }
 }
 
-template <class T>
-inline T lane_sum(Vec<T> v) {
-  T total = v[0];
-  for (int l = 1; l < kLanes<T>; ++l) total += v[l];
-  return total;
-}
-
 // Row and column sums of e^s in one pass.
 template <class T>
 void plain_sums(Problem<T>& p, const Pair<T>& q, const T* s) {
@@ -343,7 +238,7 @@ void plain_sums(Problem<T>& p, const Pair<T>& q, const T* s) {
       across += e;
       store(column + c, load(column + c) + e);
     }
-    sum[q.at_i + r] += double(lane_sum<T>(across));
+    sum[q.at_i + r] += double(reduce_sum<T>(across));
   }
   if (q.i == q.j) return;
   for (int c = 0; c < q.cols; ++c) sum[q.at_j + c] += double(column[c]);
@@ -367,21 +262,17 @@ void shifted_sums(Problem<T>& p, const Pair<T>& q, T* s) {
   double* sum = p.sum.get();
   T* top = p.top.get();
   for (int r = 0; r < q.rows; ++r) {
-    T row_top = T(-kInf);
+    Vec<T> row_top = splat<T>(T(-kInf));
     for (int c = 0; c < q.cols; c += kLanes<T>) {
       const Vec<T> value = load(s + r * kStride + c) * p.inverse_tau;
       store(s + r * kStride + c, value);
-      const Vec<T> old = load(column + c);
-      store(column + c, value > old ? value : old);
+      store(column + c, max<T>(value, load(column + c)));
+      row_top = max<T>(value, row_top);
     }
-    for (int c = 0; c < q.cols; ++c) {
-      const T value = s[r * kStride + c];
-      row_top = value > row_top ? value : row_top;
-    }
-    const T by = raise_top(row_top, top[q.at_i + r], sum[q.at_i + r]);
+    const T by = raise_top(reduce_max<T>(row_top), top[q.at_i + r], sum[q.at_i + r]);
     Vec<T> across{};
     for (int c = 0; c < q.cols; c += kLanes<T>) across += exp<T>(load(s + r * kStride + c) - by);
-    sum[q.at_i + r] += double(lane_sum<T>(across));
+    sum[q.at_i + r] += double(reduce_sum<T>(across));
   }
   if (q.i == q.j) return;
   for (int c = 0; c < kBlock; ++c) shift[c] = T(0);
@@ -446,14 +337,16 @@ void backward_tile(int64_t task, void* context) {
   weigh(p, q, s);
   const T *z_i = p.z.get() + q.at_i * p.width, *z_j = p.z.get() + q.at_j * p.width;
   T *grad_i = p.grad.get() + q.at_i * p.width, *grad_j = p.grad.get() + q.at_j * p.width;
-  add_gradient(p, s, kStride, 1, z_j, q.rows, q.cols, grad_i);
-  if (q.i != q.j) add_gradient(p, s, 1, kStride, z_i, q.cols, q.rows, grad_j);
+  add_product(s, kStride, 1, z_j, p.width, p.columns, q.rows, q.cols, grad_i);
+  if (q.i == q.j) return;
+  add_product(s, 1, kStride, z_i, p.width, p.columns, q.cols, q.rows, grad_j);
 }
 
 // ---- ends --------------------------------------------------------------------------------------
 
 // A row's loss and stats from its sum over negatives and s of its positive. With d = lse over
-// negatives - s, the loss is log(1 + e^d) and 1 - p is 1 / (1 + e^-d): no difference of near-equals.
+// negatives - s, the loss is log(1 + e^d) and 1 - p is 1 / (1 + e^-d): no difference of
+// near-equals.
 template <class T>
 double finish_row(const Problem<T>& p, int64_t g, int64_t i, double s) {
   const double sum = p.sum.get()[g * p.rows + i];
@@ -485,7 +378,8 @@ template <class T>
 void finish_backward(int64_t task, void* context) {
   Problem<T>& p = *static_cast<Problem<T>*>(context);
   const int64_t g = task / p.blocks, block = task % p.blocks;
-  const double scale = double(static_cast<const T*>(p.a.grad_loss)[g]) / (double(p.m) * p.a.temperature);
+  const double scale =
+      double(static_cast<const T*>(p.a.grad_loss)[g]) / (double(p.m) * p.a.temperature);
   for (int r = 0; r < p.block_rows(block); ++r) {
     const int64_t i = block * kBlock + r, at = g * p.rows + i;
     const T* z = p.z.get() + at * p.width;
