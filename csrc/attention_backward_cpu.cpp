@@ -160,8 +160,8 @@ void backward_head(const BackwardHead<T>& h) {
     const int64_t from = left * b / blocks, count = left * (b + 1) / blocks - from;
     const int32_t* columns = s.columns + from;
     s.key_t.stride = s.value_t.stride = s.weights.stride = s.grad_weights.stride = padded<T>(count);
-    pack_transposed(key, a.key.row, a.key.col, columns, count, a.dim, T(a.scale), s.key_t);
-    pack_transposed(value, a.value.row, a.value.col, columns, count, a.value_dim, T(1), s.value_t);
+    pack_transposed(key, a.key, a.keys, columns, count, a.dim, T(a.scale), s.key_t);
+    pack_transposed(value, a.value, a.keys, columns, count, a.value_dim, T(1), s.value_t);
     pack_rows(key, a.key.row, a.key.col, columns, count, a.dim, T(a.scale), s.key);
     for (int64_t r = 0; r < a.rows; r += tile) {
       backward_tile(h, r, least(tile, a.rows - r), columns, count, b == 0);

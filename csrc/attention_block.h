@@ -98,17 +98,50 @@ inline int64_t keys_left(const AttentionArgs& a, const Head& head, int32_t* colu
   return count;
 }
 
-// Rows `index[i]` of a strided matrix (rows `first + i` without index), transposed: to [cols, count]
-// with rows of `stride`, zero beyond count.
+// kLanes rows of unit column stride, transposed in registers. Reads whole vectors, up to kLanes - 1
+// elements beyond a row's end: the caller knows that they are there.
+template <class T, bool kHalf>
+inline void transpose_rows(const T* x, int64_t row, const int32_t* index, int64_t cols, T factor,
+                           T* to, int64_t stride) {
+  Vec<T> block[kLanes<T>];
+  for (int i = 0; i < kLanes<T>; ++i) block[i] = load(x + index[i] * row) * factor;
+  transpose<T, kHalf>(block);
+  for (int64_t d = 0; d < cols; ++d) store(to + d * stride, block[d]);
+}
+
+// Rows `index[i]` of a strided matrix of `rows` rows, transposed: to [cols, count] with rows of
+// to.stride, zero beyond count.
 template <class T>
-void pack_transposed(const T* x, int64_t row, int64_t col, const int32_t* index, int64_t count,
-                     int64_t cols, T factor, Padded<T> to) {
-  for (int64_t i = 0; i < count; ++i) {
-    const T* source = x + index[i] * row;
-    for (int64_t d = 0; d < cols; ++d) to.data[d * to.stride + i] = source[d * col] * factor;
+void pack_transposed(const T* x, const Strided& from, int64_t rows, const int32_t* index,
+                     int64_t count, int64_t cols, T factor, Padded<T> to) {
+  constexpr int kWide = kLanes<T>;
+  int64_t i = 0;
+  if (from.col == 1 || cols == 1) {
+    for (; i + kWide <= count; i += kWide) {
+      const int64_t last = index[i + kWide - 1];
+      for (int64_t d = 0; d < cols; d += kWide) {
+        const int64_t wide = least(kWide, cols - d);
+        if (wide < kWide && last * from.row + d + kWide > (rows - 1) * from.row + cols) {
+          for (int64_t j = i; j < i + kWide; ++j) {
+            const T* source = x + index[j] * from.row + d;
+            for (int64_t e = 0; e < wide; ++e) to.data[(d + e) * to.stride + j] = source[e] * factor;
+          }
+        } else if (2 * wide <= kWide) {
+          transpose_rows<T, true>(x + d, from.row, index + i, wide, factor,
+                                  to.data + d * to.stride + i, to.stride);
+        } else {
+          transpose_rows<T, false>(x + d, from.row, index + i, wide, factor,
+                                   to.data + d * to.stride + i, to.stride);
+        }
+      }
+    }
+  }
+  for (; i < count; ++i) {
+    const T* source = x + index[i] * from.row;
+    for (int64_t d = 0; d < cols; ++d) to.data[d * to.stride + i] = source[d * from.col] * factor;
   }
   for (int64_t d = 0; d < cols; ++d) {
-    for (int64_t i = count; i < to.stride; ++i) to.data[d * to.stride + i] = T(0);
+    for (i = count; i < to.stride; ++i) to.data[d * to.stride + i] = T(0);
   }
 }
 

@@ -148,7 +148,7 @@ void forward_rows(const ForwardRows<T>& f) {
     const int64_t from = left * b / blocks, count = left * (b + 1) / blocks - from;
     const int32_t* columns = s.columns + from;
     const Padded<T> key_t{s.key_t.data, padded<T>(count)};
-    pack_transposed(key, a.key.row, a.key.col, columns, count, a.dim, T(a.scale), key_t);
+    pack_transposed(key, a.key, a.keys, columns, count, a.dim, T(a.scale), key_t);
     pack_rows(value, a.value.row, a.value.col, columns, count, a.value_dim, T(1), s.value);
     f.s.key_t = key_t;
     f.s.scores.stride = key_t.stride;

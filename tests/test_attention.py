@@ -1,0 +1,320 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import clmer
+from clmer._native import _C, _capsule
+from clmer.ops.attention import (
+    attention_weights,
+    cross_attention,
+    cross_attention_reference,
+    dropout_mask,
+)
+
+LEVELS = clmer.build_info()["simd_levels"]
+# (Lq, Lk, D, Dv): one of each, the paper's, around the vector widths, several blocks and chunks.
+SHAPES = [
+    (1, 1, 1, 1),
+    (50, 50, 16, 16),
+    (5, 70, 8, 8),
+    (40, 3, 16, 16),
+    (17, 33, 40, 5),
+    (70, 129, 3, 33),
+    (300, 300, 9, 4),
+]
+
+
+@pytest.fixture(params=LEVELS)
+def simd_level(request):
+    before = clmer.build_info()["simd_in_use"]
+    if not _C.set_simd_level(request.param):
+        pytest.skip(f"this processor has no {request.param}")
+    yield request.param
+    _C.set_simd_level(before)
+
+
+def inputs(shape, dtype=torch.float64, lead=(2, 3), bias=None, masked=False, seed=0):
+    """Query, key, value, bias, mask, the output's gradient; values that float32 holds exactly."""
+    g = torch.Generator().manual_seed(seed)
+    rows, keys, dim, wide = shape
+    draw = lambda *s: torch.randn(s, generator=g).to(dtype)  # noqa: E731
+    q, k, v = draw(*lead, rows, dim), draw(*lead, keys, dim), draw(*lead, keys, wide)
+    b = None if bias is None else draw(*bias)
+    mask = None
+    if masked:
+        mask = torch.rand(2, 1, keys, generator=g) < 0.4
+        mask[0] = True  # not one key is left
+    return q, k, v, b, mask, draw(*lead, rows, wide)
+
+
+def results(form, q, k, v, b, grad, **options):
+    """The output and the gradients of query, key, value and, where given, the bias."""
+    leaves = [t.detach().clone().requires_grad_() for t in (q, k, v, b) if t is not None]
+    bias = leaves[3] if b is not None else None
+    out = form(*leaves[:3], attn_bias=bias, **options)
+    return out.detach(), *torch.autograd.grad(out, leaves, grad)
+
+
+def exact(q, k, v, b, mask, grad, keep=None, p=0.0):
+    """The same in long double, by the closed forms."""
+    q, k, v, grad = (t.numpy().astype(np.longdouble) for t in (q, k, v, grad))
+    scale = np.longdouble(q.shape[-1] ** -0.5)
+    scores = scale * (q @ k.swapaxes(-1, -2))
+    if b is not None:
+        scores = scores + b.numpy().astype(np.longdouble)
+    if mask is not None:
+        scores = np.where(mask.numpy()[..., None, :], -np.inf, scores)
+    top = scores.max(-1, keepdims=True)
+    weights = np.exp(scores - np.where(np.isfinite(top), top, 0))
+    total = weights.sum(-1, keepdims=True)
+    weights = weights / np.where(total == 0, 1, total)
+    factor = 1 if keep is None else keep.numpy() / (1 - np.longdouble(p))
+    grad_weights = factor * (grad @ v.swapaxes(-1, -2))
+    delta = (weights * grad_weights).sum(-1, keepdims=True)
+    grad_scores = weights * (grad_weights - delta)
+    truth = [(weights * factor) @ v, scale * grad_scores @ k]
+    truth += [scale * grad_scores.swapaxes(-1, -2) @ q, (weights * factor).swapaxes(-1, -2) @ grad]
+    if b is not None:
+        extra = grad_scores.ndim - b.dim()
+        summed = grad_scores.sum(tuple(range(extra)))
+        broadcast = tuple(i for i, size in enumerate(b.shape) if size == 1)
+        truth.append(summed.sum(broadcast, keepdims=True) if broadcast else summed)
+    return truth
+
+
+def assert_close(ours, plain, truth, terms=0.0):
+    """At most 2 (forward) or 3 (gradients) times plain PyTorch's error, floor 8 eps max|truth|.
+
+    Where a gradient is a sum that cancels (one key, or a row that shares one bias), `terms` is the
+    size of what is summed and takes the place of max|truth|.
+    """
+    for i, (mine, theirs, want) in enumerate(zip(ours, plain, truth, strict=True)):
+        assert mine.shape == theirs.shape
+        floor = 8 * torch.finfo(mine.dtype).eps * max(np.abs(want).max(), terms if i else 0.0)
+        error, reference_error = (np.abs(r.numpy() - want).max() for r in (mine, theirs))
+        assert error <= max((3 if i else 2) * reference_error, floor), i
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", ["plain", "masked", "dropout", "all"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equals_the_equation(simd_level, shape, case, dtype):
+    p = 0.3 if case in ("dropout", "all") else 0.0
+    bias = (3, *shape[:2]) if case == "all" else None
+    q, k, v, b, mask, grad = inputs(shape, dtype, bias=bias, masked=case in ("masked", "all"))
+    seed = torch.tensor(12345) if p else None
+    options = dict(key_padding_mask=mask, dropout_p=p, seed=seed)
+    ours = results(cross_attention, q, k, v, b, grad, impl="native", **options)
+    plain = results(cross_attention_reference, q, k, v, b, grad, **options)
+    keep = dropout_mask(seed, (*q.shape[:-1], shape[1]), p) if p else None
+    assert_close(ours, plain, exact(q, k, v, b, mask, grad, keep, p), terms=float(shape[1] == 1))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    "bias", [(1,), (1, 70), (20, 1), (3, 1, 70), (2, 1, 20, 70), (2, 3, 20, 1)]
+)
+def test_bias_gradient_is_summed_over_what_was_broadcast(bias, masked):
+    q, k, v, b, mask, grad = inputs((20, 70, 4, 4), bias=bias, masked=masked)
+    ours = results(cross_attention, q, k, v, b, grad, key_padding_mask=mask)
+    plain = results(cross_attention_reference, q, k, v, b, grad, key_padding_mask=mask)
+    assert_close(ours, plain, exact(q, k, v, b, mask, grad), terms=20.0 * (bias[-1] == 1))
+
+
+@pytest.mark.parametrize("impl", ["native", "reference"])
+def test_masked_keys_leak_nothing(simd_level, impl):
+    q, k, v, _, mask, grad = inputs((9, 40, 8, 8), torch.float32, masked=True)
+    clean = results(cross_attention, q, k, v, None, grad, key_padding_mask=mask, impl=impl)
+    hole = mask.expand(2, 3, 40)
+    k[hole], v[hole] = torch.nan, torch.inf
+    dirty = results(cross_attention, q, k, v, None, grad, key_padding_mask=mask, impl=impl)
+    for a, b in zip(clean, dirty, strict=True):
+        assert torch.equal(a, b)
+        assert not a[0].any()  # the batch's first element has no key at all
+
+
+@pytest.mark.parametrize("impl", ["native", "reference"])
+def test_minus_infinity_in_the_bias_is_a_mask(impl):
+    q, k, v, _, _, grad = inputs((4, 6, 3, 2))
+    bias = torch.zeros(4, 6, dtype=torch.float64)
+    bias[1, 2:], bias[3] = -torch.inf, -torch.inf
+    out, *grads = results(cross_attention, q, k, v, bias, grad, impl=impl)
+    assert not out[..., 3, :].any()
+    assert all(torch.isfinite(g).all() for g in grads)
+    alone = cross_attention(q[..., 1:2, :], k[..., :2, :], v[..., :2, :])
+    torch.testing.assert_close(out[..., 1:2, :], alone)
+
+
+def test_nan_in_a_query_stays_in_its_row(simd_level):
+    q, k, v, *_ = inputs((5, 20, 3, 2), torch.float32)
+    q[0, 0, 2] = torch.nan
+    out = cross_attention(q, k, v)
+    assert out[0, 0, 2].isnan().all()
+    assert out.isnan().sum() == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exponential_and_logarithm_of_the_vector_unit(simd_level, dtype):
+    """Scores (0, x) and values (0, 1) give e^x / (1 + e^x) to a relative error of a few eps."""
+    lowest = -86.0 if dtype == torch.float32 else -707.0
+    x = torch.linspace(lowest, 0, 20011, dtype=dtype)
+    x = torch.cat([x, torch.linspace(-2, 0, 5003, dtype=dtype)])
+    rows = len(x)
+    zero = torch.zeros(rows, 1, dtype=dtype)
+    value = torch.tensor([[0.0], [1.0]], dtype=dtype)
+    bias = torch.stack([torch.zeros_like(x), x], -1)
+    op = torch.ops.clmer.cross_attention
+    out, lse = op(zero, zero[:2], value, bias, None, None, 0.0, 1.0)
+    e = np.exp(x.numpy().astype(np.longdouble))
+    eps = torch.finfo(dtype).eps
+    error = np.abs(out[:, 0].numpy() / (e / (1 + e)) - 1).max() / eps
+    assert error < 3.5  # exp 2, the sum, the quotient and the product 0.5 each
+    assert np.abs(lse.numpy() - np.log1p(e)).max() < 2 * eps
+    counts = torch.tensor([1, 2, 3, 100, 128])  # n equal scores: the logarithm of n
+    for n in counts.tolist():
+        _, lse = op(zero[:1], zero[:n], zero[:n], None, None, None, 0.0, 1.0)
+        assert abs(lse.item() - np.log(n)) <= 2 * eps * max(np.log(n), eps)
+
+
+def test_far_scores_underflow_to_zero(simd_level):
+    q = torch.tensor([[1.0]])
+    k = torch.tensor([[0.0], [-80.0], [-88.0], [-1e30], [-torch.inf]])
+    value = torch.eye(5)
+    out = cross_attention(q, k, value)[0]
+    assert out[0] == 1
+    assert 0 < out[1] < 1e-34
+    assert not out[2:].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_types_accumulate_in_float32(dtype):
+    q, k, v, b, _, grad = (
+        None if t is None else t.to(dtype) for t in inputs((12, 30, 8, 8), bias=(12, 30))
+    )
+    ours = results(cross_attention, q, k, v, b, grad)
+    wide = results(cross_attention, *(t.double() for t in (q, k, v, b, grad)))
+    for a, w in zip(ours, wide, strict=True):
+        assert a.dtype == dtype
+        assert (a - w).abs().max() <= torch.finfo(dtype).eps * w.abs().max()
+
+
+def test_any_strides():
+    g = torch.Generator().manual_seed(0)
+    packed = torch.randn(2, 21, 3, 5, 8, generator=g).permute(2, 0, 3, 1, 4)  # [3, B, H, L, D]
+    wrong_way = torch.randn(2, 5, 8, 21, generator=g).transpose(-1, -2)
+    expanded = torch.randn(1, 5, 21, 8, generator=g).expand(2, 5, 21, 8)
+    for q, k, v in (packed, (packed[1], wrong_way, expanded), (wrong_way, expanded, packed[0])):
+        grad = torch.randn(2, 21, 5, 8, generator=g).transpose(1, 2)
+        dense = [t.contiguous() for t in (q, k, v)]
+        ours = results(cross_attention, q, k, v, None, grad)
+        for a, b in zip(ours, results(cross_attention, *dense, None, grad), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("sizes", [(0, 3, 4, 5), (2, 0, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0)])
+@pytest.mark.parametrize("lead", [(2, 3), (0,), ()])
+def test_empty_tensors(sizes, lead):
+    q, k, v, b, _, grad = inputs(sizes, lead=lead, bias=sizes[:2])
+    ours = results(cross_attention, q, k, v, b, grad, impl="native")
+    plain = results(cross_attention, q, k, v, b, grad, impl="reference")
+    for a, p in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a, p)
+
+
+# ---- dropout -----------------------------------------------------------------------------------
+def test_dropout_drops_the_share_it_should():
+    for p in (0.1, 0.5, 0.9):
+        kept = dropout_mask(torch.tensor(-5), (8, 4, 60, 70), p).double()
+        assert abs(kept.mean() - (1 - p)) < 5 * (p * (1 - p) / kept.numel()) ** 0.5
+        for dim in range(4):  # neighbours along any dimension are independent
+            a, b = (kept.narrow(dim, i, kept.shape[dim] - 1) - (1 - p) for i in (0, 1))
+            assert abs((a * b).mean()) < 5 * p * (1 - p) / a.numel() ** 0.5
+
+
+def test_dropout_follows_torchs_generator():
+    q, k, v, *_ = inputs((6, 7, 4, 4))
+    draws = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        draws.append(cross_attention(q, k, v, dropout_p=0.5))
+    torch.manual_seed(1)
+    draws.append(cross_attention(q, k, v, dropout_p=0.5, impl="reference"))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    torch.testing.assert_close(draws[0], draws[3])
+
+
+def test_weights_are_those_that_are_applied():
+    q, k, v, b, mask, _ = inputs((6, 7, 4, 4), bias=(6, 7), masked=True)
+    options = dict(
+        key_padding_mask=mask, attn_bias=b, dropout_p=0.4, seed=torch.tensor(9), scale=0.3
+    )
+    torch.testing.assert_close(
+        attention_weights(q, k, **options) @ v, cross_attention(q, k, v, **options)
+    )
+
+
+# ---- the public test of scaled_dot_product_attention ---------------------------------------------
+def test_torchs_own_samples():
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    (info,) = (o for o in op_db if o.name == "nn.functional.scaled_dot_product_attention")
+    checked = 0
+    for sample in info.sample_inputs("cpu", torch.float64, requires_grad=False):
+        (k, v), options = sample.args, sample.kwargs
+        if options["dropout_p"] or options.get("enable_gqa"):
+            continue
+        q = sample.input.expand(*k.shape[:-2], *sample.input.shape[-2:])
+        bias = options.get("attn_mask")
+        if options["is_causal"]:
+            bias = torch.full((q.shape[-2], k.shape[-2]), -torch.inf).triu(1)
+        elif bias is not None and bias.dtype == torch.bool:
+            bias = torch.zeros(bias.shape).masked_fill(~bias, -torch.inf)
+        want = F.scaled_dot_product_attention(q, k, v, **options)
+        torch.testing.assert_close(cross_attention(q, k, v, attn_bias=bias), want)
+        checked += 1
+    assert checked >= 4
+
+
+# ---- errors --------------------------------------------------------------------------------------
+def bad(message, **changes):
+    q, k, v, *_ = inputs((4, 5, 3, 2))
+    arguments = {"query": q, "key": k, "value": v, **changes}
+    return pytest.param(arguments, message, id=message[:30])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        bad("expected the same 2 to 7 dimensions", query=torch.zeros(3)),
+        bad("expected equal leading dimensions", query=torch.zeros(2, 2, 4, 3)),
+        bad(r"expected query \[..., Lq, D\]", query=torch.zeros(2, 3, 4, 7)),
+        bad(r"expected key \[..., Lk, D\] and value", value=torch.zeros(2, 3, 6, 2)),
+        bad("one floating-point dtype", query=torch.zeros(2, 3, 4, 3)),
+        bad("expected torch.bool", key_padding_mask=torch.zeros(2, 3, 5)),
+        bad(r"broadcastable to \(2, 3, 5\)", key_padding_mask=torch.zeros(2, 5).bool()),
+        bad("attn_bias: found torch.int64", attn_bias=torch.zeros(5, dtype=torch.int64)),
+        bad(r"broadcastable to \(2, 3, 4, 5\)", attn_bias=torch.zeros(4, 4)),
+        bad("expected 0 <= p < 1", dropout_p=1.0),
+        bad("0-d torch.int64", dropout_p=0.5, seed=torch.zeros(())),
+        bad("expected None, 'native'", impl="fast"),
+    ],
+)
+def test_errors_say_what_was_found_and_expected(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        cross_attention(**arguments)
+
+
+def test_raw_pointers_give_the_same():
+    q, k, v, b, mask, grad = inputs((9, 20, 5, 6), bias=(9, 20), masked=True)
+    options = dict(key_padding_mask=mask, dropout_p=0.2, seed=torch.tensor(4))
+    by_capsule = results(cross_attention, q, k, v, b, grad, **options)
+    _C.clear_exchange_api()
+    try:
+        by_pointer = results(cross_attention, q, k, v, b, grad, **options)
+    finally:
+        if _capsule is not None:
+            _C.set_exchange_api(_capsule)
+    for a, c in zip(by_capsule, by_pointer, strict=True):
+        assert torch.equal(a, c)
