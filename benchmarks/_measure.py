@@ -1,8 +1,8 @@
 """Side-by-side timing that says when it is worth nothing.
 
 All contenders run in turn, round after round, in one process. Beside them stands the rate of a
-large matrix product, before and after: where it drifts by more than 15 % something else was running,
-and the row is void.
+large matrix product, before and after: where it drifts by more than 15 % something else was
+running, and the row is void.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Comparison:
         columns = ", ".join(
             f"{k} {median(v):.2f}/{self.best[k]:.2f}" for k, v in self.times.items()
         )
-        rate = flops / next(iter(best.values())) / 1e6
+        rate = flops / next(iter(self.best.values())) / 1e6
         void = f"  VOID: the product's rate drifted by {self.drift:.0%}"
         return (
             f"\n{what}, ms median/min: {columns}; {self.ratio:.2f}x; {rate:.0f} of "
