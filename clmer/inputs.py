@@ -91,6 +91,7 @@ def contrastive_tokens(
         known = z[torch.from_numpy(train).to(z.device)]
         std = known.std((0, 2), correction=0, keepdim=True)
         z = (z - known.mean((0, 2), keepdim=True)) / std.clamp(min=1e-6)
-        count = "time" if tokens == "time" else store.modalities[name].tokens
-        out[name] = as_tokens(z, count).contiguous()
+        out[name] = as_tokens(
+            z, "time" if tokens == "time" else store.modalities[name].tokens
+        ).contiguous()
     return out

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -224,7 +224,12 @@ def contrastive_stage(
     stage = f"split{number + 1}/contrastive"
     fit(job.run, stage, model, optimizer, contrastive_losses(model, x), rows, schedule,
         job.config.seed)  # fmt: skip
-    return {name: part.encoder for name, part in model.items()}  # type: ignore[misc]
+    return encoders_of(model)
+
+
+def encoders_of(model: nn.ModuleDict) -> dict[str, Encoder]:
+    """The encoders inside contrastive models."""
+    return {name: cast(ContrastiveModel, part).encoder for name, part in model.items()}
 
 
 def new_contrastive(
@@ -386,14 +391,14 @@ def announce_time(job: Job, split: Split, x: Mapping[str, Tensor]) -> None:
         model, optimizer = new_contrastive(job, x)
         step = time_step(model, optimizer, contrastive_losses(model, x), rows)
         seconds += step * steps * config.epochs_contrastive
-        encoders = {name: part.encoder for name, part in model.items()}
+        encoders = encoders_of(model)
         few = {name: part[rows] for name, part in x.items()}
         tokens = contrastive_tokens(
             job.store,
             few,
             encoders,
             config.tokens,
-            np.arange(len(rows)),  # type: ignore[arg-type]
+            np.arange(len(rows)),
         )
         rows = torch.arange(len(rows), device=job.device)
     if config.fusion:
