@@ -114,7 +114,7 @@ class Config:
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "cpu": {
-        "epochs_contrastive": 40,
+        "epochs_contrastive": 15,
         "epochs_fusion": 60,
         "patience": 10,
         "width": 16,

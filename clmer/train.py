@@ -3,7 +3,7 @@
     python -m clmer.train deap --synthetic
     python -m clmer.train eegmat --root ../shared/data/eegmat
 
-Read it top to bottom; the loop over epochs is `clmer.fit.fit`.
+Read `train` first: the stages are in `clmer.stages`, the loop over epochs is `clmer.fit.fit`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
 
 from clmer import metrics, report
@@ -28,45 +27,26 @@ from clmer.data.prepare import prepare
 from clmer.data.splits import Split, make_splits
 from clmer.data.synthetic_model import bayes_accuracy
 from clmer.data.tasks import Task, task_for
-from clmer.fit import Schedule, fit, seed_of
 from clmer.inputs import contrastive_tokens, raw_tokens, standardise
-from clmer.nn import ContrastiveModel, Encoder, Fusion, feature_count
-from clmer.nn.baselines import bandpower
-from clmer.probe import linear_probe, mean_probe, probe_lines, settle_batch_norm
-from clmer.runs import Run
+from clmer.probe import mean_probe, probe_lines
+from clmer.stages import (
+    Job,
+    baselines,
+    contrastive_losses,
+    contrastive_stage,
+    encoders_of,
+    fusion_losses,
+    fusion_stage,
+    new_contrastive,
+    new_fusion,
+    power_features,
+    probe,
+)
 
-Tokens = dict[str, Tensor]  # modality -> [N, tokens, features]
 TRANSDUCTIVE = (
     "transductive: every person's windows were standardised with that person's own statistics, "
     "test people included (no labels)."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """What every split of a run shares."""
-
-    config: Config
-    run: Run
-    store: Store
-    task: Task
-    y: np.ndarray
-    splits: list[Split]
-    device: torch.device
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.task.classes)
-
-    @property
-    def models(self) -> dict[str, tuple[str, ...]]:
-        """Name and modalities of each model to train; the whole comes first."""
-        names = tuple(self.store.modalities)
-        models = {"+".join(names): names}
-        if self.config.ablation == "single":
-            models |= {name: (name,) for name in names}
-        return models
 
 
 def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Split]]:
@@ -190,175 +170,6 @@ def bayes_lines(
                 f"upper bound); reached {reached:.3f}{share if above > 0 else ''}."
             )
     return lines
-
-
-# --- stage 1: one encoder a modality, no labels -------------------------------------------------
-def new_encoder(job: Job, name: str, x: Tensor) -> Encoder:
-    """The encoder of a modality; its weights follow from the seed and the name."""
-    torch.manual_seed(seed_of(job.config.seed, "encoder", name))
-    width = job.config.width
-    features = feature_count(job.store.modalities[name].tokens, width)
-    return Encoder(x.shape[1], x.shape[2], width=width, features=features).to(job.device)
-
-
-def contrastive_losses(model: nn.ModuleDict, x: Mapping[str, Tensor]) -> Any:
-    """Eq. 4 summed over modalities, which share nothing but the step."""
-
-    def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        parts = {name: model[name](part[rows], generator) for name, part in x.items()}
-        line = {
-            f"{name}_{key}": parts[name][key] for name in parts for key in ("sample", "temporal")
-        }
-        return {"loss": torch.stack([part["loss"] for part in parts.values()]).sum(), **line}
-
-    return losses
-
-
-def contrastive_stage(
-    job: Job, split: Split, number: int, x: Mapping[str, Tensor]
-) -> dict[str, Encoder]:
-    """Train the encoders on the windows of the training part."""
-    model, optimizer = new_contrastive(job, x)
-    rows = torch.from_numpy(split.train).to(job.device)
-    schedule = Schedule(job.config.epochs_contrastive, job.config.batch)
-    stage = f"split{number + 1}/contrastive"
-    fit(job.run, stage, model, optimizer, contrastive_losses(model, x), rows, schedule,
-        job.config.seed)  # fmt: skip
-    return encoders_of(model)
-
-
-def encoders_of(model: nn.ModuleDict) -> dict[str, Encoder]:
-    """The encoders inside contrastive models."""
-    return {name: cast(ContrastiveModel, part).encoder for name, part in model.items()}
-
-
-def new_contrastive(
-    job: Job, x: Mapping[str, Tensor]
-) -> tuple[nn.ModuleDict, torch.optim.Optimizer]:
-    """Contrastive models of all modalities and TS-TCC's optimiser over them."""
-    form: Any = job.config.temporal
-    model = nn.ModuleDict(
-        {name: ContrastiveModel(new_encoder(job, name, t), form=form) for name, t in x.items()}
-    ).to(job.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, betas=(0.9, 0.99), weight_decay=3e-4)
-    return model, optimizer
-
-
-def probe(
-    job: Job, split: Split, encoders: Mapping[str, Encoder], x: Mapping[str, Tensor]
-) -> list[dict[str, Any]]:
-    """Linear probe at 10 % of the labels: the trained encoder against a random one."""
-    rows = []
-    for name, part in x.items():
-        random = settle_batch_norm(new_encoder(job, name, part), part[split.train])
-        scores = [
-            linear_probe(encoder, part, job.y, split, job.config.seed)
-            for encoder in (encoders[name], random)
-        ]
-        rows.append({"split": split.name, "modality": name, "trained": scores[0],
-                     "random": scores[1]})  # fmt: skip
-    return rows
-
-
-# --- stage 2: fusion, on tokens -----------------------------------------------------------------
-def new_fusion(
-    job: Job, tokens: Mapping[str, Tensor], seed: int
-) -> tuple[Fusion, torch.optim.Optimizer]:
-    """A fusion model for these modalities and the paper's optimiser."""
-    config = job.config
-    torch.manual_seed(seed)
-    model = Fusion(
-        {name: (part.shape[1], part.shape[2]) for name, part in tokens.items()},
-        job.classes,
-        token_length=config.token_length,
-        dim=config.dim,
-        heads=config.heads,
-        cross_layers=config.cross_layers,
-        memory_layers=config.memory_layers,
-        single_layers=config.single_layers,
-    ).to(job.device)
-    return model, torch.optim.Adam(model.parameters(), lr=1e-3)
-
-
-def fusion_losses(model: Fusion, tokens: Tokens, y: Tensor, weight: Tensor) -> Any:
-    """Cross-entropy, classes weighted."""
-
-    def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        logits = model({name: part[rows] for name, part in tokens.items()})
-        return {"loss": nn.functional.cross_entropy(logits, y[rows], weight)}
-
-    return losses
-
-
-def fit_fusion(job: Job, split: Split, stage: str, tokens: Tokens, y: np.ndarray) -> np.ndarray:
-    """Train one model on labels y; log-probabilities of the test part at its best epoch."""
-    config = job.config
-    model, optimizer = new_fusion(job, tokens, seed_of(config.seed, stage))
-    labels = torch.from_numpy(y).to(job.device)
-    counts = torch.bincount(labels[split.train], minlength=job.classes).clamp(min=1)
-    weight = (len(split.train) / (job.classes * counts)).float()
-
-    def validate() -> tuple[float, float]:
-        logp = torch.from_numpy(log_probabilities(model, tokens, split.val))
-        score = balanced_accuracy_score(y[split.val], logp.argmax(1).numpy())
-        loss = nn.functional.nll_loss(logp, torch.from_numpy(y[split.val]), weight.cpu().double())
-        return float(score), float(loss)
-
-    rows = torch.from_numpy(split.train).to(job.device)
-    schedule = Schedule(config.epochs_fusion, config.batch, clip=0.8, patience=config.patience)
-    losses = fusion_losses(model, tokens, labels, weight)
-    fit(job.run, stage, model, optimizer, losses, rows, schedule, config.seed, validate)
-    return log_probabilities(model, tokens, split.test)
-
-
-@torch.no_grad()
-def log_probabilities(model: Fusion, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
-    """[len(rows), classes], float64."""
-    model.eval()
-    parts = torch.from_numpy(rows).split(512)
-    logits = [model({name: t[part] for name, t in tokens.items()}) for part in parts]
-    return torch.cat(logits).double().log_softmax(1).cpu().numpy()
-
-
-def fusion_stage(job: Job, split: Split, number: int, tokens: Tokens) -> list[metrics.Predictions]:
-    """The whole, its single modalities where asked for, and the control on permuted labels."""
-    windows, y = job.store.windows, job.y
-    rows = []
-    for name, modalities in job.models.items():
-        part = {modality: tokens[modality] for modality in modalities}
-        logp = fit_fusion(job, split, f"split{number + 1}/{name}", part, y)
-        rows.append(metrics.Predictions.of_split(name, split, windows, y, logp))
-    if job.config.permuted:
-        shuffled = metrics.permute_labels(
-            y, windows.recording, windows.subject, seed_of(job.config.seed, "permuted", number)
-        )
-        logp = fit_fusion(job, split, f"split{number + 1}/permuted", tokens, shuffled)
-        rows.append(metrics.Predictions.of_split("permuted labels", split, windows, shuffled, logp))
-    return rows
-
-
-# --- baselines ----------------------------------------------------------------------------------
-def power_features(job: Job, name: str) -> np.ndarray:
-    """Hand-made features [N, features] of a modality, within the EEG band that was kept."""
-    dataset, modality = DATASETS[job.config.dataset], job.store.modalities[name]
-    low, high = dataset.band.get("eeg") or dataset.paper_band
-    band = (low or 0.0, high or dataset.fs / 2)
-    return bandpower.features(job.store.array(name), modality.fs, name, band=band)
-
-
-def baselines(
-    job: Job, split: Split, powers: Mapping[str, np.ndarray]
-) -> list[metrics.Predictions]:
-    """Majority class, and logistic regression on band powers (or moments) of each model's input."""
-    windows, y = job.store.windows, job.y
-    guess = metrics.majority(y[split.train], len(split.test), job.task.classes)
-    rows = [metrics.Predictions.of_split("majority", split, windows, y, guess)]
-    for name, modalities in job.models.items():
-        part = {modality: powers[modality] for modality in modalities}
-        logp = bandpower.fit_predict(part, y, split, job.config.seed, classes=job.classes)
-        title = f"band power + LR: {name}"
-        rows.append(metrics.Predictions.of_split(title, split, windows, y, logp))
-    return rows
 
 
 # --- what is said before training ---------------------------------------------------------------
