@@ -169,6 +169,7 @@ def _train(
 
     from clmer import train
     from clmer.runs import Run
+    from clmer.stages import Job
 
     if threads is not None:
         if threads < 1:
@@ -194,7 +195,7 @@ def _train(
     described = {**train.settings(config), "data": store.fingerprint}
     run = Run(folder, described, environment, resume)
     try:
-        train.train(train.Job(config, run, store, task, y, splits, torch.device(config.device)))
+        train.train(Job(config, run, store, task, y, splits, torch.device(config.device)))
     except KeyboardInterrupt:
         print(
             f"\ninterrupted; {folder} is usable: the same command with --resume continues",
