@@ -72,8 +72,8 @@ void backward_tile(const BackwardHead<T>& h, int64_t start, int64_t rows, const 
   const T* grad_out = slice<T>(a, a.grad_out, h.head) + start * a.grad_out.row;
   const T* lse = static_cast<const T*>(a.lse) + h.head.number * a.rows + start;
   const T* bias = a.bias.data ? slice<T>(a, a.bias, h.head) + start * a.bias.row : nullptr;
-  pack_rows<T>(query, a.query.row, a.query.col, nullptr, rows, a.dim, T(1), s.query);
-  pack_rows<T>(grad_out, a.grad_out.row, a.grad_out.col, nullptr, rows, a.value_dim, T(1),
+  pack_rows<T>(query, a.query, a.rows - start, nullptr, rows, a.dim, T(1), s.query);
+  pack_rows<T>(grad_out, a.grad_out, a.rows - start, nullptr, rows, a.value_dim, T(1),
                s.grad_out);
   product<T>(rows, count, a.dim, {s.query.data, s.query.stride, 1}, {s.key_t.data, s.key_t.stride},
              s.weights, false);
@@ -124,11 +124,13 @@ void output_dots(const BackwardHead<T>& h) {
   }
 }
 
+// Without index the rows are all there are, in order: the next ones overwrite what a vector leaves.
 template <class T>
-void write_rows(Padded<const T> x, int64_t count, int64_t cols, const int32_t* index, T factor, T* to) {
+void write_rows(Padded<const T> x, int64_t count, int64_t cols, const int32_t* index, T factor,
+                T* to) {
   for (int64_t i = 0; i < count; ++i) {
-    T* target = to + (index ? index[i] : i) * cols;
-    for (int64_t d = 0; d < cols; ++d) target[d] = x.data[i * x.stride + d] * factor;
+    const int64_t room = index ? cols : (count - i) * cols;
+    scale_row<T>(x.data + i * x.stride, cols, room, factor, to + (index ? index[i] : i) * cols);
   }
 }
 
@@ -162,12 +164,14 @@ void backward_head(const BackwardHead<T>& h) {
     s.key_t.stride = s.value_t.stride = s.weights.stride = s.grad_weights.stride = padded<T>(count);
     pack_transposed(key, a.key, a.keys, columns, count, a.dim, T(a.scale), s.key_t);
     pack_transposed(value, a.value, a.keys, columns, count, a.value_dim, T(1), s.value_t);
-    pack_rows(key, a.key.row, a.key.col, columns, count, a.dim, T(a.scale), s.key);
+    pack_rows(key, a.key, a.keys, columns, count, a.dim, T(a.scale), s.key);
     for (int64_t r = 0; r < a.rows; r += tile) {
       backward_tile(h, r, least(tile, a.rows - r), columns, count, b == 0);
     }
-    write_rows<T>({s.grad_key.data, s.grad_key.stride}, count, a.dim, columns, T(a.scale), grad_key);
-    write_rows<T>({s.grad_value.data, s.grad_value.stride}, count, a.value_dim, columns, T(1),
+    // All keys left and in one block: their gradients are the whole matrix.
+    const int32_t* index = count == a.keys ? nullptr : columns;
+    write_rows<T>({s.grad_key.data, s.grad_key.stride}, count, a.dim, index, T(a.scale), grad_key);
+    write_rows<T>({s.grad_value.data, s.grad_value.stride}, count, a.value_dim, index, T(1),
                   grad_value);
   }
   write_rows<T>({s.grad_query.data, s.grad_query.stride}, a.rows, a.dim, nullptr, T(1), grad_query);

@@ -145,19 +145,31 @@ void pack_transposed(const T* x, const Strided& from, int64_t rows, const int32_
   }
 }
 
-// The same rows, not transposed: to [count, cols], zero beyond cols.
+// One row times a factor, by whole vectors as long as `room` elements may be touched at the side that
+// is not padded: beyond cols a read brings in, or a write leaves, what nobody looks at.
 template <class T>
-void pack_rows(const T* x, int64_t row, int64_t col, const int32_t* index, int64_t count,
+inline void scale_row(const T* from, int64_t cols, int64_t room, T factor, T* to) {
+  int64_t d = 0;
+  for (; d < cols && d + kLanes<T> <= room; d += kLanes<T>) store(to + d, load(from + d) * factor);
+  for (; d < cols; ++d) to[d] = from[d] * factor;
+}
+
+// The same rows (rows `i` without index), not transposed: to [count, cols]. Beyond cols stand parts of
+// other rows or zeros, never what memory held: subnormals there would slow the products down.
+template <class T>
+void pack_rows(const T* x, const Strided& from, int64_t rows, const int32_t* index, int64_t count,
                int64_t cols, T factor, Padded<T> to) {
   for (int64_t i = 0; i < count; ++i) {
-    const T* source = x + (index ? index[i] : i) * row;
+    const int64_t number = index ? index[i] : i;
+    const T* source = x + number * from.row;
     T* target = to.data + i * to.stride;
-    if (col == 1) {
-      for (int64_t d = 0; d < cols; ++d) target[d] = source[d] * factor;
+    const int64_t room = (rows - 1 - number) * from.row + cols;
+    if (from.col == 1 && room >= to.stride) {
+      scale_row(source, cols, room, factor, target);
     } else {
-      for (int64_t d = 0; d < cols; ++d) target[d] = source[d * col] * factor;
+      for (int64_t d = 0; d < cols; ++d) target[d] = source[d * from.col] * factor;
+      for (int64_t d = cols; d < to.stride; ++d) target[d] = T(0);
     }
-    for (int64_t d = cols; d < to.stride; ++d) target[d] = T(0);
   }
 }
 

@@ -12,6 +12,7 @@ namespace clmer::CLMER_LEVEL {
 namespace {
 
 constexpr int64_t kChunkRows = 256;
+constexpr int kTogether = kMaxVecs;  // rows of the softmax at once: 4 with 32 registers, else 2
 
 template <class T>
 struct Limits;
@@ -28,7 +29,7 @@ template <class T>
 struct ForwardScratch {
   int32_t* columns;
   Padded<T> key_t, value, scores, sum;
-  T *top, *total, *factors;
+  T *top, *total, *corrections, *factors;
 
   ForwardScratch(Arena& arena, const AttentionArgs& a) {
     const int64_t block = padded<T>(least(a.keys, kBlockKeys)), wide = padded<T>(a.value_dim);
@@ -40,32 +41,45 @@ struct ForwardScratch {
     sum = {arena.take<T>(rows * wide), wide};
     top = arena.take<T>(rows);
     total = arena.take<T>(rows);
+    corrections = arena.take<T>(tile_rows<T>(a.keys));
     factors = arena.take<T>(block);
   }
 };
 
-// One row of scores to exp(score - top), the row's statistics brought up to date; returns what
-// earlier blocks' sums are to be multiplied with.
-template <class T>
-T softmax_row(T* scores, int64_t count, T& top, T& total) {
+// kRows rows of scores to exp(score - top), their statistics brought up to date, and what earlier
+// blocks' sums are to be multiplied with. Several rows at once hide the chains of the reductions.
+template <class T, int kRows>
+void softmax_rows(Padded<T> scores, int64_t count, T* top, T* total, T* corrections) {
   constexpr int kWide = kLanes<T>;
   const int64_t last = (count - 1) / kWide * kWide;
   const auto valid = lane_numbers<T>() < static_cast<int>(count - last);
-  store(scores + last, valid ? load(scores + last) : splat(-T(__builtin_inf())));
-  Vec<T> highest = splat(top);
-  for (int64_t c = 0; c <= last; c += kWide) highest = max<T>(load(scores + c), highest);
-  const T before = top;
-  top = reduce_max<T>(highest);
-  const Vec<T> shift = splat(top);
-  Vec<T> sum = {};
-  for (int64_t c = 0; c <= last; c += kWide) {
-    const Vec<T> weight = exp<T>(load(scores + c) - shift);
-    store(scores + c, weight);
-    sum += weight;
+  Vec<T> highest[kRows], shift[kRows], sum[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    T* row = scores.data + r * scores.stride;
+    const Vec<T> end = valid ? load(row + last) : splat(-T(__builtin_inf()));
+    store(row + last, end);
+    highest[r] = max<T>(end, splat(top[r]));
+    for (int64_t c = 0; c < last; c += kWide) highest[r] = max<T>(load(row + c), highest[r]);
   }
-  const T correction = total == T(0) ? T(0) : exp<T>(splat(before - top))[0];
-  total = total * correction + reduce_sum<T>(sum);
-  return correction;
+  T before[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    before[r] = top[r];
+    top[r] = reduce_max<T>(highest[r]);
+    shift[r] = splat(top[r]);
+    sum[r] = Vec<T>{};
+  }
+  for (int64_t c = 0; c <= last; c += kWide) {
+    for (int r = 0; r < kRows; ++r) {
+      T* at = scores.data + r * scores.stride + c;
+      const Vec<T> weight = exp<T>(load(at) - shift[r]);
+      store(at, weight);
+      sum[r] += weight;
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    corrections[r] = total[r] == T(0) ? T(0) : exp<T>(splat(before[r] - top[r]))[0];
+    total[r] = total[r] * corrections[r] + reduce_sum<T>(sum[r]);
+  }
 }
 
 template <class T>
@@ -85,20 +99,32 @@ void forward_tile(const ForwardRows<T>& f, int64_t start, int64_t rows, const in
   product<T>(rows, count, a.dim, {query, a.query.row, a.query.col}, {s.key_t.data, s.key_t.stride},
              s.scores, false);
   const T* bias = a.bias.data ? slice<T>(a, a.bias, f.head) : nullptr;
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t row = f.first + start + r;
+  if (bias) {
+    for (int64_t r = 0; r < rows; ++r) {
+      const T* row = bias + (f.first + start + r) * a.bias.row;
+      add_bias(row, a.bias.col, columns, count, s.scores.data + r * s.scores.stride);
+    }
+  }
+  for (int64_t r = 0; r < rows;) {
+    const Padded<T> scores{s.scores.data + r * s.scores.stride, s.scores.stride};
+    T *top = s.top + start + r, *total = s.total + start + r, *corrections = s.corrections + r;
+    if (rows - r >= kTogether) {
+      softmax_rows<T, kTogether>(scores, count, top, total, corrections);
+      r += kTogether;
+    } else {
+      softmax_rows<T, 1>(scores, count, top, total, corrections);
+      ++r;
+    }
+  }
+  for (int64_t r = 0; r < rows && !first_block; ++r) {
+    T* sum = s.sum.data + (start + r) * s.sum.stride;
+    for (int64_t d = 0; d < s.sum.stride; ++d) sum[d] *= s.corrections[r];
+  }
+  for (int64_t r = 0; r < rows && a.seed; ++r) {
     T* scores = s.scores.data + r * s.scores.stride;
-    if (bias) add_bias(bias + row * a.bias.row, a.bias.col, columns, count, scores);
-    const T correction = softmax_row(scores, count, s.top[start + r], s.total[start + r]);
-    if (!first_block) {
-      T* sum = s.sum.data + (start + r) * s.sum.stride;
-      for (int64_t d = 0; d < s.sum.stride; ++d) sum[d] *= correction;
-    }
-    if (a.seed) {
-      const DropoutRow key = dropout_row(*a.seed, f.head.number * a.rows + row);
-      dropout_factors(key, a.dropout_p, columns, count, s.factors);
-      for (int64_t c = 0; c < count; ++c) scores[c] *= s.factors[c];
-    }
+    const DropoutRow key = dropout_row(*a.seed, f.head.number * a.rows + f.first + start + r);
+    dropout_factors(key, a.dropout_p, columns, count, s.factors);
+    for (int64_t c = 0; c < count; ++c) scores[c] *= s.factors[c];
   }
   product<T>(rows, a.value_dim, count, {s.scores.data, s.scores.stride, 1},
              {s.value.data, s.value.stride}, {s.sum.data + start * s.sum.stride, s.sum.stride},
@@ -122,8 +148,9 @@ void finish_rows(const ForwardRows<T>& f) {
   }
   for (int64_t r = 0; r < f.count; ++r) {
     const T inverse = s.total[r] == T(0) ? T(0) : T(1) / s.total[r];
-    const T* sum = s.sum.data + r * s.sum.stride;
-    for (int64_t d = 0; d < a.value_dim; ++d) out[r * a.value_dim + d] = sum[d] * inverse;
+    // Rows are written in order, so that the next ones overwrite what a vector leaves behind.
+    scale_row<T>(s.sum.data + r * s.sum.stride, a.value_dim, (f.count - r) * a.value_dim, inverse,
+                 out + r * a.value_dim);
   }
 }
 
@@ -149,7 +176,7 @@ void forward_rows(const ForwardRows<T>& f) {
     const int32_t* columns = s.columns + from;
     const Padded<T> key_t{s.key_t.data, padded<T>(count)};
     pack_transposed(key, a.key, a.keys, columns, count, a.dim, T(a.scale), key_t);
-    pack_rows(value, a.value.row, a.value.col, columns, count, a.value_dim, T(1), s.value);
+    pack_rows(value, a.value, a.keys, columns, count, a.value_dim, T(1), s.value);
     f.s.key_t = key_t;
     f.s.scores.stride = key_t.stride;
     for (int64_t r = 0; r < f.count; r += tile) {
