@@ -150,7 +150,7 @@ def test_compile_and_vmap():
         ({"sos": SOS.float()}, "torch.float64"),
         ({"sos": 2 * SOS}, "should be all ones"),
         ({"state": torch.zeros(2, 3, 2, dtype=torch.float64)}, r"expected \(2, 4, 2\)"),
-        ({"impl": "cuda!"}, "expected None, 'native' or 'reference'"),
+        ({"impl": "cuda!"}, "expected None, 'native', 'reference'"),
         ({"sos": SOS.repeat(20, 1)}, "at most 64"),
     ],
 )
