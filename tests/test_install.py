@@ -1,4 +1,4 @@
-"""What an installation must hold, whatever its form; `.ci/check_wheel` tries the forms themselves."""
+"""What any installation must hold; `.ci/check_wheel` tries the forms of installing themselves."""
 
 import importlib.util
 import os
