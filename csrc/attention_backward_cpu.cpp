@@ -1,7 +1,7 @@
-// Plan. A task owns whole heads. P is recomputed from the scores and the stored log-sum-exp, so that
-// no row needs a reduction; five products a tile of queries: S, dP, dV, dK, dQ. dK and dV of a block
-// of keys are summed over the tiles, dQ over the blocks. Masked keys are never read. The order of
-// sums depends on shapes alone: the bias gradient has a fixed number of partial sums.
+// Plan. A task owns whole heads. P is recomputed from the scores and the stored log-sum-exp, so
+// that no row needs a reduction; five products a tile of queries: S, dP, dV, dK, dQ. dK and dV of a
+// block of keys are summed over the tiles, dQ over the blocks. Masked keys are never read. The
+// order of sums depends on shapes alone: the bias gradient has a fixed number of partial sums.
 // Roofline: 2 (3 D + 2 Dv) flops and one exp a weight.
 #include "attention_block.h"
 #include "threads.h"
@@ -13,9 +13,9 @@ namespace {
 template <class T>
 struct BackwardScratch {
   int32_t* columns;
-  Padded<T> key_t, key, value_t;                  // a block of keys
+  Padded<T> key_t, key, value_t;                     // a block of keys
   Padded<T> query, grad_out, weights, grad_weights;  // a tile of queries
-  Padded<T> grad_key, grad_value, grad_query;     // sums: of the block, of the block, of the head
+  Padded<T> grad_key, grad_value, grad_query;  // sums: of the block, of the block, of the head
   T *delta, *factors;
 
   BackwardScratch(Arena& arena, const AttentionArgs& a) {
@@ -73,8 +73,7 @@ void backward_tile(const BackwardHead<T>& h, int64_t start, int64_t rows, const 
   const T* lse = static_cast<const T*>(a.lse) + h.head.number * a.rows + start;
   const T* bias = a.bias.data ? slice<T>(a, a.bias, h.head) + start * a.bias.row : nullptr;
   pack_rows<T>(query, a.query, a.rows - start, nullptr, rows, a.dim, T(1), s.query);
-  pack_rows<T>(grad_out, a.grad_out, a.rows - start, nullptr, rows, a.value_dim, T(1),
-               s.grad_out);
+  pack_rows<T>(grad_out, a.grad_out, a.rows - start, nullptr, rows, a.value_dim, T(1), s.grad_out);
   product<T>(rows, count, a.dim, {s.query.data, s.query.stride, 1}, {s.key_t.data, s.key_t.stride},
              s.weights, false);
   product<T>(rows, count, a.value_dim, {s.grad_out.data, s.grad_out.stride, 1},
@@ -91,7 +90,8 @@ void backward_tile(const BackwardHead<T>& h, int64_t start, int64_t rows, const 
                    a.seed ? s.factors : nullptr);
     if (h.grad_bias) {
       T* grad_bias = h.grad_bias + (start + r) * a.grad_bias.row;
-      for (int64_t c = 0; c < count; ++c) grad_bias[columns[c] * a.grad_bias.col] += grad_weights[c];
+      for (int64_t c = 0; c < count; ++c)
+        grad_bias[columns[c] * a.grad_bias.col] += grad_weights[c];
     }
   }
   product<T>(count, a.value_dim, rows, {s.weights.data, 1, s.weights.stride},
@@ -215,7 +215,9 @@ void backward_task(int64_t task, void* context) {
   GradJob<T>& job = *static_cast<GradJob<T>*>(context);
   const AttentionGradArgs& a = job.args;
   Arena arena;
-  { BackwardScratch<T> measured(arena, a); }
+  {
+    BackwardScratch<T> measured(arena, a);
+  }
   if (!arena.allocate()) {
     job.failed = true;
     return;

@@ -9,7 +9,7 @@
 
 namespace clmer::CLMER_LEVEL {
 
-constexpr int64_t kBlockKeys = 128;  // keys packed at once
+constexpr int64_t kBlockKeys = 128;    // keys packed at once
 constexpr int64_t kTileBytes = 16384;  // scores of one tile of queries: half of L1
 
 template <class T>
@@ -35,7 +35,8 @@ inline int64_t heads_per_task(const AttentionArgs& a) {
 }
 
 inline int usable_threads(const AttentionArgs& a) {
-  const double work = double(a.heads) * double(a.rows) * double(a.keys) * double(a.dim + a.value_dim);
+  const double work =
+      double(a.heads) * double(a.rows) * double(a.keys) * double(a.dim + a.value_dim);
   return work < kSmall ? 1 : a.threads;
 }
 
@@ -124,7 +125,8 @@ void pack_transposed(const T* x, const Strided& from, int64_t rows, const int32_
         if (wide < kWide && last * from.row + d + kWide > (rows - 1) * from.row + cols) {
           for (int64_t j = i; j < i + kWide; ++j) {
             const T* source = x + index[j] * from.row + d;
-            for (int64_t e = 0; e < wide; ++e) to.data[(d + e) * to.stride + j] = source[e] * factor;
+            for (int64_t e = 0; e < wide; ++e)
+              to.data[(d + e) * to.stride + j] = source[e] * factor;
           }
         } else if (2 * wide <= kWide) {
           transpose_rows<T, true>(x + d, from.row, index + i, wide, factor,
@@ -145,8 +147,8 @@ void pack_transposed(const T* x, const Strided& from, int64_t rows, const int32_
   }
 }
 
-// One row times a factor, by whole vectors as long as `room` elements may be touched at the side that
-// is not padded: beyond cols a read brings in, or a write leaves, what nobody looks at.
+// One row times a factor, by whole vectors as long as `room` elements may be touched at the side
+// that is not padded: beyond cols a read brings in, or a write leaves, what nobody looks at.
 template <class T>
 inline void scale_row(const T* from, int64_t cols, int64_t room, T factor, T* to) {
   int64_t d = 0;
@@ -154,8 +156,8 @@ inline void scale_row(const T* from, int64_t cols, int64_t room, T factor, T* to
   for (; d < cols; ++d) to[d] = from[d] * factor;
 }
 
-// The same rows (rows `i` without index), not transposed: to [count, cols]. Beyond cols stand parts of
-// other rows or zeros, never what memory held: subnormals there would slow the products down.
+// The same rows (rows `i` without index), not transposed: to [count, cols]. Beyond cols stand parts
+// of other rows or zeros, never what memory held: subnormals there would slow the products down.
 template <class T>
 void pack_rows(const T* x, const Strided& from, int64_t rows, const int32_t* index, int64_t count,
                int64_t cols, T factor, Padded<T> to) {

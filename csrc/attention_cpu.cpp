@@ -141,8 +141,7 @@ void finish_rows(const ForwardRows<T>& f) {
   for (int64_t r = 0; r < f.count; r += kLanes<T>) {
     const Vec<T> total = load(s.total + r);
     const Vec<T> value = load(s.top + r) + log<T>(total);
-    const Vec<T> known = total == T(0)       ? splat(T(__builtin_inf()))
-                         : total == total ? value : total;
+    const Vec<T> known = total == T(0) ? splat(T(__builtin_inf())) : total == total ? value : total;
     const int64_t lanes = least(kLanes<T>, f.count - r);
     for (int64_t i = 0; i < lanes; ++i) lse[r + i] = known[i];
   }
@@ -198,7 +197,9 @@ void forward_task(int64_t task, void* context) {
   Job<T>& job = *static_cast<Job<T>*>(context);
   const AttentionArgs& a = job.args;
   Arena arena;
-  { ForwardScratch<T> measured(arena, a); }
+  {
+    ForwardScratch<T> measured(arena, a);
+  }
   if (!arena.allocate()) {
     job.failed = true;
     return;

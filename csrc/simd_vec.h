@@ -63,7 +63,8 @@ inline Vec<T> splat(T value) {
 // exp, relative error below 2 ulp. Results near the smallest normal number and below are 0 (the
 // processor takes a hundred cycles over a subnormal); overflow is inf, NaN stays NaN.
 // x = n ln 2 + r with n = round(x / ln 2) by the magic-number addition; e^r = 1 + r q(r) with q of
-// least relative error on |r| <= ln 2 / 2; the exponent is n - 1, so that 2^128 needs no special case.
+// least relative error on |r| <= ln 2 / 2; the exponent is n - 1, so that 2^128 needs no special
+// case.
 template <class T>
 struct ExpConstants;
 
@@ -73,9 +74,9 @@ struct ExpConstants<float> {
   static constexpr float ln2_hi = 0.693359375f, ln2_lo = -2.12194440e-4f;
   static constexpr float lowest = -86.9f, highest = 88.8f;
   static constexpr int bias = 127, mantissa = 23, terms = 6;  // q is off by 2.6e-9
-  static constexpr double q[terms] = {1.0000000505854777, 0.50000004426458235, 0.16666361630787677,
-                                      0.041664753354431664, 0.0083792987952635308,
-                                      0.0014062332214056825};
+  static constexpr double q[terms] = {1.0000000505854777,    0.50000004426458235,
+                                      0.16666361630787677,   0.041664753354431664,
+                                      0.0083792987952635308, 0.0014062332214056825};
 };
 
 template <>
@@ -85,10 +86,10 @@ struct ExpConstants<double> {
   static constexpr double lowest = -708.0, highest = 709.9;
   static constexpr int bias = 1023, mantissa = 52, terms = 11;  // q is off by 1.8e-17
   static constexpr double q[terms] = {
-      1.0000000000000005758,    0.50000000000000057416,   0.1666666666665707507,
-      0.041666666666571382526,  0.0083333333377951174374, 0.0013888888933128121323,
+      1.0000000000000005758,     0.50000000000000057416,     0.1666666666665707507,
+      0.041666666666571382526,   0.0083333333377951174374,   0.0013888888933128121323,
       0.00019841261390328384301, 0.000024801503513524178716, 2.7564296850984672217e-6,
-      2.7626711084646506701e-7, 2.2981412255120463178e-8};
+      2.7626711084646506701e-7,  2.2981412255120463178e-8};
 };
 
 template <class T>
@@ -109,7 +110,8 @@ inline Vec<T> exp(Vec<T> x) {
 }
 
 // Natural logarithm of normal positive numbers, relative error below 2 ulp; elsewhere unspecified.
-// x = 2^e f with f in [1/sqrt 2, sqrt 2); ln f = 2 artanh((f - 1) / (f + 1)), a series in the square.
+// x = 2^e f with f in [1/sqrt 2, sqrt 2); ln f = 2 artanh((f - 1) / (f + 1)), a series in the
+// square.
 template <class T>
 inline Vec<T> log(Vec<T> x) {
   using C = ExpConstants<T>;
@@ -163,8 +165,8 @@ inline T reduce_sum(Vec<T> v) {
   return v[0];
 }
 
-// One of the lane-wise choices that a transposition is made of: lanes with bit `step` clear come from
-// a, the others from b; `high` takes each pair's second member, else the first.
+// One of the lane-wise choices that a transposition is made of: lanes with bit `step` clear come
+// from a, the others from b; `high` takes each pair's second member, else the first.
 template <class T>
 inline Vec<T> blend_lanes(Vec<T> a, Vec<T> b, int step, bool high) {
 #if defined(__clang__)
