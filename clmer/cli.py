@@ -121,10 +121,12 @@ def _model_options(group: Any) -> None:
     group.add_argument("--epochs-fusion", type=int, metavar="N")
     group.add_argument("--patience", type=int, metavar="N", help="0 never stops early")
     group.add_argument("--batch-size", type=int, dest="batch", metavar="N")
-    group.add_argument("--tokens", choices=("channel", "time"))
+    group.add_argument("--tokens", choices=("channel", "time", "spectrum"))
     group.add_argument("--temporal", choices=("batch", "printed"), help="form of Eq. 3")
     for name in ("width", "token-length", "dim", "heads", "cross-layers", "memory-layers"):
         group.add_argument(f"--{name}", type=int, metavar="N")
+    group.add_argument("--embedding-dropout", type=float, metavar="P")
+    group.add_argument("--members", type=int, metavar="N", help="fusion models to average")
     group.add_argument("--single-layers", type=int, metavar="N", help="of a single modality")
 
 

@@ -27,7 +27,8 @@ class Config:
         filter: "type" filters by signal type, "paper" puts the one band on every channel.
         normalize: "train" standardises with the training part's statistics, "subject" with a
             person's own unlabelled windows (transductive).
-        tokens: "channel" (the paper's) or "time" (a token is an encoder time step).
+        tokens: "channel" (the paper's), "time" (a token is an encoder time step) or "spectrum" (a
+            token is a channel's log power spectrum; the encoders are not used).
         temporal: form of Eq. 3, "batch" or "printed".
         contrastive: run the contrastive stage; without it tokens are a channel's samples.
         fusion: run the fusion stage; without it the encoders and their linear probe are the result.
@@ -42,7 +43,9 @@ class Config:
         epochs_contrastive, epochs_fusion: at most.
         patience: epochs without a better validation score before the fusion stage stops; 0 never.
         width: of the encoder's first block.
-        token_length, dim, heads, cross_layers, memory_layers, single_layers: of `clmer.nn.Fusion`.
+        token_length, dim, heads, cross_layers, memory_layers, single_layers, embedding_dropout: of
+            `clmer.nn.Fusion`.
+        members: fusion models trained from different seeds; their probabilities are averaged.
     """
 
     dataset: str
@@ -77,10 +80,12 @@ class Config:
     cross_layers: int = 5
     memory_layers: int = 5
     single_layers: int = 10
+    embedding_dropout: float = 0.25
+    members: int = 1
 
     def __post_init__(self) -> None:
         counts = ("batch", "epochs_contrastive", "epochs_fusion", "width", "token_length", "dim")
-        for name in (*counts, "heads", "cross_layers", "single_layers"):
+        for name in (*counts, "heads", "cross_layers", "single_layers", "members"):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"{option(name)}: found {getattr(self, name)}, expected at least 1"
@@ -100,6 +105,10 @@ class Config:
             raise ConfigError(
                 f"--dim: found {self.dim}, expected a multiple of --heads {self.heads}"
             )
+        if not 0 <= self.embedding_dropout < 1:
+            raise ConfigError(
+                f"--embedding-dropout: found {self.embedding_dropout}, expected 0 to below 1"
+            )
         if self.tokens == "time" and not self.contrastive:
             raise ConfigError(
                 "--tokens time: its tokens are encoder steps; it needs the contrastive stage"
@@ -110,7 +119,7 @@ class Config:
             raise ConfigError(f"--modalities: found {list(self.modalities)}, expected each once")
 
 
-#: What a preset changes from the paper's sizes. A data set's own token length comes before these.
+#: What a preset changes from the paper's sizes.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "cpu": {
@@ -132,6 +141,23 @@ PAPER_BY_DATASET: dict[str, dict[str, Any]] = {
     "deap": {"token_length": 50},
     "eegmat": {"token_length": 20},
     "manifest": {"token_length": 15},
+}
+
+
+#: What a data set changes under the cpu preset. deap trains one split of the six. eegmat has 16
+#: training people: the conv encoder's tokens overfit them, and so does one transformer alone
+#: (docs/results.md has the comparison).
+CPU_BY_DATASET: dict[str, dict[str, Any]] = {
+    "deap": {"repeats": 1},
+    "eegmat": {
+        "tokens": "spectrum",
+        "contrastive": False,
+        "members": 5,
+        "cross_layers": 1,
+        "memory_layers": 1,
+        "single_layers": 1,
+        "embedding_dropout": 0.5,
+    },
 }
 
 
@@ -169,7 +195,8 @@ def build(dataset: str, given: dict[str, Any]) -> Config:
         ablation="single" if dataset == "eegmat" else "none",
         preset=preset,
     )
-    sized = replace(base, **(PRESETS[preset] or PAPER_BY_DATASET[dataset]))
+    by_dataset = CPU_BY_DATASET if preset == "cpu" else PAPER_BY_DATASET
+    sized = replace(base, **(PRESETS[preset] | by_dataset.get(dataset, {})))
     unknown = set(chosen) - {field.name for field in fields(Config)}
     if unknown:
         raise TypeError(f"build: no such fields {sorted(unknown)}")

@@ -12,6 +12,8 @@ from clmer.data.cache import Store
 from clmer.nn import Encoder, as_tokens
 
 _CHUNK = 2048
+#: Bins of a spectrum token, equally wide in log frequency, and their range in Hz.
+_BINS, _LOW, _HIGH = 16, 0.5, 45.0
 _FLAT = 1e-12  # a channel with less variance than this carries nothing: it becomes zeros
 
 
@@ -95,3 +97,45 @@ def contrastive_tokens(
             z, "time" if tokens == "time" else store.modalities[name].tokens
         ).contiguous()
     return out
+
+
+def spectrum_tokens(store: Store, x: Mapping[str, Tensor], train: np.ndarray) -> dict[str, Tensor]:
+    """A token is a channel's log power spectrum: amplitude and rhythm, without phase.
+
+    Hann-windowed periodogram of each row, averaged in up to 16 bins between 0.5 and 45 Hz that are
+    equally wide in log frequency (and at least one Fourier bin), log, and standardised with the
+    training windows' statistics.
+
+    Args:
+        store: prepared windows.
+        x: [N, C, T] of each modality.
+        train: rows whose statistics count.
+
+    Returns:
+        [N, tokens, C bins / tokens] by modality.
+    """
+    out = {}
+    for name, part in x.items():
+        modality, length = store.modalities[name], part.shape[2]
+        window = torch.hann_window(length, device=part.device)
+        edges = _bin_edges(length, modality.fs)
+        powers = []
+        for rows in part.split(_CHUNK):
+            centred = rows - rows.mean(2, keepdim=True)
+            power = torch.fft.rfft(centred * window).abs().square()
+            bins = [power[:, :, a:b].mean(2) for a, b in zip(edges, edges[1:], strict=False)]
+            powers.append(torch.stack(bins, 2).clamp(min=1e-9).log())
+        z = torch.cat(powers)  # [N, C, bins]
+        known = z[torch.from_numpy(train).to(z.device)]
+        z = (z - known.mean(0)) / known.std(0, correction=0).clamp(min=1e-6)
+        out[name] = z.reshape(len(z), modality.tokens, -1)
+    return out
+
+
+def _bin_edges(length: int, fs: float) -> list[int]:
+    """Fourier indices where bins begin, ascending, the last one past the end."""
+    wanted = np.geomspace(_LOW, min(_HIGH, fs / 2), _BINS + 1) * length / fs
+    edges = [max(1, round(wanted[0]))]
+    for edge in wanted[1:]:
+        edges.append(max(round(edge), edges[-1] + 1))
+    return [edge for edge in edges if edge <= length // 2 + 1]

@@ -137,6 +137,7 @@ def new_fusion(
         cross_layers=config.cross_layers,
         memory_layers=config.memory_layers,
         single_layers=config.single_layers,
+        embedding_dropout=config.embedding_dropout,
     ).to(job.device)
     return model, torch.optim.Adam(model.parameters(), lr=1e-3)
 
@@ -149,6 +150,13 @@ def fusion_losses(model: Fusion, tokens: Tokens, y: Tensor, weight: Tensor) -> A
         return {"loss": nn.functional.cross_entropy(logits, y[rows], weight)}
 
     return losses
+
+
+def fit_members(job: Job, split: Split, stage: str, tokens: Tokens, y: np.ndarray) -> np.ndarray:
+    """Train every member on labels y; log of their mean probability on the test part."""
+    suffixes = ["", *(f"-{number + 1}" for number in range(1, job.config.members))]
+    logp = [fit_fusion(job, split, stage + suffix, tokens, y) for suffix in suffixes]
+    return np.asarray(np.logaddexp.reduce(logp) - np.log(len(logp)))
 
 
 def fit_fusion(job: Job, split: Split, stage: str, tokens: Tokens, y: np.ndarray) -> np.ndarray:
@@ -187,13 +195,13 @@ def fusion_stage(job: Job, split: Split, number: int, tokens: Tokens) -> list[me
     rows = []
     for name, modalities in job.models.items():
         part = {modality: tokens[modality] for modality in modalities}
-        logp = fit_fusion(job, split, f"split{number + 1}/{name}", part, y)
+        logp = fit_members(job, split, f"split{number + 1}/{name}", part, y)
         rows.append(metrics.Predictions.of_split(name, split, windows, y, logp))
     if job.config.permuted:
         shuffled = metrics.permute_labels(
             y, windows.recording, windows.subject, seed_of(job.config.seed, "permuted", number)
         )
-        logp = fit_fusion(job, split, f"split{number + 1}/permuted", tokens, shuffled)
+        logp = fit_members(job, split, f"split{number + 1}/permuted", tokens, shuffled)
         rows.append(metrics.Predictions.of_split("permuted labels", split, windows, shuffled, logp))
     return rows
 

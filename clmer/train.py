@@ -27,7 +27,7 @@ from clmer.data.prepare import prepare
 from clmer.data.splits import Split, make_splits
 from clmer.data.synthetic_model import bayes_accuracy
 from clmer.data.tasks import Task, task_for
-from clmer.inputs import contrastive_tokens, raw_tokens, standardise
+from clmer.inputs import contrastive_tokens, raw_tokens, spectrum_tokens, standardise
 from clmer.probe import mean_probe, probe_lines
 from clmer.stages import (
     Job,
@@ -99,10 +99,13 @@ def train(job: Job) -> dict[str, Any]:
         if config.contrastive:
             encoders = contrastive_stage(job, split, number, x)
             probes += probe(job, split, encoders, x)
-            tokens = contrastive_tokens(store, x, encoders, config.tokens, split.train)
-        else:
-            tokens = raw_tokens(store, x)
         if config.fusion:
+            if config.tokens == "spectrum":
+                tokens = spectrum_tokens(store, x, split.train)
+            elif config.contrastive:
+                tokens = contrastive_tokens(store, x, encoders, config.tokens, split.train)
+            else:
+                tokens = raw_tokens(store, x)
             predictions += fusion_stage(job, split, number, tokens)
             predictions += baselines(job, split, powers)
     return finish(job, predictions, probes)
@@ -196,31 +199,26 @@ def announce_time(job: Job, split: Split, x: Mapping[str, Tensor]) -> None:
     config = job.config
     rows = torch.from_numpy(split.train[: config.batch]).to(job.device)
     steps = -(-len(split.train) // config.batch)
-    seconds = 0.0
-    tokens = raw_tokens(job.store, x)
+    few = {name: part[rows] for name, part in x.items()}
+    rows, known = torch.arange(len(rows), device=job.device), np.arange(len(rows))
+    seconds, tokens = 0.0, raw_tokens(job.store, few)
     if config.contrastive:
-        model, optimizer = new_contrastive(job, x)
-        step = time_step(model, optimizer, contrastive_losses(model, x), rows)
+        model, optimizer = new_contrastive(job, few)
+        step = time_step(model, optimizer, contrastive_losses(model, few), rows)
         seconds += step * steps * config.epochs_contrastive
-        encoders = encoders_of(model)
-        few = {name: part[rows] for name, part in x.items()}
-        tokens = contrastive_tokens(
-            job.store,
-            few,
-            encoders,
-            config.tokens,
-            np.arange(len(rows)),
-        )
-        rows = torch.arange(len(rows), device=job.device)
+        tokens = contrastive_tokens(job.store, few, encoders_of(model), config.tokens, known)
+    if config.tokens == "spectrum":
+        tokens = spectrum_tokens(job.store, few, known)
     if config.fusion:
-        labels = torch.zeros(len(job.y), dtype=torch.int64, device=job.device)
+        labels = torch.zeros(len(rows), dtype=torch.int64, device=job.device)
         trained = [*job.models.values()] + [tuple(tokens)] * config.permuted
         for modalities in trained:
             part = {name: tokens[name] for name in modalities}
             fusion, optimizer = new_fusion(job, part, 0)
             weight = torch.ones(job.classes, device=job.device)
             losses = fusion_losses(fusion, part, labels, weight)
-            seconds += time_step(fusion, optimizer, losses, rows) * steps * config.epochs_fusion
+            step = time_step(fusion, optimizer, losses, rows)
+            seconds += step * steps * config.epochs_fusion * config.members
     early = ", less where validation stops a model early" if config.patience else ""
     print(f"expected training time: {spell_time(seconds * len(job.splits))} at most{early}")
     sys.stdout.flush()
