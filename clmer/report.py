@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,8 +21,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from clmer.data.recording import DataError
 from clmer.data.splits import Split
+from clmer.files import write_file
 from clmer.metrics import Predictions, confusion, confusion_scores, evaluate
 from clmer.significance import compare
 
@@ -128,25 +127,6 @@ def write_report(folder: Path, results: Mapping[str, Any], models: Sequence[Pred
     write_file(folder / "predictions.csv", predictions_csv(models, results["classes"]))
     write_file(folder / "confusion.png", confusion_png(shown or models, results["classes"]))
     write_file(folder / "results.json", results_json(results))
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: under a temporary name, synced, renamed.
-
-    Raises:
-        DataError: the disk is full or the folder not writable; nothing is left behind.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        hint = "Free some space or choose another folder; nothing half-written is left."
-        raise DataError(path, "writing", error.strerror, "a writable disk", hint) from error
 
 
 def results_json(results: Mapping[str, Any]) -> bytes:

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from clmer.config import ConfigError
+from clmer.files import write_file
 
 
 class Run:
@@ -66,19 +67,13 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".gitignore").write_text("*\n")
             content = {"config": wanted, "environment": environment}
-            self.write(Path("config.json"), json.dumps(content, indent=1))
+            self.write(Path("config.json"), json.dumps(content, indent=1).encode())
 
-    def write(self, name: Path, content: str | bytes) -> None:
-        """Put a file in the folder whole: a temporary name first, then a rename."""
+    def write(self, name: Path, content: bytes, *, durable: bool = True) -> None:
+        """Put a file in the folder, see `write_file`."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        try:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_file(path, content, durable=durable)
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Append an epoch to metrics.jsonl and flush it; TensorBoard gets its numbers.
@@ -111,9 +106,9 @@ class Run:
     def save_tensors(
         self, name: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
     ) -> None:
-        """One safetensors file, its notes as JSON in the header."""
+        """One safetensors file, its notes as JSON in the header; it outlives a kill."""
         contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
-        self.write(name, save(contiguous, {"notes": json.dumps(notes)}))
+        self.write(name, save(contiguous, {"notes": json.dumps(notes)}), durable=False)
 
     def load_tensors(self, name: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """What `save_tensors` wrote, on the CPU; None where there is no such file."""

@@ -25,7 +25,7 @@ from clmer.data import DATASETS, synthetic
 from clmer.data.cache import Store
 from clmer.data.prepare import prepare
 from clmer.data.splits import Split, make_splits
-from clmer.data.synthetic_model import bayes_accuracy
+from clmer.data.synthetic.model import bayes_accuracy
 from clmer.data.tasks import Task, task_for
 from clmer.inputs import contrastive_tokens, raw_tokens, spectrum_tokens, standardise
 from clmer.probe import mean_probe, probe_lines
@@ -123,7 +123,7 @@ def finish(
     notes = [TRANSDUCTIVE] if config.normalize == "subject" else []
     notes += probe_lines(means)
     if not config.fusion:
-        report.write_file(job.run.folder / "results.json", report.results_json(extra))
+        job.run.write(Path("results.json"), report.results_json(extra))
         print("\n".join(notes))
         return extra
     parts: dict[str, list[metrics.Predictions]] = {}

@@ -14,6 +14,7 @@ from PIL import Image
 from clmer import report
 from clmer.data.recording import DataError
 from clmer.data.splits import Split
+from clmer.files import write_file
 from clmer.metrics import Predictions
 
 CLASSES = ("calm, or so", "tense")
@@ -121,14 +122,14 @@ def test_files_are_replaced_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "results.json"
-    report.write_file(path, b"old")
+    write_file(path, b"old")
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"results\.json.*No space left"):
-        report.write_file(path, b"new and longer")
+        write_file(path, b"new and longer")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
 

@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 
 from clmer.data import deap
-from clmer.data import synthetic_signals as signals
 from clmer.data.face import NEEDED_COLUMNS
 from clmer.data.recording import DataError
 from clmer.data.restricted_pickle import load_arrays
-from clmer.data.synthetic import MODALITIES, SignalModel, bayes_accuracy, write_deap
-from clmer.data.synthetic_files import OPENFACE_COLUMNS
-from clmer.data.synthetic_model import Control, draw_trials
+from clmer.data.synthetic import MODALITIES, SignalModel, bayes_accuracy, signals, write_deap
+from clmer.data.synthetic.files import OPENFACE_COLUMNS
+from clmer.data.synthetic.model import Control, draw_trials
 from clmer.data.tasks import task_for
 
 SMALL: dict[str, Any] = {"people": 2, "trials": 4, "seconds": 2, "fps": 10}

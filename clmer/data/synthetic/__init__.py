@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data import synthetic_signals as signals
 from clmer.data.deap import BASELINE_S, CHANNELS, FS, SYNTHETIC_MARKER
 from clmer.data.recording import DataError
-from clmer.data.synthetic_files import RATINGS_HEADER, ratings_rows, write_dat, write_openface
-from clmer.data.synthetic_model import (
+from clmer.data.synthetic import signals
+from clmer.data.synthetic.files import RATINGS_HEADER, ratings_rows, write_dat, write_openface
+from clmer.data.synthetic.model import (
     CONTROLS,
     MODALITIES,
     Control,

@@ -12,7 +12,7 @@ import numpy as np
 
 from clmer.data.deap import BASELINE_S, CHANNELS, EEG_CHANNELS, FS
 from clmer.data.face import AU_NAMES
-from clmer.data.synthetic_model import SignalModel
+from clmer.data.synthetic.model import SignalModel
 
 _EEG = len(EEG_CHANNELS)
 _LEFT = [CHANNELS.index(name) for name in ("Fp1", "AF3", "F3", "F7", "FC5", "FC1")]

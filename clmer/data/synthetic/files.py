@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from clmer.data.face import AU_NAMES
-from clmer.data.synthetic_signals import FaceFrames
+from clmer.data.synthetic.signals import FaceFrames
 
 # OpenFace 2.0's columns up to the 3-D landmarks, and after them
 _GAZE = [f"gaze_{eye}_{axis}" for eye in "01" for axis in "xyz"] + ["gaze_angle_x", "gaze_angle_y"]

@@ -1,0 +1,34 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from clmer.data.recording import DataError
+
+
+def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file whole or not at all: under a temporary name, then renamed.
+
+    Args:
+        path: the file; its folder exists.
+        content: what it will hold.
+        durable: sync it to the disk first, so that it outlives a power cut. Without, it still
+            outlives any kill of the process.
+
+    Raises:
+        DataError: the disk is full or the folder not writable; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        hint = "Free some space or choose another folder; nothing half-written is left."
+        raise DataError(path, "writing", error.strerror, "a writable disk", hint) from error
