@@ -166,11 +166,12 @@ def bayes_lines(
     for part in models:
         if part.model in bounds:
             best, reached = bounds[part.model], float((part.predicted == part.y).mean())
-            above = best - 1 / classes
-            share = f", {100 * (reached - 1 / classes) / above:.0f} % of it above chance"
+            above, share = best - 1 / classes, ""
+            if above > 0.01:
+                share = f", {100 * (reached - 1 / classes) / above:.0f} % of it above chance"
             lines.append(
                 f"Bayes accuracy per window of {part.model}: {best:.3f} (the generator's own; an "
-                f"upper bound); reached {reached:.3f}{share if above > 0 else ''}."
+                f"upper bound); reached {reached:.3f}{share}."
             )
     return lines
 
