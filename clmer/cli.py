@@ -15,6 +15,7 @@ from clmer.config import Config, ConfigError, build
 from clmer.data import DATASETS, manifest
 from clmer.data.recording import DataError
 from clmer.data.splits import PROTOCOLS
+from clmer.data.synthetic.model import Control
 
 EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
 
@@ -64,7 +65,10 @@ def _data_options(group: Any) -> None:
     group.add_argument("--people", type=int, metavar="N", help="generated people (6)")
     group.add_argument("--generator-seed", type=int, metavar="S", help="of the generator (0)")
     group.add_argument(
-        "--modalities", type=_names, metavar="A,B,...", help="e.g. physio,landmarks,au"
+        "--modalities",
+        type=_names,
+        metavar="A,B,...",
+        help="e.g. physio,landmarks,au (default: all of the data set)",
     )
     group.add_argument("--window", type=float, metavar="S", help="window length in seconds")
     group.add_argument("--stride", type=float, metavar="S", help="window step (the window)")
@@ -108,6 +112,22 @@ def _protocol_options(group: Any) -> None:
     )
 
 
+_SIZES = {
+    "epochs-contrastive": "epochs of stage 1",
+    "epochs-fusion": "epochs of stage 2, at most",
+    "patience": "epochs of stage 2 without a better validation score before it stops; 0: never",
+    "batch-size": "windows a step",
+    "width": "channels of the encoder's first block",
+    "token-length": "tokens that each modality is brought to (L)",
+    "dim": "features of a token in the fusion",
+    "heads": "attention heads; divides --dim",
+    "cross-layers": "attention layers between modalities",
+    "memory-layers": "self-attention layers behind them",
+    "single-layers": "layers where there is a single modality",
+    "members": "fusion models from different seeds, whose probabilities are averaged",
+}
+
+
 def _model_options(group: Any) -> None:
     group.add_argument(
         "--preset",
@@ -115,19 +135,28 @@ def _model_options(group: Any) -> None:
         default="auto",
         help="sizes: the paper's, or small ones (auto: by device)",
     )
-    group.add_argument("--contrastive", action=argparse.BooleanOptionalAction, help="stage 1")
-    group.add_argument("--fusion", action=argparse.BooleanOptionalAction, help="stage 2")
-    group.add_argument("--epochs-contrastive", type=int, metavar="N")
-    group.add_argument("--epochs-fusion", type=int, metavar="N")
-    group.add_argument("--patience", type=int, metavar="N", help="0 never stops early")
-    group.add_argument("--batch-size", type=int, dest="batch", metavar="N")
-    group.add_argument("--tokens", choices=("channel", "time", "spectrum"))
-    group.add_argument("--temporal", choices=("batch", "printed"), help="form of Eq. 3")
-    for name in ("width", "token-length", "dim", "heads", "cross-layers", "memory-layers"):
-        group.add_argument(f"--{name}", type=int, metavar="N")
-    group.add_argument("--embedding-dropout", type=float, metavar="P")
-    group.add_argument("--members", type=int, metavar="N", help="fusion models to average")
-    group.add_argument("--single-layers", type=int, metavar="N", help="of a single modality")
+    for name, what in (
+        ("contrastive", "stage 1, which trains an encoder a modality without labels"),
+        ("fusion", "stage 2, which trains the classifier; without it only a probe is reported"),
+    ):
+        group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=what)
+    group.add_argument(
+        "--tokens",
+        choices=("channel", "time", "spectrum"),
+        help="what a token of the fusion is: a channel (the paper's), an encoder time step, or a "
+        "channel's log power spectrum (no encoder)",
+    )
+    group.add_argument(
+        "--temporal",
+        choices=("batch", "printed"),
+        help="negatives of Eq. 3: other windows, or other steps of the same one, as printed",
+    )
+    for name, what in _SIZES.items():
+        dest = {"batch-size": "batch"}.get(name, name.replace("-", "_"))
+        group.add_argument(f"--{name}", type=int, metavar="N", dest=dest, help=what)
+    group.add_argument(
+        "--embedding-dropout", type=float, metavar="P", help="of the fusion's input tokens"
+    )
 
 
 def _run_options(group: Any) -> None:
@@ -151,6 +180,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DataError, ConfigError) as error:
         print(f"clmer: {error}", file=sys.stderr)
         return EXIT_INPUT
+    except KeyboardInterrupt:
+        print("\nclmer: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except OSError as error:
         if error.errno is None or (error.filename is None and error.errno != 28):
             raise
@@ -170,7 +202,7 @@ def _train(
     import torch
 
     from clmer import train
-    from clmer.runs import Run
+    from clmer.runs import Run, check_folder
     from clmer.stages import Job
 
     if threads is not None:
@@ -190,8 +222,7 @@ def _train(
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
     }
-    if folder.exists() and not resume:  # say so before the data is prepared
-        Run(folder, {}, {})
+    check_folder(folder, resume)  # say so before the data is prepared
     stores = Path(cache) if cache else Path(os.environ.get("CLMER_CACHE", "~/.cache/clmer"))
     store, task, y, splits = train.load(config, stores.expanduser())
     described = {**train.settings(config), "data": store.fingerprint}
@@ -237,10 +268,12 @@ def _choose_source(dataset: str, given: dict[str, Any]) -> None:
         if dataset != "deap":
             raise ConfigError(f"--synthetic: generates deap recordings, not {dataset}")
         given["synthetic"] = {"control": "none", "people": 6, "seed": 0, **asked}
+        _check_generator(**given["synthetic"])
         given.pop("root")
         return
     if asked:
-        raise ConfigError(f"--{'/--'.join(asked)}: these shape generated data; add --synthetic")
+        names = ", ".join("--generator-seed" if name == "seed" else f"--{name}" for name in asked)
+        raise ConfigError(f"{names}: these shape generated data; add --synthetic")
     if given["root"] is not None:
         if not Path(given["root"]).is_dir():
             raise ConfigError(f"--root: found no folder {given['root']}")
@@ -256,6 +289,17 @@ def _choose_source(dataset: str, given: dict[str, Any]) -> None:
         f"no {dataset} recordings: looked in {where}; give --root DIR.\n"
         f"{DATASETS[dataset].obtain}{synthetic}"
     )
+
+
+def _check_generator(control: str, people: int, seed: int) -> None:
+    try:
+        Control.parse(control)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from error
+    if not 1 <= people <= 99:
+        raise ConfigError(f"--people: found {people}, expected 1 to 99")
+    if not 0 <= seed <= 2**63:
+        raise ConfigError(f"--generator-seed: found {seed}, expected 0 to 2**63")
 
 
 def default_folder(config: Config) -> Path:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from clmer.data import DATASETS
+
+#: What scikit-learn and NumPy take as a seed.
+MAX_SEED = 2**32 - 1
 
 
 class ConfigError(ValueError):
@@ -36,7 +40,7 @@ class Config:
         permuted: train the fusion once more on labels permuted within each person, as a control.
         repeats: splits to train on; 0 for the protocol's own number (everyone tested once).
         folds: parts that groups are dealt into.
-        seed: of everything random.
+        seed: of everything random, at most `MAX_SEED`.
         preset: "paper" or "cpu".
         device: a torch device.
         batch: windows a step.
@@ -90,12 +94,14 @@ class Config:
                 raise ConfigError(
                     f"{option(name)}: found {getattr(self, name)}, expected at least 1"
                 )
+        if self.seed > MAX_SEED:
+            raise ConfigError(f"--seed: found {self.seed}, expected 0 to {MAX_SEED}")
         for name in ("repeats", "patience", "memory_layers", "seed"):
             if getattr(self, name) < 0:
                 raise ConfigError(
                     f"{option(name)}: found {getattr(self, name)}, expected 0 or more"
                 )
-        if not (self.window > 0 and self.stride > 0):
+        if not (0 < self.window < math.inf and 0 < self.stride < math.inf):
             raise ConfigError(
                 f"--window, --stride: found {self.window} and {self.stride}, expected seconds > 0"
             )

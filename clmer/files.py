@@ -30,5 +30,10 @@ def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        hint = "Free some space or choose another folder; nothing half-written is left."
-        raise DataError(path, "writing", error.strerror, "a writable disk", hint) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """What to say where a file cannot be written."""
+    hint = "Free some space or choose another folder; nothing half-written is left."
+    return DataError(path, "writing", error.strerror, "a writable disk", hint)

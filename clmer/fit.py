@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from clmer.data.recording import DataError
 from clmer.runs import Run, optimizer_tensors, restore_optimizer
 
 #: Losses of a batch: rows [B] -> {"loss": differentiable scalar, other names: for the log}.
@@ -99,6 +100,10 @@ def fit(
         torch.manual_seed(seed_of(seed, stage, epoch))
         generator = torch.Generator(device).manual_seed(seed_of(seed, stage, epoch, "batch"))
         line = _epoch(model, optimizer, losses, rows, schedule, generator)
+        if not math.isfinite(line["loss"]):
+            hint = "Look for extreme values in the recordings, or try another --seed."
+            where = f"loss of {stage}, epoch {epoch}"
+            raise DataError(run.folder, where, line["loss"], "a finite number", hint)
         if validate is not None:
             model.eval()
             score, loss = validate()
@@ -146,7 +151,7 @@ def _epoch(
     totals: dict[str, Tensor] = {}
     steps = 0
     for batch in order.split(schedule.batch):
-        if len(batch) < 2 <= len(rows):  # batch norm and contrast need company
+        if len(batch) < 2 <= schedule.batch and steps:  # batch norm and contrast need company
             continue
         optimizer.zero_grad(set_to_none=True)
         parts = losses(batch, generator)
@@ -157,12 +162,7 @@ def _epoch(
         for name, value in parts.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
         steps += 1
-    line = {name: float(total) / steps for name, total in totals.items()}
-    if not math.isfinite(line["loss"]):
-        raise FloatingPointError(
-            "the training loss became NaN or infinite; lower the learning rate"
-        )
-    return line
+    return {name: float(total) / steps for name, total in totals.items()}
 
 
 def _checkpoint(

@@ -11,19 +11,23 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from clmer.config import ConfigError
-from clmer.files import write_file
+from clmer.data.recording import DataError
+from clmer.files import unwritable, write_file
+
+CONFIG = Path("config.json")
 
 
 class Run:
@@ -50,29 +54,31 @@ class Run:
         #: Bytes of metrics.jsonl that finished stages stand behind.
         self.logged = 0
         wanted = json.loads(json.dumps(config))
-        path = folder / "config.json"
-        if path.exists():
-            if not resume:
-                raise ConfigError(
-                    f"{folder}: this run folder exists. Continue it with --resume, or choose "
-                    "another --out."
-                )
-            _same_config(path, wanted)
-        elif folder.exists() and any(folder.iterdir()):
-            raise ConfigError(
-                f"{folder}: found a folder with other files in it, expected a new or empty one; "
-                "choose another --out."
-            )
+        check_folder(folder, resume)
+        if (folder / CONFIG).exists():
+            _same_config(folder / CONFIG, wanted)
         else:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / ".gitignore").write_text("*\n")
-            content = {"config": wanted, "environment": environment}
-            self.write(Path("config.json"), json.dumps(content, indent=1).encode())
+            self._make({"config": wanted, "environment": environment})
+
+    def _make(self, content: Mapping[str, Any]) -> None:
+        """A new folder, or none at all."""
+        new = not self.folder.exists()
+        try:
+            self.write(Path(".gitignore"), b"*\n")
+            self.write(CONFIG, json.dumps(content, indent=1).encode())
+        except DataError:
+            (self.folder / ".gitignore").unlink(missing_ok=True)
+            if new and self.folder.exists():
+                self.folder.rmdir()
+            raise
 
     def write(self, name: Path, content: bytes, *, durable: bool = True) -> None:
         """Put a file in the folder, see `write_file`."""
         path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(path, error) from error
         write_file(path, content, durable=durable)
 
     def log(self, line: Mapping[str, Any]) -> None:
@@ -80,16 +86,25 @@ class Run:
 
         Args:
             line: "stage", "epoch", and numbers by name.
+
+        Raises:
+            DataError: the disk is full.
         """
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        for name, value in line.items():
-            if name not in ("stage", "epoch"):
-                self.events.add_scalar(f"{line['stage']}/{name}", value, line["epoch"])
+        path = self.folder / "metrics.jsonl"
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            path = self.folder / "events"
+            for name, value in line.items():
+                if name not in ("stage", "epoch"):
+                    self.events.add_scalar(f"{line['stage']}/{name}", value, line["epoch"])
+        except OSError as error:
+            raise unwritable(path, error) from error
 
     @cached_property
     def events(self) -> SummaryWriter:
         """TensorBoard's writer, made with the first line."""
+        threading.excepthook = _quiet_full_disk
         return SummaryWriter(str(self.folder / "events"))
 
     def log_size(self) -> int:
@@ -115,13 +130,47 @@ class Run:
         path = self.folder / name
         if not path.exists():
             return None
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()["notes"])
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                return tensors, json.loads(file.metadata()["notes"])
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            hint = "Delete it: --resume then repeats what it held."
+            raise DataError(path, "safetensors", error, "what a run wrote", hint) from error
 
     def remove(self, name: Path) -> None:
         """Delete a file of the folder, if it is there."""
         (self.folder / name).unlink(missing_ok=True)
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Whether a run can go into a folder; nothing is written.
+
+    Raises:
+        ConfigError: the folder holds a run and `resume` is off, or holds something else.
+    """
+    if (folder / CONFIG).is_file():
+        if not resume:
+            raise ConfigError(
+                f"{folder}: this run folder exists. Continue it with --resume, or choose another "
+                "--out."
+            )
+        return
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: found a file, expected a folder; choose another --out.")
+    # A run killed while it made its folder leaves these behind.
+    ours = (".gitignore", f".{CONFIG}.", "..gitignore.")
+    if folder.exists() and not all(path.name.startswith(ours) for path in folder.iterdir()):
+        raise ConfigError(
+            f"{folder}: found a folder with other files in it, expected a new or empty one; "
+            "choose another --out."
+        )
+
+
+def _quiet_full_disk(args: threading.ExceptHookArgs) -> None:
+    # TensorBoard writes in a thread of its own, whose error its next call raises again.
+    if not issubclass(args.exc_type, OSError):
+        threading.__excepthook__(args)
 
 
 def _same_config(path: Path, wanted: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,9 +22,10 @@ from torch import Tensor, nn
 
 from clmer import metrics, report
 from clmer.config import Config
-from clmer.data import DATASETS, synthetic
+from clmer.data import DATASETS, manifest, synthetic
 from clmer.data.cache import Store
 from clmer.data.prepare import prepare
+from clmer.data.recording import DataError
 from clmer.data.splits import Split, make_splits
 from clmer.data.synthetic.model import bayes_accuracy
 from clmer.data.tasks import Task, task_for
@@ -57,6 +59,9 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
         traits = "-".join(str(value) for _, value in sorted(config.synthetic.items()))
         root = cache / "synthetic" / f"deap-{traits.replace(':', '-').replace(',', '-')}"
         synthetic.write_deap(root, **config.synthetic)
+    known = dataset.tasks or manifest.tasks(root)
+    if config.task not in known:
+        raise DataError(root, f"--task {config.task}", "no such label", f"one of {known}")
     store = prepare(
         dataset,
         root,
@@ -69,7 +74,7 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
     labels = store.windows.labels
     found = labels[config.task].tolist() if config.task in labels else None
     task = task_for(config.dataset, config.task, found)
-    y = task.encode(labels, root)
+    y = task.encode(labels, root / "manifest.csv" if config.dataset == "manifest" else root)
     splits = make_splits(
         store.windows,
         y,
@@ -147,14 +152,18 @@ def finish(
 
 
 def bayes_bounds(job: Job) -> dict[str, float]:
-    """Accuracy per 1-s window of the ideal observer of generated data, by model; else empty."""
+    """Accuracy per window of the ideal observer of generated data, by model, where it is known."""
     config = job.config
     if config.synthetic is None:
         return {}
-    control = config.synthetic["control"]
+    control, seconds = config.synthetic["control"], int(config.window)
+    if (config.window, config.stride) != (seconds, int(config.stride)):
+        return {}  # the generator draws anew every second
+    known = {*synthetic.MODALITIES, "eeg"}
     return {
-        name: bayes_accuracy(config.task, modalities, control=control)
+        name: bayes_accuracy(config.task, modalities, control=control, windows=seconds)
         for name, modalities in job.models.items()
+        if known.issuperset(modalities)
     }
 
 
@@ -191,6 +200,12 @@ def describe(job: Job) -> None:
         f"preset {config.preset} on {config.device}, {torch.get_num_threads()} threads; protocol "
         f"{config.protocol}, {len(job.splits)} split(s); run folder {job.run.folder}"
     )
+    account = job.store.report
+    skipped = account["recordings_skipped"].values()
+    for reason, count in Counter(skipped).most_common():
+        print(f"left out: {count} of {account['recordings']} recordings, {reason}")
+    for reason, count in account["windows_dropped"].items():
+        print(f"left out: {count} windows, {reason}")
     if job.splits[0].note:
         print(f"note: {job.splits[0].note}")
 

@@ -219,3 +219,29 @@ def test_bad_arrays(write: Callable[..., Path]) -> None:
 def test_a_missing_manifest_says_what_one_looks_like(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="subject,trial,label,modality,path"):
         manifest.sources(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pupil.size", "eye/left", "forward", "training", ".."])
+def test_modalities_that_cannot_be_named_so(
+    write: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    root = write(*(line.replace("eeg", name) for line in GOOD))
+    with pytest.raises(DataError, match="modality: found .*letters, digits") as caught:
+        prepare(DATASETS["manifest"], root, cache=tmp_path / "cache", progress=False)
+    assert name in str(caught.value)
+
+
+def test_an_error_names_the_file_of_its_modality(write: Callable[..., Path], tmp_path: Path) -> None:
+    np.save(tmp_path / "c.npy", np.zeros((1, 1280)))
+    root = write(
+        GOOD[0], "p1,t1,calm,pupil,b.npy,1,9,128", GOOD[1], "p1,t2,angry,pupil,c.npy,,,128"
+    )
+    with pytest.raises(DataError, match="channels of pupil") as caught:
+        prepare(DATASETS["manifest"], root, cache=tmp_path / "cache", progress=False)
+    assert caught.value.path == root / "c.npy"
+
+
+def test_tasks_are_label_columns_and_the_ratings_they_make_up(write: Callable[..., Path]) -> None:
+    header = "subject,trial,valence,arousal,modality,path,start_s,stop_s,rate"
+    root = write("p1,t1,3,7,eeg,a.npy,,,128", "p1,t2,8,2,eeg,b.npy,,,128", header=header)
+    assert manifest.tasks(root) == ("valence", "arousal", "va4", "va9")

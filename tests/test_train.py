@@ -152,6 +152,10 @@ def test_a_finished_or_foreign_folder_is_refused(deap, whole, capsys):
         (["--device", "abacus"], "found 'abacus'"),
         (["--control", "none"], "add --synthetic"),
         (["--window", "-1"], "expected seconds > 0"),
+        (["--stride", "inf"], "expected seconds > 0"),
+        (["--seed", "4294967296"], "--seed: found 4294967296"),
+        (["--generator-seed", "3"], "--generator-seed: these shape generated data"),
+        (["--modalities", "face"], "expected landmarks, au or both of them"),
     ],
 )
 def test_options_that_cannot_be_met_exit_2(deap, extra, message, capsys):
@@ -161,6 +165,85 @@ def test_options_that_cannot_be_met_exit_2(deap, extra, message, capsys):
     assert run(deap, out, *extra) == 2
     assert message in capsys.readouterr().err
     assert not (out / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--control", "one:smell"], "--control: got 'one:smell'"),
+        (["--people", "0"], "--people: found 0, expected 1 to 99"),
+        (["--generator-seed", "-1"], "--generator-seed: found -1"),
+    ],
+)
+def test_a_generator_that_cannot_be_had_exits_2(tmp_path, extra, message, capsys):
+    line = ["train", "deap", "--synthetic", "--cache", str(tmp_path), "--out", str(tmp_path / "o")]
+    assert main([*line, *extra]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_folder_can_hold_a_run(deap):
+    out = deap / "empty"
+    out.mkdir()
+    (out / ".gitignore").write_text("*\n")  # as a run leaves it that was killed at once
+    assert run(deap, out, "--no-fusion", "--modalities", "au") == 0
+    (deap / "file").write_text("")
+    assert run(deap, deap / "file") == 2
+
+
+def test_a_batch_of_one_trains(deap):
+    extra = ["--no-contrastive", "--no-permuted", "--batch-size", "1", "--modalities", "au"]
+    assert run(deap, deap / "one", *extra) == 0
+
+
+def test_generated_recordings_of_one_type_train_without_a_bound(tmp_path):
+    line = ["train", "deap", "--synthetic", "--people", "1", "--modalities", "gsr", *SMALL]
+    line += ["--no-contrastive", "--cache", str(tmp_path / "c"), "--out", str(tmp_path / "o")]
+    assert main(line) == 0
+    assert json.loads((tmp_path / "o" / "results.json").read_text())["bayes"] == {}
+
+
+def test_a_full_disk_leaves_no_run_folder_or_one_that_continues(deap, monkeypatch, capsys):
+    import clmer.runs
+
+    def full(path, content, *, durable=True):
+        if path.name == name:
+            raise clmer.runs.unwritable(path, OSError(28, "No space left on device"))
+        written(path, content, durable=durable)
+
+    written = clmer.runs.write_file
+    monkeypatch.setattr(clmer.runs, "write_file", full)
+    out, options = deap / "full", ["--no-fusion", "--modalities", "au"]
+    name = "config.json"
+    assert run(deap, out, *options) == 2
+    assert "config.json: writing: found No space left" in capsys.readouterr().err
+    assert not out.exists()
+    name = "checkpoint.safetensors"
+    assert run(deap, out, *options) == 2
+    assert "checkpoint.safetensors: writing" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run(deap, out, *options, "--resume") == 0
+
+
+def test_a_damaged_checkpoint_is_named(deap, capsys):
+    out, options = deap / "damaged", ["--no-fusion", "--modalities", "au"]
+    assert run(deap, out, *options) == 0
+    path = out / "models" / "split1" / "contrastive.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    assert run(deap, out, *options, "--resume") == 2
+    assert "contrastive.safetensors: safetensors: found" in capsys.readouterr().err
+    path.unlink()
+    assert run(deap, out, *options, "--resume") == 0
+
+
+def test_an_interrupt_during_preparation_says_so(deap, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clmer.train.prepare", interrupted)
+    assert run(deap, deap / "early") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert not (deap / "early").exists()
 
 
 def test_without_data_it_says_where_it_looked_and_what_to_do(monkeypatch, tmp_path, capsys):

@@ -30,6 +30,7 @@ import numpy as np
 from clmer.data.biosignal import SUFFIXES, open_biosignal
 from clmer.data.face import NEEDED_COLUMNS, read_openface
 from clmer.data.recording import KINDS, DataError, FaceSeries, Recording, Signal
+from clmer.data.tasks import RATING_TASKS
 
 NEEDED = ("subject", "trial", "modality", "path")
 OPTIONAL = ("start_s", "stop_s", "stimulus", "group", "rate", "kind", "channels")
@@ -95,6 +96,13 @@ def labels(root: Path) -> tuple[str, ...]:
     return tuple(_read_rows(_table_path(root))[0].labels)
 
 
+def tasks(root: Path) -> tuple[str, ...]:
+    """The label columns, and the rating tasks that they make up."""
+    columns = labels(root)
+    made = (name for name, (needed, _, _) in RATING_TASKS.items() if set(needed) <= set(columns))
+    return tuple(dict.fromkeys((*columns, *made)))
+
+
 def read(root: Path, *, face: bool = True) -> Iterator[Recording]:
     """Recordings by subject and trial, sorted; one in memory.
 
@@ -135,6 +143,7 @@ def _read_trial(rows: list[Row], numeric: dict[str, bool], face: bool) -> Record
         face=series,
         face_start_s=face_start_s,
         source=first.path,
+        files={row.modality: row.path for row in rows},
     )
 
 

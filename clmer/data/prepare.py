@@ -9,6 +9,7 @@ One recording is in memory at a time, or as many as the reader holds (DEAP: a pe
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 from tqdm import tqdm
 
 from clmer.data import Band, Dataset
@@ -130,6 +132,21 @@ class _Plan:
                 raise DataError(self.root, option, value, expected)
         if len(set(self.modalities)) < len(self.modalities):
             raise DataError(self.root, "--modalities", ",".join(self.modalities), "each name once")
+        for name in self.modalities:
+            self._check_name(name)
+
+    def _check_name(self, name: str) -> None:
+        """Modalities name files, and modules of the model."""
+        if name == "face":
+            raise DataError(self.root, "modality", name, "landmarks, au or both of them")
+        if not re.fullmatch(r"\w[\w +-]*", name) or hasattr(nn.ModuleDict(), name):
+            raise DataError(
+                self.root,
+                "modality",
+                repr(name),
+                "letters, digits, spaces, _, + and -, and no word that PyTorch's modules use",
+                f"Call it my_{re.sub(r'[^A-Za-z0-9]', '_', name)}, for example.",
+            )
 
     @property
     def length(self) -> int:
@@ -291,7 +308,11 @@ class _Job:
             x = resample(x, signal.fs, self.plan.dataset.fs)
         except ValueError as error:
             raise DataError(
-                recording.source, f"rate of {name}", f"{signal.fs} Hz", "a rounded rate", str(error)
+                recording.files.get(name, recording.source),
+                f"rate of {name}",
+                f"{signal.fs} Hz",
+                "a rounded rate",
+                str(error),
             ) from error
         return x[:, round(recording.baseline_s * self.plan.dataset.fs) :]
 
@@ -300,7 +321,7 @@ class _Job:
         known = self.modalities.setdefault(name, new)
         if known != new:
             raise DataError(
-                recording.source,
+                recording.files.get(name, recording.source),
                 f"channels of {name}",
                 " ".join(signal.channels),
                 f"{' '.join(known.channels)} as in the recordings before it",

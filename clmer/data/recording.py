@@ -113,6 +113,7 @@ class Recording:
         face_start_s: time in the signals' clock at which the face's first frame falls: equal to
             baseline_s where the video begins with the stimulus (DEAP), 0 where both start together.
         source: the file it came from, for messages.
+        files: the file of each modality, where they are several.
     """
 
     subject: str
@@ -125,3 +126,4 @@ class Recording:
     baseline_s: float = 0.0
     face_start_s: float = 0.0
     source: Path = field(default_factory=Path)
+    files: dict[str, Path] = field(default_factory=dict)

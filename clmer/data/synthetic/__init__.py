@@ -2,7 +2,7 @@
 
 `write_deap` makes the files, `clmer.data.deap.read` reads them as it reads the real ones, and
 `bayes_accuracy` says what the best possible classifier would score on them. The model is described
-in `synthetic_model`, its encoding into signals in `synthetic_signals`.
+in `model.py`, its encoding into signals in `signals.py`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def write_deap(
         fps: frames per second of the face series; 50 in the real data.
         seed: of all random numbers; 0 or more.
         control: "none", "one:<modality>", "xor:<modality>,<modality>" or "fingerprint"
-            (`synthetic_model`).
+            (`model.py`).
 
     Returns:
         `root` as a path.

@@ -2,7 +2,7 @@
 
 A trial has a level m of valence and one of arousal, -1.5, -0.75, +0.75 or +1.5, by the band of its
 rating. Every second of every modality k draws, independently, u_k = delta_k m + N(0, 1) for each of
-the two, and `synthetic_signals` writes u_k into the raw signals at a high signal-to-noise ratio. So
+the two, and `signals.py` writes u_k into the raw signals at a high signal-to-noise ratio. So
 what can be known about the label is what the u_k say, and that can be computed.
 
 Controls (`control=`) test whoever learns from such data:

@@ -1,4 +1,4 @@
-"""Raw signals that carry the latents of `synthetic_model` under plausible nuisance.
+"""Raw signals that carry the latents of `model.py` under plausible nuisance.
 
 Each function takes latents u [seconds, 2] (valence, arousal) and returns what a sensor, or
 OpenFace, would have given. u is constant within a second up to smooth steps at its ends.
