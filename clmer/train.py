@@ -61,7 +61,9 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
         synthetic.write_deap(root, **config.synthetic)
     known = dataset.tasks or manifest.tasks(root)
     if config.task not in known:
-        raise DataError(root, f"--task {config.task}", "no such label", f"one of {known}")
+        raise DataError(
+            root, f"--task {config.task}", "no such label", f"one of {', '.join(known)}"
+        )
     store = prepare(
         dataset,
         root,

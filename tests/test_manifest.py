@@ -231,7 +231,9 @@ def test_modalities_that_cannot_be_named_so(
     assert name in str(caught.value)
 
 
-def test_an_error_names_the_file_of_its_modality(write: Callable[..., Path], tmp_path: Path) -> None:
+def test_an_error_names_the_file_of_its_modality(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
     np.save(tmp_path / "c.npy", np.zeros((1, 1280)))
     root = write(
         GOOD[0], "p1,t1,calm,pupil,b.npy,1,9,128", GOOD[1], "p1,t2,angry,pupil,c.npy,,,128"
@@ -245,3 +247,15 @@ def test_tasks_are_label_columns_and_the_ratings_they_make_up(write: Callable[..
     header = "subject,trial,valence,arousal,modality,path,start_s,stop_s,rate"
     root = write("p1,t1,3,7,eeg,a.npy,,,128", "p1,t2,8,2,eeg,b.npy,,,128", header=header)
     assert manifest.tasks(root) == ("valence", "arousal", "va4", "va9")
+
+
+def test_a_fif_file_cut_off_within_its_samples(write: Callable[..., Path], tmp_path: Path) -> None:
+    import mne
+
+    raw = mne.io.RawArray(np.zeros((2, 1280)), mne.create_info(2, 128.0, "eeg"), verbose="ERROR")
+    raw.save(tmp_path / "a_raw.fif", verbose="ERROR")
+    path = tmp_path / "a_raw.fif"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 4 // 5])
+    root = write("p1,t1,calm,eeg,a_raw.fif,,,", GOOD[1])
+    with pytest.raises(DataError, match="a_raw.fif: file: found MNE's error"):
+        read_all(root)

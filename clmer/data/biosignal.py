@@ -35,6 +35,10 @@ _KINDS = {
 _VOLTS = ("eeg", "eog", "emg", "ecg", "other")
 
 
+#: What MNE's readers raise on files cut off or filled with something else.
+_MNE_ERRORS = (ValueError, RuntimeError, OSError, IndexError, KeyError, AssertionError)
+
+
 @dataclass(frozen=True, eq=False)
 class BiosignalFile:
     """An open recording; samples are read when asked for.
@@ -97,9 +101,12 @@ class BiosignalFile:
         kinds = tuple(self.kinds[i] for i in at)
         first = round(start_s * self.fs)
         last = self.raw.n_times if stop_s is None else round(stop_s * self.fs)
-        data = self.raw.get_data(
-            picks=list(channels), start=first, stop=min(last, self.raw.n_times), verbose="ERROR"
-        )
+        try:
+            data = self.raw.get_data(
+                picks=list(channels), start=first, stop=min(last, self.raw.n_times), verbose="ERROR"
+            )
+        except _MNE_ERRORS as error:  # a FIF file cut off within its samples, for one
+            raise _unreadable(self.path, error) from error
         volts = np.array([kind in _VOLTS for kind in kinds])
         data[volts] *= 1e6
         return Signal(data, self.fs, tuple(channels), kinds, "uV" if volts.all() else "mixed")
@@ -145,15 +152,8 @@ def _open_raw(path: Path, suffix: str) -> Any:
         warnings.simplefilter("always")
         try:
             raw = read(path, preload=False, verbose="WARNING", **options)
-        # What MNE's readers raise on files cut off or filled with something else.
-        except (ValueError, RuntimeError, OSError, IndexError, KeyError, AssertionError) as error:
-            raise DataError(
-                path,
-                "file",
-                f"MNE's error {error!s:.200}",
-                f"a whole {suffix} recording",
-                "It may be truncated: copy or export it again.",
-            ) from error
+        except _MNE_ERRORS as error:
+            raise _unreadable(path, error) from error
     for warning in caught:
         # A BrainVision header does not state the length: markers past the end tell a cut file.
         if "outside data range" in str(warning.message) and "Omitted" in str(warning.message):
@@ -165,6 +165,16 @@ def _open_raw(path: Path, suffix: str) -> Any:
                 "The data file may be truncated: copy it again.",
             )
     return raw
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        path,
+        "file",
+        f"MNE's error {error!s:.200}",
+        f"a whole {path.suffix.lower()} recording",
+        "It may be truncated: copy or export it again.",
+    )
 
 
 def _edf_rates(path: Path, sample_bytes: int) -> list[float]:

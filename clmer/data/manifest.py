@@ -285,9 +285,9 @@ def _parse(table: Path, number: int, line: dict[str, str], label_names: list[str
     if "" in line:
         raise DataError(table, where, "more cells than the header", "one cell a column")
     cells = {name: value.strip() for name, value in line.items()}
-    empty = [name for name in (*NEEDED, *label_names) if not cells[name]]
+    empty = [name for name in (*NEEDED, *label_names) if cells[name].lower() in ("", "nan")]
     if empty:
-        raise DataError(table, where, f"nothing in {', '.join(empty)}", "a value")
+        raise DataError(table, where, f"no value in {', '.join(empty)}", "a value")
     numbers: dict[str, float | None] = {}
     for name, low in (("start_s", 0.0), ("stop_s", 0.0), ("rate", 1e-9)):
         text = cells.get(name, "")

@@ -101,8 +101,9 @@ def write_deap(
     except OSError as error:
         if _reusable(root, marker):  # another process was faster
             return root
+        hint = "Nothing was left behind. Make room, or choose another folder with --cache."
         raise DataError(
-            root, "folder", error, "room for the generated data", "Nothing was left behind."
+            root, "folder", error.strerror, "room for the generated data", hint
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
