@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <initializer_list>
 #include <new>
 #include <optional>
 
@@ -29,9 +30,32 @@ Strided strided(const TensorView& t, int lead, int matrix) {
   return s;
 }
 
-Strided operand(const TensorView& t, int lead, int bits) {
+void expect_shape(const TensorView& t, const AttentionArgs& a, std::initializer_list<int64_t> tail,
+                  bool broadcast, const char* name) {
+  bool fits = t.ndim == a.lead_dims + int(tail.size());
+  for (int i = 0; fits && i < t.ndim; ++i) {
+    const int64_t full = i < a.lead_dims ? a.lead[i] : tail.begin()[i - a.lead_dims];
+    fits = t.shape[i] == full || (broadcast && t.shape[i] == 1);
+  }
+  if (fits) return;
+  throw std::invalid_argument("clmer._C: attention: " + std::string(name) + " has shape " +
+                              shape_text(t.shape, t.ndim) + ", which does not fit query's");
+}
+
+Strided operand(const TensorView& t, const AttentionArgs& a, int64_t rows, int64_t cols, int bits,
+                const char* name, bool broadcast = false) {
   expect(t.is_float(bits) && t.device == kCPU, "attention: mixed types or devices");
-  return strided(t, lead, 2);
+  expect_shape(t, a, {rows, cols}, broadcast, name);
+  return strided(t, a.lead_dims, 2);
+}
+
+// Contiguous, for the kernels to write whole or to read in order.
+void* dense(const TensorView& t, const AttentionArgs& a, std::initializer_list<int64_t> tail,
+            int bits, const char* name) {
+  expect(t.is_float(bits) && t.device == kCPU && t.contiguous(),
+         "attention: expected dense floats");
+  expect_shape(t, a, tail, false, name);
+  return t.data;
 }
 
 void fill(AttentionArgs& a, const TensorView& query, const TensorView& key, const TensorView& value,
@@ -45,27 +69,28 @@ void fill(AttentionArgs& a, const TensorView& query, const TensorView& key, cons
   for (int d = 0; d < lead; ++d) a.heads *= a.lead[d] = query.shape[d];
   a.rows = query.shape[lead];
   a.dim = query.shape[lead + 1];
-  a.query = operand(query, lead, bits);
-  a.key = operand(key, lead, bits);
-  a.value = operand(value, lead, bits);
+  expect(key.ndim == query.ndim && value.ndim == query.ndim, "tensors of different rank");
   a.keys = key.shape[lead];
   a.value_dim = value.shape[lead + 1];
+  a.query = operand(query, a, a.rows, a.dim, bits, "query");
+  a.key = operand(key, a, a.keys, a.dim, bits, "key");
+  a.value = operand(value, a, a.keys, a.value_dim, bits, "value");
   expect(a.keys < int64_t(1) << 31, "attention takes fewer than 2^31 keys");
-  if (bias) a.bias = operand(*bias, lead, bits);
+  if (bias) a.bias = operand(*bias, a, a.rows, a.keys, bits, "attn_bias", true);
   if (mask) {
     expect(mask->code == kBool && mask->device == kCPU, "key_padding_mask: expected bool");
+    expect_shape(*mask, a, {a.keys}, true, "key_padding_mask");
     a.mask = strided(*mask, lead, 1);
   }
   if (seed) {
-    expect(seed->code == kInt && seed->bits == 64 && seed->device == kCPU, "seed: expected int64");
+    expect(seed->code == kInt && seed->bits == 64 && seed->device == kCPU && seed->ndim == 0,
+           "seed: expected 0-d int64");
     a.seed = seed->as<int64_t>();
   }
   a.dropout_p = dropout_p;
   a.scale = scale;
-  expect_dense(out, query.ndim, bits, "out");
-  expect_dense(lse, query.ndim - 1, bits, "lse");
-  a.out = out.data;
-  a.lse = lse.data;
+  a.out = dense(out, a, {a.rows, a.value_dim}, bits, "out");
+  a.lse = dense(lse, a, {a.rows}, bits, "lse");
   a.threads = threads;
 }
 
@@ -89,15 +114,12 @@ void backward(TensorView grad_out, TensorView query, TensorView key, TensorView 
               TensorView grad_value, Optional grad_bias, int threads) {
   AttentionGradArgs a;
   fill(a, query, key, value, bias, mask, seed, dropout_p, scale, out, lse, threads);
-  a.grad_out = operand(grad_out, a.lead_dims, query.bits);
-  for (const auto* grad : {&grad_query, &grad_key, &grad_value}) {
-    expect_dense(*grad, query.ndim, query.bits, "gradients");
-  }
-  a.grad_query = grad_query.data;
-  a.grad_key = grad_key.data;
-  a.grad_value = grad_value.data;
-  if (grad_bias) {  // [parts, bias's shape]
-    expect_dense(*grad_bias, query.ndim + 1, query.bits, "grad_bias");
+  a.grad_out = operand(grad_out, a, a.rows, a.value_dim, query.bits, "grad_out");
+  a.grad_query = dense(grad_query, a, {a.rows, a.dim}, query.bits, "grad_query");
+  a.grad_key = dense(grad_key, a, {a.keys, a.dim}, query.bits, "grad_key");
+  a.grad_value = dense(grad_value, a, {a.keys, a.value_dim}, query.bits, "grad_value");
+  if (grad_bias) {  // [parts, bias's shape]; clmer/ops/attention.py makes it
+    expect(bias && grad_bias->ndim == query.ndim + 1 && grad_bias->contiguous(), "grad_bias");
     TensorView part = *grad_bias;
     a.parts = part.shape[0];
     a.part_stride = part.strides[0];
@@ -106,7 +128,7 @@ void backward(TensorView grad_out, TensorView query, TensorView key, TensorView 
       part.shape[i] = part.shape[i + 1];
       part.strides[i] = part.strides[i + 1];
     }
-    a.grad_bias = strided(part, a.lead_dims, 2);
+    a.grad_bias = operand(part, a, a.rows, a.keys, query.bits, "grad_bias", true);
   }
   py::gil_scoped_release release;
   const auto& kernels = CLMER_KERNELS(attention_backward);

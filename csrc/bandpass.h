@@ -5,6 +5,8 @@
 
 namespace clmer {
 
+constexpr int kMaxSections = 64;  // of the CPU kernels
+
 struct SosfiltArgs {
   const void* x;        // [rows, time] float or double
   void* y;              // [rows, time], x's type; may be x itself
@@ -35,9 +37,9 @@ extern const BandpassKernels bandpass;
 }
 
 #ifdef CLMER_CUDA_BUILT
-// All pointers on the device; `stream` is a cudaStream_t. Throws std::runtime_error with CUDA's
-// words.
-void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, bool is_double, void* stream);
+// All pointers on `device`, which need not be the current one; `stream` is a cudaStream_t of it.
+// Throws std::runtime_error with CUDA's words.
+void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, bool is_double, int device, void* stream);
 #endif
 
 }  // namespace clmer

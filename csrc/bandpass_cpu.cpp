@@ -93,8 +93,6 @@ void run_cascade(int64_t sections, const Biquad* f, double (*z)[2][kRows], Tile&
   }
 }
 
-constexpr int kMaxSections = 64;  // Python refuses more
-
 template <class T, bool kAdjoint>
 void filter_rows(int64_t task, void* context) {
   const SosfiltArgs& a = *static_cast<const SosfiltArgs*>(context);

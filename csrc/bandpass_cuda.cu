@@ -53,6 +53,21 @@ void check(cudaError_t status, const char* what) {
   throw std::runtime_error(std::string("clmer: ") + what + ": " + cudaGetErrorString(status));
 }
 
+// Makes a device the current one: a stream takes launches from no other.
+class DeviceGuard {
+ public:
+  explicit DeviceGuard(int device) {
+    check(cudaGetDevice(&before_), "cudaGetDevice");
+    check(cudaSetDevice(device), "cudaSetDevice");
+  }
+  ~DeviceGuard() { cudaSetDevice(before_); }
+  DeviceGuard(const DeviceGuard&) = delete;
+  DeviceGuard& operator=(const DeviceGuard&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
 template <class T, bool kAdjoint>
 void launch(const SosfiltArgs& a, cudaStream_t stream) {
   const auto blocks = static_cast<unsigned>((a.rows + kThreads - 1) / kThreads);
@@ -76,9 +91,10 @@ void launch(const SosfiltArgs& a, cudaStream_t stream) {
 
 }  // namespace
 
-void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, bool is_double, void* stream) {
+void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, bool is_double, int device, void* stream) {
   auto s = static_cast<cudaStream_t>(stream);
   if (args.rows == 0) return;
+  const DeviceGuard guard(device);
   if (is_double) {
     adjoint ? launch<double, true>(args, s) : launch<double, false>(args, s);
   } else {

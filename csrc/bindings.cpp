@@ -10,6 +10,7 @@
 namespace py = pybind11;
 using clmer::expect;
 using clmer::expect_dense;
+using clmer::expect_same_device;
 using clmer::TensorView;
 
 namespace clmer {
@@ -21,14 +22,17 @@ namespace {
 void sosfilt(TensorView x, TensorView sos, TensorView state, TensorView y, TensorView state_out,
              bool adjoint, int threads, uintptr_t stream) {
   expect(x.bits == 32 || x.bits == 64, "sosfilt takes float32 or float64");
-  expect_dense(x, 2, x.bits, "x");
-  expect_dense(y, 2, x.bits, "y");
-  expect_dense(sos, 2, 64, "sos");
-  expect_dense(state, 3, 64, "state");
-  expect_dense(state_out, 3, 64, "state_out");
-  const clmer::SosfiltArgs args{x.data,     y.data,     sos.as<double>(), state.as<double>(),
-                                state_out.as<double>(), x.shape[0],       x.shape[1],
-                                sos.shape[0], threads};
+  const int64_t rows = x.shape[0], time = x.shape[1], sections = sos.shape[0];
+  expect_dense(x, {rows, time}, x.bits, "x");
+  expect_dense(y, {rows, time}, x.bits, "y");
+  expect_dense(sos, {sections, 6}, 64, "sos");
+  expect_dense(state, {rows, sections, 2}, 64, "state");
+  expect_dense(state_out, {rows, sections, 2}, 64, "state_out");
+  expect_same_device(x, {&sos, &state, &y, &state_out});
+  expect(x.device != clmer::kCPU || sections <= clmer::kMaxSections, "sos: too many sections");
+  const clmer::SosfiltArgs args{
+      x.data, y.data,   sos.as<double>(), state.as<double>(), state_out.as<double>(), rows,
+      time,   sections, threads};
   py::gil_scoped_release release;
   if (x.device == clmer::kCPU) {
     const auto& kernels = CLMER_KERNELS(bandpass);
@@ -38,7 +42,7 @@ void sosfilt(TensorView x, TensorView sos, TensorView state, TensorView y, Tenso
     return;
   }
 #ifdef CLMER_CUDA_BUILT
-  clmer::sosfilt_cuda(args, adjoint, x.bits == 64, reinterpret_cast<void*>(stream));
+  clmer::sosfilt_cuda(args, adjoint, x.bits == 64, x.device_index, reinterpret_cast<void*>(stream));
 #else
   (void)stream;
   expect(false, "built without CUDA");
@@ -50,18 +54,20 @@ clmer::NtXentArgs nt_xent_args(const TensorView& view_a, const TensorView& view_
                                const TensorView& stats, int threads) {
   expect(view_a.device == clmer::kCPU, "nt_xent takes CPU tensors");
   expect(view_a.bits == 32 || view_a.bits == 64, "nt_xent takes float32 or float64");
-  expect_dense(view_a, 3, view_a.bits, "view_a");
-  expect_dense(view_b, 3, view_a.bits, "view_b");
-  expect_dense(temperature, 0, 64, "temperature");
-  expect_dense(stats, 3, 64, "stats");
+  const int64_t groups = view_a.shape[0], n = view_a.shape[1], dim = view_a.shape[2];
+  expect_dense(view_a, {groups, n, dim}, view_a.bits, "view_a");
+  expect_dense(view_b, {groups, n, dim}, view_a.bits, "view_b");
+  expect_dense(temperature, {}, 64, "temperature");
+  expect_dense(stats, {groups, 4, 2 * n}, 64, "stats");
+  expect_same_device(view_a, {&view_b, &temperature, &stats});
   clmer::NtXentArgs args{};
   args.view_a = view_a.data;
   args.view_b = view_b.data;
   args.temperature = *temperature.as<double>();
   args.stats = stats.as<double>();
-  args.groups = view_a.shape[0];
-  args.n = view_a.shape[1];
-  args.dim = view_a.shape[2];
+  args.groups = groups;
+  args.n = n;
+  args.dim = dim;
   args.normalize = normalize;
   args.threads = threads;
   return args;
@@ -69,8 +75,8 @@ clmer::NtXentArgs nt_xent_args(const TensorView& view_a, const TensorView& view_
 
 void nt_xent(TensorView view_a, TensorView view_b, TensorView temperature, bool normalize,
              TensorView loss, TensorView stats, int threads) {
-  expect_dense(loss, 1, view_a.bits, "loss");
   clmer::NtXentArgs args = nt_xent_args(view_a, view_b, temperature, normalize, stats, threads);
+  expect_dense(loss, {args.groups}, view_a.bits, "loss");
   args.loss = loss.data;
   py::gil_scoped_release release;
   const auto& kernels = CLMER_KERNELS(ntxent);
@@ -80,11 +86,12 @@ void nt_xent(TensorView view_a, TensorView view_b, TensorView temperature, bool 
 void nt_xent_backward(TensorView grad_loss, TensorView view_a, TensorView view_b,
                       TensorView temperature, TensorView stats, bool normalize, TensorView grad_a,
                       TensorView grad_b, TensorView grad_temperature, int threads) {
-  expect_dense(grad_loss, 1, view_a.bits, "grad_loss");
-  expect_dense(grad_a, 3, view_a.bits, "grad_a");
-  expect_dense(grad_b, 3, view_a.bits, "grad_b");
-  expect_dense(grad_temperature, 0, 64, "grad_temperature");
   clmer::NtXentArgs args = nt_xent_args(view_a, view_b, temperature, normalize, stats, threads);
+  expect_dense(grad_loss, {args.groups}, view_a.bits, "grad_loss");
+  expect_dense(grad_a, {args.groups, args.n, args.dim}, view_a.bits, "grad_a");
+  expect_dense(grad_b, {args.groups, args.n, args.dim}, view_a.bits, "grad_b");
+  expect_dense(grad_temperature, {}, 64, "grad_temperature");
+  expect_same_device(view_a, {&grad_loss, &grad_a, &grad_b, &grad_temperature});
   args.grad_loss = grad_loss.data;
   args.grad_a = grad_a.data;
   args.grad_b = grad_b.data;

@@ -8,6 +8,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 
@@ -20,6 +21,7 @@ constexpr int kMaxDims = 8;
 struct TensorView {
   void* data = nullptr;
   int32_t device = kCPU;
+  int32_t device_index = 0;
   uint8_t code = kFloat;
   uint8_t bits = 32;
   int32_t ndim = 0;
@@ -44,16 +46,35 @@ struct TensorView {
   }
 };
 
-// Cheap guards: Python has validated what a user can get wrong, so a failure here is our own bug.
+// Cheap guards. The public functions have validated; torch.ops.clmer.* come here unchecked, and
+// must not reach memory that is not theirs.
 inline void expect(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(std::string("clmer._C: ") + what);
 }
 
-inline void expect_dense(const TensorView& t, int ndim, int float_bits, const char* name) {
-  if (t.ndim == ndim && t.is_float(float_bits) && t.contiguous()) return;
-  throw std::invalid_argument("clmer._C: " + std::string(name) + " needs a contiguous float" +
-                              std::to_string(float_bits) + " tensor of " + std::to_string(ndim) +
-                              " dimensions");
+inline std::string shape_text(const int64_t* shape, int ndim) {
+  std::string text = "[";
+  for (int i = 0; i < ndim; ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+inline void expect_dense(const TensorView& t, std::initializer_list<int64_t> shape, int float_bits,
+                         const char* name) {
+  const int ndim = static_cast<int>(shape.size());
+  bool fits = t.ndim == ndim && t.is_float(float_bits) && t.contiguous();
+  for (int i = 0; fits && i < ndim; ++i) fits = t.shape[i] == shape.begin()[i];
+  if (fits) return;
+  throw std::invalid_argument("clmer._C: " + std::string(name) + ": found shape " +
+                              shape_text(t.shape, t.ndim) + ", expected a contiguous float" +
+                              std::to_string(float_bits) + " tensor " +
+                              shape_text(shape.begin(), ndim));
+}
+
+inline void expect_same_device(const TensorView& first,
+                               std::initializer_list<const TensorView*> others) {
+  for (const TensorView* t : others) {
+    expect(t->device == first.device && t->device_index == first.device_index, "devices differ");
+  }
 }
 
 // Set once from Python; null where torch has no exchange API.
@@ -78,6 +99,7 @@ inline TensorView view_by_exchange(PyObject* object) {
   TensorView view;
   view.data = static_cast<char*>(dl.data) + dl.byte_offset;
   view.device = dl.device.type;
+  view.device_index = dl.device.id;
   view.code = dl.dtype.code;
   view.bits = dl.dtype.bits;
   view.ndim = dl.ndim;
@@ -91,7 +113,10 @@ inline TensorView view_by_exchange(PyObject* object) {
 inline TensorView view_by_attributes(pybind11::handle tensor) {
   TensorView view;
   view.data = reinterpret_cast<void*>(tensor.attr("data_ptr")().cast<uintptr_t>());
-  view.device = tensor.attr("is_cuda").cast<bool>() ? kCUDA : kCPU;
+  if (tensor.attr("is_cuda").cast<bool>()) {
+    view.device = kCUDA;
+    view.device_index = tensor.attr("get_device")().cast<int32_t>();
+  }
   auto dtype = pybind11::str(tensor.attr("dtype")).cast<std::string>();  // "torch.float32"
   view.bits = static_cast<uint8_t>(8 * tensor.attr("element_size")().cast<int>());
   view.code = dtype == "torch.bfloat16"            ? kBfloat

@@ -142,7 +142,8 @@ class _NtXent(torch.autograd.Function):
         blocks = block_sizes(dim, z.dtype)
         if groups:
             grid = (triton.cdiv(m, blocks["BLOCK_M"]), groups)
-            _forward[grid](z, inverse_tau, top, total, positive, m, dim, **blocks)
+            with torch.cuda.device_of(z):  # Triton launches on the current device
+                _forward[grid](z, inverse_tau, top, total, positive, m, dim, **blocks)
         # With d = lse over negatives - s of the positive, the loss is log(1 + e^d) and 1 - p is
         # 1 / (1 + e^-d): no difference of near-equal numbers.
         top, total, positive = top.double(), total.double(), positive.double()
@@ -166,7 +167,8 @@ class _NtXent(torch.autograd.Function):
         if groups:
             grid = (triton.cdiv(m, blocks["BLOCK_M"]), groups, triton.cdiv(dim, blocks["BLOCK_D"]))
             inverse_tau = temperature.reciprocal().to(torch.float32)
-            _backward[grid](z, inverse_tau, *stats, scale, grad, m, dim, **blocks)
+            with torch.cuda.device_of(z):
+                _backward[grid](z, inverse_tau, *stats, scale, grad, m, dim, **blocks)
         grad_temperature = (z.double() * grad).sum() / (-2 * temperature)
         return grad.to(z.dtype), grad_temperature.to(temperature.dtype)
 
