@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 
@@ -10,6 +11,7 @@ import torch
 library = torch.library.Library("clmer", "DEF")
 #: Below-autograd dispatch, for the body of an autograd.Function.
 below_autograd = torch._C._AutoDispatchBelowAutograd
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def is_tracing() -> bool:
@@ -62,6 +64,22 @@ def _require_triton(device: torch.device) -> None:
         raise RuntimeError(
             f"impl='triton': found {device.type!r} tensors, expected 'cuda' ones; elsewhere Triton "
             "only runs in its interpreter (set TRITON_INTERPRET=1 before the first call)"
+        )
+
+
+def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """A block in which autocast lowers no product: the references keep their stated precision."""
+    if not torch.amp.is_autocast_available(device.type):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
+def check_dtype(name: str, tensor: torch.Tensor) -> None:
+    """Raises ValueError unless the ops compute with the tensor's dtype."""
+    if tensor.dtype not in _DTYPES:
+        raise ValueError(
+            f"{name}: found {tensor.dtype}, expected a floating-point dtype out of "
+            + ", ".join(str(dtype) for dtype in _DTYPES)
         )
 
 

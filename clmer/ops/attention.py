@@ -5,16 +5,20 @@ csrc/attention.h, attention_cpu.cpp.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from clmer._native import _C
 from clmer.ops._dispatch import (
     below_autograd,
+    check_dtype,
     choose_impl,
     is_tracing,
     library,
     no_double_backward,
+    without_autocast,
 )
 
 _NATIVE = ("cpu",)
@@ -120,7 +124,8 @@ def _check(
         raise ValueError(f"found {shapes}, expected query [..., Lq, D] and key [..., Lk, D]")
     if key.shape[-2] != value.shape[-2]:
         raise ValueError(f"found {shapes}, expected key [..., Lk, D] and value [..., Lk, Dv]")
-    if not query.dtype.is_floating_point or not query.dtype == key.dtype == value.dtype:
+    check_dtype("query", query)
+    if not query.dtype == key.dtype == value.dtype:
         raise ValueError(
             f"found query {query.dtype}, key {key.dtype}, value {value.dtype}, "
             "expected one floating-point dtype"
@@ -135,8 +140,7 @@ def _check(
             )
         _check_broadcast("key_padding_mask", mask, (*lead, key.shape[-2]))
     if bias is not None:
-        if not bias.dtype.is_floating_point:
-            raise ValueError(f"attn_bias: found {bias.dtype}, expected a floating-point dtype")
+        check_dtype("attn_bias", bias)
         _check_broadcast("attn_bias", bias, (*lead, query.shape[-2], key.shape[-2]))
     for name, tensor in (("key", key), ("value", value), ("mask", mask), ("attn_bias", bias)):
         if tensor is not None and tensor.device != query.device:
@@ -206,7 +210,8 @@ def cross_attention_reference(
     value = value.to(weights.dtype)
     if key_padding_mask is not None:
         value = value.masked_fill(key_padding_mask[..., None], 0.0)
-    return (weights @ value).to(query.dtype)
+    with without_autocast(query.device):
+        return (weights @ value).to(query.dtype)
 
 
 def attention_weights(
@@ -226,7 +231,8 @@ def attention_weights(
     key = key.to(dtype)
     if key_padding_mask is not None:
         key = key.masked_fill(key_padding_mask[..., None], 0.0)
-    scores = (query.to(dtype) * scale) @ key.transpose(-1, -2)
+    with without_autocast(query.device):
+        scores = (query.to(dtype) * scale) @ key.transpose(-1, -2)
     if attn_bias is not None:
         scores = scores + attn_bias.to(dtype)
     if key_padding_mask is not None:
@@ -252,7 +258,7 @@ def dropout_mask(seed: Tensor, shape: torch.Size, dropout_p: float) -> Tensor:
     shifts mask the sign.
     """
     *lead, rows, columns = shape
-    index = torch.arange(1, torch.Size((*lead, rows)).numel() + 1, device=seed.device)
+    index = torch.arange(1, math.prod((*lead, rows)) + 1, device=seed.device)
     x = seed + index * _signed(0x9E3779B97F4A7C15)
     x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)

@@ -5,12 +5,15 @@ csrc/bandpass.h, bandpass_step.h (the arithmetic), bandpass_cpu.cpp, bandpass_cu
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from clmer._native import _C
 from clmer.ops._dispatch import (
     below_autograd,
+    check_dtype,
     choose_impl,
     is_tracing,
     library,
@@ -63,8 +66,9 @@ def sosfilt(
             f"on {x.device.type}; split the cascade"
         )
     lead, time = x.shape[:-1], x.shape[-1]
-    rows = x.reshape(-1, time) if time else x.reshape(lead.numel(), 0)
-    rows_state = state.expand(*lead, -1, -1).reshape(lead.numel(), *state.shape[-2:])
+    count = math.prod(lead)  # torch.Size.numel() would make a traced size a constant
+    rows = x.reshape(count, time)
+    rows_state = state.reshape(count, *state.shape[-2:])
     wide = rows.to(torch.float32) if x.dtype in (torch.bfloat16, torch.float16) else rows
     call = torch.ops.clmer.sosfilt if is_tracing() else _autograd
     y, state_out = call(wide, sos, rows_state)
@@ -73,8 +77,7 @@ def sosfilt(
 
 def _check(x: Tensor, sos: Tensor, state: Tensor | None) -> Tensor:
     """Validates, and returns the state to start from."""
-    if not x.dtype.is_floating_point:
-        raise ValueError(f"x: found {x.dtype}, expected a floating-point dtype")
+    check_dtype("x", x)
     if x.dim() < 1:
         raise ValueError("x: found a 0-d tensor, expected [..., T]")
     if sos.dim() != 2 or sos.shape[1] != 6 or sos.shape[0] < 1 or sos.dtype != torch.float64:

@@ -14,10 +14,12 @@ from torch import Tensor
 from clmer._native import _C
 from clmer.ops._dispatch import (
     below_autograd,
+    check_dtype,
     choose_impl,
     is_tracing,
     library,
     no_double_backward,
+    without_autocast,
 )
 
 _NATIVE = ("cpu",)
@@ -97,7 +99,8 @@ def _check(view_a: Tensor, view_b: Tensor, temperature: float | Tensor) -> None:
         raise ValueError(
             f"view_a: found shape {tuple(view_a.shape)}, expected at least one sample and feature"
         )
-    if not view_a.dtype.is_floating_point or view_a.dtype != view_b.dtype:
+    check_dtype("view_a", view_a)
+    if view_a.dtype != view_b.dtype:
         raise ValueError(
             f"found dtypes {view_a.dtype} and {view_b.dtype}, expected one floating-point dtype"
         )
@@ -183,7 +186,8 @@ def nt_xent_reference(
     """The specification in plain PyTorch: it builds the similarity matrix."""
     n = view_a.shape[-2]
     z = _stack(view_a, view_b, normalize)
-    s = z @ z.mT / temperature  # [..., 2N, 2N]
+    with without_autocast(z.device):
+        s = z @ z.mT / temperature  # [..., 2N, 2N]
     self_pair = torch.eye(2 * n, dtype=torch.bool, device=z.device)
     half = s.diagonal(n, -2, -1)  # s of each sample's two views
     positive = torch.cat((half, half), -1)

@@ -1,0 +1,140 @@
+"""What the three ops share: direct calls of the registered ops, export, dtypes that none takes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import clmer
+from clmer.ops import cross_attention
+from clmer.signal import butter_bandpass
+
+OPS = torch.ops.clmer
+F64 = torch.float64
+X, ONE = torch.zeros(2, 3, 4), torch.ones((), dtype=F64)
+SIGNAL, SOS = torch.zeros(2, 5), torch.zeros(2, 6, dtype=F64)
+STATE = torch.zeros(2, 2, 2, dtype=F64)
+NO_KEYS_DROPPED = (None, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments", "message"),
+    [
+        ("sosfilt", (SIGNAL, SOS[:, :5], STATE), "sos: found shape"),
+        ("sosfilt", (SIGNAL, SOS, STATE[:1]), "state: found shape"),
+        ("sosfilt", (SIGNAL, SOS, STATE[:, :1]), "state: found shape"),
+        ("sosfilt", (SIGNAL, SOS.repeat(40, 1), STATE.repeat(1, 40, 1)), "too many sections"),
+        ("sosfilt_backward", (SIGNAL, STATE[:1], SOS), "state: found shape"),
+        ("nt_xent", (X, X[:, :2], ONE, True), "view_b: found shape"),
+        (
+            "nt_xent_backward",
+            (torch.ones(2), X, X, ONE, torch.zeros(2, 4, 2, dtype=F64), True),
+            "stats: found shape",
+        ),
+        (
+            "nt_xent_backward",
+            (torch.ones(1), X, X, ONE, torch.zeros(2, 4, 6, dtype=F64), True),
+            "grad_loss: found shape",
+        ),
+        ("cross_attention", (X, X[:1], X, None, None, *NO_KEYS_DROPPED), "key has shape"),
+        ("cross_attention", (X, X[..., :2], X, None, None, *NO_KEYS_DROPPED), "key has shape"),
+        ("cross_attention", (X, X, X[:, :2], None, None, *NO_KEYS_DROPPED), "value has shape"),
+        (
+            "cross_attention",
+            (X, X, X, torch.zeros(2, 2, 3), None, *NO_KEYS_DROPPED),
+            "attn_bias has shape",
+        ),
+        (
+            "cross_attention",
+            (X, X, X, None, torch.zeros(2, 2, dtype=torch.bool), *NO_KEYS_DROPPED),
+            "key_padding_mask has shape",
+        ),
+        (
+            "cross_attention",
+            (X, X, X, None, None, torch.zeros(0, dtype=torch.int64), 0.5, 1.0),
+            "seed",
+        ),
+        (
+            "cross_attention_backward",
+            (X[:, :2], X, X, X, X, X[..., 0], None, None, *NO_KEYS_DROPPED, False),
+            "grad_out has shape",
+        ),
+    ],
+)
+def test_direct_calls_reach_no_foreign_memory(op, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(OPS, op)(*arguments)
+
+
+class Module(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: clmer.sosfilt(x, torch.from_numpy(butter_bandpass(4, 45, 128)))[0],
+        lambda x: clmer.nt_xent(x, x + 1),
+        lambda x: cross_attention(x, x, x),
+        lambda x: cross_attention(x, x, x, dropout_p=0.5, impl="reference"),
+    ],
+    ids=["sosfilt", "nt_xent", "cross_attention", "dropout reference"],
+)
+def test_exported_with_any_number_of_rows(function):
+    batch = torch.export.Dim("batch")
+    module = Module(function)
+    exported = torch.export.export(module, (torch.randn(3, 5, 4),), dynamic_shapes=({0: batch},))
+    x = torch.randn(7, 5, 4, requires_grad=True)
+    torch.manual_seed(0)
+    (want,) = torch.autograd.grad(module(x).square().sum(), x)
+    torch.manual_seed(0)
+    (grad,) = torch.autograd.grad(exported.module()(x).square().sum(), x)
+    torch.testing.assert_close(grad, want)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: cross_attention(x, x, x),
+        lambda x: clmer.nt_xent(x, x),
+        lambda x: clmer.sosfilt(x, torch.from_numpy(butter_bandpass(4, 45, 128))),
+    ],
+)
+def test_dtypes_that_no_kernel_takes_are_named(call):
+    with pytest.raises(ValueError, match=r"found torch.float8_e5m2, expected .*torch.bfloat16"):
+        call(torch.zeros(2, 3, 4).to(torch.float8_e5m2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda x, impl: cross_attention(x, x, x, impl=impl),
+        lambda x, impl: clmer.nt_xent(x, x + 1, impl=impl),
+    ],
+)
+def test_autocast_lowers_no_implementation(op, dtype):
+    x = torch.randn(2, 6, 8).to(dtype)
+    for impl in ("native", "reference"):
+        with torch.autocast("cpu", torch.bfloat16):
+            lowered = op(x, impl)
+        assert torch.equal(lowered, op(x, impl))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_tensors_need_not_be_on_the_current_gpu():
+    device = torch.device("cuda", 1)
+    assert torch.cuda.current_device() == 0
+    sos = torch.from_numpy(butter_bandpass(4, 45, 128))
+    x = torch.randn(4, 50)
+    y, _ = clmer.sosfilt(x.to(device), sos.to(device))
+    torch.testing.assert_close(y.cpu(), clmer.sosfilt(x, sos)[0])
+    loss = clmer.nt_xent(x.to(device), x.to(device) + 1, impl="triton")
+    torch.testing.assert_close(loss.cpu(), clmer.nt_xent(x, x + 1))
+    assert torch.cuda.current_device() == 0
