@@ -114,3 +114,28 @@ def test_inside_a_transformer_layer():
     layer.multihead_attn = CrossModalAttention(8, 2, batch_first=True).double()
     layer.multihead_attn.load_state_dict(theirs.state_dict())
     torch.testing.assert_close(layer(x, memory), before)
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (dict(key_padding_mask=torch.zeros(5, dtype=torch.bool)), "key_padding_mask: found shape"),
+        (dict(key_padding_mask=torch.zeros(2, 4)), "key_padding_mask: found shape"),
+        (dict(attn_mask=torch.zeros(3, 4, 5)), "attn_mask: found shape"),
+        (dict(attn_mask=torch.zeros(5, 4)), "attn_mask: found shape"),
+    ],
+)
+def test_masks_that_do_not_fit(masks, message):
+    ours, _ = pair()
+    q, k = tokens(2, 4, 8), tokens(2, 5, 8, 1)
+    with pytest.raises(ValueError, match=message):
+        ours(q, k, k, **masks)
+
+
+def test_learnt_key_under_autocast():
+    ours = CrossModalAttention(8, 2, batch_first=True, add_bias_kv=True, add_zero_attn=True)
+    q, k = tokens(2, 4, 8).float(), tokens(2, 5, 8, 1).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        out, _ = ours(q, k, k)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), ours(q, k, k)[0], atol=0.02, rtol=0.02)

@@ -65,6 +65,7 @@ class CrossModalAttention(nn.MultiheadAttention):
             key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
         elif not self.batch_first:
             query, key, value = (t.transpose(0, 1) for t in (query, key, value))
+        self._check_masks(query, key, key_padding_mask, attn_mask)
         mask, bias = self._masks(key_padding_mask, attn_mask, query.dtype)
         if mask is not None and not same_qk:
             # NaN times a zero gradient would still reach the projections' weights.
@@ -87,6 +88,25 @@ class CrossModalAttention(nn.MultiheadAttention):
         if not batched:
             return out[0], None if weights is None else weights[0]
         return out if self.batch_first else out.transpose(0, 1), weights
+
+    def _check_masks(
+        self, query: Tensor, key: Tensor, padding: Tensor | None, attn_mask: Tensor | None
+    ) -> None:
+        batch, rows, keys = query.shape[0], query.shape[1], key.shape[1]
+        if padding is not None and padding.shape != (batch, keys):
+            raise ValueError(
+                f"key_padding_mask: found shape {tuple(padding.shape)}, expected "
+                f"[{batch}, {keys}], or [{keys}] without a batch"
+            )
+        matrix = (rows, keys)
+        if attn_mask is not None and attn_mask.shape not in (
+            matrix,
+            (batch * self.num_heads, *matrix),
+        ):
+            raise ValueError(
+                f"attn_mask: found shape {tuple(attn_mask.shape)}, expected [{rows}, {keys}] or "
+                f"[{batch * self.num_heads}, {rows}, {keys}]"
+            )
 
     def _masks(
         self, padding: Tensor | None, attn_mask: Tensor | None, dtype: torch.dtype
@@ -136,7 +156,7 @@ class CrossModalAttention(nn.MultiheadAttention):
         if self.bias_k is not None and self.bias_v is not None:
             learnt = (self.bias_k, self.bias_v)
             k, v = (
-                torch.cat([t, b.view(1, self.num_heads, 1, -1).expand(shape)], 2)
+                torch.cat([t, b.view(1, self.num_heads, 1, -1).expand(shape).to(t.dtype)], 2)
                 for t, b in zip((k, v), learnt, strict=True)
             )
             extra += 1
