@@ -56,3 +56,10 @@ def test_seeded_by_torch_and_off_in_evaluation() -> None:
 def test_impossible_probabilities_are_refused(p: float) -> None:
     with pytest.raises(ValueError, match="0 <= p < 1"):
         Dropout(p)
+
+
+def test_probability_next_to_one() -> None:
+    y = Dropout(1 - 1e-9)(torch.ones(2**18))
+    kept = y[y != 0]
+    assert 0 < len(kept) < 40
+    assert (kept == 2**16).all()

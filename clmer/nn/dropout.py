@@ -12,8 +12,8 @@ class Dropout(nn.Module):
 
     PyTorch's CPU mask takes a Bernoulli draw an element and is the costliest part of a small
     transformer's step; this one takes under half the time, forward and backward. p is rounded to a
-    multiple of 2^-16, the kept elements are scaled by exactly 1 / (1 - rounded p), and the draws
-    come from PyTorch's generator. On a GPU and under `torch.compile` it is `F.dropout`.
+    multiple of 2^-16 below 1, the kept elements are scaled by exactly 1 / (1 - rounded p), and the
+    draws come from PyTorch's generator. On a GPU and under `torch.compile` it is `F.dropout`.
 
     Args:
         p: probability in [0, 1) of dropping an element.
@@ -31,7 +31,7 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(x, self.p)
-        dropped = round(self.p * 2**16)
+        dropped = min(round(self.p * 2**16), 2**16 - 1)
         words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         bits = words.view(torch.int16)[: x.numel()].view(x.shape)
         kept = (bits >= dropped - 2**15).to(x.dtype)
