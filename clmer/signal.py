@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.signal
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from clmer.ops.bandpass import sosfilt as _sosfilt_op
 
@@ -102,15 +102,18 @@ def sosfilt(
                 f"{(sections.shape[0], *expected)!r}, got {np.shape(zi)!r}."
             )
         ours = np.moveaxis(np.moveaxis(np.asarray(zi, np.float64), axis % x.ndim + 1, -1), 0, -2)
-        state = torch.from_numpy(np.ascontiguousarray(ours))
-    y, out = _sosfilt_op(
-        torch.from_numpy(np.ascontiguousarray(rows, dtype)), torch.from_numpy(sections), state
-    )
+        state = _tensor(ours, np.float64)
+    y, out = _sosfilt_op(_tensor(rows, dtype), _tensor(sections, np.float64), state)
     filtered = np.moveaxis(y.numpy(), -1, axis)
     if zi is None:
         return filtered
     final = np.moveaxis(np.moveaxis(out.numpy(), -2, 0), -1, axis % x.ndim + 1)
     return filtered, final.astype(dtype, copy=False)
+
+
+def _tensor(x: Array, dtype: DTypeLike) -> torch.Tensor:
+    """A tensor of x; what torch would not take or warns of (read-only, foreign bytes) is copied."""
+    return torch.from_numpy(np.require(x, np.dtype(dtype).newbyteorder("="), ["C", "W"]))
 
 
 def sosfiltfilt(
@@ -237,24 +240,24 @@ class _Streaming:
         """Filter the next samples of every channel.
 
         Args:
-            chunk: [C, n] float32 or float64; C stays what it was at the first push.
+            chunk: [C, n] real; C stays what it was at the first push. Integers become float64.
 
         Returns:
-            [C, n] of the chunk's dtype. The first push starts from the steady state of each
-            channel's first sample, so an offset makes no transient.
+            [C, n] of the chunk's dtype, or float64. The first push starts from the steady state of
+            each channel's first sample, so an offset makes no transient.
 
         Raises:
-            ValueError: another number of channels, or not two dimensions.
+            ValueError: another number of channels, not two dimensions, or complex numbers.
         """
         chunk = np.asarray(chunk)
-        if chunk.dtype.char not in "fd":
-            chunk = chunk.astype(np.float64)
-        channels = chunk.shape[0] if self._state is None else self._state.shape[0]
-        if chunk.ndim != 2 or chunk.shape[0] != channels:
+        if chunk.dtype.kind not in "biuf":
+            raise ValueError(f"push: found dtype {chunk.dtype}, expected float32 or float64")
+        channels = "C" if self._state is None else self._state.shape[0]
+        if chunk.ndim != 2 or channels not in ("C", chunk.shape[0]):
             raise ValueError(f"push: found shape {chunk.shape}, expected [{channels}, n]")
+        x = _tensor(chunk, chunk.dtype if chunk.dtype.char in "fd" else np.float64)
         if chunk.shape[1] == 0:
-            return chunk
-        x = torch.from_numpy(np.ascontiguousarray(chunk))
+            return x.numpy()
         if self._state is None:
             self._state = self._zi * x[:, :1, None].to(torch.float64)
         y, self._state = _sosfilt_op(x, self._sos, self._state)

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -75,3 +77,27 @@ def test_resample_keeps_a_tone_and_removes_what_would_alias():
     assert np.abs(y - want)[64:-64].max() < 0.02
     with pytest.raises(ValueError, match="round the rates"):
         signal.resample(tone, 499.9871, 128)
+
+
+def test_arrays_that_torch_does_not_take():
+    x = np.random.default_rng(0).standard_normal((3, 90))
+    want, streamed = scipy.signal.sosfilt(SOS, x), signal.Bandpass(4, 45, 128).push(x)
+    frozen, sos = x.copy(), SOS.copy()
+    frozen.setflags(write=False)
+    sos.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_allclose(signal.sosfilt(sos, frozen), want, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(signal.Bandpass(4, 45, 128).push(frozen), streamed)
+    y = signal.Bandpass(4, 45, 128).push(x.astype(">f8"))
+    assert y.dtype == np.float64
+    np.testing.assert_array_equal(y, streamed)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "message"),
+    [(3.0, r"expected \[C, n\]"), (np.ones(4), r"expected \[C, n\]"), (1j * SOS, "complex128")],
+)
+def test_chunks_that_are_refused(chunk, message):
+    with pytest.raises(ValueError, match=message):
+        signal.Bandpass(4, 45, 128).push(chunk)
