@@ -162,7 +162,9 @@ def fit_members(job: Job, split: Split, stage: str, tokens: Tokens, y: np.ndarra
 def fit_fusion(job: Job, split: Split, stage: str, tokens: Tokens, y: np.ndarray) -> np.ndarray:
     """Train one model on labels y; log-probabilities of the test part at its best epoch."""
     config = job.config
-    model, optimizer = new_fusion(job, tokens, seed_of(config.seed, stage))
+    # The paper's five orders share one model seed (IV-C); elsewhere a split draws its own start.
+    start = stage.split("/", 1)[1] if config.protocol == "shuffled" else stage
+    model, optimizer = new_fusion(job, tokens, seed_of(config.seed, start))
     labels = torch.from_numpy(y).to(job.device)
     counts = torch.bincount(labels[split.train], minlength=job.classes).clamp(min=1)
     weight = (len(split.train) / (job.classes * counts)).float()
@@ -210,7 +212,8 @@ def fusion_stage(job: Job, split: Split, number: int, tokens: Tokens) -> list[me
 def power_features(job: Job, name: str) -> np.ndarray:
     """Hand-made features [N, features] of a modality, within the EEG band that was kept."""
     dataset, modality = DATASETS[job.config.dataset], job.store.modalities[name]
-    low, high = dataset.band.get("eeg") or dataset.paper_band
+    kept = dataset.band.get("eeg") if job.config.filter == "type" else None
+    low, high = kept or dataset.paper_band
     band = (low or 0.0, high or dataset.fs / 2)
     return bandpower.features(job.store.array(name), modality.fs, name, band=band)
 

@@ -45,6 +45,9 @@ from clmer.stages import (
     probe,
 )
 
+PERMUTED = (
+    "permuted labels: one permutation a split, a noisy control where people have few recordings."
+)
 TRANSDUCTIVE = (
     "transductive: every person's windows were standardised with that person's own statistics, "
     "test people included (no labels)."
@@ -129,6 +132,7 @@ def finish(
     extra = {"probe": means, "bayes": bounds, "data": job.store.report}
     notes = [TRANSDUCTIVE] if config.normalize == "subject" else []
     notes += probe_lines(means)
+    notes += [PERMUTED] if config.permuted and config.fusion else []
     if not config.fusion:
         job.run.write(Path("results.json"), report.results_json(extra))
         print("\n".join(notes))
