@@ -1,7 +1,7 @@
 """The main job: prepare, split, train the two stages, evaluate, report.
 
     python -m clmer.train deap --synthetic
-    python -m clmer.train eegmat --root ../shared/data/eegmat
+    python -m clmer.train eegmat --root /data/eegmat
 
 Read `train` first: the stages are in `clmer.stages`, the loop over epochs is `clmer.fit.fit`.
 """
