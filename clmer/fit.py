@@ -84,7 +84,6 @@ def fit(
     device = next(model.parameters()).device
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=20)
     progress = _resume(run, stage, model, optimizer, plateau) or _Progress()
-    best = progress.best
     bar = tqdm(
         range(progress.epoch, schedule.epochs),
         desc=stage,
@@ -111,15 +110,18 @@ def fit(
             line |= {"val_score": score, "val_loss": loss, "lr": optimizer.param_groups[0]["lr"]}
             if (score, -loss) > (progress.best_score, -progress.best_loss):
                 progress.best_score, progress.best_loss, progress.best_epoch = score, loss, epoch
-                best = {key: value.detach().clone() for key, value in model.state_dict().items()}
+                state = model.state_dict()
+                progress.best = {key: value.detach().clone() for key, value in state.items()}
         run.log({"stage": stage, "epoch": epoch, **line})
         bar.set_postfix({key: f"{value:.3f}" for key, value in line.items() if key != "lr"})
         progress.epoch = epoch + 1
-        _checkpoint(run, stage, model, optimizer, plateau, progress, best)
+        _checkpoint(run, stage, model, optimizer, plateau, progress)
     bar.close()
-    if best:
-        model.load_state_dict(best)
-    notes = {"logged": run.log_size(), "epoch": progress.best_epoch if best else progress.epoch - 1}
+    kept = progress.epoch - 1
+    if progress.best:
+        model.load_state_dict(progress.best)
+        kept = progress.best_epoch
+    notes = {"logged": run.log_size(), "epoch": kept}
     run.save_tensors(finished, model.state_dict(), notes)
     run.logged = notes["logged"]
     run.remove(_CHECKPOINT)
@@ -172,10 +174,9 @@ def _checkpoint(
     optimizer: torch.optim.Optimizer,
     plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
     progress: _Progress,
-    best: dict[str, Tensor] | None,
 ) -> None:
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
-    tensors |= {f"best.{key}": value.clone() for key, value in (best or {}).items()}
+    tensors |= {f"best.{key}": value.clone() for key, value in (progress.best or {}).items()}
     tensors |= {f"optimizer.{key}": value for key, value in optimizer_tensors(optimizer).items()}
     notes: dict[str, Any] = {
         "stage": stage,

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import clmer
+from clmer._native import _C
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -19,6 +22,16 @@ def clmer_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real recordings: {path} is missing; set CLMER_DATA to run this test")
     return path
+
+
+@pytest.fixture(params=clmer.build_info()["simd_levels"])
+def simd_level(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every SIMD level of the build that this processor has, in force for the test."""
+    before = clmer.build_info()["simd_in_use"]
+    if not _C.set_simd_level(request.param):
+        pytest.skip(f"this processor has no {request.param}")
+    yield request.param
+    _C.set_simd_level(before)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import clmer
 from clmer._native import _C, _capsule
 from clmer.ops.attention import (
     attention_weights,
@@ -12,7 +11,6 @@ from clmer.ops.attention import (
     dropout_mask,
 )
 
-LEVELS = clmer.build_info()["simd_levels"]
 # (Lq, Lk, D, Dv): one of each, the paper's, around the vector widths, several blocks and chunks.
 SHAPES = [
     (1, 1, 1, 1),
@@ -23,15 +21,6 @@ SHAPES = [
     (70, 129, 3, 33),
     (300, 300, 9, 4),
 ]
-
-
-@pytest.fixture(params=LEVELS)
-def simd_level(request):
-    before = clmer.build_info()["simd_in_use"]
-    if not _C.set_simd_level(request.param):
-        pytest.skip(f"this processor has no {request.param}")
-    yield request.param
-    _C.set_simd_level(before)
 
 
 def inputs(shape, dtype=torch.float64, lead=(2, 3), bias=None, masked=False, seed=0):

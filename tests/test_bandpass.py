@@ -9,16 +9,6 @@ from clmer.ops.bandpass import sosfilt_reference
 from clmer.signal import butter_bandpass
 
 SOS = torch.from_numpy(butter_bandpass(4, 45, 128))
-LEVELS = clmer.build_info()["simd_levels"]
-
-
-@pytest.fixture(params=LEVELS)
-def simd_level(request):
-    before = clmer.build_info()["simd_in_use"]
-    if not _C.set_simd_level(request.param):
-        pytest.skip(f"this processor has no {request.param}")
-    yield request.param
-    _C.set_simd_level(before)
 
 
 def exact(x, sos, state):

@@ -9,22 +9,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-import clmer
 from clmer._native import _C, _capsule
 from clmer.ops.ntxent import nt_xent, nt_xent_reference
 
-LEVELS = clmer.build_info()["simd_levels"]
 # N below, at and above the 64-row blocks (M = 2N), D around the vector widths and the 256 depth.
 SHAPES = [(1, 1), (2, 3), (5, 1), (1, 7), (33, 17), (64, 40), (3, 37, 9), (2, 70, 259)]
-
-
-@pytest.fixture(params=LEVELS)
-def simd_level(request):
-    before = clmer.build_info()["simd_in_use"]
-    if not _C.set_simd_level(request.param):
-        pytest.skip(f"this processor has no {request.param}")
-    yield request.param
-    _C.set_simd_level(before)
 
 
 def views(shape, dtype=torch.float64, normalize=True, seed=0):
