@@ -41,15 +41,15 @@ def attention_forward(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    bias: Tensor | None,
     mask: Tensor | None,
+    attn_mask: Tensor | None,
+    bias: Tensor | None,
     seed: Tensor | None,
     dropout_p: float,
     scale: float,
-    out: Tensor,
-    lse: Tensor,
+    want_lse: bool,
     threads: int,
-) -> None: ...
+) -> tuple[Tensor, Tensor | None]: ...
 def attention_backward(
     grad_out: Tensor,
     query: Tensor,
@@ -57,14 +57,12 @@ def attention_backward(
     value: Tensor,
     out: Tensor,
     lse: Tensor,
-    bias: Tensor | None,
     mask: Tensor | None,
+    attn_mask: Tensor | None,
+    bias: Tensor | None,
     seed: Tensor | None,
     dropout_p: float,
     scale: float,
-    grad_query: Tensor,
-    grad_key: Tensor,
-    grad_value: Tensor,
     grad_bias: Tensor | None,
     threads: int,
-) -> None: ...
+) -> tuple[Tensor, Tensor, Tensor]: ...

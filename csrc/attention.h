@@ -23,13 +23,17 @@ struct AttentionArgs {
   int64_t keys = 0;
   int64_t dim = 0;
   int64_t value_dim = 0;
-  Strided query, key, value, bias;  // float or double, all of one type
-  Strided mask;                     // bool, row = 0; true = ignore
-  const int64_t* seed = nullptr;    // null without dropout
+  Strided query, key, value;      // of one storage type
+  Strided bias;                   // float or double: the type of the arithmetic
+  Strided attn_mask;              // bool; true = takes part
+  Strided mask;                   // key_padding_mask: bool, row = 0; true = ignore
+  const int64_t* seed = nullptr;  // null without dropout
   double dropout_p = 0;
   double scale = 1;
   void* out = nullptr;  // [heads, rows, value_dim]
-  void* lse = nullptr;  // [heads, rows], natural log; +inf where no key is left
+  // [heads, rows], natural log, in the type of the arithmetic; +inf where the query sees no key;
+  // the forward leaves it out where it is null
+  void* lse = nullptr;
   int threads = 1;
 };
 
@@ -43,15 +47,20 @@ struct AttentionGradArgs : AttentionArgs {
   int64_t part_stride = 0;
 };
 
-// Each returns false when its working memory cannot be had.
+// By storage type; bf16 and f16 compute in float. Each returns false when its working memory cannot
+// be had.
 struct AttentionKernels {
   bool (*f32)(const AttentionArgs&);
   bool (*f64)(const AttentionArgs&);
+  bool (*bf16)(const AttentionArgs&);
+  bool (*f16)(const AttentionArgs&);
 };
 
 struct AttentionGradKernels {
   bool (*f32)(const AttentionGradArgs&);
   bool (*f64)(const AttentionGradArgs&);
+  bool (*bf16)(const AttentionGradArgs&);
+  bool (*f16)(const AttentionGradArgs&);
 };
 
 namespace baseline {

@@ -2,9 +2,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <initializer_list>
 #include <new>
 #include <optional>
+#include <tuple>
+#include <utility>
 
 #include "attention.h"
 #include "simd.h"
@@ -42,27 +45,42 @@ void expect_shape(const TensorView& t, const AttentionArgs& a, std::initializer_
                               shape_text(t.shape, t.ndim) + ", which does not fit query's");
 }
 
-Strided operand(const TensorView& t, const AttentionArgs& a, int64_t rows, int64_t cols, int bits,
+// A storage type: float32, float64, bfloat16 or float16.
+struct Type {
+  uint8_t code, bits;
+
+  bool of(const TensorView& t) const { return t.code == code && t.bits == bits; }
+  bool half() const { return bits == 16; }
+  // lse, the bias and its gradient
+  Type arithmetic() const { return {kFloat, uint8_t(half() ? 32 : bits)}; }
+};
+
+Type type_of(const TensorView& t) {
+  expect(t.code == kFloat || (t.code == kBfloat && t.bits == 16), "attention takes floats");
+  return {t.code, t.bits};
+}
+
+Strided operand(const TensorView& t, const AttentionArgs& a, int64_t rows, int64_t cols, Type type,
                 const char* name, bool broadcast = false) {
-  expect(t.is_float(bits) && t.device == kCPU, "attention: mixed types or devices");
+  expect(type.of(t) && t.device == kCPU, "attention: mixed types or devices");
   expect_shape(t, a, {rows, cols}, broadcast, name);
   return strided(t, a.lead_dims, 2);
 }
 
 // Contiguous, for the kernels to write whole or to read in order.
 void* dense(const TensorView& t, const AttentionArgs& a, std::initializer_list<int64_t> tail,
-            int bits, const char* name) {
-  expect(t.is_float(bits) && t.device == kCPU && t.contiguous(),
-         "attention: expected dense floats");
+            Type type, const char* name) {
+  expect(type.of(t) && t.device == kCPU && t.contiguous(), "attention: expected dense floats");
   expect_shape(t, a, tail, false, name);
   return t.data;
 }
 
 void fill(AttentionArgs& a, const TensorView& query, const TensorView& key, const TensorView& value,
-          const Optional& bias, const Optional& mask, const Optional& seed, double dropout_p,
-          double scale, const TensorView& out, const TensorView& lse, int threads) {
-  const int bits = query.bits, lead = query.ndim - 2;
-  expect(bits == 32 || bits == 64, "attention takes float32 or float64");
+          const Optional& mask, const Optional& attn_mask, const Optional& bias,
+          const Optional& seed, double dropout_p, double scale, const TensorView& out,
+          int threads) {
+  const Type type = type_of(query);
+  const int lead = query.ndim - 2;
   expect(0 <= lead && lead <= kMaxLead, "attention takes 2 to 7 dimensions");
   a.lead_dims = lead;
   a.heads = 1;
@@ -72,15 +90,20 @@ void fill(AttentionArgs& a, const TensorView& query, const TensorView& key, cons
   expect(key.ndim == query.ndim && value.ndim == query.ndim, "tensors of different rank");
   a.keys = key.shape[lead];
   a.value_dim = value.shape[lead + 1];
-  a.query = operand(query, a, a.rows, a.dim, bits, "query");
-  a.key = operand(key, a, a.keys, a.dim, bits, "key");
-  a.value = operand(value, a, a.keys, a.value_dim, bits, "value");
+  a.query = operand(query, a, a.rows, a.dim, type, "query");
+  a.key = operand(key, a, a.keys, a.dim, type, "key");
+  a.value = operand(value, a, a.keys, a.value_dim, type, "value");
   expect(a.keys < int64_t(1) << 31, "attention takes fewer than 2^31 keys");
-  if (bias) a.bias = operand(*bias, a, a.rows, a.keys, bits, "attn_bias", true);
+  if (bias) a.bias = operand(*bias, a, a.rows, a.keys, type.arithmetic(), "attn_bias", true);
   if (mask) {
     expect(mask->code == kBool && mask->device == kCPU, "key_padding_mask: expected bool");
     expect_shape(*mask, a, {a.keys}, true, "key_padding_mask");
     a.mask = strided(*mask, lead, 1);
+  }
+  if (attn_mask) {
+    expect(attn_mask->code == kBool && attn_mask->device == kCPU, "attn_mask: expected bool");
+    expect_shape(*attn_mask, a, {a.rows, a.keys}, true, "attn_mask");
+    a.attn_mask = strided(*attn_mask, lead, 2);
   }
   if (seed) {
     expect(seed->code == kInt && seed->bits == 64 && seed->device == kCPU && seed->ndim == 0,
@@ -89,36 +112,58 @@ void fill(AttentionArgs& a, const TensorView& query, const TensorView& key, cons
   }
   a.dropout_p = dropout_p;
   a.scale = scale;
-  a.out = dense(out, a, {a.rows, a.value_dim}, bits, "out");
-  a.lse = dense(lse, a, {a.rows}, bits, "lse");
+  a.out = dense(out, a, {a.rows, a.value_dim}, type, "out");
   a.threads = threads;
 }
 
-void finish(bool done) {
-  if (!done) throw std::bad_alloc();
+template <class Kernels, class Args>
+void run(const Kernels& kernels, const TensorView& query, const Args& a) {
+  const Type type = type_of(query);
+  const auto kernel = !type.half()           ? (type.bits == 64 ? kernels.f64 : kernels.f32)
+                      : type.code == kBfloat ? kernels.bf16
+                                             : kernels.f16;
+  if (!kernel(a)) throw std::bad_alloc();
 }
 
-void forward(TensorView query, TensorView key, TensorView value, Optional bias, Optional mask,
-             Optional seed, double dropout_p, double scale, TensorView out, TensorView lse,
-             int threads) {
+// O [..., Lq, Dv] and, where a backward wants it, the log-sum-exp [..., Lq].
+std::pair<py::object, py::object> forward(TensorView query, TensorView key, TensorView value,
+                                          Optional mask, Optional attn_mask, Optional bias,
+                                          Optional seed, double dropout_p, double scale,
+                                          bool want_lse, int threads) {
   AttentionArgs a;
-  fill(a, query, key, value, bias, mask, seed, dropout_p, scale, out, lse, threads);
-  py::gil_scoped_release release;
-  const auto& kernels = CLMER_KERNELS(attention);
-  finish((query.bits == 64 ? kernels.f64 : kernels.f32)(a));
+  expect(query.ndim >= 2 && value.ndim == query.ndim, "tensors of different rank");
+  int64_t shape[kMaxDims];
+  std::copy(query.shape, query.shape + query.ndim, shape);
+  shape[query.ndim - 1] = value.shape[query.ndim - 1];
+  const NewTensor out = new_tensor(query, query.ndim, shape);
+  NewTensor lse{py::none(), {}};
+  if (want_lse) lse = new_tensor(query, query.ndim - 1, shape, type_of(query).half());
+  fill(a, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, out.view, threads);
+  a.lse = lse.view.data;
+  {
+    py::gil_scoped_release release;
+    run(CLMER_KERNELS(attention), query, a);
+  }
+  return {out.tensor, lse.tensor};
 }
 
-void backward(TensorView grad_out, TensorView query, TensorView key, TensorView value,
-              TensorView out, TensorView lse, Optional bias, Optional mask, Optional seed,
-              double dropout_p, double scale, TensorView grad_query, TensorView grad_key,
-              TensorView grad_value, Optional grad_bias, int threads) {
+// The gradients of query, key and value; grad_bias, [parts, bias's shape] of zeros, is added to.
+std::tuple<py::object, py::object, py::object> backward(
+    TensorView grad_out, TensorView query, TensorView key, TensorView value, TensorView out,
+    TensorView lse, Optional mask, Optional attn_mask, Optional bias, Optional seed,
+    double dropout_p, double scale, Optional grad_bias, int threads) {
   AttentionGradArgs a;
-  fill(a, query, key, value, bias, mask, seed, dropout_p, scale, out, lse, threads);
-  a.grad_out = operand(grad_out, a, a.rows, a.value_dim, query.bits, "grad_out");
-  a.grad_query = dense(grad_query, a, {a.rows, a.dim}, query.bits, "grad_query");
-  a.grad_key = dense(grad_key, a, {a.keys, a.dim}, query.bits, "grad_key");
-  a.grad_value = dense(grad_value, a, {a.keys, a.value_dim}, query.bits, "grad_value");
-  if (grad_bias) {  // [parts, bias's shape]; clmer/ops/attention.py makes it
+  fill(a, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, out, threads);
+  const Type type = type_of(query);
+  a.lse = dense(lse, a, {a.rows}, type.arithmetic(), "lse");
+  a.grad_out = operand(grad_out, a, a.rows, a.value_dim, type, "grad_out");
+  const NewTensor grad_query = new_tensor(query, query.ndim, query.shape);
+  const NewTensor grad_key = new_tensor(key, key.ndim, key.shape);
+  const NewTensor grad_value = new_tensor(value, value.ndim, value.shape);
+  a.grad_query = grad_query.view.data;
+  a.grad_key = grad_key.view.data;
+  a.grad_value = grad_value.view.data;
+  if (grad_bias) {
     expect(bias && grad_bias->ndim == query.ndim + 1 && grad_bias->contiguous(), "grad_bias");
     TensorView part = *grad_bias;
     a.parts = part.shape[0];
@@ -128,11 +173,13 @@ void backward(TensorView grad_out, TensorView query, TensorView key, TensorView 
       part.shape[i] = part.shape[i + 1];
       part.strides[i] = part.strides[i + 1];
     }
-    a.grad_bias = operand(part, a, a.rows, a.keys, query.bits, "grad_bias", true);
+    a.grad_bias = operand(part, a, a.rows, a.keys, type.arithmetic(), "grad_bias", true);
   }
-  py::gil_scoped_release release;
-  const auto& kernels = CLMER_KERNELS(attention_backward);
-  finish((query.bits == 64 ? kernels.f64 : kernels.f32)(a));
+  {
+    py::gil_scoped_release release;
+    run(CLMER_KERNELS(attention_backward), query, a);
+  }
+  return {grad_query.tensor, grad_key.tensor, grad_value.tensor};
 }
 
 }  // namespace

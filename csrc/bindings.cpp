@@ -7,6 +7,8 @@
 #include "simd.h"
 #include "tensor.h"
 
+#include <cmath>
+
 namespace py = pybind11;
 using clmer::expect;
 using clmer::expect_dense;
@@ -64,6 +66,9 @@ clmer::NtXentArgs nt_xent_args(const TensorView& view_a, const TensorView& view_
   args.view_a = view_a.data;
   args.view_b = view_b.data;
   args.temperature = *temperature.as<double>();
+  // Here too, for callers of the op and graphs whose temperature changed after they were traced.
+  expect(args.temperature > 0.0 && std::isfinite(args.temperature),
+         "temperature: expected a finite number > 0");
   args.stats = stats.as<double>();
   args.groups = groups;
   args.n = n;

@@ -2,15 +2,14 @@
 // takes one tile (i, j), i <= j, computes its 64 x 64 similarities once into L1 and serves rows i
 // and rows j from them. Tiles go in rounds with (i + j) mod blocks fixed: in a round every block
 // belongs to one tile, so a tile adds straight into its rows' sums and gradients, in an order that
-// the number of threads cannot change. A tile's rows are broadcast against packed columns with
-// kRows x 2 vectors of accumulators. The backward tile becomes W_ij = e^s_ij (e^-lse_i + e^-lse_j)
-// in place and is multiplied from both sides. Self and positive pairs never enter the sums: the
+// the number of threads cannot change. A tile's rows are broadcast against the transposed other
+// block (simd_product.h). The backward tile becomes W_ij = e^s_ij (e^-lse_i + e^-lse_j) in place
+// and is multiplied from both sides. Self and positive pairs never enter the sums: the
 // positive's share is added in double, and its gradient -(1 - p) is exact however close p is to 1.
 // Roofline: the matrix products, 4 M^2 dim flops in all; z is read M / 64 times, from L2.
 #include "ntxent.h"
 
-#include "ntxent_tile.h"
-#include "simd_vec.h"
+#include "simd_product.h"
 #include "threads.h"
 
 #include <cstddef>
@@ -21,6 +20,11 @@ namespace clmer::CLMER_LEVEL {
 namespace {
 
 constexpr double kInf = __builtin_inf();
+constexpr int kBlock = 64;
+constexpr int kStride = kBlock + 16;  // of a tile's rows: keeps its columns out of one cache set
+constexpr int64_t kDepth = 128;       // features of a transposed block that are used in one go
+
+constexpr int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
 
 // Cache-aligned scratch, uninitialised.
 template <class T>
@@ -57,7 +61,7 @@ struct Problem {
   const bool backward;
   const int64_t m = 2 * a.n;
   const int64_t blocks = (m + kBlock - 1) / kBlock;
-  const int64_t rows = round_up(m, kPanel<T> > 8 ? kPanel<T> : 8);
+  const int64_t rows = blocks * kBlock;
   const int64_t columns = round_up(a.dim, kLanes<T>);
   // From row to row of z; a multiple of 512 bytes would crowd a column into few cache sets.
   const int64_t width = columns + (columns * int64_t(sizeof(T)) % 512 == 0 ? kLanes<T> : 0);
@@ -66,7 +70,7 @@ struct Problem {
   const bool shifted =
       !(a.normalize && 1.0 / a.temperature + __builtin_log(double(m)) < Limits<T>::exp_range);
   Buffer<T> z{a.groups * rows * width};
-  Buffer<T> packed{a.groups * rows * a.dim};  // [rows / panel, dim, panel]
+  Buffer<T> packed{a.groups * rows * a.dim};  // [blocks, dim, kBlock]: the blocks transposed
   Buffer<double> sum{a.groups * rows};        // forward: sum of e^(s - top) over negatives
   Buffer<T> top{a.groups * rows};             // forward, shifted: running maximum
   Buffer<T> shift{a.groups * rows};           // backward: stats 1 and 2 as T
@@ -83,7 +87,7 @@ struct Problem {
   }
   double* stat(int64_t g, int which) const { return a.stats + (g * 4 + which) * m; }
   int64_t positive(int64_t i) const { return i < a.n ? i + a.n : i - a.n; }
-  int block_rows(int64_t block) const { return int(smaller(kBlock, m - block * kBlock)); }
+  int block_rows(int64_t block) const { return int(least(kBlock, m - block * kBlock)); }
 };
 
 struct alignas(64) Tile {
@@ -131,10 +135,18 @@ double inverse_norm(const T* x, int64_t count) {
 }
 
 template <class T>
-void pack_rows(const Problem<T>& p, const T* z, T* packed, int count) {
-  for (int start = 0; start < count; start += kPanel<T>) {
-    for (int64_t k = 0; k < p.a.dim; ++k) {
-      for (int c = 0; c < kPanel<T>; ++c) *packed++ = z[(start + c) * p.width + k];
+void pack_transposed(const T* z, int64_t width, int64_t dim, T* packed) {
+  constexpr int kWide = kLanes<T>;
+  for (int64_t k = 0; k < dim; k += kWide) {
+    for (int c = 0; c < kBlock; c += kWide) {
+      Vec<T> block[kWide];
+#pragma GCC unroll 16
+      for (int i = 0; i < kWide; ++i) block[i] = load(z + (c + i) * width + k);
+      transpose<T, false>(block);
+#pragma GCC unroll 16
+      for (int i = 0; i < kWide; ++i) {
+        if (k + i < dim) store(packed + (k + i) * kBlock + c, block[i]);
+      }
     }
   }
 }
@@ -144,11 +156,10 @@ template <class T>
 void prepare_block(int64_t task, void* context) {
   Problem<T>& p = *static_cast<Problem<T>*>(context);
   const int64_t g = task / p.blocks, i0 = task % p.blocks * kBlock;
-  const int count = int(smaller(kBlock, p.rows - i0));
   const int64_t at = g * p.rows + i0;
   T* z = p.z.get() + at * p.width;
   double* inverse = p.stat(g, 0);
-  for (int r = 0; r < count; ++r) {
+  for (int r = 0; r < kBlock; ++r) {
     const int64_t i = i0 + r;
     T* row = z + r * p.width;
     const int64_t filled = i < p.m ? p.a.dim : 0;
@@ -169,7 +180,7 @@ void prepare_block(int64_t task, void* context) {
     T* grad = p.grad.get() + (at + r) * p.width;
     for (int64_t k = 0; k < p.width; ++k) grad[k] = T(0);
   }
-  pack_rows(p, z, p.packed.get() + at * p.a.dim, count);
+  pack_transposed(z, p.width, p.a.dim, p.packed.get() + at * p.a.dim);
 }
 
 // ---- tiles -------------------------------------------------------------------------------------
@@ -203,8 +214,12 @@ Pair<T> pair_of(const Problem<T>& p, int64_t task) {
 
 template <class T>
 void similarities(const Problem<T>& p, const Pair<T>& q, T* s) {
-  dot_tile(p.z.get() + q.at_i * p.width, p.width, p.packed.get() + q.at_j * p.a.dim, p.a.dim,
-           q.rows, q.cols, s);
+  const T* x = p.z.get() + q.at_i * p.width;
+  const T* packed = p.packed.get() + q.at_j * p.a.dim;
+  for (int64_t k = 0; k < p.a.dim; k += kDepth) {
+    product<T>(q.rows, round_up(q.cols, kLanes<T>), least(kDepth, p.a.dim - k), {x + k, p.width, 1},
+               {packed + k * kBlock, kBlock}, {s, kStride}, k > 0);
+  }
 }
 
 // Column of row r's positive in this tile, or -1.
@@ -300,7 +315,7 @@ void forward_tile(int64_t task, void* context) {
   p.shifted ? shifted_sums(p, q, s) : plain_sums(p, q, s);
 }
 
-// The tile of s becomes W; self 0, positive -(1 - p_i) - (1 - p_j), padding 0.
+// The tile of s becomes W; self 0, positive -(1 - p_i) - (1 - p_j).
 template <class T>
 void weigh(const Problem<T>& p, const Pair<T>& q, T* s) {
   const T *shift_i = p.shift.get() + q.at_i, *shift_j = p.shift.get() + q.at_j;
@@ -320,10 +335,6 @@ void weigh(const Problem<T>& p, const Pair<T>& q, T* s) {
     if (q.i == q.j) row[r] = T(0);
     const int c = positive_column(p, q, r);
     if (c >= 0) row[c] = T(-(miss[q.i * kBlock + r] + miss[q.j * kBlock + c]));
-    for (int64_t pad = q.cols; pad < round_up(q.cols, kRows); ++pad) row[pad] = T(0);
-  }
-  for (int64_t r = q.rows; r < round_up(q.rows, kRows); ++r) {
-    for (int c = 0; c < kBlock; ++c) s[r * kStride + c] = T(0);
   }
 }
 
@@ -337,9 +348,9 @@ void backward_tile(int64_t task, void* context) {
   weigh(p, q, s);
   const T *z_i = p.z.get() + q.at_i * p.width, *z_j = p.z.get() + q.at_j * p.width;
   T *grad_i = p.grad.get() + q.at_i * p.width, *grad_j = p.grad.get() + q.at_j * p.width;
-  add_product(s, kStride, 1, z_j, p.width, p.columns, q.rows, q.cols, grad_i);
+  product<T>(q.rows, p.columns, q.cols, {s, kStride, 1}, {z_j, p.width}, {grad_i, p.width}, true);
   if (q.i == q.j) return;
-  add_product(s, 1, kStride, z_i, p.width, p.columns, q.cols, q.rows, grad_j);
+  product<T>(q.cols, p.columns, q.rows, {s, 1, kStride}, {z_i, p.width}, {grad_j, p.width}, true);
 }
 
 // ---- ends --------------------------------------------------------------------------------------

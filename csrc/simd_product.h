@@ -2,8 +2,7 @@
 //
 // A tile of C stays in registers over the whole of k; one scalar of A at a time is multiplied with
 // up to four vectors of B's row. A has any strides, so that its transpose costs nothing; rows of B
-// and C are padded to whole vectors. Each element is one chain over k in order, whatever the tile:
-// the same bits for any split of m and n.
+// and C end where n does. The order of sums depends on m, n and k alone.
 #pragma once
 
 #include "simd_vec.h"
@@ -18,6 +17,9 @@ constexpr int kMaxVecs = 2;  // 16 registers
 constexpr int kMaxRows[kMaxVecs + 1] = {0, 8, 6};
 #endif
 
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 template <class T>
 struct Left {  // A: element (i, p) at data[i * row + p * col]
   const T* data;
@@ -25,69 +27,133 @@ struct Left {  // A: element (i, p) at data[i * row + p * col]
 };
 
 template <class T>
-struct Padded {  // rows of whole vectors
+struct Padded {  // rows, unit stride along them
   T* data;
   int64_t stride;
 };
 
-template <class T, int kRows, int kVecs>
-void product_tile(Left<T> a, Padded<const T> b, Padded<T> c, int64_t k, bool add) {
-  constexpr int kWide = kLanes<T>;
-  Vec<T> sum[kRows][kVecs];
+template <class T>
+struct Product {
+  Left<T> a;
+  Padded<const T> b;
+  Padded<T> c;
+  int64_t k;
+  FirstLanes<T> tail;  // of the last vector of a row of B and C, where kTail says so
+  bool add;            // to what C holds
+  bool whole;          // C has room for whole vectors: zeros beyond the tail, and a load that
+                       // follows soon is forwarded, as it is not from a masked store
+};
+
+// sum += a row of B times the scalars of A beside it.
+template <class T, int kRows, int kVecs, bool kTail>
+inline __attribute__((always_inline)) void product_step(const Product<T>& p, const T* left,
+                                                        const T* right, Vec<T> (*sum)[kVecs]) {
+  constexpr int kWide = kLanes<T>, kFull = kTail ? kVecs - 1 : kVecs;
+  Vec<T> row[kVecs];
+#pragma GCC unroll 4
+  for (int j = 0; j < kFull; ++j) row[j] = load(right + j * kWide);
+  if constexpr (kTail) row[kFull] = p.tail.load(right + kFull * kWide);
+#pragma GCC unroll 12
   for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < kVecs; ++j) {
-      sum[i][j] = add ? load(c.data + i * c.stride + j * kWide) : Vec<T>{};
-    }
-  }
-  for (int64_t p = 0; p < k; ++p) {
-    Vec<T> row[kVecs];
-    for (int j = 0; j < kVecs; ++j) row[j] = load(b.data + p * b.stride + j * kWide);
-    for (int i = 0; i < kRows; ++i) {
-      const Vec<T> factor = splat(a.data[i * a.row + p * a.col]);
-      for (int j = 0; j < kVecs; ++j) sum[i][j] += factor * row[j];
-    }
-  }
-  for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < kVecs; ++j) store(c.data + i * c.stride + j * kWide, sum[i][j]);
+    const Vec<T> factor = splat(left[i * p.a.row]);
+#pragma GCC unroll 4
+    for (int j = 0; j < kVecs; ++j) sum[i][j] += factor * row[j];
   }
 }
 
-template <class T, int kRows, int kVecs>
-void product_rows(int rows, Left<T> a, Padded<const T> b, Padded<T> c, int64_t k, bool add) {
-  if constexpr (kRows > 1) {
-    if (rows < kRows) return product_rows<T, kRows - 1, kVecs>(rows, a, b, c, k, add);
+// kRows rows of kVecs vectors of columns, in registers over the whole of k. A tile too small to
+// hide the latency of its own additions sums even and odd k apart.
+template <class T, int kRows, int kVecs, bool kTail>
+inline __attribute__((always_inline)) void product_tile(const Product<T>& p, const T* left, T* c) {
+  constexpr int kWide = kLanes<T>, kFull = kTail ? kVecs - 1 : kVecs;
+  constexpr bool kSplit = kRows * kVecs < 8;
+  Vec<T> sum[kRows][kVecs], odd[kSplit ? kRows : 1][kVecs] = {};
+  T* to = c;
+#pragma GCC unroll 12
+  for (int i = 0; i < kRows; ++i, to += p.c.stride) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kFull; ++j) sum[i][j] = p.add ? load(to + j * kWide) : Vec<T>{};
+    if constexpr (kTail) sum[i][kFull] = p.add ? p.tail.load(to + kFull * kWide) : Vec<T>{};
   }
-  product_tile<T, kRows, kVecs>(a, b, c, k, add);
+  const T* right = p.b.data;
+  int64_t q = 0;
+  for (; q + 2 <= p.k; q += 2, left += 2 * p.a.col, right += 2 * p.b.stride) {
+    product_step<T, kRows, kVecs, kTail>(p, left, right, sum);
+    product_step<T, kRows, kVecs, kTail>(p, left + p.a.col, right + p.b.stride, kSplit ? odd : sum);
+  }
+  if (q < p.k) product_step<T, kRows, kVecs, kTail>(p, left, right, sum);
+  to = c;
+#pragma GCC unroll 12
+  for (int i = 0; i < kRows; ++i, to += p.c.stride) {
+    asm("" : "+r"(to));  // one pointer that walks, not an address a row
+    if constexpr (kSplit) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kVecs; ++j) sum[i][j] += odd[i][j];
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < kFull; ++j) store(to + j * kWide, sum[i][j]);
+    if constexpr (kTail) {
+      T* end = to + kFull * kWide;
+      p.whole ? store(end, sum[i][kFull]) : p.tail.store(end, sum[i][kFull]);
+    }
+  }
 }
 
-// All rows of `kVecs` vectors of columns, in tiles of nearly equal height.
+// `tiles` tiles, one below the other, the first one's row being `row`.
+template <class T, int kRows, int kVecs, bool kTail>
+void product_tiles(const Product<T>& shared, int64_t row, int64_t tiles) {
+  const Product<T> p = shared;
+  const T* left = p.a.data + row * p.a.row;
+  T* c = p.c.data + row * p.c.stride;
+  for (; tiles > 0; --tiles, left += kRows * p.a.row, c += kRows * p.c.stride) {
+    product_tile<T, kRows, kVecs, kTail>(p, left, c);
+  }
+}
+
+// product_tiles of every height.
+template <class T, int kVecs, bool kTail>
+struct Heights {
+  void (*of[kMaxRows[kVecs] + 1])(const Product<T>&, int64_t, int64_t) = {};
+
+  constexpr Heights() { fill<kMaxRows[kVecs]>(); }
+  template <int kRows>
+  constexpr void fill() {
+    of[kRows] = product_tiles<T, kRows, kVecs, kTail>;
+    if constexpr (kRows > 1) fill<kRows - 1>();
+  }
+};
+template <class T, int kVecs, bool kTail>
+constexpr Heights<T, kVecs, kTail> kHeights;
+
+// All rows of kVecs vectors of columns, in tiles of nearly equal height.
 template <class T, int kVecs>
-void product_columns(int64_t m, Left<T> a, Padded<const T> b, Padded<T> c, int64_t k, bool add) {
-  int64_t tiles = (m + kMaxRows[kVecs] - 1) / kMaxRows[kVecs];
-  for (int64_t i = 0; i < m; --tiles) {
-    const int rows = static_cast<int>((m - i + tiles - 1) / tiles);
-    product_rows<T, kMaxRows[kVecs], kVecs>(rows, {a.data + i * a.row, a.row, a.col}, b,
-                                            {c.data + i * c.stride, c.stride}, k, add);
-    i += rows;
-  }
+void product_columns(const Product<T>& p, int64_t m, bool tail) {
+  constexpr int kMost = kMaxRows[kVecs];
+  const uint32_t tiles = uint32_t(m + kMost - 1) / kMost, rows = uint32_t(m) / tiles;
+  const int64_t higher = m - int64_t(rows) * tiles;
+  const auto& of = tail ? kHeights<T, kVecs, true>.of : kHeights<T, kVecs, false>.of;
+  if (higher) of[rows + 1](p, 0, higher);
+  of[rows](p, higher * (rows + 1), tiles - higher);
 }
 
 template <class T>
-void product(int64_t m, int64_t n, int64_t k, Left<T> a, Padded<const T> b, Padded<T> c, bool add) {
-  constexpr int kWide = kLanes<T>;
-  int64_t vecs = (n + kWide - 1) / kWide;
-  int64_t groups = (vecs + kMaxVecs - 1) / kMaxVecs;
-  for (; vecs > 0; --groups) {
-    const int64_t wide = (vecs + groups - 1) / groups;
+void product(int64_t m, int64_t n, int64_t k, Left<T> a, Padded<const T> b, Padded<T> c, bool add,
+             bool whole = false) {
+  if (m == 0) return;
+  int64_t groups = ceil_div(ceil_div(n, kLanes<T>), kMaxVecs);
+  for (; n > 0; --groups) {
+    const int64_t vecs = ceil_div(n, groups * kLanes<T>), cols = least(vecs * kLanes<T>, n);
+    const bool tail = cols % kLanes<T> != 0;
+    const Product<T> p{a, b, c, k, FirstLanes<T>(cols % kLanes<T>), add, whole};
     if constexpr (kMaxVecs == 4) {
-      if (wide == 4) product_columns<T, 4>(m, a, b, c, k, add);
-      if (wide == 3) product_columns<T, 3>(m, a, b, c, k, add);
+      if (vecs == 4) product_columns<T, 4>(p, m, tail);
+      if (vecs == 3) product_columns<T, 3>(p, m, tail);
     }
-    if (wide == 2) product_columns<T, 2>(m, a, b, c, k, add);
-    if (wide == 1) product_columns<T, 1>(m, a, b, c, k, add);
-    b.data += wide * kWide;
-    c.data += wide * kWide;
-    vecs -= wide;
+    if (vecs == 2) product_columns<T, 2>(p, m, tail);
+    if (vecs == 1) product_columns<T, 1>(p, m, tail);
+    b.data += cols;
+    c.data += cols;
+    n -= cols;
   }
 }
 

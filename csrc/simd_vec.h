@@ -6,6 +6,10 @@
 
 #include <cstdint>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #ifndef CLMER_LEVEL
 #error "simd_vec.h is for files compiled once a SIMD level"
 #endif
@@ -60,31 +64,106 @@ inline Vec<T> splat(T value) {
   return value - Vec<T>{};
 }
 
-// exp, relative error below 2 ulp. Results near the smallest normal number and below are 0 (the
-// processor takes a hundred cycles over a subnormal); overflow is inf, NaN stays NaN.
-// x = n ln 2 + r with n = round(x / ln 2) by the magic-number addition; e^r = 1 + r q(r) with q of
-// least relative error on |r| <= ln 2 / 2; the exponent is n - 1, so that 2^128 needs no special
-// case.
+// The first `count` lanes: nothing beyond them is read (zeros stand there) or written.
+template <class T>
+class FirstLanes {
+ public:
+  explicit FirstLanes(int64_t count) : count_(int(count < kLanes<T> ? count : kLanes<T>)) {}
+  Vec<T> load(const T* p) const {
+    T few[kLanes<T>] = {};
+    for (int i = 0; i < count_; ++i) few[i] = p[i];
+    return CLMER_LEVEL::load(few);
+  }
+  void store(T* p, Vec<T> v) const {
+    for (int i = 0; i < count_; ++i) p[i] = v[i];
+  }
+
+ private:
+  int count_;
+};
+
+#if defined(__AVX512F__)
+template <>
+class FirstLanes<float> {
+ public:
+  explicit FirstLanes(int64_t count) : mask_(__mmask16(count < 16 ? (1u << count) - 1 : ~0u)) {}
+  Vec<float> load(const float* p) const { return (Vec<float>)_mm512_maskz_loadu_ps(mask_, p); }
+  void store(float* p, Vec<float> v) const { _mm512_mask_storeu_ps(p, mask_, (__m512)v); }
+
+ private:
+  __mmask16 mask_;
+};
+
+template <>
+class FirstLanes<double> {
+ public:
+  explicit FirstLanes(int64_t count) : mask_(__mmask8(count < 8 ? (1u << count) - 1 : ~0u)) {}
+  Vec<double> load(const double* p) const { return (Vec<double>)_mm512_maskz_loadu_pd(mask_, p); }
+  void store(double* p, Vec<double> v) const { _mm512_mask_storeu_pd(p, mask_, (__m512d)v); }
+
+ private:
+  __mmask8 mask_;
+};
+#elif defined(__AVX2__)
+template <>
+class FirstLanes<float> {
+ public:
+  explicit FirstLanes(int64_t count)
+      : mask_(_mm256_cmpgt_epi32(_mm256_set1_epi32(int(count < 8 ? count : 8)),
+                                 _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))) {}
+  Vec<float> load(const float* p) const { return (Vec<float>)_mm256_maskload_ps(p, mask_); }
+  void store(float* p, Vec<float> v) const { _mm256_maskstore_ps(p, mask_, (__m256)v); }
+
+ private:
+  __m256i mask_;
+};
+
+template <>
+class FirstLanes<double> {
+ public:
+  explicit FirstLanes(int64_t count)
+      : mask_(_mm256_cmpgt_epi64(_mm256_set1_epi64x(count < 4 ? count : 4),
+                                 _mm256_setr_epi64x(0, 1, 2, 3))) {}
+  Vec<double> load(const double* p) const { return (Vec<double>)_mm256_maskload_pd(p, mask_); }
+  void store(double* p, Vec<double> v) const { _mm256_maskstore_pd(p, mask_, (__m256d)v); }
+
+ private:
+  __m256i mask_;
+};
+#endif
+
+// exp for x up to 88 (double: 709). Relative error in units of eps: below 1.5 + |x| / 40 for float
+// (fused multiply-add; 2 without), below 2 for double. Results near the smallest normal number and
+// below are 0 (the processor takes a hundred cycles over a subnormal); NaN stays NaN; beyond 88 the
+// result is unspecified.
+// x = n ln 2 + r with n = round(x / ln 2): the magic number leaves n + bias in the low bits of the
+// sum, one shift away from 2^n. e^r = 1 + r q(r), q of least relative error on |r| <= ln 2 / 2.
 template <class T>
 struct ExpConstants;
 
 template <>
 struct ExpConstants<float> {
-  static constexpr float magic = 12582912.0f;  // 1.5 * 2^23
+  static constexpr float magic = 12582912.0f + 127;  // 1.5 * 2^23 + bias
   static constexpr float ln2_hi = 0.693359375f, ln2_lo = -2.12194440e-4f;
-  static constexpr float lowest = -86.9f, highest = 88.8f;
-  static constexpr int bias = 127, mantissa = 23, terms = 6;  // q is off by 2.6e-9
-  static constexpr double q[terms] = {1.0000000505854777,    0.50000004426458235,
-                                      0.16666361630787677,   0.041664753354431664,
-                                      0.0083792987952635308, 0.0014062332214056825};
+#if defined(__FMA__) || defined(__aarch64__)
+  static constexpr bool split = false;  // the product is exact: n * 1.9e-9 is all that is lost
+#else
+  static constexpr bool split = true;
+#endif
+  static constexpr float lowest = -86.9f;
+  static constexpr int mantissa = 23, terms = 5;  // 1 + r q(r) is off by 9.1e-8, relatively
+  static constexpr double q[terms] = {0.99999970721842733579, 0.49999149519816660238,
+                                      0.16667636130205956629, 0.041897930320810564575,
+                                      0.0082903182003367523171};
 };
 
 template <>
 struct ExpConstants<double> {
-  static constexpr double magic = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double magic = 6755399441055744.0 + 1023;  // 1.5 * 2^52 + bias
   static constexpr double ln2_hi = 0.693147180369123816490, ln2_lo = 1.90821492927058770002e-10;
-  static constexpr double lowest = -708.0, highest = 709.9;
-  static constexpr int bias = 1023, mantissa = 52, terms = 11;  // q is off by 1.8e-17
+  static constexpr bool split = true;
+  static constexpr double lowest = -707.9;
+  static constexpr int mantissa = 52, terms = 11;  // q is off by 1.8e-17
   static constexpr double q[terms] = {
       1.0000000000000005758,     0.50000000000000057416,     0.1666666666665707507,
       0.041666666666571382526,   0.0083333333377951174374,   0.0013888888933128121323,
@@ -96,16 +175,13 @@ template <class T>
 inline Vec<T> exp(Vec<T> x) {
   using C = ExpConstants<T>;
   using Int = typename Simd<T>::Int;
-  const Vec<T> floored = splat<T>(C::lowest) > x ? splat<T>(C::lowest) : x;  // NaN passes
-  const Vec<T> clamped = splat<T>(C::highest) < floored ? splat<T>(C::highest) : floored;
-  const Vec<T> shifted = clamped * T(1.4426950408889634) + C::magic;
+  const Vec<T> shifted = x * T(1.4426950408889634) + C::magic;
   const Vec<T> n = shifted - C::magic;
-  const Vec<T> r = (clamped - n * C::ln2_hi) - n * C::ln2_lo;
+  const Vec<T> r =
+      C::split ? (x - n * C::ln2_hi) - n * C::ln2_lo : x - n * T(0.69314718055994530942);
   Vec<T> q = splat<T>(T(C::q[C::terms - 1]));
   for (int i = C::terms - 2; i >= 0; --i) q = q * r + T(C::q[i]);
-  const Vec<T> p = q * r + T(1);
-  const Int exponent = (Int)shifted - (Int)splat<T>(C::magic) + (C::bias - 1);
-  const Vec<T> value = (p + p) * (Vec<T>)(exponent << C::mantissa);
+  const Vec<T> value = (q * r + T(1)) * (Vec<T>)((Int)shifted << C::mantissa);
   return x < C::lowest ? Vec<T>{} : value;
 }
 
@@ -184,17 +260,33 @@ inline Vec<T> blend_lanes(Vec<T> a, Vec<T> b, int step, bool high) {
 }
 
 // The matrix of kLanes rows, transposed in place; kHalf leaves out the lower half of the result.
-template <class T, bool kHalf>
-inline void transpose(Vec<T>* rows) {
-  for (int step = kLanes<T> / 2; step > 0; step /= 2) {
-    const int last = kHalf && step < kLanes<T> / 2 ? kLanes<T> / 2 : kLanes<T>;
-    for (int i = 0; i < last; ++i) {
-      if (i & step) continue;
-      const Vec<T> a = rows[i], b = rows[i + step];
-      rows[i] = blend_lanes<T>(a, b, step, false);
-      if (!kHalf || step < kLanes<T> / 2) rows[i + step] = blend_lanes<T>(a, b, step, true);
+template <class T, bool kHalf, int kStep = kLanes<T> / 2>
+inline __attribute__((always_inline)) void transpose(Vec<T>* rows) {
+  if constexpr (kStep > 0) {
+    constexpr bool kSkip = kHalf && kStep < kLanes<T> / 2;
+#pragma GCC unroll 16
+    for (int i = 0; i < (kSkip ? kLanes<T> / 2 : kLanes<T>); ++i) {
+      if (i & kStep) continue;
+      const Vec<T> a = rows[i], b = rows[i + kStep];
+      rows[i] = blend_lanes<T>(a, b, kStep, false);
+      if (!kHalf || kSkip) rows[i + kStep] = blend_lanes<T>(a, b, kStep, true);
     }
+    transpose<T, kHalf, kStep / 2>(rows);
   }
+}
+
+// The sums of kLanes vectors, one a lane: the network of the transposition, adding what it pairs.
+template <class T, int kStep = kLanes<T> / 2>
+inline __attribute__((always_inline)) Vec<T> reduce_rows(Vec<T>* rows) {
+  if constexpr (kStep > 0) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kStep; ++i) {
+      const Vec<T> a = rows[i], b = rows[i + kStep];
+      rows[i] = blend_lanes<T>(a, b, kStep, false) + blend_lanes<T>(a, b, kStep, true);
+    }
+    return reduce_rows<T, kStep / 2>(rows);
+  }
+  return rows[0];
 }
 
 }  // namespace clmer::CLMER_LEVEL

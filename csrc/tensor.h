@@ -11,6 +11,7 @@
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "dlpack_abi.h"
 
@@ -19,6 +20,7 @@ namespace clmer {
 constexpr int kMaxDims = 8;
 
 struct TensorView {
+  PyObject* object = nullptr;  // borrowed
   void* data = nullptr;
   int32_t device = kCPU;
   int32_t device_index = 0;
@@ -110,29 +112,112 @@ inline TensorView view_by_exchange(PyObject* object) {
   return view;
 }
 
+// An attribute's name, made once.
+class Name {
+ public:
+  explicit Name(const char* text) : text_(PyUnicode_InternFromString(text)) {}
+  pybind11::object of(pybind11::handle object) const {
+    return checked(PyObject_GetAttr(object.ptr(), text_));
+  }
+  bool in(pybind11::handle object) const { return PyObject_HasAttr(object.ptr(), text_) == 1; }
+  pybind11::object call(pybind11::handle object) const {
+    return checked(PyObject_CallMethodNoArgs(object.ptr(), text_));
+  }
+
+ private:
+  static pybind11::object checked(PyObject* result) {
+    if (result == nullptr) throw pybind11::error_already_set();
+    return pybind11::reinterpret_steal<pybind11::object>(result);
+  }
+  PyObject* text_;
+};
+
+inline void* address_of(pybind11::handle tensor) {
+  static const Name data_ptr("data_ptr");
+  return PyLong_AsVoidPtr(data_ptr.call(tensor).ptr());
+}
+
 inline TensorView view_by_attributes(pybind11::handle tensor) {
+  static const Name is_cuda("is_cuda"), get_device("get_device"), dtype("dtype"),
+      element_size("element_size"), shape("shape"), stride("stride");
   TensorView view;
-  view.data = reinterpret_cast<void*>(tensor.attr("data_ptr")().cast<uintptr_t>());
-  if (tensor.attr("is_cuda").cast<bool>()) {
+  view.data = address_of(tensor);
+  if (is_cuda.of(tensor).ptr() == Py_True) {
     view.device = kCUDA;
-    view.device_index = tensor.attr("get_device")().cast<int32_t>();
+    view.device_index = get_device.call(tensor).cast<int32_t>();
   }
-  auto dtype = pybind11::str(tensor.attr("dtype")).cast<std::string>();  // "torch.float32"
-  view.bits = static_cast<uint8_t>(8 * tensor.attr("element_size")().cast<int>());
-  view.code = dtype == "torch.bfloat16"            ? kBfloat
-              : dtype.rfind("torch.float", 0) == 0 ? kFloat
-              : dtype == "torch.bool"              ? kBool
-              : dtype.rfind("torch.uint", 0) == 0  ? kUInt
-                                                   : kInt;
-  auto shape = pybind11::tuple(tensor.attr("shape"));
-  auto strides = pybind11::tuple(tensor.attr("stride")());
-  view.ndim = static_cast<int32_t>(shape.size());
-  expect(view.ndim <= kMaxDims, "too many dimensions");
+  const auto name = pybind11::str(dtype.of(tensor));
+  const std::string_view type = PyUnicode_AsUTF8(name.ptr());  // "torch.float32"
+  view.bits = static_cast<uint8_t>(8 * PyLong_AsLong(element_size.call(tensor).ptr()));
+  view.code = type == "torch.bfloat16"            ? kBfloat
+              : type.rfind("torch.float", 0) == 0 ? kFloat
+              : type == "torch.bool"              ? kBool
+              : type.rfind("torch.uint", 0) == 0  ? kUInt
+                                                  : kInt;
+  const auto sizes = shape.of(tensor), steps = stride.call(tensor);  // tuples
+  const Py_ssize_t ndim = PyTuple_Size(sizes.ptr());
+  expect(ndim <= kMaxDims, "too many dimensions");
+  view.ndim = static_cast<int32_t>(ndim);
   for (int i = 0; i < view.ndim; ++i) {
-    view.shape[i] = shape[i].cast<int64_t>();
-    view.strides[i] = strides[i].cast<int64_t>();
+    view.shape[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(sizes.ptr(), i));
+    view.strides[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(steps.ptr(), i));
   }
+  if (PyErr_Occurred()) throw pybind11::error_already_set();
   return view;
+}
+
+inline TensorView view_of(pybind11::handle tensor) {
+  TensorView view = exchange_api ? view_by_exchange(tensor.ptr()) : view_by_attributes(tensor);
+  view.object = tensor.ptr();
+  return view;
+}
+
+// A fresh contiguous tensor of like's device and dtype (or float32), and the view of it.
+struct NewTensor {
+  pybind11::object tensor;
+  TensorView view;
+};
+
+inline NewTensor new_tensor(const TensorView& like, int ndim, const int64_t* shape,
+                            bool float32 = false) {
+  static const Name new_empty("new_empty");
+  NewTensor made;
+  TensorView& view = made.view = like;
+  if (float32) view.code = kFloat, view.bits = 32;
+  view.ndim = ndim;
+  for (int64_t i = ndim - 1, step = 1; i >= 0; step *= shape[i--]) {
+    view.shape[i] = shape[i];
+    view.strides[i] = step;
+  }
+  if (!exchange_api || !exchange_api->managed_tensor_allocator) {
+    pybind11::tuple sizes(ndim);
+    for (int i = 0; i < ndim; ++i) sizes[i] = shape[i];
+    const auto dtype = float32 ? pybind11::module_::import("torch").attr("float32")
+                               : pybind11::handle(like.object).attr("dtype");
+    made.tensor = new_empty.of(like.object)(sizes, pybind11::arg("dtype") = dtype);
+    view.data = address_of(made.tensor);
+    return made;
+  }
+  DLTensor prototype{};
+  prototype.device = {like.device, like.device_index};
+  prototype.ndim = ndim;
+  prototype.dtype = {view.code, view.bits, 1};
+  prototype.shape = view.shape;
+  DLManagedTensorVersioned* managed = nullptr;
+  std::string message;
+  const auto set_error = [](void* to, const char*, const char* text) {
+    *static_cast<std::string*>(to) = text;
+  };
+  if (exchange_api->managed_tensor_allocator(&prototype, &managed, &message, set_error) != 0) {
+    throw std::runtime_error("clmer._C: no memory for a result: " + message);
+  }
+  view.data = static_cast<char*>(managed->dl_tensor.data) + managed->dl_tensor.byte_offset;
+  void* object = nullptr;
+  if (exchange_api->managed_tensor_to_py_object_no_sync(managed, &object) != 0) {
+    throw pybind11::error_already_set();
+  }
+  made.tensor = pybind11::reinterpret_steal<pybind11::object>(static_cast<PyObject*>(object));
+  return made;
 }
 
 }  // namespace clmer
@@ -143,9 +228,9 @@ template <>
 struct type_caster<clmer::TensorView> {
   PYBIND11_TYPE_CASTER(clmer::TensorView, const_name("torch.Tensor"));
   bool load(handle source, bool) {
-    if (!hasattr(source, "data_ptr")) return false;
-    value = clmer::exchange_api ? clmer::view_by_exchange(source.ptr())
-                                : clmer::view_by_attributes(source);
+    static const clmer::Name data_ptr("data_ptr");
+    if (!data_ptr.in(source)) return false;
+    value = clmer::view_of(source);
     return true;
   }
 };

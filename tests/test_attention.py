@@ -4,9 +4,9 @@ import torch
 from torch.nn import functional as F
 
 from clmer._native import _C, _capsule
-from clmer.ops.attention import (
+from clmer.ops.attention import cross_attention
+from clmer.ops.attention_reference import (
     attention_weights,
-    cross_attention,
     cross_attention_reference,
     dropout_mask,
 )
@@ -17,9 +17,12 @@ SHAPES = [
     (50, 50, 16, 16),
     (5, 70, 8, 8),
     (40, 3, 16, 16),
+    (33, 1, 7, 3),
     (17, 33, 40, 5),
     (70, 129, 3, 33),
     (300, 300, 9, 4),
+    (3, 300, 5, 9),  # keys across the lanes, in blocks
+    (8, 128, 16, 8),
 ]
 
 
@@ -37,6 +40,14 @@ def inputs(shape, dtype=torch.float64, lead=(2, 3), bias=None, masked=False, see
     return q, k, v, b, mask, draw(*lead, rows, wide)
 
 
+def visible(shape, seed=1):
+    """Half of the pairs; the second half of the keys hidden from all, the last query from every."""
+    shown = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+    shown[..., (shape[-1] + 1) // 2 :] = False
+    shown[..., -1, :] = False
+    return shown
+
+
 def results(form, q, k, v, b, grad, **options):
     """The output and the gradients of query, key, value and, where given, the bias."""
     leaves = [t.detach().clone().requires_grad_() for t in (q, k, v, b) if t is not None]
@@ -45,7 +56,7 @@ def results(form, q, k, v, b, grad, **options):
     return out.detach(), *torch.autograd.grad(out, leaves, grad)
 
 
-def exact(q, k, v, b, mask, grad, keep=None, p=0.0):
+def exact(q, k, v, b, mask, grad, keep=None, p=0.0, attn_mask=None):
     """The same in long double, by the closed forms."""
     q, k, v, grad = (t.numpy().astype(np.longdouble) for t in (q, k, v, grad))
     scale = np.longdouble(q.shape[-1] ** -0.5)
@@ -54,6 +65,8 @@ def exact(q, k, v, b, mask, grad, keep=None, p=0.0):
         scores = scores + b.numpy().astype(np.longdouble)
     if mask is not None:
         scores = np.where(mask.numpy()[..., None, :], -np.inf, scores)
+    if attn_mask is not None:
+        scores = np.where(attn_mask.numpy(), scores, -np.inf)
     top = scores.max(-1, keepdims=True)
     weights = np.exp(scores - np.where(np.isfinite(top), top, 0))
     total = weights.sum(-1, keepdims=True)
@@ -81,23 +94,27 @@ def assert_close(ours, plain, truth, terms=0.0):
     for i, (mine, theirs, want) in enumerate(zip(ours, plain, truth, strict=True)):
         assert mine.shape == theirs.shape
         floor = 8 * torch.finfo(mine.dtype).eps * max(np.abs(want).max(), terms if i else 0.0)
-        error, reference_error = (np.abs(r.numpy() - want).max() for r in (mine, theirs))
+        error, reference_error = (np.abs(r.double().numpy() - want).max() for r in (mine, theirs))
         assert error <= max((3 if i else 2) * reference_error, floor), i
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("case", ["plain", "masked", "dropout", "all"])
+@pytest.mark.parametrize("case", ["plain", "masked", "hidden", "dropout", "all"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_equals_the_equation(simd_level, shape, case, dtype):
     p = 0.3 if case in ("dropout", "all") else 0.0
     bias = (3, *shape[:2]) if case == "all" else None
     q, k, v, b, mask, grad = inputs(shape, dtype, bias=bias, masked=case in ("masked", "all"))
+    shown = visible((3, *shape[:2])) if case in ("hidden", "all") else None
     seed = torch.tensor(12345) if p else None
-    options = dict(key_padding_mask=mask, dropout_p=p, seed=seed)
+    options = dict(key_padding_mask=mask, attn_mask=shown, dropout_p=p, seed=seed)
     ours = results(cross_attention, q, k, v, b, grad, impl="native", **options)
     plain = results(cross_attention_reference, q, k, v, b, grad, **options)
     keep = dropout_mask(seed, (*q.shape[:-1], shape[1]), p) if p else None
-    assert_close(ours, plain, exact(q, k, v, b, mask, grad, keep, p), terms=float(shape[1] == 1))
+    truth = exact(q, k, v, b, mask, grad, keep, p, shown)
+    # One key left makes every gradient of a score (dP - dP) / (1 - p).
+    terms = (grad @ v.mT).abs().max() * max(q.abs().max(), k.abs().max()) / (1 - p)
+    assert_close(ours, plain, truth, terms=float(terms) / shape[2] ** 0.5 if shape[1] <= 3 else 0.0)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -121,6 +138,72 @@ def test_masked_keys_leak_nothing(simd_level, impl):
     for a, b in zip(clean, dirty, strict=True):
         assert torch.equal(a, b)
         assert not a[0].any()  # the batch's first element has no key at all
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [9, 300])  # one chunk of queries, and two
+@pytest.mark.parametrize("impl", ["native", "reference"])
+def test_what_no_query_sees_and_blind_queries_leak_nothing(simd_level, impl, rows, dtype):
+    q, k, v, b, _, grad = inputs((rows, 40, 8, 5), dtype, bias=(2, 3, rows, 40))
+    shown = visible((3, rows, 40))
+    padding = torch.zeros(2, 1, 40, dtype=torch.bool)
+    padding[:, :, 3] = True
+    shown[:, 1] = False
+    shown[:, 1, 3] = True  # sees what is padded alone
+    pairs = shown.expand(2, 3, rows, 40) & ~padding[..., None, :]
+    unseen, blind = ~pairs.any(-2), ~pairs.any(-1)
+    assert unseen.sum() >= 6 * 20
+    assert blind[..., 1].all()
+    options = dict(
+        key_padding_mask=padding, attn_mask=shown, dropout_p=0.2, seed=torch.tensor(5), impl=impl
+    )
+    clean = results(cross_attention, q, k, v, b, grad, **options)
+    q[blind], k[unseen], v[unseen], grad[blind] = torch.nan, torch.inf, torch.nan, torch.nan
+    b[~pairs] = torch.nan
+    dirty = results(cross_attention, q, k, v, b, grad, **options)
+    for x, y in zip(clean, dirty, strict=True):
+        assert torch.equal(x, y)
+        assert x.isfinite().all()
+    out, grad_q, grad_k, grad_v, grad_b = clean
+    for x in (out[blind], grad_q[blind], grad_k[unseen], grad_v[unseen], grad_b[~pairs]):
+        assert not x.any()
+    weights = attention_weights(q, k, key_padding_mask=padding, attn_mask=shown, attn_bias=b)
+    assert not weights[~pairs].any()
+    torch.testing.assert_close(weights.sum(-1), (~blind).to(dtype))
+
+
+@pytest.mark.parametrize("impl", ["native", "reference"])
+def test_a_blind_query_stays_zero_beside_a_nan_that_others_see(simd_level, impl):
+    q, k, v, _, _, grad = inputs((4, 6, 3, 2), torch.float32)
+    shown = torch.ones(4, 6, dtype=torch.bool)
+    shown[2] = False
+    k[..., 1, :], v[..., 1, :] = torch.nan, torch.nan
+    out, grad_q, *_ = results(cross_attention, q, k, v, None, grad, attn_mask=shown, impl=impl)
+    for x in (out, grad_q):
+        assert not x[..., 2, :].any()
+        assert x[..., [0, 1, 3], :].isnan().all()
+
+
+@pytest.mark.parametrize("impl", ["native", "reference"])
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (40,), (1, 40), (9, 1), (3, 1, 1), (3, 9, 40), (2, 1, 9, 1), (2, 3, 9, 40)]
+)
+def test_attn_mask_of_any_shape_and_strides(shape, impl):
+    q, k, v, _, _, grad = inputs((9, 40, 4, 4))
+    shown = torch.rand(shape, generator=torch.Generator().manual_seed(2)) < 0.5
+    full = shown.expand(2, 3, 9, 40).contiguous()
+    want = results(cross_attention, q, k, v, None, grad, attn_mask=full, impl=impl)
+    wrong_way = shown.movedim(-1, 0).contiguous().movedim(0, -1) if shape else shown
+    for mask in (shown, wrong_way, shown.expand(2, 3, 9, 40)):
+        ours = results(cross_attention, q, k, v, None, grad, attn_mask=mask, impl=impl)
+        assert all(torch.equal(a, b) for a, b in zip(ours, want, strict=True))
+
+
+def test_attn_mask_of_keys_alone_equals_the_padding_mask():
+    q, k, v, _, padding, grad = inputs((9, 40, 4, 4), masked=True)
+    want = results(cross_attention, q, k, v, None, grad, key_padding_mask=padding)
+    ours = results(cross_attention, q, k, v, None, grad, attn_mask=~padding[..., None, :])
+    assert all(torch.equal(a, b) for a, b in zip(ours, want, strict=True))
 
 
 @pytest.mark.parametrize("impl", ["native", "reference"])
@@ -154,7 +237,7 @@ def test_exponential_and_logarithm_of_the_vector_unit(simd_level, dtype):
     value = torch.tensor([[0.0], [1.0]], dtype=dtype)
     bias = torch.stack([torch.zeros_like(x), x], -1)
     op = torch.ops.clmer.cross_attention
-    out, lse = op(zero, zero[:2], value, bias, None, None, 0.0, 1.0)
+    out, lse = op(zero, zero[:2], value, None, None, bias, None, 0.0, 1.0)
     e = np.exp(x.numpy().astype(np.longdouble))
     eps = torch.finfo(dtype).eps
     error = np.abs(out[:, 0].numpy() / (e / (1 + e)) - 1).max() / eps
@@ -162,7 +245,7 @@ def test_exponential_and_logarithm_of_the_vector_unit(simd_level, dtype):
     assert np.abs(lse.numpy() - np.log1p(e)).max() < 2 * eps
     counts = torch.tensor([1, 2, 3, 100, 128])  # n equal scores: the logarithm of n
     for n in counts.tolist():
-        _, lse = op(zero[:1], zero[:n], zero[:n], None, None, None, 0.0, 1.0)
+        _, lse = op(zero[:1], zero[:n], zero[:n], *[None] * 4, 0.0, 1.0)
         assert abs(lse.item() - np.log(n)) <= 2 * eps * max(np.log(n), eps)
 
 
@@ -176,16 +259,77 @@ def test_far_scores_underflow_to_zero(simd_level):
     assert not out[2:].any()
 
 
+def eager(query, key, value, *, attn_bias, hidden, keep, dropout_p):
+    """The weights in full, every intermediate result in the inputs' dtype."""
+    scores = query * query.shape[-1] ** -0.5 @ key.mT
+    if attn_bias is not None:
+        scores = scores + attn_bias.to(scores.dtype)
+    weights = scores.masked_fill(hidden, -torch.inf).softmax(-1).nan_to_num(0.0)
+    return weights * keep.to(weights.dtype) / (1 - dropout_p) @ value
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_types_accumulate_in_float32(dtype):
-    q, k, v, b, _, grad = (
-        None if t is None else t.to(dtype) for t in inputs((12, 30, 8, 8), bias=(12, 30))
+@pytest.mark.parametrize("case", ["plain", "masked", "hidden", "dropout", "all"])
+@pytest.mark.parametrize("shape", [*SHAPES[1:], (6, 300, 9, 5)])
+def test_half_types_are_no_worse_than_plain_pytorch_in_them(simd_level, shape, case, dtype):
+    p = 0.3 if case in ("dropout", "all") else 0.0
+    bias = (3, *shape[:2]) if case == "all" else None
+    q, k, v, b, mask, grad = inputs(shape, dtype, bias=bias, masked=case in ("masked", "all"))
+    b = None if b is None else b.float()
+    shown = visible((3, *shape[:2])) if case in ("hidden", "all") else None
+    seed = torch.tensor(12345) if p else None
+    options = dict(key_padding_mask=mask, attn_mask=shown, dropout_p=p, seed=seed)
+    ours = results(cross_attention, q, k, v, b, grad, impl="native", **options)
+    every = torch.ones(*q.shape[:-1], shape[1], dtype=torch.bool)
+    hidden = ~every if mask is None else every & mask[..., None, :]
+    hidden = hidden if shown is None else hidden | ~shown
+    keep = dropout_mask(seed, every.shape, p) if p else every
+    plain = results(eager, q, k, v, b, grad, hidden=hidden, keep=keep, dropout_p=p)
+    wide = [None if t is None else t.double() for t in (q, k, v, b, grad)]
+    truth = exact(*wide[:4], mask, wide[4], keep, p, shown)
+    terms = (grad.double() @ v.double().mT).abs().max() * max(q.abs().max(), k.abs().max())
+    for a in ours[:4]:
+        assert a.dtype == dtype
+    assert_close(
+        [a.double().to(dtype) for a in ours],  # the bias gradient is float32, of rounded factors
+        [a.to(dtype) for a in plain],
+        truth,
+        terms=float(terms) / (1 - p) / shape[2] ** 0.5 if shape[1] <= 3 else 0.0,
     )
-    ours = results(cross_attention, q, k, v, b, grad)
-    wide = results(cross_attention, *(t.double() for t in (q, k, v, b, grad)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(5, 300, 9, 17), (33, 70, 17, 3), (300, 129, 8, 16)])
+def test_half_types_are_rounded_once(simd_level, shape, dtype):
+    """Equal to the float32 kernel on the same values, but for what the storage type rounds."""
+    q, k, v, b, mask, grad = inputs(shape, dtype, bias=shape[:2], masked=True)
+    options = dict(key_padding_mask=mask, attn_mask=visible(shape[:2]))
+    ours = results(cross_attention, q, k, v, b, grad, **options)
+    wide = results(cross_attention, *(t.float() for t in (q, k, v, b, grad)), **options)
+    assert torch.equal(ours[0], wide[0].to(dtype))
+    assert torch.equal(ours[3], wide[3].to(dtype))  # dV needs no output
     for a, w in zip(ours, wide, strict=True):
         assert a.dtype == dtype
         assert (a - w).abs().max() <= torch.finfo(dtype).eps * w.abs().max()
+
+
+def test_every_half_is_read_and_rounded_as_torch_does(simd_level):
+    """One key has the weight 1: the output is its value, and dV the sum of the gradients."""
+    bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
+    for dtype in (torch.bfloat16, torch.float16):
+        every = bits.view(dtype)
+        every = every[every.isfinite()]
+        value = every.view(1, 1, -1).expand(1, 1, -1)
+        query = torch.zeros(2, 1, 1, dtype=dtype)
+        leaf = value.expand(2, 1, -1).clone().requires_grad_()
+        out = cross_attention(query, query, leaf)
+        assert torch.equal(out, leaf)
+        other = every.roll(1)
+        grad = torch.stack([every, other]).view(1, 2, -1)  # two queries share the key
+        leaf = value.clone().requires_grad_()
+        out = cross_attention(query.view(1, 2, 1), query[:1], leaf)
+        (got,) = torch.autograd.grad(out, leaf, grad)
+        assert torch.equal(got[0, 0], (every.float() + other.float()).to(dtype))
 
 
 def test_any_strides():
@@ -205,8 +349,10 @@ def test_any_strides():
 @pytest.mark.parametrize("lead", [(2, 3), (0,), ()])
 def test_empty_tensors(sizes, lead):
     q, k, v, b, _, grad = inputs(sizes, lead=lead, bias=sizes[:2])
-    ours = results(cross_attention, q, k, v, b, grad, impl="native")
-    plain = results(cross_attention, q, k, v, b, grad, impl="reference")
+    shown = torch.ones(sizes[:2], dtype=torch.bool)
+    options = dict(key_padding_mask=torch.zeros(sizes[1], dtype=torch.bool), attn_mask=shown)
+    ours = results(cross_attention, q, k, v, b, grad, impl="native", **options)
+    plain = results(cross_attention, q, k, v, b, grad, impl="reference", **options)
     for a, p in zip(ours, plain, strict=True):
         torch.testing.assert_close(a, p)
 
@@ -237,7 +383,12 @@ def test_dropout_follows_torchs_generator():
 def test_weights_are_those_that_are_applied():
     q, k, v, b, mask, _ = inputs((6, 7, 4, 4), bias=(6, 7), masked=True)
     options = dict(
-        key_padding_mask=mask, attn_bias=b, dropout_p=0.4, seed=torch.tensor(9), scale=0.3
+        key_padding_mask=mask,
+        attn_mask=visible((3, 6, 7)),
+        attn_bias=b,
+        dropout_p=0.4,
+        seed=torch.tensor(9),
+        scale=0.3,
     )
     torch.testing.assert_close(
         attention_weights(q, k, **options) @ v, cross_attention(q, k, v, **options)
@@ -255,13 +406,13 @@ def test_torchs_own_samples():
         if options["dropout_p"] or options.get("enable_gqa"):
             continue
         q = sample.input.expand(*k.shape[:-2], *sample.input.shape[-2:])
-        bias = options.get("attn_mask")
+        mask = options.get("attn_mask")
         if options["is_causal"]:
-            bias = torch.full((q.shape[-2], k.shape[-2]), -torch.inf).triu(1)
-        elif bias is not None and bias.dtype == torch.bool:
-            bias = torch.zeros(bias.shape).masked_fill(~bias, -torch.inf)
+            mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).tril()
+        boolean = mask is not None and mask.dtype == torch.bool
         want = F.scaled_dot_product_attention(q, k, v, **options)
-        torch.testing.assert_close(cross_attention(q, k, v, attn_bias=bias), want)
+        ours = cross_attention(q, k, v, **{"attn_mask" if boolean else "attn_bias": mask})
+        torch.testing.assert_close(ours, want)
         checked += 1
     assert checked >= 4
 
@@ -279,10 +430,12 @@ def bad(message, **changes):
         bad("expected the same 2 to 7 dimensions", query=torch.zeros(3)),
         bad("expected equal leading dimensions", query=torch.zeros(2, 2, 4, 3)),
         bad(r"expected query \[..., Lq, D\]", query=torch.zeros(2, 3, 4, 7)),
-        bad(r"expected key \[..., Lk, D\] and value", value=torch.zeros(2, 3, 6, 2)),
+        bad(r"key \[..., Lk, D\] and value", value=torch.zeros(2, 3, 6, 2)),
         bad("one floating-point dtype", query=torch.zeros(2, 3, 4, 3)),
         bad("expected torch.bool", key_padding_mask=torch.zeros(2, 3, 5)),
         bad(r"broadcastable to \(2, 3, 5\)", key_padding_mask=torch.zeros(2, 5).bool()),
+        bad("attn_mask: found torch.float32", attn_mask=torch.zeros(4, 5)),
+        bad(r"attn_mask: found \(5, 4\)", attn_mask=torch.zeros(5, 4).bool()),
         bad("attn_bias: found torch.int64", attn_bias=torch.zeros(5, dtype=torch.int64)),
         bad(r"broadcastable to \(2, 3, 4, 5\)", attn_bias=torch.zeros(4, 4)),
         bad("expected 0 <= p < 1", dropout_p=1.0),
@@ -297,7 +450,8 @@ def test_errors_say_what_was_found_and_expected(arguments, message):
 
 def test_raw_pointers_give_the_same():
     q, k, v, b, mask, grad = inputs((9, 20, 5, 6), bias=(9, 20), masked=True)
-    options = dict(key_padding_mask=mask, dropout_p=0.2, seed=torch.tensor(4))
+    shown = visible((3, 9, 20))
+    options = dict(key_padding_mask=mask, attn_mask=shown, dropout_p=0.2, seed=torch.tensor(4))
     by_capsule = results(cross_attention, q, k, v, b, grad, **options)
     _C.clear_exchange_api()
     try:

@@ -15,7 +15,7 @@ F64 = torch.float64
 X, ONE = torch.zeros(2, 3, 4), torch.ones((), dtype=F64)
 SIGNAL, SOS = torch.zeros(2, 5), torch.zeros(2, 6, dtype=F64)
 STATE = torch.zeros(2, 2, 2, dtype=F64)
-NO_KEYS_DROPPED = (None, 0.0, 1.0)
+NO_MASKS, NO_DROPOUT = (None, None, None), (None, 0.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,8 @@ NO_KEYS_DROPPED = (None, 0.0, 1.0)
         ("sosfilt", (SIGNAL, SOS.repeat(40, 1), STATE.repeat(1, 40, 1)), "too many sections"),
         ("sosfilt_backward", (SIGNAL, STATE[:1], SOS), "state: found shape"),
         ("nt_xent", (X, X[:, :2], ONE, True), "view_b: found shape"),
+        ("nt_xent", (X, X, -ONE, True), "temperature: expected a finite number > 0"),
+        ("nt_xent", (X, X, ONE * torch.nan, True, False), "temperature: expected a finite number"),
         (
             "nt_xent_backward",
             (torch.ones(2), X, X, ONE, torch.zeros(2, 4, 2, dtype=F64), True),
@@ -37,27 +39,37 @@ NO_KEYS_DROPPED = (None, 0.0, 1.0)
             (torch.ones(1), X, X, ONE, torch.zeros(2, 4, 6, dtype=F64), True),
             "grad_loss: found shape",
         ),
-        ("cross_attention", (X, X[:1], X, None, None, *NO_KEYS_DROPPED), "key has shape"),
-        ("cross_attention", (X, X[..., :2], X, None, None, *NO_KEYS_DROPPED), "key has shape"),
-        ("cross_attention", (X, X, X[:, :2], None, None, *NO_KEYS_DROPPED), "value has shape"),
+        ("cross_attention", (X, X[:1], X, *NO_MASKS, *NO_DROPOUT), "key has shape"),
+        ("cross_attention", (X, X[..., :2], X, *NO_MASKS, *NO_DROPOUT), "key has shape"),
+        ("cross_attention", (X, X, X[:, :2], *NO_MASKS, *NO_DROPOUT), "value has shape"),
         (
             "cross_attention",
-            (X, X, X, torch.zeros(2, 2, 3), None, *NO_KEYS_DROPPED),
+            (X, X, X, None, None, torch.zeros(2, 2, 3), *NO_DROPOUT),
             "attn_bias has shape",
         ),
         (
             "cross_attention",
-            (X, X, X, None, torch.zeros(2, 2, dtype=torch.bool), *NO_KEYS_DROPPED),
+            (X, X, X, torch.zeros(2, 2, dtype=torch.bool), None, None, *NO_DROPOUT),
             "key_padding_mask has shape",
         ),
         (
             "cross_attention",
-            (X, X, X, None, None, torch.zeros(0, dtype=torch.int64), 0.5, 1.0),
+            (X, X, X, None, torch.zeros(2, 4, 3, dtype=torch.bool), None, *NO_DROPOUT),
+            "attn_mask has shape",
+        ),
+        (
+            "cross_attention",
+            (X, X, X, None, torch.zeros(2, 3, 3), None, *NO_DROPOUT),
+            "attn_mask: expected bool",
+        ),
+        (
+            "cross_attention",
+            (X, X, X, *NO_MASKS, torch.zeros(0, dtype=torch.int64), 0.5, 1.0),
             "seed",
         ),
         (
             "cross_attention_backward",
-            (X[:, :2], X, X, X, X, X[..., 0], None, None, *NO_KEYS_DROPPED, False),
+            (X[:, :2], X, X, X, X, X[..., 0], *NO_MASKS, *NO_DROPOUT, False),
             "grad_out has shape",
         ),
     ],
