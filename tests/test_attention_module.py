@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +13,9 @@ VARIANTS = {
     "extra keys": {"add_bias_kv": True, "add_zero_attn": True},
     "no bias": {"bias": False},
 }
+
+
+CAUSAL = torch.ones(4, 5, dtype=torch.bool).triu(1)  # True = ignore
 
 
 def pair(batch_first=True, dropout=0.0, **options):
@@ -42,6 +48,7 @@ def assert_same(ours, theirs, *args, **kwargs):
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.filterwarnings("ignore:Support for mismatched")
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_equals_multihead_attention(variant, batch_first):
@@ -55,7 +62,11 @@ def test_equals_multihead_attention(variant, batch_first):
     for masks in (
         {},
         {"key_padding_mask": padding},
-        {"attn_mask": torch.ones(4, 5, dtype=torch.bool).triu(1)},
+        {"attn_mask": CAUSAL},
+        {"attn_mask": torch.stack([CAUSAL, CAUSAL.flip(1)] * 3)},
+        {"attn_mask": CAUSAL, "key_padding_mask": padding},
+        {"attn_mask": CAUSAL, "key_padding_mask": torch.where(padding, -torch.inf, 0.0).double()},
+        {"attn_mask": tokens(1, 4, 5, 3)[0], "key_padding_mask": padding},
         {
             "attn_mask": tokens(6, 4, 5, 3),
             "key_padding_mask": torch.where(padding, -torch.inf, 0.0).double(),
@@ -106,14 +117,145 @@ def test_weights_and_output_drop_the_same():
     assert not (ours(q, k, k)[1] == 0).any()
 
 
-def test_inside_a_transformer_layer():
-    layer = nn.TransformerDecoderLayer(8, 2, 16, 0.0, batch_first=True).double()
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_queries_that_attn_mask_leaves_nothing(need_weights):
+    ours, theirs = pair()
+    q, k = tokens(2, 4, 8), tokens(2, 5, 8, 1)
+    mask = torch.zeros(4, 5, dtype=torch.bool)
+    mask[1] = True
+    out, weights = ours(q, k, k, attn_mask=mask, need_weights=need_weights)
+    rest = [0, 2, 3]
+    want, their_weights = theirs(q, k, k, attn_mask=mask)
+    torch.testing.assert_close(out[:, rest], want[:, rest])
+    torch.testing.assert_close(out[:, 1], ours.out_proj.bias.expand(2, 8))
+    if need_weights:
+        torch.testing.assert_close(weights[:, rest], their_weights[:, rest])
+        assert not weights[:, 1].any()
+    out.square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in ours.parameters())
+
+
+def swapped(model):
+    """A copy whose every `nn.MultiheadAttention` is ours, with the same parameters."""
+    model = copy.deepcopy(model)
+    for parent in list(model.modules()):
+        for name, theirs in list(parent.named_children()):
+            if type(theirs) is nn.MultiheadAttention:
+                ours = CrossModalAttention(
+                    theirs.embed_dim,
+                    theirs.num_heads,
+                    theirs.dropout,
+                    batch_first=theirs.batch_first,
+                ).double()
+                ours.load_state_dict(theirs.state_dict())
+                setattr(parent, name, ours.train(theirs.training))
+    return model
+
+
+def test_inside_a_transformer_decoder_layer(monkeypatch):
+    calls = []
+    plain = CrossModalAttention.forward
+
+    def counted(self, *args, **kwargs):
+        calls.append(kwargs)
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(CrossModalAttention, "forward", counted)
+    torch.manual_seed(0)
+    theirs = nn.TransformerDecoderLayer(8, 2, 16, 0.0, batch_first=True).double()
+    ours = swapped(theirs)
     x, memory = tokens(2, 4, 8), tokens(2, 5, 8, 1)
-    before = layer(x, memory)
-    theirs = layer.multihead_attn
-    layer.multihead_attn = CrossModalAttention(8, 2, batch_first=True).double()
-    layer.multihead_attn.load_state_dict(theirs.state_dict())
-    torch.testing.assert_close(layer(x, memory), before)
+    causal = nn.Transformer.generate_square_subsequent_mask(4, dtype=torch.float64)
+    padding = torch.tensor([[0, 0, 0, 1, 1], [0, 0, 0, 0, 0]], dtype=torch.bool)
+    for masks in (
+        {},
+        {"tgt_mask": causal, "tgt_is_causal": True, "memory_key_padding_mask": padding},
+        {"tgt_mask": causal.isinf(), "tgt_is_causal": True},
+        {"memory_mask": CAUSAL, "memory_is_causal": True},
+    ):
+        for training in (True, False):
+            calls.clear()
+            results = []
+            for layer in (theirs.train(training), ours.train(training)):
+                layer.zero_grad()
+                out = layer(x, memory, **masks)
+                out.square().sum().backward()
+                results.append([out, *(p.grad for p in layer.parameters())])
+            torch.testing.assert_close(*results)
+            assert len(calls) == 2
+            with torch.no_grad():
+                torch.testing.assert_close(ours(x, memory, **masks), results[0][0])
+            assert len(calls) == 4
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_encoders_call_it_although_they_have_a_fast_path(monkeypatch, norm_first):
+    calls = []
+    plain = CrossModalAttention.forward
+
+    def counted(self, *args, **kwargs):
+        calls.append(args[0].is_nested)
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(CrossModalAttention, "forward", counted)
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True, norm_first=norm_first)
+    theirs = nn.TransformerEncoder(layer.double(), 2, enable_nested_tensor=not norm_first).eval()
+    ours = swapped(theirs)
+    x = tokens(2, 4, 8)
+    padding = torch.tensor([[0, 0, 0, 1], [0, 0, 0, 0]], dtype=torch.bool)
+    causal = nn.Transformer.generate_square_subsequent_mask(4, dtype=torch.float64)
+    for masks in (
+        {},
+        {"src_key_padding_mask": padding},
+        {"mask": causal, "is_causal": True},
+        {"src_key_padding_mask": padding.roll(1, 1)},
+    ):
+        for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+            calls.clear()
+            with mode():
+                out, want = ours(x, **masks), theirs(x, **masks)
+            kept = ~masks.get("src_key_padding_mask", torch.zeros_like(padding))
+            torch.testing.assert_close(out[kept], want[kept])
+            # A layer that is handed a nested tensor hands its module one, which pads and goes on.
+            assert len(calls) == (4 if calls[0] else 2)
+            if masks.get("src_key_padding_mask") is padding and not norm_first:
+                assert calls[0] == (mode is not torch.enable_grad)
+    nested = torch.nested.nested_tensor([x[0], x[1, :3]])
+    with pytest.raises(ValueError, match="nested tensors"):
+        ours.layers[0].self_attn(nested, nested, nested)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_compiled_whole(training):
+    ours, _ = pair(dropout=0.5)
+    ours.train(training)
+    compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
+    q, k = tokens(2, 4, 8), tokens(2, 5, 8, 1)
+    padding = torch.tensor([[0, 0, 1, 0, 1], [1] * 5], dtype=torch.bool)
+    for asked in ({"need_weights": False}, {"average_attn_weights": False}):
+        results = []
+        for module in (ours, compiled):
+            torch.manual_seed(1)
+            ours.zero_grad()
+            out, weights = module(q, k, k, key_padding_mask=padding, attn_mask=CAUSAL, **asked)
+            out.square().sum().backward()
+            results.append([out, weights, *(p.grad for p in ours.parameters())])
+        if weights is None:
+            results = [[r[0], *r[2:]] for r in results]
+        torch.testing.assert_close(*results)
+
+
+def test_copies_and_pickles_stay_what_they_are():
+    ours, _ = pair()
+    x = tokens(2, 4, 8)
+    for other in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):
+        assert type(other) is CrossModalAttention
+        assert torch.equal(other(x, x, x)[0], ours(x, x, x)[0])
+    before = ours.in_proj_weight.clone()
+    ours._reset_parameters()
+    assert not torch.equal(ours.in_proj_weight, before)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +263,11 @@ def test_inside_a_transformer_layer():
     [
         (dict(key_padding_mask=torch.zeros(5, dtype=torch.bool)), "key_padding_mask: found shape"),
         (dict(key_padding_mask=torch.zeros(2, 4)), "key_padding_mask: found shape"),
+        (
+            dict(key_padding_mask=torch.zeros(2, 5, dtype=torch.int64)),
+            "key_padding_mask: found torch",
+        ),
+        (dict(attn_mask=torch.zeros(4, 5, dtype=torch.uint8)), "attn_mask: found torch.uint8"),
         (dict(attn_mask=torch.zeros(3, 4, 5)), "attn_mask: found shape"),
         (dict(attn_mask=torch.zeros(5, 4)), "attn_mask: found shape"),
     ],

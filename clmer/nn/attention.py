@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clmer.ops.attention import attention_weights, cross_attention, draw_seed
+from clmer.ops.attention import cross_attention
+from clmer.ops.attention_reference import attention_weights, draw_seed
 
 
 class CrossModalAttention(nn.MultiheadAttention):
@@ -15,8 +18,10 @@ class CrossModalAttention(nn.MultiheadAttention):
         head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d)) V W_i^V;  output = [head_1 .. head_h] W^O
 
     Two differences: a query whose keys are all masked attends to nothing (zeros before W^O, where
-    `nn.MultiheadAttention` gives NaN), and a padded key may hold NaN. The weights are built only
-    when asked for, beside the fused output, by the same dropout mask.
+    `nn.MultiheadAttention` gives NaN), and a key that a boolean key_padding_mask ignores may hold
+    NaN. The weights are built only when asked for, beside the fused output, by the same dropout
+    mask. `nn.TransformerEncoderLayer` calls this module in eval mode too, instead of its own fast
+    path.
 
     Source: the paper's Eq. 5-6; Vaswani et al., Attention Is All You Need (2017).
     """
@@ -38,7 +43,8 @@ class CrossModalAttention(nn.MultiheadAttention):
             query: [B, Lq, E] under batch_first, else [Lq, B, E]; or [Lq, E].
             key: [B, Lk, kdim], [Lk, B, kdim] or [Lk, kdim].
             value: [B, Lk, vdim], [Lk, B, vdim] or [Lk, vdim].
-            key_padding_mask: [B, Lk] or [Lk]; bool (True = ignore) or floating point (added).
+            key_padding_mask: [B, Lk] or [Lk]; bool (True = ignore) or floating point (added: where
+                it is -inf a key has no weight, but must be finite).
             need_weights: also return the weights, after dropout as `nn.MultiheadAttention` does;
                 they cost the [B, H, Lq, Lk] matrix that the output alone never builds.
             attn_mask: [Lq, Lk] or [B * H, Lq, Lk]; bool (True = ignore) or added; differentiable.
@@ -49,8 +55,10 @@ class CrossModalAttention(nn.MultiheadAttention):
             The output in query's layout, and the weights or None.
 
         Raises:
-            ValueError: shapes that do not fit, or is_causal without attn_mask.
+            ValueError: shapes or dtypes that do not fit, or is_causal without attn_mask.
         """
+        if query.is_nested:
+            return self._nested(query, key, value, key_padding_mask, attn_mask, need_weights)
         if is_causal and attn_mask is None:
             raise ValueError("is_causal is a hint about attn_mask: found no attn_mask with it")
         batched = query.dim() == 3
@@ -66,28 +74,55 @@ class CrossModalAttention(nn.MultiheadAttention):
         elif not self.batch_first:
             query, key, value = (t.transpose(0, 1) for t in (query, key, value))
         self._check_masks(query, key, key_padding_mask, attn_mask)
-        mask, bias = self._masks(key_padding_mask, attn_mask, query.dtype)
+        mask, shown, bias = self._masks(key_padding_mask, attn_mask)
         if mask is not None and not same_qk:
             # NaN times a zero gradient would still reach the projections' weights.
             key = key.masked_fill(mask[:, 0, :, None], 0.0)
             value = key if same_kv else value.masked_fill(mask[:, 0, :, None], 0.0)
         q, k, v = self._project(query, key, value, same_qk and same_kv, same_kv)
-        k, v, mask, bias = self._extend(k, v, mask, bias)
+        k, v, mask, shown, bias = self._extend(k, v, mask, shown, bias)
+        masks: dict[str, Any] = {"key_padding_mask": mask, "attn_mask": shown, "attn_bias": bias}
         dropout_p = self.dropout if self.training else 0.0
         seed = draw_seed(q.device) if dropout_p > 0.0 else None
-        heads = cross_attention(
-            q, k, v, key_padding_mask=mask, attn_bias=bias, dropout_p=dropout_p, seed=seed
-        )
+        heads = cross_attention(q, k, v, **masks, dropout_p=dropout_p, seed=seed)
         out = self.out_proj(heads.transpose(1, 2).flatten(2))  # [B, Lq, E]
         weights = None
         if need_weights:
-            weights = attention_weights(
-                q, k, key_padding_mask=mask, attn_bias=bias, dropout_p=dropout_p, seed=seed
-            ).to(out.dtype)
+            weights = attention_weights(q, k, **masks, dropout_p=dropout_p, seed=seed).to(out.dtype)
             weights = weights.mean(1) if average_attn_weights else weights
         if not batched:
             return out[0], None if weights is None else weights[0]
         return out if self.batch_first else out.transpose(0, 1), weights
+
+    def _nested(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        padding: Tensor | None,
+        attn_mask: Tensor | None,
+        need_weights: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Self-attention of the nested tensors that `nn.TransformerEncoder` makes in eval mode."""
+        if need_weights or not (query is key is value and padding is attn_mask is None):
+            raise ValueError(
+                "nested tensors: expected self-attention without masks and need_weights=False; "
+                "for anything else pass padded tensors and key_padding_mask"
+            )
+        lengths = query._nested_tensor_size()[:, :1].to(query.device)
+        x = query.to_padded_tensor(0.0)
+        kept = torch.arange(x.shape[1], device=x.device) < lengths
+        x = x if self.batch_first else x.transpose(0, 1)
+        out, _ = self(x, x, x, key_padding_mask=~kept, need_weights=False)
+        return torch._nested_tensor_from_mask(
+            out if self.batch_first else out.transpose(0, 1), kept
+        ), None
+
+    def _reset_parameters(self) -> None:
+        """Ends the constructor: clears the attribute by which fast paths would pass forward by."""
+        self._qkv_same_embed_dim = self.in_proj_weight is not None
+        super()._reset_parameters()
+        self._qkv_same_embed_dim = False
 
     def _check_masks(
         self, query: Tensor, key: Tensor, padding: Tensor | None, attn_mask: Tensor | None
@@ -98,6 +133,12 @@ class CrossModalAttention(nn.MultiheadAttention):
                 f"key_padding_mask: found shape {tuple(padding.shape)}, expected "
                 f"[{batch}, {keys}], or [{keys}] without a batch"
             )
+        for name, mask in (("key_padding_mask", padding), ("attn_mask", attn_mask)):
+            if mask is not None and mask.dtype != torch.bool and not mask.is_floating_point():
+                raise ValueError(
+                    f"{name}: found {mask.dtype}, expected torch.bool (True = ignore) or a "
+                    "floating-point dtype (added)"
+                )
         matrix = (rows, keys)
         if attn_mask is not None and attn_mask.shape not in (
             matrix,
@@ -109,23 +150,24 @@ class CrossModalAttention(nn.MultiheadAttention):
             )
 
     def _masks(
-        self, padding: Tensor | None, attn_mask: Tensor | None, dtype: torch.dtype
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The masks as `cross_attention` takes them: bool [B, 1, Lk], added [.., .., Lq, Lk]."""
-        bias = None
+        self, padding: Tensor | None, attn_mask: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The masks as `cross_attention` takes them: key_padding_mask, attn_mask, attn_bias."""
+        mask = shown = bias = None
         if attn_mask is not None:
+            if attn_mask.dim() == 3:
+                attn_mask = attn_mask.unflatten(0, (-1, self.num_heads))
             if attn_mask.dtype == torch.bool:
-                bias = torch.zeros_like(attn_mask, dtype=dtype).masked_fill(attn_mask, -torch.inf)
+                shown = ~attn_mask
             else:
-                bias = attn_mask.to(dtype)
-            if bias.dim() == 3:
-                bias = bias.unflatten(0, (-1, self.num_heads))
-        if padding is None:
-            return None, bias
-        if padding.dtype == torch.bool:
-            return padding[:, None], bias
-        added = padding.to(dtype)[:, None, None, :]
-        return None, added if bias is None else bias + added
+                bias = attn_mask
+        if padding is not None:
+            if padding.dtype == torch.bool:
+                mask = padding[:, None]  # [B, 1, Lk]
+            else:
+                added = padding[:, None, None, :]
+                bias = added if bias is None else bias + added
+        return mask, shown, bias
 
     def _project(
         self, query: Tensor, key: Tensor, value: Tensor, packed: bool, packed_kv: bool
@@ -148,8 +190,13 @@ class CrossModalAttention(nn.MultiheadAttention):
         return q, k, v
 
     def _extend(
-        self, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        self,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        shown: Tensor | None,
+        bias: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """Appends the learnt key (add_bias_kv) and the zero key (add_zero_attn), never masked."""
         shape = (k.shape[0], self.num_heads, 1, self.head_dim)
         extra = 0
@@ -165,6 +212,8 @@ class CrossModalAttention(nn.MultiheadAttention):
             extra += 1
         if extra and mask is not None:
             mask = F.pad(mask, (0, extra))
+        if extra and shown is not None:
+            shown = F.pad(shown, (0, extra), value=True)
         if extra and bias is not None:
             bias = F.pad(bias, (0, extra))
-        return k, v, mask, bias
+        return k, v, mask, shown, bias

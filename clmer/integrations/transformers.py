@@ -1,0 +1,196 @@
+"""`cross_attention` as an attention implementation of Hugging Face transformers.
+
+    from clmer.integrations.transformers import register
+    register()
+    model = AutoModel.from_pretrained(..., attn_implementation="clmer")
+
+Two functions are registered. Without the second, which makes the masks, transformers would make
+none for a name it does not know, and padding would silently take part in the attention.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clmer.ops.attention import cross_attention
+
+NAME = "clmer"
+_NEEDED = "5.0"
+# What some models hand to their own attention, and what its absence would change.
+_CHANGES_SCORES = {
+    "softcap": "capped scores",
+    "s_aux": "learnt sinks",
+    "sinks": "learnt sinks",
+    "block_indices": "block-sparse attention",
+    "cache": "a paged cache",
+}
+# transformers' functions that call the one registered below, as they are named in a model's file.
+_MASK_MAKERS = {
+    "create_bidirectional_mask",
+    "create_bidirectional_sliding_window_mask",
+    "create_causal_mask",
+    "create_chunked_causal_mask",
+    "create_masks_for_generate",
+    "create_sliding_window_causal_mask",
+}
+
+
+def register() -> None:
+    """Add `attn_implementation="clmer"` to transformers, for every model that takes one by name.
+
+    Raises:
+        ImportError: transformers is absent or too old.
+    """
+    try:
+        found = metadata.version("transformers")
+    except metadata.PackageNotFoundError as error:
+        raise ImportError(
+            f"transformers is not installed, expected {_NEEDED} or newer: "
+            '`pip install "clmer[transformers]"`'
+        ) from error
+    from packaging.version import Version  # transformers brings it
+
+    if Version(found) < Version(_NEEDED):
+        raise ImportError(
+            f"transformers: found {found}, expected {_NEEDED} or newer: "
+            '`pip install -U "clmer[transformers]"`'
+        )
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(NAME, attention_forward)
+    AttentionMaskInterface.register(NAME, attention_mask)
+
+
+def attention_mask(*args: Any, **options: Any) -> Tensor | None:
+    """SDPA's boolean mask [B, 1, Lq, Lk], True = takes part; None where every key does.
+
+    A causal mask is always made, once for all layers: `cross_attention` has no causal flag.
+
+    Raises:
+        ValueError: the model has attention of its own. It would add this mask to its scores, where
+            True and False are 1 and 0: padding would be all but ignored.
+    """
+    from transformers.masking_utils import sdpa_mask
+
+    config = options.get("config")
+    if config is not None and not _takes_names(type(config).__module__.rpartition(".")[0]):
+        raise ValueError(
+            f'attn_implementation="{NAME}": the model of {type(config).__name__} takes no '
+            'implementation by name in this version of transformers; use "eager"'
+        )
+    return sdpa_mask(*args, **(options | {"allow_is_causal_skip": False}))
+
+
+@torch.compiler.assume_constant_result
+def _takes_names(package: str) -> bool:
+    """Whether the package's loaded model files that make masks all look attention up by name."""
+    for name, file in list(sys.modules.items()):
+        if not name.startswith(f"{package}.modeling_"):
+            continue
+        names = vars(file)
+        own_attention = any(
+            "Attention" in each and getattr(names[each], "__module__", None) == name
+            for each in names
+        )
+        if own_attention and _MASK_MAKERS & names.keys() and "ALL_ATTENTION_FUNCTIONS" not in names:
+            return False
+    return True
+
+
+def attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    position_bias: Tensor | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls in every layer.
+
+    Args:
+        module: the model's attention layer; its `is_causal` counts where the argument is None.
+        query: [B, H, Lq, D].
+        key: [B, Hkv, Lk, D], each for H / Hkv neighbouring query heads.
+        value: [B, Hkv, Lk, Dv].
+        attention_mask: broadcastable to [B, H, Lq, Lk]: bool (True = takes part) or added.
+        dropout: probability of dropping a weight; the model passes 0 in evaluation.
+        scaling: None is 1 / sqrt(D).
+        is_causal: without a mask, hide key j from query i < j. A single query sees every key: it is
+            the newest of a cached sequence.
+        position_bias: broadcastable to [B, H, Lq, Lk], added to the scores (T5); differentiable.
+        options: what else the model passes. A sliding window is in the mask already.
+
+    Returns:
+        [B, Lq, H, Dv], and None for the weights.
+
+    Raises:
+        ValueError: an option that changes the scores in a way `cross_attention` cannot follow.
+    """
+    for name, what in _CHANGES_SCORES.items():
+        if options.get(name) is not None:
+            raise ValueError(
+                f'attn_implementation="{NAME}": {type(module).__name__} asks for {what} ({name}), '
+                'which cross_attention does not have; use attn_implementation="eager"'
+            )
+    if options.get("output_attentions"):
+        _warn_no_weights()
+    query, key, value = _one_dtype(query, key, value)
+    rows, keys = query.shape[2], key.shape[2]
+    mask, bias = attention_mask, position_bias
+    if mask is not None and mask.dtype != torch.bool:
+        bias = mask if bias is None else bias + mask
+        mask = None
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    if causal and attention_mask is None and rows > 1:
+        mask = torch.ones(rows, keys, dtype=torch.bool, device=query.device).tril()
+    # [B, Hkv, H / Hkv, L, D], keys and values with stride 0 over the third: nothing is copied.
+    shared = key.shape[1]
+    group = query.shape[1] // shared
+    batch = max(query.shape[0], key.shape[0])
+    query = query.unflatten(1, (shared, group)).expand(batch, -1, -1, -1, -1)
+    key, value = (t[:, :, None].expand(batch, -1, group, -1, -1) for t in (key, value))
+    out = cross_attention(
+        query,
+        key,
+        value,
+        attn_mask=_grouped(mask, shared, group),
+        attn_bias=_grouped(bias, shared, group),
+        dropout_p=dropout,
+        scale=scaling,
+    )
+    return out.flatten(1, 2).transpose(1, 2).contiguous(), None
+
+
+def _grouped(tensor: Tensor | None, shared: int, group: int) -> Tensor | None:
+    """[B, H or 1, Lq, Lk] as [B, Hkv or 1, H / Hkv or 1, Lq, Lk]; lower ranks as they are."""
+    if tensor is None or tensor.dim() < 3:
+        return tensor
+    if tensor.shape[-3] == 1:
+        return tensor.unsqueeze(-3)
+    return tensor.unflatten(-3, (shared, group))
+
+
+def _one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Autocast's dtype for all where it is on, as for SDPA; else what came."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device) or torch.float64 in {t.dtype for t in tensors}:
+        return tensors
+    return tuple(t.to(torch.get_autocast_dtype(device)) for t in tensors)
+
+
+def _warn_no_weights() -> None:
+    from transformers.utils import logging
+
+    logging.get_logger(__name__).warning_once(
+        f'attn_implementation="{NAME}" does not support output_attentions=True: the weights are '
+        'never stored. Use attn_implementation="eager" for them.'
+    )
