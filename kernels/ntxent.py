@@ -135,7 +135,7 @@ def block_sizes(dim: int, dtype: torch.dtype) -> dict[str, int]:
 
 class _NtXent(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, z, temperature):
+    def forward(ctx, z, temperature, positives):
         groups, m, dim = z.shape
         inverse_tau = temperature.reciprocal().to(torch.float32)
         top, total, positive = z.new_empty((3, groups, m), dtype=torch.float32)
@@ -148,10 +148,14 @@ class _NtXent(torch.autograd.Function):
         # 1 / (1 + e^-d): no difference of near-equal numbers.
         top, total, positive = top.double(), total.double(), positive.double()
         d = top + total.log() - positive
-        loss = torch.nn.functional.softplus(d, threshold=1e9).mean(-1)
+        loss = torch.nn.functional.softplus(d, threshold=1e9)
+        miss = d.sigmoid()
+        if not positives:  # lse, whose gradient for the positive is p, not p - 1
+            loss, miss = loss + positive, -(-d).sigmoid()
+        loss = loss.mean(-1)
         shift = torch.maximum(top, positive)
         share = 1 / (total * (top - shift).exp() + (positive - shift).exp())
-        stats = torch.stack((shift, share, d.sigmoid())).to(torch.float32)
+        stats = torch.stack((shift, share, miss)).to(torch.float32)
         ctx.save_for_backward(z, temperature, stats)
         return loss.to(torch.float32)
 
@@ -170,15 +174,16 @@ class _NtXent(torch.autograd.Function):
             with torch.cuda.device_of(z):
                 _backward[grid](z, inverse_tau, *stats, scale, grad, m, dim, **blocks)
         grad_temperature = (z.double() * grad).sum() / (-2 * temperature)
-        return grad.to(z.dtype), grad_temperature.to(temperature.dtype)
+        return grad.to(z.dtype), grad_temperature.to(temperature.dtype), None
 
 
-def nt_xent_triton(z: Tensor, temperature: Tensor) -> Tensor:
+def nt_xent_triton(z: Tensor, temperature: Tensor, positives: bool = True) -> Tensor:
     """NT-Xent of rows that are already normalised, if they are to be.
 
     Args:
         z: [G, 2N, D], float32, bfloat16 or float16; rows n and N + n are the two views of sample n.
         temperature: 0-d, on z's device.
+        positives: False leaves out the positives' own scores: the mean log-sum-exp of the rows.
 
     Returns:
         The loss [G], float32, with gradients for z and temperature.
@@ -187,5 +192,5 @@ def nt_xent_triton(z: Tensor, temperature: Tensor) -> Tensor:
     """
     if z.dtype == torch.bfloat16 and not z.is_cuda:
         z = z.float()  # the interpreter's tl.dot takes bfloat16 for integers
-    loss: Tensor = _NtXent.apply(z.contiguous(), temperature)
+    loss: Tensor = _NtXent.apply(z.contiguous(), temperature, positives)
     return loss

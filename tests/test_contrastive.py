@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from clmer.nn.contrastive import (
     ContrastiveModel,
@@ -108,6 +109,45 @@ def test_temporal_loss_is_the_written_formula(form: TemporalForm, steps: int, t:
         torch.testing.assert_close(got, want)
 
 
+class CountOps(TorchDispatchMode):
+    """Counts what reaches the kernels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("form", ["batch", "printed"])
+def test_temporal_loss_is_one_product_for_all_steps(form: TemporalForm) -> None:
+    ran = []
+    for steps in (5, 14):  # 2 and 6 future steps
+        ahead = future_steps(steps) if form == "batch" else 1
+        with CountOps() as count:
+            temporal_loss(torch.randn(2, 4, ahead, 7), torch.randn(2, 4, 7, steps), 1, form)
+        ran.append(count.names)
+    assert len(ran[0]) == len(ran[1])
+    assert sum("mm" in name for name in ran[1]) == 1
+
+
+def test_temporal_loss_of_one_window() -> None:
+    """No other sample: certain in the batch form; the other steps remain in the printed one."""
+    torch.manual_seed(0)
+    prediction, z = torch.randn(2, 1, 6, 7), torch.randn(2, 1, 7, 12)
+    assert temporal_loss(prediction, z, 3) == 0
+    assert temporal_loss(prediction[:, :, :1], z, 3, "printed") > 0
+
+
+def test_temporal_loss_keeps_large_scores_finite() -> None:
+    torch.manual_seed(0)
+    prediction, z = 100 * torch.randn(2, 4, 6, 7), torch.randn(2, 4, 7, 12)
+    assert temporal_loss(prediction, z, 0).isfinite()
+    assert temporal_loss(prediction[:, :, :1], z, 0, "printed").isfinite()
+
+
 def test_temporal_loss_names_what_it_expected() -> None:
     z = torch.randn(2, 4, 7, 12)
     with pytest.raises(ValueError, match=r"t must be in \[0, 6\), got 6"):
@@ -116,6 +156,11 @@ def test_temporal_loss_names_what_it_expected() -> None:
         temporal_loss(torch.randn(2, 4, 1, 7), z, 0)
     with pytest.raises(ValueError, match="form must be"):
         temporal_loss(torch.randn(2, 4, 1, 7), z, 0, "paper")  # type: ignore[arg-type]
+    for form in ("batch", "printed"):
+        with pytest.raises(ValueError, match=r"with T' >= 2, got \[2, 4, 7, 1\]"):
+            temporal_loss(torch.randn(2, 4, 0, 7), z[..., :1], 0, form)
+        with pytest.raises(ValueError, match=r"got \[4, 7, 12\]"):
+            temporal_loss(torch.randn(4, 6, 7), z[0], 0, form)
 
 
 def test_summary_reads_every_step_and_their_order() -> None:

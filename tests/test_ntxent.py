@@ -6,8 +6,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from clmer._native import _C, _capsule
 from clmer.ops.ntxent import nt_xent, nt_xent_reference
@@ -146,11 +144,17 @@ def test_thread_count_changes_no_bit(simd_level, shape, tau, dtype):
 
 
 def run_in_child(function, **environment):
-    """A function of this file in a fresh process, for what the environment decides at start."""
+    """A test file's function in a fresh process, for what the environment decides at start."""
     here = os.path.dirname(os.path.abspath(__file__))
     paths = os.pathsep.join((os.path.dirname(here), here))
     child = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", f"import test_ntxent as t; t.{function.__name__}()"],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            f"import {function.__module__} as t; t.{function.__name__}()",
+        ],
         env={**os.environ, "PYTHONPATH": paths, **environment},
         capture_output=True,
         text=True,
@@ -395,26 +399,3 @@ def test_bad_impl(monkeypatch):
         monkeypatch.delenv("TRITON_INTERPRET", raising=False)
         with pytest.raises(RuntimeError, match="found 'cpu' tensors.*TRITON_INTERPRET=1"):
             nt_xent(X, X, impl="triton")
-
-
-def distributed_worker(rank, world, path):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=world)
-    group = dist.group.WORLD
-    for impl in ("native", "reference"):
-        for shape in ((2 * world, 5), (3, 3 * world, 4)):
-            a, b = views(shape)
-            want = results(nt_xent, a, b, 0.2, impl=impl)
-            mine = [v.chunk(world, -2)[rank] for v in (a, b)]
-            got = results(nt_xent, *mine, 0.2, impl=impl, process_group=group)
-            assert torch.equal(got[0], want[0])
-            assert torch.equal(got[3], want[3])
-            for ours, whole in zip(got[1:3], want[1:3], strict=True):
-                assert torch.equal(ours, whole.chunk(world, -2)[rank])
-    with pytest.raises(ValueError, match=r"ranks hold shapes \[\(2, 5\), \(3, 5\)\]"):
-        nt_xent(torch.ones(2 + rank, 5), torch.ones(2 + rank, 5), process_group=group)
-    dist.destroy_process_group()
-
-
-def test_two_processes_equal_one(tmp_path):
-    mp.spawn(distributed_worker, (2, str(tmp_path / "store")), nprocs=2)

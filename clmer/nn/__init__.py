@@ -1,15 +1,17 @@
-"""Modules: cross-modal attention, encoder, contrastive stage and fusion. PyTorch only."""
+"""Modules: cross-modal attention, NT-Xent, encoder, contrastive stage and fusion. PyTorch only."""
 
 from clmer.nn.attention import CrossModalAttention
 from clmer.nn.contrastive import ContrastiveModel
 from clmer.nn.encoder import Encoder, as_tokens, feature_count
 from clmer.nn.fusion import Fusion
+from clmer.nn.ntxent import NTXentLoss
 
 __all__ = [
     "ContrastiveModel",
     "CrossModalAttention",
     "Encoder",
     "Fusion",
+    "NTXentLoss",
     "as_tokens",
     "feature_count",
 ]

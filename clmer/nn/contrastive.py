@@ -196,11 +196,15 @@ def temporal_loss(prediction: Tensor, z: Tensor, t: int, form: TemporalForm = "b
 
     Source: Eq. 3; `batch` is TS-TCC's form, normalised over the targets.
     """
+    if form not in ("batch", "printed"):
+        raise ValueError(f"temporal_loss: form must be 'batch' or 'printed', got {form!r}")
+    if z.ndim != 4 or z.shape[3] < 2:
+        raise ValueError(
+            f"temporal_loss: expected z [V, B, F, T'] with T' >= 2, got {list(z.shape)}"
+        )
     steps = z.shape[3]
     ahead = future_steps(steps)
     expected = ahead if form == "batch" else 1
-    if form not in ("batch", "printed"):
-        raise ValueError(f"temporal_loss: form must be 'batch' or 'printed', got {form!r}")
     if prediction.shape != (*z.shape[:2], expected, z.shape[2]):
         raise ValueError(
             f"temporal_loss: expected prediction {[*z.shape[:2], expected, z.shape[2]]} for "

@@ -1,6 +1,7 @@
 """`nt_xent`: the contrastive loss of two views of a batch, without the similarity matrix.
 
-csrc/ntxent.h, ntxent_cpu.cpp; kernels/ntxent.py (Triton).
+csrc/ntxent.h, ntxent_cpu.cpp; kernels/ntxent.py (Triton); ntxent_labels.py (positives by label);
+ntxent_distributed.py (process groups).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from clmer._native import _C
+from clmer.ops import ntxent_distributed
 from clmer.ops._dispatch import (
     below_autograd,
     check_dtype,
@@ -21,6 +23,7 @@ from clmer.ops._dispatch import (
     no_double_backward,
     without_autocast,
 )
+from clmer.ops.ntxent_labels import check_labels, mean_positive
 
 _NATIVE = ("cpu",)
 
@@ -30,8 +33,10 @@ def nt_xent(
     view_b: Tensor,
     temperature: float | Tensor = 0.2,
     *,
+    labels: Tensor | None = None,
     normalize: bool = True,
     process_group: dist.ProcessGroup | None = None,
+    gather: str = "all",
     impl: str | None = None,
 ) -> Tensor:
     """Normalised-temperature cross entropy: each sample's two views find each other in the batch.
@@ -45,17 +50,27 @@ def nt_xent(
     The native form never stores s: memory is O(N D) forward and backward. A row of zeros (or of
     subnormal numbers only) has no direction: its z is zero, and so is its gradient.
 
+    With `labels` all other rows P(i) of i's label are its positives, p(i) among them (SupCon's
+    L_out; without labels, or where nobody shares one, P(i) is p(i) alone):
+
+        L    = 1/2N sum_i ( log sum_{j != i} exp(s_ij) - mean_{p in P(i)} s_ip )
+
     Args:
         view_a: [N, D], or [G, N, D] for G independent batches; N, D >= 1. float32, float64,
             bfloat16 or float16 (the last two compute in float32).
         view_b: like view_a; row n is the other view of view_a's row n.
         temperature: tau > 0, a float or a 0-d tensor; the tensor gets a gradient. (Its value is
             checked where that needs no waiting for a GPU.)
+        labels: [N] or [G, N], integers: the class of each sample, whose two views share it.
         normalize: compare by cosine (True) or by plain dot product.
-        process_group: take the other ranks' samples as negatives too. Loss and gradients are then
-            those of one process holding all ranks' rows; every rank has N rows and gets the whole
-            loss. `DistributedDataParallel` averages gradients over ranks where a single process
-            would sum them: multiply the loss by the world size there.
+        process_group: take the other ranks' samples as negatives too; ranks may differ in N, and
+            one may have none. The loss, the same on every rank, and the gradients are those of one
+            process that holds all ranks' rows. A rank gets the gradient of its own rows; what all
+            ranks hold (weights, `temperature`) gets its share, and the sum over ranks is whole.
+            `DistributedDataParallel` averages over ranks: multiply the loss by the world size.
+        gather: how the other ranks' rows are had. "all": gathered, memory O(N_total D), and every
+            rank computes the whole loss. "ring": they come by, memory O(N_local D), and a rank
+            computes its own rows' part, blockwise in PyTorch (without `impl` and `labels`).
         impl: None, "native" (CPU), "reference" (plain PyTorch, differentiable any number of times)
             or "triton" (GPU; elsewhere in Triton's interpreter; not float64). None is native on
             the CPU and the reference on a GPU, until the Triton form has been measured there.
@@ -68,34 +83,101 @@ def nt_xent(
         RuntimeError: an `impl` that cannot run on these tensors; second derivatives of the native
             or Triton form.
 
-    Source: Eq. 1-2; Chen et al., A simple framework for contrastive learning (SimCLR), 2020.
+    Source: Eq. 1-2; Chen et al., A simple framework for contrastive learning (SimCLR), 2020;
+    for labels Khosla et al., Supervised contrastive learning (SupCon), 2020, Eq. 2.
     """
-    _check(view_a, view_b, temperature)
-    chosen = choose_impl(impl, view_a.device, _NATIVE, also=("triton",))
     if process_group is not None:
-        view_a, view_b = _gather(view_a, view_b, process_group)
+        return _distributed(
+            view_a, view_b, temperature, labels, normalize, process_group, gather=gather, impl=impl
+        )
+    chosen = _checked(view_a, view_b, temperature, labels, gather, impl)
+    if labels is not None:
+        labels = labels.expand(view_a.shape[:-1])
     if chosen == "reference":
-        return nt_xent_reference(view_a, view_b, temperature, normalize=normalize)
+        return nt_xent_reference(view_a, view_b, temperature, labels=labels, normalize=normalize)
     if not isinstance(temperature, Tensor):
         temperature = torch.tensor(temperature, dtype=torch.float64, device=view_a.device)
-    if chosen == "triton":
-        return _triton(view_a, view_b, temperature, normalize)
+    form = _triton if chosen == "triton" else _native
+    if labels is None:
+        return form(view_a, view_b, temperature, normalize)
+    lse = form(view_a, view_b, temperature, normalize, positives=False)
+    attraction = mean_positive(_stack(view_a, view_b, normalize), labels)
+    return lse - attraction / temperature.to(attraction.dtype)
+
+
+def _native(
+    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool, positives: bool = True
+) -> Tensor:
     rows_a, rows_b = _widen(view_a), _widen(view_b)
     if view_a.dim() == 2:
         rows_a, rows_b = rows_a.unsqueeze(0), rows_b.unsqueeze(0)
     call = torch.ops.clmer.nt_xent if is_tracing() else _autograd
-    loss, _ = call(rows_a, rows_b, temperature.to(torch.float64), normalize)
+    loss, _ = call(rows_a, rows_b, temperature.to(torch.float64), normalize, positives)
     return loss.squeeze(0) if view_a.dim() == 2 else loss
 
 
-def _check(view_a: Tensor, view_b: Tensor, temperature: float | Tensor) -> None:
+def _distributed(
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: float | Tensor,
+    labels: Tensor | None,
+    normalize: bool,
+    group: dist.ProcessGroup,
+    *,
+    gather: str,
+    impl: str | None,
+) -> Tensor:
+    try:
+        _checked(view_a, view_b, temperature, labels, gather, impl, least=0)
+        if gather == "ring" and (impl is not None or labels is not None):
+            raise ValueError("gather='ring': found impl or labels, which only gather='all' takes")
+    except (ValueError, RuntimeError):
+        ntxent_distributed.refuse(view_a, group)
+        raise
+    sizes = ntxent_distributed.agree(view_a, labels is not None, group)
+    if gather == "all":
+        if isinstance(temperature, Tensor):
+            temperature = ntxent_distributed.own_share(temperature, group)
+        views = torch.stack((view_a, view_b))
+        view_a, view_b = ntxent_distributed.gather_samples(views, -2, sizes, group).unbind(0)
+        if labels is not None:
+            labels = labels.expand(views.shape[1:-1]).to(torch.int64)
+            labels = ntxent_distributed.gather_samples(labels, -1, sizes, group)
+        return nt_xent(view_a, view_b, temperature, labels=labels, normalize=normalize, impl=impl)
+    z = _stack(view_a, view_b, normalize)
+    if not isinstance(temperature, Tensor):
+        temperature = torch.tensor(temperature, dtype=torch.float64)
+    groups = z if z.dim() == 3 else z.unsqueeze(0)
+    loss = ntxent_distributed.nt_xent_ring(groups, temperature, sizes, group)
+    return loss if z.dim() == 3 else loss.squeeze(0)
+
+
+def _checked(
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: float | Tensor,
+    labels: Tensor | None,
+    gather: str,
+    impl: str | None,
+    least: int = 1,
+) -> str:
+    """The implementation to run, once the arguments are known to fit."""
+    if gather not in ("all", "ring"):
+        raise ValueError(f"gather: found {gather!r}, expected 'all' or 'ring'")
+    _check(view_a, view_b, temperature, least)
+    if labels is not None:
+        check_labels(labels, view_a.shape, view_a.device)
+    return choose_impl(impl, view_a.device, _NATIVE, also=("triton",))
+
+
+def _check(view_a: Tensor, view_b: Tensor, temperature: float | Tensor, least: int = 1) -> None:
     if view_a.dim() not in (2, 3):
         raise ValueError(f"view_a: found shape {tuple(view_a.shape)}, expected [N, D] or [G, N, D]")
     if view_a.shape != view_b.shape:
         raise ValueError(
             f"view_b: found shape {tuple(view_b.shape)}, expected view_a's {tuple(view_a.shape)}"
         )
-    if view_a.shape[-2] < 1 or view_a.shape[-1] < 1:
+    if view_a.shape[-2] < least or view_a.shape[-1] < 1:
         raise ValueError(
             f"view_a: found shape {tuple(view_a.shape)}, expected at least one sample and feature"
         )
@@ -129,35 +211,15 @@ def _widen(x: Tensor) -> Tensor:
     return x.to(torch.float32) if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-def _gather(view_a: Tensor, view_b: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, Tensor]:
-    """Every rank's rows in rank order; the gradient reaches this rank's own.
-
-    Each rank computes the same loss from the same rows, so what it needs of the gradient, the part
-    for its own rows, is already whole: nothing is reduced.
-    """
-    rank, world = dist.get_rank(group), dist.get_world_size(group)
-    views = torch.stack((view_a, view_b))
-    shape = torch.tensor([view_a.dim(), *(1,) * (3 - view_a.dim()), *view_a.shape])
-    shape = shape.to(views.device)
-    shapes = [torch.empty_like(shape) for _ in range(world)]
-    dist.all_gather(shapes, shape, group=group)
-    found = [tuple(each.tolist()[1 + 3 - each[0] :]) for each in shapes]
-    if any(each != found[0] for each in found):
-        raise ValueError(f"views: the ranks hold shapes {found}, expected the same on every rank")
-    parts = [torch.empty_like(views, memory_format=torch.contiguous_format) for _ in range(world)]
-    dist.all_gather(parts, views.detach().contiguous(), group=group)
-    parts[rank] = views
-    rows_a, rows_b = torch.cat(parts, -2).unbind(0)
-    return rows_a, rows_b
-
-
-def _triton(view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool) -> Tensor:
+def _triton(
+    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool, positives: bool = True
+) -> Tensor:
     if view_a.dtype == torch.float64:
         raise ValueError("impl='triton': found float64 views, expected float32 or half precision")
     from clmer.kernels.ntxent import nt_xent_triton
 
     z = _stack(view_a, view_b, normalize).to(view_a.dtype)
-    loss = nt_xent_triton(z if z.dim() == 3 else z.unsqueeze(0), temperature)
+    loss = nt_xent_triton(z if z.dim() == 3 else z.unsqueeze(0), temperature, positives)
     return loss if z.dim() == 3 else loss.squeeze(0)
 
 
@@ -181,7 +243,12 @@ def _unit_rows(x: Tensor) -> Tensor:
 
 
 def nt_xent_reference(
-    view_a: Tensor, view_b: Tensor, temperature: float | Tensor = 0.2, *, normalize: bool = True
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: float | Tensor = 0.2,
+    *,
+    labels: Tensor | None = None,
+    normalize: bool = True,
 ) -> Tensor:
     """The specification in plain PyTorch: it builds the similarity matrix."""
     n = view_a.shape[-2]
@@ -189,15 +256,22 @@ def nt_xent_reference(
     with without_autocast(z.device):
         s = z @ z.mT / temperature  # [..., 2N, 2N]
     self_pair = torch.eye(2 * n, dtype=torch.bool, device=z.device)
-    half = s.diagonal(n, -2, -1)  # s of each sample's two views
-    positive = torch.cat((half, half), -1)
+    if labels is None:
+        half = s.diagonal(n, -2, -1)  # s of each sample's two views
+        positive = torch.cat((half, half), -1)
+    else:
+        row_labels = torch.cat((labels, labels), -1)  # [..., 2N]
+        same = (row_labels.unsqueeze(-1) == row_labels.unsqueeze(-2)) & ~self_pair
+        positive = s.masked_fill(~same, 0.0).sum(-1) / same.sum(-1)
     return (s.masked_fill(self_pair, -math.inf).logsumexp(-1) - positive).mean(-1)
 
 
 # --- registration: views [G, N, D], temperature 0-d float64; loss [G], stats [G, 4, 2N] float64 ---
-# stats holds what the backward pass needs of each row: see csrc/ntxent.h.
+# stats holds what the backward pass needs of each row: see csrc/ntxent.h. With positives=False the
+# loss is the mean of log sum_{j != i} exp(s_ij) alone, for whoever subtracts other positives.
 library.define(
-    "nt_xent(Tensor view_a, Tensor view_b, Tensor temperature, bool normalize) -> (Tensor, Tensor)"
+    "nt_xent(Tensor view_a, Tensor view_b, Tensor temperature, bool normalize, "
+    "bool positives=True) -> (Tensor, Tensor)"
 )
 library.define(
     "nt_xent_backward(Tensor grad_loss, Tensor view_a, Tensor view_b, Tensor temperature, "
@@ -206,11 +280,15 @@ library.define(
 
 
 def _forward(
-    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool
+    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool, positives: bool = True
 ) -> tuple[Tensor, Tensor]:
     view_a, view_b = view_a.contiguous(), view_b.contiguous()
     loss, stats = _fake(view_a, view_b, temperature, normalize)
     _C.nt_xent(view_a, view_b, temperature, normalize, loss, stats, torch.get_num_threads())
+    if not positives:
+        _, shift, share, miss = stats.unbind(1)
+        loss.copy_((shift - share.log()).mean(-1))
+        miss -= 1.0  # the gradient of row i's lse for its positive is p, that of its loss p - 1
     return loss, stats
 
 
@@ -229,7 +307,7 @@ def _backward(
 
 
 def _fake(
-    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool
+    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool, positives: bool = True
 ) -> tuple[Tensor, Tensor]:
     g, n, _ = view_a.shape
     return view_a.new_empty(g), view_a.new_empty((g, 4, 2 * n), dtype=torch.float64)
@@ -256,9 +334,9 @@ torch.library.register_fake("clmer::nt_xent_backward", _fake_backward, lib=libra
 # --- autograd -----------------------------------------------------------------------------------
 class _NtXent(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, view_a, view_b, temperature, normalize):  # type: ignore[no-untyped-def]
+    def forward(ctx, view_a, view_b, temperature, normalize, positives):  # type: ignore[no-untyped-def]
         with below_autograd():
-            loss, stats = torch.ops.clmer.nt_xent(view_a, view_b, temperature, normalize)
+            loss, stats = torch.ops.clmer.nt_xent(view_a, view_b, temperature, normalize, positives)
         ctx.save_for_backward(view_a, view_b, temperature, stats)
         ctx.normalize = normalize
         ctx.mark_non_differentiable(stats)
@@ -267,13 +345,13 @@ class _NtXent(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_loss, _):  # type: ignore[no-untyped-def]
         grads = torch.ops.clmer.nt_xent_backward(grad_loss, *ctx.saved_tensors, ctx.normalize)
-        return *grads, None
+        return *grads, None, None
 
 
 def _autograd(
-    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool
+    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool, positives: bool = True
 ) -> tuple[Tensor, Tensor]:
-    return _NtXent.apply(view_a, view_b, temperature, normalize)
+    return _NtXent.apply(view_a, view_b, temperature, normalize, positives)
 
 
 def _autograd_backward(
@@ -296,7 +374,7 @@ library.impl("nt_xent_backward", _autograd_backward, "Autograd")
 
 
 @torch.library.register_vmap("clmer::nt_xent", lib=library)
-def _vmap(info, in_dims, view_a, view_b, temperature, normalize):  # type: ignore[no-untyped-def]
+def _vmap(info, in_dims, view_a, view_b, temperature, normalize, positives=True):  # type: ignore[no-untyped-def]
     if in_dims[2] is not None:
         raise ValueError("vmap over temperature is not defined: all batches share one")
     n = info.batch_size
@@ -306,6 +384,6 @@ def _vmap(info, in_dims, view_a, view_b, temperature, normalize):  # type: ignor
         return view.flatten(0, 1)
 
     loss, stats = torch.ops.clmer.nt_xent(
-        folded(view_a, in_dims[0]), folded(view_b, in_dims[1]), temperature, normalize
+        folded(view_a, in_dims[0]), folded(view_b, in_dims[1]), temperature, normalize, positives
     )
     return (loss.unflatten(0, (n, -1)), stats.unflatten(0, (n, -1))), (0, 0)
