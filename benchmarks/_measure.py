@@ -1,15 +1,19 @@
-"""Side-by-side timing that says when it is worth nothing.
+"""Side-by-side timing that says when it is worth nothing, and the tables of a run.
 
 All contenders run in turn, round after round, in one process. Beside them stands the rate of a
 large matrix product, before and after: where it drifts by more than 15 % something else was
-running, and the row is void.
+running, and the row is void. conftest.py prints TABLES when all benchmarks are done.
 """
 
 from __future__ import annotations
 
+import ctypes
+import re
+import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -44,46 +48,147 @@ class Comparison:
         return abs(self.after / self.before - 1)
 
     @property
-    def best(self) -> dict[str, float]:
+    def product(self) -> float:
+        """The product's rate in GF/s: the higher of the two."""
+        return max(self.before, self.after)
+
+    @property
+    def medians(self) -> dict[str, float]:
+        """Each contender's median."""
+        return {name: median(each) for name, each in self.times.items()}
+
+    @property
+    def minima(self) -> dict[str, float]:
         """Each contender's minimum."""
         return {name: min(each) for name, each in self.times.items()}
 
     @property
     def ratio(self) -> float:
-        """How many times ours the fastest other one takes, by minima."""
-        ours, *others = self.best.values()
-        return min(others) / ours
+        """How many times ours the fastest other one takes, by medians."""
+        return ratio(self.medians)
 
-    def line(self, what: str, flops: float) -> str:
-        """One row: median/minimum of each, the ratio, our rate beside the product's."""
-        columns = ", ".join(
-            f"{k} {median(v):.2f}/{self.best[k]:.2f}" for k, v in self.times.items()
-        )
-        rate = flops / next(iter(self.best.values())) / 1e6
-        void = f"  VOID: the product's rate drifted by {self.drift:.0%}"
-        return (
-            f"\n{what}, ms median/min: {columns}; {self.ratio:.2f}x; {rate:.0f} of "
-            f"{min(self.before, self.after):.0f} GF/s{void if self.drift > MAX_DRIFT else ''}"
-        )
+    def cell(self, name: str, unit: float = 1.0) -> str:
+        """Median/minimum of one contender."""
+        return f"{digits(self.medians[name] * unit)}/{digits(self.minima[name] * unit)}"
 
-    def extra(self, flops: float) -> dict[str, object]:
+    def ratio_cell(self) -> str:
+        """The ratio by medians, that by minima, and whether the row counts."""
+        void = f" VOID: drift {self.drift:.0%}" if self.drift > MAX_DRIFT else ""
+        return f"{self.ratio:.2f} ({ratio(self.minima):.2f}){void}"
+
+    def rate_cells(self, flops: float) -> dict[str, str]:
+        """Our rate by the median, and its share of the product's."""
+        rate = self.rate(flops)
+        return {"GF/s": f"{rate:.0f}", "of product": f"{rate / self.product:.0%}"}
+
+    def rate(self, flops: float) -> float:
+        """Our GF/s by the median."""
+        return flops / next(iter(self.medians.values())) / 1e6
+
+    def extra(self, **more: object) -> dict[str, object]:
         """The same for pytest-benchmark's JSON."""
-        ours = next(iter(self.best.values()))
         return {
             "ratio": self.ratio,
-            "gflops": flops / ours / 1e6,
             "drift": self.drift,
-            "minima_ms": self.best,
+            "product_gflops": self.product,
+            "medians_ms": self.medians,
+            "minima_ms": self.minima,
+            **more,
         }
 
 
-def compare(runs: Mapping[str, Callable[[], object]], rounds: int = 7) -> Comparison:
-    """Time `runs` (ours first) in turn, after one round that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
+def ratio(times: Mapping[str, float]) -> float:
+    """The fastest of the others over the first."""
+    ours, *others = times.values()
+    return min(others) / ours
+
+
+def digits(value: float) -> str:
+    """Three significant digits, no exponent."""
+    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
+
+
+def compare(runs: Mapping[str, Callable[[], object]], least: int = 7) -> Comparison:
+    """Time `runs` (ours first) in turn."""
+    timed = {name: lambda run=run: {"": milliseconds(run)} for name, run in runs.items()}
+    return compare_passes(timed, least)[""]
+
+
+def compare_passes(
+    runs: Mapping[str, Callable[[], Mapping[str, float]]],
+    least: int = 7,
+    seconds: float = 3.0,
+    most: int = 51,
+) -> dict[str, Comparison]:
+    """The same for runs that time themselves and return ms a pass: a Comparison a pass.
+
+    One round is not counted; then as many as fit into `seconds`, between `least` and `most`.
+    """
+    for run in runs.values():
+        run()
+    times: dict[str, dict[str, list[float]]] = {}
     before = product_rate()
-    for turn in range(rounds + 1):
+    start, rounds = time.perf_counter(), 0
+    while rounds < least or (rounds < most and time.perf_counter() - start < seconds):
         for name, run in runs.items():
-            took = milliseconds(run)
-            if turn:
-                times[name].append(took)
-    return Comparison(times, before, product_rate())
+            for which, took in run().items():
+                times.setdefault(which, {}).setdefault(name, []).append(took)
+        rounds += 1
+    after = product_rate()
+    return {which: Comparison(each, before, after) for which, each in times.items()}
+
+
+# --- memory -------------------------------------------------------------------------------------
+def extra_memory(run: Callable[[], object]) -> float | None:
+    """Peak of the process's resident set above what it held before the call, MiB; None off Linux.
+
+    The kernel's high-water mark sees torch's allocator and native scratch alike. Free heap is
+    given back before, so that reused pages count; results count, buffers that libraries keep from
+    call to call do not. The middle one of three calls.
+    """
+    if sys.platform != "linux":
+        return None
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    peaks = []
+    for _ in range(3):
+        if trim is not None:
+            trim(0)
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            return None
+        before = _high_water()
+        run()
+        peaks.append(_high_water() - before)
+    return median(peaks)
+
+
+def _high_water() -> float:
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+    return int(found[1]) / 1024 if found else float("nan")
+
+
+# --- tables -------------------------------------------------------------------------------------
+@dataclass
+class Table:
+    """Rows of one benchmark, and what to say under them once all are there."""
+
+    rows: list[dict[str, str]] = field(default_factory=list)
+    summary: Callable[[], list[str]] = list
+
+    def markdown(self) -> list[str]:
+        """Header, rule, rows: aligned, so that it reads as it stands."""
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        lines = [columns, *([row.get(name, "") for name in columns] for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = [f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines]
+        return [text[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *text[1:]]
+
+
+#: Title -> table, in the order of their first row.
+TABLES: dict[str, Table] = {}
+
+
+def table(title: str) -> Table:
+    """The run's table of that title."""
+    return TABLES.setdefault(title, Table())

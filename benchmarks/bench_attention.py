@@ -1,70 +1,282 @@
-"""`cross_attention` against SDPA and the strongest eager form, float32 on the CPU.
+"""`cross_attention` against SDPA, eager forms and torch.compile of one, float32 on the CPU.
 
-    pytest benchmarks/bench_attention.py --benchmark-only -s
+    pytest benchmarks/bench_attention.py --benchmark-only
 
-A row gives median and minimum of each; the ratio compares minima with the faster of SDPA and eager.
-The rate is of the 4 (forward) or 14 (both) Lq Lk D flops a head that recomputation needs.
+Times are median/minimum in ms. SDPA has heads in the batch dimension, which its backward prefers.
+"eager" is the fastest of four forms a row: bmm (scale folded into q), baddbmm (scale inside the
+product), in place (baddbmm, softmax and its gradient written over their input, backward by hand)
+and exp (softmax from its parts, for very short rows); "compiled" is torch.compile of bmm. The
+ratio is the fastest of all others over ours, by medians, with that of the minima in brackets.
+GF/s are ours, at the 4 (forward), 10 (backward) or 14 (both) Lq Lk D flops a head that
+recomputation needs. Extra MiB is what the resident set grows by at its peak, results and native
+scratch included, for ours / SDPA / that eager form / compiled.
 """
 
 from __future__ import annotations
 
+import math
+import shutil
+import time
 from collections.abc import Callable
 
 import pytest
 import torch
-from _measure import compare
+from _measure import Comparison, Table, compare, compare_passes, extra_memory, table
 from torch import Tensor
 from torch.nn import functional as F
 
+from clmer._native import _C
 from clmer.ops.attention import cross_attention
 
-# (heads, Lq, Lk, D): DEAP's fusion step first, a long one last.
-SHAPES = [
-    (1920, 50, 50, 8),
-    (1536, 20, 20, 8),
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+# (heads, Lq, Lk, D)
+SHORT = [
     (1536, 50, 50, 16),
     (3072, 40, 40, 16),
     (1536, 60, 60, 32),
     (1920, 70, 70, 8),
     (1536, 40, 3, 16),
     (1536, 5, 70, 8),
-    (16, 1024, 1024, 64),
 ]
+LONG = (64, 1024, 1024, 64)
+FUSION = [(1920, 50, 50, 8), (1536, 20, 20, 8)]  # CLMER's own, presets paper and cpu
+TINY = (1, 5, 5, 8)
+FLOPS = {"forward": 4, "backward": 10, "both": 14}
+TITLE = "cross_attention, float32: ms median/minimum"
+COMPARISONS: dict[tuple[tuple[int, ...], str], Comparison] = {}
 
 
+# --- contenders: q [heads, Lq, D], k and v [heads, Lk, D] -----------------------------------------
 def sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
+    return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
 
 
-def eager(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def bmm(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     scores = torch.bmm(q * q.shape[-1] ** -0.5, k.transpose(1, 2))
     return torch.bmm(torch.softmax(scores, -1), v)
 
 
-FORMS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "cross_attention": cross_attention,
-    "SDPA": sdpa,
-    "eager": eager,
+def scaled_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=scale)
+
+
+def baddbmm(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = scaled_bmm(q, k.transpose(1, 2), q.shape[-1] ** -0.5)
+    return torch.bmm(torch.softmax(scores, -1), v)
+
+
+def exp(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = torch.bmm(q * q.shape[-1] ** -0.5, k.transpose(1, 2))
+    p = (scores - scores.detach().amax(-1, keepdim=True)).exp()
+    return torch.bmm(p, v) / p.sum(-1, keepdim=True)
+
+
+class InPlace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        p = scaled_bmm(q, k.transpose(1, 2), q.shape[-1] ** -0.5)
+        torch.softmax(p, -1, out=p)
+        ctx.save_for_backward(q, k, v, p)
+        return torch.bmm(p, v)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v, p = ctx.saved_tensors
+        ds = torch.bmm(grad, v.transpose(1, 2))
+        dv = torch.bmm(p.transpose(1, 2), grad)
+        torch.ops.aten._softmax_backward_data.out(ds, p, -1, ds.dtype, grad_input=ds)
+        scale = q.shape[-1] ** -0.5
+        return scaled_bmm(ds, k, scale), scaled_bmm(ds.transpose(1, 2), q, scale), dv
+
+
+EAGER: dict[str, Attention] = {
+    "bmm": bmm,
+    "baddbmm": baddbmm,
+    "in place": InPlace.apply,
+    "exp": exp,
 }
 
 
-@pytest.mark.parametrize("backward", [False, True], ids=["forward", "forward+backward"])
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
-def test_speed(benchmark, shape: tuple[int, int, int, int], backward: bool) -> None:
+def contenders() -> dict[str, Attention]:
+    """Ours first; "compiled" for this shape alone, and only where there is a C++ compiler."""
+    forms = {"ours": cross_attention, "SDPA": sdpa} | EAGER
+    if shutil.which("g++") or shutil.which("clang++"):
+        torch._dynamo.reset()
+        forms["compiled"] = torch.compile(bmm, dynamic=False, fullgraph=True)
+    return forms
+
+
+# --- one shape ----------------------------------------------------------------------------------
+def tensors(shape: tuple[int, int, int, int]) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
     heads, rows, keys, dim = shape
     torch.manual_seed(0)
     q, k, v = (torch.randn(heads, n, dim, requires_grad=True) for n in (rows, keys, keys))
-    grad = torch.randn(heads, rows, dim)
+    return (q, k, v), torch.randn(heads, rows, dim)
 
-    def step(form: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
-        with torch.set_grad_enabled(backward):
-            out = form(q, k, v)
-        if backward:
-            torch.autograd.grad(out, (q, k, v), grad)
 
-    runs = {name: lambda form=form: step(form) for name, form in FORMS.items()}
-    result = benchmark.pedantic(compare, (runs,), rounds=1)
-    flops = (14 if backward else 4) * heads * rows * keys * dim
-    passes = "both" if backward else "forward"
-    print(result.line(f"{heads} heads, {rows} x {keys}, D {dim}, {passes}", flops))
-    benchmark.extra_info |= result.extra(flops)
+def forward(form: Attention, qkv: tuple[Tensor, Tensor, Tensor]) -> None:
+    with torch.no_grad():
+        form(*qkv)
+
+
+def both(form: Attention, qkv: tuple[Tensor, Tensor, Tensor], grad: Tensor) -> tuple[float, float]:
+    """Seconds of the forward that keeps what the backward needs, and of the backward."""
+    start = time.perf_counter()
+    out = form(*qkv)
+    middle = time.perf_counter()
+    grads = torch.autograd.grad(out, qkv, grad)
+    del out, grads
+    return middle - start, time.perf_counter() - middle
+
+
+def passes(form: Attention, qkv: tuple[Tensor, Tensor, Tensor], grad: Tensor) -> dict[str, float]:
+    """Milliseconds of each pass."""
+    start = time.perf_counter()
+    forward(form, qkv)
+    alone = time.perf_counter() - start
+    first, second = both(form, qkv, grad)
+    times = {"forward": alone, "backward": second, "both": first + second}
+    return {which: 1e3 * took for which, took in times.items()}
+
+
+def agree(forms: dict[str, Attention], qkv: tuple[Tensor, Tensor, Tensor], grad: Tensor) -> None:
+    """What computes something else has no place in the table."""
+    wanted = torch.autograd.grad(bmm(*qkv), qkv, grad)
+    for name, form in forms.items():
+        found = torch.autograd.grad(form(*qkv), qkv, grad)
+        for each, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(each, other, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def memory_cell(
+    which: str,
+    forms: dict[str, Attention],
+    shown: list[str],
+    qkv: tuple[Tensor, Tensor, Tensor],
+    grad: Tensor,
+) -> str:
+    if which == "backward":  # its peak is that of both
+        return ""
+    peaks = []
+    for name in shown:
+        form = forms[name]
+        peak = extra_memory(
+            (lambda form=form: forward(form, qkv))
+            if which == "forward"
+            else (lambda form=form: both(form, qkv, grad))
+        )
+        peaks.append("?" if peak is None else f"{peak:.0f}" if peak >= 10 else f"{peak:.1f}")
+    return " / ".join(peaks)
+
+
+def eager_cell(result: Comparison, unit: float = 1.0) -> tuple[str, str]:
+    """The fastest eager form, and its times."""
+    name = min(EAGER, key=lambda each: result.medians[each])
+    return name, f"{result.cell(name, unit)} {name}"
+
+
+@pytest.mark.parametrize("shape", [*SHORT, LONG, *FUSION], ids=lambda s: "x".join(map(str, s)))
+def test_speed(benchmark, shape: tuple[int, int, int, int]) -> None:
+    heads, rows, keys, dim = shape
+    qkv, grad = tensors(shape)
+    forms = contenders()
+    agree(forms, qkv, grad)
+    runs = {name: lambda form=form: passes(form, qkv, grad) for name, form in forms.items()}
+    least = 5 if shape == LONG else 15
+    results = benchmark.pedantic(compare_passes, (runs, least), rounds=1)
+    for which, result in results.items():
+        COMPARISONS[shape, which] = result
+        flops = FLOPS[which] * heads * rows * keys * dim
+        name, eager = eager_cell(result)
+        compiled = "compiled" if "compiled" in forms else None
+        shown = ["ours", "SDPA", name, *([compiled] if compiled else [])]
+        own_table().rows.append(
+            {
+                "heads, Lq x Lk, D": f"{heads}, {rows} x {keys}, {dim}",
+                "pass": which,
+                "ours": result.cell("ours"),
+                "SDPA": result.cell("SDPA"),
+                "eager": eager,
+                "compiled": result.cell(compiled) if compiled else "no C++ compiler",
+                "ratio": result.ratio_cell(),
+                **result.rate_cells(flops),
+                "extra MiB": memory_cell(which, forms, shown, qkv, grad),
+            }
+        )
+        benchmark.extra_info[which] = result.extra(gflops=result.rate(flops))
+
+
+@pytest.mark.parametrize("which", ["forward", "both"])
+def test_overhead(benchmark, which: str) -> None:
+    """A problem of no size: what a call costs, in us, with and without torch's exchange API."""
+    qkv, grad = tensors(TINY)
+    forms = contenders()
+    calls = 200
+
+    def many(form: Attention) -> None:
+        with torch.set_grad_enabled(which == "both"):
+            for _ in range(calls):
+                out = form(*qkv)
+                if which == "both":
+                    torch.autograd.grad(out, qkv, grad)
+
+    def without_exchange() -> None:
+        _C.clear_exchange_api()
+        try:
+            many(cross_attention)
+        finally:
+            if exchange is not None:
+                _C.set_exchange_api(exchange)
+
+    exchange = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+    runs = {name: lambda form=form: many(form) for name, form in forms.items()}
+    result = benchmark.pedantic(compare, (runs, 15), rounds=1)
+    slow = compare({"ours": without_exchange, "SDPA": runs["SDPA"]}, 15)
+    unit = 1e3 / calls
+    for each, label in ((result, "us a call"), (slow, "us, no exchange API")):
+        own_table().rows.append(
+            {
+                "heads, Lq x Lk, D": f"1, 5 x 5, 8: {label}",
+                "pass": which,
+                "ours": each.cell("ours", unit),
+                "SDPA": each.cell("SDPA", unit),
+                "eager": eager_cell(each, unit)[1] if each is result else "",
+                "compiled": each.cell("compiled", unit) if "compiled" in each.times else "",
+                "ratio": each.ratio_cell(),
+            }
+        )
+    benchmark.extra_info |= result.extra(calls=calls, without_exchange_ms=slow.medians["ours"])
+
+
+def own_table() -> Table:
+    own = table(TITLE)
+    own.summary = summary
+    return own
+
+
+def summary() -> list[str]:
+    """Geometric means over the six short shapes, against all others and without the compiler."""
+    lines = [""]
+    for which in FLOPS:
+        found = [COMPARISONS[s, which] for s in SHORT if (s, which) in COMPARISONS]
+        if len(found) < len(SHORT):
+            return [*lines, "No geometric mean: not all six short shapes ran."]
+        eager = [name for name in found[0].medians if name not in ("ours", "compiled")]
+        fields = {
+            "all others": [*eager, "compiled"],
+            "SDPA and four eager forms": eager,
+            "SDPA and bmm": ["SDPA", "bmm"],
+        }
+        for field, names in fields.items():
+            ratios = [
+                min(each.medians[name] for name in names) / each.medians["ours"] for each in found
+            ]
+            lines.append(
+                f"six short shapes, {which}: {geometric_mean(ratios):.2f}x the fastest of {field} "
+                f"(least {min(ratios):.2f})"
+            )
+    return [*lines, "", *(__doc__ or "").strip().splitlines()[4:]]
+
+
+def geometric_mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))

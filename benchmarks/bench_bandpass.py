@@ -1,21 +1,20 @@
 """`sosfilt` against SciPy's, offline, zero-phase and streaming, on the CPU.
 
-    pytest benchmarks/bench_bandpass.py --benchmark-only -s
+    pytest benchmarks/bench_bandpass.py --benchmark-only
 
-A row gives median and minimum of each in ms, ns a sample and section of ours, and our read + write
-traffic beside a plain copy of the same array in the same minute.
+Times are median/minimum in ms; the ratio is SciPy's over ours, by medians. Beside them ns a sample
+and section of ours, and our read + write traffic next to that of a plain copy in the same minute.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import median
 
 import numpy as np
 import pytest
 import scipy.signal
 import torch
-from _measure import compare
+from _measure import MAX_DRIFT, compare, digits, table
 
 import clmer
 from clmer import signal
@@ -30,17 +29,22 @@ def report(
 ) -> None:
     copy = np.empty_like(x)
     result = benchmark.pedantic(compare, (runs | {"copy": lambda: np.copyto(copy, x)},), rounds=1)
-    ours = result.best["sosfilt"]
-    samples = x.size * len(SOS) * passes
-    traffic = {name: 2 * x.nbytes / result.best[name] / 1e6 for name in ("sosfilt", "copy")}
-    times = ", ".join(f"{k} {median(v):.3f}/{min(v):.3f}" for k, v in result.times.items())
-    ratio = result.best["SciPy"] / ours
-    void = "  VOID: the machine was not quiet" if result.drift > 0.15 else ""
-    print(
-        f"\n{what}, ms median/min: {times}; {ratio:.2f}x; {1e6 * ours / samples:.2f} ns a sample "
-        f"and section; {traffic['sosfilt']:.1f} of {traffic['copy']:.1f} GB/s{void}"
+    ours = result.medians["sosfilt"]
+    ns = 1e6 * ours / (x.size * len(SOS) * passes)
+    traffic = {name: 2 * x.nbytes / result.medians[name] / 1e6 for name in ("sosfilt", "copy")}
+    ratio = result.medians["SciPy"] / ours
+    void = f" VOID: drift {result.drift:.0%}" if result.drift > MAX_DRIFT else ""
+    table("sosfilt, 4 sections: ms median/minimum").rows.append(
+        {
+            "what": what,
+            "sosfilt": result.cell("sosfilt"),
+            "SciPy": result.cell("SciPy"),
+            "ratio": f"{ratio:.2f}{void}",
+            "ns a sample and section": digits(ns),
+            "GB/s, of copy's": f"{traffic['sosfilt']:.1f}, {traffic['copy']:.1f}",
+        }
     )
-    benchmark.extra_info |= {"ratio": ratio, "ns": 1e6 * ours / samples, "drift": result.drift}
+    benchmark.extra_info |= result.extra(ratio=ratio, ns=ns)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,9 +1,10 @@
 """`nt_xent` against the strongest eager forms, forward and backward, float32 on the CPU.
 
-    pytest benchmarks/bench_ntxent.py --benchmark-only -s
+    pytest benchmarks/bench_ntxent.py --benchmark-only
 
-A row gives median and minimum of each; the ratio compares minima with the fastest eager form. The
-rate is of the 4 M^2 D flops that the symmetric form needs (M = 2N).
+Times are median/minimum in ms; the ratio is the fastest eager form over ours, by medians, with that
+of the minima in brackets. GF/s are ours, at the M^2 D (forward) or 4 M^2 D (both) flops that the
+symmetric form needs (M = 2N).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from _measure import compare
+from _measure import compare, table
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -68,5 +69,13 @@ def test_speed(benchmark, n: int, dim: int, backward: bool) -> None:
     runs = {name: lambda form=form: step(form) for name, form in FORMS.items()}
     result = benchmark.pedantic(compare, (runs,), rounds=1)
     flops = (4 if backward else 1) * (2 * n) ** 2 * dim
-    print(result.line(f"N {n} D {dim} {'both' if backward else 'forward'}", flops))
-    benchmark.extra_info |= result.extra(flops)
+    table("nt_xent, float32: ms median/minimum").rows.append(
+        {
+            "N, D": f"{n}, {dim}",
+            "pass": "both" if backward else "forward",
+            **{name: result.cell(name) for name in FORMS},
+            "ratio": result.ratio_cell(),
+            **result.rate_cells(flops),
+        }
+    )
+    benchmark.extra_info |= result.extra(gflops=result.rate(flops))
