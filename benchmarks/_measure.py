@@ -73,8 +73,12 @@ class Comparison:
 
     def ratio_cell(self) -> str:
         """The ratio by medians, that by minima, and whether the row counts."""
-        void = f" VOID: drift {self.drift:.0%}" if self.drift > MAX_DRIFT else ""
-        return f"{self.ratio:.2f} ({ratio(self.minima):.2f}){void}"
+        return f"{self.ratio:.2f} ({ratio(self.minima):.2f}) {self.void}".rstrip()
+
+    @property
+    def void(self) -> str:
+        """Why the row does not count, or nothing."""
+        return f"VOID: drift {self.drift:.0%}" if self.drift > MAX_DRIFT else ""
 
     def rate_cells(self, flops: float) -> dict[str, str]:
         """Our rate by the median, and its share of the product's."""
@@ -139,18 +143,18 @@ def compare_passes(
 
 
 # --- memory -------------------------------------------------------------------------------------
-def extra_memory(run: Callable[[], object]) -> float | None:
+def extra_memory(run: Callable[[], object], calls: int = 3) -> float | None:
     """Peak of the process's resident set above what it held before the call, MiB; None off Linux.
 
     The kernel's high-water mark sees torch's allocator and native scratch alike. Free heap is
     given back before, so that reused pages count; results count, buffers that libraries keep from
-    call to call do not. The middle one of three calls.
+    call to call do not. The middle one of `calls`.
     """
     if sys.platform != "linux":
         return None
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     peaks = []
-    for _ in range(3):
+    for _ in range(calls):
         if trim is not None:
             trim(0)
         try:

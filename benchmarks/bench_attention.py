@@ -15,20 +15,17 @@ scratch included, for ours / SDPA / that eager form / compiled.
 from __future__ import annotations
 
 import math
-import shutil
-import time
-from collections.abc import Callable
 
 import pytest
 import torch
-from _measure import Comparison, Table, compare, compare_passes, extra_memory, table
+from _measure import Comparison, Table, compare, compare_passes, table
+from _passes import Form, agree, compiled, fastest_cell, memory_cell, passes
 from torch import Tensor
 from torch.nn import functional as F
 
 from clmer._native import _C
 from clmer.ops.attention import cross_attention
 
-Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 # (heads, Lq, Lk, D)
 SHORT = [
     (1536, 50, 50, 16),
@@ -89,7 +86,7 @@ class InPlace(torch.autograd.Function):
         return scaled_bmm(ds, k, scale), scaled_bmm(ds.transpose(1, 2), q, scale), dv
 
 
-EAGER: dict[str, Attention] = {
+EAGER: dict[str, Form] = {
     "bmm": bmm,
     "baddbmm": baddbmm,
     "in place": InPlace.apply,
@@ -97,13 +94,9 @@ EAGER: dict[str, Attention] = {
 }
 
 
-def contenders() -> dict[str, Attention]:
-    """Ours first; "compiled" for this shape alone, and only where there is a C++ compiler."""
-    forms = {"ours": cross_attention, "SDPA": sdpa} | EAGER
-    if shutil.which("g++") or shutil.which("clang++"):
-        torch._dynamo.reset()
-        forms["compiled"] = torch.compile(bmm, dynamic=False, fullgraph=True)
-    return forms
+def contenders() -> dict[str, Form]:
+    """Ours first."""
+    return {"ours": cross_attention, "SDPA": sdpa} | EAGER | compiled(bmm)
 
 
 # --- one shape ----------------------------------------------------------------------------------
@@ -114,82 +107,20 @@ def tensors(shape: tuple[int, int, int, int]) -> tuple[tuple[Tensor, Tensor, Ten
     return (q, k, v), torch.randn(heads, rows, dim)
 
 
-def forward(form: Attention, qkv: tuple[Tensor, Tensor, Tensor]) -> None:
-    with torch.no_grad():
-        form(*qkv)
-
-
-def both(form: Attention, qkv: tuple[Tensor, Tensor, Tensor], grad: Tensor) -> tuple[float, float]:
-    """Seconds of the forward that keeps what the backward needs, and of the backward."""
-    start = time.perf_counter()
-    out = form(*qkv)
-    middle = time.perf_counter()
-    grads = torch.autograd.grad(out, qkv, grad)
-    del out, grads
-    return middle - start, time.perf_counter() - middle
-
-
-def passes(form: Attention, qkv: tuple[Tensor, Tensor, Tensor], grad: Tensor) -> dict[str, float]:
-    """Milliseconds of each pass."""
-    start = time.perf_counter()
-    forward(form, qkv)
-    alone = time.perf_counter() - start
-    first, second = both(form, qkv, grad)
-    times = {"forward": alone, "backward": second, "both": first + second}
-    return {which: 1e3 * took for which, took in times.items()}
-
-
-def agree(forms: dict[str, Attention], qkv: tuple[Tensor, Tensor, Tensor], grad: Tensor) -> None:
-    """What computes something else has no place in the table."""
-    wanted = torch.autograd.grad(bmm(*qkv), qkv, grad)
-    for name, form in forms.items():
-        found = torch.autograd.grad(form(*qkv), qkv, grad)
-        for each, other in zip(found, wanted, strict=True):
-            torch.testing.assert_close(each, other, rtol=1e-3, atol=1e-4, msg=name)
-
-
-def memory_cell(
-    which: str,
-    forms: dict[str, Attention],
-    shown: list[str],
-    qkv: tuple[Tensor, Tensor, Tensor],
-    grad: Tensor,
-) -> str:
-    if which == "backward":  # its peak is that of both
-        return ""
-    peaks = []
-    for name in shown:
-        form = forms[name]
-        peak = extra_memory(
-            (lambda form=form: forward(form, qkv))
-            if which == "forward"
-            else (lambda form=form: both(form, qkv, grad))
-        )
-        peaks.append("?" if peak is None else f"{peak:.0f}" if peak >= 10 else f"{peak:.1f}")
-    return " / ".join(peaks)
-
-
-def eager_cell(result: Comparison, unit: float = 1.0) -> tuple[str, str]:
-    """The fastest eager form, and its times."""
-    name = min(EAGER, key=lambda each: result.medians[each])
-    return name, f"{result.cell(name, unit)} {name}"
-
-
 @pytest.mark.parametrize("shape", [*SHORT, LONG, *FUSION], ids=lambda s: "x".join(map(str, s)))
 def test_speed(benchmark, shape: tuple[int, int, int, int]) -> None:
     heads, rows, keys, dim = shape
     qkv, grad = tensors(shape)
     forms = contenders()
-    agree(forms, qkv, grad)
+    agree(forms, bmm, qkv, grad)
     runs = {name: lambda form=form: passes(form, qkv, grad) for name, form in forms.items()}
     least = 5 if shape == LONG else 15
     results = benchmark.pedantic(compare_passes, (runs, least), rounds=1)
     for which, result in results.items():
         COMPARISONS[shape, which] = result
         flops = FLOPS[which] * heads * rows * keys * dim
-        name, eager = eager_cell(result)
-        compiled = "compiled" if "compiled" in forms else None
-        shown = ["ours", "SDPA", name, *([compiled] if compiled else [])]
+        name, eager = fastest_cell(result, [*EAGER])
+        shown = [forms[each] for each in ("ours", "SDPA", name, "compiled") if each in forms]
         own_table().rows.append(
             {
                 "heads, Lq x Lk, D": f"{heads}, {rows} x {keys}, {dim}",
@@ -197,10 +128,10 @@ def test_speed(benchmark, shape: tuple[int, int, int, int]) -> None:
                 "ours": result.cell("ours"),
                 "SDPA": result.cell("SDPA"),
                 "eager": eager,
-                "compiled": result.cell(compiled) if compiled else "no C++ compiler",
+                "compiled": result.cell("compiled") if "compiled" in forms else "no C++ compiler",
                 "ratio": result.ratio_cell(),
                 **result.rate_cells(flops),
-                "extra MiB": memory_cell(which, forms, shown, qkv, grad),
+                "extra MiB": memory_cell(which, shown, qkv, grad),
             }
         )
         benchmark.extra_info[which] = result.extra(gflops=result.rate(flops))
@@ -213,7 +144,7 @@ def test_overhead(benchmark, which: str) -> None:
     forms = contenders()
     calls = 200
 
-    def many(form: Attention) -> None:
+    def many(form: Form) -> None:
         with torch.set_grad_enabled(which == "both"):
             for _ in range(calls):
                 out = form(*qkv)
@@ -240,7 +171,7 @@ def test_overhead(benchmark, which: str) -> None:
                 "pass": which,
                 "ours": each.cell("ours", unit),
                 "SDPA": each.cell("SDPA", unit),
-                "eager": eager_cell(each, unit)[1] if each is result else "",
+                "eager": fastest_cell(each, [*EAGER], unit)[1] if each is result else "",
                 "compiled": each.cell("compiled", unit) if "compiled" in each.times else "",
                 "ratio": each.ratio_cell(),
             }

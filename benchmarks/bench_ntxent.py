@@ -1,81 +1,205 @@
-"""`nt_xent` against the strongest eager forms, forward and backward, float32 on the CPU.
+"""`nt_xent` against eager forms, torch.compile of them and other libraries, float32 on the CPU.
 
     pytest benchmarks/bench_ntxent.py --benchmark-only
 
-Times are median/minimum in ms; the ratio is the fastest eager form over ours, by medians, with that
-of the minima in brackets. GF/s are ours, at the M^2 D (forward) or 4 M^2 D (both) flops that the
-symmetric form needs (M = 2N).
+Times are median/minimum in ms, for all G batches. "eager" is the fastest of the three usual forms,
+each with 1 / tau folded into the rows: cross-entropy, logsumexp, exp-sum (which subtracts no
+maximum: right at tau = 0.2, infinite at 0.01). "by hand" keeps e^s and uses the symmetry in a
+backward of its own: 2 products in place of 3, by someone who derived the gradient. "compiled" is
+torch.compile of exp-sum. pytorch-metric-learning and lightly take one batch at a time; the former's
+masks grow with N^3 and end at N = 64. The ratio is the fastest of all others over ours, by medians,
+with that of the minima in brackets. GF/s are ours at the M^2 D (forward), 3 M^2 D (backward) or
+4 M^2 D (both) flops that the symmetric form needs, M = 2N. Extra MiB is what the resident set grows
+by at its peak, for ours / that eager form / by hand / compiled.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
-from _measure import compare, table
+from _measure import Comparison, Table, compare_passes, digits, extra_memory, table
+from _passes import Form, agree, both, compiled, fastest_cell, memory_cell, passes
 from torch import Tensor
 from torch.nn import functional as F
 
-from clmer.ops.ntxent import nt_xent, nt_xent_reference
+from clmer.ops.ntxent import nt_xent
 
+# (G, N, D)
+SHAPES = [(3, 64, 32), (3, 256, 100), (1, 1024, 128), (1, 4096, 128)]
+LARGE = (1, 32768, 128)
 TAU = 0.2
+FLOPS = {"forward": 1, "backward": 3, "both": 4}
+TITLE = "nt_xent, float32: ms median/minimum"
+COMPARISONS: dict[tuple[tuple[int, ...], str], Comparison] = {}
 
 
+def ours(a: Tensor, b: Tensor) -> Tensor:
+    return nt_xent(a, b, TAU)
+
+
+# --- contenders: views [G, N, D] -> loss [G] ------------------------------------------------------
 def scaled_rows(a: Tensor, b: Tensor) -> Tensor:
     """Unit rows with 1 / tau folded into both factors, so that s is a bare product."""
-    return F.normalize(torch.cat((a, b)), dim=-1) * TAU**-0.5
+    return F.normalize(torch.cat((a, b), -2), dim=-1) * TAU**-0.5
 
 
-def exp_sum(a: Tensor, b: Tensor) -> Tensor:
-    """No maximum is subtracted: right for tau = 0.2, overflows at 0.01."""
-    z = scaled_rows(a, b)
-    n = a.shape[0]
-    positive = (z[:n] * z[n:]).sum(-1)
-    total = (z @ z.T).exp().sum(-1) - (z * z).sum(-1).exp()
-    return total.log().mean() - positive.mean()
+def similarities(z: Tensor) -> Tensor:
+    s = torch.bmm(z, z.mT)
+    s.diagonal(dim1=-2, dim2=-1).fill_(-math.inf)
+    return s
+
+
+def mean_positive(z: Tensor) -> Tensor:
+    first, second = z.chunk(2, -2)
+    return (first * second).sum(-1).mean(-1)
 
 
 def cross_entropy(a: Tensor, b: Tensor) -> Tensor:
+    s = similarities(scaled_rows(a, b))
+    groups, m, _ = s.shape
+    target = torch.arange(m).roll(m // 2).repeat(groups)
+    return F.cross_entropy(s.flatten(0, 1), target, reduction="none").view(groups, m).mean(-1)
+
+
+def logsumexp(a: Tensor, b: Tensor) -> Tensor:
     z = scaled_rows(a, b)
-    n = a.shape[0]
-    s = (z @ z.T).fill_diagonal_(-math.inf)
-    return F.cross_entropy(s, torch.arange(2 * n).roll(n))
+    return similarities(z).logsumexp(-1).mean(-1) - mean_positive(z)
 
 
-FORMS = {
-    "nt_xent": lambda a, b: nt_xent(a, b, TAU),
-    "exp-sum": exp_sum,
+def exp_sum(a: Tensor, b: Tensor) -> Tensor:
+    z = scaled_rows(a, b)
+    total = torch.bmm(z, z.mT).exp().sum(-1) - (z * z).sum(-1).exp()
+    return total.log().mean(-1) - mean_positive(z)
+
+
+class Symmetric(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, z: Tensor) -> Tensor:
+        e = torch.bmm(z, z.mT).exp_()
+        e.diagonal(dim1=-2, dim2=-1).zero_()
+        total = e.sum(-1)
+        ctx.save_for_backward(z, e, total)
+        return total.log().mean(-1) - mean_positive(z)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        z, e, total = ctx.saved_tensors
+        share = total.reciprocal()[..., None]
+        # W z = diag(share) e z + e diag(share) z: two thin products would read e twice
+        w = torch.mul(e, share + share.mT)
+        factor = (grad / z.shape[-2])[:, None, None]
+        return (torch.bmm(w, z) - 2 * z.roll(z.shape[-2] // 2, -2)) * factor
+
+
+def by_hand(a: Tensor, b: Tensor) -> Tensor:
+    return Symmetric.apply(scaled_rows(a, b))
+
+
+EAGER: dict[str, Form] = {
     "cross-entropy": cross_entropy,
-    "reference": lambda a, b: nt_xent_reference(a, b, TAU),
+    "logsumexp": logsumexp,
+    "exp-sum": exp_sum,
 }
 
 
-@pytest.mark.parametrize("backward", [False, True], ids=["forward", "forward+backward"])
-@pytest.mark.parametrize("dim", [32, 128])
-@pytest.mark.parametrize("n", [64, 256, 1024])
-def test_speed(benchmark, n: int, dim: int, backward: bool) -> None:
+def libraries(n: int) -> dict[str, Form]:
+    """Other people's losses, where they are installed and their masks fit into memory."""
+    found: dict[str, Form] = {}
+    if n <= 64 and importlib.util.find_spec("pytorch_metric_learning"):
+        from pytorch_metric_learning import losses
+
+        metric = losses.SelfSupervisedLoss(losses.NTXentLoss(TAU))
+        found["metric-learning"] = each_group(metric)
+    if importlib.util.find_spec("lightly"):
+        from lightly.loss import NTXentLoss
+
+        found["lightly"] = each_group(NTXentLoss(TAU))
+    return found
+
+
+def each_group(loss: Form) -> Form:
+    return lambda a, b: torch.stack([loss(*views) for views in zip(a, b, strict=True)])
+
+
+# --- one shape ----------------------------------------------------------------------------------
+def views(shape: tuple[int, int, int]) -> tuple[tuple[Tensor, Tensor], Tensor]:
     torch.manual_seed(0)
-    a, b = (torch.randn(n, dim, requires_grad=True) for _ in range(2))
+    a, b = (torch.randn(shape, requires_grad=True) for _ in range(2))
+    return (a, b), torch.ones(shape[0])
 
-    def step(form: Callable[[Tensor, Tensor], Tensor]) -> None:
-        a.grad = b.grad = None
-        with torch.set_grad_enabled(backward):
-            loss = form(a, b)
-        if backward:
-            loss.backward()
 
-    runs = {name: lambda form=form: step(form) for name, form in FORMS.items()}
-    result = benchmark.pedantic(compare, (runs,), rounds=1)
-    flops = (4 if backward else 1) * (2 * n) ** 2 * dim
-    table("nt_xent, float32: ms median/minimum").rows.append(
-        {
-            "N, D": f"{n}, {dim}",
-            "pass": "both" if backward else "forward",
-            **{name: result.cell(name) for name in FORMS},
-            "ratio": result.ratio_cell(),
-            **result.rate_cells(flops),
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+def test_speed(benchmark, shape: tuple[int, int, int]) -> None:
+    groups, n, dim = shape
+    inputs, grad = views(shape)
+    forms = {"ours": ours} | EAGER | {"by hand": by_hand} | compiled(exp_sum) | libraries(n)
+    agree(forms, cross_entropy, inputs, grad)
+    runs = {name: lambda form=form: passes(form, inputs, grad) for name, form in forms.items()}
+    least = 5 if n > 1024 else 25
+    results = benchmark.pedantic(compare_passes, (runs, least), rounds=1)
+    for which, result in results.items():
+        COMPARISONS[shape, which] = result
+        flops = FLOPS[which] * groups * (2 * n) ** 2 * dim
+        name, eager = fastest_cell(result, [*EAGER])
+        shown = [forms[each] for each in ("ours", name, "by hand", "compiled") if each in forms]
+        others = {
+            each: result.cell(each) if each in forms else ""
+            for each in ("by hand", "compiled", "metric-learning", "lightly")
         }
-    )
-    benchmark.extra_info |= result.extra(gflops=result.rate(flops))
+        own_table().rows.append(
+            {
+                "G, N, D": ", ".join(map(str, shape)),
+                "pass": which,
+                "ours": result.cell("ours"),
+                "eager": eager,
+                **others,
+                "ratio": result.ratio_cell(),
+                **result.rate_cells(flops),
+                "extra MiB": memory_cell(which, shown, inputs, grad),
+            }
+        )
+        benchmark.extra_info[which] = result.extra(gflops=result.rate(flops))
+
+
+def test_large(benchmark) -> None:
+    """Where the matrix alone would take 16 GiB: ours, once forward and once backward."""
+    inputs, grad = views(LARGE)
+    groups, n, dim = LARGE
+    runs = {"ours": lambda: passes(ours, inputs, grad)}
+    results = benchmark.pedantic(compare_passes, (runs, 1, 0.0), rounds=1)
+    peak = extra_memory(lambda: both(ours, inputs, grad), calls=1)
+    for which, result in results.items():
+        own_table().rows.append(
+            {
+                "G, N, D": ", ".join(map(str, LARGE)),
+                "pass": which,
+                "ours": result.cell("ours"),
+                "eager": f"S alone: {groups * (2 * n) ** 2 * 4 / 2**30:.0f} GiB",
+                "ratio": result.void,
+                **result.rate_cells(FLOPS[which] * groups * (2 * n) ** 2 * dim),
+                "extra MiB": "" if peak is None or which != "both" else digits(peak),
+            }
+        )
+        benchmark.extra_info[which] = {"medians_ms": result.medians, "extra_mib": peak}
+
+
+def own_table() -> Table:
+    own = table(TITLE)
+    own.summary = summary
+    return own
+
+
+def summary() -> list[str]:
+    """Against the three eager forms alone, without the compiler and derivations by hand."""
+    lines = [""]
+    for (shape, which), each in COMPARISONS.items():
+        if which == "both":
+            fastest = min(each.medians[name] for name in EAGER)
+            lines.append(
+                f"{', '.join(map(str, shape))}, both: {fastest / each.medians['ours']:.2f}x the "
+                f"fastest of {', '.join(EAGER)}"
+            )
+    return [*lines, "", *(__doc__ or "").strip().splitlines()[4:]]

@@ -16,27 +16,18 @@ def sosfilt(
     threads: int,
     stream: int,
 ) -> None: ...
-def nt_xent(
-    view_a: Tensor,
-    view_b: Tensor,
-    temperature: Tensor,
-    normalize: bool,
-    loss: Tensor,
-    stats: Tensor,
-    threads: int,
-) -> None: ...
+def nt_xent_forward(
+    view_a: Tensor, view_b: Tensor, temperature: float, normalize: bool, threads: int
+) -> tuple[Tensor, Tensor]: ...
 def nt_xent_backward(
     grad_loss: Tensor,
     view_a: Tensor,
     view_b: Tensor,
-    temperature: Tensor,
+    temperature: float,
     stats: Tensor,
     normalize: bool,
-    grad_a: Tensor,
-    grad_b: Tensor,
-    grad_temperature: Tensor,
     threads: int,
-) -> None: ...
+) -> tuple[Tensor, Tensor, float]: ...
 def attention_forward(
     query: Tensor,
     key: Tensor,

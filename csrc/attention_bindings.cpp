@@ -2,7 +2,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <initializer_list>
 #include <new>
 #include <optional>
@@ -132,12 +131,16 @@ std::pair<py::object, py::object> forward(TensorView query, TensorView key, Tens
                                           bool want_lse, int threads) {
   AttentionArgs a;
   expect(query.ndim >= 2 && value.ndim == query.ndim, "tensors of different rank");
-  int64_t shape[kMaxDims];
-  std::copy(query.shape, query.shape + query.ndim, shape);
-  shape[query.ndim - 1] = value.shape[query.ndim - 1];
-  const NewTensor out = new_tensor(query, query.ndim, shape);
+  TensorView made = query;
+  made.shape[query.ndim - 1] = value.shape[query.ndim - 1];
+  const NewTensor out = new_tensor(made);
   NewTensor lse{py::none(), {}};
-  if (want_lse) lse = new_tensor(query, query.ndim - 1, shape, type_of(query).half());
+  if (want_lse) {
+    const Type type = type_of(query).arithmetic();
+    made.code = type.code, made.bits = type.bits;
+    --made.ndim;
+    lse = new_tensor(made);
+  }
   fill(a, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, out.view, threads);
   a.lse = lse.view.data;
   {
@@ -157,9 +160,9 @@ std::tuple<py::object, py::object, py::object> backward(
   const Type type = type_of(query);
   a.lse = dense(lse, a, {a.rows}, type.arithmetic(), "lse");
   a.grad_out = operand(grad_out, a, a.rows, a.value_dim, type, "grad_out");
-  const NewTensor grad_query = new_tensor(query, query.ndim, query.shape);
-  const NewTensor grad_key = new_tensor(key, key.ndim, key.shape);
-  const NewTensor grad_value = new_tensor(value, value.ndim, value.shape);
+  const NewTensor grad_query = new_tensor(query);
+  const NewTensor grad_key = new_tensor(key);
+  const NewTensor grad_value = new_tensor(value);
   a.grad_query = grad_query.view.data;
   a.grad_key = grad_key.view.data;
   a.grad_value = grad_value.view.data;

@@ -7,8 +7,7 @@
 // queries are too few to fill a vector, keys lie across the lanes instead.
 #pragma once
 
-#include <cstdlib>
-
+#include "arena.h"
 #include "attention.h"
 #include "simd_half.h"
 #include "simd_product.h"
@@ -58,31 +57,6 @@ inline int usable_threads(const AttentionArgs& a) {
       double(a.heads) * double(a.rows) * double(a.keys) * double(a.dim + a.value_dim);
   return work < kSmall ? 1 : a.threads;
 }
-
-// One allocation, handed out in 64-byte steps. Two passes: measure with data == null, then carve.
-class Arena {
- public:
-  Arena() = default;
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
-  ~Arena() { free(data_); }
-
-  template <class T>
-  T* take(int64_t count) {
-    const size_t start = used_;
-    used_ += (size_t(count) * sizeof(T) + 63) / 64 * 64;
-    return data_ ? reinterpret_cast<T*>(static_cast<char*>(data_) + start) : nullptr;
-  }
-  bool allocate() {
-    const bool done = posix_memalign(&data_, 64, used_ + 64) == 0;
-    used_ = 0;
-    return done;
-  }
-
- private:
-  void* data_ = nullptr;
-  size_t used_ = 0;
-};
 
 // Position of a head in the leading dimensions, and the start of its slice of a tensor.
 struct Head {

@@ -3,11 +3,8 @@
 #include <pybind11/stl.h>
 
 #include "bandpass.h"
-#include "ntxent.h"
 #include "simd.h"
 #include "tensor.h"
-
-#include <cmath>
 
 namespace py = pybind11;
 using clmer::expect;
@@ -17,7 +14,8 @@ using clmer::TensorView;
 
 namespace clmer {
 void bind_attention(py::module_& m);  // attention_bindings.cpp
-}
+void bind_ntxent(py::module_& m);     // ntxent_bindings.cpp
+}  // namespace clmer
 
 namespace {
 
@@ -51,61 +49,6 @@ void sosfilt(TensorView x, TensorView sos, TensorView state, TensorView y, Tenso
 #endif
 }
 
-clmer::NtXentArgs nt_xent_args(const TensorView& view_a, const TensorView& view_b,
-                               const TensorView& temperature, bool normalize,
-                               const TensorView& stats, int threads) {
-  expect(view_a.device == clmer::kCPU, "nt_xent takes CPU tensors");
-  expect(view_a.bits == 32 || view_a.bits == 64, "nt_xent takes float32 or float64");
-  const int64_t groups = view_a.shape[0], n = view_a.shape[1], dim = view_a.shape[2];
-  expect_dense(view_a, {groups, n, dim}, view_a.bits, "view_a");
-  expect_dense(view_b, {groups, n, dim}, view_a.bits, "view_b");
-  expect_dense(temperature, {}, 64, "temperature");
-  expect_dense(stats, {groups, 4, 2 * n}, 64, "stats");
-  expect_same_device(view_a, {&view_b, &temperature, &stats});
-  clmer::NtXentArgs args{};
-  args.view_a = view_a.data;
-  args.view_b = view_b.data;
-  args.temperature = *temperature.as<double>();
-  // Here too, for callers of the op and graphs whose temperature changed after they were traced.
-  expect(args.temperature > 0.0 && std::isfinite(args.temperature),
-         "temperature: expected a finite number > 0");
-  args.stats = stats.as<double>();
-  args.groups = groups;
-  args.n = n;
-  args.dim = dim;
-  args.normalize = normalize;
-  args.threads = threads;
-  return args;
-}
-
-void nt_xent(TensorView view_a, TensorView view_b, TensorView temperature, bool normalize,
-             TensorView loss, TensorView stats, int threads) {
-  clmer::NtXentArgs args = nt_xent_args(view_a, view_b, temperature, normalize, stats, threads);
-  expect_dense(loss, {args.groups}, view_a.bits, "loss");
-  args.loss = loss.data;
-  py::gil_scoped_release release;
-  const auto& kernels = CLMER_KERNELS(ntxent);
-  (view_a.bits == 64 ? kernels.forward_f64 : kernels.forward_f32)(args);
-}
-
-void nt_xent_backward(TensorView grad_loss, TensorView view_a, TensorView view_b,
-                      TensorView temperature, TensorView stats, bool normalize, TensorView grad_a,
-                      TensorView grad_b, TensorView grad_temperature, int threads) {
-  clmer::NtXentArgs args = nt_xent_args(view_a, view_b, temperature, normalize, stats, threads);
-  expect_dense(grad_loss, {args.groups}, view_a.bits, "grad_loss");
-  expect_dense(grad_a, {args.groups, args.n, args.dim}, view_a.bits, "grad_a");
-  expect_dense(grad_b, {args.groups, args.n, args.dim}, view_a.bits, "grad_b");
-  expect_dense(grad_temperature, {}, 64, "grad_temperature");
-  expect_same_device(view_a, {&grad_loss, &grad_a, &grad_b, &grad_temperature});
-  args.grad_loss = grad_loss.data;
-  args.grad_a = grad_a.data;
-  args.grad_b = grad_b.data;
-  args.grad_temperature = grad_temperature.as<double>();
-  py::gil_scoped_release release;
-  const auto& kernels = CLMER_KERNELS(ntxent);
-  (view_a.bits == 64 ? kernels.backward_f64 : kernels.backward_f32)(args);
-}
-
 py::dict build_info() {
   py::dict info;
   info["compiler"] = CLMER_BUILD_COMPILER;
@@ -136,7 +79,6 @@ PYBIND11_MODULE(_C, m) {
   m.def("clear_exchange_api", [] { clmer::exchange_api = nullptr; });
   m.def("set_simd_level", &set_simd_level);
   m.def("sosfilt", &sosfilt);
-  m.def("nt_xent", &nt_xent);
-  m.def("nt_xent_backward", &nt_xent_backward);
   clmer::bind_attention(m);
+  clmer::bind_ntxent(m);
 }

@@ -24,11 +24,12 @@ struct NtXentArgs {
   double* grad_temperature;  // one value
 };
 
+// Each returns false when its working memory cannot be had.
 struct NtXentKernels {
-  void (*forward_f32)(const NtXentArgs&);  // writes stats and loss
-  void (*forward_f64)(const NtXentArgs&);
-  void (*backward_f32)(const NtXentArgs&);  // reads stats
-  void (*backward_f64)(const NtXentArgs&);
+  bool (*forward_f32)(const NtXentArgs&);  // writes stats and loss
+  bool (*forward_f64)(const NtXentArgs&);
+  bool (*backward_f32)(const NtXentArgs&);  // reads stats
+  bool (*backward_f64)(const NtXentArgs&);
 };
 
 namespace baseline {

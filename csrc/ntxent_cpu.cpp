@@ -1,94 +1,21 @@
-// Plan: z [M, dim], M = 2n, is cut into blocks of 64 rows. S = z z^T / tau is symmetric, so a task
-// takes one tile (i, j), i <= j, computes its 64 x 64 similarities once into L1 and serves rows i
-// and rows j from them. Tiles go in rounds with (i + j) mod blocks fixed: in a round every block
-// belongs to one tile, so a tile adds straight into its rows' sums and gradients, in an order that
-// the number of threads cannot change. A tile's rows are broadcast against the transposed other
-// block (simd_product.h). The backward tile becomes W_ij = e^s_ij (e^-lse_i + e^-lse_j) in place
-// and is multiplied from both sides. Self and positive pairs never enter the sums: the
-// positive's share is added in double, and its gradient -(1 - p) is exact however close p is to 1.
-// Roofline: the matrix products, 4 M^2 dim flops in all; z is read M / 64 times, from L2.
-#include "ntxent.h"
-
-#include "simd_product.h"
+// Plan: z [M, dim], M = 2n, is cut into blocks of 64 rows. S = z z^T / tau is symmetric, so tile
+// (i, j), i <= j, of 64 x 64 similarities is computed once into L1 and serves rows i and rows j.
+// A task takes a square of tiles, whose rows stay in L2. Squares go in rounds with (i + j) mod n
+// fixed: in a round every block belongs to one square, so a tile adds straight into its rows' sums
+// and gradients, in an order that the number of threads cannot change. A tile's rows are broadcast
+// against the transposed other block (simd_product.h). The backward tile becomes
+// W_ij = e^s_ij (e^-lse_i + e^-lse_j) in place and is multiplied from both sides. Self and positive
+// pairs never enter the sums: the positive's share is added in double, and its gradient -(1 - p) is
+// exact however close p is to 1. Roofline: the matrix products, 4 M^2 dim flops in all.
+#include "ntxent_rows.h"
 #include "threads.h"
-
-#include <cstddef>
-#include <new>
 
 namespace clmer::CLMER_LEVEL {
 
 namespace {
 
-constexpr double kInf = __builtin_inf();
-constexpr int kBlock = 64;
 constexpr int kStride = kBlock + 16;  // of a tile's rows: keeps its columns out of one cache set
 constexpr int64_t kDepth = 128;       // features of a transposed block that are used in one go
-
-constexpr int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
-
-// Cache-aligned scratch, uninitialised.
-template <class T>
-class Buffer {
- public:
-  explicit Buffer(int64_t count)
-      : data_(
-            static_cast<T*>(::operator new(std::size_t(count) * sizeof(T), std::align_val_t(64)))) {
-  }
-  ~Buffer() { ::operator delete(data_, std::align_val_t(64)); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  T* get() const { return data_; }
-
- private:
-  T* data_;
-};
-
-template <class T>
-struct Limits;
-template <>
-struct Limits<float> {
-  static constexpr double tiny = __FLT_MIN__, exp_range = 86.0;
-};
-template <>
-struct Limits<double> {
-  static constexpr double tiny = __DBL_MIN__, exp_range = 700.0;
-};
-
-// Everything the tasks share. Row-wise scratch has `rows` entries a group, the tail zero.
-template <class T>
-struct Problem {
-  const NtXentArgs& a;
-  const bool backward;
-  const int64_t m = 2 * a.n;
-  const int64_t blocks = (m + kBlock - 1) / kBlock;
-  const int64_t rows = blocks * kBlock;
-  const int64_t columns = round_up(a.dim, kLanes<T>);
-  // From row to row of z; a multiple of 512 bytes would crowd a column into few cache sets.
-  const int64_t width = columns + (columns * int64_t(sizeof(T)) % 512 == 0 ? kLanes<T> : 0);
-  const T inverse_tau = T(1.0 / a.temperature);
-  // Unshifted exponentials stay in range: |s| <= 1 / tau and a row adds M of them.
-  const bool shifted =
-      !(a.normalize && 1.0 / a.temperature + __builtin_log(double(m)) < Limits<T>::exp_range);
-  Buffer<T> z{a.groups * rows * width};
-  Buffer<T> packed{a.groups * rows * a.dim};  // [blocks, dim, kBlock]: the blocks transposed
-  Buffer<double> sum{a.groups * rows};        // forward: sum of e^(s - top) over negatives
-  Buffer<T> top{a.groups * rows};             // forward, shifted: running maximum
-  Buffer<T> shift{a.groups * rows};           // backward: stats 1 and 2 as T
-  Buffer<T> share{a.groups * rows};
-  Buffer<T> grad{backward ? a.groups * rows * width : 1};
-  Buffer<double> radial{a.groups * rows};  // forward: s of the positive; backward: z . dL/dz
-  int64_t round = 0;
-
-  Problem(const NtXentArgs& args, bool is_backward) : a(args), backward(is_backward) {}
-
-  const T* view(int64_t g, int64_t i) const {
-    const void* base = i < a.n ? a.view_a : a.view_b;
-    return static_cast<const T*>(base) + (g * a.n + (i < a.n ? i : i - a.n)) * a.dim;
-  }
-  double* stat(int64_t g, int which) const { return a.stats + (g * 4 + which) * m; }
-  int64_t positive(int64_t i) const { return i < a.n ? i + a.n : i - a.n; }
-  int block_rows(int64_t block) const { return int(least(kBlock, m - block * kBlock)); }
-};
 
 struct alignas(64) Tile {
   alignas(64) unsigned char bytes[kBlock * kStride * sizeof(double)];
@@ -97,91 +24,6 @@ struct alignas(64) Tile {
     return reinterpret_cast<T*>(bytes);
   }
 };
-
-// ---- rows: norms, packing, dot products in double ----------------------------------------------
-
-template <class T>
-double dot(const T* x, const T* y, int64_t count) {
-  double partial[8] = {};
-  int64_t k = 0;
-  for (; k + 8 <= count; k += 8) {
-    for (int l = 0; l < 8; ++l) partial[l] += double(x[k + l]) * double(y[k + l]);
-  }
-  for (; k < count; ++k) partial[0] += double(x[k]) * double(y[k]);
-  return ((partial[0] + partial[1]) + (partial[2] + partial[3])) +
-         ((partial[4] + partial[5]) + (partial[6] + partial[7]));
-}
-
-// 1 / |x| where squares overflow, vanish or are NaN; 0 for a row of zeros or subnormal numbers
-// only.
-template <class T>
-double careful_inverse_norm(const T* x, int64_t count) {
-  double top = 0.0, square = 0.0;
-  for (int64_t k = 0; k < count; ++k) {
-    const double size = __builtin_fabs(double(x[k]));
-    top = size > top || size != size ? size : top;
-  }
-  if (top < Limits<T>::tiny) return 0.0;
-  const double scale = 1.0 / top;
-  for (int64_t k = 0; k < count; ++k) square += double(x[k]) * scale * (double(x[k]) * scale);
-  return scale / __builtin_sqrt(square);
-}
-
-template <class T>
-double inverse_norm(const T* x, int64_t count) {
-  const double square = dot(x, x, count);
-  const bool ordinary = square > 1e-60 && square < 1e300;
-  return ordinary ? 1.0 / __builtin_sqrt(square) : careful_inverse_norm(x, count);
-}
-
-template <class T>
-void pack_transposed(const T* z, int64_t width, int64_t dim, T* packed) {
-  constexpr int kWide = kLanes<T>;
-  for (int64_t k = 0; k < dim; k += kWide) {
-    for (int c = 0; c < kBlock; c += kWide) {
-      Vec<T> block[kWide];
-#pragma GCC unroll 16
-      for (int i = 0; i < kWide; ++i) block[i] = load(z + (c + i) * width + k);
-      transpose<T, false>(block);
-#pragma GCC unroll 16
-      for (int i = 0; i < kWide; ++i) {
-        if (k + i < dim) store(packed + (k + i) * kBlock + c, block[i]);
-      }
-    }
-  }
-}
-
-// A block of z, normalised and zero-padded, row by row and packed; its sums or gradients cleared.
-template <class T>
-void prepare_block(int64_t task, void* context) {
-  Problem<T>& p = *static_cast<Problem<T>*>(context);
-  const int64_t g = task / p.blocks, i0 = task % p.blocks * kBlock;
-  const int64_t at = g * p.rows + i0;
-  T* z = p.z.get() + at * p.width;
-  double* inverse = p.stat(g, 0);
-  for (int r = 0; r < kBlock; ++r) {
-    const int64_t i = i0 + r;
-    T* row = z + r * p.width;
-    const int64_t filled = i < p.m ? p.a.dim : 0;
-    if (filled) {
-      const T* x = p.view(g, i);
-      if (!p.backward) inverse[i] = p.a.normalize ? inverse_norm(x, p.a.dim) : 1.0;
-      const double scale = inverse[i];
-      for (int64_t k = 0; k < filled; ++k) row[k] = T(double(x[k]) * scale);
-    }
-    for (int64_t k = filled; k < p.width; ++k) row[k] = T(0);
-    if (!p.backward) {
-      p.sum.get()[at + r] = 0.0;
-      p.top.get()[at + r] = T(-kInf);
-      continue;
-    }
-    p.shift.get()[at + r] = i < p.m ? T(p.stat(g, 1)[i]) : T(0);
-    p.share.get()[at + r] = i < p.m ? T(p.stat(g, 2)[i]) : T(0);
-    T* grad = p.grad.get() + (at + r) * p.width;
-    for (int64_t k = 0; k < p.width; ++k) grad[k] = T(0);
-  }
-  pack_transposed(z, p.width, p.a.dim, p.packed.get() + at * p.a.dim);
-}
 
 // ---- tiles -------------------------------------------------------------------------------------
 
@@ -192,30 +34,34 @@ struct Pair {
   int64_t at_i, at_j;  // first rows in the row-wise scratch
 };
 
-inline int64_t pairs_in_round(int64_t round, int64_t blocks) {
-  return round / 2 + 1 + (round + blocks) / 2 - round;
+inline int64_t squares_in_round(int64_t round, int64_t squares) {
+  return round / 2 + 1 + (round + squares) / 2 - round;
 }
 
-// i + j = round, then i + j = round + blocks.
-template <class T>
-Pair<T> pair_of(const Problem<T>& p, int64_t task) {
-  const int64_t count = pairs_in_round(p.round, p.blocks);
+// A task's square of tiles: with i + j = round, then with i + j = round + squares.
+template <class T, class Work>
+void each_tile(const Problem<T>& p, int64_t task, const Work& work) {
+  const int64_t count = squares_in_round(p.round, p.squares);
   const int64_t t = task % count, low = p.round / 2 + 1;
+  const int64_t first_i = (t < low ? t : p.round + 1 + t - low) * p.side;
+  const int64_t first_j = (t < low ? p.round : p.round + p.squares) * p.side - first_i;
   Pair<T> q;
   q.g = task / count;
-  q.i = t < low ? t : p.round + 1 + t - low;
-  q.j = (t < low ? p.round : p.round + p.blocks) - q.i;
-  q.rows = p.block_rows(q.i);
-  q.cols = p.block_rows(q.j);
-  q.at_i = q.g * p.rows + q.i * kBlock;
-  q.at_j = q.g * p.rows + q.j * kBlock;
-  return q;
+  for (q.i = first_i; q.i < least(first_i + p.side, p.blocks); ++q.i) {
+    for (q.j = most(first_j, q.i); q.j < least(first_j + p.side, p.blocks); ++q.j) {
+      q.rows = p.block_rows(q.i);
+      q.cols = p.block_rows(q.j);
+      q.at_i = q.g * p.rows + q.i * kBlock;
+      q.at_j = q.g * p.rows + q.j * kBlock;
+      work(q);
+    }
+  }
 }
 
 template <class T>
 void similarities(const Problem<T>& p, const Pair<T>& q, T* s) {
-  const T* x = p.z.get() + q.at_i * p.width;
-  const T* packed = p.packed.get() + q.at_j * p.a.dim;
+  const T* x = p.z + q.at_i * p.width;
+  const T* packed = p.packed + q.at_j * p.a.dim;
   for (int64_t k = 0; k < p.a.dim; k += kDepth) {
     product<T>(q.rows, round_up(q.cols, kLanes<T>), least(kDepth, p.a.dim - k), {x + k, p.width, 1},
                {packed + k * kBlock, kBlock}, {s, kStride}, k > 0);
@@ -245,7 +91,7 @@ void exclude(const Problem<T>& p, const Pair<T>& q, T* s) {
 template <class T>
 void plain_sums(Problem<T>& p, const Pair<T>& q, const T* s) {
   alignas(64) T column[kBlock] = {};
-  double* sum = p.sum.get();
+  double* sum = p.sum;
   for (int r = 0; r < q.rows; ++r) {
     Vec<T> across{};
     for (int c = 0; c < q.cols; c += kLanes<T>) {
@@ -274,8 +120,8 @@ template <class T>
 void shifted_sums(Problem<T>& p, const Pair<T>& q, T* s) {
   alignas(64) T column[kBlock], shift[kBlock];
   for (int c = 0; c < kBlock; ++c) column[c] = T(-kInf);
-  double* sum = p.sum.get();
-  T* top = p.top.get();
+  double* sum = p.sum;
+  T* top = p.top;
   for (int r = 0; r < q.rows; ++r) {
     Vec<T> row_top = splat<T>(T(-kInf));
     for (int c = 0; c < q.cols; c += kLanes<T>) {
@@ -305,21 +151,22 @@ void shifted_sums(Problem<T>& p, const Pair<T>& q, T* s) {
 }
 
 template <class T>
-void forward_tile(int64_t task, void* context) {
+void forward_square(int64_t task, void* context) {
   Problem<T>& p = *static_cast<Problem<T>*>(context);
-  const Pair<T> q = pair_of(p, task);
   Tile tile;
   T* s = tile.as<T>();
-  similarities(p, q, s);
-  exclude(p, q, s);
-  p.shifted ? shifted_sums(p, q, s) : plain_sums(p, q, s);
+  each_tile(p, task, [&](const Pair<T>& q) {
+    similarities(p, q, s);
+    exclude(p, q, s);
+    p.shifted ? shifted_sums(p, q, s) : plain_sums(p, q, s);
+  });
 }
 
 // The tile of s becomes W; self 0, positive -(1 - p_i) - (1 - p_j).
 template <class T>
 void weigh(const Problem<T>& p, const Pair<T>& q, T* s) {
-  const T *shift_i = p.shift.get() + q.at_i, *shift_j = p.shift.get() + q.at_j;
-  const T *share_i = p.share.get() + q.at_i, *share_j = p.share.get() + q.at_j;
+  const T *shift_i = p.shift + q.at_i, *shift_j = p.shift + q.at_j;
+  const T *share_i = p.share + q.at_i, *share_j = p.share + q.at_j;
   const double* miss = p.stat(q.g, 3);
   for (int r = 0; r < q.rows; ++r) {
     T* row = s + r * kStride;
@@ -339,18 +186,21 @@ void weigh(const Problem<T>& p, const Pair<T>& q, T* s) {
 }
 
 template <class T>
-void backward_tile(int64_t task, void* context) {
-  Problem<T>& p = *static_cast<Problem<T>*>(context);
-  const Pair<T> q = pair_of(p, task);
-  Tile tile;
-  T* s = tile.as<T>();
+void backward_tile(const Problem<T>& p, const Pair<T>& q, T* s) {
   similarities(p, q, s);
   weigh(p, q, s);
-  const T *z_i = p.z.get() + q.at_i * p.width, *z_j = p.z.get() + q.at_j * p.width;
-  T *grad_i = p.grad.get() + q.at_i * p.width, *grad_j = p.grad.get() + q.at_j * p.width;
+  const T *z_i = p.z + q.at_i * p.width, *z_j = p.z + q.at_j * p.width;
+  T *grad_i = p.grad + q.at_i * p.width, *grad_j = p.grad + q.at_j * p.width;
   product<T>(q.rows, p.columns, q.cols, {s, kStride, 1}, {z_j, p.width}, {grad_i, p.width}, true);
   if (q.i == q.j) return;
   product<T>(q.cols, p.columns, q.rows, {s, 1, kStride}, {z_i, p.width}, {grad_j, p.width}, true);
+}
+
+template <class T>
+void backward_square(int64_t task, void* context) {
+  const Problem<T>& p = *static_cast<Problem<T>*>(context);
+  Tile tile;
+  each_tile(p, task, [&](const Pair<T>& q) { backward_tile(p, q, tile.as<T>()); });
 }
 
 // ---- ends --------------------------------------------------------------------------------------
@@ -360,8 +210,8 @@ void backward_tile(int64_t task, void* context) {
 // near-equals.
 template <class T>
 double finish_row(const Problem<T>& p, int64_t g, int64_t i, double s) {
-  const double sum = p.sum.get()[g * p.rows + i];
-  const double top = p.shifted && sum > 0.0 ? double(p.top.get()[g * p.rows + i]) : 0.0;
+  const double sum = p.sum[g * p.rows + i];
+  const double top = p.shifted && sum > 0.0 ? double(p.top[g * p.rows + i]) : 0.0;
   const double d = top + __builtin_log(sum) - s;
   const T shift = p.shifted ? T(sum > 0.0 && top > s ? top : s) : T(0);
   p.stat(g, 1)[i] = double(shift);
@@ -374,7 +224,7 @@ double finish_row(const Problem<T>& p, int64_t g, int64_t i, double s) {
 template <class T>
 void finish_forward(int64_t g, void* context) {
   Problem<T>& p = *static_cast<Problem<T>*>(context);
-  const T* z = p.z.get() + g * p.rows * p.width;
+  const T* z = p.z + g * p.rows * p.width;
   double total = 0.0;
   for (int64_t i = 0; i < p.a.n; ++i) {
     const int64_t pair[2] = {i, i + p.a.n};
@@ -393,8 +243,8 @@ void finish_backward(int64_t task, void* context) {
       double(static_cast<const T*>(p.a.grad_loss)[g]) / (double(p.m) * p.a.temperature);
   for (int r = 0; r < p.block_rows(block); ++r) {
     const int64_t i = block * kBlock + r, at = g * p.rows + i;
-    const T* z = p.z.get() + at * p.width;
-    const T* grad = p.grad.get() + at * p.width;
+    const T* z = p.z + at * p.width;
+    const T* grad = p.grad + at * p.width;
     const double radial = dot(z, grad, p.a.dim);
     const double along = p.a.normalize ? radial : 0.0;
     const double factor = scale * p.stat(g, 0)[i];
@@ -403,7 +253,7 @@ void finish_backward(int64_t task, void* context) {
     for (int64_t k = 0; k < p.a.dim; ++k) {
       out[k] = T(factor * (double(grad[k]) - along * double(z[k])));
     }
-    p.radial.get()[at] = scale * radial;
+    p.radial[at] = scale * radial;
   }
 }
 
@@ -414,33 +264,37 @@ int useful_threads(const Problem<T>& p) {
 }
 
 template <class T>
-void run_rounds(Problem<T>& p, int threads, void (*tile)(int64_t, void*)) {
-  for (p.round = 0; p.round < p.blocks; ++p.round) {
-    parallel_for(p.a.groups * pairs_in_round(p.round, p.blocks), threads, tile, &p);
+void run_rounds(Problem<T>& p, int threads, void (*square)(int64_t, void*)) {
+  for (p.round = 0; p.round < p.squares; ++p.round) {
+    parallel_for(p.a.groups * squares_in_round(p.round, p.squares), threads, square, &p);
   }
 }
 
 template <class T>
-void forward(const NtXentArgs& args) {
+bool forward(const NtXentArgs& args) {
   Problem<T> p(args, false);
+  if (!p.allocate()) return false;
   const int threads = useful_threads(p);
   parallel_for(args.groups * p.blocks, threads, prepare_block<T>, &p);
-  run_rounds(p, threads, forward_tile<T>);
+  run_rounds(p, threads, forward_square<T>);
   parallel_for(args.groups, threads, finish_forward<T>, &p);
+  return true;
 }
 
 template <class T>
-void backward(const NtXentArgs& args) {
+bool backward(const NtXentArgs& args) {
   Problem<T> p(args, true);
+  if (!p.allocate()) return false;
   const int threads = useful_threads(p);
   parallel_for(args.groups * p.blocks, threads, prepare_block<T>, &p);
-  run_rounds(p, threads, backward_tile<T>);
+  run_rounds(p, threads, backward_square<T>);
   parallel_for(args.groups * p.blocks, threads, finish_backward<T>, &p);
   double total = 0.0;
   for (int64_t g = 0; g < args.groups; ++g) {
-    for (int64_t i = 0; i < p.m; ++i) total += p.radial.get()[g * p.rows + i];
+    for (int64_t i = 0; i < p.m; ++i) total += p.radial[g * p.rows + i];
   }
   *args.grad_temperature = -0.5 * total / args.temperature;
+  return true;
 }
 
 }  // namespace

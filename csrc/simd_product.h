@@ -61,20 +61,14 @@ inline __attribute__((always_inline)) void product_step(const Product<T>& p, con
   }
 }
 
-// kRows rows of kVecs vectors of columns, in registers over the whole of k. A tile too small to
-// hide the latency of its own additions sums even and odd k apart.
+// kRows rows of kVecs vectors of columns, in registers over the whole of k. They start from zero
+// and meet what C holds at the end: a chain of small terms on top of a large sum would lose their
+// digits. A tile too small to hide the latency of its own additions sums even and odd k apart.
 template <class T, int kRows, int kVecs, bool kTail>
 inline __attribute__((always_inline)) void product_tile(const Product<T>& p, const T* left, T* c) {
   constexpr int kWide = kLanes<T>, kFull = kTail ? kVecs - 1 : kVecs;
   constexpr bool kSplit = kRows * kVecs < 8;
-  Vec<T> sum[kRows][kVecs], odd[kSplit ? kRows : 1][kVecs] = {};
-  T* to = c;
-#pragma GCC unroll 12
-  for (int i = 0; i < kRows; ++i, to += p.c.stride) {
-#pragma GCC unroll 4
-    for (int j = 0; j < kFull; ++j) sum[i][j] = p.add ? load(to + j * kWide) : Vec<T>{};
-    if constexpr (kTail) sum[i][kFull] = p.add ? p.tail.load(to + kFull * kWide) : Vec<T>{};
-  }
+  Vec<T> sum[kRows][kVecs] = {}, odd[kSplit ? kRows : 1][kVecs] = {};
   const T* right = p.b.data;
   int64_t q = 0;
   for (; q + 2 <= p.k; q += 2, left += 2 * p.a.col, right += 2 * p.b.stride) {
@@ -82,13 +76,18 @@ inline __attribute__((always_inline)) void product_tile(const Product<T>& p, con
     product_step<T, kRows, kVecs, kTail>(p, left + p.a.col, right + p.b.stride, kSplit ? odd : sum);
   }
   if (q < p.k) product_step<T, kRows, kVecs, kTail>(p, left, right, sum);
-  to = c;
+  T* to = c;
 #pragma GCC unroll 12
   for (int i = 0; i < kRows; ++i, to += p.c.stride) {
     asm("" : "+r"(to));  // one pointer that walks, not an address a row
     if constexpr (kSplit) {
 #pragma GCC unroll 4
       for (int j = 0; j < kVecs; ++j) sum[i][j] += odd[i][j];
+    }
+    if (p.add) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kFull; ++j) sum[i][j] += load(to + j * kWide);
+      if constexpr (kTail) sum[i][kFull] += p.tail.load(to + kFull * kWide);
     }
 #pragma GCC unroll 4
     for (int j = 0; j < kFull; ++j) store(to + j * kWide, sum[i][j]);

@@ -60,16 +60,25 @@ inline std::string shape_text(const int64_t* shape, int ndim) {
   return text + "]";
 }
 
-inline void expect_dense(const TensorView& t, std::initializer_list<int64_t> shape, int float_bits,
-                         const char* name) {
-  const int ndim = static_cast<int>(shape.size());
-  bool fits = t.ndim == ndim && t.is_float(float_bits) && t.contiguous();
-  for (int i = 0; fits && i < ndim; ++i) fits = t.shape[i] == shape.begin()[i];
+// A contiguous tensor of the shape, width and device of another.
+inline void expect_like(const TensorView& t, const TensorView& like, const char* name) {
+  bool fits = t.ndim == like.ndim && t.is_float(like.bits) && t.contiguous() &&
+              t.device == like.device && t.device_index == like.device_index;
+  for (int i = 0; fits && i < t.ndim; ++i) fits = t.shape[i] == like.shape[i];
   if (fits) return;
   throw std::invalid_argument("clmer._C: " + std::string(name) + ": found shape " +
                               shape_text(t.shape, t.ndim) + ", expected a contiguous float" +
-                              std::to_string(float_bits) + " tensor " +
-                              shape_text(shape.begin(), ndim));
+                              std::to_string(like.bits) + " tensor " +
+                              shape_text(like.shape, like.ndim) + " on one device");
+}
+
+inline void expect_dense(const TensorView& t, std::initializer_list<int64_t> shape, int float_bits,
+                         const char* name) {
+  TensorView like = t;
+  like.bits = static_cast<uint8_t>(float_bits);
+  like.ndim = 0;
+  for (const int64_t size : shape) like.shape[like.ndim++] = size;
+  expect_like(t, like, name);
 }
 
 inline void expect_same_device(const TensorView& first,
@@ -172,35 +181,33 @@ inline TensorView view_of(pybind11::handle tensor) {
   return view;
 }
 
-// A fresh contiguous tensor of like's device and dtype (or float32), and the view of it.
+// A fresh contiguous tensor, and the view of it.
 struct NewTensor {
   pybind11::object tensor;
   TensorView view;
 };
 
-inline NewTensor new_tensor(const TensorView& like, int ndim, const int64_t* shape,
-                            bool float32 = false) {
+// Of like's shape, type and device. `like` may be a view that was reshaped or given another float
+// width, as long as its object is a tensor of the device.
+inline NewTensor new_tensor(const TensorView& like) {
   static const Name new_empty("new_empty");
   NewTensor made;
   TensorView& view = made.view = like;
-  if (float32) view.code = kFloat, view.bits = 32;
-  view.ndim = ndim;
-  for (int64_t i = ndim - 1, step = 1; i >= 0; step *= shape[i--]) {
-    view.shape[i] = shape[i];
-    view.strides[i] = step;
-  }
+  for (int64_t i = like.ndim - 1, step = 1; i >= 0; step *= like.shape[i--]) view.strides[i] = step;
   if (!exchange_api || !exchange_api->managed_tensor_allocator) {
-    pybind11::tuple sizes(ndim);
-    for (int i = 0; i < ndim; ++i) sizes[i] = shape[i];
-    const auto dtype = float32 ? pybind11::module_::import("torch").attr("float32")
-                               : pybind11::handle(like.object).attr("dtype");
-    made.tensor = new_empty.of(like.object)(sizes, pybind11::arg("dtype") = dtype);
+    pybind11::tuple sizes(like.ndim);
+    for (int i = 0; i < like.ndim; ++i) sizes[i] = like.shape[i];
+    const auto torch = pybind11::module_::import("torch");
+    const auto type = like.code == kBfloat
+                          ? torch.attr("bfloat16")
+                          : torch.attr(("float" + std::to_string(like.bits)).c_str());
+    made.tensor = new_empty.of(like.object)(sizes, pybind11::arg("dtype") = type);
     view.data = address_of(made.tensor);
     return made;
   }
   DLTensor prototype{};
   prototype.device = {like.device, like.device_index};
-  prototype.ndim = ndim;
+  prototype.ndim = view.ndim;
   prototype.dtype = {view.code, view.bits, 1};
   prototype.shape = view.shape;
   DLManagedTensorVersioned* managed = nullptr;

@@ -128,7 +128,9 @@ def test_no_groups():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("shape", "tau"), [((3, 150, 40), 0.2), ((200, 33), 0.01)])
+@pytest.mark.parametrize(
+    ("shape", "tau"), [((3, 150, 40), 0.2), ((200, 33), 0.01), ((1061, 5), 0.2)]
+)
 def test_thread_count_changes_no_bit(simd_level, shape, tau, dtype):
     a, b = views(shape, dtype)
     before = torch.get_num_threads()
@@ -141,6 +143,17 @@ def test_thread_count_changes_no_bit(simd_level, shape, tau, dtype):
                 assert torch.equal(x, y)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_squares_of_several_tiles(simd_level, normalize):
+    """From 32 blocks of 64 rows on a task takes more than one tile; here the last has few rows."""
+    shape = (2, 1061, 5)
+    a, b = views(shape, torch.float32, normalize)
+    plain = results(nt_xent_reference, a, b, 0.2, normalize=normalize)
+    truth = results(nt_xent_reference, a.double(), b.double(), 0.2, normalize=normalize)
+    ours = results(nt_xent, a, b, 0.2, normalize=normalize)
+    assert_close(ours, plain, [t.numpy() for t in truth])
 
 
 def run_in_child(function, **environment):

@@ -40,6 +40,11 @@ def is_plain(*tensors: torch.Tensor | None) -> bool:
     return True
 
 
+def wants_gradient(*tensors: torch.Tensor | None) -> bool:
+    """Whether any of these asks for a gradient."""
+    return any(t is not None and t.requires_grad for t in tensors)
+
+
 def choose_impl(
     impl: str | None,
     device: torch.device,

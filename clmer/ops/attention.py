@@ -19,6 +19,7 @@ from clmer.ops._dispatch import (
     is_tracing,
     library,
     no_double_backward,
+    wants_gradient,
 )
 from clmer.ops.attention_reference import (
     check_seed,
@@ -113,7 +114,7 @@ def cross_attention(
         out, _ = torch.ops.clmer.cross_attention(*tensors, *constants)
     elif not is_plain(*tensors):
         out, _ = _autograd(*tensors, *constants)
-    elif torch.is_grad_enabled() and _wants_gradient(query, key, value, attn_bias):
+    elif torch.is_grad_enabled() and wants_gradient(query, key, value, attn_bias):
         out, _ = _CrossAttention.apply(_forward, *tensors, *constants)
     else:
         out, _ = _C.attention_forward(*tensors, *constants, False, torch.get_num_threads())
@@ -297,10 +298,6 @@ def _fake_backward(  # type: ignore[no-untyped-def]
 
 
 # --- autograd -----------------------------------------------------------------------------------
-def _wants_gradient(*tensors: Tensor | None) -> bool:
-    return any(t is not None and t.requires_grad for t in tensors)
-
-
 def _autograd(*args: Any) -> tuple[Tensor, Tensor]:
     return _CrossAttention.apply(_below_autograd, *args)
 

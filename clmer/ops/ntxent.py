@@ -7,6 +7,7 @@ ntxent_distributed.py (process groups).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -18,9 +19,11 @@ from clmer.ops._dispatch import (
     below_autograd,
     check_dtype,
     choose_impl,
+    is_plain,
     is_tracing,
     library,
     no_double_backward,
+    wants_gradient,
     without_autocast,
 )
 from clmer.ops.ntxent_labels import check_labels, mean_positive
@@ -95,25 +98,46 @@ def nt_xent(
         labels = labels.expand(view_a.shape[:-1])
     if chosen == "reference":
         return nt_xent_reference(view_a, view_b, temperature, labels=labels, normalize=normalize)
-    if not isinstance(temperature, Tensor):
-        temperature = torch.tensor(temperature, dtype=torch.float64, device=view_a.device)
     form = _triton if chosen == "triton" else _native
     if labels is None:
         return form(view_a, view_b, temperature, normalize)
     lse = form(view_a, view_b, temperature, normalize, positives=False)
     attraction = mean_positive(_stack(view_a, view_b, normalize), labels)
-    return lse - attraction / temperature.to(attraction.dtype)
+    if isinstance(temperature, Tensor):
+        temperature = temperature.to(attraction.dtype)
+    return lse - attraction / temperature
 
 
 def _native(
-    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool, positives: bool = True
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: float | Tensor,
+    normalize: bool,
+    positives: bool = True,
 ) -> Tensor:
-    rows_a, rows_b = _widen(view_a), _widen(view_b)
-    if view_a.dim() == 2:
-        rows_a, rows_b = rows_a.unsqueeze(0), rows_b.unsqueeze(0)
-    call = torch.ops.clmer.nt_xent if is_tracing() else _autograd
-    loss, _ = call(rows_a, rows_b, temperature.to(torch.float64), normalize, positives)
-    return loss.squeeze(0) if view_a.dim() == 2 else loss
+    view_a, view_b = _widen(view_a), _widen(view_b)
+    learnt = temperature if isinstance(temperature, Tensor) else None
+    tracing = is_tracing()
+    if tracing or not is_plain(view_a, view_b, learnt):
+        temperature = _as_tensor(temperature, view_a.device)
+        call = torch.ops.clmer.nt_xent if tracing else _autograd
+        loss, _ = call(view_a, view_b, temperature, normalize, positives)
+        return loss
+    if learnt is not None:
+        temperature = learnt.to(torch.float64)
+    arguments = (view_a, view_b, temperature, normalize, positives)
+    if torch.is_grad_enabled() and wants_gradient(view_a, view_b, learnt):
+        loss, _ = _NtXent.apply(_forward, *arguments)
+    else:
+        loss, _ = _forward(*arguments)
+    return loss
+
+
+def _as_tensor(temperature: float | Tensor, device: torch.device) -> Tensor:
+    """The temperature as the registered op and Triton take it: 0-d float64."""
+    if isinstance(temperature, Tensor):
+        return temperature.to(torch.float64)
+    return torch.tensor(temperature, dtype=torch.float64, device=device)
 
 
 def _distributed(
@@ -212,13 +236,18 @@ def _widen(x: Tensor) -> Tensor:
 
 
 def _triton(
-    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool, positives: bool = True
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: float | Tensor,
+    normalize: bool,
+    positives: bool = True,
 ) -> Tensor:
     if view_a.dtype == torch.float64:
         raise ValueError("impl='triton': found float64 views, expected float32 or half precision")
     from clmer.kernels.ntxent import nt_xent_triton
 
     z = _stack(view_a, view_b, normalize).to(view_a.dtype)
+    temperature = _as_tensor(temperature, view_a.device)
     loss = nt_xent_triton(z if z.dim() == 3 else z.unsqueeze(0), temperature, positives)
     return loss if z.dim() == 3 else loss.squeeze(0)
 
@@ -266,9 +295,10 @@ def nt_xent_reference(
     return (s.masked_fill(self_pair, -math.inf).logsumexp(-1) - positive).mean(-1)
 
 
-# --- registration: views [G, N, D], temperature 0-d float64; loss [G], stats [G, 4, 2N] float64 ---
-# stats holds what the backward pass needs of each row: see csrc/ntxent.h. With positives=False the
-# loss is the mean of log sum_{j != i} exp(s_ij) alone, for whoever subtracts other positives.
+# --- registration: views [N, D] or [G, N, D]; temperature 0-d float64; loss [] or [G]; stats
+# [4, 2N] or [G, 4, 2N] float64 hold what the backward needs of each row: see csrc/ntxent.h. With
+# positives=False the loss is the mean of log sum_{j != i} exp(s_ij) alone, for whoever subtracts
+# other positives.
 library.define(
     "nt_xent(Tensor view_a, Tensor view_b, Tensor temperature, bool normalize, "
     "bool positives=True) -> (Tensor, Tensor)"
@@ -280,13 +310,17 @@ library.define(
 
 
 def _forward(
-    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool, positives: bool = True
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: float | Tensor,
+    normalize: bool,
+    positives: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    view_a, view_b = view_a.contiguous(), view_b.contiguous()
-    loss, stats = _fake(view_a, view_b, temperature, normalize)
-    _C.nt_xent(view_a, view_b, temperature, normalize, loss, stats, torch.get_num_threads())
+    """The kernel itself."""
+    views = (view_a.contiguous(), view_b.contiguous())
+    loss, stats = _C.nt_xent_forward(*views, float(temperature), normalize, torch.get_num_threads())
     if not positives:
-        _, shift, share, miss = stats.unbind(1)
+        _, shift, share, miss = stats.unbind(-2)
         loss.copy_((shift - share.log()).mean(-1))
         miss -= 1.0  # the gradient of row i's lse for its positive is p, that of its loss p - 1
     return loss, stats
@@ -296,21 +330,34 @@ def _backward(
     grad_loss: Tensor,
     view_a: Tensor,
     view_b: Tensor,
+    temperature: float | Tensor,
+    stats: Tensor,
+    normalize: bool,
+) -> tuple[Tensor, Tensor, float]:
+    """The kernel itself."""
+    tau, threads = float(temperature), torch.get_num_threads()
+    tensors = (grad_loss.contiguous(), view_a.contiguous(), view_b.contiguous())
+    return _C.nt_xent_backward(*tensors, tau, stats, normalize, threads)
+
+
+def _op_backward(
+    grad_loss: Tensor,
+    view_a: Tensor,
+    view_b: Tensor,
     temperature: Tensor,
     stats: Tensor,
     normalize: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    inputs = (grad_loss.contiguous(), view_a.contiguous(), view_b.contiguous(), temperature)
-    grads = _fake_backward(*inputs, stats, normalize)
-    _C.nt_xent_backward(*inputs, stats.contiguous(), normalize, *grads, torch.get_num_threads())
-    return grads
+    stats = stats.contiguous()
+    grad_a, grad_b, grad = _backward(grad_loss, view_a, view_b, temperature, stats, normalize)
+    return grad_a, grad_b, temperature.new_full((), grad)
 
 
 def _fake(
     view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool, positives: bool = True
 ) -> tuple[Tensor, Tensor]:
-    g, n, _ = view_a.shape
-    return view_a.new_empty(g), view_a.new_empty((g, 4, 2 * n), dtype=torch.float64)
+    *groups, n, _ = view_a.shape
+    return view_a.new_empty(groups), view_a.new_empty((*groups, 4, 2 * n), dtype=torch.float64)
 
 
 def _fake_backward(
@@ -326,7 +373,7 @@ def _fake_backward(
 
 
 library.impl("nt_xent", _forward, "CPU")
-library.impl("nt_xent_backward", _backward, "CPU")
+library.impl("nt_xent_backward", _op_backward, "CPU")
 torch.library.register_fake("clmer::nt_xent", _fake, lib=library)
 torch.library.register_fake("clmer::nt_xent_backward", _fake_backward, lib=library)
 
@@ -334,24 +381,45 @@ torch.library.register_fake("clmer::nt_xent_backward", _fake_backward, lib=libra
 # --- autograd -----------------------------------------------------------------------------------
 class _NtXent(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, view_a, view_b, temperature, normalize, positives):  # type: ignore[no-untyped-def]
-        with below_autograd():
-            loss, stats = torch.ops.clmer.nt_xent(view_a, view_b, temperature, normalize, positives)
-        ctx.save_for_backward(view_a, view_b, temperature, stats)
-        ctx.normalize = normalize
+    def forward(ctx, forward, view_a, view_b, temperature, normalize, positives):  # type: ignore[no-untyped-def]
+        loss, stats = forward(view_a, view_b, temperature, normalize, positives)
+        learnt = temperature if isinstance(temperature, Tensor) else None
+        ctx.save_for_backward(view_a, view_b, stats, learnt)
+        ctx.constants = temperature if learnt is None else None, normalize
+        ctx.plain = forward is _forward
         ctx.mark_non_differentiable(stats)
+        ctx.set_materialize_grads(False)
         return loss, stats
 
     @staticmethod
     def backward(ctx, grad_loss, _):  # type: ignore[no-untyped-def]
-        grads = torch.ops.clmer.nt_xent_backward(grad_loss, *ctx.saved_tensors, ctx.normalize)
-        return *grads, None, None
+        if grad_loss is None:
+            return (None,) * 6
+        view_a, view_b, stats, learnt = ctx.saved_tensors
+        constant, normalize = ctx.constants
+        temperature = constant if learnt is None else learnt
+        outright = not torch.is_grad_enabled() and not is_tracing() and is_plain(grad_loss)
+        if ctx.plain and outright:
+            grads = _backward(grad_loss, view_a, view_b, temperature, stats, normalize)
+            if learnt is not None:
+                grads = (*grads[:2], learnt.new_full((), grads[2]))
+        else:
+            temperature = _as_tensor(temperature, view_a.device)
+            grads = torch.ops.clmer.nt_xent_backward(
+                grad_loss, view_a, view_b, temperature, stats, normalize
+            )
+        return None, *grads[:2], None if learnt is None else grads[2], None, None
 
 
 def _autograd(
     view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool, positives: bool = True
 ) -> tuple[Tensor, Tensor]:
-    return _NtXent.apply(view_a, view_b, temperature, normalize, positives)
+    return _NtXent.apply(_below_autograd, view_a, view_b, temperature, normalize, positives)
+
+
+def _below_autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
+    with below_autograd():
+        return torch.ops.clmer.nt_xent(*arguments)
 
 
 def _autograd_backward(
@@ -377,13 +445,15 @@ library.impl("nt_xent_backward", _autograd_backward, "Autograd")
 def _vmap(info, in_dims, view_a, view_b, temperature, normalize, positives=True):  # type: ignore[no-untyped-def]
     if in_dims[2] is not None:
         raise ValueError("vmap over temperature is not defined: all batches share one")
-    n = info.batch_size
+    n, grouped = info.batch_size, view_a.dim() - (in_dims[0] is not None) == 3
 
     def folded(view, dim):  # type: ignore[no-untyped-def]
         view = view.movedim(dim, 0) if dim is not None else view.expand(n, *view.shape)
-        return view.flatten(0, 1)
+        return view.flatten(0, 1) if grouped else view
 
     loss, stats = torch.ops.clmer.nt_xent(
         folded(view_a, in_dims[0]), folded(view_b, in_dims[1]), temperature, normalize, positives
     )
-    return (loss.unflatten(0, (n, -1)), stats.unflatten(0, (n, -1))), (0, 0)
+    if grouped:
+        loss, stats = loss.unflatten(0, (n, -1)), stats.unflatten(0, (n, -1))
+    return (loss, stats), (0, 0)
