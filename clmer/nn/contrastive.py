@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from clmer import ops
+from clmer.nn.batch_norm import BatchNorm
 from clmer.nn.dropout import Dropout
 from clmer.nn.encoder import Encoder
+from clmer.nn.shard import Shard, sharded
+from clmer.ops.ntxent_distributed import gather_samples
 
 #: The two readings of Eq. 3, see `temporal_loss`.
 TemporalForm = Literal["batch", "printed"]
@@ -266,18 +269,23 @@ class ContrastiveModel(nn.Module):
         self.transformer = TemporalTransformer(
             encoder.features, encoder.steps, hidden=hidden, depth=depth, heads=heads, mlp=mlp
         )
-        predictors = self.ahead if form == "batch" else 1
-        self.predict = nn.Linear(hidden, predictors * encoder.features)  # all F_i in one product
+        self.predictors = self.ahead if form == "batch" else 1
+        # all F_i in one product
+        self.predict = nn.Linear(hidden, self.predictors * encoder.features)
         # nn.Linear's own start gives scores of +-4 and a loss at twice chance, which takes hundreds
         # of steps to undo; this start gives scores under 1.
         nn.init.normal_(self.predict.weight, std=(3 * hidden * encoder.features) ** -0.5)
         nn.init.zeros_(self.predict.bias)
         self.project = nn.Sequential(
-            nn.Linear(hidden, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 32)
+            nn.Linear(hidden, 64), BatchNorm(64), nn.ReLU(), nn.Linear(64, 32)
         )
 
     def forward(
-        self, x: Tensor, generator: torch.Generator, t: int | None = None
+        self,
+        x: Tensor,
+        generator: torch.Generator,
+        t: int | None = None,
+        shard: Shard | None = None,
     ) -> ContrastiveLosses:
         """Losses of one batch.
 
@@ -286,19 +294,30 @@ class ContrastiveModel(nn.Module):
             generator: on x's device; draws the views, and t where none is given.
             t: the step predicted from, in [0, T' - K); drawn once a batch by default, which on a
                 GPU waits for the device.
+            shard: where several ranks train together, this rank's part of the batch. x and the
+                generator's state are the same on every rank. So are the losses, those of the whole
+                batch; their gradient is what this rank's samples contribute (sum over the ranks).
         """
         if len(x) < 2:
             raise ValueError(f"ContrastiveModel: needs at least 2 windows a batch, got {len(x)}")
-        views = torch.cat([weak_view(x, generator), strong_view(x, generator)])
+        own = slice(None) if shard is None else shard.rows
+        weak, strong = weak_view(x, generator), strong_view(x, generator)
+        views = torch.cat([weak[own], strong[own]])
+        both = (2, len(views) // 2)
         if t is None:
             choices = self.encoder.steps - self.ahead
             t = int(torch.randint(choices, (), generator=generator, device=generator.device))
-        z = self.encoder(views)  # [2 B, F, T']
-        s = self.transformer(z[:, :, : t + 1])  # [2 B, hidden]
-        prediction = self.predict(s).view(2, len(x), -1, self.encoder.features)
-        other_view = prediction.flip(0)
-        temporal = temporal_loss(other_view, z.unflatten(0, (2, -1)), t, self.form)
-        a, b = self.project(s).chunk(2)
-        sample = ops.nt_xent(a, b, self.temperature)
+        with sharded(shard, copies=2):
+            z = self.encoder(views)  # [2 B, F, T']
+            s = self.transformer(z[:, :, : t + 1])  # [2 B, hidden]
+            a, b = self.project(s).unflatten(0, both)
+        prediction = self.predict(s).view(*both, self.predictors, self.encoder.features)
+        z = z.unflatten(0, both)
+        if shard is not None:
+            prediction = gather_samples(prediction, -3, shard.sizes, shard.group)
+            z = gather_samples(z, -3, shard.sizes, shard.group)
+        temporal = temporal_loss(prediction.flip(0), z, t, self.form)
+        group = None if shard is None else shard.group
+        sample = ops.nt_xent(a, b, self.temperature, process_group=group)
         loss = self.sample_weight * sample + self.temporal_weight * temporal
         return {"loss": loss, "sample": sample.detach(), "temporal": temporal.detach()}

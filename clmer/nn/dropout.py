@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from clmer.nn.shard import current_group, own_rows, whole_shape
 
 
 class Dropout(nn.Module):
@@ -13,7 +17,8 @@ class Dropout(nn.Module):
     PyTorch's CPU mask takes a Bernoulli draw an element and is the costliest part of a small
     transformer's step; this one takes under half the time, forward and backward. p is rounded to a
     multiple of 2^-16 below 1, the kept elements are scaled by exactly 1 / (1 - rounded p), and the
-    draws come from PyTorch's generator. On a GPU and under `torch.compile` it is `F.dropout`.
+    draws come from PyTorch's generator. On a GPU and under `torch.compile` it is `F.dropout`. Under
+    `clmer.nn.shard.sharded` every rank draws for the whole batch and takes its own rows.
 
     Args:
         p: probability in [0, 1) of dropping an element.
@@ -29,13 +34,21 @@ class Dropout(nn.Module):
         """Drop elements of x in training."""
         if not self.training or self.p == 0:
             return x
-        if x.device.type != "cpu" or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or (x.device.type != "cpu" and current_group() is None):
             return F.dropout(x, self.p)
+        return x * own_rows(self._scaled_mask(x))
+
+    def _scaled_mask(self, x: Tensor) -> Tensor:
+        """0 or the scale, for the elements of all ranks."""
+        shape = whole_shape(x)
+        if x.device.type != "cpu":
+            return F.dropout(x.new_ones(shape), self.p)
+        count = math.prod(shape)
         dropped = min(round(self.p * 2**16), 2**16 - 1)
-        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+        words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        bits = words.view(torch.int16)[:count].view(shape)
         kept = (bits >= dropped - 2**15).to(x.dtype)
-        return x * kept.mul_(2**16 / (2**16 - dropped))
+        return kept.mul_(2**16 / (2**16 - dropped))
 
     def extra_repr(self) -> str:
         """What `repr` shows: the probability."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from clmer.nn.batch_norm import BatchNorm
 from clmer.nn.dropout import Dropout
 
 #: Series longer than this many samples get the long, strided first kernel.
@@ -130,7 +131,7 @@ def _check_tokens(features: int, tokens: int | str) -> None:
 def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv1d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm1d(outputs),
+        BatchNorm(outputs),
         nn.ReLU(),
         nn.MaxPool1d(2, stride=2, padding=1),
     )

@@ -1,0 +1,121 @@
+"""A batch over several processes against the same in one: layers and the contrastive stage."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.distributed as dist
+from test_ntxent_distributed import in_processes, joined
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from clmer.nn import ContrastiveModel, Encoder
+from clmer.nn.batch_norm import BatchNorm
+from clmer.nn.dropout import Dropout
+from clmer.nn.shard import Shard, averaged_later, current_group, sharded
+
+
+def close(found, wanted, what):
+    """Within float32's rounding of sums in another order, seen against the largest element."""
+    error = (found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30)
+    assert error < 2e-6, (what, float(error))
+
+
+def layers_worker(rank, world, path):
+    group = joined(rank, world, path)
+    torch.manual_seed(0)
+    shard = Shard(group, [3, 2, 0][:world])
+    total = shard.total
+    for shape in ((2 * total, 4), (2 * total, 4, 7)):
+        whole = (torch.randn(shape) * 3 + 10).requires_grad_()  # a mean above the spread
+        grad = torch.randn(shape)
+        own = whole.detach().unflatten(0, (2, total))[:, shard.rows].flatten(0, 1).requires_grad_()
+        own_grad = grad.unflatten(0, (2, total))[:, shard.rows].flatten(0, 1)
+        for momentum in (0.1, None):
+            wanted, found = (nn.BatchNorm1d(4, momentum=momentum), BatchNorm(4, momentum=momentum))
+            with torch.no_grad():
+                wanted.weight.normal_()
+            found.load_state_dict(wanted.state_dict())
+            wide = copy.deepcopy(wanted).double()
+            truth = wide(whole.double())
+            (truth_dx,) = torch.autograd.grad(truth, whole, grad.double(), retain_graph=True)
+            truth_dw = torch.autograd.grad(truth, tuple(wide.parameters()), grad.double())
+            with sharded(shard, copies=2):
+                y = found(own)
+            dx, *dw = torch.autograd.grad(y, (own, *found.parameters()), own_grad)
+            pick = (slice(None), shard.rows)
+            assert y.dtype == torch.float32
+            if y.numel():
+                close(y, truth.unflatten(0, (2, total))[pick].flatten(0, 1), "y")
+                close(dx, truth_dx.unflatten(0, (2, total))[pick].flatten(0, 1), "dx")
+            for mine, exact in zip(dw, truth_dw, strict=True):
+                dist.all_reduce(mine, group=group)
+                close(mine, exact, "parameters")
+            for name, value in wide.state_dict().items():
+                torch.testing.assert_close(found.state_dict()[name].to(value.dtype), value,
+                                           rtol=1e-6, atol=0)  # fmt: skip
+            found.eval()
+            alone = found(own)
+            with sharded(shard, copies=2):  # in evaluation no rank waits for another
+                assert torch.equal(found(own), alone)
+        torch.manual_seed(5)
+        masked = Dropout(0.5)(whole).unflatten(0, (2, total))[:, shard.rows].flatten(0, 1)
+        after = torch.rand(1)
+        torch.manual_seed(5)
+        with sharded(shard, copies=2):
+            assert torch.equal(Dropout(0.5)(own), masked)
+        assert torch.equal(torch.rand(1), after)  # a rank without samples draws along
+    assert current_group() is None
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_layers_see_the_whole_batch(world, tmp_path):
+    in_processes(layers_worker, world, tmp_path)
+
+
+def model_worker(rank, world, path):
+    group = joined(rank, world, path)
+    for form in ("batch", "printed"):
+        for dtype, limit in ((torch.float64, 1e-11), (torch.float32, 1e-5)):
+            torch.manual_seed(0)
+            one = ContrastiveModel(Encoder(4, 40, width=8), form=form).to(dtype)
+            many = copy.deepcopy(one)
+            wrapped = DistributedDataParallel(many, broadcast_buffers=False)
+            for batch in (8, 5, 2):  # of two samples a third rank gets none
+                x = torch.randn(batch, 4, 40, dtype=dtype)
+                results = []
+                for model, shard in ((one, None), (wrapped, Shard.of(group, batch))):
+                    torch.manual_seed(1)
+                    losses = model(x, torch.Generator().manual_seed(2), shard=shard)
+                    model.zero_grad()
+                    averaged_later(losses["loss"], 1 if shard is None else world).backward()
+                    results.append(losses)
+                for name in ("loss", "sample", "temporal"):
+                    found, wanted = results[1][name], results[0][name]
+                    torch.testing.assert_close(found, wanted, rtol=limit, atol=0)
+                largest = max(p.grad.abs().max() for p in one.parameters())
+                for (name, p), q in zip(one.named_parameters(), many.parameters(), strict=True):
+                    error = (p.grad - q.grad).abs().max() / largest
+                    assert error < limit, (form, dtype, batch, name, float(error))
+                for wanted, found in zip(one.buffers(), many.buffers(), strict=True):
+                    torch.testing.assert_close(found, wanted, rtol=limit, atol=limit)
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_contrastive_stage_equals_one_process(world, tmp_path):
+    in_processes(model_worker, world, tmp_path)
+
+
+def test_shares_of_a_batch():
+    class Group:
+        def size(self):
+            return 3
+
+    for samples, sizes in ((7, [3, 2, 2]), (6, [2, 2, 2]), (2, [1, 1, 0]), (0, [0, 0, 0])):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dist, "get_world_size", lambda group: group.size())
+            assert Shard.of(Group(), samples).sizes == sizes
