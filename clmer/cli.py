@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import clmer
 from clmer.config import Config, ConfigError, build
@@ -16,6 +16,11 @@ from clmer.data import DATASETS, manifest
 from clmer.data.recording import DataError
 from clmer.data.splits import PROTOCOLS
 from clmer.data.synthetic.model import Control
+
+if TYPE_CHECKING:
+    import torch
+
+    from clmer.ranks import Ranks
 
 EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
 
@@ -25,6 +30,8 @@ examples:
   %(prog)s deap --root /data/DEAP --task va9 --preset paper
   %(prog)s eegmat --root /data/eegmat           rest against mental arithmetic, by subject
   %(prog)s manifest --root my-study --task label --modalities eeg,landmarks,au
+  torchrun --nproc-per-node 4 -m clmer.train deap --root /data/DEAP
+                                                contrastive stage on 4 processes or GPUs
 
 A run killed at any moment goes on with the same command and --resume.
 exit codes: 0 done, 2 an input or option cannot be used (the message says why), 130 interrupted.
@@ -178,16 +185,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _train(**options)
     except (DataError, ConfigError) as error:
-        print(f"clmer: {error}", file=sys.stderr)
+        print(f"{_who()}: {error}", file=sys.stderr)
         return EXIT_INPUT
     except KeyboardInterrupt:
-        print("\nclmer: interrupted", file=sys.stderr)
+        print(f"\n{_who()}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
         if error.errno is None or (error.filename is None and error.errno != 28):
             raise
-        print(f"clmer: {error}. What was complete before is kept; see --resume.", file=sys.stderr)
+        print(
+            f"{_who()}: {error}. What was complete before is kept; see --resume.", file=sys.stderr
+        )
         return EXIT_INPUT
+
+
+def _who() -> str:
+    """Which process speaks: torchrun starts several."""
+    rank = os.environ.get("RANK") if "TORCHELASTIC_RUN_ID" in os.environ else None
+    return f"clmer, rank {rank}" if rank else "clmer"
 
 
 def _train(
@@ -201,9 +216,7 @@ def _train(
 ) -> int:
     import torch
 
-    from clmer import train
-    from clmer.runs import Run, check_folder
-    from clmer.stages import Job
+    from clmer import ranks
 
     if threads is not None:
         if threads < 1:
@@ -214,26 +227,52 @@ def _train(
     if dataset == "manifest" and given["task"] is None:
         given["task"] = manifest.labels(Path(given["root"]))[0]
     config = build(dataset, given)
+    if ranks.launched() and not config.contrastive:
+        raise ConfigError(
+            "torchrun: the contrastive stage is what several processes share, and this run has "
+            "none (--no-contrastive, or the preset); start it without torchrun"
+        )
     folder = Path(out) if out else default_folder(config)
+    stores = Path(cache) if cache else Path(os.environ.get("CLMER_CACHE", "~/.cache/clmer"))
+    with ranks.joined(config.device) as (joined, own_device):
+        return _run(config, folder, stores.expanduser(), resume, joined, own_device)
+
+
+def _run(
+    config: Config, folder: Path, stores: Path, resume: bool, ranks: Ranks, device: torch.device
+) -> int:
+    import torch
+
+    from clmer import train
+    from clmer.runs import Run, check_folder
+    from clmer.stages import Job
+
     environment = {
         "clmer": clmer.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "ranks": ranks.count,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
     }
-    check_folder(folder, resume)  # say so before the data is prepared
-    stores = Path(cache) if cache else Path(os.environ.get("CLMER_CACHE", "~/.cache/clmer"))
-    store, task, y, splits = train.load(config, stores.expanduser())
-    described = {**train.settings(config), "data": store.fingerprint}
-    run = Run(folder, described, environment, resume)
+    with ranks.leader_first():
+        if ranks.leads:
+            check_folder(folder, resume)  # say so before the data is prepared
+        store, task, y, splits = train.load(config, stores)
+        described = {**train.settings(config), "data": store.fingerprint}
+        run = Run(folder, described, environment, resume or not ranks.leads, writes=ranks.leads)
     try:
-        train.train(Job(config, run, store, task, y, splits, torch.device(config.device)))
+        job = Job(config, run, store, task, y, splits, device, ranks)
+        if ranks.leads:
+            train.train(job)
+        else:
+            train.follow(job)
     except KeyboardInterrupt:
-        print(
-            f"\ninterrupted; {folder} is usable: the same command with --resume continues",
-            file=sys.stderr,
-        )
+        if ranks.leads:
+            print(
+                f"\ninterrupted; {folder} is usable: the same command with --resume continues",
+                file=sys.stderr,
+            )
         return EXIT_INTERRUPTED
     return 0
 

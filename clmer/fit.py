@@ -90,7 +90,7 @@ def fit(
         initial=progress.epoch,
         total=schedule.epochs,
         unit="epoch",
-        disable=None,
+        disable=None if run.writes else True,
         leave=False,
     )
     for epoch in bar:

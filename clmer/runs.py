@@ -38,6 +38,7 @@ class Run:
         config: what it was asked to do; with `resume`, equal to what it was first asked.
         environment: versions and the like; recorded, not compared.
         resume: continue an existing folder.
+        writes: False for a process that trains along: it reads, and leaves the folder alone.
 
     Raises:
         ConfigError: the folder exists and `resume` is off, or it holds another configuration.
@@ -49,8 +50,9 @@ class Run:
         config: Mapping[str, Any],
         environment: Mapping[str, Any],
         resume: bool = False,
+        writes: bool = True,
     ) -> None:
-        self.folder = folder
+        self.folder, self.writes = folder, writes
         #: Bytes of metrics.jsonl that finished stages stand behind.
         self.logged = 0
         wanted = json.loads(json.dumps(config))
@@ -74,6 +76,8 @@ class Run:
 
     def write(self, name: Path, content: bytes, *, durable: bool = True) -> None:
         """Put a file in the folder, see `write_file`."""
+        if not self.writes:
+            return
         path = self.folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +94,8 @@ class Run:
         Raises:
             DataError: the disk is full.
         """
+        if not self.writes:
+            return
         path = self.folder / "metrics.jsonl"
         try:
             with path.open("a") as file:
@@ -115,13 +121,15 @@ class Run:
     def cut_log(self, size: int) -> None:
         """Drop what was logged after a checkpoint was written."""
         path = self.folder / "metrics.jsonl"
-        if path.exists():
+        if self.writes and path.exists():
             os.truncate(path, size)
 
     def save_tensors(
         self, name: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
     ) -> None:
         """One safetensors file, its notes as JSON in the header; it outlives a kill."""
+        if not self.writes:
+            return
         contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
         self.write(name, save(contiguous, {"notes": json.dumps(notes)}), durable=False)
 
@@ -140,7 +148,8 @@ class Run:
 
     def remove(self, name: Path) -> None:
         """Delete a file of the folder, if it is there."""
-        (self.folder / name).unlink(missing_ok=True)
+        if self.writes:
+            (self.folder / name).unlink(missing_ok=True)
 
 
 def check_folder(folder: Path, resume: bool) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 import torch
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from clmer import metrics
 from clmer.config import Config
@@ -20,7 +21,9 @@ from clmer.data.tasks import Task
 from clmer.fit import Schedule, fit, seed_of
 from clmer.nn import ContrastiveModel, Encoder, Fusion, feature_count
 from clmer.nn.baselines import bandpower
+from clmer.nn.shard import Shard, averaged_later
 from clmer.probe import linear_probe, settle_batch_norm
+from clmer.ranks import Ranks
 from clmer.runs import Run
 
 Tokens = dict[str, Tensor]  # modality -> [N, tokens, features]
@@ -37,6 +40,7 @@ class Job:
     y: np.ndarray
     splits: list[Split]
     device: torch.device
+    ranks: Ranks = field(default_factory=Ranks)
 
     @property
     def classes(self) -> int:
@@ -62,15 +66,33 @@ def new_encoder(job: Job, name: str, x: Tensor) -> Encoder:
     return Encoder(x.shape[1], x.shape[2], width=width, features=features).to(job.device)
 
 
-def contrastive_losses(model: nn.ModuleDict, x: Mapping[str, Tensor]) -> Any:
-    """Eq. 4 summed over modalities, which share nothing but the step."""
+class ContrastiveModels(nn.ModuleDict):
+    """A contrastive model each modality; they share nothing but the step."""
 
-    def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        parts = {name: model[name](part[rows], generator) for name, part in x.items()}
+    def forward(
+        self, x: Mapping[str, Tensor], generator: torch.Generator, shard: Shard | None
+    ) -> dict[str, Tensor]:
+        """Eq. 4 summed over modalities, and its parts."""
+        parts = {name: self[name](part, generator, shard=shard) for name, part in x.items()}
         line = {
             f"{name}_{key}": parts[name][key] for name in parts for key in ("sample", "temporal")
         }
         return {"loss": torch.stack([part["loss"] for part in parts.values()]).sum(), **line}
+
+
+def contrastive_losses(
+    model: ContrastiveModels, x: Mapping[str, Tensor], ranks: Ranks | None = None
+) -> Any:
+    """The losses of a step, whose batch is spread over the ranks where there are several."""
+    ranks = ranks or Ranks()
+    call: nn.Module = model
+    if ranks.group is not None:
+        call = DistributedDataParallel(model, process_group=ranks.group)
+
+    def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        shard = ranks.shard(len(rows))
+        found = call({name: part[rows] for name, part in x.items()}, generator, shard)
+        return {**found, "loss": averaged_later(found["loss"], ranks.count)}
 
     return losses
 
@@ -78,13 +100,13 @@ def contrastive_losses(model: nn.ModuleDict, x: Mapping[str, Tensor]) -> Any:
 def contrastive_stage(
     job: Job, split: Split, number: int, x: Mapping[str, Tensor]
 ) -> dict[str, Encoder]:
-    """Train the encoders on the windows of the training part."""
+    """Train the encoders on the windows of the training part: all ranks together."""
     model, optimizer = new_contrastive(job, x)
     rows = torch.from_numpy(split.train).to(job.device)
     schedule = Schedule(job.config.epochs_contrastive, job.config.batch)
     stage = f"split{number + 1}/contrastive"
-    fit(job.run, stage, model, optimizer, contrastive_losses(model, x), rows, schedule,
-        job.config.seed)  # fmt: skip
+    losses = contrastive_losses(model, x, job.ranks)
+    fit(job.run, stage, model, optimizer, losses, rows, schedule, job.config.seed)
     return encoders_of(model)
 
 
@@ -95,10 +117,10 @@ def encoders_of(model: nn.ModuleDict) -> dict[str, Encoder]:
 
 def new_contrastive(
     job: Job, x: Mapping[str, Tensor]
-) -> tuple[nn.ModuleDict, torch.optim.Optimizer]:
+) -> tuple[ContrastiveModels, torch.optim.Optimizer]:
     """Contrastive models of all modalities and TS-TCC's optimiser over them."""
     form: Any = job.config.temporal
-    model = nn.ModuleDict(
+    model = ContrastiveModels(
         {name: ContrastiveModel(new_encoder(job, name, t), form=form) for name, t in x.items()}
     ).to(job.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, betas=(0.9, 0.99), weight_decay=3e-4)

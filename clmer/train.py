@@ -2,6 +2,7 @@
 
     python -m clmer.train deap --synthetic
     python -m clmer.train eegmat --root /data/eegmat
+    torchrun --nproc-per-node 2 -m clmer.train deap --root /data/DEAP
 
 Read `train` first: the stages are in `clmer.stages`, the loop over epochs is `clmer.fit.fit`.
 """
@@ -93,17 +94,17 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Every split of the protocol: contrastive stage, fusion stage, baselines; then the report."""
+    """Every split of the protocol: contrastive stage, fusion stage, baselines; then the report.
+
+    Of several ranks (torchrun) the first is here, the others in `follow`.
+    """
     config, store = job.config, job.store
     describe(job)
     predictions: list[metrics.Predictions] = []
     probes: list[dict[str, Any]] = []
     powers = {name: power_features(job, name) for name in store.modalities}
     for number, split in enumerate(job.splits):
-        x = {
-            name: standardise(store, name, split.train, config.normalize, job.device)
-            for name in store.modalities
-        }
+        x = standardised(job, split)
         if number == 0:
             announce_time(job, split, x)
         if config.contrastive:
@@ -119,6 +120,20 @@ def train(job: Job) -> dict[str, Any]:
             predictions += fusion_stage(job, split, number, tokens)
             predictions += baselines(job, split, powers)
     return finish(job, predictions, probes)
+
+
+def follow(job: Job) -> None:
+    """What the other ranks do: their part of every contrastive stage."""
+    for number, split in enumerate(job.splits):
+        contrastive_stage(job, split, number, standardised(job, split))
+
+
+def standardised(job: Job, split: Split) -> dict[str, Tensor]:
+    """Every modality's windows [N, C, T], by the statistics of the split's training part."""
+    return {
+        name: standardise(job.store, name, split.train, job.config.normalize, job.device)
+        for name in job.store.modalities
+    }
 
 
 def finish(
@@ -202,9 +217,10 @@ def describe(job: Job) -> None:
         f"{config.dataset}{' (synthetic)' if config.synthetic else ''}: {len(windows)} windows of "
         f"{config.window:g} s, {people} people; {job.task.name}: {classes}"
     )
+    ranks = f"{job.ranks.count} ranks, " if job.ranks.count > 1 else ""
     print(
-        f"preset {config.preset} on {config.device}, {torch.get_num_threads()} threads; protocol "
-        f"{config.protocol}, {len(job.splits)} split(s); run folder {job.run.folder}"
+        f"preset {config.preset} on {config.device}, {ranks}{torch.get_num_threads()} threads; "
+        f"protocol {config.protocol}, {len(job.splits)} split(s); run folder {job.run.folder}"
     )
     account = job.store.report
     skipped = account["recordings_skipped"].values()
@@ -227,7 +243,7 @@ def announce_time(job: Job, split: Split, x: Mapping[str, Tensor]) -> None:
     if config.contrastive:
         model, optimizer = new_contrastive(job, few)
         step = time_step(model, optimizer, contrastive_losses(model, few), rows)
-        seconds += step * steps * config.epochs_contrastive
+        seconds += step * steps * config.epochs_contrastive / job.ranks.count
         tokens = contrastive_tokens(job.store, few, encoders_of(model), config.tokens, known)
     if config.tokens == "spectrum":
         tokens = spectrum_tokens(job.store, few, known)

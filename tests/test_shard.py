@@ -83,7 +83,7 @@ def model_worker(rank, world, path):
             torch.manual_seed(0)
             one = ContrastiveModel(Encoder(4, 40, width=8), form=form).to(dtype)
             many = copy.deepcopy(one)
-            wrapped = DistributedDataParallel(many, broadcast_buffers=False)
+            wrapped = DistributedDataParallel(many)
             for batch in (8, 5, 2):  # of two samples a third rank gets none
                 x = torch.randn(batch, 4, 40, dtype=dtype)
                 results = []

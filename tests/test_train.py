@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import clmer
 from clmer.cli import main
@@ -256,3 +257,70 @@ def test_without_data_it_says_where_it_looked_and_what_to_do(monkeypatch, tmp_pa
     assert main(["train", "deap", "--root", str(tmp_path / "nowhere")]) == 2
     assert main(["train", "deap", "--root", str(tmp_path)]) == 2
     assert main(["train", "eegmat", "--synthetic"]) == 2
+
+
+# --- torchrun: two processes train the contrastive stage as one would ---------------------------
+def torchrun(deap, out, *extra):
+    """The job on two local processes."""
+    environment = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    line += ["-m", "clmer.train", *command(deap, out, *extra)[1:]]
+    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def contrastive(out):
+    """The losses of every epoch of the contrastive stage."""
+    read = map(json.loads, lines(out))
+    return [
+        [value for key, value in line.items() if key not in ("stage", "epoch")]
+        for line in read
+        if line["stage"].endswith("contrastive")
+    ]
+
+
+@pytest.fixture(scope="module")
+def shared(deap):
+    process = torchrun(deap, deap / "shared")
+    printed = process.communicate()[0].decode()
+    assert process.returncode == 0, printed
+    return deap / "shared", printed
+
+
+def test_two_processes_train_what_one_does(whole, shared):
+    out, printed = shared
+    one, two = (torch.tensor(contrastive(each), dtype=torch.float64) for each in (whole, out))
+    assert one.shape == two.shape == (3, 7)
+    # The first step sees the same weights; Adam then amplifies gradients that are only rounding.
+    torch.testing.assert_close(two, one, rtol=2e-3, atol=0)
+    torch.testing.assert_close(two[0], one[0], rtol=1e-4, atol=0)
+    assert printed.count("preset cpu on cpu, 2 ranks") == 1  # one of the two speaks
+    assert "rank 1" not in printed
+    results = [json.loads((each / "results.json").read_text()) for each in (whole, out)]
+    assert [m["name"] for m in results[0]["models"]] == [m["name"] for m in results[1]["models"]]
+    assert not (out / "checkpoint.safetensors").exists()
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bytes(deap, shared):
+    out = deap / "shared-killed"
+    process = torchrun(deap, out)
+    deadline = time.monotonic() + 120
+    while len(lines(out)) < 2:
+        assert process.poll() is None, process.stdout.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)  # torchrun passes it on; no process handles it
+    process.wait()
+    process = torchrun(deap, out, "--resume")
+    assert process.wait() == 0, process.stdout.read().decode()
+    for name in ("results.json", "predictions.csv", "metrics.jsonl"):
+        assert (out / name).read_bytes() == (shared[0] / name).read_bytes()
+
+
+def test_a_run_without_the_stage_is_refused(deap, monkeypatch, capsys):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("RANK", "1")
+    assert main(command(deap, deap / "alone", "--no-contrastive")) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("clmer, rank 1: torchrun: ")
+    assert "start it without torchrun" in said
+    assert not (deap / "alone").exists()

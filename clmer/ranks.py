@@ -1,0 +1,72 @@
+"""The processes of one `torchrun`: who they are, and which part of a batch each takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from clmer.nn.shard import Shard
+
+#: While the first rank trains and evaluates alone, the others wait in their next collective.
+PATIENCE = timedelta(days=14)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """The processes that train together.
+
+    Args:
+        group: all of them; None where there is one.
+        rank: this one's number; the first leads: it alone prints and writes.
+        count: how many there are.
+    """
+
+    group: dist.ProcessGroup | None = None
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process prints and writes."""
+        return self.rank == 0
+
+    def shard(self, samples: int) -> Shard | None:
+        """This rank's part of a batch; None where there is one process."""
+        return None if self.group is None else Shard.of(self.group, samples)
+
+    @contextmanager
+    def leader_first(self) -> Iterator[None]:
+        """A block that the other ranks enter once the leader has left it without an error."""
+        if not self.leads:
+            dist.barrier(group=self.group)
+        yield
+        if self.leads and self.group is not None:
+            dist.barrier(group=self.group)
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return dist.is_available() and dist.is_torchelastic_launched()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
+    """All ranks of torchrun, or this process alone; and its own device ("cuda": its local GPU)."""
+    own = torch.device(device)
+    if not launched():
+        yield Ranks(), own
+        return
+    if own.type == "cuda":
+        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(own)
+    dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield Ranks(dist.group.WORLD, dist.get_rank(), dist.get_world_size()), own
+    finally:
+        dist.destroy_process_group()
