@@ -1,5 +1,7 @@
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 def build_info() -> dict[str, Any]: ...
@@ -16,6 +18,21 @@ def sosfilt(
     threads: int,
     stream: int,
 ) -> None: ...
+def sosfilt_array(
+    x: NDArray[Any],
+    sos: NDArray[np.float64],
+    state: NDArray[np.float64],
+    y: NDArray[Any],
+    scale: float,
+    threads: int,
+) -> None: ...
+def push_array(
+    x: NDArray[Any],
+    sos: NDArray[np.float64],
+    state: NDArray[np.float64],
+    last: NDArray[np.float64],
+    threads: int,
+) -> NDArray[Any] | None: ...
 def nt_xent_forward(
     view_a: Tensor, view_b: Tensor, temperature: float, normalize: bool, threads: int
 ) -> tuple[Tensor, Tensor]: ...

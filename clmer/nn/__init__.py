@@ -1,12 +1,14 @@
 """Modules: cross-modal attention, NT-Xent, encoder, contrastive stage and fusion. PyTorch only."""
 
 from clmer.nn.attention import CrossModalAttention
+from clmer.nn.bandpass import Bandpass
 from clmer.nn.contrastive import ContrastiveModel
 from clmer.nn.encoder import Encoder, as_tokens, feature_count
 from clmer.nn.fusion import Fusion
 from clmer.nn.ntxent import NTXentLoss
 
 __all__ = [
+    "Bandpass",
     "ContrastiveModel",
     "CrossModalAttention",
     "Encoder",

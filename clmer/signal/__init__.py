@@ -1,0 +1,18 @@
+"""Filters for NumPy users: SciPy's signatures and result dtypes, streams, and MNE's recordings."""
+
+from clmer.signal.design import butter_bandpass, notch, resample
+from clmer.signal.offline import filter_raw, sosfilt, sosfiltfilt
+from clmer.signal.stream import Bandpass, Chain, Notch, Stream
+
+__all__ = [
+    "Bandpass",
+    "Chain",
+    "Notch",
+    "Stream",
+    "butter_bandpass",
+    "filter_raw",
+    "notch",
+    "resample",
+    "sosfilt",
+    "sosfiltfilt",
+]

@@ -1,0 +1,93 @@
+"""Coefficients of filters as second-order sections, and the change of rate."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import scipy.signal
+from numpy.typing import ArrayLike, NDArray
+
+
+def butter_bandpass(
+    low: float | None, high: float | None, fs: float, order: int = 4
+) -> NDArray[np.float64]:
+    """Butterworth band-, high- or low-pass as second-order sections.
+
+    Args:
+        low: lower -3 dB edge in Hz; None gives a low-pass.
+        high: upper -3 dB edge in Hz; None gives a high-pass.
+        fs: sampling rate in Hz.
+        order: order of the prototype, 1 or more (a band-pass has twice as many poles).
+
+    Returns:
+        sos [S, 6] float64.
+
+    Raises:
+        ValueError: both edges None, or not 0 < low < high < fs / 2.
+    """
+    edges = [edge for edge in (low, high) if edge is not None]
+    if not edges or any(not 0 < edge < fs / 2 for edge in edges) or edges != sorted(set(edges)):
+        raise ValueError(
+            f"butter_bandpass: found low {low}, high {high} Hz at fs {fs} Hz, expected "
+            f"0 < low < high < {fs / 2}; None leaves one side open"
+        )
+    kind = "bandpass" if len(edges) == 2 else "lowpass" if low is None else "highpass"
+    cut = edges if len(edges) == 2 else edges[0]
+    return np.asarray(scipy.signal.butter(order, cut, kind, fs=fs, output="sos"))
+
+
+def notch(freq: float, fs: float, q: float = 30.0, harmonics: int = 1) -> NDArray[np.float64]:
+    """A notch at a mains frequency and its harmonics below fs / 2.
+
+    Args:
+        freq: centre in Hz, 50 or 60.
+        fs: sampling rate in Hz.
+        q: centre over -3 dB width.
+        harmonics: how many multiples of freq to remove, the first included.
+
+    Returns:
+        sos [S, 6] float64, a section a frequency.
+
+    Raises:
+        ValueError: freq not inside (0, fs / 2), or fewer than one harmonic.
+    """
+    if not 0 < freq < fs / 2 or harmonics < 1:
+        raise ValueError(
+            f"notch: found freq {freq} Hz, harmonics {harmonics} at fs {fs} Hz, expected "
+            f"0 < freq < {fs / 2} and harmonics >= 1"
+        )
+    centres = [k * freq for k in range(1, harmonics + 1) if k * freq < fs / 2]
+    return np.vstack([scipy.signal.tf2sos(*scipy.signal.iirnotch(c, q, fs)) for c in centres])
+
+
+def resample(x: ArrayLike, fs_in: float, fs_out: float, axis: int = -1) -> NDArray[Any]:
+    """Resample to another rate by SciPy's anti-aliased polyphase filter.
+
+    Args:
+        x: [..., T, ...].
+        fs_in: rate of x in Hz.
+        fs_out: wanted rate in Hz.
+        axis: the time axis.
+
+    Returns:
+        x at fs_out, ceil(T fs_out / fs_in) samples long.
+
+    Raises:
+        ValueError: a rate that is not positive, or a ratio of terms over 10000.
+    """
+    x = np.asarray(x)
+    if not (fs_in > 0 and fs_out > 0):
+        raise ValueError(f"resample: found rates {fs_in} and {fs_out} Hz, expected positive ones")
+    if fs_in == fs_out:
+        return x
+    ratio = (Fraction(fs_out).limit_denominator(10**6)) / Fraction(fs_in).limit_denominator(10**6)
+    if max(ratio.numerator, ratio.denominator) > 10_000:
+        raise ValueError(
+            f"resample: {fs_in} Hz to {fs_out} Hz is the ratio {ratio}, expected terms up to "
+            "10000; round the rates"
+        )
+    return np.asarray(
+        scipy.signal.resample_poly(x, ratio.numerator, ratio.denominator, axis=axis, padtype="line")
+    )
