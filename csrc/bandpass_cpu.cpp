@@ -191,47 +191,75 @@ void run_cascade(int64_t sections, const Biquad* f, double (*z)[2][kRows], Tile&
   }
 }
 
-template <class X, class Y, bool kAdjoint>
-void filter_rows(int64_t task, void* context) {
-  const SosfiltArgs& a = *static_cast<const SosfiltArgs*>(context);
-  const FlushSubnormals flushed;
-  const int64_t first = task * kRows;
-  const Rows r{first, static_cast<int>(a.rows - first < kRows ? a.rows - first : kRows)};
-  Biquad filters[kMaxSections];
-  for (int64_t s = 0; s < a.sections; ++s) filters[s] = biquad(a.sos + 6 * s);
+struct Job {
+  const SosfiltArgs& args;
+  int64_t rows;  // of a task: one tile, or several where these share cache lines
+};
+
+// kRows signals, and what passes from one block of samples to the next.
+struct Cascade {
+  Rows rows;
   alignas(64) double state[kMaxSections][2][kRows];
-  for (int64_t s = 0; s < a.sections; ++s) {
-    for (int k = 0; k < 2; ++k) {
-      for (int i = 0; i < kRows; ++i) {
-        state[s][k][i] = a.state[(r.at(i) * a.sections + s) * 2 + k];
+
+  void load(const SosfiltArgs& a) {
+    for (int64_t s = 0; s < a.sections; ++s) {
+      for (int k = 0; k < 2; ++k) {
+        for (int i = 0; i < kRows; ++i) {
+          state[s][k][i] = a.state[(rows.at(i) * a.sections + s) * 2 + k];
+        }
       }
     }
+  }
+  void save(const SosfiltArgs& a) const {
+    for (int64_t s = 0; s < a.sections; ++s) {
+      for (int k = 0; k < 2; ++k) {
+        for (int i = 0; i < rows.rows; ++i) {
+          a.state_out[(rows.at(i) * a.sections + s) * 2 + k] = state[s][k][i];
+        }
+      }
+    }
+  }
+};
+
+constexpr int64_t kTaskRows = kRows < 16 ? 16 : kRows;  // at most
+
+template <class X, class Y, bool kAdjoint>
+void filter_rows(int64_t task, void* context) {
+  const Job& job = *static_cast<const Job*>(context);
+  const SosfiltArgs& a = job.args;
+  const FlushSubnormals flushed;
+  const int64_t end = (task + 1) * job.rows < a.rows ? (task + 1) * job.rows : a.rows;
+  Biquad filters[kMaxSections];
+  for (int64_t s = 0; s < a.sections; ++s) filters[s] = biquad(a.sos + 6 * s);
+  Cascade cascades[kTaskRows / kRows];
+  int tiles = 0;
+  for (int64_t first = task * job.rows; first < end; first += kRows, ++tiles) {
+    cascades[tiles].rows = {first, static_cast<int>(end - first < kRows ? end - first : kRows)};
+    cascades[tiles].load(a);
   }
   Tile tile;
   const int64_t blocks = (a.time + kBlock - 1) / kBlock;
   for (int64_t i = 0; i < blocks; ++i) {
     const int64_t start = kBlock * (kAdjoint ? blocks - 1 - i : i);
     const int count = static_cast<int>(a.time - start < kBlock ? a.time - start : kBlock);
-    read_tile<X>(a.x, r, start, count, a.scale, tile);
-    run_cascade<kAdjoint>(a.sections, filters, state, tile, count);
-    write_tile<Y>(tile, a.y, r, start, count);
-  }
-  for (int64_t s = 0; s < a.sections; ++s) {
-    for (int k = 0; k < 2; ++k) {
-      for (int i = 0; i < r.rows; ++i) {
-        a.state_out[(r.at(i) * a.sections + s) * 2 + k] = state[s][k][i];
-      }
+    for (int t = 0; t < tiles; ++t) {
+      Cascade& c = cascades[t];
+      read_tile<X>(a.x, c.rows, start, count, a.scale, tile);
+      run_cascade<kAdjoint>(a.sections, filters, c.state, tile, count);
+      write_tile<Y>(tile, a.y, c.rows, start, count);
     }
   }
+  for (int t = 0; t < tiles; ++t) cascades[t].save(a);
 }
 
 template <class X, class Y, bool kAdjoint = false>
 void filter(const SosfiltArgs& args) {
-  const int64_t tasks = (args.rows + kRows - 1) / kRows;
+  const bool side_by_side = args.x.row == 1 && args.x.time != 1;
+  Job job{args, side_by_side ? kTaskRows : kRows};
   const bool small =
       args.rows * args.time * args.sections < 1 << 16;  // under 0.1 ms: not worth a pool
-  parallel_for(tasks, small ? 1 : args.threads, filter_rows<X, Y, kAdjoint>,
-               const_cast<SosfiltArgs*>(&args));
+  const int64_t tasks = (args.rows + job.rows - 1) / job.rows;
+  parallel_for(tasks, small ? 1 : args.threads, filter_rows<X, Y, kAdjoint>, &job);
 }
 
 }  // namespace
