@@ -31,6 +31,7 @@ def push_array(
     sos: NDArray[np.float64],
     state: NDArray[np.float64],
     last: NDArray[np.float64],
+    scale: float,
     threads: int,
 ) -> NDArray[Any] | None: ...
 def nt_xent_forward(

@@ -77,16 +77,16 @@ Kernel kernel_for(const py::dtype& x, const py::dtype& y) {
 }
 
 template <class X>
-void copy_last(const Signal& x, int64_t rows, int64_t time, double* last) {
-  const X* at = static_cast<const X*>(x.data) + (time - 1) * x.time;
-  for (int64_t r = 0; r < rows; ++r) last[r] = static_cast<double>(at[r * x.row]);
+void copy_last(const SosfiltArgs& a, double* last) {
+  const X* at = static_cast<const X*>(a.x.data) + (a.time - 1) * a.x.time;
+  for (int64_t r = 0; r < a.rows; ++r) last[r] = a.scale * static_cast<double>(at[r * a.x.row]);
 }
 
-void copy_last(const Signal& x, const py::dtype& type, int64_t rows, int64_t time, double* last) {
-  if (type.kind() == 'f' && type.itemsize() == 4) copy_last<float>(x, rows, time, last);
-  if (type.kind() == 'f' && type.itemsize() == 8) copy_last<double>(x, rows, time, last);
-  if (type.kind() == 'i' && type.itemsize() == 2) copy_last<int16_t>(x, rows, time, last);
-  if (type.kind() == 'i' && type.itemsize() == 4) copy_last<int32_t>(x, rows, time, last);
+void copy_last(const SosfiltArgs& a, const py::dtype& type, double* last) {
+  if (type.kind() == 'f' && type.itemsize() == 4) copy_last<float>(a, last);
+  if (type.kind() == 'f' && type.itemsize() == 8) copy_last<double>(a, last);
+  if (type.kind() == 'i' && type.itemsize() == 2) copy_last<int16_t>(a, last);
+  if (type.kind() == 'i' && type.itemsize() == 4) copy_last<int32_t>(a, last);
 }
 
 Signal signal(const py::array& a, void* data) {
@@ -143,13 +143,13 @@ bool finite(const double* values, int64_t count) {
 // x's last samples. Where a sample was not finite, which then stays in the state, both are left as
 // they were and the result is None.
 py::object push_array(const py::array& x, const Sections& sos, py::array_t<double>& state,
-                      py::array_t<double>& last, int threads) {
+                      py::array_t<double>& last, double scale, int threads) {
   expect(x.ndim() == 2 && last.ndim() == 1 && last.shape(0) == x.shape(0), "push takes [C, n]");
   const bool narrow = x.dtype().kind() == 'f' && x.itemsize() == 4;
   py::array y(narrow ? py::dtype::of<float>() : py::dtype::of<double>(), {x.shape(0), x.shape(1)});
   const Kernel kernel = kernel_for(x.dtype(), y.dtype());
   expect(kernel != nullptr, "push has no kernel for this type");
-  SosfiltArgs args = arguments(x, sos, state, y, 1.0, threads);
+  SosfiltArgs args = arguments(x, sos, state, y, scale, threads);
   const int64_t values = state.size();
   const Scratch scratch = take_scratch(size_t(values) * sizeof(double));
   if (scratch.data == nullptr) throw std::bad_alloc();
@@ -161,7 +161,7 @@ py::object push_array(const py::array& x, const Sections& sos, py::array_t<doubl
   const bool sound = finite(args.state_out, values);
   if (sound) {
     std::copy(args.state_out, args.state_out + values, state.mutable_data());
-    if (args.time > 0) copy_last(args.x, x.dtype(), args.rows, args.time, last.mutable_data());
+    if (args.time > 0) copy_last(args, x.dtype(), last.mutable_data());
   }
   give_scratch(scratch);
   return sound ? py::object(y) : py::none();
@@ -174,7 +174,8 @@ void bind_bandpass(py::module_& m) {
   m.def("sosfilt_array", &sosfilt_array, py::arg("x"), py::arg("sos").noconvert(),
         py::arg("state").noconvert(), py::arg("y"), py::arg("scale"), py::arg("threads"));
   m.def("push_array", &push_array, py::arg("x"), py::arg("sos").noconvert(),
-        py::arg("state").noconvert(), py::arg("last").noconvert(), py::arg("threads"));
+        py::arg("state").noconvert(), py::arg("last").noconvert(), py::arg("scale"),
+        py::arg("threads"));
 }
 
 }  // namespace clmer

@@ -103,6 +103,27 @@ def test_gaps(gaps, cuts):
             np.testing.assert_array_equal(y[channel, start:stop], alone)
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64, np.uint8])
+def test_counts_are_scaled_as_they_are_read(dtype):
+    counts = np.random.default_rng(0).integers(0, 200, (14, 300)).astype(dtype)
+    x = counts * 0.51
+    stream, plain = streams(scale=0.51), streams()
+    for part, want in zip(chunks(counts, [8, 16, 150]), chunks(x, [8, 16, 150]), strict=True):
+        y = stream.push(part)
+        assert y.dtype == np.float64
+        np.testing.assert_allclose(y, plain.push(want), rtol=0, atol=1e-11)
+
+
+def test_a_held_sample_is_scaled_once():
+    x = noise(1, 60)
+    x[0, 30:40] = np.nan
+    held = x.copy()
+    held[0, 30:40] = x[0, 29]
+    stream = streams(scale=0.5, gaps="hold")
+    y = np.concatenate([stream.push(part) for part in chunks(x, [10, 30, 35])], 1)
+    np.testing.assert_allclose(y, streams().push(0.5 * held), rtol=0, atol=1e-12)
+
+
 def test_a_chain_is_its_filters_in_one_pass():
     x = noise(6, 400) + 4200
     band, mains = streams(), signal.Notch(50, 128)
@@ -129,6 +150,8 @@ def test_state_goes_to_another_process_and_back():
 def test_bad_policies_and_cascades():
     with pytest.raises(ValueError, match="expected 'raise', 'hold' or 'reset'"):
         streams(gaps="ignore")
+    with pytest.raises(ValueError, match="scale: found nan"):
+        streams(scale=np.nan)
     with pytest.raises(ValueError, match="found 68 sections, expected 1 to 64"):
         signal.Stream(np.tile(SOS, (17, 1)))
     assert signal.sosfilt(np.tile(SOS, (17, 1)), noise(2, 50)).shape == (2, 50)

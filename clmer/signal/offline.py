@@ -107,19 +107,21 @@ def sosfiltfilt(
     return y
 
 
-def filter_last(sos: NDArray[np.float64], x: Array, y: Array, state: Array) -> None:
-    """Filter the last axis of x into y (which may be x), and bring state [..., S, 2] up to date."""
+def filter_last(
+    sos: NDArray[np.float64], x: Array, y: Array, state: Array, scale: float = 1.0
+) -> None:
+    """Filter scale x along its last axis into y (which may be x); state [..., S, 2] goes along."""
     if y.size == 0:
         return
     if y.dtype.kind == "c":
         for name in ("real", "imag"):
             own = np.ascontiguousarray(getattr(state, name))
-            filter_last(sos, getattr(x, name), getattr(y, name), own)
+            filter_last(sos, getattr(x, name), getattr(y, name), own, scale)
             getattr(state, name)[...] = own
         return
     if state.dtype != np.float64 or not state.flags.c_contiguous:
         own = np.ascontiguousarray(state, np.float64)
-        filter_last(sos, x, y, own)
+        filter_last(sos, x, y, own, scale)
         state[...] = own
         return
     if x.dtype not in READABLE or not x.flags.aligned:
@@ -129,14 +131,15 @@ def filter_last(sos: NDArray[np.float64], x: Array, y: Array, state: Array) -> N
         state = state.reshape(-1, *state.shape[-2:])
     if x.ndim > 2:
         for each in zip(x, y, state, strict=True):
-            filter_last(sos, *each)
+            filter_last(sos, *each, scale)
         return
     if x.ndim == 1:
         x, y, state = x[None], y[None], state[None]
     for at in range(0, len(sos), _MAX_SECTIONS):
         block = np.ascontiguousarray(state[:, at : at + _MAX_SECTIONS])
         part = sos[at : at + _MAX_SECTIONS]
-        _C.sosfilt_array(x if at == 0 else y, part, block, y, 1.0, torch.get_num_threads())
+        source, factor = (x, scale) if at == 0 else (y, 1.0)
+        _C.sosfilt_array(source, part, block, y, factor, torch.get_num_threads())
         state[:, at : at + _MAX_SECTIONS] = block
 
 

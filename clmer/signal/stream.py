@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ class Stream:
 
     Args:
         sos: [S, 6] with sos[:, 3] all ones, S <= 64.
+        scale: every sample is multiplied by it first: uV a count of the headset's converter.
         gaps: what becomes of samples that are NaN or infinite (a lost packet), which would stay in
             the state for ever. "raise": a ValueError, nothing is filtered; "hold": the channel's
             last finite sample is repeated; "reset": they give NaN, and behind them the channel
@@ -36,13 +38,15 @@ class Stream:
         lost: [C] int64, samples that were not finite, by channel.
     """
 
-    def __init__(self, sos: ArrayLike, *, gaps: Gaps = "raise") -> None:
+    def __init__(self, sos: ArrayLike, *, scale: float = 1.0, gaps: Gaps = "raise") -> None:
+        if not math.isfinite(scale) or scale == 0:
+            raise ValueError(f"scale: found {scale}, expected a finite number other than 0")
         if gaps not in ("raise", "hold", "reset"):
             raise ValueError(f"gaps: found {gaps!r}, expected 'raise', 'hold' or 'reset'")
         self.sos = validate_sos(sos)
         if not 1 <= len(self.sos) <= 64:
             raise ValueError(f"sos: found {len(self.sos)} sections, expected 1 to 64")
-        self.gaps: Gaps = gaps
+        self.scale, self.gaps = float(scale), gaps
         self._zi = scipy.signal.sosfilt_zi(self.sos)  # [S, 2]
         self.reset()
 
@@ -81,7 +85,9 @@ class Stream:
             and chunk.ndim == 2
             and chunk.shape[0] == self._channels
         ):
-            y = _C.push_array(chunk, self.sos, self._state, self._last, torch.get_num_threads())
+            y = _C.push_array(
+                chunk, self.sos, self._state, self._last, self.scale, torch.get_num_threads()
+            )
             if y is not None:
                 return y
         return self._push_carefully(chunk)
@@ -94,7 +100,6 @@ class Stream:
         channels = "C" if self._channels < 0 else self._channels
         if x.ndim != 2 or channels not in ("C", x.shape[0]):
             raise ValueError(f"push: found shape {x.shape}, expected [{channels}, n]")
-        x = x.astype(np.float32 if x.dtype == np.float32 else np.float64)
         finite = np.isfinite(x)
         if self.gaps == "raise" and not finite.all():
             channel, sample = np.argwhere(~finite)[0]
@@ -106,6 +111,7 @@ class Stream:
         if self._channels < 0:
             self._begin(len(x))
         self.lost += (~finite).sum(1)
+        x = x.astype(np.float32 if x.dtype == np.float32 else np.float64)
         for channel, good in enumerate(finite):
             self._push_channel(channel, x[channel], good)
         self._running = bool(self._started.all())
@@ -123,12 +129,12 @@ class Stream:
                     part[:] = np.nan
                     self._started[channel] = False
                     continue
-                part[:] = self._last[channel]
+                part[:] = self._last[channel] / self.scale
             elif not self._started[channel]:
-                self._state[channel] = self._zi * float(part[0])
+                self._state[channel] = self._zi * (self.scale * float(part[0]))
                 self._started[channel] = True
-            self._last[channel] = part[-1]
-            filter_last(self.sos, part, part, self._state[channel])
+            self._last[channel] = self.scale * float(part[-1])
+            filter_last(self.sos, part, part, self._state[channel], self.scale)
 
     def state_dict(self) -> dict[str, Array]:
         """All that `load_state_dict` needs to continue in another process; copies."""
@@ -167,6 +173,7 @@ class Bandpass(Stream):
         low, high: -3 dB edges in Hz; None leaves a side open.
         fs: sampling rate in Hz.
         order: of the prototype.
+        scale: see `Stream`.
         gaps: see `Stream`.
     """
 
@@ -177,9 +184,10 @@ class Bandpass(Stream):
         fs: float,
         order: int = 4,
         *,
+        scale: float = 1.0,
         gaps: Gaps = "raise",
     ) -> None:
-        super().__init__(butter_bandpass(low, high, fs, order), gaps=gaps)
+        super().__init__(butter_bandpass(low, high, fs, order), scale=scale, gaps=gaps)
 
 
 class Notch(Stream):
@@ -190,24 +198,34 @@ class Notch(Stream):
         fs: sampling rate in Hz.
         q: centre over width.
         harmonics: how many multiples to remove.
+        scale: see `Stream`.
         gaps: see `Stream`.
     """
 
     def __init__(
-        self, freq: float, fs: float, q: float = 30.0, harmonics: int = 1, *, gaps: Gaps = "raise"
+        self,
+        freq: float,
+        fs: float,
+        q: float = 30.0,
+        harmonics: int = 1,
+        *,
+        scale: float = 1.0,
+        gaps: Gaps = "raise",
     ) -> None:
-        super().__init__(notch(freq, fs, q, harmonics), gaps=gaps)
+        super().__init__(notch(freq, fs, q, harmonics), scale=scale, gaps=gaps)
 
 
 class Chain(Stream):
     """Several filters as one cascade, in one pass over the data.
 
     Args:
-        filters: streams whose sections follow one another; their own state is not touched.
+        filters: streams whose sections follow one another; their own state, scale and gaps do not
+            count.
+        scale: see `Stream`.
         gaps: see `Stream`.
     """
 
-    def __init__(self, *filters: Stream, gaps: Gaps = "raise") -> None:
+    def __init__(self, *filters: Stream, scale: float = 1.0, gaps: Gaps = "raise") -> None:
         if not filters:
             raise ValueError("Chain: found no filter, expected one or more")
-        super().__init__(np.vstack([each.sos for each in filters]), gaps=gaps)
+        super().__init__(np.vstack([each.sos for each in filters]), scale=scale, gaps=gaps)
