@@ -235,7 +235,10 @@ def _train(
     folder = Path(out) if out else default_folder(config)
     stores = Path(cache) if cache else Path(os.environ.get("CLMER_CACHE", "~/.cache/clmer"))
     with ranks.joined(config.device) as (joined, own_device):
-        return _run(config, folder, stores.expanduser(), resume, joined, own_device)
+        try:
+            return _run(config, folder, stores.expanduser(), resume, joined, own_device)
+        except ranks.LeaderFailed:
+            return EXIT_INPUT
 
 
 def _run(

@@ -17,6 +17,10 @@ from clmer.nn.shard import Shard
 PATIENCE = timedelta(days=14)
 
 
+class LeaderFailed(Exception):
+    """The first rank stopped with an error, and has said why."""
+
+
 @dataclass(frozen=True, eq=False)
 class Ranks:
     """The processes that train together.
@@ -42,12 +46,26 @@ class Ranks:
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
-        """A block that the other ranks enter once the leader has left it without an error."""
-        if not self.leads:
-            dist.barrier(group=self.group)
-        yield
-        if self.leads and self.group is not None:
-            dist.barrier(group=self.group)
+        """A block that the other ranks enter once the leader has left it.
+
+        Raises:
+            LeaderFailed: on the other ranks, where the leader left it with an error.
+        """
+        done = False
+        try:
+            if not self.leads and not self._leader_is_done(False):
+                raise LeaderFailed
+            yield
+            done = True
+        finally:
+            if self.leads and self.group is not None:
+                self._leader_is_done(done)
+
+    def _leader_is_done(self, done: bool) -> bool:
+        nccl = dist.get_backend(self.group) == "nccl"
+        flag = torch.tensor(done, dtype=torch.int32, device="cuda" if nccl else "cpu")
+        dist.broadcast(flag, 0, group=self.group)
+        return bool(flag.item())
 
 
 def launched() -> bool:

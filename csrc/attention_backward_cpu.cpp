@@ -376,7 +376,7 @@ void backward_task(int64_t task, void* context) {
     BackwardScratch<T> measured(arena, a);
   }
   if (!arena.allocate()) {
-    job.failed = true;
+    __atomic_store_n(&job.failed, true, __ATOMIC_RELAXED);
     return;
   }
   BackwardScratch<T> scratch(arena, a);

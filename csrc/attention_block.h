@@ -18,8 +18,6 @@ constexpr int64_t kBlockKeys = 128;    // keys whose scores stand side by side
 constexpr int64_t kTileBytes = 16384;  // scores of one tile of queries: a third of L1
 constexpr int64_t kTileRows = 64;
 
-inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
 template <class T>
 inline int64_t padded(int64_t n) {
   return ceil_div(n, kLanes<T>) * kLanes<T>;

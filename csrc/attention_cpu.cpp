@@ -267,7 +267,7 @@ void forward_task(int64_t task, void* context) {
     ForwardScratch<T> measured(arena, a);
   }
   if (!arena.allocate()) {
-    job.failed = true;
+    __atomic_store_n(&job.failed, true, __ATOMIC_RELAXED);
     return;
   }
   ForwardScratch<T> scratch(arena, a);

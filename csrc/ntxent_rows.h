@@ -11,7 +11,6 @@ namespace clmer::CLMER_LEVEL {
 constexpr double kInf = __builtin_inf();
 constexpr int kBlock = 64;  // rows
 
-inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 constexpr int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
 
 template <class T>

@@ -19,10 +19,12 @@ thread_local Holder kept;
 }  // namespace
 
 Scratch take_scratch(size_t bytes) {
-  Scratch found = std::exchange(kept.scratch, {});
-  if (found.size >= bytes && found.data != nullptr) return found;
-  free(found.data);
   Scratch made;
+  if (bytes <= kKept) {
+    const Scratch found = std::exchange(kept.scratch, {});
+    if (found.size >= bytes && found.data != nullptr) return found;
+    free(found.data);
+  }
   if (posix_memalign(&made.data, 64, bytes > 0 ? bytes : 1) != 0) return {};
   made.size = bytes;
   return made;

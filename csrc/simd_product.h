@@ -18,6 +18,7 @@ constexpr int kMaxRows[kMaxVecs + 1] = {0, 8, 6};
 #endif
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class T>

@@ -60,6 +60,15 @@ inline std::string shape_text(const int64_t* shape, int ndim) {
   return text + "]";
 }
 
+inline std::string type_text(const TensorView& t) {
+  const char* kind = t.code == kFloat    ? "float"
+                     : t.code == kBfloat ? "bfloat"
+                     : t.code == kBool   ? "bool"
+                     : t.code == kUInt   ? "uint"
+                                         : "int";
+  return kind + std::to_string(t.bits);
+}
+
 // A contiguous tensor of the shape, width and device of another.
 inline void expect_like(const TensorView& t, const TensorView& like, const char* name) {
   bool fits = t.ndim == like.ndim && t.is_float(like.bits) && t.contiguous() &&
@@ -67,7 +76,8 @@ inline void expect_like(const TensorView& t, const TensorView& like, const char*
   for (int i = 0; fits && i < t.ndim; ++i) fits = t.shape[i] == like.shape[i];
   if (fits) return;
   throw std::invalid_argument("clmer._C: " + std::string(name) + ": found shape " +
-                              shape_text(t.shape, t.ndim) + ", expected a contiguous float" +
+                              shape_text(t.shape, t.ndim) + " of " + type_text(t) +
+                              ", expected a contiguous float" +
                               std::to_string(like.bits) + " tensor " +
                               shape_text(like.shape, like.ndim) + " on one device");
 }

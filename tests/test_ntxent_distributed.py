@@ -145,19 +145,31 @@ def properties_worker(rank, world, path):
         with pytest.raises(RuntimeError, match="impl='reference'"):
             torch.autograd.grad(nt_xent(a, b, **how), a, create_graph=True)
     group_of = {"process_group": group}
-    with pytest.raises(ValueError, match=r"hold \(2, 4\) torch.float32; \(2, 5\) torch.f"):
+    ones = torch.ones(2, 4)
+    with pytest.raises(ValueError, match=r"views: the ranks have rank 0: views \[N, 4\] torch.f"):
         nt_xent(torch.ones(2, 4 + rank), torch.ones(2, 4 + rank), **group_of)
     x = torch.ones(2, 4, dtype=(torch.float32, torch.float64)[rank])
-    with pytest.raises(ValueError, match=r"\(2, 4\) torch.float32; \(2, 4\) torch.float64"):
+    with pytest.raises(
+        ValueError, match=r"rank 1: views \[N, 4\] torch.float64; expected the same"
+    ):
         nt_xent(x, x, **group_of)
     labels = torch.zeros(2, dtype=torch.int64) if rank else None
-    with pytest.raises(ValueError, match=r"float32; \(2, 4\) torch.float32 with labels"):
-        nt_xent(torch.ones(2, 4), torch.ones(2, 4), labels=labels, **group_of)
+    with pytest.raises(ValueError, match="labels: the ranks have rank 0: False; rank 1: True"):
+        nt_xent(ones, ones, labels=labels, **group_of)
+    with pytest.raises(ValueError, match=r"temperature: the ranks have rank 0: 0.2; rank 1: 0.3"):
+        nt_xent(ones, ones, (0.2, 0.3)[rank], **group_of)
+    with pytest.raises(ValueError, match="normalize: the ranks have rank 0: False; rank 1: True"):
+        nt_xent(ones, ones, normalize=bool(rank), **group_of)
+    with pytest.raises(ValueError, match="gather: the ranks have rank 0: all; rank 1: ring"):
+        nt_xent(ones, ones, gather=("all", "ring")[rank], **group_of)
     with pytest.raises(ValueError, match=r"hold \[0, 0\] samples"):
         nt_xent(torch.ones(0, 4), torch.ones(0, 4), **group_of)
     said = "refused on rank 1" if rank == 0 else "temperature: found -1.0"
     with pytest.raises(ValueError, match=said):
-        nt_xent(torch.ones(2, 4), torch.ones(2, 4), (0.2, -1.0)[rank], **group_of)
+        nt_xent(ones, ones, (0.2, -1.0)[rank], **group_of)
+    said = "refused on rank 1" if rank == 0 else "labels: found list"
+    with pytest.raises(ValueError, match=said):
+        nt_xent(ones, ones, labels=(torch.zeros(2, dtype=torch.int64), [0, 0])[rank], **group_of)
     with pytest.raises(ValueError, match="which only gather='all' takes"):
         nt_xent(torch.ones(2, 4), torch.ones(2, 4), gather="ring", impl="native", **group_of)
     dist.destroy_process_group()
@@ -170,3 +182,5 @@ def test_edges_and_refusals_reach_every_rank(tmp_path):
 def test_gather_is_all_or_ring():
     with pytest.raises(ValueError, match="gather: found 'some', expected 'all' or 'ring'"):
         nt_xent(torch.ones(2, 3), torch.ones(2, 3), gather="some")
+    with pytest.raises(ValueError, match="gather='ring': found no process_group"):
+        nt_xent(torch.ones(2, 3), torch.ones(2, 3), gather="ring")

@@ -18,10 +18,10 @@ class CrossModalAttention(nn.MultiheadAttention):
         head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d)) V W_i^V;  output = [head_1 .. head_h] W^O
 
     Two differences: a query whose keys are all masked attends to nothing (zeros before W^O, where
-    `nn.MultiheadAttention` gives NaN), and a key that a boolean key_padding_mask ignores may hold
-    NaN. The weights are built only when asked for, beside the fused output, by the same dropout
-    mask. `nn.TransformerEncoderLayer` calls this module in eval mode too, instead of its own fast
-    path.
+    `nn.MultiheadAttention` gives NaN), and in cross-attention a key that a boolean key_padding_mask
+    ignores may hold NaN (in self-attention it is a query as well). The weights are built only when
+    asked for, beside the fused output, by the same dropout mask. `nn.TransformerEncoderLayer` calls
+    this module in eval mode too, instead of its own fast path.
 
     Source: the paper's Eq. 5-6; Vaswani et al., Attention Is All You Need (2017).
     """

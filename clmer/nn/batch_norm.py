@@ -17,7 +17,14 @@ class BatchNorm(nn.BatchNorm1d):
 
     `nn.SyncBatchNorm` refuses CPU tensors. Sums cross the ranks in float64, one all-reduce in the
     forward and one in the backward; ranks may differ in their number of samples.
+
+    Args:
+        features: C.
+        momentum: of the running statistics; None takes their plain average.
     """
+
+    def __init__(self, features: int, momentum: float | None = 0.1) -> None:
+        super().__init__(features, momentum=momentum)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x [B, C] or [B, C, T]."""

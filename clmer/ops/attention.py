@@ -83,6 +83,9 @@ def cross_attention(
     Source: the paper's Eq. 5-6; row-wise log-sum-exp and recomputation as in Dao et al.,
     FlashAttention (2022).
     """
+    if not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor)):
+        found = ", ".join(type(each).__name__ for each in (query, key, value))
+        raise ValueError(f"query, key, value: found {found}, expected tensors")
     if key.dtype != query.dtype or value.dtype != query.dtype:
         query, key, value = _promoted(query, key, value)
     _check(query, key, value, key_padding_mask, attn_mask, attn_bias, dropout_p)

@@ -141,6 +141,8 @@ def check_seed(seed: Tensor | None, dropout_p: float, device: torch.device) -> T
         return None
     if seed is None:
         return draw_seed(device)
+    if not isinstance(seed, Tensor):
+        raise ValueError(f"seed: found {seed!r}, expected a 0-d torch.int64 tensor")
     if seed.dtype != torch.int64 or seed.dim() != 0 or seed.device != device:
         raise ValueError(
             f"seed: found {tuple(seed.shape)} {seed.dtype} on {seed.device}, "

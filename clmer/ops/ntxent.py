@@ -1,12 +1,13 @@
 """`nt_xent`: the contrastive loss of two views of a batch, without the similarity matrix.
 
-csrc/ntxent.h, ntxent_cpu.cpp; kernels/ntxent.py (Triton); ntxent_labels.py (positives by label);
-ntxent_distributed.py (process groups).
+The plain PyTorch form is in ntxent_reference.py; csrc/ntxent.h, ntxent_cpu.cpp; kernels/ntxent.py
+(Triton); ntxent_labels.py (positives by label); ntxent_distributed.py (process groups).
 """
 
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import torch
@@ -24,9 +25,9 @@ from clmer.ops._dispatch import (
     library,
     no_double_backward,
     wants_gradient,
-    without_autocast,
 )
 from clmer.ops.ntxent_labels import check_labels, mean_positive
+from clmer.ops.ntxent_reference import nt_xent_reference, stack, widen
 
 _NATIVE = ("cpu",)
 
@@ -67,9 +68,10 @@ def nt_xent(
         labels: [N] or [G, N], integers: the class of each sample, whose two views share it.
         normalize: compare by cosine (True) or by plain dot product.
         process_group: take the other ranks' samples as negatives too; ranks may differ in N, and
-            one may have none. The loss, the same on every rank, and the gradients are those of one
-            process that holds all ranks' rows. A rank gets the gradient of its own rows; what all
-            ranks hold (weights, `temperature`) gets its share, and the sum over ranks is whole.
+            one may have none, but agree in all other arguments. The loss, the same on every rank,
+            and the gradients are those of one process that holds all rows. A rank gets the gradient
+            of its own rows; what all ranks hold (weights, `temperature`) gets its share, and the
+            sum over ranks is whole.
             `DistributedDataParallel` averages over ranks: multiply the loss by the world size.
         gather: how the other ranks' rows are had. "all": gathered, memory O(N_total D), and every
             rank computes the whole loss. "ring": they come by, memory O(N_local D), and a rank
@@ -94,6 +96,8 @@ def nt_xent(
             view_a, view_b, temperature, labels, normalize, process_group, gather=gather, impl=impl
         )
     chosen = _checked(view_a, view_b, temperature, labels, gather, impl)
+    if gather != "all":
+        raise ValueError(f"gather={gather!r}: found no process_group, expected one")
     if labels is not None:
         labels = labels.expand(view_a.shape[:-1])
     if chosen == "reference":
@@ -102,7 +106,7 @@ def nt_xent(
     if labels is None:
         return form(view_a, view_b, temperature, normalize)
     lse = form(view_a, view_b, temperature, normalize, positives=False)
-    attraction = mean_positive(_stack(view_a, view_b, normalize), labels)
+    attraction = mean_positive(stack(view_a, view_b, normalize), labels)
     if isinstance(temperature, Tensor):
         temperature = temperature.to(attraction.dtype)
     return lse - attraction / temperature
@@ -115,7 +119,7 @@ def _native(
     normalize: bool,
     positives: bool = True,
 ) -> Tensor:
-    view_a, view_b = _widen(view_a), _widen(view_b)
+    view_a, view_b = widen(view_a), widen(view_b)
     learnt = temperature if isinstance(temperature, Tensor) else None
     tracing = is_tracing()
     if tracing or not is_plain(view_a, view_b, learnt):
@@ -155,10 +159,13 @@ def _distributed(
         _checked(view_a, view_b, temperature, labels, gather, impl, least=0)
         if gather == "ring" and (impl is not None or labels is not None):
             raise ValueError("gather='ring': found impl or labels, which only gather='all' takes")
-    except (ValueError, RuntimeError):
-        ntxent_distributed.refuse(view_a, group)
+    except Exception:  # raised here; the others would wait for this rank
+        ntxent_distributed.refuse(group)
         raise
-    sizes = ntxent_distributed.agree(view_a, labels is not None, group)
+    asked = {"normalize": normalize, "gather": gather, "labels": labels is not None}
+    if not (isinstance(temperature, Tensor) and temperature.is_cuda):  # no waiting for a GPU
+        asked["temperature"] = float(temperature)
+    sizes = ntxent_distributed.agree(view_a, asked, group)
     if gather == "all":
         if isinstance(temperature, Tensor):
             temperature = ntxent_distributed.own_share(temperature, group)
@@ -168,7 +175,7 @@ def _distributed(
             labels = labels.expand(views.shape[1:-1]).to(torch.int64)
             labels = ntxent_distributed.gather_samples(labels, -1, sizes, group)
         return nt_xent(view_a, view_b, temperature, labels=labels, normalize=normalize, impl=impl)
-    z = _stack(view_a, view_b, normalize)
+    z = stack(view_a, view_b, normalize)
     if not isinstance(temperature, Tensor):
         temperature = torch.tensor(temperature, dtype=torch.float64)
     groups = z if z.dim() == 3 else z.unsqueeze(0)
@@ -188,6 +195,9 @@ def _checked(
     """The implementation to run, once the arguments are known to fit."""
     if gather not in ("all", "ring"):
         raise ValueError(f"gather: found {gather!r}, expected 'all' or 'ring'")
+    for name, view in (("view_a", view_a), ("view_b", view_b)):
+        if not isinstance(view, Tensor):
+            raise ValueError(f"{name}: found {type(view).__name__}, expected a tensor")
     _check(view_a, view_b, temperature, least)
     if labels is not None:
         check_labels(labels, view_a.shape, view_a.device)
@@ -213,6 +223,10 @@ def _check(view_a: Tensor, view_b: Tensor, temperature: float | Tensor, least: i
     if view_a.device != view_b.device:
         raise ValueError(f"devices differ: view_a on {view_a.device}, view_b on {view_b.device}")
     if not isinstance(temperature, Tensor):
+        if type(temperature) is not float and not isinstance(temperature, numbers.Real):
+            raise ValueError(
+                f"temperature: found {temperature!r}, expected a number > 0 or a 0-d tensor"
+            )
         if not 0.0 < temperature < math.inf:
             raise ValueError(f"temperature: found {temperature}, expected a finite number > 0")
         return
@@ -231,10 +245,6 @@ def _check(view_a: Tensor, view_b: Tensor, temperature: float | Tensor, least: i
             raise ValueError(f"temperature: found {value}, expected a finite number > 0")
 
 
-def _widen(x: Tensor) -> Tensor:
-    return x.to(torch.float32) if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
 def _triton(
     view_a: Tensor,
     view_b: Tensor,
@@ -246,53 +256,10 @@ def _triton(
         raise ValueError("impl='triton': found float64 views, expected float32 or half precision")
     from clmer.kernels.ntxent import nt_xent_triton
 
-    z = _stack(view_a, view_b, normalize).to(view_a.dtype)
+    z = stack(view_a, view_b, normalize).to(view_a.dtype)
     temperature = _as_tensor(temperature, view_a.device)
     loss = nt_xent_triton(z if z.dim() == 3 else z.unsqueeze(0), temperature, positives)
     return loss if z.dim() == 3 else loss.squeeze(0)
-
-
-def _stack(view_a: Tensor, view_b: Tensor, normalize: bool) -> Tensor:
-    """The rows z [..., 2N, D], in float32 at least."""
-    x = torch.cat((_widen(view_a), _widen(view_b)), -2)
-    return _unit_rows(x) if normalize else x
-
-
-def _unit_rows(x: Tensor) -> Tensor:
-    """Rows x [..., D] divided by their lengths; a row of zeros or subnormals gives zeros.
-
-    The rows are first divided by their largest element, so that no square overflows or vanishes.
-    The result does not depend on that factor, hence the detach.
-    """
-    top = x.detach().abs().amax(-1, keepdim=True)
-    empty = top < torch.finfo(x.dtype).tiny
-    scaled = (x / top.masked_fill(empty, 1.0)).masked_fill(empty, 0.0)
-    length = torch.linalg.vector_norm(scaled.masked_fill(empty, 1.0), dim=-1, keepdim=True)
-    return scaled / length
-
-
-def nt_xent_reference(
-    view_a: Tensor,
-    view_b: Tensor,
-    temperature: float | Tensor = 0.2,
-    *,
-    labels: Tensor | None = None,
-    normalize: bool = True,
-) -> Tensor:
-    """The specification in plain PyTorch: it builds the similarity matrix."""
-    n = view_a.shape[-2]
-    z = _stack(view_a, view_b, normalize)
-    with without_autocast(z.device):
-        s = z @ z.mT / temperature  # [..., 2N, 2N]
-    self_pair = torch.eye(2 * n, dtype=torch.bool, device=z.device)
-    if labels is None:
-        half = s.diagonal(n, -2, -1)  # s of each sample's two views
-        positive = torch.cat((half, half), -1)
-    else:
-        row_labels = torch.cat((labels, labels), -1)  # [..., 2N]
-        same = (row_labels.unsqueeze(-1) == row_labels.unsqueeze(-2)) & ~self_pair
-        positive = s.masked_fill(~same, 0.0).sum(-1) / same.sum(-1)
-    return (s.masked_fill(self_pair, -math.inf).logsumexp(-1) - positive).mean(-1)
 
 
 # --- registration: views [N, D] or [G, N, D]; temperature 0-d float64; loss [] or [G]; stats

@@ -13,7 +13,7 @@ ring: rows travel from rank to rank while each computes its own rows' sums: 6 M^
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -26,52 +26,50 @@ from clmer.ops._dispatch import no_double_backward, without_autocast
 _TILE = 512
 
 
-def refuse(view: Tensor, group: dist.ProcessGroup) -> None:
+def refuse(group: dist.ProcessGroup) -> None:
     """Tell the other ranks that this one's arguments do not fit, where they would wait for ever."""
-    _exchange([0] * 7, view, group)
+    _exchange(None, group)
 
 
-def agree(view: Tensor, labelled: bool, group: dist.ProcessGroup) -> list[int]:
+def agree(view: Tensor, asked: Mapping[str, object], group: dist.ProcessGroup) -> list[int]:
     """The samples N of every rank, once all are known to fit together.
 
     Args:
         view: one of this rank's two.
-        labelled: whether this rank's samples have labels.
+        asked: this rank's other arguments, by name: numbers and strings.
         group: the ranks.
 
     Raises:
-        ValueError: another rank refused its arguments, or the ranks' samples differ in more than
-            their number. On every rank.
+        ValueError: another rank refused its arguments, or the ranks' differ in more than the number
+            of samples. On every rank.
     """
-    shape = [1] * (3 - view.dim()) + list(view.shape)
-    described = [1, view.dim(), *shape, _DTYPES.index(view.dtype), int(labelled)]
-    found = _exchange(described, view, group)
-    bad = [rank for rank, each in enumerate(found) if not each[0]]
-    if bad:
-        raise ValueError(f"views: refused on rank {bad[0]}, whose error says why")
-    if any(each[:3] + each[4:] != found[0][:3] + found[0][4:] for each in found):
-        shown = "; ".join(
-            f"{tuple(each[5 - each[1] : 5])} {_DTYPES[each[5]]}" + " with labels" * each[6]
-            for each in found
-        )
-        raise ValueError(
-            f"views: the ranks hold {shown}; expected the same but for the number of samples"
-        )
-    sizes = [each[3] for each in found]
+    *groups, samples, dim = view.shape
+    shape = f"views [{', '.join(map(str, [*groups, 'N', dim]))}] {view.dtype}"
+    found = _exchange((samples, shape, dict(asked)), group)
+    refused = [rank for rank, each in enumerate(found) if each is None]
+    if refused:
+        raise ValueError(f"views: refused on rank {refused[0]}, whose error says why")
+    known = [each for each in found if each is not None]
+    sizes = [each[0] for each in known]
+    arguments = [{"views": each[1], **each[2]} for each in known]
+    for name in arguments[0]:
+        values = [each.get(name) for each in arguments]
+        if any(value != values[0] for value in values):
+            shown = "; ".join(f"rank {rank}: {value}" for rank, value in enumerate(values))
+            raise ValueError(f"{name}: the ranks have {shown}; expected the same on all")
     if not sum(sizes):
         raise ValueError(f"views: the ranks hold {sizes} samples, expected one at least")
     return sizes
 
 
-def _exchange(described: list[int], view: Tensor, group: dist.ProcessGroup) -> list[list[int]]:
+_Asked = tuple[int, str, dict[str, object]]
+
+
+def _exchange(mine: _Asked | None, group: dist.ProcessGroup) -> list[_Asked | None]:
     """What every rank says of its arguments, in rank order."""
-    mine = torch.tensor(described, device=view.device)
-    every = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(every, mine, group=group)
-    return [each.tolist() for each in every]
-
-
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+    every: list[_Asked | None] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(every, mine, group=group)
+    return every
 
 
 def gather_samples(x: Tensor, dim: int, sizes: Sequence[int], group: dist.ProcessGroup) -> Tensor:

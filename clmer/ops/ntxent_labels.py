@@ -12,6 +12,8 @@ from torch import Tensor
 
 def check_labels(labels: Tensor, shape: torch.Size, device: torch.device) -> None:
     """Raises ValueError unless labels fit views of this shape, [N, D] or [G, N, D]."""
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"labels: found {type(labels).__name__}, expected a tensor of integers")
     if labels.dtype.is_floating_point or labels.dtype.is_complex:
         raise ValueError(f"labels: found {labels.dtype}, expected an integer dtype")
     samples = shape[:-1]  # [N] or [G, N]

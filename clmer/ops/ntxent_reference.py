@@ -1,0 +1,58 @@
+"""What `nt_xent` computes, in plain PyTorch: normalised rows, the whole similarity matrix."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from clmer.ops._dispatch import without_autocast
+
+
+def widen(x: Tensor) -> Tensor:
+    """Half precision in float32."""
+    return x.to(torch.float32) if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def stack(view_a: Tensor, view_b: Tensor, normalize: bool) -> Tensor:
+    """The rows z [..., 2N, D], in float32 at least."""
+    x = torch.cat((widen(view_a), widen(view_b)), -2)
+    return _unit_rows(x) if normalize else x
+
+
+def _unit_rows(x: Tensor) -> Tensor:
+    """Rows x [..., D] divided by their lengths; a row of zeros or subnormals gives zeros.
+
+    The rows are first divided by their largest element, so that no square overflows or vanishes.
+    The result does not depend on that factor, hence the detach.
+    """
+    top = x.detach().abs().amax(-1, keepdim=True)
+    empty = top < torch.finfo(x.dtype).tiny
+    scaled = (x / top.masked_fill(empty, 1.0)).masked_fill(empty, 0.0)
+    length = torch.linalg.vector_norm(scaled.masked_fill(empty, 1.0), dim=-1, keepdim=True)
+    return scaled / length
+
+
+def nt_xent_reference(
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: float | Tensor = 0.2,
+    *,
+    labels: Tensor | None = None,
+    normalize: bool = True,
+) -> Tensor:
+    """The specification in plain PyTorch: it builds the similarity matrix."""
+    n = view_a.shape[-2]
+    z = stack(view_a, view_b, normalize)
+    with without_autocast(z.device):
+        s = z @ z.mT / temperature  # [..., 2N, 2N]
+    self_pair = torch.eye(2 * n, dtype=torch.bool, device=z.device)
+    if labels is None:
+        half = s.diagonal(n, -2, -1)  # s of each sample's two views
+        positive = torch.cat((half, half), -1)
+    else:
+        row_labels = torch.cat((labels, labels), -1)  # [..., 2N]
+        same = (row_labels.unsqueeze(-1) == row_labels.unsqueeze(-2)) & ~self_pair
+        positive = s.masked_fill(~same, 0.0).sum(-1) / same.sum(-1)
+    return (s.masked_fill(self_pair, -math.inf).logsumexp(-1) - positive).mean(-1)
