@@ -72,8 +72,9 @@ template <class T, bool kAdjoint>
 void launch(const SosfiltArgs& a, cudaStream_t stream) {
   const auto blocks = static_cast<unsigned>((a.rows + kThreads - 1) / kThreads);
   auto run = [&](auto kernel) {
-    kernel<<<blocks, kThreads, 0, stream>>>(static_cast<const T*>(a.x.data), static_cast<T*>(a.y.data), a.sos,
-                                            a.state, a.state_out, a.rows, a.time);
+    kernel<<<blocks, kThreads, 0, stream>>>(static_cast<const T*>(a.x.data),
+                                            static_cast<T*>(a.y.data), a.sos, a.state, a.state_out,
+                                            a.rows, a.time);
     check(cudaGetLastError(), "launch of sosfilt");
   };
   switch (a.sections) {

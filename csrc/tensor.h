@@ -77,9 +77,8 @@ inline void expect_like(const TensorView& t, const TensorView& like, const char*
   if (fits) return;
   throw std::invalid_argument("clmer._C: " + std::string(name) + ": found shape " +
                               shape_text(t.shape, t.ndim) + " of " + type_text(t) +
-                              ", expected a contiguous float" +
-                              std::to_string(like.bits) + " tensor " +
-                              shape_text(like.shape, like.ndim) + " on one device");
+                              ", expected a contiguous float" + std::to_string(like.bits) +
+                              " tensor " + shape_text(like.shape, like.ndim) + " on one device");
 }
 
 inline void expect_dense(const TensorView& t, std::initializer_list<int64_t> shape, int float_bits,
