@@ -54,7 +54,7 @@ def add_row(benchmark, what: str, runs: Runs, x: np.ndarray, passes: int = 1) ->
 
 
 def cascade_of_torchaudio(x: np.ndarray) -> dict[str, Callable[[], object]]:
-    """lfilter section by section, unclamped, where torchaudio is installed."""
+    """Its lfilter, section by section, unclamped, where torchaudio is installed."""
     if not importlib.util.find_spec("torchaudio"):
         return {}
     from torchaudio.functional import lfilter
