@@ -17,7 +17,7 @@ def sosfilt_array(
     sos: NDArray[np.float64],
     zi: NDArray[np.float64],
     zf: NDArray[np.float64],
-    y: NDArray[Any],
+    y: NDArray[Any] | None,
     scale: float,
     threads: int,
 ) -> None: ...

@@ -32,7 +32,7 @@ enum class Extension : int { odd, even, constant };
 
 struct SosfiltArgs {
   Signal x;                // only read
-  Signal y;                // float32 or float64; may be x itself
+  Signal y;                // float32 or float64; may be x itself; null where only the state matters
   double scale = 1;        // x is multiplied by it: ADC counts to uV
   const double* sos = {};  // [sections, 6]: b0 b1 b2 a0 = 1 a1 a2
   States state;      // zero_phase: the steady state for an input of ones, its strides over rows 0

@@ -2,11 +2,13 @@
 // brings NumPy arrays: those come straight from their header, not through torch.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <array>
 #include <cmath>
 #include <cstdlib>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "bandpass.h"
@@ -169,33 +171,38 @@ States states(const Doubles& z, const py::array& x, const SosfiltArgs& a, int64_
   return s;
 }
 
-SosfiltArgs operands(const py::array& x, int64_t axis, const Doubles& sos, py::array& y,
+SosfiltArgs operands(const py::array& x, int64_t axis, const Doubles& sos, py::array* y,
                      double scale, int threads) {
-  expect(0 <= axis && axis < x.ndim() && y.ndim() == x.ndim(), "sosfilt: no such axis");
-  for (int64_t d = 0; d < x.ndim(); ++d) expect(y.shape(d) == x.shape(d), "y: expected x's shape");
+  expect(0 <= axis && axis < x.ndim(), "sosfilt: no such axis");
   SosfiltArgs a;
   set_sections(a, sos);
   a.x = signal(x, x.data(), axis, "x");
-  a.y = signal(y, y.mutable_data(), axis, "y");
-  expect(a.y.type == Sample::f32 || a.y.type == Sample::f64, "y: expected float32 or float64");
+  if (y) {
+    expect(y->ndim() == x.ndim(), "y: expected x's shape");
+    for (int64_t d = 0; d < x.ndim(); ++d)
+      expect(y->shape(d) == x.shape(d), "y: expected x's shape");
+    a.y = signal(*y, y->mutable_data(), axis, "y");
+    expect(a.y.type == Sample::f32 || a.y.type == Sample::f64, "y: expected float32 or float64");
+  }
   a.time = x.shape(axis);
   a.scale = scale;
   a.threads = threads;
   return a;
 }
 
-// x times scale, filtered along an axis into y (which may be x) from state zi; the state behind it
-// goes to zf, which may be zi.
+// x times scale, filtered along an axis into y (which may be x, or None where only the state
+// matters) from state zi; the state behind it goes to zf, which may be zi.
 void sosfilt_array(const py::array& x, int64_t axis, const Doubles& sos, const Doubles& zi,
-                   Doubles zf, py::array y, double scale, int threads) {
-  SosfiltArgs a = operands(x, axis, sos, y, scale, threads);
+                   Doubles zf, std::optional<py::array> y, double scale, int threads) {
+  SosfiltArgs a = operands(x, axis, sos, y ? &*y : nullptr, scale, threads);
   zf.mutable_data();  // raises for a read-only one
   a.state = states(zi, x, a, axis);
   a.state_out = states(zf, x, a, axis);
   RowDims dims;
   for (int64_t d = 0; d < x.ndim(); ++d) {
     if (d == axis) continue;
-    dims.add(x.shape(d), {stride(x, d), stride(y, d), stride(zi, d + 1), stride(zf, d + 1)});
+    dims.add(x.shape(d),
+             {stride(x, d), y ? stride(*y, d) : 0, stride(zi, d + 1), stride(zf, d + 1)});
   }
   dims.put_into(a);
   py::gil_scoped_release release;
@@ -206,7 +213,7 @@ void sosfilt_array(const py::array& x, int64_t axis, const Doubles& sos, const D
 // being extended by `edge` samples at either end: 0 odd, 1 even, 2 constant.
 void sosfiltfilt_array(const py::array& x, int64_t axis, const Doubles& sos, const Doubles& zi,
                        py::array y, int extension, int64_t edge, int threads) {
-  SosfiltArgs a = operands(x, axis, sos, y, 1.0, threads);
+  SosfiltArgs a = operands(x, axis, sos, &y, 1.0, threads);
   expect(zi.ndim() == 2 && zi.shape(0) == a.sections && zi.shape(1) == 2, "zi: expected [S, 2]");
   expect(0 <= edge && edge < a.time, "edge: expected fewer samples than x has");
   a.state = {const_cast<double*>(zi.data()), {}, stride(zi, 0), stride(zi, 1)};

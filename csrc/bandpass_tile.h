@@ -12,48 +12,53 @@ namespace {
 
 using V = Vec<double>;
 constexpr int kWide = kLanes<double>;
-constexpr int kMaxWidth = 32;         // rows of a task
-constexpr int kTileDoubles = 2048;    // half of a first-level cache of 32 KiB
-constexpr int kPrefetchSamples = 64;  // ahead, where rows lie side by side: a page or so each
+constexpr int kMaxWidth = 128;      // rows of a tile that lie side by side
+constexpr int kFewRows = 16;        // and of one whose rows lie apart: longer runs of each
+constexpr int kTileDoubles = 2048;  // half of a first-level cache of 32 KiB
 
-// The rows that the lanes of a task stand for. Whole vectors only: where rows do not fill the last
+// The rows that the lanes of a tile stand for. Whole vectors only: where rows do not fill the last
 // one it starts earlier and repeats rows that it shares with the one before (or, of fewer rows than
 // a vector has, the last row). Both copies hold the same bits, so writing both is harmless.
 struct Lanes {
-  int64_t row[kMaxWidth] = {};
-  int width;
+  int64_t first;
+  int rows, width;
 
-  Lanes(int64_t first, int rows) : width((rows + kWide - 1) / kWide * kWide) {
-    const int spare = width - rows;
-    for (int i = 0; i < width; ++i) {
-      const bool in_last = rows >= kWide && i >= width - kWide;
-      const int own = in_last ? i - spare : i;
-      row[i] = first + (own < rows ? own : rows - 1);
-    }
+  Lanes(int64_t first, int rows)
+      : first(first), rows(rows), width((rows + kWide - 1) / kWide * kWide) {}
+  int64_t row(int lane) const {
+    const int spare = rows >= kWide && lane >= width - kWide ? width - rows : 0;
+    return first + (lane - spare < rows ? lane - spare : rows - 1);
   }
 };
 
 // Where each lane's elements start, in elements from the operand's first one.
 struct Offsets {
-  int64_t at[kMaxWidth] = {};
-  bool side_by_side = true;             // all lanes are neighbours in memory
-  bool vector[kMaxWidth / kWide] = {};  // those of this vector are
+  int64_t at[kMaxWidth];
+  bool vector[kMaxWidth / kWide];  // the lanes of this vector are neighbours in memory
+  bool side_by_side = true;        // all lanes are
 
   Offsets(const SosfiltArgs& a, const int64_t* strides, const Lanes& lanes) {
-    for (int i = 0; i < lanes.width; ++i) {
-      int64_t rest = lanes.row[i], offset = 0;
-      for (int d = a.row_dims - 1; d > 0; --d) {
-        offset += rest % a.row_sizes[d] * strides[d];
-        rest /= a.row_sizes[d];
-      }
-      at[i] = offset + rest * strides[0];
-    }
-    for (int v = 0; v < lanes.width / kWide; ++v) {
+    int g = 0;
+    do {
       bool neighbours = true;
-      for (int i = 1; i < kWide; ++i) neighbours &= at[v * kWide + i] == at[v * kWide] + i;
-      vector[v] = neighbours;
+      for (int i = g; i < g + kWide; ++i) {
+        at[i] = offset(a, strides, lanes.row(i));
+        neighbours &= at[i] == at[g] + (i - g);
+      }
+      vector[g / kWide] = neighbours;
+      side_by_side &= neighbours && at[g] == at[0] + g;
+      g += kWide;
+    } while (g < lanes.width);
+  }
+
+ private:
+  static int64_t offset(const SosfiltArgs& a, const int64_t* strides, int64_t row) {
+    int64_t offset = 0;
+    for (int d = a.row_dims - 1; d > 0; --d) {
+      offset += row % a.row_sizes[d] * strides[d];
+      row /= a.row_sizes[d];
     }
-    for (int i = 1; i < lanes.width; ++i) side_by_side &= at[i] == at[0] + i;
+    return offset + row * strides[0];
   }
 };
 
@@ -72,32 +77,46 @@ inline void store_wide(Y* p, V v) {
   *reinterpret_cast<Loose*>(p) = __builtin_convertvector(v, Loose);
 }
 
-// One vector of rows whose samples are neighbours: kWide x kWide blocks, the last of which may
-// overlap the one before.
-template <class X>
+// One vector of rows whose samples are neighbours, in either direction: kWide x kWide blocks, the
+// last of which may overlap the one before. A row's run in a tile is too short for the processor to
+// foresee the next one, which the prefetches ask for: a fifth of the time on data larger than the
+// caches.
+template <int kStep, class X>
 void read_transposed(const X* x, const int64_t* at, int count, double scale, double* tile,
                      int width) {
   for (int t = 0; t < count; t += kWide) {
     const int start = t + kWide <= count ? t : count - kWide;
+    const X* from = x + (kStep == 1 ? start : -(start + kWide - 1));
     V block[kWide];
 #pragma GCC unroll 8
-    for (int i = 0; i < kWide; ++i) block[i] = load_wide(x + at[i] + start) * scale;
+    for (int i = 0; i < kWide; ++i) {
+      block[i] = load_wide(from + at[i]) * scale;
+      __builtin_prefetch(from + at[i] + kStep * count);
+    }
     transpose<double, false>(block);
 #pragma GCC unroll 8
-    for (int i = 0; i < kWide; ++i) store(tile + (start + i) * width, block[i]);
+    for (int i = 0; i < kWide; ++i) {
+      store(tile + (start + (kStep == 1 ? i : kWide - 1 - i)) * width, block[i]);
+    }
   }
 }
 
-template <class Y>
+template <int kStep, class Y>
 void write_transposed(const double* tile, int width, const int64_t* at, int count, Y* y) {
   for (int t = 0; t < count; t += kWide) {
     const int start = t + kWide <= count ? t : count - kWide;
+    Y* to = y + (kStep == 1 ? start : -(start + kWide - 1));
     V block[kWide];
 #pragma GCC unroll 8
-    for (int i = 0; i < kWide; ++i) block[i] = load(tile + (start + i) * width);
+    for (int i = 0; i < kWide; ++i) {
+      block[i] = load(tile + (start + (kStep == 1 ? i : kWide - 1 - i)) * width);
+    }
     transpose<double, false>(block);
 #pragma GCC unroll 8
-    for (int i = 0; i < kWide; ++i) store_wide(y + at[i] + start, block[i]);
+    for (int i = 0; i < kWide; ++i) {
+      store_wide(to + at[i], block[i]);
+      __builtin_prefetch(to + at[i] + kStep * count, 1);
+    }
   }
 }
 
@@ -110,7 +129,6 @@ void read_tile(const SosfiltArgs& a, const Offsets& o, int64_t start, int count,
   if (o.side_by_side) {
     for (int t = 0; t < count; ++t) {
       const X* at = x + o.at[0] + t * step;
-      __builtin_prefetch(at + kPrefetchSamples * step);
       for (int g = 0; g < width; g += kWide)
         store(tile + t * width + g, load_wide(at + g) * a.scale);
     }
@@ -124,7 +142,9 @@ void read_tile(const SosfiltArgs& a, const Offsets& o, int64_t start, int count,
         store(to + t * width, load_wide(x + at[0] + t * step) * a.scale);
       }
     } else if (step == 1 && count >= kWide) {
-      read_transposed(x, at, count, a.scale, to, width);
+      read_transposed<1>(x, at, count, a.scale, to, width);
+    } else if (step == -1 && count >= kWide) {
+      read_transposed<-1>(x, at, count, a.scale, to, width);
     } else {
       for (int t = 0; t < count; ++t) {
         for (int i = 0; i < kWide; ++i) to[t * width + i] = double(x[at[i] + t * step]) * a.scale;
@@ -151,7 +171,9 @@ void write_tile(const SosfiltArgs& a, const Offsets& o, int64_t start, int count
     if (o.vector[g / kWide]) {
       for (int t = 0; t < count; ++t) store_wide(y + at[0] + t * step, load(from + t * width));
     } else if (step == 1 && count >= kWide) {
-      write_transposed(from, width, at, count, y);
+      write_transposed<1>(from, width, at, count, y);
+    } else if (step == -1 && count >= kWide) {
+      write_transposed<-1>(from, width, at, count, y);
     } else {
       for (int t = 0; t < count; ++t) {
         for (int i = 0; i < kWide; ++i) y[at[i] + t * step] = static_cast<Y>(from[t * width + i]);

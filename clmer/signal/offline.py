@@ -6,18 +6,18 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.signal
-import torch
 from numpy.typing import ArrayLike, NDArray
 
-from clmer._native import _C
-from clmer.signal.design import ringing_samples, steady_state
+from clmer.signal.design import ringing_samples
+from clmer.signal.passes import (
+    MAX_SECTIONS,
+    both_ways,
+    filter_into,
+    from_rest,
+)
 
 Array = NDArray[Any]
-#: What the kernels read without a copy first.
-READABLE = frozenset(map(np.dtype, ("f4", "f8", "i2", "i4")))
-#: What one pass of the kernels takes; longer cascades take several.
-MAX_SECTIONS = 64
-_EXTENSIONS = {"odd": 0, "even": 1, "constant": 2, None: 2}
+_PADTYPES = ("odd", "even", "constant", None)
 
 
 def sosfilt(
@@ -44,6 +44,10 @@ def sosfilt(
         one of sos, x and zi. State and arithmetic are float64 whatever it is; long double, object
         and complex coefficients, which the kernels do not have, SciPy itself computes.
 
+        With zi, any chunking gives the same bits as one pass. Without, few long rows may be cut
+        into blocks of time that are filtered side by side (`clmer.signal.passes`): then the last
+        bits may differ from those of one pass.
+
     Raises:
         ValueError: SciPy's errors for malformed sos, x and zi; an `out` that does not fit.
         NotImplementedError: SciPy's, for a dtype that is no number.
@@ -65,15 +69,12 @@ def sosfilt(
         found = scipy.signal.sosfilt(sections, x * scale if scale != 1.0 else x, axis, given)
         y[...] = found if given is None else found[0]
         return y if given is None else (y, found[1])
-    if given is None and dtype.kind == "f":
-        state = np.broadcast_to(np.float64(0), shape)
-        filter_into(_f64(sections), x, axis, y, state, np.empty(shape), scale)
+    if given is None:
+        from_rest(_f64(sections), x, axis, y, scale)
         return y
-    state = np.zeros(shape, np.complex128 if dtype.kind == "c" else np.float64)
-    if given is not None:
-        state[...] = given
+    state = given.astype(np.complex128 if dtype.kind == "c" else np.float64)
     filter_into(_f64(sections), x, axis, y, state, state, scale)
-    return y if given is None else (y, state.astype(dtype, copy=False))
+    return y, state.astype(dtype, copy=False)
 
 
 def sosfiltfilt(
@@ -108,54 +109,8 @@ def sosfiltfilt(
     if not _has_kernel(dtype, sections) or len(sections) > MAX_SECTIONS:
         return np.asarray(scipy.signal.sosfiltfilt(sections, x, axis, padtype, edge))
     y = np.empty_like(x, dtype, subok=False)
-    wide = _f64(sections)
-    zi = steady_state(wide)
-    extension, threads = _EXTENSIONS[padtype], torch.get_num_threads()
-    for source, target in _real_parts(_readable(x, dtype), y):
-        _C.sosfiltfilt_array(source, axis, wide, zi, target, extension, edge, threads)
+    both_ways(_f64(sections), x, axis, y, padtype, edge)
     return y
-
-
-def filter_into(
-    sos: NDArray[np.float64],
-    x: Array,
-    axis: int,
-    y: Array,
-    zi: Array,
-    zf: Array,
-    scale: float = 1.0,
-) -> None:
-    """Filter x times scale along an axis >= 0 into y (which may be x) from zi; zf may be zi.
-
-    States are [S, ..., 2, ...], float64, or complex128 where y is complex.
-    """
-    for first in range(0, len(sos), MAX_SECTIONS):
-        part = slice(first, first + MAX_SECTIONS)
-        source = _readable(x, y.dtype) if first == 0 else y
-        factor, threads = scale if first == 0 else 1.0, torch.get_num_threads()
-        for own, before, behind, to in _real_parts(source, zi[part], zf[part], y):
-            _C.sosfilt_array(own, axis, sos[part], before, behind, to, factor, threads)
-
-
-def _real_parts(*arrays: Array) -> list[tuple[Array, ...]]:
-    """Real and imaginary parts, which real coefficients filter each on their own, as views."""
-    if arrays[-1].dtype.kind != "c":
-        return [arrays]
-    return [tuple(a.real for a in arrays), tuple(a.imag for a in arrays)]
-
-
-def _readable(x: Array, dtype: np.dtype[Any]) -> Array:
-    """Returns x itself where a kernel reads it, complex where y is, else a copy of y's dtype."""
-    if dtype.kind == "c":
-        fits = x.dtype in (np.complex64, np.complex128) and x.dtype.isnative
-    else:
-        fits = x.dtype in READABLE and (x.dtype != np.float64 or dtype == np.float64)
-    return x if fits and x.flags.aligned and _steps_whole(x) else x.astype(dtype)
-
-
-def _steps_whole(x: Array) -> bool:
-    unit = x.itemsize // 2 if x.dtype.kind == "c" else x.itemsize
-    return all(step % unit == 0 for step in x.strides)
 
 
 def _output(x: Array, dtype: np.dtype[Any], out: Array | None) -> Array:
@@ -197,7 +152,7 @@ def _f64(sections: Array) -> NDArray[np.float64]:
 def _edge(
     sections: Array, length: int, padtype: str | None, padlen: int | Literal["ringing"] | None
 ) -> int:
-    if padtype not in _EXTENSIONS:
+    if padtype not in _PADTYPES:
         raise ValueError(
             f"Unknown value '{padtype}' given to padtype. padtype must be 'even', 'odd', "
             "'constant', or None."

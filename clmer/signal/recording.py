@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clmer.signal.design import butter_bandpass, steady_state
-from clmer.signal.offline import filter_into, sosfiltfilt
+from clmer.signal.offline import sosfiltfilt
+from clmer.signal.passes import filter_into
 
 if TYPE_CHECKING:
     import mne

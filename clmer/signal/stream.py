@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from clmer._native import _C
 from clmer.signal.design import butter_bandpass, notch, steady_state
-from clmer.signal.offline import MAX_SECTIONS, filter_into, validate_sos
+from clmer.signal.offline import validate_sos
+from clmer.signal.passes import MAX_SECTIONS, filter_into
 
 Array = NDArray[Any]
 #: What happens to samples that are not finite, see `Stream`.
