@@ -115,7 +115,7 @@ class Stream:
         channels = "C" if self._channels < 0 else self._channels
         if x.ndim != 2 or channels not in ("C", x.shape[0]):
             raise ValueError(f"push: found shape {x.shape}, expected [{channels}, n]")
-        x = x.astype(np.float32 if x.dtype == np.float32 else np.float64)
+        x = x.astype(np.float32 if x.dtype.kind == "f" and x.itemsize == 4 else np.float64)
         finite = np.isfinite(x)
         if self.gaps == "raise" and not finite.all():
             channel, sample = np.argwhere(~finite)[0]
@@ -184,9 +184,8 @@ class Stream:
         """
         missing = {"sos", *_SAVED} - set(saved)
         if missing:
-            raise ValueError(
-                f"load_state_dict: found no {sorted(missing)}, expected state_dict()'s"
-            )
+            names = ", ".join(sorted(missing))
+            raise ValueError(f"load_state_dict: found no {names}, expected what state_dict gave")
         if not np.array_equal(np.asarray(saved["sos"]), self.sos):
             raise ValueError(
                 f"load_state_dict: found the state of another filter ({np.shape(saved['sos'])}), "
