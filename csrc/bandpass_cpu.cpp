@@ -80,7 +80,8 @@ void filter_rows(int64_t task, void* context) {
   for (int64_t i = 0; i < tiles; ++i) {
     const int64_t done = i * job.tile_rows;
     groups[i] = Group(a, first + done, least(rows - done, job.tile_rows), state + i * states);
-    load_states(a, groups[i].lanes, groups[i].state);
+    load_states(a, Offsets(a, a.state.rows, groups[i].lanes), groups[i].lanes.width,
+                groups[i].state);
   }
   const int64_t block = kTileDoubles / width, blocks = ceil_div(a.time, block);
   for (int64_t i = 0; i < blocks; ++i) {
@@ -90,7 +91,10 @@ void filter_rows(int64_t task, void* context) {
       filter_tile<kPass>(a, sections, groups[k], start, count, tile);
     }
   }
-  for (int64_t i = 0; i < tiles; ++i) save_states(a, groups[i].lanes, groups[i].state);
+  for (int64_t i = 0; i < tiles; ++i) {
+    save_states(a, Offsets(a, a.state_out.rows, groups[i].lanes), groups[i].lanes.width,
+                groups[i].state);
+  }
 }
 
 // ---- zero phase

@@ -38,12 +38,16 @@ struct Offsets {
   bool side_by_side = true;        // all lanes are
 
   Offsets(const SosfiltArgs& a, const int64_t* strides, const Lanes& lanes) {
+    const bool evenly = a.row_dims == 1;
     int g = 0;
     do {
+      const int64_t first = lanes.row(g);
+      const bool next = lanes.row(g + kWide - 1) == first + kWide - 1;
       bool neighbours = true;
-      for (int i = g; i < g + kWide; ++i) {
-        at[i] = offset(a, strides, lanes.row(i));
-        neighbours &= at[i] == at[g] + (i - g);
+      for (int i = 0; i < kWide; ++i) {
+        const int64_t row = next ? first + i : lanes.row(g + i);
+        at[g + i] = evenly ? row * strides[0] : offset(a, strides, row);
+        neighbours &= at[g + i] == at[g] + i;
       }
       vector[g / kWide] = neighbours;
       side_by_side &= neighbours && at[g] == at[0] + g;
@@ -201,12 +205,11 @@ inline Writer writer(Sample type) {
 }
 
 // state [sections, 2, width]
-inline void load_states(const SosfiltArgs& a, const Lanes& lanes, double* state) {
-  const Offsets o(a, a.state.rows, lanes);
+inline void load_states(const SosfiltArgs& a, const Offsets& o, int width, double* state) {
   for (int64_t s = 0; s < a.sections; ++s) {
-    for (int k = 0; k < 2; ++k, state += lanes.width) {
+    for (int k = 0; k < 2; ++k, state += width) {
       const double* from = a.state.data + s * a.state.section + k * a.state.z;
-      for (int g = 0; g < lanes.width; g += kWide) {
+      for (int g = 0; g < width; g += kWide) {
         if (o.vector[g / kWide]) {
           store(state + g, load(from + o.at[g]));
         } else {
@@ -217,12 +220,11 @@ inline void load_states(const SosfiltArgs& a, const Lanes& lanes, double* state)
   }
 }
 
-inline void save_states(const SosfiltArgs& a, const Lanes& lanes, const double* state) {
-  const Offsets o(a, a.state_out.rows, lanes);
+inline void save_states(const SosfiltArgs& a, const Offsets& o, int width, const double* state) {
   for (int64_t s = 0; s < a.sections; ++s) {
-    for (int k = 0; k < 2; ++k, state += lanes.width) {
+    for (int k = 0; k < 2; ++k, state += width) {
       double* to = a.state_out.data + s * a.state_out.section + k * a.state_out.z;
-      for (int g = 0; g < lanes.width; g += kWide) {
+      for (int g = 0; g < width; g += kWide) {
         if (o.vector[g / kWide]) {
           store(to + o.at[g], load(state + g));
         } else {
