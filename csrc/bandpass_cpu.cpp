@@ -184,6 +184,13 @@ int64_t rows_per_task(const SosfiltArgs& a, int64_t most) {
   return kWide * least(share, most < kWide ? 1 : most / kWide);
 }
 
+// Rows of a tile that lie apart: one vector, since the processor foresees few runs at a time and
+// long ones; more where a tile takes all there is of them.
+int64_t apart(const SosfiltArgs& a) {
+  const int64_t fit = kTileDoubles / (a.time > 0 ? a.time : 1);
+  return fit < kWide ? kWide : least(fit / kWide * kWide, kMaxWidth);
+}
+
 bool is_small(const SosfiltArgs& a) { return a.rows * a.time * a.sections < kSmall; }
 
 template <Pass kPass>
@@ -192,9 +199,9 @@ bool filter(const SosfiltArgs& given) {
   if (a.rows == 0) return true;
   if (is_small(a)) a.threads = 1;
   const bool side_by_side = a.x.rows[a.row_dims - 1] == 1 && a.x.time != 1;
-  const int64_t most = side_by_side ? kStateBytes / (16 * a.sections) : kFewRows;
-  const int64_t rows = rows_per_task(a, most);
-  Job job{a, rows, least(rows, side_by_side ? kMaxWidth : kFewRows)};
+  const int64_t tile = side_by_side ? kMaxWidth : apart(a);
+  const int64_t rows = rows_per_task(a, side_by_side ? kStateBytes / (16 * a.sections) : tile);
+  Job job{a, rows, least(rows, tile)};
   parallel_for(job.tasks(), a.threads, filter_rows<kPass>, &job);
   return !job.failed;
 }
@@ -204,7 +211,7 @@ bool zero_phase(const SosfiltArgs& given) {
   if (a.rows == 0 || a.time == 0) return true;
   if (is_small(a)) a.threads = 1;
   const int64_t row_bytes = 8 * (a.time + 3 * a.edge + 1);
-  const int64_t rows = rows_per_task(a, least(kScratchBytes / row_bytes, kFewRows));
+  const int64_t rows = rows_per_task(a, least(kScratchBytes / row_bytes, apart(a)));
   Job job{a, rows, rows};
   parallel_for(job.tasks(), a.threads, filter_both_ways, &job);
   return !job.failed;

@@ -12,8 +12,7 @@ namespace {
 
 using V = Vec<double>;
 constexpr int kWide = kLanes<double>;
-constexpr int kMaxWidth = 128;      // rows of a tile that lie side by side
-constexpr int kFewRows = 16;        // and of one whose rows lie apart: longer runs of each
+constexpr int kMaxWidth = 128;      // rows of a tile
 constexpr int kTileDoubles = 2048;  // half of a first-level cache of 32 KiB
 
 // The rows that the lanes of a tile stand for. Whole vectors only: where rows do not fill the last
