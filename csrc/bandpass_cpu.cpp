@@ -48,7 +48,7 @@ struct Group {
         state(state) {}
 };
 
-// Samples [start, start + count) through sections of a group's cascade, in one tile.
+// Samples [start, start + count) of a group through all sections.
 template <Pass kPass>
 void filter_tile(const SosfiltArgs& a, const Section* sections, const Group& g, int64_t start,
                  int count, double* tile) {
@@ -67,7 +67,7 @@ void filter_rows(int64_t task, void* context) {
   const int width = Lanes(first, static_cast<int>(least(rows, job.tile_rows))).width;
   const int64_t states = 2 * a.sections * width;
   Arena arena;
-  Group* groups = nullptr;
+  Group* groups = nullptr;  // trivially copied into place
   double *state = nullptr, *tile = nullptr;
   for (int pass = 0; pass < 2; ++pass) {
     groups = arena.take<Group>(tiles);
@@ -97,9 +97,9 @@ void filter_rows(int64_t task, void* context) {
   }
 }
 
-// ---- zero phase
-// ---------------------------------------------------------------------------------- The steady
-// state of every section for an input that has always been `first` [width].
+// ---- zero phase -----------------------------------------------------------------------------
+
+// The steady state of every section for an input that has always been `first` [width].
 void start_steady(const SosfiltArgs& a, const double* first, int width, double* state) {
   for (int64_t s = 0; s < a.sections; ++s) {
     for (int k = 0; k < 2; ++k, state += width) {
@@ -173,8 +173,8 @@ void filter_both_ways(int64_t task, void* context) {
   }
 }
 
-// ---- which form
-// ----------------------------------------------------------------------------------
+// ---- shares ---------------------------------------------------------------------------------
+
 constexpr int64_t kSmall = 1 << 16;  // samples and sections: some 15 us, not worth a pool
 
 // Whole vectors of rows, `most` at most, and as many tasks as threads where there are enough.
