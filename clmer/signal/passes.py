@@ -2,9 +2,9 @@
 
 A vector holds one sample of several rows. Where rows are few and long, time is cut into blocks that
 are filtered as if they were rows. The state a block needs is the one that its predecessor ends in,
-which is not known yet; but a stable filter forgets, so the block is run in over the samples before
-it, as many as bring the difference from *any* start below rounding, beginning in the steady state
-of the first of them. That costs a share of `1 / _LEAST_RUN_INS` at most, and no block waits.
+which is not known yet; but a stable filter forgets, so the block is run in from a state of zeros
+over the samples before it, as many as bring the difference from *any* start below rounding. That
+costs a share of `1 / _LEAST_RUN_INS` at most, and no block waits.
 
 The number of blocks follows from the shape and the filter alone, not from the threads.
 """
@@ -139,11 +139,9 @@ def in_blocks(sos: Sections, x: Array, y: Array, state: Array, scale: float = 1.
         return
     length = time // blocks
     before = _cut(x[..., length - run_in : blocks * length - run_in], blocks - 1)[..., :run_in]
-    starts = np.empty((len(sos), *x.shape[:-1], blocks, 2))
+    starts = np.zeros((len(sos), *x.shape[:-1], blocks, 2))
     starts[..., 0, :] = state
-    zi = steady_state(sos).reshape(len(sos), *[1] * x.ndim, 2)
     run_ins = starts[..., 1:, :]
-    run_ins[...] = zi * (before[..., :1] * np.float64(scale))
     filter_into(sos, before, axis + 1, None, run_ins, run_ins, scale)
     whole = blocks * length
     body, out = _cut(x[..., :whole], blocks), _cut(y[..., :whole], blocks)
