@@ -86,6 +86,9 @@ def from_rest(sos: Sections, x: Array, axis: int, y: Array, scale: float = 1.0) 
     shape = list(x.shape)
     shape[axis] = 2
     state = np.zeros((len(sos), *shape), np.complex128 if y.dtype.kind == "c" else np.float64)
+    if block_count(sos, _rows(x, axis), x.shape[axis])[0] == 1:
+        filter_into(sos, x, axis, y, state, state, scale)
+        return
     for own, before, to in _real_parts(_readable(x, y.dtype), state, y):
         ends = (np.moveaxis(own, axis, -1), np.moveaxis(to, axis, -1))
         in_blocks(sos, *ends, np.moveaxis(before, axis + 1, -1), scale)
@@ -105,9 +108,9 @@ def both_ways(sos: Sections, x: Array, axis: int, y: Array, padtype: str | None,
 
 def block_count(sos: Sections, rows: int, time: int) -> tuple[int, int]:
     """Into how many blocks of time to cut, 1 for none, and the samples of a block's run-in."""
-    run_in = forgetting_samples(sos)
     if rows == 0 or rows > _FEW_ROWS or rows * time < _LEAST_SAMPLES or len(sos) > MAX_SECTIONS:
         return 1, 0
+    run_in = forgetting_samples(sos)
     if run_in * _LEAST_RUN_INS * 2 > time:
         return 1, 0
     return min(-(-_BLOCK_ROWS // rows), time // (_LEAST_RUN_INS * int(run_in))), int(run_in)
