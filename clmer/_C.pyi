@@ -9,21 +9,26 @@ def set_exchange_api(capsule: object) -> None: ...
 def clear_exchange_api() -> None: ...
 def set_simd_level(name: str) -> bool: ...
 def sosfilt(
-    x: Tensor,
-    sos: Tensor,
-    state: Tensor,
-    y: Tensor,
-    state_out: Tensor,
-    adjoint: bool,
-    threads: int,
-    stream: int,
-) -> None: ...
+    x: Tensor, sos: Tensor, state: Tensor, adjoint: bool, threads: int, stream: int
+) -> tuple[Tensor, Tensor]: ...
 def sosfilt_array(
     x: NDArray[Any],
+    axis: int,
     sos: NDArray[np.float64],
-    state: NDArray[np.float64],
-    y: NDArray[Any],
+    zi: NDArray[np.float64],
+    zf: NDArray[np.float64],
+    y: NDArray[Any] | None,
     scale: float,
+    threads: int,
+) -> None: ...
+def sosfiltfilt_array(
+    x: NDArray[Any],
+    axis: int,
+    sos: NDArray[np.float64],
+    zi: NDArray[np.float64],
+    y: NDArray[Any],
+    extension: int,
+    edge: int,
     threads: int,
 ) -> None: ...
 def push_array(

@@ -1,4 +1,5 @@
-// Cascaded biquads, transposed direct form II, and their adjoint. Rows are independent signals.
+// Cascaded biquads, transposed direct form II; the same forwards and backwards; and the adjoint.
+// Rows are independent signals and lie anywhere: nothing is copied into order first.
 #pragma once
 
 #include <cstdint>
@@ -6,37 +7,51 @@
 namespace clmer {
 
 constexpr int kMaxSections = 64;  // of the CPU kernels
+constexpr int kMaxRowDims = 8;
 
-// A matrix [rows, time] with any strides, in elements.
+enum class Sample : int { f32, f64, i16, i32 };
+
+// One operand, [rows..., time], strides in elements: of either sign, 0 too.
 struct Signal {
-  void* data;
-  int64_t row, time;
+  void* data = nullptr;
+  Sample type = Sample::f64;
+  int64_t rows[kMaxRowDims] = {};
+  int64_t time = 1;
 };
+
+// z0 and z1 of every section, [rows..., sections, 2].
+struct States {
+  double* data = nullptr;
+  int64_t rows[kMaxRowDims] = {};
+  int64_t section = 2;
+  int64_t z = 1;
+};
+
+// How a signal goes on beyond its ends, as in scipy.signal.sosfiltfilt.
+enum class Extension : int { odd, even, constant };
 
 struct SosfiltArgs {
-  Signal x;             // only read
-  Signal y;             // may be x itself
-  double scale;         // x is multiplied by it: ADC counts to uV
-  const double* sos;    // [sections, 6]: b0 b1 b2 a0 = 1 a1 a2
-  const double* state;  // [rows, sections, 2]
-  double* state_out;    // [rows, sections, 2]; may be state itself
-  int64_t rows;
-  int64_t time;
-  int64_t sections;
-  int threads;
+  Signal x;                // only read
+  Signal y;                // float32 or float64; may be x itself; null where only the state matters
+  double scale = 1;        // x is multiplied by it: ADC counts to uV
+  const double* sos = {};  // [sections, 6]: b0 b1 b2 a0 = 1 a1 a2
+  States state;      // zero_phase: the steady state for an input of ones, its strides over rows 0
+  States state_out;  // may be state itself; zero_phase has none
+  int row_dims = 1;
+  int64_t row_sizes[kMaxRowDims] = {};
+  int64_t rows = 0;  // the product of row_sizes
+  int64_t time = 0;
+  int64_t sections = 0;
+  Extension extension = Extension::odd;  // zero_phase alone, and so is
+  int64_t edge = 0;                      // the samples added at either end, fewer than time
+  int threads = 1;
 };
 
-// By the type of x, then that of y.
+// False where memory for scratch is out; only zero_phase takes any.
 struct BandpassKernels {
-  void (*f32_f32)(const SosfiltArgs&);
-  void (*f32_f64)(const SosfiltArgs&);
-  void (*f64_f64)(const SosfiltArgs&);
-  void (*i16_f32)(const SosfiltArgs&);
-  void (*i16_f64)(const SosfiltArgs&);
-  void (*i32_f32)(const SosfiltArgs&);
-  void (*i32_f64)(const SosfiltArgs&);
-  void (*adjoint_f32)(const SosfiltArgs&);  // x is grad_y, y is grad_x; runs backwards in time
-  void (*adjoint_f64)(const SosfiltArgs&);
+  bool (*forward)(const SosfiltArgs&);
+  bool (*adjoint)(const SosfiltArgs&);  // x is grad_y, y is grad_x; runs backwards in time
+  bool (*zero_phase)(const SosfiltArgs&);
 };
 
 namespace baseline {
@@ -50,9 +65,10 @@ extern const BandpassKernels bandpass;
 }
 
 #ifdef CLMER_CUDA_BUILT
-// Dense float or double, scale 1. All pointers on `device`, which need not be the current one;
-// `stream` is a cudaStream_t of it. Throws std::runtime_error with CUDA's words.
-void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, bool is_double, int device, void* stream);
+// Dense float or double, one dimension of rows, scale 1. All pointers on `device`, which need not
+// be the current one; `stream` is a cudaStream_t of it. Throws std::runtime_error with CUDA's
+// words.
+void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, int device, void* stream);
 #endif
 
 }  // namespace clmer

@@ -1,12 +1,17 @@
-// clmer._C's side of clmer/ops/bandpass.py (torch tensors) and clmer/signal.py (NumPy arrays).
+// clmer._C's side of clmer/ops/bandpass.py, which brings torch tensors, and of clmer/signal, which
+// brings NumPy arrays: those come straight from their header, not through torch.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
-#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
 #include <new>
+#include <optional>
+#include <utility>
 
 #include "bandpass.h"
-#include "scratch.h"
 #include "simd.h"
 #include "tensor.h"
 
@@ -16,163 +21,295 @@ namespace clmer {
 
 namespace {
 
-using Kernel = void (*)(const SosfiltArgs&);
+using Doubles = py::array_t<double>;
+using Kernel = bool (*)(const SosfiltArgs&);
 
-Signal signal(const TensorView& t, int64_t rows, int64_t time, const char* name) {
-  const bool fits = t.ndim == 2 && t.shape[0] == rows && t.shape[1] == time;
-  if (!fits) {
-    throw std::invalid_argument("clmer._C: " + std::string(name) + ": found shape " +
-                                shape_text(t.shape, t.ndim) + ", expected x's");
-  }
-  return {t.data, t.strides[0], t.strides[1]};
+void run(Kernel kernel, const SosfiltArgs& args) {
+  if (!kernel(args)) throw std::bad_alloc();
 }
 
-void sosfilt(TensorView x, TensorView sos, TensorView state, TensorView y, TensorView state_out,
-             bool adjoint, int threads, uintptr_t stream) {
-  expect(x.is_float(32) || x.is_float(64), "sosfilt takes float32 or float64");
-  expect(x.ndim == 2 && y.is_float(x.bits), "sosfilt takes x [rows, time], and y of its type");
-  const int64_t rows = x.shape[0], time = x.shape[1], sections = sos.shape[0];
+// ---- torch -------------------------------------------------------------------------------------
+// y [rows, time] and the state [rows, S, 2] behind it.
+std::pair<py::object, py::object> sosfilt(TensorView x, TensorView sos, TensorView state,
+                                          bool adjoint, int threads, uintptr_t stream) {
+  expect(x.ndim == 2 && (x.is_float(32) || x.is_float(64)),
+         "sosfilt takes float32 or float64 [rows, time]");
+  expect(sos.ndim == 2, "sos: expected [S, 6]");
+  const int64_t rows = x.shape[0], sections = sos.shape[0];
   expect_dense(sos, {sections, 6}, 64, "sos");
   expect_dense(state, {rows, sections, 2}, 64, "state");
-  expect_dense(state_out, {rows, sections, 2}, 64, "state_out");
-  expect_same_device(x, {&sos, &state, &y, &state_out});
+  expect_same_device(x, {&sos, &state});
   expect(x.device != kCPU || sections <= kMaxSections, "sos: too many sections");
-  const SosfiltArgs args{signal(x, rows, time, "x"),
-                         signal(y, rows, time, "y"),
-                         1.0,
-                         sos.as<double>(),
-                         state.as<double>(),
-                         state_out.as<double>(),
-                         rows,
-                         time,
-                         sections,
-                         threads};
-  const bool wide = x.bits == 64;
-  if (x.device == kCPU) {
-    py::gil_scoped_release release;
-    const auto& kernels = CLMER_KERNELS(bandpass);
-    (adjoint ? (wide ? kernels.adjoint_f64 : kernels.adjoint_f32)
-             : (wide ? kernels.f64_f64 : kernels.f32_f32))(args);
-    return;
-  }
-  expect(x.contiguous() && y.contiguous(), "sosfilt takes dense tensors on a GPU");
-#ifdef CLMER_CUDA_BUILT
+  expect(x.device == kCPU || x.contiguous(), "sosfilt takes dense tensors on a GPU");
+  const NewTensor y = new_tensor(x), end = new_tensor(state);
+  SosfiltArgs args;
+  const Sample type = x.bits == 64 ? Sample::f64 : Sample::f32;
+  args.x = {x.data, type, {x.strides[0]}, x.strides[1]};
+  args.y = {y.view.data, type, {x.shape[1]}, 1};
+  args.sos = sos.as<double>();
+  args.state = {state.as<double>(), {2 * sections}};
+  args.state_out = {end.view.as<double>(), {2 * sections}};
+  args.rows = args.row_sizes[0] = rows;
+  args.time = x.shape[1];
+  args.sections = sections;
+  args.threads = threads;
   py::gil_scoped_release release;
-  sosfilt_cuda(args, adjoint, wide, x.device_index, reinterpret_cast<void*>(stream));
+  if (x.device == kCPU) {
+    const auto& kernels = CLMER_KERNELS(bandpass);
+    run(adjoint ? kernels.adjoint : kernels.forward, args);
+  } else {
+#ifdef CLMER_CUDA_BUILT
+    sosfilt_cuda(args, adjoint, x.device_index, reinterpret_cast<void*>(stream));
 #else
-  (void)stream;
-  expect(false, "built without CUDA");
+    (void)stream;
+    expect(false, "built without CUDA");
 #endif
+  }
+  return {y.tensor, end.tensor};
 }
 
-// The kernel for these types, null where there is none.
-Kernel kernel_for(const py::dtype& x, const py::dtype& y) {
-  const auto& k = CLMER_KERNELS(bandpass);
-  const bool wide = y.itemsize() == 8;
-  if (x.kind() == 'f' && x.itemsize() == 4) return wide ? k.f32_f64 : k.f32_f32;
-  if (x.kind() == 'f' && x.itemsize() == 8) return wide ? k.f64_f64 : nullptr;
-  if (x.kind() == 'i' && x.itemsize() == 2) return wide ? k.i16_f64 : k.i16_f32;
-  if (x.kind() == 'i' && x.itemsize() == 4) return wide ? k.i32_f64 : k.i32_f32;
-  return nullptr;
+// ---- NumPy -------------------------------------------------------------------------------------
+// The sample type of an array in this machine's byte order; false for one that no kernel reads.
+bool sample_type(const py::array& a, Sample* type) {
+  constexpr int kAligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  const py::dtype dtype = a.dtype();
+  const bool native = dtype.byteorder() == '=' || dtype.byteorder() == '|';
+  if (!native || !(a.flags() & kAligned)) return false;
+  const auto kind = dtype.kind();
+  const auto size = dtype.itemsize();
+  if (kind == 'f' && size == 4) return *type = Sample::f32, true;
+  if (kind == 'f' && size == 8) return *type = Sample::f64, true;
+  if (kind == 'i' && size == 2) return *type = Sample::i16, true;
+  if (kind == 'i' && size == 4) return *type = Sample::i32, true;
+  return false;
+}
+
+// In elements. A view of a field or of other bytes may step by parts of one.
+int64_t stride(const py::array& a, int64_t d) {
+  const int64_t bytes = a.strides(d), size = a.itemsize();
+  expect(bytes % size == 0, "sosfilt: the array's strides are not whole elements");
+  return bytes / size;
+}
+
+Signal signal(const py::array& a, const void* data, int64_t axis, const char* name) {
+  Signal s;
+  s.data = const_cast<void*>(data);
+  if (!sample_type(a, &s.type)) {
+    throw std::invalid_argument("clmer._C: " + std::string(name) + " has a dtype without a kernel");
+  }
+  s.time = stride(a, axis);
+  return s;
+}
+
+// The dimensions of rows, as the operands step through them: the widest step of x outermost, and
+// what all of them can take as one joined.
+class RowDims {
+ public:
+  using Steps = std::array<int64_t, 4>;  // of x, y, state, state_out
+
+  void add(int64_t size, const Steps& steps) {
+    if (size == 1) return;
+    expect(count_ < kMaxDims_, "sosfilt takes 32 dimensions at most");
+    int at = count_++;
+    for (; at > 0 && std::abs(steps_[at - 1][0]) < std::abs(steps[0]); --at) {
+      size_[at] = size_[at - 1];
+      steps_[at] = steps_[at - 1];
+    }
+    size_[at] = size;
+    steps_[at] = steps;
+  }
+
+  void put_into(SosfiltArgs& a) const {
+    int dims = 0;
+    for (int d = 0; d < count_; ++d) {
+      int64_t* all[] = {a.x.rows, a.y.rows, a.state.rows, a.state_out.rows};
+      bool joins = dims > 0;
+      for (int k = 0; joins && k < 4; ++k) joins = all[k][dims - 1] == size_[d] * steps_[d][k];
+      if (!joins) {
+        if (dims == kMaxRowDims) {
+          throw std::invalid_argument(
+              "sosfilt: found more than 8 dimensions of rows that do not lie evenly in memory; "
+              "np.ascontiguousarray makes them do so");
+        }
+        a.row_sizes[dims++] = 1;
+      }
+      a.row_sizes[dims - 1] *= size_[d];
+      for (int k = 0; k < 4; ++k) all[k][dims - 1] = steps_[d][k];
+    }
+    a.row_dims = dims > 0 ? dims : 1;
+    if (dims == 0) a.row_sizes[0] = 1;
+    a.rows = 1;
+    for (int d = 0; d < a.row_dims; ++d) a.rows *= a.row_sizes[d];
+  }
+
+ private:
+  static constexpr int kMaxDims_ = 32;
+  int count_ = 0;
+  std::array<int64_t, kMaxDims_> size_;
+  std::array<Steps, kMaxDims_> steps_;
+};
+
+void set_sections(SosfiltArgs& a, const Doubles& sos) {
+  expect(sos.ndim() == 2 && sos.shape(1) == 6 && (sos.flags() & py::array::c_style),
+         "sos: expected a contiguous [S, 6]");
+  expect(1 <= sos.shape(0) && sos.shape(0) <= kMaxSections, "sos: expected 1 to 64 sections");
+  a.sections = sos.shape(0);
+  a.sos = sos.data();
+}
+
+// A state [S, ..., 2, ...]: x's dimensions behind the sections, 2 in place of time.
+States states(const Doubles& z, const py::array& x, const SosfiltArgs& a, int64_t axis) {
+  bool fits = z.ndim() == x.ndim() + 1 && z.shape(0) == a.sections;
+  for (int64_t d = 0; fits && d < x.ndim(); ++d) {
+    fits = z.shape(d + 1) == (d == axis ? 2 : x.shape(d));
+  }
+  expect(fits, "state: expected [S, ..., 2, ...] beside x");
+  States s;
+  s.data = const_cast<double*>(z.data());
+  s.section = stride(z, 0);
+  s.z = stride(z, axis + 1);
+  return s;
+}
+
+SosfiltArgs operands(const py::array& x, int64_t axis, const Doubles& sos, py::array* y,
+                     double scale, int threads) {
+  expect(0 <= axis && axis < x.ndim(), "sosfilt: no such axis");
+  SosfiltArgs a;
+  set_sections(a, sos);
+  a.x = signal(x, x.data(), axis, "x");
+  if (y) {
+    expect(y->ndim() == x.ndim(), "y: expected x's shape");
+    for (int64_t d = 0; d < x.ndim(); ++d)
+      expect(y->shape(d) == x.shape(d), "y: expected x's shape");
+    a.y = signal(*y, y->mutable_data(), axis, "y");
+    expect(a.y.type == Sample::f32 || a.y.type == Sample::f64, "y: expected float32 or float64");
+  }
+  a.time = x.shape(axis);
+  a.scale = scale;
+  a.threads = threads;
+  return a;
+}
+
+// x times scale, filtered along an axis into y (which may be x, or None where only the state
+// matters) from state zi; the state behind it goes to zf, which may be zi.
+void sosfilt_array(const py::array& x, int64_t axis, const Doubles& sos, const Doubles& zi,
+                   Doubles zf, std::optional<py::array> y, double scale, int threads) {
+  SosfiltArgs a = operands(x, axis, sos, y ? &*y : nullptr, scale, threads);
+  zf.mutable_data();  // raises for a read-only one
+  a.state = states(zi, x, a, axis);
+  a.state_out = states(zf, x, a, axis);
+  RowDims dims;
+  for (int64_t d = 0; d < x.ndim(); ++d) {
+    if (d == axis) continue;
+    dims.add(x.shape(d),
+             {stride(x, d), y ? stride(*y, d) : 0, stride(zi, d + 1), stride(zf, d + 1)});
+  }
+  dims.put_into(a);
+  py::gil_scoped_release release;
+  run(CLMER_KERNELS(bandpass).forward, a);
+}
+
+// The same forwards and backwards, from the steady state zi [S, 2] of an input of ones, the signal
+// being extended by `edge` samples at either end: 0 odd, 1 even, 2 constant.
+void sosfiltfilt_array(const py::array& x, int64_t axis, const Doubles& sos, const Doubles& zi,
+                       py::array y, int extension, int64_t edge, int threads) {
+  SosfiltArgs a = operands(x, axis, sos, &y, 1.0, threads);
+  expect(zi.ndim() == 2 && zi.shape(0) == a.sections && zi.shape(1) == 2, "zi: expected [S, 2]");
+  expect(0 <= edge && edge < a.time, "edge: expected fewer samples than x has");
+  a.state = {const_cast<double*>(zi.data()), {}, stride(zi, 0), stride(zi, 1)};
+  a.extension = Extension(extension);
+  a.edge = edge;
+  RowDims dims;
+  for (int64_t d = 0; d < x.ndim(); ++d) {
+    if (d != axis) dims.add(x.shape(d), {stride(x, d), stride(y, d), 0, 0});
+  }
+  dims.put_into(a);
+  py::gil_scoped_release release;
+  run(CLMER_KERNELS(bandpass).zero_phase, a);
+}
+
+// An infinity or NaN times 0 is NaN. Four sums, since one would wait for itself.
+template <class X>
+bool all_finite(const SosfiltArgs& a) {
+  const X* x = static_cast<const X*>(a.x.data);
+  X sums[4] = {};
+  for (int64_t r = 0; r < a.rows; ++r, x += a.x.rows[0]) {
+    int64_t t = 0;
+    for (; t + 4 <= a.time; t += 4) {
+      for (int k = 0; k < 4; ++k) sums[k] += x[(t + k) * a.x.time] * X(0);
+    }
+    for (; t < a.time; ++t) sums[0] += x[t * a.x.time] * X(0);
+  }
+  return sums[0] + sums[1] + sums[2] + sums[3] == 0;
 }
 
 template <class X>
 void copy_last(const SosfiltArgs& a, double* last) {
-  const X* at = static_cast<const X*>(a.x.data) + (a.time - 1) * a.x.time;
-  for (int64_t r = 0; r < a.rows; ++r) last[r] = a.scale * static_cast<double>(at[r * a.x.row]);
+  const X* x = static_cast<const X*>(a.x.data) + (a.time - 1) * a.x.time;
+  for (int64_t r = 0; r < a.rows; ++r) last[r] = static_cast<double>(x[r * a.x.rows[0]]);
 }
 
-void copy_last(const SosfiltArgs& a, const py::dtype& type, double* last) {
-  if (type.kind() == 'f' && type.itemsize() == 4) copy_last<float>(a, last);
-  if (type.kind() == 'f' && type.itemsize() == 8) copy_last<double>(a, last);
-  if (type.kind() == 'i' && type.itemsize() == 2) copy_last<int16_t>(a, last);
-  if (type.kind() == 'i' && type.itemsize() == 4) copy_last<int32_t>(a, last);
+void copy_last(const SosfiltArgs& a, double* last) {
+  switch (a.x.type) {
+    case Sample::f32: return copy_last<float>(a, last);
+    case Sample::f64: return copy_last<double>(a, last);
+    case Sample::i16: return copy_last<int16_t>(a, last);
+    case Sample::i32: return copy_last<int32_t>(a, last);
+  }
 }
 
-Signal signal(const py::array& a, void* data) {
-  const int64_t size = a.itemsize();
-  expect(a.strides(0) % size == 0 && a.strides(1) % size == 0, "sosfilt takes aligned arrays");
-  return {data, a.strides(0) / size, a.strides(1) / size};
-}
-
-using Sections = py::array_t<double>;  // [S, 6]
-
-// Arguments for x [rows, time] of any strides into y, with state [rows, S, 2] brought up to date.
-SosfiltArgs arguments(const py::array& x, const Sections& sos, py::array_t<double>& state,
-                      py::array& y, double scale, int threads) {
-  const int64_t rows = x.shape(0), time = x.shape(1), sections = sos.shape(0);
-  expect(sos.ndim() == 2 && sos.shape(1) == 6 && (sos.flags() & py::array::c_style),
-         "sos: expected a contiguous [S, 6]");
-  expect(sections <= kMaxSections, "sos: too many sections");
-  expect(state.ndim() == 3 && state.shape(0) == rows && state.shape(1) == sections &&
-             state.shape(2) == 2 && (state.flags() & py::array::c_style),
-         "state: expected a contiguous [rows, S, 2]");
-  double* z = state.mutable_data();
-  return {signal(x, const_cast<void*>(x.data())),
-          signal(y, y.mutable_data()),
-          scale,
-          sos.data(),
-          z,
-          z,
-          rows,
-          time,
-          sections,
-          threads};
-}
-
-// Float or 16- or 32-bit integers, filtered into y, float32 or float64.
-void sosfilt_array(const py::array& x, const Sections& sos, py::array_t<double>& state, py::array y,
-                   double scale, int threads) {
-  expect(x.ndim() == 2 && y.ndim() == 2, "sosfilt takes x and y [rows, time]");
-  expect(y.shape(0) == x.shape(0) && y.shape(1) == x.shape(1), "y: expected x's shape");
-  expect(y.dtype().kind() == 'f' && y.itemsize() >= 4, "y: expected float32 or float64");
-  const Kernel kernel = kernel_for(x.dtype(), y.dtype());
-  expect(kernel != nullptr, "sosfilt has no kernel for these types");
-  const SosfiltArgs args = arguments(x, sos, state, y, scale, threads);
-  py::gil_scoped_release release;
-  kernel(args);
-}
-
-bool finite(const double* values, int64_t count) {
-  double zero = 0.0;
-  for (int64_t i = 0; i < count; ++i) zero += values[i] * 0.0;
-  return zero == 0.0;
-}
-
-// The same into a fresh array, float32 for float32 and float64 for all else; `last` [rows] takes
-// x's last samples. Where a sample was not finite, which then stays in the state, both are left as
-// they were and the result is None.
-py::object push_array(const py::array& x, const Sections& sos, py::array_t<double>& state,
-                      py::array_t<double>& last, double scale, int threads) {
-  expect(x.ndim() == 2 && last.ndim() == 1 && last.shape(0) == x.shape(0), "push takes [C, n]");
-  const bool narrow = x.dtype().kind() == 'f' && x.itemsize() == 4;
-  py::array y(narrow ? py::dtype::of<float>() : py::dtype::of<double>(), {x.shape(0), x.shape(1)});
-  const Kernel kernel = kernel_for(x.dtype(), y.dtype());
-  expect(kernel != nullptr, "push has no kernel for this type");
-  SosfiltArgs args = arguments(x, sos, state, y, scale, threads);
-  const int64_t values = state.size();
-  const Scratch scratch = take_scratch(size_t(values) * sizeof(double));
-  if (scratch.data == nullptr) throw std::bad_alloc();
-  args.state_out = static_cast<double*>(scratch.data);
-  {
+// One push: x [C, n] into a fresh array, float32 for float32 and float64 for all else. Brings state
+// [S, 2, C] up to date, and `last` [C], x's newest samples. None, and nothing done, where a sample
+// is not finite or no kernel reads x's dtype.
+py::object push_array(const py::array& x, const Doubles& sos, Doubles& state, Doubles& last,
+                      double scale, int threads) {
+  constexpr int64_t kSmall = 1 << 16;  // samples and sections that are not worth the GIL's release
+  SosfiltArgs a;
+  set_sections(a, sos);
+  expect(x.ndim() == 2, "push takes [C, n]");
+  a.rows = a.row_sizes[0] = x.shape(0);
+  a.time = x.shape(1);
+  expect(state.ndim() == 3 && state.shape(0) == a.sections && state.shape(1) == 2 &&
+             state.shape(2) == a.rows && (state.flags() & py::array::c_style),
+         "state: expected a contiguous [S, 2, C]");
+  expect(last.ndim() == 1 && last.shape(0) == a.rows, "last: expected [C]");
+  if (!sample_type(x, &a.x.type) || x.strides(0) % x.itemsize() || x.strides(1) % x.itemsize()) {
+    return py::none();
+  }
+  a.x.data = const_cast<void*>(x.data());
+  a.x.rows[0] = x.strides(0) / x.itemsize();
+  a.x.time = x.strides(1) / x.itemsize();
+  const bool narrow = a.x.type == Sample::f32;
+  if (narrow ? !all_finite<float>(a) : a.x.type == Sample::f64 && !all_finite<double>(a)) {
+    return py::none();
+  }
+  py::array y(narrow ? py::dtype::of<float>() : py::dtype::of<double>(), {a.rows, a.time});
+  a.y = {y.mutable_data(), narrow ? Sample::f32 : Sample::f64, {a.time}, 1};
+  a.state = {state.mutable_data(), {1}, 2 * a.rows, a.rows};
+  a.state_out = a.state;
+  a.scale = scale;
+  a.threads = threads;
+  const Kernel kernel = CLMER_KERNELS(bandpass).forward;
+  if (a.rows * a.time * a.sections < kSmall) {
+    run(kernel, a);
+  } else {
     py::gil_scoped_release release;
-    kernel(args);
+    run(kernel, a);
   }
-  const bool sound = finite(args.state_out, values);
-  if (sound) {
-    std::copy(args.state_out, args.state_out + values, state.mutable_data());
-    if (args.time > 0) copy_last(args, x.dtype(), last.mutable_data());
-  }
-  give_scratch(scratch);
-  return sound ? py::object(y) : py::none();
+  if (a.time > 0) copy_last(a, last.mutable_data());
+  return std::move(y);
 }
 
 }  // namespace
 
 void bind_bandpass(py::module_& m) {
   m.def("sosfilt", &sosfilt);
-  m.def("sosfilt_array", &sosfilt_array, py::arg("x"), py::arg("sos").noconvert(),
-        py::arg("state").noconvert(), py::arg("y"), py::arg("scale"), py::arg("threads"));
+  m.def("sosfilt_array", &sosfilt_array, py::arg("x"), py::arg("axis"), py::arg("sos").noconvert(),
+        py::arg("zi").noconvert(), py::arg("zf").noconvert(), py::arg("y"), py::arg("scale"),
+        py::arg("threads"));
+  m.def("sosfiltfilt_array", &sosfiltfilt_array, py::arg("x"), py::arg("axis"),
+        py::arg("sos").noconvert(), py::arg("zi").noconvert(), py::arg("y"), py::arg("extension"),
+        py::arg("edge"), py::arg("threads"));
   m.def("push_array", &push_array, py::arg("x"), py::arg("sos").noconvert(),
         py::arg("state").noconvert(), py::arg("last").noconvert(), py::arg("scale"),
         py::arg("threads"));

@@ -1,272 +1,224 @@
-// Plan: a task owns kRows signals and walks them in blocks of kBlock samples. A block is transposed
-// into an L1 tile of doubles [kBlock, kRows], where one vector holds one sample of `lanes` signals;
-// the sections pass over the tile, up to four at once with their state in registers; the tile is
-// transposed back. Signals that lie side by side in memory ([T, C]) need no transposition. The
-// chain of a section is 8 cycles a sample; four sections at four samples of a wavefront hide it.
-// The same instructions serve every lane, layout and block length, so that any chunking of time
-// gives the same bits. Roofline: 5 multiply-adds a sample and section; x and y are read and written
-// once.
-#include "bandpass.h"
+// Plan: a task owns rows and walks them in blocks of samples, a tile at a time. A tile is
+// transposed into L1 as doubles, where one vector holds one sample of `lanes` rows (rows that lie
+// side by side in memory, [T, C], need no transposition; there a task takes a few samples of many
+// rows, so that it reads memory in order); the sections pass over the tile, four at once with their
+// states in registers; the tile is transposed back. Four sections are four chains, which the
+// processor overlaps; each takes one multiply-add, 4 cycles, from sample to sample. Rows too few to
+// give every thread a vector share out the sections instead: stages of a pipeline. The zero-phase
+// form keeps the forward pass of a task's rows in scratch, in L2 where it fits, and runs backwards
+// over it. Every arrangement has the same arithmetic (bandpass_step.h), so that any chunking of
+// time, layout and number of threads gives the same bits. Roofline: 5 multiply-adds a sample and
+// section where x is in cache, else memory: x and y are read and written once.
+#include "bandpass_cascade.h"
 
-#include "simd_vec.h"
+#include "arena.h"
 #include "threads.h"
-
-#include "bandpass_step.h"
 
 namespace clmer::CLMER_LEVEL {
 
 namespace {
 
-using V = Vec<double>;
-constexpr int kWide = kLanes<double>;
-#if defined(__AVX512F__)
-constexpr int kGroups = 2;  // 4 sections of state and 2 samples in 32 registers
-#else
-constexpr int kGroups = 1;  // 16 registers
-#endif
-constexpr int kRows = kWide * kGroups;
-constexpr int kBlock = 1024 / kRows;  // samples: a tile is a quarter of L1
+constexpr int64_t kStateBytes = 128 << 10;    // of a task's rows, to stay in L2
+constexpr int64_t kScratchBytes = 256 << 10;  // of a task of zero_phase, likewise
 
-struct alignas(64) Tile {
-  double sample[kBlock][kRows];
-};
-
-// Flushes subnormal numbers to zero, which cost a hundred cycles each in a decaying tail, and gives
-// the thread its floating-point mode back.
-class FlushSubnormals {
- public:
-  FlushSubnormals(const FlushSubnormals&) = delete;
-  FlushSubnormals& operator=(const FlushSubnormals&) = delete;
-#if defined(__SSE2__)
-  FlushSubnormals() : before_(__builtin_ia32_stmxcsr()) {
-    __builtin_ia32_ldmxcsr(before_ | 0x8040);  // flush to zero, denormals are zero
-  }
-  ~FlushSubnormals() { __builtin_ia32_ldmxcsr(before_); }
-
- private:
-  unsigned before_;
-#elif defined(__aarch64__)
-  FlushSubnormals() {
-    asm volatile("mrs %0, fpcr" : "=r"(before_));
-    asm volatile("msr fpcr, %0" : : "r"(before_ | (uint64_t(1) << 24)));
-  }
-  ~FlushSubnormals() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
-
- private:
-  uint64_t before_;
-#else
-  FlushSubnormals() = default;
-#endif
-};
-
-// kWide samples side by side, in doubles.
-template <class X>
-struct Lanes {
-  typedef X Loose __attribute__((vector_size(kWide * sizeof(X)), may_alias, aligned(alignof(X))));
-};
-template <class X>
-inline V load_wide(const X* p) {
-  return __builtin_convertvector(*reinterpret_cast<const typename Lanes<X>::Loose*>(p), V);
-}
-template <class Y>
-inline void store_wide(Y* p, V v) {
-  typedef typename Lanes<Y>::Loose Loose;
-  *reinterpret_cast<Loose*>(p) = __builtin_convertvector(v, Loose);
-}
-
-// The `rows` signals of a task; lanes beyond them repeat the last one, and nothing of it is
-// written.
-struct Rows {
-  int64_t first;
-  int rows;
-  int64_t at(int lane) const { return first + (lane < rows ? lane : rows - 1); }
-  bool whole() const { return rows == kRows; }
-};
-
-template <class X>
-void read_tile(const Signal& x, const Rows& r, int64_t start, int count, double scale, Tile& tile) {
-  const X* base = static_cast<const X*>(x.data) + start * x.time;
-  if (x.row == 1 && r.whole()) {
-    for (int t = 0; t < count; ++t) {
-      const X* at = base + t * x.time + r.first;
-      for (int g = 0; g < kRows; g += kWide) store(&tile.sample[t][g], load_wide(at + g) * scale);
-    }
-    return;
-  }
-  int t = 0;
-  for (; x.time == 1 && t + kWide <= count; t += kWide) {
-    for (int g = 0; g < kRows; g += kWide) {
-      V block[kWide];
-#pragma GCC unroll 8
-      for (int i = 0; i < kWide; ++i) block[i] = load_wide(base + r.at(g + i) * x.row + t) * scale;
-      transpose<double, false>(block);
-#pragma GCC unroll 8
-      for (int i = 0; i < kWide; ++i) store(&tile.sample[t + i][g], block[i]);
-    }
-  }
-  for (; t < count; ++t) {
-    for (int i = 0; i < kRows; ++i) {
-      tile.sample[t][i] = double(base[r.at(i) * x.row + t * x.time]) * scale;
-    }
-  }
-}
-
-template <class Y>
-void write_tile(const Tile& tile, const Signal& y, const Rows& r, int64_t start, int count) {
-  Y* base = static_cast<Y*>(y.data) + start * y.time;
-  if (y.row == 1 && r.whole()) {
-    for (int t = 0; t < count; ++t) {
-      Y* at = base + t * y.time + r.first;
-      for (int g = 0; g < kRows; g += kWide) store_wide(at + g, load(&tile.sample[t][g]));
-    }
-    return;
-  }
-  int t = 0;
-  for (; y.time == 1 && t + kWide <= count; t += kWide) {
-    for (int g = 0; g < r.rows; g += kWide) {
-      V block[kWide];
-#pragma GCC unroll 8
-      for (int i = 0; i < kWide; ++i) block[i] = load(&tile.sample[t + i][g]);
-      transpose<double, false>(block);
-#pragma GCC unroll 8
-      for (int i = 0; i < kWide; ++i) {
-        if (g + i < r.rows) store_wide(base + (r.first + g + i) * y.row + t, block[i]);
-      }
-    }
-  }
-  for (; t < count; ++t) {
-    for (int i = 0; i < r.rows; ++i) {
-      base[(r.first + i) * y.row + t * y.time] = static_cast<Y>(tile.sample[t][i]);
-    }
-  }
-}
-
-// Sections [first, first + S) over the tile. `state` is [sections][2][kRows].
-template <int S, bool kAdjoint>
-void run_sections(const Biquad* filters, double (*state)[2][kRows], Tile& tile, int count) {
-  V z0[S][kGroups], z1[S][kGroups];
-  for (int s = 0; s < S; ++s) {
-    for (int g = 0; g < kGroups; ++g) {
-      z0[s][g] = load(&state[s][0][g * kWide]);
-      z1[s][g] = load(&state[s][1][g * kWide]);
-    }
-  }
-  for (int i = 0; i < count; ++i) {
-    double* row = tile.sample[kAdjoint ? count - 1 - i : i];
-    V v[kGroups];
-    for (int g = 0; g < kGroups; ++g) v[g] = load(row + g * kWide);
-    for (int k = 0; k < S; ++k) {
-      const int s = kAdjoint ? S - 1 - k : k;
-      for (int g = 0; g < kGroups; ++g) {
-        v[g] = kAdjoint ? adjoint_step(filters[s], v[g], z0[s][g], z1[s][g])
-                        : forward_step(filters[s], v[g], z0[s][g], z1[s][g]);
-      }
-    }
-    for (int g = 0; g < kGroups; ++g) store(row + g * kWide, v[g]);
-  }
-  for (int s = 0; s < S; ++s) {
-    for (int g = 0; g < kGroups; ++g) {
-      store(&state[s][0][g * kWide], z0[s][g]);
-      store(&state[s][1][g * kWide], z1[s][g]);
-    }
-  }
-}
-
-template <bool kAdjoint>
-void run_group(int size, const Biquad* f, double (*z)[2][kRows], Tile& tile, int count) {
-  if (size == 4) run_sections<4, kAdjoint>(f, z, tile, count);
-  if (size == 3) run_sections<3, kAdjoint>(f, z, tile, count);
-  if (size == 2) run_sections<2, kAdjoint>(f, z, tile, count);
-  if (size == 1) run_sections<1, kAdjoint>(f, z, tile, count);
-}
-
-// All sections over one tile, four at a time; the adjoint takes the last ones first.
-template <bool kAdjoint>
-void run_cascade(int64_t sections, const Biquad* f, double (*z)[2][kRows], Tile& tile, int count) {
-  const int64_t groups = (sections + 3) / 4;
-  for (int64_t i = 0; i < groups; ++i) {
-    const int64_t first = 4 * (kAdjoint ? groups - 1 - i : i);
-    const int size = static_cast<int>(sections - first < 4 ? sections - first : 4);
-    run_group<kAdjoint>(size, f + first, z + first, tile, count);
-  }
-}
+int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Job {
   const SosfiltArgs& args;
-  int64_t rows;  // of a task: one tile, or several where these share cache lines
+  int64_t task_rows;
+  int64_t tile_rows;
+  bool failed = false;
+
+  int64_t tasks() const { return ceil_div(args.rows, task_rows); }
 };
 
-// kRows signals, and what passes from one block of samples to the next.
-struct Cascade {
-  Rows rows;
-  alignas(64) double state[kMaxSections][2][kRows];
+void fail(Job& job) { __atomic_store_n(&job.failed, true, __ATOMIC_RELAXED); }
 
-  void load(const SosfiltArgs& a) {
-    for (int64_t s = 0; s < a.sections; ++s) {
-      for (int k = 0; k < 2; ++k) {
-        for (int i = 0; i < kRows; ++i) {
-          state[s][k][i] = a.state[(rows.at(i) * a.sections + s) * 2 + k];
-        }
-      }
-    }
-  }
-  void save(const SosfiltArgs& a) const {
-    for (int64_t s = 0; s < a.sections; ++s) {
-      for (int k = 0; k < 2; ++k) {
-        for (int i = 0; i < rows.rows; ++i) {
-          a.state_out[(rows.at(i) * a.sections + s) * 2 + k] = state[s][k][i];
-        }
-      }
-    }
-  }
+// The rows of one tile, what reads and writes them, and their states [sections, 2, width].
+struct Group {
+  Lanes lanes;
+  Offsets x, y;
+  double* state;
+
+  Group(const SosfiltArgs& a, int64_t first, int64_t rows, double* state)
+      : lanes(first, static_cast<int>(rows)),
+        x(a, a.x.rows, lanes),
+        y(a, a.y.rows, lanes),
+        state(state) {}
 };
 
-constexpr int64_t kTaskRows = kRows < 16 ? 16 : kRows;  // at most
-
-template <class X, class Y, bool kAdjoint>
-void filter_rows(int64_t task, void* context) {
-  const Job& job = *static_cast<const Job*>(context);
-  const SosfiltArgs& a = job.args;
-  const FlushSubnormals flushed;
-  const int64_t end = (task + 1) * job.rows < a.rows ? (task + 1) * job.rows : a.rows;
-  Biquad filters[kMaxSections];
-  for (int64_t s = 0; s < a.sections; ++s) filters[s] = biquad(a.sos + 6 * s);
-  Cascade cascades[kTaskRows / kRows];
-  int tiles = 0;
-  for (int64_t first = task * job.rows; first < end; first += kRows, ++tiles) {
-    cascades[tiles].rows = {first, static_cast<int>(end - first < kRows ? end - first : kRows)};
-    cascades[tiles].load(a);
-  }
-  Tile tile;
-  const int64_t blocks = (a.time + kBlock - 1) / kBlock;
-  for (int64_t i = 0; i < blocks; ++i) {
-    const int64_t start = kBlock * (kAdjoint ? blocks - 1 - i : i);
-    const int count = static_cast<int>(a.time - start < kBlock ? a.time - start : kBlock);
-    for (int t = 0; t < tiles; ++t) {
-      Cascade& c = cascades[t];
-      read_tile<X>(a.x, c.rows, start, count, a.scale, tile);
-      run_cascade<kAdjoint>(a.sections, filters, c.state, tile, count);
-      write_tile<Y>(tile, a.y, c.rows, start, count);
-    }
-  }
-  for (int t = 0; t < tiles; ++t) cascades[t].save(a);
+// Samples [start, start + count) of a group through all sections.
+template <Pass kPass>
+void filter_tile(const SosfiltArgs& a, const Section* sections, const Group& g, int64_t start,
+                 int count, double* tile) {
+  reader(a.x.type)(a, g.x, start, count, tile, g.lanes.width);
+  run_cascade<kPass>(sections, a.sections, g.state, tile, g.lanes.width, count);
+  if (a.y.data) writer(a.y.type)(a, g.y, start, count, tile, g.lanes.width);
 }
 
-template <class X, class Y, bool kAdjoint = false>
-void filter(const SosfiltArgs& args) {
-  const bool side_by_side = args.x.row == 1 && args.x.time != 1;
-  Job job{args, side_by_side ? kTaskRows : kRows};
-  const bool small =
-      args.rows * args.time * args.sections < 1 << 16;  // under 0.1 ms: not worth a pool
-  const int64_t tasks = (args.rows + job.rows - 1) / job.rows;
-  parallel_for(tasks, small ? 1 : args.threads, filter_rows<X, Y, kAdjoint>, &job);
+template <Pass kPass>
+void filter_rows(int64_t task, void* context) {
+  Job& job = *static_cast<Job*>(context);
+  const SosfiltArgs& a = job.args;
+  const FlushSubnormals flushed;
+  const int64_t first = task * job.task_rows, rows = least(a.rows - first, job.task_rows);
+  const int64_t tiles = ceil_div(rows, job.tile_rows);
+  const int width = Lanes(first, static_cast<int>(least(rows, job.tile_rows))).width;
+  const int64_t states = 2 * a.sections * width;
+  Arena arena;
+  Group* groups = nullptr;  // trivially copied into place
+  double *state = nullptr, *tile = nullptr;
+  for (int pass = 0; pass < 2; ++pass) {
+    groups = arena.take<Group>(tiles);
+    state = arena.take<double>(tiles * states);
+    tile = arena.take<double>(kTileDoubles);
+    if (pass == 0 && !arena.allocate()) return fail(job);
+  }
+  Section sections[kMaxSections];
+  fill_sections(a, sections);
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t done = i * job.tile_rows;
+    groups[i] = Group(a, first + done, least(rows - done, job.tile_rows), state + i * states);
+    load_states(a, Offsets(a, a.state.rows, groups[i].lanes), groups[i].lanes.width,
+                groups[i].state);
+  }
+  const int64_t block = kTileDoubles / width, blocks = ceil_div(a.time, block);
+  for (int64_t i = 0; i < blocks; ++i) {
+    const int64_t start = block * (kPass == Pass::adjoint ? blocks - 1 - i : i);
+    const int count = static_cast<int>(least(a.time - start, block));
+    for (int64_t k = 0; k < tiles; ++k) {
+      filter_tile<kPass>(a, sections, groups[k], start, count, tile);
+    }
+  }
+  for (int64_t i = 0; i < tiles; ++i) {
+    save_states(a, Offsets(a, a.state_out.rows, groups[i].lanes), groups[i].lanes.width,
+                groups[i].state);
+  }
+}
+
+// ---- zero phase -----------------------------------------------------------------------------
+
+// The steady state of every section for an input that has always been `first` [width].
+void start_steady(const SosfiltArgs& a, const double* first, int width, double* state) {
+  for (int64_t s = 0; s < a.sections; ++s) {
+    for (int k = 0; k < 2; ++k, state += width) {
+      const double z = a.state.data[s * a.state.section + k * a.state.z];
+      for (int i = 0; i < width; ++i) state[i] = z * first[i];
+    }
+  }
+}
+
+// The edge samples beyond an end, from the end's own ones inwards, [edge + 1, width]. Beyond the
+// left end `direction` is -1, and `to` is where the sample next to the end goes.
+void extend(const SosfiltArgs& a, const double* inwards, int inward_step, double* to, int direction,
+            int width) {
+  for (int64_t j = 1; j <= a.edge; ++j, to += direction * width) {
+    for (int i = 0; i < width; ++i) {
+      const double end = inwards[i], mirror = inwards[j * inward_step * width + i];
+      to[i] = a.extension == Extension::odd    ? 2 * end - mirror
+              : a.extension == Extension::even ? mirror
+                                               : end;
+    }
+  }
+}
+
+// Forwards into scratch [edge + time + edge, width], backwards over it and out. What the way back
+// makes of the left extension nobody reads.
+void filter_both_ways(int64_t task, void* context) {
+  Job& job = *static_cast<Job*>(context);
+  const SosfiltArgs& a = job.args;
+  const FlushSubnormals flushed;
+  const int64_t first = task * job.task_rows;
+  const Lanes lanes(first, static_cast<int>(least(a.rows - first, job.task_rows)));
+  const int width = lanes.width;
+  const Offsets x(a, a.x.rows, lanes), y(a, a.y.rows, lanes);
+  const Reader read = reader(a.x.type);
+  const Writer write = writer(a.y.type);
+  const int64_t edge = a.edge, padded = a.time + 2 * edge;
+  Arena arena;
+  double *whole = nullptr, *end = nullptr, *state = nullptr;
+  for (int pass = 0; pass < 2; ++pass) {
+    state = arena.take<double>(2 * a.sections * width);
+    whole = arena.take<double>(padded * width);
+    end = arena.take<double>((edge + 1) * width);
+    if (pass == 0 && !arena.allocate()) return fail(job);
+  }
+  Section sections[kMaxSections];
+  fill_sections(a, sections);
+  double* inner = whole + edge * width;
+
+  read(a, x, 0, static_cast<int>(edge + 1), end, width);
+  extend(a, end, 1, inner - width, -1, width);
+  start_steady(a, edge > 0 ? whole : end, width, state);
+  run_cascade<Pass::forward>(sections, a.sections, state, whole, width, edge);
+  const int64_t block = kTileDoubles / width, blocks = ceil_div(a.time, block);
+  for (int64_t start = 0; start < a.time; start += block) {
+    const int count = static_cast<int>(least(a.time - start, block));
+    read(a, x, start, count, inner + start * width, width);
+    run_cascade<Pass::forward>(sections, a.sections, state, inner + start * width, width, count);
+  }
+  double* right = inner + a.time * width;
+  read(a, x, a.time - edge - 1, static_cast<int>(edge + 1), end, width);
+  extend(a, end + edge * width, -1, right, 1, width);
+  run_cascade<Pass::forward>(sections, a.sections, state, right, width, edge);
+
+  start_steady(a, whole + (padded - 1) * width, width, state);
+  run_cascade<Pass::backward>(sections, a.sections, state, right, width, edge);
+  for (int64_t i = blocks - 1; i >= 0; --i) {
+    const int64_t start = i * block;
+    const int count = static_cast<int>(least(a.time - start, block));
+    run_cascade<Pass::backward>(sections, a.sections, state, inner + start * width, width, count);
+    write(a, y, start, count, inner + start * width, width);
+  }
+}
+
+// ---- shares ---------------------------------------------------------------------------------
+
+constexpr int64_t kSmall = 1 << 16;  // samples and sections: some 15 us, not worth a pool
+
+// Whole vectors of rows, `most` at most, and as many tasks as threads where there are enough.
+int64_t rows_per_task(const SosfiltArgs& a, int64_t most) {
+  const int64_t vectors = ceil_div(a.rows, kWide);
+  const int64_t share = ceil_div(vectors, a.threads > 1 ? a.threads : 1);
+  return kWide * least(share, most < kWide ? 1 : most / kWide);
+}
+
+// Rows of a tile that lie apart: one vector, since the processor foresees few runs at a time and
+// long ones; more where a tile takes all there is of them.
+int64_t apart(const SosfiltArgs& a) {
+  const int64_t fit = kTileDoubles / (a.time > 0 ? a.time : 1);
+  return fit < kWide ? kWide : least(fit / kWide * kWide, kMaxWidth);
+}
+
+bool is_small(const SosfiltArgs& a) { return a.rows * a.time * a.sections < kSmall; }
+
+template <Pass kPass>
+bool filter(const SosfiltArgs& given) {
+  SosfiltArgs a = given;
+  if (a.rows == 0) return true;
+  if (is_small(a)) a.threads = 1;
+  const bool side_by_side = a.x.rows[a.row_dims - 1] == 1 && a.x.time != 1;
+  const int64_t tile = side_by_side ? kMaxWidth : apart(a);
+  const int64_t rows = rows_per_task(a, side_by_side ? kStateBytes / (16 * a.sections) : tile);
+  Job job{a, rows, least(rows, tile)};
+  parallel_for(job.tasks(), a.threads, filter_rows<kPass>, &job);
+  return !job.failed;
+}
+
+bool zero_phase(const SosfiltArgs& given) {
+  SosfiltArgs a = given;
+  if (a.rows == 0 || a.time == 0) return true;
+  if (is_small(a)) a.threads = 1;
+  const int64_t row_bytes = 8 * (a.time + 3 * a.edge + 1);
+  const int64_t rows = rows_per_task(a, least(kScratchBytes / row_bytes, apart(a)));
+  Job job{a, rows, rows};
+  parallel_for(job.tasks(), a.threads, filter_both_ways, &job);
+  return !job.failed;
 }
 
 }  // namespace
 
-const BandpassKernels bandpass = {
-    filter<float, float>,    filter<float, double>,      filter<double, double>,
-    filter<int16_t, float>,  filter<int16_t, double>,    filter<int32_t, float>,
-    filter<int32_t, double>, filter<float, float, true>, filter<double, double, true>};
+const BandpassKernels bandpass = {filter<Pass::forward>, filter<Pass::adjoint>, zero_phase};
 
 }  // namespace clmer::CLMER_LEVEL

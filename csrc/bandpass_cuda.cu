@@ -73,8 +73,8 @@ void launch(const SosfiltArgs& a, cudaStream_t stream) {
   const auto blocks = static_cast<unsigned>((a.rows + kThreads - 1) / kThreads);
   auto run = [&](auto kernel) {
     kernel<<<blocks, kThreads, 0, stream>>>(static_cast<const T*>(a.x.data),
-                                            static_cast<T*>(a.y.data), a.sos, a.state, a.state_out,
-                                            a.rows, a.time);
+                                            static_cast<T*>(a.y.data), a.sos, a.state.data,
+                                            a.state_out.data, a.rows, a.time);
     check(cudaGetLastError(), "launch of sosfilt");
   };
   switch (a.sections) {
@@ -92,11 +92,11 @@ void launch(const SosfiltArgs& a, cudaStream_t stream) {
 
 }  // namespace
 
-void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, bool is_double, int device, void* stream) {
+void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, int device, void* stream) {
   auto s = static_cast<cudaStream_t>(stream);
   if (args.rows == 0) return;
   const DeviceGuard guard(device);
-  if (is_double) {
+  if (args.x.type == Sample::f64) {
     adjoint ? launch<double, true>(args, s) : launch<double, false>(args, s);
   } else {
     adjoint ? launch<float, true>(args, s) : launch<float, false>(args, s);

@@ -1,40 +1,59 @@
 // One sample through one biquad: the arithmetic that the CPU and CUDA kernels share.
+//
+// Which product is fused with which sum is spelled out. Left to the compiler, it may differ from
+// one loop to the next, and then chunks would not give the bits of one pass.
 #pragma once
 
 #ifdef __CUDACC__
 #define CLMER_HD __host__ __device__ __forceinline__
 #else
-#define CLMER_HD inline
+#define CLMER_HD inline __attribute__((always_inline))
 #endif
 
 namespace clmer {
 namespace CLMER_LEVEL {
 
+// a b + c, rounded once where the level can.
+#ifdef __CUDACC__
+CLMER_HD double fused(double a, double b, double c) { return fma(a, b, c); }
+#else
+CLMER_HD Vec<double> fused(Vec<double> a, Vec<double> b, Vec<double> c) {
+#if defined(__AVX512F__)
+  return (Vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__FMA__)
+  return (Vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+  return a * b + c;
+#endif
+}
+#endif
+
 struct Biquad {
-  double b0, b1, b2, a1, a2, c1, c2;
+  double b0, b1, b2, minus_a1, minus_a2, c1, c2;
 };
 
 CLMER_HD Biquad biquad(const double* row) {
-  return {
-      row[0], row[1], row[2], row[4], row[5], row[1] - row[4] * row[0], row[2] - row[5] * row[0]};
+  const double b0 = row[0], b1 = row[1], b2 = row[2], a1 = row[4], a2 = row[5];
+  return {b0, b1, b2, -a1, -a2, b1 - a1 * b0, b2 - a2 * b0};
 }
 
 // Transposed direct form II: y = b0 x + z0; z0 = b1 x - a1 y + z1; z1 = b2 x - a2 y. With y put in,
-// c1 = b1 - a1 b0 and c2 = b2 - a2 b0, the states need no y: one multiply-add from z0 to the next.
-template <class V>
-CLMER_HD V forward_step(const Biquad& f, V x, V& z0, V& z1) {
-  const V y = f.b0 * x + z0;
-  const V z = (f.c1 * x + z1) - f.a1 * z0;
-  z1 = f.c2 * x - f.a2 * z0;
-  z0 = z;
+// c1 = b1 - a1 b0 and c2 = b2 - a2 b0, the states need no y: one multiply-add from z0 to the next
+// instead of two, and the rounding of y stays out of them.
+template <class F, class V>
+CLMER_HD V forward_step(const F& f, V x, V& z0, V& z1) {
+  const V y = fused(f.b0, x, z0);
+  const V next = fused(f.minus_a1, z0, fused(f.c1, x, z1));
+  z1 = fused(f.minus_a2, z0, f.c2 * x);
+  z0 = next;
   return y;
 }
 
 // Its adjoint is direct form II run backwards: l0, l1 = dL/dz0, dL/dz1; g = total gradient at y.
-template <class V>
-CLMER_HD V adjoint_step(const Biquad& f, V grad_y, V& l0, V& l1) {
-  const V g = grad_y - f.a1 * l0 - f.a2 * l1;
-  const V grad_x = f.b0 * g + f.b1 * l0 + f.b2 * l1;
+template <class F, class V>
+CLMER_HD V adjoint_step(const F& f, V grad_y, V& l0, V& l1) {
+  const V g = fused(f.minus_a1, l0, fused(f.minus_a2, l1, grad_y));
+  const V grad_x = fused(f.b0, g, fused(f.b1, l0, f.b2 * l1));
   l1 = l0;
   l0 = g;
   return grad_x;

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
+from torch import nn
 
 import clmer
 from clmer._native import _C
+from clmer.nn import Bandpass
 from clmer.ops.bandpass import sosfilt_reference
 from clmer.signal import butter_bandpass
 
@@ -155,3 +157,40 @@ def test_a_missing_backend_is_refused():
     with pytest.raises(RuntimeError, match="no kernel for 'meta'"):
         clmer.sosfilt(x, SOS.to("meta"), torch.zeros(2, 4, 2, dtype=torch.float64, device="meta"),
                       impl="native")  # fmt: skip
+
+
+def test_the_layer_is_the_op():
+    layer = Bandpass(128, 4, 45)
+    x = torch.randn(2, 3, 50, requires_grad=True)
+    y = nn.Sequential(layer, nn.ReLU())(x)
+    assert torch.equal(y, clmer.sosfilt(x, SOS)[0].relu())
+    y.sum().backward()
+    assert x.grad is not None
+    layer.half()
+    assert layer.sos.dtype == torch.float64
+    assert torch.equal(layer.sos, SOS)
+    assert set(layer.state_dict()) == {"sos"}
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(x), layer(x))
+
+
+def test_the_layers_gradient_is_exact():
+    layer = Bandpass(128, 4, 45)
+    x = torch.randn(2, 40, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, x)
+    with pytest.raises(ValueError, match="0 < low < high < 64"):
+        Bandpass(128, 45, 4)
+
+
+@pytest.mark.parametrize("lengths", [(0, 1, 2, 3, 5, 7), (31, 127, 129, 512, 513, 1021)])
+def test_the_adjoint_at_odd_lengths(simd_level, lengths):
+    """<filter x, g> = <x, adjoint g>, in both arguments, whatever the tiles do."""
+    for length in lengths:
+        torch.manual_seed(length)
+        x, grad_y = torch.randn(2, 7, length, dtype=torch.float64)
+        state, grad_end = torch.randn(2, 7, 4, 2, dtype=torch.float64)
+        y, end = torch.ops.clmer.sosfilt(x, SOS, state)
+        grad_x, grad_state = torch.ops.clmer.sosfilt_backward(grad_y, grad_end, SOS)
+        left = (y * grad_y).sum() + (end * grad_end).sum()
+        right = (x * grad_x).sum() + (state * grad_state).sum()
+        torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)

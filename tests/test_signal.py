@@ -1,10 +1,13 @@
+import math
 import warnings
 
 import numpy as np
 import pytest
 import scipy.signal
+import torch
 
 from clmer import signal
+from clmer.signal import design, passes
 
 SOS = signal.butter_bandpass(4, 45, 128)
 
@@ -101,3 +104,227 @@ def test_arrays_that_torch_does_not_take():
 def test_chunks_that_are_refused(chunk, message):
     with pytest.raises(ValueError, match=message):
         signal.Bandpass(4, 45, 128).push(chunk)
+
+
+# --- beyond SciPy's own tests -------------------------------------------------------------------
+def noise(*shape, dtype=np.float64, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def strided(x):
+    """The same values behind other strides: reversed, every second, read in another order."""
+    yield np.asfortranarray(x)
+    yield np.ascontiguousarray(x[::-1, ..., ::-1])[::-1, ..., ::-1]
+    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
+    wide[..., ::2] = x
+    yield wide[..., ::2]
+    yield np.ascontiguousarray(np.moveaxis(x, 1, 0)).swapaxes(0, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.int32])
+@pytest.mark.parametrize("shape", [(3, 5, 41), (2, 13, 8), (1, 4, 129), (6, 1, 0), (2, 0, 9)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_any_layout_gives_the_same_bits(simd_level, dtype, shape, axis):
+    x = (1000 * noise(*shape)).astype(dtype)
+    want = signal.sosfilt(SOS, x, axis)
+    assert want.shape == x.shape
+    for view in strided(x):
+        np.testing.assert_array_equal(signal.sosfilt(SOS, view, axis), want)
+    if 0 in shape:
+        return
+    zero_phase = signal.sosfiltfilt(SOS, x, axis, "odd", 0)
+    plain = scipy.signal.sosfiltfilt(SOS, x, axis, "odd", 0)
+    np.testing.assert_allclose(zero_phase, plain, rtol=0, atol=1e-9 * np.abs(x).max())
+    for view in strided(x):
+        np.testing.assert_array_equal(signal.sosfiltfilt(SOS, view, axis, "odd", 0), zero_phase)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 31, 33, 127, 129, 131])
+@pytest.mark.parametrize("time", [1, 2, 3, 5, 17, 67, 131])
+def test_tiles_ends(simd_level, rows, time):
+    """Each channel alone gives the bits that it gives among others, in either order of memory."""
+    x = noise(rows, time, seed=rows)
+    alone = np.stack([signal.sosfilt(SOS, row) for row in x])
+    np.testing.assert_array_equal(signal.sosfilt(SOS, x), alone)
+    np.testing.assert_array_equal(signal.sosfilt(SOS, np.ascontiguousarray(x.T), 0).T, alone)
+    y = x.copy()
+    assert signal.sosfilt(SOS, y, out=y) is y
+    np.testing.assert_array_equal(y, alone)
+
+
+@pytest.mark.parametrize("padtype", ["odd", "even", "constant", None])
+@pytest.mark.parametrize("padlen", [None, 0, 1, 40, "ringing"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.complex128])
+def test_zero_phase_and_its_ends(simd_level, padtype, padlen, dtype):
+    x = 100 * noise(3, 71)
+    x = x + 1j * noise(3, 71, seed=1) if dtype is np.complex128 else x.astype(dtype)
+    ours = signal.sosfiltfilt(SOS, x, -1, padtype, padlen)
+    taken = 70 if padlen == "ringing" else padlen
+    plain = scipy.signal.sosfiltfilt(SOS, x, -1, padtype, taken)
+    assert ours.dtype == plain.dtype
+    # SciPy extends float32 in float32, we do in float64
+    bound = 1e-9 if dtype is not np.float32 or padtype != "odd" else 4 * np.finfo(np.float32).eps
+    np.testing.assert_allclose(ours, plain, rtol=0, atol=bound * np.abs(x).max())
+    if padtype is not None and padlen is None:
+        with pytest.raises(ValueError, match="greater than padlen, which is 27"):
+            signal.sosfiltfilt(SOS, x[:, :27], -1, padtype)
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128, np.longdouble, np.clongdouble])
+def test_dtypes_that_scipy_takes(dtype):
+    x = noise(2, 3, 60).astype(dtype)
+    if x.dtype.kind == "c":
+        x += 1j * noise(2, 3, 60, seed=1)
+    zi = np.ones((4, 2, 2, 60))
+    for sos in (SOS, SOS.astype(np.float32), SOS.astype(complex)):
+        for axis, own in ((-1, None), (1, zi)):
+            ours = signal.sosfilt(sos, x, axis, own)
+            plain = scipy.signal.sosfilt(sos, x, axis, own)
+            pairs = [(ours, plain)] if own is None else list(zip(ours, plain, strict=True))
+            for got, want in pairs:
+                assert got.dtype == want.dtype
+                np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-4)
+        both = signal.sosfiltfilt(sos, x)
+        assert both.dtype == scipy.signal.sosfiltfilt(sos, x).dtype
+
+
+def test_scale_and_out():
+    counts = (3000 * noise(6, 500)).astype(np.int16)
+    want = signal.sosfilt(SOS, counts * 0.3)
+    np.testing.assert_array_equal(signal.sosfilt(SOS, counts, scale=0.3), want)
+    y = np.zeros((500, 6)).T
+    assert signal.sosfilt(SOS, counts, scale=0.3, out=y) is y
+    np.testing.assert_array_equal(y, want)
+    x = noise(4, 80)
+    for out, message in (
+        (np.zeros((4, 81)), r"found \(4, 81\) float64"),
+        (np.zeros((4, 80), np.float32), "float32, expected an array"),
+        ([0.0], "found <class 'list'>"),
+        (x[::-1], "overlaps x"),
+        (np.broadcast_to(0.0, (4, 80)), "read-only"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            signal.sosfilt(SOS, x, out=out)
+
+
+@pytest.mark.parametrize(
+    "sos",
+    [
+        np.full((2, 6), np.nan),
+        2 * SOS,
+        SOS[:, :5],
+        SOS[None],
+        np.ones((1, 6)) * [1, 1, 1, 0, 1, 1],
+    ],
+)
+def test_malformed_sections_get_scipys_error(sos):
+    for ours, plain in ((signal.sosfilt, scipy.signal.sosfilt),
+                        (signal.sosfiltfilt, scipy.signal.sosfiltfilt)):  # fmt: skip
+        with pytest.raises(ValueError, match="sos") as theirs:
+            plain(sos, np.zeros(99))
+        with pytest.raises(ValueError, match="sos") as found:
+            ours(sos, np.zeros(99))
+        assert str(found.value) == str(theirs.value)
+    if sos.shape[-1] == 6 and sos.ndim == 2:
+        with pytest.raises(ValueError, match="should be all ones"):
+            signal.Stream(sos)
+
+
+def test_other_errors_are_scipys():
+    x = np.zeros((3, 50))
+    for arguments in (
+        (SOS, 3.0),
+        (SOS, x, -1, np.zeros((4, 3))),
+        (SOS, x, 0, np.zeros((4, 3, 2))),
+        (SOS, np.array(["a", "b"])),
+        (SOS, x, 2),
+    ):
+        with pytest.raises((ValueError, NotImplementedError, TypeError, IndexError)) as theirs:
+            scipy.signal.sosfilt(*arguments)
+        with pytest.raises(type(theirs.value)) as found:
+            signal.sosfilt(*arguments)
+        assert str(found.value).split(",")[0] == str(theirs.value).split(",")[0]
+
+
+def test_a_cascade_that_grows_is_followed_like_scipys():
+    sos = np.array([[1.0, 0, 0, 1, -2.1, 1.2]])
+    x = noise(2, 200)
+    plain = scipy.signal.sosfilt(sos, x)
+    assert np.abs(plain).max() > 1e8
+    np.testing.assert_allclose(signal.sosfilt(sos, x), plain, rtol=1e-9)
+
+
+def test_one_section_as_a_row_and_sections_beyond_a_pass():
+    x = noise(2, 300)
+    np.testing.assert_allclose(signal.sosfilt(SOS[0], x), scipy.signal.sosfilt(SOS[0], x))
+    sos = np.tile(signal.butter_bandpass(None, 60, 128, 1), (70, 1))
+    for function in ("sosfilt", "sosfiltfilt"):
+        ours, plain = (getattr(m, function)(sos, x) for m in (signal, scipy.signal))
+        np.testing.assert_allclose(ours, plain, rtol=0, atol=1e-9 * np.abs(plain).max())
+
+
+@pytest.mark.parametrize(
+    "edges", [(4, 45, 128), (0.1, 45, 512), (None, 30, 256), (0.5, None, 128), (1, 45, 500)]
+)
+def test_steady_states_and_ringing(edges):
+    from mne.filter import estimate_ringing_samples
+
+    sos = signal.butter_bandpass(*edges)
+    zi = scipy.signal.sosfilt_zi(sos)
+    np.testing.assert_allclose(design.steady_state(sos), zi, rtol=1e-9, atol=1e-9 * abs(zi).max())
+    assert design.ringing_samples(sos) == estimate_ringing_samples(sos)
+
+
+def test_ringing_that_does_not_end_is_warned_of():
+    with pytest.warns(UserWarning, match="still rings after 3000 samples"):
+        assert design.ringing_samples(np.array([[1.0, 0, 0, 1, -2, 1]]), 3000) == 3000
+
+
+# --- blocks of time -----------------------------------------------------------------------------
+def test_what_is_cut_into_blocks():
+    assert passes.block_count(SOS, 1, 1_000_000)[0] == 64
+    assert passes.block_count(SOS, 4, 1_000_000)[0] == 16
+    for rows, time in ((17, 1_000_000), (4, 10_000), (0, 1_000_000), (1, 0)):
+        assert passes.block_count(SOS, rows, time) == (1, 0)
+    unstable = np.array([[1.0, 0, 0, 1, -2.1, 1.2]])
+    integrator = np.array([[1.0, 0, 0, 1, -1, 0]])
+    for sos in (unstable, integrator, np.full((1, 6), np.nan)):
+        assert passes.block_count(sos, 1, 1_000_000) == (1, 0)
+
+
+@pytest.mark.parametrize("shape", [(100_003,), (1, 70_001), (4, 50_021), (2, 3, 40_009)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.complex64])
+def test_blocks_are_one_pass_within_rounding(simd_level, shape, dtype):
+    x = (300 * noise(*shape) + 4200).astype(dtype)
+    assert passes.block_count(SOS, math.prod(shape[:-1]), shape[-1])[0] > 1
+    sos = SOS.astype(np.finfo(dtype).dtype if dtype != np.int16 else np.float64)
+    y = signal.sosfilt(sos, x, scale=0.5)
+    zi = np.zeros((4, *shape[:-1], 2), sos.dtype)
+    want, _ = signal.sosfilt(sos, x, -1, zi, scale=0.5)
+    assert y.dtype == want.dtype
+    bound = 8 * np.finfo(sos.dtype).eps * np.abs(want).max()
+    np.testing.assert_allclose(y, want, rtol=0, atol=bound)
+    moved = signal.sosfilt(sos, np.moveaxis(x, -1, 0), 0, scale=0.5)
+    np.testing.assert_array_equal(np.moveaxis(moved, 0, -1), y)
+    if dtype in (np.float32, np.float64):
+        own = x.copy()
+        np.testing.assert_array_equal(signal.sosfilt(sos, own, scale=0.5, out=own), y)
+
+
+@pytest.mark.parametrize("padtype", ["odd", "even", "constant", None])
+def test_zero_phase_in_blocks(padtype):
+    x = noise(2, 60_013) + 4200
+    plain = scipy.signal.sosfiltfilt(SOS, x, -1, padtype, 500)
+    ours = signal.sosfiltfilt(SOS, x, -1, padtype, 500)
+    np.testing.assert_allclose(ours, plain, rtol=0, atol=1e-10 * np.abs(plain).max())
+
+
+def test_threads_change_no_bits_in_blocks_either():
+    x, before = noise(3, 100_000), torch.get_num_threads()
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        results.append((signal.sosfilt(SOS, x), signal.sosfiltfilt(SOS, x)))
+    torch.set_num_threads(before)
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)

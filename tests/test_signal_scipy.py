@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
-from scipy.signal.tests import test_signaltools as theirs
 
 from clmer import signal
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnknownMarkWarning")
+with warnings.catch_warnings():  # their marks are registered in their own configuration
+    warnings.simplefilter("ignore", pytest.PytestUnknownMarkWarning)
+    from scipy.signal.tests import test_signaltools as theirs
 
 
 @pytest.fixture
@@ -41,6 +44,8 @@ class TestSOSFiltFilt(theirs.TestSOSFiltFilt):
 
 
 def test_it_was_ours_that_they_called():
-    """Of 43 tests some are about other functions (filtfilt's method "gust") or skip NumPy."""
+    """Two of their tests are about filtfilt's method "gust", which has no such form, and skip."""
+    if not CALLED:
+        pytest.skip("this looks back on the tests above: run the whole file")
     assert CALLED.count("sosfilt") > 50
     assert CALLED.count("sosfiltfilt") > 10

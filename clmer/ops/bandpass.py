@@ -124,13 +124,11 @@ library.define("sosfilt_backward(Tensor grad_y, Tensor grad_state, Tensor sos) -
 
 
 def _run(x: Tensor, sos: Tensor, state: Tensor, adjoint: bool) -> tuple[Tensor, Tensor]:
-    sos, state = sos.contiguous(), state.contiguous()
     if not x.is_cpu:
         x = x.contiguous()
-    y, state_out = x.new_empty(x.shape), torch.empty_like(state)
     stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
-    _C.sosfilt(x, sos, state, y, state_out, adjoint, torch.get_num_threads(), stream)
-    return y, state_out
+    threads = torch.get_num_threads()
+    return _C.sosfilt(x, sos.contiguous(), state.contiguous(), adjoint, threads, stream)
 
 
 def _forward(x: Tensor, sos: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

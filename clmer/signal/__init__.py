@@ -1,7 +1,8 @@
 """Filters for NumPy users: SciPy's signatures and result dtypes, streams, and MNE's recordings."""
 
 from clmer.signal.design import butter_bandpass, notch, resample
-from clmer.signal.offline import filter_raw, sosfilt, sosfiltfilt
+from clmer.signal.offline import sosfilt, sosfiltfilt
+from clmer.signal.recording import filter_raw
 from clmer.signal.stream import Bandpass, Chain, Notch, Stream
 
 __all__ = [

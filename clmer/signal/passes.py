@@ -1,0 +1,189 @@
+"""Passes of the native core over NumPy arrays: one behind the other, or in blocks of time at once.
+
+A vector holds one sample of several rows. Where rows are few and long, time is cut into blocks that
+are filtered as if they were rows. The state a block needs is the one that its predecessor ends in,
+which is not known yet; but a stable filter forgets, so the block is run in from a state of zeros
+over the samples before it, as many as bring the difference from *any* start below rounding. That
+costs a share of `1 / _LEAST_RUN_INS` at most, and no block waits.
+
+The number of blocks follows from the shape and the filter alone, not from the threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clmer._native import _C
+from clmer.signal.design import steady_state
+
+Array = NDArray[Any]
+Sections = NDArray[np.float64]
+#: What the kernels read without a copy first.
+READABLE = frozenset(map(np.dtype, ("f4", "f8", "i2", "i4")))
+#: What one pass of the kernels takes; longer cascades take several.
+MAX_SECTIONS = 64
+_EXTENSIONS = {"odd": 0, "even": 1, "constant": 2, None: 2}
+_FEW_ROWS = 16  # rows that do not fill two threads' vectors several times over
+_BLOCK_ROWS = 64  # what blocks make of them: enough for the vectors of 8 threads
+_LEAST_SAMPLES = 1 << 16  # of all rows: fewer are done before blocks are laid out
+_LEAST_RUN_INS = 4  # a block is that many times as long as its run-in
+_FORGOTTEN = 60.0  # nepers: exp(-60) of a start is 2^-86
+
+
+def filter_into(
+    sos: NDArray[np.float64],
+    x: Array,
+    axis: int,
+    y: Array | None,
+    zi: Array,
+    zf: Array,
+    scale: float = 1.0,
+) -> None:
+    """Filter x times scale along an axis >= 0 into y (which may be x) from zi; zf may be zi.
+
+    States are [S, ..., 2, ...], float64, or complex128 where y is complex. Where y is None the
+    states are all that is wanted; x is then real, and S <= 64.
+    """
+    if y is None:
+        threads = torch.get_num_threads()
+        _C.sosfilt_array(_readable(x, zf.dtype), axis, sos, zi, zf, None, scale, threads)
+        return
+    for first in range(0, len(sos), MAX_SECTIONS):
+        part = slice(first, first + MAX_SECTIONS)
+        source = _readable(x, y.dtype) if first == 0 else y
+        factor, threads = scale if first == 0 else 1.0, torch.get_num_threads()
+        for own, before, behind, to in _real_parts(source, zi[part], zf[part], y):
+            _C.sosfilt_array(own, axis, sos[part], before, behind, to, factor, threads)
+
+
+def _real_parts(*arrays: Array) -> list[tuple[Array, ...]]:
+    """Real and imaginary parts, which real coefficients filter each on their own, as views."""
+    if arrays[-1].dtype.kind != "c":
+        return [arrays]
+    return [tuple(a.real for a in arrays), tuple(a.imag for a in arrays)]
+
+
+def _readable(x: Array, dtype: np.dtype[Any]) -> Array:
+    """Returns x itself where a kernel reads it, complex where y is, else a copy of y's dtype."""
+    if dtype.kind == "c":
+        fits = x.dtype in (np.complex64, np.complex128) and x.dtype.isnative
+    else:
+        fits = x.dtype in READABLE and (x.dtype != np.float64 or dtype == np.float64)
+    return x if fits and x.flags.aligned and _steps_whole(x) else x.astype(dtype)
+
+
+def _steps_whole(x: Array) -> bool:
+    unit = x.itemsize // 2 if x.dtype.kind == "c" else x.itemsize
+    return all(step % unit == 0 for step in x.strides)
+
+
+def from_rest(sos: Sections, x: Array, axis: int, y: Array, scale: float = 1.0) -> None:
+    """Filter x times scale along an axis >= 0 into y (which may be x) from a state of zeros."""
+    shape = list(x.shape)
+    shape[axis] = 2
+    state = np.zeros((len(sos), *shape), np.complex128 if y.dtype.kind == "c" else np.float64)
+    if block_count(sos, _rows(x, axis), x.shape[axis])[0] == 1:
+        filter_into(sos, x, axis, y, state, state, scale)
+        return
+    for own, before, to in _real_parts(_readable(x, y.dtype), state, y):
+        ends = (np.moveaxis(own, axis, -1), np.moveaxis(to, axis, -1))
+        in_blocks(sos, *ends, np.moveaxis(before, axis + 1, -1), scale)
+
+
+def both_ways(sos: Sections, x: Array, axis: int, y: Array, padtype: str | None, edge: int) -> None:
+    """Filter x along an axis >= 0 forwards and backwards into y, from ends extended by `edge`."""
+    zi = steady_state(sos)
+    for own, to in _real_parts(_readable(x, y.dtype), y):
+        if block_count(sos, _rows(own, axis), own.shape[axis])[0] > 1:
+            ends = (np.moveaxis(own, axis, -1), np.moveaxis(to, axis, -1))
+            _both_ways_in_blocks(sos, *ends, padtype, edge)
+        else:
+            extension, threads = _EXTENSIONS[padtype], torch.get_num_threads()
+            _C.sosfiltfilt_array(own, axis, sos, zi, to, extension, edge, threads)
+
+
+def block_count(sos: Sections, rows: int, time: int) -> tuple[int, int]:
+    """Into how many blocks of time to cut, 1 for none, and the samples of a block's run-in."""
+    if rows == 0 or rows > _FEW_ROWS or rows * time < _LEAST_SAMPLES or len(sos) > MAX_SECTIONS:
+        return 1, 0
+    run_in = forgetting_samples(sos)
+    if run_in * _LEAST_RUN_INS * 2 > time:
+        return 1, 0
+    return min(-(-_BLOCK_ROWS // rows), time // (_LEAST_RUN_INS * int(run_in))), int(run_in)
+
+
+def forgetting_samples(sos: Sections) -> float:
+    """How many samples bring what is left of a state below rounding; inf where nothing does.
+
+    By the slowest pole, of radius r: -60 / ln r, and half as many again for poles that lie close
+    together, whose response decays as a polynomial times r^t.
+    """
+    a1, a2 = sos[:, 4], sos[:, 5]
+    root = np.sqrt(np.asarray(a1 * a1 - 4 * a2, complex))
+    radius = np.abs(np.stack((-a1 + root, -a1 - root))).max() / 2
+    if not radius < 1 or not np.isfinite(sos).all():
+        return np.inf
+    return 1.5 * np.ceil(_FORGOTTEN / -np.log(max(radius, 0.5))) + 2 * len(sos)
+
+
+def in_blocks(sos: Sections, x: Array, y: Array, state: Array, scale: float = 1.0) -> None:
+    """Filter x [..., T] into y (which may be x) from state [S, ..., 2], brought up to date.
+
+    In blocks of time where that pays, otherwise in one pass. The arrays are real.
+    """
+    time, axis = x.shape[-1], x.ndim - 1
+    blocks, run_in = block_count(sos, _rows(x, axis), time)
+    if blocks == 1:
+        filter_into(sos, x, axis, y, state, state, scale)
+        return
+    length = time // blocks
+    before = _cut(x[..., length - run_in : blocks * length - run_in], blocks - 1)[..., :run_in]
+    starts = np.zeros((len(sos), *x.shape[:-1], blocks, 2))
+    starts[..., 0, :] = state
+    run_ins = starts[..., 1:, :]
+    filter_into(sos, before, axis + 1, None, run_ins, run_ins, scale)
+    whole = blocks * length
+    body, out = _cut(x[..., :whole], blocks), _cut(y[..., :whole], blocks)
+    filter_into(sos, body, axis + 1, out, starts, starts, scale)
+    state[...] = starts[..., -1, :]
+    filter_into(sos, x[..., whole:], axis, y[..., whole:], state, state, scale)
+
+
+def _both_ways_in_blocks(sos: Sections, x: Array, y: Array, padtype: str | None, edge: int) -> None:
+    """The signal is [..., T] and real. Its extended form is never built: three parts in turn."""
+    axis = x.ndim - 1
+    zi = steady_state(sos).reshape(len(sos), *[1] * axis, 2)
+    left, right = _extensions(x, padtype, edge)
+    state = zi * (left if edge else x)[..., :1]
+    filter_into(sos, left, axis, None, state, state)
+    forwards = np.empty(x.shape)
+    in_blocks(sos, x, forwards, state)
+    filter_into(sos, right, axis, right, state, state)
+    state = zi * (right if edge else forwards)[..., -1:]
+    filter_into(sos, right[..., ::-1], axis, None, state, state)
+    in_blocks(sos, forwards[..., ::-1], y[..., ::-1], state)
+
+
+def _extensions(x: Array, padtype: str | None, edge: int) -> tuple[Array, Array]:
+    """What stands before x and behind it, [..., edge] each, float64."""
+    first, last = x[..., :1].astype(np.float64), x[..., -1:].astype(np.float64)
+    if padtype in ("constant", None) or edge == 0:
+        return first.repeat(edge, -1), last.repeat(edge, -1)
+    mirrored = x[..., edge:0:-1], x[..., -2 : -edge - 2 : -1]
+    left, right = (part.astype(np.float64) for part in mirrored)
+    return (left, right) if padtype == "even" else (2 * first - left, 2 * last - right)
+
+
+def _cut(x: Array, blocks: int) -> Array:
+    """A view [..., blocks, T / blocks] of x [..., T]."""
+    length, step = x.shape[-1] // blocks, x.strides[-1]
+    shape, strides = (*x.shape[:-1], blocks, length), (*x.strides[:-1], length * step, step)
+    return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=x.flags.writeable)
+
+
+def _rows(x: Array, axis: int) -> int:
+    return x.size // x.shape[axis] if x.shape[axis] else 0
