@@ -1,6 +1,8 @@
 """Side-by-side timing that says when it is worth nothing, and the tables of a run.
 
-All contenders run in turn, round after round, in one process. Beside them stands the rate of a
+All contenders run in turn, round after round, in one process; a turn is as many calls as fill 5 ms,
+so that a short one is timed as in a loop, not on the caches and sleeping threads that another left.
+Beside them stands the rate of a
 large matrix product, before and after: where it drifts by more than 15 % something else was
 running, and the row is void. conftest.py prints TABLES when all benchmarks are done.
 """
@@ -19,6 +21,7 @@ from statistics import median
 import torch
 
 MAX_DRIFT = 0.15
+TURN = 5.0  # ms
 
 
 def milliseconds(run: Callable[[], object]) -> float:
@@ -135,8 +138,12 @@ def compare_passes(
     start, rounds = time.perf_counter(), 0
     while rounds < least or (rounds < most and time.perf_counter() - start < seconds):
         for name, run in runs.items():
-            for which, took in run().items():
-                times.setdefault(which, {}).setdefault(name, []).append(took)
+            begun = time.perf_counter()
+            while True:
+                for which, took in run().items():
+                    times.setdefault(which, {}).setdefault(name, []).append(took)
+                if 1e3 * (time.perf_counter() - begun) >= TURN:
+                    break
         rounds += 1
     after = product_rate()
     return {which: Comparison(each, before, after) for which, each in times.items()}

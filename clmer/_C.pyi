@@ -31,14 +31,17 @@ def sosfiltfilt_array(
     edge: int,
     threads: int,
 ) -> None: ...
-def push_array(
-    x: NDArray[Any],
-    sos: NDArray[np.float64],
-    state: NDArray[np.float64],
-    last: NDArray[np.float64],
-    scale: float,
-    threads: int,
-) -> NDArray[Any] | None: ...
+
+class Cascade:
+    def __init__(
+        self,
+        sos: NDArray[np.float64],
+        state: NDArray[np.float64],
+        last: NDArray[np.float64],
+        scale: float,
+    ) -> None: ...
+    def push(self, chunk: object, threads: int) -> NDArray[Any] | None: ...
+
 def nt_xent_forward(
     view_a: Tensor, view_b: Tensor, temperature: float, normalize: bool, threads: int
 ) -> tuple[Tensor, Tensor]: ...

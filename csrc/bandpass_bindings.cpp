@@ -1,5 +1,6 @@
-// clmer._C's side of clmer/ops/bandpass.py, which brings torch tensors, and of clmer/signal, which
-// brings NumPy arrays: those come straight from their header, not through torch.
+// clmer._C's side of clmer/ops/bandpass.py, which brings torch tensors, and of
+// clmer/signal/passes.py, which brings NumPy arrays: those come straight from their header, not
+// through torch.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -7,11 +8,10 @@
 #include <array>
 #include <cmath>
 #include <cstdlib>
-#include <new>
 #include <optional>
 #include <utility>
 
-#include "bandpass.h"
+#include "bandpass_numpy.h"
 #include "simd.h"
 #include "tensor.h"
 
@@ -22,11 +22,6 @@ namespace clmer {
 namespace {
 
 using Doubles = py::array_t<double>;
-using Kernel = bool (*)(const SosfiltArgs&);
-
-void run(Kernel kernel, const SosfiltArgs& args) {
-  if (!kernel(args)) throw std::bad_alloc();
-}
 
 // ---- torch -------------------------------------------------------------------------------------
 // y [rows, time] and the state [rows, S, 2] behind it.
@@ -69,21 +64,6 @@ std::pair<py::object, py::object> sosfilt(TensorView x, TensorView sos, TensorVi
 }
 
 // ---- NumPy -------------------------------------------------------------------------------------
-// The sample type of an array in this machine's byte order; false for one that no kernel reads.
-bool sample_type(const py::array& a, Sample* type) {
-  constexpr int kAligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-  const py::dtype dtype = a.dtype();
-  const bool native = dtype.byteorder() == '=' || dtype.byteorder() == '|';
-  if (!native || !(a.flags() & kAligned)) return false;
-  const auto kind = dtype.kind();
-  const auto size = dtype.itemsize();
-  if (kind == 'f' && size == 4) return *type = Sample::f32, true;
-  if (kind == 'f' && size == 8) return *type = Sample::f64, true;
-  if (kind == 'i' && size == 2) return *type = Sample::i16, true;
-  if (kind == 'i' && size == 4) return *type = Sample::i32, true;
-  return false;
-}
-
 // In elements. A view of a field or of other bytes may step by parts of one.
 int64_t stride(const py::array& a, int64_t d) {
   const int64_t bytes = a.strides(d), size = a.itemsize();
@@ -228,78 +208,6 @@ void sosfiltfilt_array(const py::array& x, int64_t axis, const Doubles& sos, con
   run(CLMER_KERNELS(bandpass).zero_phase, a);
 }
 
-// An infinity or NaN times 0 is NaN. Four sums, since one would wait for itself.
-template <class X>
-bool all_finite(const SosfiltArgs& a) {
-  const X* x = static_cast<const X*>(a.x.data);
-  X sums[4] = {};
-  for (int64_t r = 0; r < a.rows; ++r, x += a.x.rows[0]) {
-    int64_t t = 0;
-    for (; t + 4 <= a.time; t += 4) {
-      for (int k = 0; k < 4; ++k) sums[k] += x[(t + k) * a.x.time] * X(0);
-    }
-    for (; t < a.time; ++t) sums[0] += x[t * a.x.time] * X(0);
-  }
-  return sums[0] + sums[1] + sums[2] + sums[3] == 0;
-}
-
-template <class X>
-void copy_last(const SosfiltArgs& a, double* last) {
-  const X* x = static_cast<const X*>(a.x.data) + (a.time - 1) * a.x.time;
-  for (int64_t r = 0; r < a.rows; ++r) last[r] = static_cast<double>(x[r * a.x.rows[0]]);
-}
-
-void copy_last(const SosfiltArgs& a, double* last) {
-  switch (a.x.type) {
-    case Sample::f32: return copy_last<float>(a, last);
-    case Sample::f64: return copy_last<double>(a, last);
-    case Sample::i16: return copy_last<int16_t>(a, last);
-    case Sample::i32: return copy_last<int32_t>(a, last);
-  }
-}
-
-// One push: x [C, n] into a fresh array, float32 for float32 and float64 for all else. Brings state
-// [S, 2, C] up to date, and `last` [C], x's newest samples. None, and nothing done, where a sample
-// is not finite or no kernel reads x's dtype.
-py::object push_array(const py::array& x, const Doubles& sos, Doubles& state, Doubles& last,
-                      double scale, int threads) {
-  constexpr int64_t kSmall = 1 << 16;  // samples and sections that are not worth the GIL's release
-  SosfiltArgs a;
-  set_sections(a, sos);
-  expect(x.ndim() == 2, "push takes [C, n]");
-  a.rows = a.row_sizes[0] = x.shape(0);
-  a.time = x.shape(1);
-  expect(state.ndim() == 3 && state.shape(0) == a.sections && state.shape(1) == 2 &&
-             state.shape(2) == a.rows && (state.flags() & py::array::c_style),
-         "state: expected a contiguous [S, 2, C]");
-  expect(last.ndim() == 1 && last.shape(0) == a.rows, "last: expected [C]");
-  if (!sample_type(x, &a.x.type) || x.strides(0) % x.itemsize() || x.strides(1) % x.itemsize()) {
-    return py::none();
-  }
-  a.x.data = const_cast<void*>(x.data());
-  a.x.rows[0] = x.strides(0) / x.itemsize();
-  a.x.time = x.strides(1) / x.itemsize();
-  const bool narrow = a.x.type == Sample::f32;
-  if (narrow ? !all_finite<float>(a) : a.x.type == Sample::f64 && !all_finite<double>(a)) {
-    return py::none();
-  }
-  py::array y(narrow ? py::dtype::of<float>() : py::dtype::of<double>(), {a.rows, a.time});
-  a.y = {y.mutable_data(), narrow ? Sample::f32 : Sample::f64, {a.time}, 1};
-  a.state = {state.mutable_data(), {1}, 2 * a.rows, a.rows};
-  a.state_out = a.state;
-  a.scale = scale;
-  a.threads = threads;
-  const Kernel kernel = CLMER_KERNELS(bandpass).forward;
-  if (a.rows * a.time * a.sections < kSmall) {
-    run(kernel, a);
-  } else {
-    py::gil_scoped_release release;
-    run(kernel, a);
-  }
-  if (a.time > 0) copy_last(a, last.mutable_data());
-  return std::move(y);
-}
-
 }  // namespace
 
 void bind_bandpass(py::module_& m) {
@@ -310,9 +218,6 @@ void bind_bandpass(py::module_& m) {
   m.def("sosfiltfilt_array", &sosfiltfilt_array, py::arg("x"), py::arg("axis"),
         py::arg("sos").noconvert(), py::arg("zi").noconvert(), py::arg("y"), py::arg("extension"),
         py::arg("edge"), py::arg("threads"));
-  m.def("push_array", &push_array, py::arg("x"), py::arg("sos").noconvert(),
-        py::arg("state").noconvert(), py::arg("last").noconvert(), py::arg("scale"),
-        py::arg("threads"));
 }
 
 }  // namespace clmer

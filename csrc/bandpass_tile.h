@@ -37,16 +37,19 @@ struct Offsets {
   bool side_by_side = true;        // all lanes are
 
   Offsets(const SosfiltArgs& a, const int64_t* strides, const Lanes& lanes) {
-    const bool evenly = a.row_dims == 1;
     int g = 0;
     do {
       const int64_t first = lanes.row(g);
-      const bool next = lanes.row(g + kWide - 1) == first + kWide - 1;
-      bool neighbours = true;
-      for (int i = 0; i < kWide; ++i) {
-        const int64_t row = next ? first + i : lanes.row(g + i);
-        at[g + i] = evenly ? row * strides[0] : offset(a, strides, row);
-        neighbours &= at[g + i] == at[g] + i;
+      const bool in_turn = lanes.row(g + kWide - 1) == first + kWide - 1;
+      bool neighbours = in_turn && strides[0] == 1;
+      if (in_turn && a.row_dims == 1) {
+        for (int i = 0; i < kWide; ++i) at[g + i] = (first + i) * strides[0];
+      } else {
+        neighbours = true;
+        for (int i = 0; i < kWide; ++i) {
+          at[g + i] = offset(a, strides, in_turn ? first + i : lanes.row(g + i));
+          neighbours &= at[g + i] == at[g] + i;
+        }
       }
       vector[g / kWide] = neighbours;
       side_by_side &= neighbours && at[g] == at[0] + g;

@@ -8,9 +8,10 @@
 namespace py = pybind11;
 
 namespace clmer {
-void bind_attention(py::module_& m);  // attention_bindings.cpp
-void bind_bandpass(py::module_& m);   // bandpass_bindings.cpp
-void bind_ntxent(py::module_& m);     // ntxent_bindings.cpp
+void bind_attention(py::module_& m);        // attention_bindings.cpp
+void bind_bandpass(py::module_& m);         // bandpass_bindings.cpp
+void bind_bandpass_stream(py::module_& m);  // bandpass_stream.cpp
+void bind_ntxent(py::module_& m);           // ntxent_bindings.cpp
 }  // namespace clmer
 
 namespace {
@@ -46,5 +47,6 @@ PYBIND11_MODULE(_C, m) {
   m.def("set_simd_level", &set_simd_level);
   clmer::bind_attention(m);
   clmer::bind_bandpass(m);
+  clmer::bind_bandpass_stream(m);
   clmer::bind_ntxent(m);
 }

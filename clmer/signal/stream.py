@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import get_num_threads
 
 from clmer._native import _C
 from clmer.signal.design import butter_bandpass, notch, steady_state
@@ -75,7 +75,15 @@ class Stream:
         self._in_gap = np.zeros(channels, bool)
         self.lost = np.zeros(channels, np.int64)
         self.gap_count = np.zeros(channels, np.int64)
+        self._cascade = _C.Cascade(self.sos, self._state, self._last, self.scale)
         self._settle()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_cascade"}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        vars(self).update(saved)
+        self._cascade = _C.Cascade(self.sos, self._state, self._last, self.scale)
 
     def _settle(self) -> None:
         """Whether a chunk of finite samples needs no more than the kernel."""
@@ -95,14 +103,8 @@ class Stream:
             ValueError: another number of channels, not two dimensions, complex numbers; a sample
                 that is not finite under gaps="raise". The state is then what it was.
         """
-        if (
-            self._running
-            and type(chunk) is np.ndarray
-            and chunk.ndim == 2
-            and chunk.shape[0] == self._channels
-        ):
-            threads = torch.get_num_threads()
-            y = _C.push_array(chunk, self.sos, self._state, self._last, self.scale, threads)
+        if self._running:
+            y = self._cascade.push(chunk, get_num_threads())
             if y is not None:
                 return y
         return self._push_carefully(chunk)
