@@ -2,9 +2,9 @@
 
 All contenders run in turn, round after round, in one process; a turn is as many calls as fill 5 ms,
 so that a short one is timed as in a loop, not on the caches and sleeping threads that another left.
-Beside them stands the rate of a
-large matrix product, before and after: where it drifts by more than 15 % something else was
-running, and the row is void. conftest.py prints TABLES when all benchmarks are done.
+Beside them stands the rate of a large matrix product, before and after: where it drifts by more
+than 15 % something else was running, and the row is void. conftest.py prints TABLES when all
+benchmarks are done.
 """
 
 from __future__ import annotations

@@ -38,29 +38,30 @@ def filter_raw(
             does. "forward" filters causally from each channel's steady state, like `Bandpass`;
             MNE's own "forward" starts from zeros.
 
+    A recording joined from pieces ("edge" annotations) is filtered piece by piece, and what is
+    marked "bad_acq_skip" is left as it is, as MNE does.
+
     Returns:
         raw, with `info["highpass"]` and `info["lowpass"]` brought up to date.
 
     Raises:
-        ValueError: edges that do not fit the rate, an unknown phase, or a recording joined from
-            pieces (MNE filters each on its own).
+        ValueError: edges that do not fit the rate, or an unknown phase.
     """
     if phase not in ("zero", "forward"):
         raise ValueError(f"filter_raw: found phase {phase!r}, expected 'zero' or 'forward'")
-    cuts = [name for name in raw.annotations.description if name.lower().startswith(_CUTS)]
-    if cuts:
-        raise ValueError(
-            f"filter_raw: found the annotation {cuts[0]!r}, expected one continuous recording; "
-            "filter the pieces before joining them, or use raw.filter"
-        )
     sos = butter_bandpass(low, high, raw.info["sfreq"], order)
     raw.load_data(verbose="error")
 
+    pieces = _pieces(raw)
+
     def filtered(x: np.ndarray) -> np.ndarray:
-        if phase == "zero":
-            return sosfiltfilt(sos, x, padlen="ringing")
-        state = steady_state(sos)[:, None] * x[:, :1]
-        filter_into(sos, x, 1, x, state, state)
+        for piece in pieces:
+            part = x[:, piece]
+            if phase == "zero":
+                part[...] = sosfiltfilt(sos, part, padlen="ringing")
+            else:
+                state = steady_state(sos)[:, None] * part[:, :1]
+                filter_into(sos, part, 1, part, state, state)
         return x
 
     chosen = "data" if picks is None else picks
@@ -71,3 +72,18 @@ def filter_raw(
         if high is not None and high < (raw.info["lowpass"] or np.inf):
             raw.info["lowpass"] = float(high)
     return raw
+
+
+def _pieces(raw: mne.io.BaseRaw) -> list[slice]:
+    """The stretches between annotations of `_CUTS`, none of them empty."""
+    time = len(raw.times)
+    cut, turns = np.zeros(time, bool), {0, time}
+    for annotation in raw.annotations:
+        if annotation["description"].lower().startswith(_CUTS):
+            onset = annotation["onset"] - raw.first_time
+            ends = raw.time_as_index((onset, onset + annotation["duration"]), use_rounding=True)
+            first, last = (int(at) for at in np.clip(ends, 0, time))
+            cut[first:last] = True
+            turns |= {first, last}
+    edges = sorted(turns)
+    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if not cut[a]]
