@@ -160,7 +160,7 @@ def _both_ways_in_blocks(sos: Sections, x: Array, y: Array, padtype: str | None,
     left, right = _extensions(x, padtype, edge)
     state = zi * (left if edge else x)[..., :1]
     filter_into(sos, left, axis, None, state, state)
-    forwards = np.empty(x.shape)
+    forwards = y if y.dtype == np.float64 else np.empty(x.shape)  # it may be filtered in place
     in_blocks(sos, x, forwards, state)
     filter_into(sos, right, axis, right, state, state)
     state = zi * (right if edge else forwards)[..., -1:]
