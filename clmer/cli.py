@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import clmer
 from clmer.config import Config, ConfigError, build
 from clmer.data import DATASETS, manifest
+from clmer.data.cache import stores_folder
 from clmer.data.recording import DataError
 from clmer.data.splits import PROTOCOLS
 from clmer.data.synthetic.model import Control
@@ -233,10 +234,9 @@ def _train(
             "none (--no-contrastive, or the preset); start it without torchrun"
         )
     folder = Path(out) if out else default_folder(config)
-    stores = Path(cache) if cache else Path(os.environ.get("CLMER_CACHE", "~/.cache/clmer"))
     with ranks.joined(config.device) as (joined, own_device):
         try:
-            return _run(config, folder, stores.expanduser(), resume, joined, own_device)
+            return _run(config, folder, stores_folder(cache), resume, joined, own_device)
         except ranks.LeaderFailed:
             return EXIT_INPUT
 

@@ -141,6 +141,58 @@ def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path, before: str) 
     assert visible(tmp_path) == [store.path.name]
 
 
+_RANDOM_KILLS = """
+import os, random, signal, sys, time
+from pathlib import Path
+from clmer.data import DATASETS
+from clmer.data.cache import open_store
+from clmer.data.prepare import prepare
+from clmer.data.synthetic import write_deap
+
+cache = Path(sys.argv[1])
+root = write_deap(cache / "data", people=1, trials=3, seconds=2)
+
+def build():
+    return prepare(DATASETS["deap"], root, cache=cache, progress=False)
+
+start = time.perf_counter()
+store = build()
+whole, duration = store.array("physio").copy(), time.perf_counter() - start
+random.seed(0)
+absent = 0
+for _ in range(100):
+    os.rename(store.path, cache / "gone")
+    for file in (cache / "gone").iterdir():
+        file.unlink()
+    (cache / "gone").rmdir()
+    child = os.fork()
+    if child == 0:
+        build()
+        os._exit(0)
+    time.sleep(random.uniform(0, 1.3 * duration))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    if store.path.exists():
+        assert (open_store(store.path).array("physio") == whole).all()
+    else:
+        absent += 1
+        build()
+assert (build().array("physio") == whole).all()
+left = sorted(path.name for path in cache.iterdir())
+assert left == [".deap.lock", "data", store.path.name], left
+print(absent, "absent,", 100 - absent, "whole")
+"""
+
+
+def test_killed_at_100_random_moments_a_store_is_whole_or_absent(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", _RANDOM_KILLS, str(tmp_path)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    absent = int(run.stdout.split()[0])
+    assert 10 <= absent <= 95, run.stdout  # both happened
+
+
 def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
     def fill(writer: StoreWriter) -> None:
         fill_with()(writer)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from clmer.data import deap, eegmat, manifest
 from clmer.data.recording import Recording
 
-__all__ = ["DATASETS", "Dataset"]
+if TYPE_CHECKING:
+    from clmer.data.windows import WindowDataset
+
+__all__ = ["DATASETS", "Dataset", "load"]
 
 #: Edges in Hz, None leaving a side open; None for no filter.
 Band = tuple[float | None, float | None] | None
@@ -100,3 +104,10 @@ DATASETS = {
         ),
     )
 }
+
+
+def load(name: str, root: Path | str | None = None, **options: Any) -> WindowDataset:
+    """A data set, prepared where it is not yet, as a torch Dataset: `clmer.data.windows.load`."""
+    from clmer.data import windows  # it needs DATASETS, above
+
+    return windows.load(name, root, **options)

@@ -113,6 +113,8 @@ class Store:
     def array(self, name: str) -> np.ndarray:
         """The windows of one modality as a memory map, [N, C, T] float32.
 
+        The map is private: what is written to it stays in this process.
+
         Raises:
             KeyError: the store has no such modality.
             DataError: the file is not the one that was written.
@@ -120,12 +122,17 @@ class Store:
         shape = len(self.windows), len(self.modalities[name].channels)
         path = self.path / f"{name}.npy"
         try:
-            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+            array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise _damaged(path, "array", error) from error
         if array.shape[:2] != shape or array.ndim != 3:
             raise _damaged(path, "shape", f"{array.shape}, not {shape} + (T,)")
         return array
+
+
+def stores_folder(cache: Path | str | None) -> Path:
+    """Where stores are: as given, `$CLMER_CACHE`, or ~/.cache/clmer."""
+    return Path(cache or os.environ.get("CLMER_CACHE") or "~/.cache/clmer").expanduser()
 
 
 def open_store(path: Path) -> Store:

@@ -1,0 +1,178 @@
+"""`load`: a prepared data set as a torch Dataset whose batches are whole slices.
+
+    dataset = clmer.data.load("deap", "/data/DEAP", task="valence")
+    for batch in dataset.loader(64, shuffle=True):
+        batch["physio"]  # [64, 40, 128] float32
+        batch["y"]  # [64] int64
+
+Windows stay on disk until they are asked for: arrays are memory maps. A contiguous slice is a view
+of the page cache, no copy; an arbitrary batch is one gather an array, no Python per window.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import Dataset as TorchDataset
+
+from clmer.data.cache import Store, stores_folder
+from clmer.data.recording import DataError
+from clmer.data.tasks import Task, task_for
+
+Batch = dict[str, Tensor]
+
+
+class WindowDataset(TorchDataset[Batch]):
+    """Windows of a store, each a dict of its modalities and, with a task, "y".
+
+    Args:
+        store: prepared windows.
+        task: what to predict; None leaves "y" out.
+        rows: window numbers in the store to use, such as a split's `train`; None for all.
+
+    `dataset[i]` is one window ([C, T] by modality, y 0-d); a slice or a sequence of numbers gives a
+    batch ([B, C, T], y [B]). Slices of all rows are views of the memory map, which is private to
+    the process: writing to them does not reach the file.
+    """
+
+    def __init__(
+        self, store: Store, task: Task | None = None, rows: np.ndarray | None = None
+    ) -> None:
+        self.store, self.task = store, task
+        self.rows = None if rows is None else np.asarray(rows, np.int64)
+        count = len(store.windows)
+        if self.rows is not None and self.rows.size:
+            low, high = self.rows.min(), self.rows.max()
+            if self.rows.ndim != 1 or low < 0 or high >= count:
+                raise ValueError(
+                    f"rows: found {low} to {high}, expected [n] within 0 to {count - 1}"
+                )
+        self.y = None
+        if task is not None:
+            self.y = torch.from_numpy(task.encode(store.windows.labels, store.path))
+
+    @cached_property
+    def arrays(self) -> Batch:
+        """[N, C, T] of every modality, opened when first asked for: each worker opens its own."""
+        return {name: torch.from_numpy(self.store.array(name)) for name in self.store.modalities}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "arrays"}
+
+    def __len__(self) -> int:
+        return len(self.store.windows) if self.rows is None else len(self.rows)
+
+    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray | Tensor) -> Batch:
+        if isinstance(index, slice) and self.rows is None:
+            return self._columns(lambda array: array[index])
+        if isinstance(index, int | np.integer):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"window {index} of {len(self)}")
+            row = int(index) if self.rows is None else int(self.rows[index])
+            return self._columns(lambda array: array[row])
+        if isinstance(index, slice):
+            index = range(*index.indices(len(self)))
+        wanted = torch.as_tensor(np.asarray(index, np.int64))
+        if self.rows is not None:
+            wanted = torch.from_numpy(self.rows)[wanted]
+        return self._columns(lambda array: array.index_select(0, wanted))
+
+    #: `DataLoader` asks for a batch at once where a data set has this.
+    __getitems__ = __getitem__
+
+    def _columns(self, take: Callable[[Tensor], Tensor]) -> Batch:
+        batch = {name: take(array) for name, array in self.arrays.items()}
+        return batch if self.y is None else batch | {"y": take(self.y)}
+
+    def loader(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        generator: torch.Generator | None = None,
+        drop_last: bool = False,
+        **options: Any,
+    ) -> DataLoader[Batch]:
+        """A `DataLoader` over whole batches; `options` are its own (num_workers, pin_memory, ...).
+
+        Without `shuffle` and `rows`, batches are contiguous slices: views, no copy.
+        """
+        order: SequentialSampler | RandomSampler = (
+            RandomSampler(self, generator=generator) if shuffle else SequentialSampler(self)
+        )
+        batches: Any = BatchSampler(order, batch_size, drop_last)
+        if not shuffle:
+            stop = len(self) - len(self) % batch_size if drop_last else len(self)
+            batches = [slice(at, min(at + batch_size, stop)) for at in range(0, stop, batch_size)]
+        # batch_size=None: the sampler's items, whole batches here, are indices as they stand.
+        return DataLoader(self, batch_size=None, sampler=batches, **options)
+
+
+def load(
+    name: str,
+    root: Path | str | None = None,
+    *,
+    task: str | None = None,
+    modalities: Sequence[str] = (),
+    window_s: float | None = None,
+    stride_s: float | None = None,
+    filter: str = "type",
+    rows: np.ndarray | None = None,
+    cache: Path | str | None = None,
+    progress: bool = False,
+) -> WindowDataset:
+    """Prepare a data set, or open what was prepared, as a torch Dataset.
+
+    Args:
+        name: one of `clmer.data.DATASETS`.
+        root: its folder; None for `$CLMER_DATA/<name>`.
+        task: label column or rating task; None for the data set's default (a manifest's first
+            label column), "" for no labels.
+        modalities: as in `clmer.data.prepare.prepare`, like window_s, stride_s and filter.
+        window_s: seconds.
+        stride_s: seconds.
+        filter: "type" or "paper".
+        rows: window numbers to use; None for all.
+        cache: folder of the stores; None for `$CLMER_CACHE` or ~/.cache/clmer.
+        progress: show a bar while preparing.
+
+    Raises:
+        ValueError: an unknown data set.
+        DataError: files that cannot be used, an unknown task.
+    """
+    from clmer.data import DATASETS
+    from clmer.data.prepare import prepare
+
+    if name not in DATASETS:
+        raise ValueError(f"load: found {name!r}, expected one of {', '.join(DATASETS)}")
+    dataset = DATASETS[name]
+    if root is None:
+        root = Path(os.environ.get("CLMER_DATA", "")) / name
+        if not os.environ.get("CLMER_DATA"):
+            raise DataError(
+                root, "root", "no CLMER_DATA", "a folder", "Give root or set CLMER_DATA."
+            )
+    store = prepare(
+        dataset,
+        Path(root),
+        modalities=modalities,
+        window_s=window_s,
+        stride_s=stride_s,
+        filter=filter,
+        cache=stores_folder(cache),
+        progress=progress,
+    )
+    if task == "":
+        return WindowDataset(store, None, rows)
+    labels = store.windows.labels
+    wanted = task or (dataset.task if dataset.tasks else next(iter(labels)))
+    found = labels[wanted].tolist() if wanted in labels else None
+    return WindowDataset(store, task_for(name, wanted, found), rows)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import clmer.data
+from clmer.data.recording import DataError
+from clmer.data.synthetic import write_deap
+from clmer.data.windows import WindowDataset
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_deap(tmp_path_factory.mktemp("deap") / "data", people=2, trials=4, seconds=3)
+
+
+@pytest.fixture(scope="module")
+def dataset(root: Path, tmp_path_factory: pytest.TempPathFactory) -> WindowDataset:
+    cache = tmp_path_factory.mktemp("stores")
+    return clmer.data.load("deap", root, task="va4", cache=cache)
+
+
+def test_windows_one_by_one_in_slices_and_in_any_order(dataset: WindowDataset) -> None:
+    count = len(dataset)
+    assert count == len(dataset.store.windows) == 24
+    want = {name: dataset.store.array(name) for name in ("physio", "landmarks", "au")}
+    one = dataset[5]
+    assert set(one) == {*want, "y"}
+    assert one["y"].shape == ()
+    for name, array in want.items():
+        np.testing.assert_array_equal(one[name], array[5])
+        np.testing.assert_array_equal(dataset[-1][name], array[-1])
+        np.testing.assert_array_equal(dataset[3:9][name], array[3:9])
+        np.testing.assert_array_equal(dataset[[7, 2, 7]][name], array[[7, 2, 7]])
+        assert dataset[3:9][name].dtype == torch.float32
+    y = dataset.task.encode(dataset.store.windows.labels, "")  # type: ignore[union-attr]
+    np.testing.assert_array_equal(dataset[0:count]["y"], y)
+    with pytest.raises(IndexError, match="window 24 of 24"):
+        dataset[count]
+
+
+def test_a_contiguous_slice_is_a_view(dataset: WindowDataset) -> None:
+    part, whole = dataset[4:8]["physio"], dataset[0:24]["physio"]
+    assert part.data_ptr() == whole.data_ptr() + 4 * whole.stride(0) * 4
+
+
+def test_writing_to_a_batch_does_not_reach_the_store(root: Path, tmp_path: Path) -> None:
+    first = clmer.data.load("deap", root, modalities=("au",), cache=tmp_path)
+    before = first.store.array("au").copy()
+    first[0:4]["au"].zero_()
+    again = clmer.data.load("deap", root, modalities=("au",), cache=tmp_path)
+    np.testing.assert_array_equal(again[0 : len(again)]["au"], before)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_loaders_give_whole_batches(dataset: WindowDataset, shuffle: bool, workers: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    loader = dataset.loader(10, shuffle=shuffle, generator=generator, num_workers=workers)
+    batches = list(loader)
+    assert [len(batch["y"]) for batch in batches] == [10, 10, 4]
+    got = torch.cat([batch["physio"] for batch in batches]).flatten(1).sum(1)
+    want = dataset[0:24]["physio"].flatten(1).sum(1)
+    assert torch.equal(got, want) is not shuffle
+    assert torch.equal(got.sort().values, want.sort().values)
+    dropping = dataset.loader(10, shuffle=shuffle, drop_last=True)
+    assert [len(batch["y"]) for batch in dropping] == [10, 10]
+
+
+def test_the_plain_dataloader_fetches_a_batch_at_once(dataset: WindowDataset) -> None:
+    (batch,) = DataLoader(dataset, batch_size=24, collate_fn=lambda batch: batch)
+    torch.testing.assert_close(batch["physio"], dataset[0:24]["physio"])
+
+
+def test_rows_of_a_split(dataset: WindowDataset) -> None:
+    rows = np.array([20, 3, 4, 11])
+    part = WindowDataset(dataset.store, dataset.task, rows)
+    assert len(part) == 4
+    for got in (part[0:4], part[[0, 1, 2, 3]], next(iter(part.loader(4)))):
+        torch.testing.assert_close(got["au"], dataset[rows]["au"])
+        assert torch.equal(got["y"], dataset[rows]["y"])
+    torch.testing.assert_close(part[1]["au"], dataset[3]["au"])
+    with pytest.raises(ValueError, match="found 0 to 24, expected"):
+        WindowDataset(dataset.store, None, np.array([0, 24]))
+
+
+def test_it_travels_to_workers_without_its_arrays(dataset: WindowDataset) -> None:
+    assert len(dataset.arrays) == 3
+    data = pickle.dumps(dataset)
+    assert len(data) < 50_000
+    torch.testing.assert_close(pickle.loads(data)[0:5]["physio"], dataset[0:5]["physio"])
+
+
+def test_labels_and_errors(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = clmer.data.load("deap", root, task="", modalities=("au",), cache=tmp_path)
+    assert set(plain[0]) == {"au"}
+    assert clmer.data.load("deap", root, modalities=("au",), cache=tmp_path).task.name == "valence"  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="found 'seed', expected one of deap, "):
+        clmer.data.load("seed", root)
+    monkeypatch.delenv("CLMER_DATA", raising=False)
+    with pytest.raises(DataError, match="no CLMER_DATA.*Give root or set CLMER_DATA"):
+        clmer.data.load("deap")
+    with pytest.raises(DataError, match="no such label"):
+        clmer.data.load("deap", root, task="joy", modalities=("au",), cache=tmp_path)
