@@ -214,6 +214,7 @@ def _read_person(
         _check_ratings(path, labels, ratings)
     for row in range(shape[0]):
         video = row + 1
+        samples = data[row].astype(np.float64, copy=False)
         face = None
         if root is not None and ratings is not None:
             presented = ratings[video][0]
@@ -225,9 +226,7 @@ def _read_person(
             stimulus=f"v{video:02d}",
             group=subject,
             labels=dict(zip(LABELS, labels[row].tolist(), strict=True)),
-            signals={
-                "physio": Signal(data[row].astype(np.float64), FS, CHANNELS, CHANNEL_KINDS, "mixed")
-            },
+            signals={"physio": Signal(samples, FS, CHANNELS, CHANNEL_KINDS, "mixed")},
             face=face,
             baseline_s=BASELINE_S,
             face_start_s=face_start_s if face is not None else 0.0,

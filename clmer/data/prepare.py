@@ -295,15 +295,19 @@ class _Job:
         x = np.array(signal.data, dtype=np.float64)
         if not np.isfinite(x).all():
             raise _Skip(f"{name} has samples that are not finite")
-        for kind in dict.fromkeys(signal.kinds):
-            sos, text = _sections(self.plan.band(kind), signal.fs)
-            self.filters.setdefault(kind, text)
+        rows: dict[Band, list[int]] = {}
+        for row, kind in enumerate(signal.kinds):
+            band = self.plan.band(kind)
+            self.filters.setdefault(kind, _sections(band, signal.fs)[1])
+            rows.setdefault(band, []).append(row)
+        for band, own in rows.items():  # channels of one band together: a vector takes several
+            sos, _ = _sections(band, signal.fs)
             if sos is None:
                 continue
             if x.shape[1] <= 3 * (2 * len(sos) + 1):
                 raise _Skip("shorter than the filter needs")
-            rows = [i for i, k in enumerate(signal.kinds) if k == kind]
-            x[rows] = sosfiltfilt(sos, x[rows])
+            at: slice | list[int] = slice(None) if len(own) == len(x) else own
+            x[at] = sosfiltfilt(sos, x[at])
         try:
             x = resample(x, signal.fs, self.plan.dataset.fs)
         except ValueError as error:
@@ -355,10 +359,10 @@ def _sections(band: Band, fs: float) -> tuple[np.ndarray | None, str]:
 
 def _windows(x: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
     """[C, T] -> [n, C, length] float32."""
-    out = np.empty((len(starts), x.shape[0], length), dtype=np.float32)
-    for row, start in zip(out, starts, strict=True):
-        row[:] = x[:, start : start + length]
-    return out
+    views = np.lib.stride_tricks.sliding_window_view(
+        x, length, axis=1
+    )  # [C, T - length + 1, length]
+    return views[:, starts].transpose(1, 0, 2).astype(np.float32, order="C")
 
 
 def _face_windows(face: FaceSeries, times: np.ndarray) -> dict[str, np.ndarray]:
