@@ -233,7 +233,7 @@ class StoreWriter:
                     f"expected {(count, *self._shapes[name])}"
                 )
             data = np.ascontiguousarray(array, dtype="<f4")
-            self._file(name).write(data)
+            self._file(name).write(data.data)
             self.bytes_written += data.nbytes
         row: dict[str, float | str] = {f"label:{name}": value for name, value in labels.items()}
         row |= {"subject": subject, "group": group, "recording": recording, "stimulus": stimulus}

@@ -298,10 +298,10 @@ class _Job:
         rows: dict[Band, list[int]] = {}
         for row, kind in enumerate(signal.kinds):
             band = self.plan.band(kind)
-            self.filters.setdefault(kind, _sections(band, signal.fs)[1])
+            self.filters.setdefault(kind, sections_of(band, signal.fs)[1])
             rows.setdefault(band, []).append(row)
         for band, own in rows.items():  # channels of one band together: a vector takes several
-            sos, _ = _sections(band, signal.fs)
+            sos, _ = sections_of(band, signal.fs)
             if sos is None:
                 continue
             if x.shape[1] <= 3 * (2 * len(sos) + 1):
@@ -344,7 +344,7 @@ def _find(recording: Recording, name: str) -> Signal:
 
 
 @lru_cache
-def _sections(band: Band, fs: float) -> tuple[np.ndarray | None, str]:
+def sections_of(band: Band, fs: float) -> tuple[np.ndarray | None, str]:
     """The filter of a band at a rate, and what to call it."""
     if band is None:
         return None, "as recorded"

@@ -1,0 +1,269 @@
+"""What is in a data set, as one page to look at: signals, labels, faces, losses, protocols.
+
+    python -m clmer.data.inspect deap --root /data/DEAP --out deap.html
+
+The page holds everything itself, pictures included, and opens without a server. It can show faces'
+outlines and licence-bound data: it says so at the top, and the default name is git-ignored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clmer.cli import EXIT_INPUT, EXIT_INTERRUPTED
+from clmer.data import DATASETS, inspect_figures
+from clmer.data.cache import stores_folder
+from clmer.data.recording import DataError, Recording
+from clmer.data.splits import PROTOCOLS, make_splits
+from clmer.data.synthetic import write_deap
+from clmer.data.windows import WindowDataset, load
+from clmer.files import write_file
+
+PRIVATE = (
+    "This page was made from recordings of people. It can show the outlines of faces, or data that "
+    "a data set's agreement (DEAP, AMIGOS, ...) forbids to pass on. Keep it private: do not "
+    "commit, upload or publish it."
+)
+_PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a sentence, then pictures and tables as HTML."""
+
+    title: str
+    text: str
+    body: str
+
+
+def inspect(
+    name: str,
+    root: Path,
+    *,
+    task: str | None = None,
+    modalities: Sequence[str] = (),
+    filter: str = "type",
+    cache: Path | None = None,
+    progress: bool = False,
+) -> str:
+    """The page of one data set.
+
+    Args:
+        name: one of `clmer.data.DATASETS`.
+        root: its folder.
+        task: whose classes the protocols are balanced for; None for the default.
+        modalities: as in `clmer.data.prepare.prepare`.
+        filter: "type" or "paper".
+        cache: folder of the prepared stores; None for the default.
+        progress: show a bar while preparing.
+
+    Returns:
+        HTML.
+
+    Raises:
+        DataError: files that cannot be used.
+    """
+    dataset = load(
+        name,
+        root,
+        task=task,
+        modalities=modalities,
+        filter=filter,
+        cache=cache,
+        progress=progress,
+    )
+    face = any(m in ("landmarks", "au") for m in dataset.store.modalities)
+    example = next(iter(DATASETS[name].read(root, face=face)))
+    sections = [
+        _overview(dataset),
+        *_signals(name, example, filter),
+        *_face(example),
+        _labels(dataset),
+        _losses(dataset),
+        _protocols(dataset),
+    ]
+    return _page(f"{name}: what is in it", root, sections)
+
+
+def _overview(dataset: WindowDataset) -> Section:
+    store, report = dataset.store, dataset.store.report
+    rows = [
+        ("people", report["people"]),
+        ("recordings", f"{report['recordings_used']} used of {report['recordings']}"),
+        ("windows", f"{len(store.windows)} of {store.windows.window_s:g} s"),
+        ("stimuli", len(np.unique(store.windows.stimulus))),
+    ]
+    rows += [
+        (f"modality {m.name}", f"{len(m.channels)} channels, {m.fs:g} a second")
+        for m in store.modalities.values()
+    ]
+    rows += [(f"filter of {kind}", text) for kind, text in report["filter"].items()]
+    rows += [("note", note) for note in report["notes"]]
+    return Section("Overview", "After filtering, resampling and cutting.", _table((), rows))
+
+
+def _signals(name: str, example: Recording, filter: str) -> list[Section]:
+    if not example.signals:
+        return []
+    where = f"{example.subject}, recording {example.trial}"
+    before_after = inspect_figures.before_and_after(DATASETS[name], example, filter)
+    sections = [
+        Section(
+            "Signals and spectra",
+            f"One channel a type, before and after the filter: {where}.",
+            _picture(before_after, "Signals and power spectra before and after filtering"),
+        )
+    ]
+    topomap = inspect_figures.channel_map(example)
+    if topomap is not None:
+        text = f"Standard 10-20 positions; colour is log power from 8 to 13 Hz: {where}."
+        sections.append(
+            Section("Channel map", text, _picture(topomap, "Alpha power over the scalp"))
+        )
+    return sections
+
+
+def _face(example: Recording) -> list[Section]:
+    if example.face is None:
+        return []
+    picture = inspect_figures.tracking(example.face)
+    text = f"{example.subject}, recording {example.trial}: {(~example.face.valid).mean():.1%} lost."
+    return [Section("Face tracking", text, _picture(picture, "Face tracking over time"))]
+
+
+def _labels(dataset: WindowDataset) -> Section:
+    windows = dataset.store.windows
+    _, first = np.unique(windows.recording, return_index=True)
+    labels = {name: values[first] for name, values in windows.labels.items()}
+    picture = inspect_figures.labels(labels)
+    return Section("Labels", "One count a recording.", _picture(picture, "Histograms of labels"))
+
+
+def _losses(dataset: WindowDataset) -> Section:
+    report = dataset.store.report
+    rows = [(f"windows: {why}", n) for why, n in report["windows_dropped"].items()]
+    rows += [(f"recording {name}", why) for name, why in report["recordings_skipped"].items()]
+    text = "Windows dropped and recordings skipped, and why." if rows else "Nothing was left out."
+    return Section("What was left out", text, _table((), rows))
+
+
+def _protocols(dataset: WindowDataset) -> Section:
+    if dataset.task is None or dataset.y is None:
+        raise ValueError("protocols need a task")
+    y, classes = dataset.y.numpy(), dataset.task.classes
+    rows: list[tuple[object, ...]] = []
+    for protocol in PROTOCOLS:
+        try:
+            splits = make_splits(dataset.store.windows, y, protocol)
+        except DataError as error:
+            rows.append((protocol, f"refused: found {error.found}, expected {error.expected}"))
+            continue
+        split = splits[0]
+        counts = [np.bincount(y[getattr(split, part)], minlength=len(classes)) for part in _PARTS]
+        cells = [" / ".join(map(str, each)) for each in counts]
+        rows.append((protocol, *cells, len(splits), max(s.shared_groups for s in splits)))
+    header = ("protocol", *_PARTS, "splits", "groups in two parts")
+    text = (
+        f"Task {dataset.task.name}: windows of {' / '.join(classes)} in the first split's parts. "
+        "A group in two parts means that scores are inflated."
+    )
+    return Section("Class balance by protocol", text, _table(header, rows))
+
+
+# --- HTML ---------------------------------------------------------------------------------------
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+.private { border-left: 4px solid #c60; padding: .5rem 1rem; }
+img { max-width: 100%; background: #fff; border-radius: 4px; }
+table { border-collapse: collapse; display: block; overflow-x: auto; }
+td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
+tr + tr { border-top: 1px solid #8886; }
+"""
+
+
+def _page(title: str, root: Path, sections: Sequence[Section]) -> str:
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width">',
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{html.escape(title)}</h1><p>{html.escape(str(root))}</p>",
+        f'<p class="private">{html.escape(PRIVATE)}</p>',
+    ]
+    for section in sections:
+        parts.append(f"<h2>{html.escape(section.title)}</h2><p>{html.escape(section.text)}</p>")
+        parts.append(section.body)
+    return "\n".join([*parts, "</body></html>", ""])
+
+
+def _picture(png: str, description: str) -> str:
+    return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{png}">'
+
+
+def _table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    if not rows:
+        return ""
+    lines = ["<table>"]
+    for tag, line in (("th", header), *(("td", row) for row in rows)):
+        if line:
+            cells = "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in line)
+            lines.append(f"<tr>{cells}</tr>")
+    return "\n".join([*lines, "</table>"])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m clmer.data.inspect", description=__doc__)
+    parser.add_argument("dataset", choices=sorted(DATASETS))
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--root", type=Path, metavar="DIR", help="the recordings")
+    source.add_argument("--synthetic", action="store_true", help="a small generated DEAP")
+    parser.add_argument("--task", metavar="NAME", help="whose classes to balance")
+    parser.add_argument("--modalities", default="", metavar="A,B,...")
+    parser.add_argument("--filter", choices=("type", "paper"), default="type")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="prepared stores (~/.cache/clmer)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="inspect-<data set>.html")
+    given = parser.parse_args(argv)
+    if given.synthetic and given.dataset != "deap":
+        parser.error(f"--synthetic: generates deap recordings, not {given.dataset}")
+    out = given.out or Path(f"inspect-{given.dataset}.html")
+    if not out.parent.is_dir():
+        parser.error(f"--out: found no folder {out.parent}")
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            cache = given.cache
+            if given.synthetic:
+                cache = cache or Path(scratch)
+            page = inspect(
+                given.dataset,
+                write_deap(Path(scratch) / "deap") if given.synthetic else given.root,
+                task=given.task,
+                modalities=tuple(filter(None, given.modalities.split(","))),
+                filter=given.filter,
+                cache=stores_folder(cache),
+                progress=True,
+            )
+        write_file(out, page.encode())
+    except DataError as error:
+        print(f"clmer: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except KeyboardInterrupt:
+        print("clmer: interrupted; no page was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    print(f"{out}: open it in a browser. {PRIVATE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
