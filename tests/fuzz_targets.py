@@ -1,0 +1,109 @@
+"""What the fuzz tests feed with damaged files: a whole file of each format, and its reader.
+
+Every outcome must be a result or a `DataError`: no other exception, no hang, no gigabyte.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clmer.data import deap, manifest
+from clmer.data.biosignal import open_biosignal
+from clmer.data.face import read_openface
+from clmer.data.recording import DataError
+from clmer.data.synthetic import write_deap
+
+
+@dataclass(frozen=True)
+class Target:
+    """One format.
+
+    Args:
+        whole: the bytes of a whole file.
+        read: reads a file of that format to its end.
+        suffix: of the file.
+    """
+
+    whole: bytes
+    read: Callable[[Path], object]
+    suffix: str
+
+    def run(self, data: bytes) -> bool:
+        """Whether `data` could be read; a `DataError` is no."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"s01{self.suffix}"
+            path.write_bytes(data)
+            try:
+                self.read(path)
+            except DataError:
+                return False
+        return True
+
+
+def targets(scratch: Path) -> dict[str, Target]:
+    """By name; `scratch` keeps what a single file needs beside it."""
+    root = write_deap(scratch / "deap", people=1, trials=2, seconds=1, fps=5)
+    marker = (root / deap.SYNTHETIC_MARKER).read_bytes()
+    recording = scratch / "x.npy"
+    np.save(recording, np.zeros((2, 300)))
+    table = f"subject,trial,label,modality,path,rate\np,1,a,eeg,{recording},100\n"
+    table += f"q,1,b,eeg,{recording},100\n"
+
+    def read_dat(path: Path) -> object:
+        (path.parent / deap.SYNTHETIC_MARKER).write_bytes(marker)
+        return list(deap.read(path.parent, face=False))
+
+    def read_ratings(path: Path) -> object:
+        for source in (root / "data_preprocessed_python").iterdir():
+            (path.parent / source.name).write_bytes(source.read_bytes())
+        (path.parent / deap.SYNTHETIC_MARKER).write_bytes(marker)
+        path.rename(path.with_name("participant_ratings.csv"))
+        return list(deap.read(path.parent, face=False))
+
+    def read_manifest(path: Path) -> object:
+        return list(manifest.read(path))
+
+    def read_edf(path: Path) -> object:
+        file = open_biosignal(path)
+        return file.signal(file.channels, 0.0, file.duration_s)
+
+    face = next(iter((root / "face" / "s01").iterdir())).read_bytes()
+    dat = (root / "data_preprocessed_python" / "s01.dat").read_bytes()
+    ratings = (root / "metadata_csv" / "participant_ratings.csv").read_bytes()
+    return {
+        "dat": Target(dat, read_dat, ".dat"),
+        "ratings": Target(ratings, read_ratings, ".csv"),
+        "openface": Target(face, read_openface, ".csv"),
+        "manifest": Target(table.encode(), read_manifest, ".csv"),
+        "edf": Target(edf(), read_edf, ".edf"),
+        "bdf": Target(edf(bits=24), read_edf, ".bdf"),
+    }
+
+
+def edf(bits: int = 16, channels: int = 2, rate: int = 100, seconds: int = 3) -> bytes:
+    """A small EDF or, of 24 bits, BDF."""
+    most = 2 ** (bits - 1)
+    columns = [
+        [f"EEG C{n + 3}".ljust(16) for n in range(channels)],
+        ["AgCl".ljust(80)] * channels,
+        ["uV".ljust(8)] * channels,
+        ["-3200".ljust(8)] * channels,
+        ["3200".ljust(8)] * channels,
+        [str(-most).ljust(8)] * channels,
+        [str(most - 1).ljust(8)] * channels,
+        ["HP:0.1Hz".ljust(80)] * channels,
+        [str(rate).ljust(8)] * channels,
+        ["".ljust(32)] * channels,
+    ]
+    version = b"\xffBIOSEMI" if bits == 24 else b"0".ljust(8)
+    header = f"{'X X X X':80}{'Startdate 02-MAR-2020 X X X':80}02.03.2012.00.00"
+    header += f"{256 * (channels + 1):<8}{'24BIT' if bits == 24 else '':44}{seconds:<8}{1:<8}"
+    header += f"{channels:<4}" + "".join("".join(column) for column in columns)
+    samples = np.random.default_rng(0).integers(-1000, 1000, seconds * channels * rate)
+    body = samples.astype("<i4").view(np.uint8).reshape(-1, 4)[:, : bits // 8]
+    return version + header.encode("ascii") + body.tobytes()

@@ -1,0 +1,85 @@
+"""Damaged files: every reader gives a result or a `DataError`, in a moment and in little memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fuzz_targets import Target, targets
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+NAMES = ("dat", "ratings", "openface", "manifest", "edf", "bdf")
+_INTERESTING = [
+    *(b"", b"\0", b"\xff", b"-1", b"999999999", b"nan", b"inf", b"1e309", b",", b'"', b"\n"),
+]
+
+edits = st.lists(
+    st.tuples(
+        st.sampled_from(["cut", "replace", "insert", "drop"]),
+        st.floats(0, 1),  # where
+        st.integers(1, 64),  # how many bytes are dropped
+        st.one_of(st.sampled_from(_INTERESTING), st.binary(max_size=16)),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def damaged(whole: bytes, changes: list[tuple[str, float, int, bytes]]) -> bytes:
+    data = bytearray(whole)
+    for kind, where, count, content in changes:
+        # half of the changes fall into the first kilobyte, where the headers are
+        at = int(2 * where * min(len(data), 1024) if where < 0.5 else (2 * where - 1) * len(data))
+        if kind == "cut":
+            del data[at:]
+        elif kind == "replace":
+            data[at : at + len(content)] = content
+        elif kind == "insert":
+            data[at:at] = content
+        else:
+            del data[at : at + count]
+    return bytes(data)
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
+    found = targets(tmp_path_factory.mktemp("fuzz"))
+    assert tuple(found) == NAMES
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_whole_file_is_read(every: dict[str, Target], name: str) -> None:
+    assert every[name].run(every[name].whole)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damage_gives_a_result_or_a_data_error(every: dict[str, Target], name: str) -> None:
+    @settings(
+        max_examples=60,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(edits)
+    def check(changes: list[tuple[str, float, int, bytes]]) -> None:
+        start = time.perf_counter()
+        every[name].run(damaged(every[name].whole, changes))
+        assert time.perf_counter() - start < 20
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    check()
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit < 2**30
+
+
+def test_a_header_that_claims_terabytes(every: dict[str, Target], tmp_path: Path) -> None:
+    for name in ("edf", "bdf"):
+        whole = every[name].whole
+        for at, size, text in ((236, 8, b"99999999"), (252, 4, b"9999")):
+            data = whole[:at] + text.ljust(size) + whole[at + size :]
+            assert not every[name].run(data)
