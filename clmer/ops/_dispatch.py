@@ -64,8 +64,8 @@ def choose_impl(
 
     Raises:
         ValueError: an unknown name.
-        RuntimeError: "native" on a device without a native kernel; "triton" or "cuda" where it cannot
-            run.
+        RuntimeError: "native" on a device without a native kernel; "triton" or "cuda" where it
+            cannot run.
     """
     if impl is None:
         return "native" if device.type in native_on else "reference"

@@ -39,11 +39,11 @@ def sosfilt(
     Coefficients and state are float64 whatever x is. Equivalent to `scipy.signal.sosfilt` along the
     last axis.
 
-    On the CPU, cutting T anywhere and passing the state on gives the same bits as one pass. On a GPU
-    that holds among calls of at most 512 samples, and among calls of 16,384 rows or more. Other
+    On the CPU, cutting T anywhere and passing the state on gives the same bits as one pass. On a
+    GPU that holds among calls of at most 512 samples, and among calls of 16,384 rows or more. Other
     calls are filtered in segments of time at once, whose starts come from a scan: they equal one
-    pass up to the rounding of float64, and the tests bound their error by twice SciPy's. Which form
-    a call takes follows from its shape alone, so that a repeated call repeats its bits.
+    pass up to the rounding of float64, and the tests bound the error of stable filters by twice
+    SciPy's. Which form a call takes follows from its shape alone: a repeated call repeats its bits.
 
     Args:
         x: [..., T], float32, float64, bfloat16 or float16.
@@ -70,7 +70,8 @@ def sosfilt(
         return sosfilt_reference(x, sos, state)
     if sos.shape[0] > _MAX_SECTIONS:
         raise ValueError(
-            f"sos: found {sos.shape[0]} sections, expected at most {_MAX_SECTIONS}; split the cascade"
+            f"sos: found {sos.shape[0]} sections, expected at most {_MAX_SECTIONS}; "
+            "split the cascade"
         )
     lead, time = x.shape[:-1], x.shape[-1]
     count = math.prod(lead)  # torch.Size.numel() would make a traced size a constant
