@@ -156,6 +156,7 @@ def test_it_runs_on_the_current_stream(shape):
     assert_same_bits(found, want)
 
 
+@pytest.mark.sanitizer
 @forms
 @pytest.mark.parametrize("adjoint", [False, True])
 @pytest.mark.parametrize("time", [33, 1025, 5000])

@@ -78,7 +78,7 @@ def steady_state(sos: Tensor) -> Tensor:
 
 
 def _extended(x: Tensor, padtype: str | None, edge: int) -> Tensor:
-    """x with `edge` samples before it and behind it."""
+    """The signal with `edge` samples before it and behind it."""
     if edge == 0:
         return x
     first, last = x[..., :1], x[..., -1:]
