@@ -6,7 +6,7 @@
 
 namespace clmer {
 
-constexpr int kMaxSections = 64;  // of the CPU kernels
+constexpr int kMaxSections = 64;
 constexpr int kMaxRowDims = 8;
 
 enum class Sample : int { f32, f64, i16, i32 };
@@ -63,12 +63,5 @@ extern const BandpassKernels bandpass;
 namespace avx512 {
 extern const BandpassKernels bandpass;
 }
-
-#ifdef CLMER_CUDA_BUILT
-// Dense float or double, one dimension of rows, scale 1. All pointers on `device`, which need not
-// be the current one; `stream` is a cudaStream_t of it. Throws std::runtime_error with CUDA's
-// words.
-void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, int device, void* stream);
-#endif
 
 }  // namespace clmer

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "bandpass_numpy.h"
+#include "bandpass_plan.h"
 #include "simd.h"
 #include "tensor.h"
 
@@ -24,9 +25,12 @@ namespace {
 using Doubles = py::array_t<double>;
 
 // ---- torch -------------------------------------------------------------------------------------
-// y [rows, time] and the state [rows, S, 2] behind it.
-std::pair<py::object, py::object> sosfilt(TensorView x, TensorView sos, TensorView state,
-                                          bool adjoint, int threads, uintptr_t stream) {
+struct Sosfilt {
+  SosfiltArgs args;
+  NewTensor y, state;  // [rows, time], and [rows, S, 2] behind it
+};
+
+Sosfilt operands(const TensorView& x, const TensorView& sos, const TensorView& state, bool dense) {
   expect(x.ndim == 2 && (x.is_float(32) || x.is_float(64)),
          "sosfilt takes float32 or float64 [rows, time]");
   expect(sos.ndim == 2, "sos: expected [S, 6]");
@@ -34,33 +38,99 @@ std::pair<py::object, py::object> sosfilt(TensorView x, TensorView sos, TensorVi
   expect_dense(sos, {sections, 6}, 64, "sos");
   expect_dense(state, {rows, sections, 2}, 64, "state");
   expect_same_device(x, {&sos, &state});
-  expect(x.device != kCPU || sections <= kMaxSections, "sos: too many sections");
-  expect(x.device == kCPU || x.contiguous(), "sosfilt takes dense tensors on a GPU");
-  const NewTensor y = new_tensor(x), end = new_tensor(state);
-  SosfiltArgs args;
+  expect(sections <= kMaxSections, "sos: too many sections");
+  expect(!dense || x.contiguous(), "sosfilt takes dense tensors on a GPU");
+  Sosfilt s = {{}, new_tensor(x), new_tensor(state)};
+  SosfiltArgs& a = s.args;
   const Sample type = x.bits == 64 ? Sample::f64 : Sample::f32;
-  args.x = {x.data, type, {x.strides[0]}, x.strides[1]};
-  args.y = {y.view.data, type, {x.shape[1]}, 1};
-  args.sos = sos.as<double>();
-  args.state = {state.as<double>(), {2 * sections}};
-  args.state_out = {end.view.as<double>(), {2 * sections}};
-  args.rows = args.row_sizes[0] = rows;
-  args.time = x.shape[1];
-  args.sections = sections;
-  args.threads = threads;
-  py::gil_scoped_release release;
-  if (x.device == kCPU) {
-    const auto& kernels = CLMER_KERNELS(bandpass);
-    run(adjoint ? kernels.adjoint : kernels.forward, args);
-  } else {
-#ifdef CLMER_CUDA_BUILT
-    sosfilt_cuda(args, adjoint, x.device_index, reinterpret_cast<void*>(stream));
-#else
-    (void)stream;
-    expect(false, "built without CUDA");
-#endif
+  a.x = {x.data, type, {x.strides[0]}, x.strides[1]};
+  a.y = {s.y.view.data, type, {x.shape[1]}, 1};
+  a.sos = sos.as<double>();
+  a.state = {state.as<double>(), {2 * sections}};
+  a.state_out = {s.state.view.as<double>(), {2 * sections}};
+  a.rows = a.row_sizes[0] = rows;
+  a.time = x.shape[1];
+  a.sections = sections;
+  return s;
+}
+
+// By the GPU's algorithm: on a GPU, or in its host form for tests. Scratch is torch's memory, like
+// the results: nothing is allocated behind the back of a graph that captures the stream.
+std::pair<py::object, py::object> run_plan(const TensorView& x, const TensorView& sos,
+                                           const TensorView& state, bool adjoint, const Plan& plan,
+                                           uintptr_t stream) {
+  const Sosfilt s = operands(x, sos, state, true);
+  NewTensor scratch;
+  if (const int64_t size = plan.scratch(s.args.rows, s.args.sections)) {
+    TensorView like = state;
+    like.ndim = 1;
+    like.shape[0] = size;
+    scratch = new_tensor(like);
   }
-  return {y.tensor, end.tensor};
+  {
+    py::gil_scoped_release release;
+    double* room = scratch.view.as<double>();
+    if (x.device == kCPU) {
+      sosfilt_blocked(s.args, adjoint, plan, room);
+    } else {
+#ifdef CLMER_CUDA_BUILT
+      sosfilt_cuda(s.args, adjoint, plan, room, x.device_index, reinterpret_cast<void*>(stream));
+#else
+      (void)stream;
+      expect(false, "built without CUDA");
+#endif
+    }
+  }
+  return {s.y.tensor, s.state.tensor};
+}
+
+std::pair<py::object, py::object> sosfilt(TensorView x, TensorView sos, TensorView state,
+                                          bool adjoint, int threads, uintptr_t stream) {
+  if (x.device != kCPU) {
+    expect(x.ndim == 2 && sos.ndim == 2, "sosfilt takes x [rows, time] and sos [S, 6]");
+    const Plan plan = choose_plan(x.shape[0], x.shape[1], sos.shape[0]);
+    return run_plan(x, sos, state, adjoint, plan, stream);
+  }
+  Sosfilt s = operands(x, sos, state, false);
+  s.args.threads = threads;
+  {
+    py::gil_scoped_release release;
+    const auto& kernels = CLMER_KERNELS(bandpass);
+    run(adjoint ? kernels.adjoint : kernels.forward, s.args);
+  }
+  return {s.y.tensor, s.state.tensor};
+}
+
+constexpr const char* kForms[] = {"sequential", "tiled", "split"};
+
+// (form, warps of a tile, tiles of a row) that a GPU takes for a shape.
+py::tuple sosfilt_plan(int64_t rows, int64_t time, int64_t sections) {
+  const Plan plan = choose_plan(rows, time, sections);
+  return py::make_tuple(kForms[static_cast<int>(plan.form)], plan.warps, plan.tiles());
+}
+
+// With the form and the size of tiles given, for tests.
+std::pair<py::object, py::object> sosfilt_by(TensorView x, TensorView sos, TensorView state,
+                                             bool adjoint, const std::string& form, int warps,
+                                             uintptr_t stream) {
+  int which = 0;
+  while (which < 3 && form != kForms[which]) ++which;
+  expect(which < 3, "form: expected sequential, tiled or split");
+  expect(warps == 1 || warps == 2 || warps == 4 || warps == 8, "warps: expected 1, 2, 4 or 8");
+  expect(x.ndim == 2 && sos.ndim == 2, "sosfilt takes x [rows, time] and sos [S, 6]");
+  const Plan plan = {Form(which), warps, x.shape[1]};
+  expect(plan.form != Form::split || (sos.shape[0] <= kSplitSections && plan.time > 0),
+         "form: split takes at most 8 sections and at least one sample");
+  return run_plan(x, sos, state, adjoint, plan, stream);
+}
+
+// Why no CUDA kernel can run here; empty where they can.
+std::string why_no_cuda() {
+#ifdef CLMER_CUDA_BUILT
+  return cuda_unavailable();
+#else
+  return "clmer._C was built without CUDA";
+#endif
 }
 
 // ---- NumPy -------------------------------------------------------------------------------------
@@ -212,6 +282,9 @@ void sosfiltfilt_array(const py::array& x, int64_t axis, const Doubles& sos, con
 
 void bind_bandpass(py::module_& m) {
   m.def("sosfilt", &sosfilt);
+  m.def("sosfilt_by", &sosfilt_by);
+  m.def("sosfilt_plan", &sosfilt_plan);
+  m.def("why_no_cuda", &why_no_cuda);
   m.def("sosfilt_array", &sosfilt_array, py::arg("x"), py::arg("axis"), py::arg("sos").noconvert(),
         py::arg("zi").noconvert(), py::arg("zf").noconvert(), py::arg("y"), py::arg("scale"),
         py::arg("threads"));

@@ -4,6 +4,10 @@
 // one loop to the next, and then chunks would not give the bits of one pass.
 #pragma once
 
+#if defined(__CUDACC__) || defined(CLMER_SCALAR)
+#include <cmath>
+#endif
+
 #ifdef __CUDACC__
 #define CLMER_HD __host__ __device__ __forceinline__
 #else
@@ -14,8 +18,8 @@ namespace clmer {
 namespace CLMER_LEVEL {
 
 // a b + c, rounded once where the level can.
-#ifdef __CUDACC__
-CLMER_HD double fused(double a, double b, double c) { return fma(a, b, c); }
+#if defined(__CUDACC__) || defined(CLMER_SCALAR)
+CLMER_HD double fused(double a, double b, double c) { return std::fma(a, b, c); }
 #else
 CLMER_HD Vec<double> fused(Vec<double> a, Vec<double> b, Vec<double> c) {
 #if defined(__AVX512F__)

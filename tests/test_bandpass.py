@@ -159,6 +159,14 @@ def test_a_missing_backend_is_refused():
                       impl="native")  # fmt: skip
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a device is at hand")
+def test_a_cuda_op_that_cannot_run_names_the_reason():
+    built = clmer.build_info()["cuda"] is not None
+    reason = "CUDA driver|CUDA-capable device" if built else "built without CUDA"
+    with pytest.raises(RuntimeError, match=rf"impl='cuda': .*({reason})"):
+        clmer.sosfilt(torch.ones(2, 3), SOS, impl="cuda")
+
+
 def test_the_layer_is_the_op():
     layer = Bandpass(128, 4, 45)
     x = torch.randn(2, 3, 50, requires_grad=True)

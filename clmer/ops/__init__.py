@@ -3,6 +3,7 @@
 from clmer.ops.attention import cross_attention
 from clmer.ops.attention_reference import attention_weights, cross_attention_reference
 from clmer.ops.bandpass import sosfilt, sosfilt_reference
+from clmer.ops.bandpass_zero_phase import sosfiltfilt
 from clmer.ops.ntxent import nt_xent
 from clmer.ops.ntxent_reference import nt_xent_reference
 
@@ -14,4 +15,5 @@ __all__ = [
     "nt_xent_reference",
     "sosfilt",
     "sosfilt_reference",
+    "sosfiltfilt",
 ]

@@ -9,6 +9,8 @@ import os
 import torch
 from torch.autograd import forward_ad
 
+from clmer._native import _C
+
 library = torch.library.Library("clmer", "DEF")
 #: Below-autograd dispatch, for the body of an autograd.Function.
 below_autograd = torch._C._AutoDispatchBelowAutograd
@@ -58,11 +60,12 @@ def choose_impl(
             plain PyTorch form elsewhere. An explicit wish is met or refused.
         device: where the tensors are.
         native_on: device types that the native kernel covers in this build.
-        also: what else this op has: "triton" or nothing.
+        also: what else this op has: "triton", "cuda" or nothing.
 
     Raises:
         ValueError: an unknown name.
-        RuntimeError: "native" on a device without a native kernel; "triton" where it cannot run.
+        RuntimeError: "native" on a device without a native kernel; "triton" or "cuda" where it
+            cannot run.
     """
     if impl is None:
         return "native" if device.type in native_on else "reference"
@@ -77,7 +80,18 @@ def choose_impl(
         )
     if impl == "triton":
         _require_triton(device)
+    if impl == "cuda":
+        _require_cuda(device)
     return impl
+
+
+def _require_cuda(device: torch.device) -> None:
+    """Raises RuntimeError, with CUDA's reason, unless CUDA kernels can run on these tensors."""
+    reason = _C.why_no_cuda()
+    if not reason and device.type != "cuda":
+        reason = f"found {device.type!r} tensors, expected 'cuda' ones"
+    if reason:
+        raise RuntimeError(f"impl='cuda': {reason}")
 
 
 def _require_triton(device: torch.device) -> None:

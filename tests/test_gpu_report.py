@@ -1,0 +1,103 @@
+"""The report of tools/gpu_check.sh, on made-up rows and a made-up machine."""
+
+import importlib.util
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "tools" / "gpu_report.py"
+pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="tools/ is not beside the tests")
+MACHINE = {
+    "device": "Made-up GPU (96 GB)",
+    "versions": {"torch": "9.9"},
+    "copy_gb_s": 1000.0,
+    "product_tflop_s": {"float32": 10.0},
+}
+
+
+@pytest.fixture
+def tool():
+    spec = importlib.util.spec_from_file_location("gpu_report", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def made_up(**change):
+    row = {
+        "op": "made-up",
+        "case": "2 x 3",
+        "dtype": "float32",
+        "ours_ms": 2.0,
+        "contenders": {"slow": 8.0, "slower": 16.0},
+        "floor_ms": 1.0,
+        "floor_kind": "bytes",
+        "ratio": 4.0,
+        "extra": {"graph_ms": 1.5},
+    }
+    return row | change
+
+
+def test_a_run_is_written_twice(tool, tmp_path):
+    rows = [made_up(), made_up(case="alone", contenders={}, ratio=None)]
+    checks = {"tests": "passed", "memcheck": "skipped: no tool", "racecheck": "failed"}
+    run = tool.report(MACHINE, "abc", checks, rows)
+    page, text = tool.write(run, tmp_path / "results")
+    assert page.name == f"made-up-gpu-96-gb-{run['date']}.json"
+    assert json.loads(page.read_text()) == run
+    table = text.read_text()
+    assert "Commit abc" in table
+    assert "| racecheck | failed |" in table
+    row = "| made-up | 2 x 3 | float32 | 2 | slow 8, slower 16 | 4.00 | 1 (bytes) | 2.00 |"
+    assert row in table
+    assert "| made-up | alone | float32 | 2 | none |  | 1 (bytes) | 2.00 |" in table
+    assert "not measured" not in table
+
+
+def test_without_rows_it_says_not_measured(tool):
+    assert "not measured" in tool.markdown(tool.report(MACHINE, "abc", {}, []))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"more": 1}, "found keys"),
+        ({"ours_ms": "2"}, "ours_ms: found '2'"),
+        ({"ours_ms": float("nan")}, "milliseconds above 0"),
+        ({"contenders": {"slow": 0.0}}, "slow: found 0.0"),
+        ({"floor_kind": "watts"}, "floor_kind"),
+        ({"ratio": None}, "ratio: expected None without contenders"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused(tool, tmp_path, change, message):
+    benchmark = tmp_path / "bench_made_up_gpu.py"
+    benchmark.write_text(f"from math import nan\ndef rows():\n    return [{made_up(**change)!r}]\n")
+    with pytest.raises(ValueError, match=f"bench_made_up_gpu.py: .*{message}"):
+        tool.rows_of(benchmark)
+
+
+def test_rows_pass_through_a_file(tool, tmp_path):
+    benchmark = tmp_path / "bench_made_up_gpu.py"
+    benchmark.write_text(f"def rows():\n    return [{made_up()!r}]\n")
+    tool.main(["rows", str(benchmark), str(tmp_path / "rows.json")])
+    assert json.loads((tmp_path / "rows.json").read_text()) == [made_up()]
+
+
+def test_an_outcome_has_a_known_name(tool):
+    with pytest.raises(ValueError, match="tests: found 'fine'"):
+        tool.report(MACHINE, "abc", {"tests": "fine"}, [])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a device is at hand")
+def test_without_a_gpu_the_script_measures_nothing(tmp_path):
+    environment = os.environ | {"OUT": str(tmp_path / "results")}
+    script = ROOT / "tools" / "gpu_check.sh"
+    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "nothing was checked, nothing measured" in done.stdout
+    assert not (tmp_path / "results").exists()

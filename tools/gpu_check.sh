@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Proves on a GPU what the CPU-only tests cannot, and measures: builds in place with this machine's own
+# Python, torch and nvcc (nothing is downloaded: cmake, ninja, pybind11 and pytest must be there), runs
+# every test marked gpu, compute-sanitizer on those marked sanitizer, and rows() of every
+# benchmarks/bench_*_gpu.py. Writes <gpu>-<date>.json and .md into $OUT (default benchmarks/results),
+# also where a check fails; the exit status is then 1. It ends within 8 minutes.
+# Usage: [OUT=folder] [PYTHON=python3] tools/gpu_check.sh
+set -uo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+out=${OUT:-benchmarks/results}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export PYTHONPATH=$PWD
+checks=() failed=0
+# limited <seconds> <command...>: no longer than that, nor than leaves 30 s for the report
+limited() {
+  local left=$((440 - SECONDS)) most=$1
+  shift
+  [ "$left" -ge 1 ] || { echo "no time is left for: $*"; return 124; }
+  timeout $((left < most ? left : most)) "$@"
+}
+step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
+# outcome <name> <exit status>
+outcome() {
+  if [ "$2" -eq 0 ]; then checks+=(--check "$1=passed"); else checks+=(--check "$1=failed"); failed=1; fi
+}
+skip() { echo "skipped: $2"; checks+=(--check "$1=skipped: $2"); }
+
+capability=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())') ||
+  { echo "found no CUDA device that torch can use: nothing was checked, nothing measured"; exit 1; }
+
+step "build for architecture $capability"
+limited 90 cmake -S . -B "$work/build" -G Ninja -DCLMER_CUDA=ON -DPython_EXECUTABLE="$(command -v "$python")" \
+  "-DCMAKE_CUDA_ARCHITECTURES=$capability-real" -DCLMER_OUTPUT="$PWD/clmer" >"$work/log" 2>&1 &&
+  limited 90 cmake --build "$work/build" >>"$work/log" 2>&1 ||
+  { tail -n 40 "$work/log"; echo "the build failed: nothing was checked, nothing measured"; exit 1; }
+"$python" -c "import clmer; print(clmer.__file__, clmer.build_info())" || exit 1
+
+step "tests marked gpu"
+limited 150 "$python" -m pytest -q -m gpu -p no:cacheprovider tests
+outcome "tests marked gpu" $?
+
+for tool in memcheck racecheck; do
+  step "compute-sanitizer $tool"
+  if ! command -v compute-sanitizer >/dev/null; then
+    skip "$tool" "compute-sanitizer is not on PATH"
+    continue
+  fi
+  # Without torch's cache every tensor is an allocation of its own, and memcheck sees its ends.
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 limited 45 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+    --target-processes all "$python" -m pytest -q -m sanitizer -p no:cacheprovider tests
+  outcome "$tool" $?
+done
+
+rows=()
+for benchmark in benchmarks/bench_*_gpu.py; do
+  [ -e "$benchmark" ] || continue
+  name=$(basename "$benchmark" .py)
+  step "$name"
+  limited 60 "$python" tools/gpu_report.py rows "$benchmark" "$work/$name.json"
+  status=$?
+  outcome "$name" $status
+  [ $status -eq 0 ] && rows+=("$work/$name.json")
+done
+
+step "report"
+timeout 30 "$python" tools/gpu_report.py write "$out" "${checks[@]}" "${rows[@]}" || failed=1
+exit $failed
