@@ -31,12 +31,13 @@ MAX_DIM = 256
 
 # --- tiles --------------------------------------------------------------------------------------
 class Tiles(NamedTuple):
-    """A launch's constants; HEADS is how many share a tile, 0 where sequences are streamed."""
+    """A launch's constants and warps; HEADS share a tile, 0 where sequences are streamed."""
 
     HEADS: int
     BLOCK_Q: int
     BLOCK_K: int
     BLOCK_D: int
+    warps: int
 
 
 #: A whole head stands in a tile up to this width of its features, by the tile's longer edge.
@@ -44,9 +45,11 @@ _WIDEST = {16: 128, 32: 128, 64: 128, 128: 64}
 _WIDEST_IEEE = {16: 128, 32: 64, 64: 32, 128: 16}
 #: Streamed: queries and keys in a tile, by the width of the features.
 _STREAMED = {16: 64, 32: 64, 64: 64, 128: 64, 256: 32}
-_STREAMED_IEEE = {16: 32, 32: 32, 64: 32, 128: 16, 256: 16}
-#: Warps, by the pairs in a tile.
+_STREAMED_IEEE = {16: 64, 32: 32, 64: 32, 128: 16, 256: 16}
+#: Warps on tensor cores, by the pairs in a tile.
 _WARPS = {256: 1, 512: 1, 1024: 2, 2048: 4, 4096: 4, 8192: 8, 16384: 8}
+#: Without tensor cores: multiply-adds of a product a warp, all of which the compiler unrolls.
+_UNROLLED = 32 * 256
 
 
 def _edge(length: int) -> int:
@@ -57,23 +60,25 @@ def _edge(length: int) -> int:
 def choose_tiles(rows: int, keys: int, width: int, ieee: bool) -> Tiles:
     """By Lq, Lk, the wider of D and Dv, and whether products are float32 without tensor cores."""
     block_q, block_k, block_d = _edge(rows), _edge(keys), _edge(width)
+    slot = triton.next_power_of_2(max(rows, keys, 1))
+    heads = max(1, 16 // slot)
     longer = max(block_q, block_k)
-    if block_d <= (_WIDEST_IEEE if ieee else _WIDEST).get(longer, 0):
-        slot = triton.next_power_of_2(max(rows, keys, 1))
-        return Tiles(max(1, 16 // slot), block_q, block_k, block_d)
-    block = (_STREAMED_IEEE if ieee else _STREAMED)[block_d]
-    return Tiles(0, block, block, block_d)
+    if block_d > (_WIDEST_IEEE if ieee else _WIDEST).get(longer, 0):
+        heads = 0
+        block_q = block_k = (_STREAMED_IEEE if ieee else _STREAMED)[block_d]
+    warps = _WARPS[block_q * block_k]
+    if ieee:
+        warps = min(16, max(1, block_q * block_k * block_d // _UNROLLED))
+    return Tiles(heads, block_q, block_k, block_d, warps)
 
 
 def _constants(tiles: Tiles, vec: int, precision: str) -> dict[str, Any]:
-    constants = {**tiles._asdict(), "VEC": vec, "PRECISION": precision}
-    if not tiles.HEADS:
-        del constants["HEADS"]
-    return constants
+    blocks = {name: size for name, size in tiles._asdict().items() if name.isupper() and size}
+    return {**blocks, "VEC": vec, "PRECISION": precision}
 
 
 def _options(tiles: Tiles) -> dict[str, int]:
-    return {"num_warps": _WARPS[tiles.BLOCK_Q * tiles.BLOCK_K], "num_stages": 2}
+    return {"num_warps": tiles.warps, "num_stages": 2}
 
 
 def _precision(dtype: torch.dtype) -> str:
