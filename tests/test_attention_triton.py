@@ -227,7 +227,33 @@ def check_arguments():
     check_errors()
 
 
+def check_compilation():
+    from triton import compile
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from clmer.kernels.attention import variants
+
+    chosen = [v for v in variants() if "bf16" in v.name or ("tf32" in v.name and " 50 x" in v.name)]
+    assert {v.name.split()[0] for v in chosen} == {
+        *("short_forward", "short_backward"),
+        *("long_forward", "long_grad_query", "long_grad_keys"),
+    }
+    for i, variant in enumerate(chosen):
+        source = ASTSource(variant.kernel, variant.signature, constexprs=variant.constexprs)
+        target = GPUTarget("cuda", (80, 90, 100)[i % 3], 32)
+        built = compile(source, target=target, options=variant.options)
+        assert built.metadata.shared <= 99 << 10, variant.name  # the smallest of these families
+        assert "atom" not in built.asm["ptx"], variant.name
+        assert "mma" in built.asm["ptx"], variant.name
+
+
 @needs_triton
 @pytest.mark.parametrize("check", [check_results, check_masks, check_arguments])
 def test_in_the_interpreter(check):
     run_in_child(check, TRITON_INTERPRET="1")
+
+
+@needs_triton
+def test_compiles_for_gpus():
+    run_in_child(check_compilation, TRITON_INTERPRET="0")
