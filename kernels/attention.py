@@ -66,7 +66,7 @@ def choose_tiles(rows: int, keys: int, width: int, ieee: bool) -> Tiles:
     if block_d > (_WIDEST_IEEE if ieee else _WIDEST).get(longer, 0):
         heads = 0
         block_q = block_k = (_STREAMED_IEEE if ieee else _STREAMED)[block_d]
-    warps = _WARPS[block_q * block_k]
+    warps = max(_WARPS[block_q * block_k], block_d // 32)  # or wide rows fill the registers
     if ieee:
         warps = min(16, max(1, block_q * block_k * block_d // _UNROLLED))
     return Tiles(heads, block_q, block_k, block_d, warps)

@@ -64,13 +64,12 @@ def test_tf32_only_where_it_is_allowed():
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision
     q = torch.full((1, 16, 16), 1 + 2**-12, device="cuda")
-    bias = torch.zeros(16, 16, device="cuda").requires_grad_()
     found = {}
     try:
         for setting in ("ieee", "tf32"):
             matmul.fp32_precision = setting
             eye = torch.eye(16, device="cuda").expand(1, 16, 16) * (1 + 2**-12)
-            found[setting] = triton(q, q, eye, attn_bias=bias)[0, 0, 0].item()
+            found[setting] = triton(q, q, eye)[0, 0, 0].item()
     finally:
         matmul.fp32_precision = before
     assert found["ieee"] == pytest.approx((1 + 2**-12) / 16, rel=1e-6)
@@ -82,7 +81,7 @@ def test_tf32_only_where_it_is_allowed():
     "shape", [(3, 4, 8, 8), (50, 50, 16, 16), (128, 128, 64, 64), (300, 300, 9, 4)]
 )
 def test_fifty_repeats_give_the_same_bits(shape, dtype):
-    tensors, options = moved(*problem(shape, "all", dtype, lead=(8, 12)))
+    tensors, options = moved(*problem(shape, "all", dtype, lead=(2, 48)))
     first = results(triton, *tensors, **options)
     for _ in range(50):
         again = results(triton, *tensors, **options)
@@ -139,7 +138,7 @@ def test_runs_on_the_current_stream():
 @pytest.mark.parametrize(
     "shape", [(3, 5, 8, 8), (50, 47, 16, 16), (33, 65, 20, 7), (140, 131, 8, 8)]
 )
-def test_what_lies_around_is_neither_read_nor_written(shape, dtype):
+def test_what_lies_around_is_neither_read_nor_written(shape, dtype, monkeypatch):
     from clmer.kernels import attention as page
 
     def framed(tensor):
@@ -160,6 +159,8 @@ def test_what_lies_around_is_neither_read_nor_written(shape, dtype):
     new_empty = torch.Tensor.new_empty
 
     def framed_empty(self, size, **kwargs):
+        if size == 0:  # Triton's own
+            return new_empty(self, size, **kwargs)
         size = torch.Size(size)
         buffer = new_empty(self, (size.numel() + 2048,), **kwargs).fill_(torch.nan)
         made.append(buffer)
@@ -169,18 +170,15 @@ def test_what_lies_around_is_neither_read_nor_written(shape, dtype):
     terms = (padding, shown[None], b[None], options["seed"], options["dropout_p"], 0.3)
     want = page.attention_forward(*(t.clone() for t in (q, k, v)), *terms)
     want += page.attention_backward(grad.clone(), q, k, v, *want, *terms, True)
-    torch.Tensor.new_empty = framed_empty
-    try:
-        found = page.attention_forward(q, k, v, *terms)
-        found += page.attention_backward(grad, q, k, v, *found, *terms, True)
-    finally:
-        torch.Tensor.new_empty = new_empty
+    monkeypatch.setattr(torch.Tensor, "new_empty", framed_empty)
+    found = page.attention_forward(q, k, v, *terms)
+    found += page.attention_backward(grad, q, k, v, *found, *terms, True)
+    monkeypatch.undo()
     for x, y in zip(want, found, strict=True):
         assert torch.equal(x, y)
     assert len(made) == 6
     for buffer, old in zip(buffers, before, strict=True):
-        assert torch.equal(buffer.isnan(), old.isnan())
-        assert torch.equal(buffer.nan_to_num(), old.nan_to_num())
+        assert torch.equal(buffer.view(torch.uint8), old.view(torch.uint8))
     for buffer in made:
         assert buffer[:1024].isnan().all()
         assert buffer[-1024:].isnan().all()
