@@ -1,11 +1,14 @@
 """`cross_attention`: softmax(Q K^T) V without the matrix, for many small heads or a few long ones.
 
-The plain PyTorch form is in attention_reference.py; csrc/attention.h, attention_cpu.cpp.
+The plain PyTorch form is in attention_reference.py; csrc/attention.h, attention_cpu.cpp;
+kernels/attention.py (Triton).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +31,8 @@ from clmer.ops.attention_reference import (
 )
 
 _NATIVE = ("cpu",)
+#: impl=None on a GPU: "reference" until the Triton form has been measured there, then "triton".
+_ON_GPU = "reference"
 _MAX_DIMS = 7
 
 
@@ -66,7 +71,10 @@ def cross_attention(
         scale: None is 1 / sqrt(D).
         seed: 0-d int64, the key of the dropout mask; None draws one with `torch.randint`. The mask
             is a hash of (seed, leading index, row, column), the same in every implementation.
-        impl: None, "native" or "reference" (plain PyTorch, differentiable any number of times).
+        impl: None, "native" (CPU), "reference" (plain PyTorch, differentiable any number of times)
+            or "triton" (GPU; elsewhere in Triton's interpreter; not float64; D and Dv up to 256).
+            None is native on the CPU and the reference on a GPU, until the Triton form has been
+            measured there.
 
     Returns:
         O [..., Lq, Dv] of query's dtype. The masks give a hidden pair the weight 0, exactly. A
@@ -77,8 +85,8 @@ def cross_attention(
 
     Raises:
         ValueError: a shape, dtype or device that does not fit, or dropout_p outside [0, 1).
-        RuntimeError: `impl="native"` on a device without a kernel; second derivatives of the
-            native form.
+        RuntimeError: an `impl` that cannot run on these tensors; second derivatives of the native
+            or Triton form.
 
     Source: the paper's Eq. 5-6; row-wise log-sum-exp and recomputation as in Dao et al.,
     FlashAttention (2022).
@@ -89,10 +97,14 @@ def cross_attention(
     if key.dtype != query.dtype or value.dtype != query.dtype:
         query, key, value = _promoted(query, key, value)
     _check(query, key, value, key_padding_mask, attn_mask, attn_bias, dropout_p)
-    native = (impl is None and query.is_cpu) or choose_impl(impl, query.device, _NATIVE) == "native"
+    if impl is None and query.is_cpu:
+        impl = "native"
+    else:
+        wish = _ON_GPU if impl is None and query.is_cuda else impl
+        impl = choose_impl(wish, query.device, _NATIVE, also=("triton",))
     scale = (query.shape[-1] or 1) ** -0.5 if scale is None else float(scale)
     seed = check_seed(seed, dropout_p, query.device) if dropout_p != 0.0 else None
-    if not native:
+    if impl == "reference":
         return cross_attention_reference(
             query,
             key,
@@ -113,14 +125,16 @@ def cross_attention(
         attn_bias = _to_rank(attn_bias.to(compute_dtype(query.dtype)), lead + 2)
     tensors = (query, key, value, key_padding_mask, attn_mask, attn_bias, seed)
     constants = (float(dropout_p), scale)
-    if is_tracing():
+    form = _TRITON if impl == "triton" else _NATIVE_FORM
+    interpreted = impl == "triton" and not query.is_cuda  # the op would be the native kernel
+    if not interpreted and is_tracing():
         out, _ = torch.ops.clmer.cross_attention(*tensors, *constants)
-    elif not is_plain(*tensors):
+    elif not interpreted and not is_plain(*tensors):
         out, _ = _autograd(*tensors, *constants)
     elif torch.is_grad_enabled() and wants_gradient(query, key, value, attn_bias):
-        out, _ = _CrossAttention.apply(_forward, *tensors, *constants)
+        out, _ = _CrossAttention.apply(form, *tensors, *constants)
     else:
-        out, _ = _C.attention_forward(*tensors, *constants, False, torch.get_num_threads())
+        out, _ = form.forward(*tensors, *constants, want_lse=False)
     return out
 
 
@@ -231,10 +245,11 @@ def _forward(
     seed: Tensor | None,
     dropout_p: float,
     scale: float,
+    want_lse: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """The kernel itself."""
     tensors = (query, key, value, mask, attn_mask, bias, seed)
-    return _C.attention_forward(*tensors, dropout_p, scale, True, torch.get_num_threads())
+    return _C.attention_forward(*tensors, dropout_p, scale, want_lse, torch.get_num_threads())
 
 
 def _backward(
@@ -268,7 +283,34 @@ def _bias_parts(query: Tensor, bias: Tensor) -> int:
     return max(1, min(sharing, 16 // max(slices, 1)))
 
 
+def _triton_forward(query: Tensor, *rest: Any, want_lse: bool = True) -> tuple[Tensor, Tensor]:
+    """The Triton kernel, which gives the log-sum-exp for nothing."""
+    if query.dtype == torch.float64:
+        raise ValueError("impl='triton': found float64, expected float32 or half precision")
+    from clmer.kernels import attention  # Triton is an extra
+
+    return attention.attention_forward(query, *rest)
+
+
+def _triton_backward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    from clmer.kernels import attention
+
+    return attention.attention_backward(*args)
+
+
+class _Form(NamedTuple):
+    """Kernels that may be called outright."""
+
+    forward: Callable[..., tuple[Tensor, Tensor | None]]
+    backward: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor | None]]
+
+
+_NATIVE_FORM = _Form(_forward, _backward)
+_TRITON = _Form(_triton_forward, _triton_backward)
+
+
 def _op_backward(
+    form: _Form,
     grad_out: Tensor,
     query: Tensor,
     key: Tensor,
@@ -278,12 +320,13 @@ def _op_backward(
     *rest: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     out, lse = out.contiguous(), lse.contiguous()
-    dq, dk, dv, grad_bias = _backward(grad_out, query, key, value, out, lse, *rest)
+    dq, dk, dv, grad_bias = form.backward(grad_out, query, key, value, out, lse, *rest)
     return dq, dk, dv, lse.new_empty(0) if grad_bias is None else grad_bias
 
 
-library.impl("cross_attention", _forward, "CPU")
-library.impl("cross_attention_backward", _op_backward, "CPU")
+for _device, _form in (("CPU", _NATIVE_FORM), ("CUDA", _TRITON)):
+    library.impl("cross_attention", _form.forward, _device)
+    library.impl("cross_attention_backward", partial(_op_backward, _form), _device)
 
 
 @torch.library.register_fake("clmer::cross_attention", lib=library)
@@ -302,7 +345,7 @@ def _fake_backward(  # type: ignore[no-untyped-def]
 
 # --- autograd -----------------------------------------------------------------------------------
 def _autograd(*args: Any) -> tuple[Tensor, Tensor]:
-    return _CrossAttention.apply(_below_autograd, *args)
+    return _CrossAttention.apply(_REGISTERED, *args)
 
 
 def _below_autograd(*args: Any) -> tuple[Tensor, Tensor]:
@@ -310,15 +353,18 @@ def _below_autograd(*args: Any) -> tuple[Tensor, Tensor]:
         return torch.ops.clmer.cross_attention(*args)
 
 
+_REGISTERED = _Form(_below_autograd, torch.ops.clmer.cross_attention_backward)
+
+
 class _CrossAttention(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, forward, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale
+        ctx, form, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale
     ):
-        out, lse = forward(query, key, value, mask, attn_mask, bias, seed, dropout_p, scale)
+        out, lse = form.forward(query, key, value, mask, attn_mask, bias, seed, dropout_p, scale)
         ctx.save_for_backward(query, key, value, out, lse, mask, attn_mask, bias, seed)
         ctx.constants = dropout_p, scale
-        ctx.plain = forward is _forward
+        ctx.form = form
         ctx.mark_non_differentiable(lse)
         ctx.set_materialize_grads(False)
         return out, lse
@@ -327,10 +373,11 @@ class _CrossAttention(torch.autograd.Function):
     def backward(ctx, grad_out, _):  # type: ignore[no-untyped-def]
         if grad_out is None:
             return (None,) * 10
+        interpreted = ctx.form is _TRITON and not grad_out.is_cuda
+        if interpreted and torch.is_grad_enabled():
+            raise no_double_backward("cross_attention", "triton")
         outright = not torch.is_grad_enabled() and not is_tracing() and is_plain(grad_out)
-        backward = torch.ops.clmer.cross_attention_backward
-        if ctx.plain and outright:
-            backward = _backward
+        backward = (ctx.form if outright or interpreted else _REGISTERED).backward
         bias_grad = ctx.needs_input_grad[6]
         dq, dk, dv, grad_bias = backward(grad_out, *ctx.saved_tensors, *ctx.constants, bias_grad)
         return None, dq, dk, dv, None, None, grad_bias if bias_grad else None, None, None, None
@@ -340,7 +387,7 @@ def _autograd_backward(grad_out: Tensor, *args: object) -> tuple[Tensor, Tensor,
     if torch.is_grad_enabled() and any(
         isinstance(t, Tensor) and t.requires_grad for t in (grad_out, *args)
     ):
-        raise no_double_backward("cross_attention")
+        raise no_double_backward("cross_attention", "triton" if grad_out.is_cuda else "native")
     with below_autograd():
         return torch.ops.clmer.cross_attention_backward(grad_out, *args)
 
