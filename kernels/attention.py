@@ -43,7 +43,7 @@ class Tiles(NamedTuple):
 #: A whole head stands in a tile up to this width of its features, by the tile's longer edge.
 _WIDEST = {
     "half": {16: 128, 32: 128, 64: 128, 128: 64},
-    "tf32": {16: 128, 32: 128, 64: 64, 128: 32},
+    "tf32": {16: 128, 32: 128, 64: 64, 128: 16},
     "ieee": {16: 128, 32: 64, 64: 32, 128: 16},
 }
 #: Streamed: queries and keys in a tile, by the width of the features.
