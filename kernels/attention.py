@@ -41,11 +41,17 @@ class Tiles(NamedTuple):
 
 
 #: A whole head stands in a tile up to this width of its features, by the tile's longer edge.
-_WIDEST = {16: 128, 32: 128, 64: 128, 128: 64}
-_WIDEST_IEEE = {16: 128, 32: 64, 64: 32, 128: 16}
+_WIDEST = {
+    "half": {16: 128, 32: 128, 64: 128, 128: 64},
+    "tf32": {16: 128, 32: 128, 64: 64, 128: 16},
+    "ieee": {16: 128, 32: 64, 64: 32, 128: 16},
+}
 #: Streamed: queries and keys in a tile, by the width of the features.
-_STREAMED = {16: 64, 32: 64, 64: 64, 128: 32, 256: 16}
-_STREAMED_IEEE = {16: 64, 32: 32, 64: 16, 128: 16, 256: 16}
+_STREAMED = {
+    "half": {16: 64, 32: 64, 64: 64, 128: 32, 256: 16},
+    "tf32": {16: 64, 32: 64, 64: 32, 128: 16, 256: 16},
+    "ieee": {16: 64, 32: 32, 64: 16, 128: 16, 256: 16},
+}
 #: Warps on tensor cores, by the pairs in a tile.
 _WARPS = {256: 1, 512: 1, 1024: 2, 2048: 4, 4096: 4, 8192: 8, 16384: 8}
 #: Without tensor cores: multiply-adds of a product a warp, all of which the compiler unrolls.
@@ -57,17 +63,17 @@ def _edge(length: int) -> int:
     return max(16, triton.next_power_of_2(length))
 
 
-def choose_tiles(rows: int, keys: int, width: int, ieee: bool) -> Tiles:
-    """By Lq, Lk, the wider of D and Dv, and whether products are float32 without tensor cores."""
+def choose_tiles(rows: int, keys: int, width: int, kind: str) -> Tiles:
+    """By Lq, Lk, the wider of D and Dv, and how factors are multiplied: half, tf32 or ieee."""
     block_q, block_k, block_d = _edge(rows), _edge(keys), _edge(width)
     slot = triton.next_power_of_2(max(rows, keys, 1))
     heads = max(1, 16 // slot)
     longer = max(block_q, block_k)
-    if block_d > (_WIDEST_IEEE if ieee else _WIDEST).get(longer, 0):
+    if block_d > _WIDEST[kind].get(longer, 0):
         heads = 0
-        block_q = block_k = (_STREAMED_IEEE if ieee else _STREAMED)[block_d]
+        block_q = block_k = _STREAMED[kind][block_d]
     warps = max(_WARPS[block_q * block_k], block_d // 32)  # or wide rows fill the registers
-    if ieee:
+    if kind == "ieee":
         warps = min(16, max(1, block_q * block_k * block_d // _UNROLLED))
     return Tiles(heads, block_q, block_k, block_d, warps)
 
@@ -78,7 +84,7 @@ def _constants(tiles: Tiles, vec: int, precision: str) -> dict[str, Any]:
 
 
 def _options(tiles: Tiles) -> dict[str, int]:
-    return {"num_warps": tiles.warps, "num_stages": 2}
+    return {"num_warps": tiles.warps, "num_stages": 1 if tiles.BLOCK_D > 128 else 2}
 
 
 def _precision(dtype: torch.dtype) -> str:
@@ -201,8 +207,8 @@ def _call(
     lead, (rows, width) = query.shape[:-2], query.shape[-2:]
     keys, value_width = value.shape[-2:]
     precision = _precision(query.dtype)
-    ieee = query.dtype == torch.float32 and precision == "ieee"
-    tiles = choose_tiles(rows, keys, max(width, value_width), ieee)
+    kind = precision if query.dtype == torch.float32 else "half"
+    tiles = choose_tiles(rows, keys, max(width, value_width), kind)
     if attn_mask is not None and not tiles.HEADS:
         hidden = ~attn_mask.any(-2)  # keys that no query sees: a tile does not see all queries
         terms["m"] = hidden if terms["m"] is None else terms["m"] | hidden
@@ -346,7 +352,7 @@ def variants() -> Iterator[Variant]:
     single-element loads and sizes beyond 2^31.
     """
     for (rows, keys, width), (short, precision) in product(_SAMPLES, _TYPES):
-        tiles = choose_tiles(rows, keys, width, ieee=(short, precision) == ("fp32", "ieee"))
+        tiles = choose_tiles(rows, keys, width, precision if short == "fp32" else "half")
         constants = _constants(tiles, 4 if short == "fp32" else 8, precision)
         kernels = [short_forward, short_backward]
         if not tiles.HEADS:
