@@ -48,7 +48,7 @@ for tool in memcheck racecheck; do
     continue
   fi
   # Without torch's cache every tensor is an allocation of its own, and memcheck sees its ends.
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 limited 45 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 limited 70 compute-sanitizer --tool "$tool" --error-exitcode 9 \
     --target-processes all "$python" -m pytest -q -m sanitizer -p no:cacheprovider tests
   outcome "$tool" $?
 done
