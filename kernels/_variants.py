@@ -1,4 +1,4 @@
-"""What a Triton module says of its kernels, so that tools can compile them where there is no GPU."""
+"""What a Triton module says of its kernels, so that tools can compile them without a GPU."""
 
 from __future__ import annotations
 
