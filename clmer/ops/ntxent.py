@@ -256,10 +256,10 @@ def _triton(
         raise ValueError("impl='triton': found float64 views, expected float32 or half precision")
     from clmer.kernels.ntxent import nt_xent_triton
 
-    z = stack(view_a, view_b, normalize).to(view_a.dtype)
-    temperature = _as_tensor(temperature, view_a.device)
-    loss = nt_xent_triton(z if z.dim() == 3 else z.unsqueeze(0), temperature, positives)
-    return loss if z.dim() == 3 else loss.squeeze(0)
+    grouped = view_a.dim() == 3
+    a, b = (view_a, view_b) if grouped else (view_a.unsqueeze(0), view_b.unsqueeze(0))
+    loss = nt_xent_triton(a, b, temperature, normalize, positives)
+    return loss if grouped else loss.squeeze(0)
 
 
 # --- registration: views [N, D] or [G, N, D]; temperature 0-d float64; loss [] or [G]; stats
