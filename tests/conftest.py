@@ -15,6 +15,16 @@ from clmer._native import _C
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are skipped where torch finds no CUDA device."""
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="marked gpu: torch.cuda.is_available() is false here")
+    for item in items:
+        if item.get_closest_marker("gpu") is not None:
+            item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def clmer_data() -> Path:
     """The folder of real recordings: `$CLMER_DATA`, or ../shared/data beside the repository."""
