@@ -1,196 +1,299 @@
-"""NT-Xent in Triton: the similarity matrix stays on the chip, forward and backward.
+"""NT-Xent in Triton: what is launched with which blocks, and the gradient.
 
-Plan: a program owns BLOCK_M rows of one group and streams all 2N columns in blocks of BLOCK_N. The
-first BLOCK_D features of its rows stay in registers. Forward keeps a running maximum and sum per
-row; backward recomputes the similarities, turns them into W in registers and accumulates W z for
-BLOCK_D features. Every output element is written by one program in one order: no atomics, and the
-same bits each time. Both triangles are computed: 2 M^2 D flops forward, 4 M^2 D backward up to
-D = BLOCK_D (each further BLOCK_D features recompute s). Products accumulate in float32; float32
-inputs are multiplied as float32, not tf32, without tensor cores. O(M) work on row statistics is
-left to PyTorch, in float64. Block sizes are chosen to fit every GPU since sm_80, not measured.
+Plan, with M = 2N rows, D features and flops of matrix products:
+
+forward   unit_rows, then sum_pairs over one triangle of s: M^2 D (both triangles: 2 M^2 D). Row and
+          column sums go to buffers of a panel of _PANEL row blocks, which collect_sums adds up in a
+          fixed order, float64: 2 launches a panel, O(_PANEL M) floats. (One buffer for the whole
+          triangle takes M^2 / 128 of them: 0.54 GB at M = 131,072.)
+backward  dz = W z, W symmetric, never whole. Two ways:
+          rows     one owner a row block, s again from both triangles: 2 + 2 = 4 M^2 D, 1 launch, no
+                   memory. (W z)_i must fit into registers: up to 128 or 256 features.
+          squares  W of EDGE x EDGE pairs, i <= j, goes to memory once (s: M^2 D) and is multiplied
+                   from both sides (2 M^2 D): 3 M^2 D, n (n + 1) launches + 1, n = M / EDGE. The row
+                   form would compute s anew for every 256 features: 8 M^2 D at D = 768. Each
+                   element of dz has one program a launch: no atomics. Memory traffic, beside
+                   products over D features: 3 M^2 elements of W, in L2 with EDGE = 4096, and
+                   8 M^2 D / EDGE bytes of dz.
+Extra memory at M = 65,536, D = 768, bfloat16: z 101 MB, its gradient in float32 201, the views'
+gradients 101, W 34; forward sums 38, freed before. By count 0.44 GB, results included.
+Launches at G M^2 up to 4 M pairs, M <= 1024, D <= 128: 3 forward (unit_rows, sum_pairs,
+collect_sums with the mean), 1 backward; a learnt temperature adds PyTorch's sum and product.
+Launch configuration: ntxent_launches.py.
 """
 
 from __future__ import annotations
 
+import math
+from typing import Any, NamedTuple
+
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
+from clmer.kernels.ntxent_launches import WHOLE, Config, choose, collect
+from clmer.kernels.ntxent_launches import variants as variants
 from clmer.ops._dispatch import no_double_backward
 
-
-@triton.jit
-def _load_rows(z, rows, features, M, D):
-    """z[rows, features] of one group, zero outside."""
-    inside = (rows[:, None] < M) & (features[None, :] < D)
-    return tl.load(z + rows[:, None].to(tl.int64) * D + features[None, :], mask=inside, other=0.0)
+_PANEL = 64  # row blocks whose sums are in memory at a time
+_STRIP = 8  # column blocks that a program of sum_pairs takes, where there are many
+_EDGE = 4096  # rows and columns of a square of W
+_FAR = -(1 << 30)  # the offset of another rank's columns
 
 
-@triton.jit
-def _similarities(z, z_i, rows, columns, inverse_tau, M, D, BLOCK_D: tl.constexpr):
-    """Block s [BLOCK_M, BLOCK_N]; z_i holds the rows' first BLOCK_D features."""
-    features = tl.arange(0, BLOCK_D)
-    s = tl.dot(z_i, tl.trans(_load_rows(z, columns, features, M, D)), input_precision="ieee")
-    for d in range(BLOCK_D, D, BLOCK_D):
-        more_i = _load_rows(z, rows, d + features, M, D)
-        more_j = _load_rows(z, columns, d + features, M, D)
-        s = tl.dot(more_i, tl.trans(more_j), s, input_precision="ieee")
-    return s * inverse_tau
+def is_bounded(temperature: float | Tensor, normalize: bool, m: int, to: Config) -> bool:
+    """Whether e^s and its sums of m are known to keep their digits in float32: |s| <= 1 / tau."""
+    if isinstance(temperature, Tensor) or not normalize or not to.counts_exp:
+        return False  # a tensor's value would have to be waited for
+    return 1 / temperature + math.log(m) < 32
 
 
-@triton.jit
-def _forward(
-    z,  # [G, M, D]
-    inverse_tau,  # 0-d float32
-    top,  # [G, M] float32: max over negatives of s
-    total,  # [G, M] float32: sum over negatives of e^(s - top)
-    positive,  # [G, M] float32: s of the positive
-    M,
-    D,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):
-    g = tl.program_id(1).to(tl.int64)
-    z += g * M * D
-    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    other = tl.where(rows < M // 2, rows + M // 2, rows - M // 2)
-    z_i = _load_rows(z, rows, tl.arange(0, BLOCK_D), M, D)
-    tau_inverse = tl.load(inverse_tau)
-    row_top = tl.full([BLOCK_M], float("-inf"), tl.float32)
-    row_total = tl.zeros([BLOCK_M], tl.float32)
-    row_positive = tl.zeros([BLOCK_M], tl.float32)
-    for start in range(0, M, BLOCK_N):
-        columns = start + tl.arange(0, BLOCK_N)
-        s = _similarities(z, z_i, rows, columns, tau_inverse, M, D, BLOCK_D)
-        is_positive = columns[None, :] == other[:, None]
-        row_positive += tl.sum(tl.where(is_positive, s, 0.0), 1)
-        excluded = is_positive | (columns[None, :] == rows[:, None]) | (columns[None, :] >= M)
-        s = tl.where(excluded, float("-inf"), s)
-        raised = tl.maximum(row_top, tl.max(s, 1))
-        shift = tl.where(raised == float("-inf"), 0.0, raised)
-        row_total = row_total * tl.exp(row_top - shift) + tl.sum(tl.exp(s - shift[:, None]), 1)
-        row_top = raised
-    at = g * M + rows
-    tl.store(top + at, row_top, mask=rows < M)
-    tl.store(total + at, row_total, mask=rows < M)
-    tl.store(positive + at, row_positive, mask=rows < M)
+class Rows(NamedTuple):
+    """What unit_rows finds."""
+
+    z: Tensor  # [G, M, dim]
+    inverse_length: Tensor  # [G, M] float32
+    positive: Tensor  # [G, N] float32
+    inverse_tau: Tensor  # [1] float32
 
 
-@triton.jit
-def _backward(
-    z,  # [G, M, D]
-    inverse_tau,  # 0-d float32
-    shift,  # [G, M] float32: c_i
-    share,  # [G, M] float32: 1 / sum over j != i of e^(s_ij - c_i)
-    miss,  # [G, M] float32: 1 - p(i's positive)
-    scale,  # [G] float32: grad_loss / (M tau)
-    grad,  # [G, M, D] float32
-    M,
-    D,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):
-    g = tl.program_id(1).to(tl.int64)
-    z += g * M * D
-    shift += g * M
-    share += g * M
-    miss += g * M
-    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    features = tl.program_id(2) * BLOCK_D + tl.arange(0, BLOCK_D)
-    other = tl.where(rows < M // 2, rows + M // 2, rows - M // 2)
-    z_i = _load_rows(z, rows, tl.arange(0, BLOCK_D), M, D)
-    tau_inverse = tl.load(inverse_tau)
-    shift_i = tl.load(shift + rows, mask=rows < M, other=0.0)
-    share_i = tl.load(share + rows, mask=rows < M, other=0.0)
-    miss_i = tl.load(miss + rows, mask=rows < M, other=0.0)
-    dz = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
-    for start in range(0, M, BLOCK_N):
-        columns = start + tl.arange(0, BLOCK_N)
-        s = _similarities(z, z_i, rows, columns, tau_inverse, M, D, BLOCK_D)
-        shift_j = tl.load(shift + columns, mask=columns < M, other=0.0)
-        share_j = tl.load(share + columns, mask=columns < M, other=0.0)
-        miss_j = tl.load(miss + columns, mask=columns < M, other=0.0)
-        w = tl.exp(s - shift_i[:, None]) * share_i[:, None]
-        w += tl.exp(s - shift_j[None, :]) * share_j[None, :]
-        pair = columns[None, :] == other[:, None]
-        w = tl.where(pair, -(miss_i[:, None] + miss_j[None, :]), w)
-        outside = (columns[None, :] == rows[:, None]) | (columns[None, :] >= M)
-        w = tl.where(outside, 0.0, w)
-        z_j = _load_rows(z, columns, features, M, D)
-        dz = tl.dot(w.to(z_j.dtype), z_j, dz, input_precision="ieee")
-    inside = (rows[:, None] < M) & (features[None, :] < D)
-    at = (g * M + rows[:, None]) * D + features[None, :]
-    tl.store(grad + at, dz * tl.load(scale + g), mask=inside)
+def unit(view_a: Tensor, view_b: Tensor, tau: float | Tensor, normalize: bool, to: Config) -> Rows:
+    """Unit rows (or the rows as they are) of both views [G, N, D], padded."""
+    groups, n, dim = view_a.shape
+    padded = to.padded(dim)
+    new = view_a.new_empty
+    rows = Rows(
+        new((groups, 2 * n, padded)),
+        new((groups, 2 * n), dtype=torch.float32),
+        new((groups, n), dtype=torch.float32),
+        new(1, dtype=torch.float32),
+    )
+    launch = to.unit(dim, isinstance(tau, Tensor))
+    # one program at least: a rank without samples still wants 1 / tau
+    programs = max(1, triton.cdiv(groups * n, launch.constants["BLOCK_R"]))
+    launch(programs, view_a, view_b, tau, *rows, max(n, 1), dim, padded, groups * n, int(normalize))
+    return rows
 
 
-def block_sizes(dim: int, dtype: torch.dtype) -> dict[str, int]:
-    """Constants for D features. Products of float32 unroll, and so get smaller blocks."""
-    edge, most = (32, 64) if dtype == torch.float32 else (64, 128)
-    block_d = min(most, max(16, triton.next_power_of_2(dim)))
-    return {"BLOCK_M": edge, "BLOCK_N": edge, "BLOCK_D": block_d}
+class Sums:
+    """Sums of e^s over the negatives of every row, collected panel by panel or rank by rank.
+
+    Args:
+        rows: what the sums are of.
+        bounded: see `is_bounded`.
+        to: the shape class.
+    """
+
+    def __init__(self, rows: Rows, bounded: bool, to: Config) -> None:
+        self.rows, self.bounded, self.to = rows, bounded, to
+        groups, m, _ = rows.z.shape
+        single = rows.z.new_empty
+        self.carry = single((2, groups, m), dtype=torch.float64)
+        self.stats = single((3, groups, m), dtype=torch.float32)
+        self.has_carry = False
+
+    def add_own(self, positives: bool) -> Tensor:
+        """All negatives are among the rows themselves: stats are complete; the loss [G]."""
+        _, m, _ = self.rows.z.shape
+        whole = m <= min(WHOLE, _PANEL * self.to.blocks.edge)  # one program, one panel
+        loss = self._loss(whole)
+        self._add(self.rows.z, True, m, positives, loss, whole)
+        return loss if whole else loss.mean(-1).to(torch.float32)
+
+    def add(self, columns: Tensor, own: bool, last: bool) -> Tensor:
+        """Columns [G, m, dim] of one rank; the loss [G, M] of each row, float64, with the last."""
+        loss = self._loss(False)
+        self._add(columns, own, self.rows.z.shape[1] if last else 0, True, loss, False)
+        return loss
+
+    def _loss(self, whole: bool) -> Tensor:
+        shape = self.rows.z.shape[:1] if whole else self.rows.z.shape[:2]
+        return self.rows.z.new_empty(shape, dtype=torch.float32 if whole else torch.float64)
+
+    def _add(
+        self, columns: Tensor, own: bool, end: int, positives: bool, loss: Tensor, whole: bool
+    ) -> None:
+        z, _, positive, inverse_tau = self.rows
+        groups, m, dim = z.shape
+        m_j, edge = columns.shape[1], self.to.blocks.edge
+        blocks, all_strips = triton.cdiv(m, edge), triton.cdiv(m_j, edge)
+        strip = min(_STRIP, max(1, all_strips // _PANEL))
+        all_strips = triton.cdiv(all_strips, strip)
+        panel = max(1, min(_PANEL, blocks))  # a rank may have no rows
+        new = z.new_empty
+        row_part = new((2, groups, all_strips, panel * edge), dtype=torch.float32)
+        column_part = new((2, groups, panel if own else 0, m_j), dtype=torch.float32)
+        sums, add = self.to.sums(own, self.bounded), collect(self.bounded, whole)
+        for first in range(0, blocks, panel):
+            taken = min(panel, blocks - first)
+            first_strip = first // strip if own else 0
+            strips = all_strips - first_strip
+            sums(
+                groups * taken * strips, z, columns, inverse_tau, row_part, column_part, m, m_j,
+                dim // 16, first * edge, taken, strips, strip, first_strip, groups,
+            )  # fmt: skip
+            # what a triangle's panel leaves for later rows, too
+            start, stop = first * edge, m if own else min(m, (first + taken) * edge)
+            programs = groups * triton.cdiv(stop - start, add.constants["BLOCK_R"])
+            finished = min(end, (first + taken) * edge)
+            add(
+                programs, row_part, column_part, self.carry, positive, inverse_tau, self.stats,
+                loss, start, stop, taken * edge, m, edge, strips, taken if own else 0, groups,
+                finished, m if self.has_carry or (own and first) else 0, int(positives),
+            )  # fmt: skip
+        self.has_carry = True
+
+
+def add_products(
+    z_i: Tensor,
+    z_j: Tensor,
+    stats_i: Tensor,
+    stats_j: Tensor,
+    inverse_tau: Tensor,
+    dz: Tensor,
+    *,
+    own: bool,
+    adds: bool,
+    bounded: bool,
+    to: Config,
+) -> None:
+    """W z_j, square by square, into the rows dz [G, M, dim] float32 of z_i.
+
+    Args:
+        z_i: [G, M_i, dim].
+        z_j: [G, M_j, dim]; z_i itself if `own`, whose symmetry then halves the work on W.
+        stats_i: [3, G, M_i]: shift, share, miss.
+        stats_j: [3, G, M_j].
+        inverse_tau: [1].
+        dz: W z_j is added to it if `adds`, and else written over it.
+        own: whether the columns are the rows, so that self and positives are among them.
+        adds: whether dz holds something.
+        bounded: see `is_bounded`.
+        to: the shape class.
+    """
+    (groups, m_i, dim), m_j, tile = z_i.shape, z_j.shape[1], to.blocks.edge
+    budget = math.isqrt(_EDGE * _EDGE // max(groups, 1))
+    edge = max(1, min(budget, max(m_i, m_j) + tile - 1) // tile) * tile
+    w = z_i.new_empty((groups, edge, edge))
+    weigh, multiply = to.weights(bounded), to.products()
+    parts = triton.cdiv(dim, multiply.constants["BLOCK_N"])
+    for i in range(0, m_i, edge):
+        tiles_i = triton.cdiv(min(edge, m_i - i), tile)
+        for j in range(i if own else 0, m_j, edge):
+            tiles_j = triton.cdiv(min(edge, m_j - j), tile)
+            weigh(
+                groups * tiles_i * tiles_j, z_i, z_j, stats_i, stats_j, inverse_tau, w, m_i, m_j,
+                dim // 16, i, j, 0 if own else _FAR, tiles_i, tiles_j, edge // tile, groups,
+            )  # fmt: skip
+            both = tiles_j if own and j > i else 0
+            multiply(
+                groups * parts * (tiles_i + both), w, z_i, z_j, dz, dz, m_i, m_j, dim // 16, i,
+                j, tiles_i, both, edge // tile, int(adds or j > 0), int(adds or i > 0),
+            )  # fmt: skip
+
+
+def view_gradients_of(
+    dz: Tensor,
+    z: Tensor,
+    inverse_length: Tensor,
+    grad_loss: Tensor,
+    inverse_tau: Tensor,
+    shape: torch.Size,
+    normalize: bool,
+    to: Config,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the views [G, N, D] = `shape`, and z . dL/dz [G, M], from dz = W z."""
+    groups, n, dim = shape
+    grad_a, grad_b = z.new_empty((2, groups, n, dim)).unbind()
+    dots = torch.empty_like(inverse_length)
+    launch = to.views(dim)
+    programs = triton.cdiv(2 * groups * n, launch.constants["BLOCK_R"])
+    launch(
+        programs, dz, z, inverse_length, grad_loss, inverse_tau, grad_a, grad_b, dots,
+        grad_loss.stride(0), 2 * n, dim, z.shape[2], 2 * groups * n, int(normalize),
+    )  # fmt: skip
+    return grad_a, grad_b, dots
 
 
 class _NtXent(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, z, temperature, positives):
-        groups, m, dim = z.shape
-        inverse_tau = temperature.reciprocal().to(torch.float32)
-        top, total, positive = z.new_empty((3, groups, m), dtype=torch.float32)
-        blocks = block_sizes(dim, z.dtype)
-        if groups:
-            grid = (triton.cdiv(m, blocks["BLOCK_M"]), groups)
-            with torch.cuda.device_of(z):  # Triton launches on the current device
-                _forward[grid](z, inverse_tau, top, total, positive, m, dim, **blocks)
-        # With d = lse over negatives - s of the positive, the loss is log(1 + e^d) and 1 - p is
-        # 1 / (1 + e^-d): no difference of near-equal numbers.
-        top, total, positive = top.double(), total.double(), positive.double()
-        d = top + total.log() - positive
-        loss = torch.nn.functional.softplus(d, threshold=1e9)
-        miss = d.sigmoid()
-        if not positives:  # lse, whose gradient for the positive is p, not p - 1
-            loss, miss = loss + positive, -(-d).sigmoid()
-        loss = loss.mean(-1)
-        shift = torch.maximum(top, positive)
-        share = 1 / (total * (top - shift).exp() + (positive - shift).exp())
-        stats = torch.stack((shift, share, miss)).to(torch.float32)
-        ctx.save_for_backward(z, temperature, stats)
-        return loss.to(torch.float32)
+    def forward(
+        ctx: Any,
+        view_a: Tensor,
+        view_b: Tensor,
+        tau: float | Tensor,
+        normalize: bool,
+        positives: bool,
+    ) -> Tensor:
+        groups, n, _ = view_a.shape
+        to = choose(view_a.dtype, groups, 2 * n)
+        bounded = is_bounded(tau, normalize, 2 * n, to)
+        with torch.cuda.device_of(view_a):  # Triton launches on the current device
+            rows = unit(view_a, view_b, tau, normalize, to)
+            sums = Sums(rows, bounded, to)
+            loss = sums.add_own(positives)
+        ctx.save_for_backward(rows.z, rows.inverse_length, rows.inverse_tau, sums.stats)
+        ctx.shape, ctx.to, ctx.bounded, ctx.normalize = view_a.shape, to, bounded, normalize
+        return loss
 
     @staticmethod
-    def backward(ctx, grad_loss):
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise no_double_backward("nt_xent", "triton")
-        z, temperature, stats = ctx.saved_tensors
-        groups, m, dim = z.shape
-        grad = torch.empty_like(z, dtype=torch.float32)
-        scale = (grad_loss / (m * temperature)).to(torch.float32).contiguous()
-        blocks = block_sizes(dim, z.dtype)
-        if groups:
-            grid = (triton.cdiv(m, blocks["BLOCK_M"]), groups, triton.cdiv(dim, blocks["BLOCK_D"]))
-            inverse_tau = temperature.reciprocal().to(torch.float32)
-            with torch.cuda.device_of(z):
-                _backward[grid](z, inverse_tau, *stats, scale, grad, m, dim, **blocks)
-        grad_temperature = (z.double() * grad).sum() / (-2 * temperature)
-        return grad.to(z.dtype), grad_temperature.to(temperature.dtype), None
+        z, inverse_length, inverse_tau, stats = ctx.saved_tensors
+        (groups, n, dim), to = ctx.shape, ctx.to
+        with torch.cuda.device_of(z):
+            if dim <= to.blocks.most:
+                grad_a, grad_b = z.new_empty((2, groups, n, dim)).unbind()
+                dots = torch.empty_like(inverse_length)
+                launch = to.rows(z.shape[2], ctx.bounded)
+                programs = groups * triton.cdiv(2 * n, launch.constants["BLOCK_M"])
+                launch(
+                    programs, z, stats, inverse_length, grad_loss, inverse_tau, grad_a, grad_b,
+                    dots, grad_loss.stride(0), 2 * n, dim, groups, int(ctx.normalize),
+                )  # fmt: skip
+            else:
+                dz = torch.empty_like(z, dtype=torch.float32)
+                add_products(
+                    z, z, stats, stats, inverse_tau, dz, own=True, adds=False,
+                    bounded=ctx.bounded, to=to,
+                )  # fmt: skip
+                grad_a, grad_b, dots = view_gradients_of(
+                    dz, z, inverse_length, grad_loss, inverse_tau, ctx.shape, ctx.normalize, to
+                )
+        grad_tau = None
+        if ctx.needs_input_grad[2]:
+            total = dots.sum(dtype=torch.float64) * inverse_tau[0]
+            grad_tau = (total * -0.5).to(torch.float32)
+        return grad_a, grad_b, grad_tau, None, None
 
 
-def nt_xent_triton(z: Tensor, temperature: Tensor, positives: bool = True) -> Tensor:
-    """NT-Xent of rows that are already normalised, if they are to be.
+def nt_xent_triton(
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: float | Tensor,
+    normalize: bool = True,
+    positives: bool = True,
+) -> Tensor:
+    """NT-Xent of two views.
 
     Args:
-        z: [G, 2N, D], float32, bfloat16 or float16; rows n and N + n are the two views of sample n.
-        temperature: 0-d, on z's device.
+        view_a: [G, N, D], float32, bfloat16 or float16.
+        view_b: like view_a.
+        temperature: a number, or 0-d, on the views' device.
+        normalize: compare by cosine, or by plain dot product.
         positives: False leaves out the positives' own scores: the mean log-sum-exp of the rows.
 
     Returns:
-        The loss [G], float32, with gradients for z and temperature.
+        The loss [G], float32, with gradients for the views and temperature.
 
     Source: Eq. 1-2; `clmer.ops.nt_xent`.
     """
-    if z.dtype == torch.bfloat16 and not z.is_cuda:
-        z = z.float()  # the interpreter's tl.dot takes bfloat16 for integers
-    loss: Tensor = _NtXent.apply(z.contiguous(), temperature, positives)
+    if view_a.dtype == torch.bfloat16 and not view_a.is_cuda:
+        view_a, view_b = view_a.float(), view_b.float()  # the interpreter takes it for integers
+    if isinstance(temperature, Tensor):
+        temperature = temperature.float()
+    loss: Tensor = _NtXent.apply(
+        view_a.contiguous(), view_b.contiguous(), temperature, normalize, positives
+    )
     return loss

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from test_ntxent import assert_close, needs_triton, op_inputs, results, run_in_child, views
+from test_ntxent import assert_close, op_inputs, results, run_in_child, views
+from test_ntxent_triton import needs_triton
 from torch import Tensor
 
 from clmer.ops.ntxent import nt_xent, nt_xent_reference

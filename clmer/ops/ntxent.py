@@ -1,13 +1,12 @@
 """`nt_xent`: the contrastive loss of two views of a batch, without the similarity matrix.
 
 The plain PyTorch form is in ntxent_reference.py; csrc/ntxent.h, ntxent_cpu.cpp; kernels/ntxent.py
-(Triton); ntxent_labels.py (positives by label); ntxent_distributed.py (process groups).
+(Triton); ntxent_checks.py (validation); ntxent_labels.py (positives by label);
+ntxent_distributed.py, ntxent_ring.py (process groups).
 """
 
 from __future__ import annotations
 
-import math
-import numbers
 from typing import Any
 
 import torch
@@ -18,18 +17,15 @@ from clmer._native import _C
 from clmer.ops import ntxent_distributed
 from clmer.ops._dispatch import (
     below_autograd,
-    check_dtype,
-    choose_impl,
     is_plain,
     is_tracing,
     library,
     no_double_backward,
     wants_gradient,
 )
-from clmer.ops.ntxent_labels import check_labels, mean_positive
+from clmer.ops.ntxent_checks import check_arguments
+from clmer.ops.ntxent_labels import mean_positive
 from clmer.ops.ntxent_reference import nt_xent_reference, stack, widen
-
-_NATIVE = ("cpu",)
 
 
 def nt_xent(
@@ -75,7 +71,8 @@ def nt_xent(
             `DistributedDataParallel` averages over ranks: multiply the loss by the world size.
         gather: how the other ranks' rows are had. "all": gathered, memory O(N_total D), and every
             rank computes the whole loss. "ring": they come by, memory O(N_local D), and a rank
-            computes its own rows' part, blockwise in PyTorch (without `impl` and `labels`).
+            computes its own rows' part, blockwise in PyTorch, or in Triton where `impl` says so
+            (without other `impl` and `labels`).
         impl: None, "native" (CPU), "reference" (plain PyTorch, differentiable any number of times)
             or "triton" (GPU; elsewhere in Triton's interpreter; not float64). None is native on
             the CPU and the reference on a GPU, until the Triton form has been measured there.
@@ -95,7 +92,7 @@ def nt_xent(
         return _distributed(
             view_a, view_b, temperature, labels, normalize, process_group, gather=gather, impl=impl
         )
-    chosen = _checked(view_a, view_b, temperature, labels, gather, impl)
+    chosen = check_arguments(view_a, view_b, temperature, labels, gather, impl)
     if gather != "all":
         raise ValueError(f"gather={gather!r}: found no process_group, expected one")
     if labels is not None:
@@ -156,15 +153,19 @@ def _distributed(
     impl: str | None,
 ) -> Tensor:
     try:
-        _checked(view_a, view_b, temperature, labels, gather, impl, least=0)
-        if gather == "ring" and (impl is not None or labels is not None):
-            raise ValueError("gather='ring': found impl or labels, which only gather='all' takes")
+        check_arguments(view_a, view_b, temperature, labels, gather, impl, least=0)
+        if gather == "ring" and (impl not in (None, "triton") or labels is not None):
+            raise ValueError(
+                f"gather='ring': found impl={impl!r} or labels, which only gather='all' takes"
+            )
     except Exception:  # raised here; the others would wait for this rank
         ntxent_distributed.refuse(group)
         raise
     asked = {"normalize": normalize, "gather": gather, "labels": labels is not None}
     if not (isinstance(temperature, Tensor) and temperature.is_cuda):  # no waiting for a GPU
         asked["temperature"] = float(temperature)
+    if gather == "ring":  # what travels is the implementation's
+        asked["impl"] = impl
     sizes = ntxent_distributed.agree(view_a, asked, group)
     if gather == "all":
         if isinstance(temperature, Tensor):
@@ -175,74 +176,18 @@ def _distributed(
             labels = labels.expand(views.shape[1:-1]).to(torch.int64)
             labels = ntxent_distributed.gather_samples(labels, -1, sizes, group)
         return nt_xent(view_a, view_b, temperature, labels=labels, normalize=normalize, impl=impl)
+    if impl == "triton":  # the default stays PyTorch's until both have been measured on a GPU
+        from clmer.ops.ntxent_ring import nt_xent_triton_ring
+
+        a, b = (view.unsqueeze(0) if view.dim() == 2 else view for view in (view_a, view_b))
+        loss = nt_xent_triton_ring(a, b, temperature, normalize, sizes, group)
+        return loss if view_a.dim() == 3 else loss.squeeze(0)
     z = stack(view_a, view_b, normalize)
     if not isinstance(temperature, Tensor):
         temperature = torch.tensor(temperature, dtype=torch.float64)
     groups = z if z.dim() == 3 else z.unsqueeze(0)
     loss = ntxent_distributed.nt_xent_ring(groups, temperature, sizes, group)
     return loss if z.dim() == 3 else loss.squeeze(0)
-
-
-def _checked(
-    view_a: Tensor,
-    view_b: Tensor,
-    temperature: float | Tensor,
-    labels: Tensor | None,
-    gather: str,
-    impl: str | None,
-    least: int = 1,
-) -> str:
-    """The implementation to run, once the arguments are known to fit."""
-    if gather not in ("all", "ring"):
-        raise ValueError(f"gather: found {gather!r}, expected 'all' or 'ring'")
-    for name, view in (("view_a", view_a), ("view_b", view_b)):
-        if not isinstance(view, Tensor):
-            raise ValueError(f"{name}: found {type(view).__name__}, expected a tensor")
-    _check(view_a, view_b, temperature, least)
-    if labels is not None:
-        check_labels(labels, view_a.shape, view_a.device)
-    return choose_impl(impl, view_a.device, _NATIVE, also=("triton",))
-
-
-def _check(view_a: Tensor, view_b: Tensor, temperature: float | Tensor, least: int = 1) -> None:
-    if view_a.dim() not in (2, 3):
-        raise ValueError(f"view_a: found shape {tuple(view_a.shape)}, expected [N, D] or [G, N, D]")
-    if view_a.shape != view_b.shape:
-        raise ValueError(
-            f"view_b: found shape {tuple(view_b.shape)}, expected view_a's {tuple(view_a.shape)}"
-        )
-    if view_a.shape[-2] < least or view_a.shape[-1] < 1:
-        raise ValueError(
-            f"view_a: found shape {tuple(view_a.shape)}, expected at least one sample and feature"
-        )
-    check_dtype("view_a", view_a)
-    if view_a.dtype != view_b.dtype:
-        raise ValueError(
-            f"found dtypes {view_a.dtype} and {view_b.dtype}, expected one floating-point dtype"
-        )
-    if view_a.device != view_b.device:
-        raise ValueError(f"devices differ: view_a on {view_a.device}, view_b on {view_b.device}")
-    if not isinstance(temperature, Tensor):
-        if type(temperature) is not float and not isinstance(temperature, numbers.Real):
-            raise ValueError(
-                f"temperature: found {temperature!r}, expected a number > 0 or a 0-d tensor"
-            )
-        if not 0.0 < temperature < math.inf:
-            raise ValueError(f"temperature: found {temperature}, expected a finite number > 0")
-        return
-    if temperature.dim() != 0 or not temperature.dtype.is_floating_point:
-        raise ValueError(
-            f"temperature: found {temperature.dtype} of shape {tuple(temperature.shape)}, expected "
-            "a float or a 0-d floating-point tensor"
-        )
-    if temperature.device != view_a.device:
-        raise ValueError(
-            f"devices differ: temperature on {temperature.device}, view_a on {view_a.device}"
-        )
-    if temperature.is_cpu and not is_tracing():
-        value = temperature.item()
-        if not 0.0 < value < math.inf:
-            raise ValueError(f"temperature: found {value}, expected a finite number > 0")
 
 
 def _triton(
@@ -252,14 +197,11 @@ def _triton(
     normalize: bool,
     positives: bool = True,
 ) -> Tensor:
-    if view_a.dtype == torch.float64:
-        raise ValueError("impl='triton': found float64 views, expected float32 or half precision")
     from clmer.kernels.ntxent import nt_xent_triton
 
-    z = stack(view_a, view_b, normalize).to(view_a.dtype)
-    temperature = _as_tensor(temperature, view_a.device)
-    loss = nt_xent_triton(z if z.dim() == 3 else z.unsqueeze(0), temperature, positives)
-    return loss if z.dim() == 3 else loss.squeeze(0)
+    a, b = (view.unsqueeze(0) if view.dim() == 2 else view for view in (view_a, view_b))
+    loss = nt_xent_triton(a, b, temperature, normalize, positives)
+    return loss if view_a.dim() == 3 else loss.squeeze(0)
 
 
 # --- registration: views [N, D] or [G, N, D]; temperature 0-d float64; loss [] or [G]; stats

@@ -6,9 +6,9 @@ One rule for gradients: a rank's gradient is what its own rows contribute, so wh
 all:  the rows of all ranks are gathered, and each rank runs the kernel over them: 4 M^2 D flops a
       rank, M = 2 N_total; memory O(N_total D).
 ring: rows travel from rank to rank while each computes its own rows' sums: 6 M^2 D / world flops a
-      rank, in PyTorch; memory O(N_local D). The backward pass sends the rows round once more with
-      their log-sum-exps: W_ij = e^s_ij (e^-lse_i + e^-lse_j) is symmetric, so a rank completes its
-      own rows' gradients alone and no gradient travels.
+      rank, in PyTorch, or in Triton (ntxent_ring.py); memory O(N_local D). The backward pass sends
+      the rows round once more with their log-sum-exps: W_ij = e^s_ij (e^-lse_i + e^-lse_j) is
+      symmetric, so a rank completes its own rows' gradients alone and no gradient travels.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class _Ring(torch.autograd.Function):
         # log(1 + e^d), 1 - p is 1 / (1 + e^-d), no difference of near-equals.
         negatives = z.new_full(z.shape[:2], -torch.inf, dtype=torch.float64)  # [G, 2 n]
         with without_autocast(z.device):
-            for other, columns in _travelling(z, sizes, group):
+            for other, columns in travelling(z, sizes, group):
                 for rows, cols, s in _tiles(z, columns, tau):
                     if other == dist.get_rank(group):
                         _exclude(s, rows, cols, z.shape[1])
@@ -152,7 +152,7 @@ class _Ring(torch.autograd.Function):
         sent = torch.cat((z, shift[..., None], share[..., None]), -1)  # [G, 2 n, D + 2]
         grad = torch.zeros_like(z)
         with without_autocast(z.device):
-            for other, rows_of_other in _travelling(sent, ctx.sizes, ctx.group):
+            for other, rows_of_other in travelling(sent, ctx.sizes, ctx.group):
                 columns, by, part = rows_of_other.split((z.shape[2], 1, 1), -1)
                 for rows, cols, s in _tiles(z, columns, tau):
                     if other == dist.get_rank(ctx.group):
@@ -167,10 +167,16 @@ class _Ring(torch.autograd.Function):
         return grad, grad_temperature.to(temperature), None, None
 
 
-def _travelling(
+def travelling(
     mine: Tensor, sizes: Sequence[int], group: dist.ProcessGroup
 ) -> Iterator[tuple[int, Tensor]]:
-    """Each rank and its rows [G, 2 n, ...], this rank's first; the next arrive during the work."""
+    """Each rank and its rows [G, 2 n, ...], this rank's first; the next arrive during the work.
+
+    Args:
+        mine: this rank's rows.
+        sizes: the samples n of every rank.
+        group: the ranks.
+    """
     rank, world = dist.get_rank(group), len(sizes)
     ahead, behind = (dist.get_global_rank(group, (rank + by) % world) for by in (1, -1))
     here = mine

@@ -1,0 +1,121 @@
+"""`nt_xent(impl="triton")` on a GPU, forward and backward, against eager PyTorch and its compiler.
+
+    pytest benchmarks/bench_ntxent_gpu.py --benchmark-only
+    python benchmarks/bench_ntxent_gpu.py            # rows as JSON
+
+Times are medians in ms between CUDA events, all contenders in turn. The floor is 4 M^2 D flops over
+the rate of a large matrix product measured before and after. Extra MiB: peak of allocated memory
+above what was there. "graph" is ours replayed from a CUDA graph.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from statistics import median
+
+import pytest
+import torch
+from bench_ntxent import exp_sum as eager
+from torch import Tensor
+
+from clmer.ops.ntxent import nt_xent
+
+TAU = 0.2
+#: (G, N, D), dtype, whether S fits beside it so that eager PyTorch can run.
+CASES = [
+    ((1, 32768, 768), torch.bfloat16, False),
+    ((3, 128, 128), torch.float32, True),
+    ((3, 128, 128), torch.bfloat16, True),
+]
+
+
+def ours(a: Tensor, b: Tensor) -> Tensor:
+    return nt_xent(a, b, TAU, impl="triton")
+
+
+def milliseconds(run: Callable[[], object]) -> float:
+    """Between two events on the current stream."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end)
+
+
+def matrix_rate(dtype: torch.dtype) -> float:
+    """Flops a second of a product of 8192-cubed in this dtype, at torch's own precision."""
+    x = torch.randn(8192, 8192, device="cuda", dtype=dtype)
+    x @ x
+    return 2 * 8192**3 / median(milliseconds(lambda: x @ x) for _ in range(9)) * 1e3
+
+
+def captured(run: Callable[[], object]) -> Callable[[], object]:
+    """The same, replayed."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
+def measured(shape: tuple[int, int, int], dtype: torch.dtype, fits: bool) -> dict[str, object]:
+    """One row: medians, extra memory, floor, ratios."""
+    groups, n, dim = shape
+    torch.manual_seed(0)
+    a, b = (torch.randn(shape, device="cuda", dtype=dtype, requires_grad=True) for _ in range(2))
+
+    def step(form: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(form(a, b).sum(), (a, b))
+
+    runs = {"ours": step(ours)}
+    if fits:
+        runs |= {"eager": step(eager), "compiled": step(torch.compile(eager, dynamic=False))}
+    for run in runs.values():
+        run()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    runs["ours"]()
+    extra = (torch.cuda.max_memory_allocated() - before) / 2**20
+    runs["graph"] = captured(runs["ours"])
+    rate = matrix_rate(dtype)
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(51 if fits else 11):
+        for name, run in runs.items():
+            times[name].append(milliseconds(run))
+    rates = rate, matrix_rate(dtype)
+    medians = {name: median(each) for name, each in times.items()}
+    floor = 4 * groups * (2 * n) ** 2 * dim / max(rates) * 1e3
+    return {
+        "op": "nt_xent",
+        "shape": list(shape),
+        "dtype": str(dtype),
+        "pass": "forward + backward",
+        "median_ms": medians,
+        "extra_mib": extra,
+        "matrix_tflops": [each / 1e12 for each in rates],
+        "floor_ms": floor,
+        "of_floor": medians["graph"] / floor,
+        "ratios": {name: medians[name] / medians["ours"] for name in medians if name != "ours"},
+    }
+
+
+def rows() -> list[dict[str, object]]:
+    """All cases, for tools/gpu_check.sh."""
+    return [measured(*case) for case in CASES]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+@pytest.mark.parametrize("case", CASES, ids=lambda c: "x".join(map(str, c[0])) + str(c[1])[5:])
+def test_speed(benchmark, case) -> None:
+    benchmark.extra_info |= benchmark.pedantic(measured, case, rounds=1)
+
+
+if __name__ == "__main__":
+    print(json.dumps(rows(), indent=1))
