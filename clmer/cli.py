@@ -74,7 +74,7 @@ def _data_options(group: Any) -> None:
         "one:<modality>, xor:<m1>,<m2> or fingerprint (no label, a mark on each trial)",
     )
     group.add_argument(
-        "--people", type=int, metavar="N", help="generated people (6; amigos-long 10)"
+        "--people", type=int, metavar="N", help="generated people (6; amigos-long 10, deap-raw 4)"
     )
     group.add_argument("--generator-seed", type=int, metavar="S", help="of the generator (0)")
     group.add_argument(
@@ -108,7 +108,8 @@ def _protocol_options(group: Any) -> None:
     group.add_argument(
         "--task",
         metavar="NAME",
-        help="valence, arousal, dominance, liking, va4, va9, or a label column such as label",
+        help="valence, arousal, dominance, liking (2 classes), the same with 9 behind it (9 levels), "
+        "va4, va9, or a label column such as label",
     )
     group.add_argument(
         "--protocol", choices=PROTOCOLS, help="what stays whole between training and test"

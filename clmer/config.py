@@ -148,6 +148,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 #: What the paper (or design) fixes by data set, under the paper preset.
 PAPER_BY_DATASET: dict[str, dict[str, Any]] = {
     "deap": {"token_length": 50},
+    "deap-raw": {"token_length": 50},
     "amigos-short": {"token_length": 15},
     "amigos-long": {"token_length": 15, "epochs_fusion": 200},
     "eegmat": {"token_length": 20},
@@ -160,6 +161,7 @@ PAPER_BY_DATASET: dict[str, dict[str, Any]] = {
 #: (docs/results.md has the comparison).
 CPU_BY_DATASET: dict[str, dict[str, Any]] = {
     "deap": {"repeats": 1},
+    "deap-raw": {"repeats": 1},
     "amigos-short": {"repeats": 1},
     "amigos-long": {"repeats": 1},
     "eegmat": {

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clmer.data import amigos, amigos_labels, deap, eegmat, manifest
+from clmer.data import amigos, amigos_labels, deap, deap_raw, eegmat, manifest
 from clmer.data.recording import DataError, Recording
+from clmer.data.tasks import RATING_TASKS
 
 __all__ = ["DATASETS", "Dataset"]
 
@@ -75,6 +76,8 @@ class Dataset:
         return {"labels": chosen}
 
 
+DEAP_TASKS = tuple(RATING_TASKS)
+
 DATASETS = {
     d.name: d
     for d in (
@@ -120,10 +123,24 @@ DATASETS = {
             modalities=("physio", "landmarks", "au"),
             window_s=1.0,
             protocol="trial",
-            tasks=("valence", "arousal", "dominance", "liking", "va4", "va9"),
+            tasks=DEAP_TASKS,
             band=deap.BAND,
             paper_band=(4.0, 45.0),
             obtain=deap.OBTAIN,
+        ),
+        Dataset(
+            name="deap-raw",
+            read=deap_raw.read,
+            sources=deap_raw.sources,
+            found=lambda root: ("physio", "eeg", "landmarks", "au"),
+            modalities=("physio", "landmarks", "au"),
+            window_s=1.0,
+            protocol="trial",
+            tasks=DEAP_TASKS,
+            band=deap_raw.BAND,
+            paper_band=(4.0, 45.0),
+            obtain=deap_raw.OBTAIN,
+            notes=deap_raw.NOTES,
         ),
         Dataset(
             name="eegmat",

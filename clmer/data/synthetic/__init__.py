@@ -8,7 +8,7 @@ knows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from clmer.data.deap import BASELINE_S, CHANNELS, FS
 from clmer.data.synthetic import signals
 from clmer.data.synthetic.amigos import write_amigos
+from clmer.data.synthetic.bdf import write_bdf
 from clmer.data.synthetic.files import RATINGS_HEADER, ratings_rows, write_dat, write_openface
 from clmer.data.synthetic.folder import check_range, write_folder
 from clmer.data.synthetic.model import (
@@ -38,6 +39,7 @@ __all__ = [
     "bayes_accuracy",
     "write_amigos",
     "write_deap",
+    "write_deap_raw",
 ]
 
 _FORMAT = 1  # raise when the same parameters give other files
@@ -75,10 +77,41 @@ def write_deap(
         ValueError: an argument out of range.
         DataError: `root` holds something else, or cannot be written.
     """
-    root = Path(root)
+    return _write(Path(root), False, people, trials, seconds, fps, seed, control)
+
+
+def write_deap_raw(
+    root: Path | str,
+    *,
+    people: int = 4,
+    trials: int = 20,
+    seconds: int = 8,
+    fps: float = 25,
+    seed: int = 0,
+    control: str = "none",
+) -> Path:
+    """The same people, trials and faces as original recordings: `data_original/sXX.bdf`, 512 Hz.
+
+    Videos lie in the file in the order in which they were shown; odd and even people have the
+    channel order and the status words of the two laboratories. About 1 MiB a trial. Arguments,
+    result and errors as in `write_deap`.
+    """
+    return _write(Path(root), True, people, trials, seconds, fps, seed, control)
+
+
+def _write(
+    root: Path,
+    raw: bool,
+    people: int,
+    trials: int,
+    seconds: int,
+    fps: float,
+    seed: int,
+    control: str,
+) -> Path:
     parsed = Control.parse(control)
     check_range(
-        "write_deap",
+        "write_deap_raw" if raw else "write_deap",
         people=(people, 1, 99),
         trials=(trials, 2, 99),
         seconds=(seconds, 1, 3600),
@@ -95,10 +128,10 @@ def write_deap(
         "control": control,
         "model": model.digest(),
         "format": _FORMAT,
-    }
+    } | ({"source": "bdf"} if raw else {})
 
     def write(folder: Path) -> None:
-        task = _Writer(folder, model, parsed, trials, seconds, float(fps), seed)
+        task = _Writer(folder, raw, model, parsed, trials, seconds, float(fps), seed)
         _write_all(task, people)
 
     return write_folder(root, marker, write)
@@ -109,6 +142,7 @@ class _Writer:
     """The arguments that writing one person needs."""
 
     root: Path
+    raw: bool
     model: SignalModel
     control: Control
     trials: int
@@ -118,7 +152,7 @@ class _Writer:
 
 
 def _write_all(task: _Writer, people: int) -> None:
-    (task.root / "data_preprocessed_python").mkdir()
+    (task.root / ("data_original" if task.raw else "data_preprocessed_python")).mkdir()
     (task.root / "metadata_csv").mkdir()
     lines = [RATINGS_HEADER]
     for number in range(1, people + 1):
@@ -128,7 +162,7 @@ def _write_all(task: _Writer, people: int) -> None:
 
 
 def _write_person(task: _Writer, number: int) -> list[str]:
-    """One person's .dat and CSVs; returns the lines of the ratings table."""
+    """One person's .dat or .bdf, and CSVs; returns the lines of the ratings table."""
     name = f"s{number:02d}"
     rng = np.random.default_rng([task.seed, number])
     person = signals.draw_person(rng, task.model)
@@ -138,16 +172,21 @@ def _write_person(task: _Writer, number: int) -> list[str]:
     faces = task.root / "face" / name
     faces.mkdir(parents=True)
 
-    def data() -> Iterator[np.ndarray]:
-        for row in range(task.trials):
+    def data(rows: Iterable[int]) -> Iterator[np.ndarray]:
+        for row in rows:
             physio, frames = _render(task, person, trials, number, row)
             write_openface(faces / f"{name}_trial{presented[row]:02d}.csv", frames, task.fps)
             yield physio
 
+    if task.raw:
+        path = task.root / "data_original" / f"{name}.bdf"
+        shown = data((order - 1).tolist())
+        write_bdf(path, shown, task.trials, task.seconds, twente=number % 2 == 0)
+        return list(ratings_rows(number, order, trials.ratings))
     samples = int(FS * (BASELINE_S + task.seconds))
     with (task.root / "data_preprocessed_python" / f"{name}.dat").open("wb") as file:
         shape = (task.trials, len(CHANNELS), samples)
-        write_dat(file, data(), shape, trials.ratings)
+        write_dat(file, data(range(task.trials)), shape, trials.ratings)
     return list(ratings_rows(number, order, trials.ratings))
 
 
@@ -168,6 +207,7 @@ def _render(
 #: data set -> what writes a generated one (root, people=, seed=, control=), and its usual people
 WRITERS: dict[str, tuple[Callable[..., Path], int]] = {
     "deap": (write_deap, 6),
+    "deap-raw": (write_deap_raw, 4),
     "amigos-short": (write_amigos, 6),
     "amigos-long": (partial(write_amigos, short_s=0, long_s=110, fps=5), 10),
 }
