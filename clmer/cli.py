@@ -108,7 +108,7 @@ def _protocol_options(group: Any) -> None:
     group.add_argument(
         "--task",
         metavar="NAME",
-        help="valence, arousal, dominance, liking (2 classes), the same with 9 behind it (9 levels), "
+        help="valence, arousal, dominance, liking (2 classes); these with 9 behind (9 levels); "
         "va4, va9, or a label column such as label",
     )
     group.add_argument(
