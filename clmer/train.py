@@ -61,8 +61,10 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
     root = Path(config.root)
     if config.synthetic is not None:
         traits = "-".join(str(value) for _, value in sorted(config.synthetic.items()))
-        root = cache / "synthetic" / f"deap-{traits.replace(':', '-').replace(',', '-')}"
-        synthetic.write_deap(root, **config.synthetic)
+        name = f"{config.dataset}-{traits.replace(':', '-').replace(',', '-')}"
+        root = cache / "synthetic" / name
+        write, _ = synthetic.WRITERS[config.dataset]
+        write(root, **config.synthetic)
     known = dataset.tasks or manifest.tasks(root)
     if config.task not in known:
         raise DataError(
@@ -75,6 +77,7 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
         window_s=config.window,
         stride_s=config.stride,
         filter=config.filter,
+        labels=config.labels,
         cache=cache,
     )
     labels = store.windows.labels
@@ -228,6 +231,10 @@ def describe(job: Job) -> None:
         print(f"left out: {count} of {account['recordings']} recordings, {reason}")
     for reason, count in account["windows_dropped"].items():
         print(f"left out: {count} windows, {reason}")
+    if account.get("samples_interpolated"):
+        print(f"interpolated: {account['samples_interpolated']} samples in short gaps")
+    for note in account["notes"]:
+        print(f"note: {note}")
     if job.splits[0].note:
         print(f"note: {job.splits[0].note}")
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from clmer.data.face import read_openface
-from clmer.data.recording import DataError, Recording, Signal
+from clmer.data.recording import DataError, FaceSeries, Recording, Signal
 from clmer.data.restricted_pickle import load_arrays
 from clmer.data.tasks import RATING_MAX, RATING_MIN
 
@@ -68,7 +68,7 @@ def sources(root: Path) -> list[Path]:
         DataError: `root` holds no sXX.dat.
     """
     files = list(_dat_files(root).values())
-    files += [p for p in (_ratings_path(root), root / SYNTHETIC_MARKER) if p.is_file()]
+    files += [p for p in (ratings_path(root), root / SYNTHETIC_MARKER) if p.is_file()]
     files += (root / "face").glob("s[0-9][0-9]/s[0-9][0-9]_trial[0-9][0-9].csv")
     return sorted(files)
 
@@ -88,16 +88,16 @@ def read(
         DataError: on anything that is not DEAP as described above.
     """
     dat_files = _dat_files(root)
-    shape = _expected_shape(root)
-    ratings_path = _ratings_path(root)
-    ratings = _read_ratings(ratings_path, shape[0]) if ratings_path.is_file() else None
+    shape = expected_shape(root)
+    table = ratings_path(root)
+    ratings = read_ratings(table, shape[0]) if table.is_file() else None
     if face:
-        _check_face(root, ratings_path)
+        check_face(root, table)
     for subject, path in dat_files.items():
         rows = None
         if ratings is not None:
             if subject not in ratings:
-                raise DataError(ratings_path, "Participant_id", f"no rows of {subject}", "its rows")
+                raise DataError(table, "Participant_id", f"no rows of {subject}", "its rows")
             rows = ratings[subject]
         yield from _read_person(root if face else None, subject, path, shape, rows, face_start_s)
 
@@ -115,12 +115,13 @@ def _dat_files(root: Path) -> dict[str, Path]:
     )
 
 
-def _ratings_path(root: Path) -> Path:
+def ratings_path(root: Path) -> Path:
+    """Where participant_ratings.csv is, or should be."""
     flat = root / "participant_ratings.csv"
     return flat if flat.is_file() else root / "metadata_csv" / "participant_ratings.csv"
 
 
-def _expected_shape(root: Path) -> tuple[int, int, int]:
+def expected_shape(root: Path) -> tuple[int, int, int]:
     """The official shape, or the one that generated data states."""
     marker = root / SYNTHETIC_MARKER
     if not marker.is_file():
@@ -142,10 +143,11 @@ def _expected_shape(root: Path) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _check_face(root: Path, ratings_path: Path) -> None:
-    if not ratings_path.is_file():
+def check_face(root: Path, table: Path) -> None:
+    """Refuse to read faces without the map of presentation order, or where there are none."""
+    if not table.is_file():
         raise DataError(
-            ratings_path,
+            table,
             "file",
             "nothing",
             "DEAP's participant_ratings.csv there or in the root",
@@ -162,7 +164,7 @@ def _check_face(root: Path, ratings_path: Path) -> None:
         )
 
 
-def _read_ratings(path: Path, trials: int) -> dict[str, dict[int, tuple[int, np.ndarray]]]:
+def read_ratings(path: Path, trials: int) -> dict[str, dict[int, tuple[int, np.ndarray]]]:
     """participant_ratings.csv as {subject: {Experiment_id: (Trial, ratings [4])}}."""
     numbers = ("Participant_id", "Trial", "Experiment_id")
     ratings = tuple(name.capitalize() for name in LABELS)
@@ -194,6 +196,12 @@ def _read_ratings(path: Path, trials: int) -> dict[str, dict[int, tuple[int, np.
     return people
 
 
+def face_of(root: Path, subject: str, presented: int) -> FaceSeries | None:
+    """The face video of the trial presented as number `presented`; None where there is none."""
+    path = root / "face" / subject / f"{subject}_trial{presented:02d}.csv"
+    return read_openface(path) if path.is_file() else None
+
+
 def _rows(table: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:
     try:
         yield from table
@@ -217,9 +225,7 @@ def _read_person(
         samples = data[row].astype(np.float64, copy=False)
         face = None
         if root is not None and ratings is not None:
-            presented = ratings[video][0]
-            face_path = root / "face" / subject / f"{subject}_trial{presented:02d}.csv"
-            face = read_openface(face_path) if face_path.is_file() else None
+            face = face_of(root, subject, ratings[video][0])
         yield Recording(
             subject=subject,
             trial=f"t{video:02d}",

@@ -45,6 +45,7 @@ def prepare(
     stride_s: float | None = None,
     filter: str = "type",
     fps: float = 25.0,
+    labels: str = "",
     cache: Path,
     progress: bool = True,
 ) -> Store:
@@ -62,6 +63,7 @@ def prepare(
         stride_s: seconds from window to window; None for no overlap.
         filter: "type" filters by signal type, "paper" puts the paper's one band on every channel.
         fps: frames a second that the face is resampled to.
+        labels: whose labels, out of the data set's `labels`; "" for its default.
         cache: folder of the stores.
         progress: show a bar.
 
@@ -76,6 +78,7 @@ def prepare(
     files = dataset.sources(root)
     names = tuple(modalities) or dataset.modalities or dataset.found(root)
     plan = _Plan(dataset, root, names, window_s, stride_s, filter, fps)
+    options = dataset.options(root, labels)
     parameters = {
         "dataset": dataset.name,
         "modalities": list(names),
@@ -85,6 +88,7 @@ def prepare(
         "band": {kind: plan.band(kind) for kind in KINDS},
         "fs": dataset.fs,
         "fps": fps,
+        **options,
     }
     key = fingerprint(parameters, root, files)
 
@@ -92,11 +96,11 @@ def prepare(
         job = _Job(plan, writer)
         label = f"preparing {dataset.name}"
         with tqdm(total=len(files), desc=label, unit="file", disable=not progress) as bar:
-            for recording in dataset.read(root, face=plan.face):
+            for recording in dataset.read(root, face=plan.face, **options):
                 job.follow(recording.source, files, bar)
                 job.add(recording)
             bar.update(len(files) - bar.n)
-        report = job.report()
+        report = job.report(dataset.describe(root, **options))
         writer.finish(
             fingerprint=key,
             parameters=parameters,
@@ -188,6 +192,7 @@ class _Job:
     recordings: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
+    interpolated: int = 0
     filters: dict[str, str] = field(default_factory=dict)
     _sources: set[Path] = field(default_factory=set)
     _first: str = ""
@@ -206,12 +211,15 @@ class _Job:
         name = f"{recording.subject}/{recording.trial}"
         self.recordings += 1
         try:
+            if recording.problem:
+                raise _Skip(recording.problem)
             arrays, start_s = self._cut(recording)
         except _Skip as reason:
             self.skipped[name] = str(reason)
             return
         self._first = self._first or name
         self.people.add(recording.subject)
+        self.interpolated += recording.interpolated
         self.writer.append(
             arrays,
             subject=recording.subject,
@@ -222,7 +230,7 @@ class _Job:
             labels=recording.labels,
         )
 
-    def report(self) -> dict[str, Any]:
+    def report(self, notes: Sequence[str]) -> dict[str, Any]:
         """What was read, used and left out.
 
         Raises:
@@ -246,8 +254,9 @@ class _Job:
             "recordings_skipped": self.skipped,
             "windows": len(self.writer),
             "windows_dropped": dict(self.dropped),
+            "samples_interpolated": self.interpolated,
             "filter": self.filters,
-            "notes": list(self.plan.dataset.notes),
+            "notes": [*self.plan.dataset.notes, *notes],
         }
 
     def _cut(self, recording: Recording) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -261,6 +270,7 @@ class _Job:
         lengths = [x.shape[1] for x in series.values()]
         if face is not None and not lengths:
             seconds = recording.face_start_s + len(face.valid) / face.fps - recording.baseline_s
+            seconds = min(seconds, recording.length_s or seconds)
             lengths = [int(seconds * plan.dataset.fs + 1e-6)]
         if min(lengths) < plan.length:
             raise _Skip("shorter than a window")
@@ -318,7 +328,9 @@ class _Job:
                 "a rounded rate",
                 str(error),
             ) from error
-        return x[:, round(recording.baseline_s * self.plan.dataset.fs) :]
+        fs, seconds = self.plan.dataset.fs, recording.length_s
+        first = round(recording.baseline_s * fs)
+        return x[:, first : None if seconds is None else first + round(seconds * fs)]
 
     def _describe(self, name: str, signal: Signal, recording: Recording) -> None:
         new = Modality(name, len(signal.channels), self.plan.dataset.fs, signal.channels)

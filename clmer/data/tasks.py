@@ -2,7 +2,8 @@
 
 Ratings run from 1 to 9. `valence`, `arousal`, `dominance` and `liking` split them at 5 (5 itself is
 low); `va4` crosses valence and arousal so split; `va9` crosses them as low [1, 3], medium (3, 6]
-and high (6, 9] (paper, IV-A1). Any other name is a column of conditions ("rest", "arithmetic").
+and high (6, 9] (paper, IV-A1); `valence9` and the like are the nearest whole rating (a half goes
+down). Any other name is a column of conditions ("rest", "arithmetic").
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ from clmer.data.recording import DataError
 RATING_MIN, RATING_MAX = 1.0, 9.0
 _HALVES = (5.0,)
 _THIRDS = (3.0, 6.0)
+_WHOLE = tuple(level + 0.5 for level in range(1, 9))
+_DIMENSIONS = ("valence", "arousal", "dominance", "liking")
 
 #: name -> (rating columns, upper edges of all but the last level, classes); the first column
 #: varies slowest.
 RATING_TASKS: dict[str, tuple[tuple[str, ...], tuple[float, ...], tuple[str, ...]]] = {
-    **{name: ((name,), _HALVES, ("low", "high")) for name in ("valence", "arousal")},
-    **{name: ((name,), _HALVES, ("low", "high")) for name in ("dominance", "liking")},
+    **{name: ((name,), _HALVES, ("low", "high")) for name in _DIMENSIONS},
     "va4": (("valence", "arousal"), _HALVES, ("LVLA", "LVHA", "HVLA", "HVHA")),
     "va9": (
         ("valence", "arousal"),
         _THIRDS,
         tuple(f"{v}V{a}A" for v in "LMH" for a in "LMH"),
     ),
+    **{f"{name}9": ((name,), _WHOLE, tuple("123456789")) for name in _DIMENSIONS},
 }
 
 

@@ -179,7 +179,7 @@ def bayes_accuracy(
     accuracies multiply in `va4` and `va9`.
 
     Args:
-        task: valence, arousal, dominance, liking, va4 or va9.
+        task: one of `RATING_TASKS`.
         modalities: any of physio (or eeg, which carries the same latents), landmarks, au.
         model: the generator's parameters.
         control: as the data were written.
@@ -194,11 +194,13 @@ def bayes_accuracy(
             f"bayes_accuracy: got task {task!r}, modalities {sorted(modalities)}, {windows} windows"
         )
     columns, edges, _ = RATING_TASKS[task]
+    limits = np.array([1.0, *edges, 9.0])
     if not set(columns) <= set(DIMENSIONS):
-        return 0.5  # uniform on 1-9, split at 5, and in no signal
-    # classes x bands: the joint probability of class and band
-    of_band = np.array([sum(high > edge for edge in edges) for _, high in model.bands])
-    joint = (of_band == np.arange(len(edges) + 1)[:, None]) * np.array(model.probability)
+        return float(np.diff(limits).max() / 8)  # uniform on 1-9, and in no signal
+    # classes x bands: the joint probability of class and band; ratings are uniform in their band
+    low, high = np.array(model.bands).T
+    shared = np.minimum(limits[1:, None], high) - np.maximum(limits[:-1, None], low)
+    joint = shared.clip(min=0) / (high - low) * np.array(model.probability)
     strength = sqrt(windows * sum(parsed.delta(model, name) ** 2 for name in seen))
     accuracies = []
     for dimension in columns:
