@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import clmer
 from clmer.config import Config, ConfigError, build
 from clmer.data import DATASETS, manifest
+from clmer.data.face.windows import FACES
 from clmer.data.recording import DataError
 from clmer.data.splits import PROTOCOLS
+from clmer.data.synthetic import WRITERS
 from clmer.data.synthetic.model import Control
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ EPILOG = """\
 examples:
   %(prog)s deap --synthetic                     a small generated DEAP, minutes on a laptop
   %(prog)s deap --root /data/DEAP --task va9 --preset paper
+  %(prog)s amigos-short --root /data/AMIGOS --labels self --task va4
   %(prog)s eegmat --root /data/eegmat           rest against mental arithmetic, by subject
   %(prog)s manifest --root my-study --task label --modalities eeg,landmarks,au
   torchrun --nproc-per-node 4 -m clmer.train deap --root /data/DEAP
@@ -61,7 +64,9 @@ def _data_options(group: Any) -> None:
     source = group.add_mutually_exclusive_group()
     source.add_argument("--root", metavar="DIR", help="the recordings (default $CLMER_DATA/<name>)")
     source.add_argument(
-        "--synthetic", action="store_true", help="generate a small DEAP in its on-disk format"
+        "--synthetic",
+        action="store_true",
+        help=f"generate recordings in the data set's on-disk format ({', '.join(WRITERS)})",
     )
     group.add_argument(
         "--control",
@@ -69,7 +74,9 @@ def _data_options(group: Any) -> None:
         help="what the generated labels depend on: none (all modalities carry them), "
         "one:<modality>, xor:<m1>,<m2> or fingerprint (no label, a mark on each trial)",
     )
-    group.add_argument("--people", type=int, metavar="N", help="generated people (6)")
+    group.add_argument(
+        "--people", type=int, metavar="N", help="generated people (6; amigos-long 10)"
+    )
     group.add_argument("--generator-seed", type=int, metavar="S", help="of the generator (0)")
     group.add_argument(
         "--modalities",
@@ -77,12 +84,23 @@ def _data_options(group: Any) -> None:
         metavar="A,B,...",
         help="e.g. physio,landmarks,au (default: all of the data set)",
     )
+    group.add_argument(
+        "--labels",
+        choices=("stimulus", "self", "external"),
+        help="amigos: the video's own valence and arousal (default), the person's ratings, or the "
+        "annotators'",
+    )
     group.add_argument("--window", type=float, metavar="S", help="window length in seconds")
     group.add_argument("--stride", type=float, metavar="S", help="window step (the window)")
     group.add_argument(
         "--filter",
         choices=("type", "paper"),
         help="band by signal type (default), or the paper's one band on every channel",
+    )
+    group.add_argument(
+        "--face",
+        choices=FACES,
+        help="landmarks as tracked (raw, default), or without the head's motion (aligned)",
     )
     group.add_argument(
         "--normalize",
@@ -307,9 +325,9 @@ def _choose_source(dataset: str, given: dict[str, Any]) -> None:
     }
     asked = {name: value for name, value in generator.items() if value is not None}
     if given.pop("synthetic"):
-        if dataset != "deap":
-            raise ConfigError(f"--synthetic: generates deap recordings, not {dataset}")
-        given["synthetic"] = {"control": "none", "people": 6, "seed": 0, **asked}
+        if dataset not in WRITERS:
+            raise ConfigError(f"--synthetic: generates {', '.join(WRITERS)}, not {dataset}")
+        given["synthetic"] = {"control": "none", "people": WRITERS[dataset][1], "seed": 0, **asked}
         _check_generator(**given["synthetic"])
         given.pop("root")
         return
@@ -326,7 +344,7 @@ def _choose_source(dataset: str, given: dict[str, Any]) -> None:
         given["root"] = str(looked)
         return
     where = str(looked) if looked else f"$CLMER_DATA/{dataset} (CLMER_DATA is not set)"
-    synthetic = "\nOr try it on generated recordings: --synthetic." if dataset == "deap" else ""
+    synthetic = "\nOr try it on generated recordings: --synthetic." if dataset in WRITERS else ""
     raise ConfigError(
         f"no {dataset} recordings: looked in {where}; give --root DIR.\n"
         f"{DATASETS[dataset].obtain}{synthetic}"

@@ -21,14 +21,17 @@ class Config:
     """Everything needed to repeat a run.
 
     Args:
-        dataset: "deap", "eegmat" or "manifest".
+        dataset: a name in `clmer.data.DATASETS`.
         root: folder of the recordings; "" where they are synthetic.
-        synthetic: arguments of `clmer.data.synthetic.write_deap`, or None for real recordings.
+        synthetic: arguments of a writer in `clmer.data.synthetic.WRITERS`, or None for real
+            recordings.
+        labels: whose labels, out of the data set's; "" where it has one kind.
         task: what is predicted, see `clmer.data.tasks`.
         protocol: what is kept whole between training, validation and test, see `clmer.data.splits`.
         modalities: in the order the model stacks them.
         window, stride: seconds.
         filter: "type" filters by signal type, "paper" puts the one band on every channel.
+        face: "raw" landmarks, or "aligned": without the head's motion.
         normalize: "train" standardises with the training part's statistics, "subject" with a
             person's own unlabelled windows (transductive).
         tokens: "channel" (the paper's), "time" (a token is an encoder time step) or "spectrum" (a
@@ -60,7 +63,9 @@ class Config:
     modalities: tuple[str, ...]
     window: float
     stride: float
+    labels: str = ""
     filter: str = "type"
+    face: str = "raw"
     normalize: str = "train"
     tokens: str = "channel"
     temporal: str = "batch"
@@ -145,16 +150,22 @@ PRESETS: dict[str, dict[str, Any]] = {
 #: What the paper (or design) fixes by data set, under the paper preset.
 PAPER_BY_DATASET: dict[str, dict[str, Any]] = {
     "deap": {"token_length": 50},
+    "amigos-short": {"token_length": 15},
+    "amigos-long": {"token_length": 15, "epochs_fusion": 200},
+    "man2": {"token_length": 15},
     "eegmat": {"token_length": 20},
     "manifest": {"token_length": 15},
 }
 
 
-#: What a data set changes under the cpu preset. deap trains one split of the six. eegmat has 16
-#: training people: the conv encoder's tokens overfit them, and so does one transformer alone
+#: What a data set changes under the cpu preset. deap, AMIGOS and man2 train one split of six. eegmat
+#: has 16 training people: the conv encoder's tokens overfit them, and so does one transformer alone
 #: (docs/results.md has the comparison).
 CPU_BY_DATASET: dict[str, dict[str, Any]] = {
     "deap": {"repeats": 1},
+    "amigos-short": {"repeats": 1},
+    "amigos-long": {"repeats": 1},
+    "man2": {"repeats": 1},
     "eegmat": {
         "tokens": "spectrum",
         "contrastive": False,
@@ -196,6 +207,7 @@ def build(dataset: str, given: dict[str, Any]) -> Config:
         task=chosen.pop("task", defaults.task),
         protocol=chosen.pop("protocol", defaults.protocol),
         modalities=tuple(chosen.pop("modalities", defaults.modalities)),
+        labels=chosen.pop("labels", defaults.labels[0] if defaults.labels else ""),
         window=window,
         stride=chosen.pop("stride", window),
         ablation="single" if dataset == "eegmat" else "none",
@@ -206,4 +218,8 @@ def build(dataset: str, given: dict[str, Any]) -> Config:
     unknown = set(chosen) - {field.name for field in fields(Config)}
     if unknown:
         raise TypeError(f"build: no such fields {sorted(unknown)}")
-    return replace(sized, **chosen)
+    config = replace(sized, **chosen)
+    if config.protocol in defaults.refused:
+        why = defaults.refused[config.protocol]
+        raise ConfigError(f"--protocol {config.protocol}: misleads on {dataset}: {why}")
+    return config

@@ -28,6 +28,7 @@ from clmer.data.cache import Store
 from clmer.data.prepare import prepare
 from clmer.data.recording import DataError
 from clmer.data.splits import Split, make_splits
+from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
 from clmer.data.tasks import Task, task_for
 from clmer.inputs import contrastive_tokens, raw_tokens, spectrum_tokens, standardise
@@ -61,8 +62,10 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
     root = Path(config.root)
     if config.synthetic is not None:
         traits = "-".join(str(value) for _, value in sorted(config.synthetic.items()))
-        root = cache / "synthetic" / f"deap-{traits.replace(':', '-').replace(',', '-')}"
-        synthetic.write_deap(root, **config.synthetic)
+        name = f"{config.dataset}-{traits.replace(':', '-').replace(',', '-')}"
+        root = cache / "synthetic" / name
+        write, _ = synthetic.WRITERS[config.dataset]
+        write(root, **config.synthetic)
     known = dataset.tasks or manifest.tasks(root)
     if config.task not in known:
         raise DataError(
@@ -75,6 +78,8 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
         window_s=config.window,
         stride_s=config.stride,
         filter=config.filter,
+        face=config.face,
+        labels=config.labels,
         cache=cache,
     )
     labels = store.windows.labels
@@ -180,9 +185,10 @@ def bayes_bounds(job: Job) -> dict[str, float]:
     control, seconds = config.synthetic["control"], int(config.window)
     if (config.window, config.stride) != (seconds, int(config.stride)):
         return {}  # the generator draws anew every second
-    known = {*synthetic.MODALITIES, "eeg"}
+    known = {*synthetic.MODALITIES, "eeg"} | ({"gaze"} if config.dataset == "man2" else set())
+    accuracy = man2_bayes_accuracy if config.dataset == "man2" else bayes_accuracy
     return {
-        name: bayes_accuracy(config.task, modalities, control=control, windows=seconds)
+        name: accuracy(config.task, modalities, control=control, windows=seconds)
         for name, modalities in job.models.items()
         if known.issuperset(modalities)
     }
@@ -228,6 +234,10 @@ def describe(job: Job) -> None:
         print(f"left out: {count} of {account['recordings']} recordings, {reason}")
     for reason, count in account["windows_dropped"].items():
         print(f"left out: {count} windows, {reason}")
+    if account.get("samples_interpolated"):
+        print(f"interpolated: {account['samples_interpolated']} samples in short gaps")
+    for note in account["notes"]:
+        print(f"note: {note}")
     if job.splits[0].note:
         print(f"note: {job.splits[0].note}")
 

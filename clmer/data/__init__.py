@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from clmer.data import deap, eegmat, manifest
-from clmer.data.recording import Recording
+from clmer.data import amigos, amigos_labels, deap, eegmat, man2, manifest
+from clmer.data.recording import DataError, Recording
 
 __all__ = ["DATASETS", "Dataset"]
 
@@ -33,6 +33,9 @@ class Dataset:
         obtain: how to get the data.
         notes: what a user should know about every preparation.
         fs: rate in Hz that signals are resampled to.
+        labels: whose labels `read(..., labels=)` can give, the default first; empty for one kind.
+        describe: `(root, labels=...)` -> what a user should know about these recordings.
+        refused: protocols that would mislead here, and why.
     """
 
     name: str
@@ -48,16 +51,67 @@ class Dataset:
     obtain: str
     notes: tuple[str, ...] = ()
     fs: float = 128.0
+    labels: tuple[str, ...] = ()
+    describe: Callable[..., Sequence[str]] = lambda root, **options: ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def task(self) -> str:
         """The default task: the first one; "label" where the files decide."""
         return self.tasks[0] if self.tasks else "label"
 
+    def options(self, root: Path, labels: str = "") -> dict[str, str]:
+        """What `read` and `describe` take beside the folder.
+
+        Raises:
+            DataError: the data set has no such labels.
+        """
+        if not labels and not self.labels:
+            return {}
+        chosen = labels or self.labels[0]
+        if chosen not in self.labels:
+            kinds = ", ".join(self.labels) or f"no --labels: {self.name} has one kind"
+            raise DataError(root, "--labels", chosen, kinds)
+        return {"labels": chosen}
+
 
 DATASETS = {
     d.name: d
     for d in (
+        Dataset(
+            name="amigos-short",
+            read=amigos.read_short,
+            sources=amigos.sources,
+            found=lambda root: ("physio", "eeg", "ecg", "gsr", "landmarks", "au"),
+            modalities=("physio", "landmarks", "au"),
+            window_s=1.0,
+            protocol="trial",
+            tasks=("valence", "arousal", "va4"),
+            band=amigos.BAND,
+            paper_band=(4.0, 45.0),
+            obtain=amigos.OBTAIN,
+            labels=amigos_labels.LABELS,
+            describe=amigos.describe_short,
+        ),
+        Dataset(
+            name="amigos-long",
+            read=amigos.read_long,
+            sources=amigos.sources,
+            found=lambda root: ("physio", "eeg", "ecg", "gsr", "landmarks", "au"),
+            modalities=("physio", "landmarks", "au"),
+            window_s=amigos.PIECE_S,
+            protocol="subject",
+            tasks=("va4", "valence", "arousal"),
+            band=amigos.BAND,
+            paper_band=(4.0, 45.0),
+            obtain=amigos.OBTAIN,
+            labels=amigos_labels.LABELS,
+            describe=amigos.describe_long,
+            refused={
+                "trial": "pieces of one viewing of a video would be on both sides",
+                "block": "a recording is one piece of 5 s",
+            },
+        ),
         Dataset(
             name="deap",
             read=deap.read,
@@ -84,6 +138,20 @@ DATASETS = {
             paper_band=(4.0, 45.0),
             obtain=eegmat.OBTAIN,
             notes=eegmat.NOTES,
+        ),
+        Dataset(
+            name="man2",
+            read=man2.read,
+            sources=man2.sources,
+            found=lambda root: ("physio", "eeg", "landmarks", "au", "gaze"),
+            modalities=("physio", "landmarks", "au"),
+            window_s=1.0,
+            protocol="subject",
+            tasks=("label",),
+            band=man2.BAND,
+            paper_band=(1.0, 50.0),
+            obtain=man2.OBTAIN,
+            notes=man2.NOTES,
         ),
         Dataset(
             name="manifest",

@@ -40,6 +40,7 @@ def prepare(
     filter: str = "type",
     fps: float = 25.0,
     face: str = "raw",
+    labels: str = "",
     cache: Path,
     progress: bool = True,
 ) -> Store:
@@ -59,6 +60,7 @@ def prepare(
         filter: "type" filters by signal type, "paper" puts the paper's one band on every channel.
         fps: frames a second that the face is resampled to.
         face: "raw" keeps landmarks in the camera's frame, "aligned" removes the head's motion.
+        labels: whose labels, out of the data set's `labels`; "" for its default.
         cache: folder of the stores.
         progress: show a bar.
 
@@ -73,6 +75,7 @@ def prepare(
     files = dataset.sources(root)
     names = tuple(modalities) or dataset.modalities or dataset.found(root)
     plan = _Plan(dataset, root, names, window_s, stride_s, filter, fps, face)
+    options = dataset.options(root, labels)
     parameters = {
         "dataset": dataset.name,
         "modalities": list(names),
@@ -83,6 +86,7 @@ def prepare(
         "fs": dataset.fs,
         "fps": fps,
         "face": face,
+        **options,
     }
     key = fingerprint(parameters, root, files)
 
@@ -90,11 +94,11 @@ def prepare(
         job = _Job(plan, writer)
         label = f"preparing {dataset.name}"
         with tqdm(total=len(files), desc=label, unit="file", disable=not progress) as bar:
-            for recording in dataset.read(root, face=plan.has_face):
+            for recording in dataset.read(root, face=plan.has_face, **options):
                 job.follow(recording.source, files, bar)
                 job.add(recording)
             bar.update(len(files) - bar.n)
-        report = job.report()
+        report = job.report(dataset.describe(root, **options))
         writer.finish(
             fingerprint=key,
             parameters=parameters,
@@ -193,6 +197,7 @@ class _Job:
     recordings: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
+    interpolated: int = 0
     filters: dict[str, str] = field(default_factory=dict)
     trackers: Counter[str] = field(default_factory=Counter)
     _sources: set[Path] = field(default_factory=set)
@@ -205,7 +210,7 @@ class _Job:
             return
         alike = sum(file.suffix == source.suffix for file in files)
         self.writer.share_done = min(1.0, len(self._sources) / max(alike, 1))
-        bar.update(int(len(files) * self.writer.share_done) - bar.n)
+        bar.update(max(0, int(len(files) * self.writer.share_done) - bar.n))
         self._sources.add(source)
 
     def add(self, recording: Recording) -> None:
@@ -213,12 +218,15 @@ class _Job:
         name = f"{recording.subject}/{recording.trial}"
         self.recordings += 1
         try:
+            if recording.problem:
+                raise _Skip(recording.problem)
             arrays, start_s = self._cut(recording)
         except _Skip as reason:
             self.skipped[name] = str(reason)
             return
         self._first = self._first or name
         self.people.add(recording.subject)
+        self.interpolated += recording.interpolated
         self.writer.append(
             arrays,
             subject=recording.subject,
@@ -229,7 +237,7 @@ class _Job:
             labels=recording.labels,
         )
 
-    def report(self) -> dict[str, Any]:
+    def report(self, notes: Sequence[str]) -> dict[str, Any]:
         """What was read, used and left out.
 
         Raises:
@@ -253,8 +261,9 @@ class _Job:
             "recordings_skipped": self.skipped,
             "windows": len(self.writer),
             "windows_dropped": dict(self.dropped),
+            "samples_interpolated": self.interpolated,
             "filter": self.filters,
-            "notes": [*self.plan.dataset.notes, *self._notes()],
+            "notes": [*self.plan.dataset.notes, *notes, *self._notes()],
         }
 
     def _notes(self) -> list[str]:
@@ -275,6 +284,7 @@ class _Job:
         lengths = [x.shape[1] for x in series.values()]
         if face is not None and not lengths:
             seconds = recording.face_start_s + len(face.valid) / face.fps - recording.baseline_s
+            seconds = min(seconds, recording.length_s or seconds)
             lengths = [int(seconds * plan.dataset.fs + 1e-6)]
         if min(lengths) < plan.length:
             raise _Skip("shorter than a window")
@@ -346,7 +356,9 @@ class _Job:
                 "a rounded rate",
                 str(error),
             ) from error
-        return x[:, round(recording.baseline_s * self.plan.dataset.fs) :]
+        fs, seconds = self.plan.dataset.fs, recording.length_s
+        first = round(recording.baseline_s * fs)
+        return x[:, first : None if seconds is None else first + round(seconds * fs)]
 
     def _describe(self, name: str, signal: Signal, recording: Recording) -> None:
         new = Modality(name, len(signal.channels), self.plan.dataset.fs, signal.channels)

@@ -140,10 +140,14 @@ class Recording:
         signals: physiology by modality name ("physio", "eeg", "ecg").
         face: the serialised face, where there is one.
         baseline_s: leading seconds of the signals that precede the stimulus.
+        length_s: seconds after the baseline that count; what follows only lets filters settle.
+            None: all of them.
         face_start_s: time in the signals' clock at which the face's first frame falls: equal to
             baseline_s where the video begins with the stimulus (DEAP), 0 where both start together.
         source: the file it came from, for messages.
         files: the file of each modality, where they are several.
+        interpolated: samples that the reader filled across short gaps.
+        problem: why there is nothing to read ("no samples"), for the report; "" where there is.
     """
 
     subject: str
@@ -155,5 +159,8 @@ class Recording:
     face: FaceSeries | None = None
     baseline_s: float = 0.0
     face_start_s: float = 0.0
+    length_s: float | None = None
     source: Path = field(default_factory=Path)
     files: dict[str, Path] = field(default_factory=dict)
+    interpolated: int = 0
+    problem: str = ""

@@ -1,25 +1,26 @@
-"""Write a small DEAP in its true on-disk format, with known Bayes accuracy.
+"""Write small data sets in their true on-disk formats, with known Bayes accuracy.
 
-`write_deap` makes the files, `clmer.data.deap.read` reads them as it reads the real ones, and
-`bayes_accuracy` says what the best possible classifier would score on them. The model is described
-in `model.py`, its encoding into signals in `signals.py`.
+`write_deap` and `write_amigos` make the files, the ordinary readers read them as they read the real
+ones, and `bayes_accuracy` says what the best possible classifier would score on them. The model is
+described in `model.py`, its encoding into signals in `signals.py`. `WRITERS` is what `--synthetic`
+knows.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from clmer.data.deap import BASELINE_S, CHANNELS, FS, SYNTHETIC_MARKER
-from clmer.data.recording import DataError
+from clmer.data.deap import BASELINE_S, CHANNELS, FS
 from clmer.data.synthetic import signals
+from clmer.data.synthetic.amigos import write_amigos
 from clmer.data.synthetic.files import RATINGS_HEADER, ratings_rows, write_dat, write_openface
+from clmer.data.synthetic.folder import check_range, write_folder
+from clmer.data.synthetic.man2 import write_man2
 from clmer.data.synthetic.model import (
     CONTROLS,
     MODALITIES,
@@ -30,7 +31,16 @@ from clmer.data.synthetic.model import (
     draw_trials,
 )
 
-__all__ = ["CONTROLS", "MODALITIES", "SignalModel", "bayes_accuracy", "write_deap"]
+__all__ = [
+    "CONTROLS",
+    "MODALITIES",
+    "WRITERS",
+    "SignalModel",
+    "bayes_accuracy",
+    "write_amigos",
+    "write_deap",
+    "write_man2",
+]
 
 _FORMAT = 1  # raise when the same parameters give other files
 
@@ -69,15 +79,14 @@ def write_deap(
     """
     root = Path(root)
     parsed = Control.parse(control)
-    for name, value, low, high in (
-        ("people", people, 1, 99),
-        ("trials", trials, 2, 99),
-        ("seconds", seconds, 1, 3600),
-        ("fps", fps, 5, 1000),
-        ("seed", seed, 0, 2**63),
-    ):
-        if not low <= value <= high:
-            raise ValueError(f"write_deap: {name} is {value}, expected {low} to {high}")
+    check_range(
+        "write_deap",
+        people=(people, 1, 99),
+        trials=(trials, 2, 99),
+        seconds=(seconds, 1, 3600),
+        fps=(fps, 5, 1000),
+        seed=(seed, 0, 2**63),
+    )
     model = SignalModel()
     marker: dict[str, object] = {
         "synthetic": True,
@@ -89,25 +98,12 @@ def write_deap(
         "model": model.digest(),
         "format": _FORMAT,
     }
-    if _reusable(root, marker):
-        return root
-    temporary = root.with_name(f".{root.name}.{os.getpid()}.partial")
-    _remove_leftovers(root)
-    task = _Writer(temporary, model, parsed, trials, seconds, float(fps), seed)
-    try:
-        temporary.mkdir(parents=True)
-        _write_all(task, people, marker)
-        os.replace(temporary, root)
-    except OSError as error:
-        if _reusable(root, marker):  # another process was faster
-            return root
-        hint = "Nothing was left behind. Make room, or choose another folder with --cache."
-        raise DataError(
-            root, "folder", error.strerror, "room for the generated data", hint
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return root
+
+    def write(folder: Path) -> None:
+        task = _Writer(folder, model, parsed, trials, seconds, float(fps), seed)
+        _write_all(task, people)
+
+    return write_folder(root, marker, write)
 
 
 @dataclass(frozen=True)
@@ -123,7 +119,7 @@ class _Writer:
     seed: int
 
 
-def _write_all(task: _Writer, people: int, marker: dict[str, object]) -> None:
+def _write_all(task: _Writer, people: int) -> None:
     (task.root / "data_preprocessed_python").mkdir()
     (task.root / "metadata_csv").mkdir()
     lines = [RATINGS_HEADER]
@@ -131,8 +127,6 @@ def _write_all(task: _Writer, people: int, marker: dict[str, object]) -> None:
         lines += _write_person(task, number)
     table = task.root / "metadata_csv" / "participant_ratings.csv"
     table.write_text("\n".join([*lines, ""]), encoding="ascii")
-    text = json.dumps(marker, indent=1) + "\n"
-    (task.root / SYNTHETIC_MARKER).write_text(text, encoding="ascii")
 
 
 def _write_person(task: _Writer, number: int) -> list[str]:
@@ -173,42 +167,10 @@ def _render(
     return physio, frames
 
 
-def _reusable(root: Path, marker: dict[str, object]) -> bool:
-    """Whether `root` was written with the same arguments; DataError when it holds anything else."""
-    if not root.exists():
-        return False
-    path = root / SYNTHETIC_MARKER
-    hint = "Choose another folder or remove this one."
-    if not path.is_file():
-        if root.is_dir() and not any(root.iterdir()):
-            return False
-        raise DataError(root, "folder", "other files", "an empty folder", hint)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(path, "JSON", error, "the marker of generated data", hint) from error
-    if found != marker:
-        differing = {k: v for k, v in marker.items() if found.get(k) != v}
-        there = {k: found.get(k) for k in differing}
-        raise DataError(path, "parameters", there, differing, hint)
-    return True
-
-
-def _remove_leftovers(root: Path) -> None:
-    """Remove the temporary folders of writers that were killed."""
-    for path in root.parent.glob(f".{root.name}.*.partial"):
-        process = path.name.split(".")[-2]
-        if process.isdigit() and not _alive(int(process)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    if os.name != "posix":  # signal 0 would end the process there
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+#: data set -> what writes a generated one (root, people=, seed=, control=), and its usual people
+WRITERS: dict[str, tuple[Callable[..., Path], int]] = {
+    "deap": (write_deap, 6),
+    "man2": (write_man2, 6),
+    "amigos-short": (write_amigos, 6),
+    "amigos-long": (partial(write_amigos, short_s=0, long_s=110, fps=5), 10),
+}
