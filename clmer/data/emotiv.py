@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -152,14 +152,20 @@ def _read_table(path: Path, size: int, changed_ns: int) -> np.ndarray:
     layout = read_layout(path)
     try:
         with path.open(encoding="utf-8-sig") as file:
+            rows = islice(file, layout.lines, None)
+            first = next(rows, "")
+            if not first.strip():
+                raise DataError(path, "rows", 0, "one a sample")
             table = np.loadtxt(
-                islice(file, layout.lines, None),
+                chain((first,), rows),
                 delimiter=",",
                 usecols=[layout.time, *layout.columns.values()],
                 ndmin=2,
                 comments=None,
                 quotechar='"',
             )
+    except DataError:
+        raise
     except (ValueError, OSError) as error:
         raise DataError(
             path,

@@ -3,11 +3,11 @@
 **Points.** Each of the 68 iBUG points is the nearest mesh point; the jaw line follows the mesh's
 silhouette, which hugs the cheek where iBUG's annotators guess at a hidden contour.
 
-**Units.** MediaPipe places a head of average size before a camera of 63 degrees vertical field of
-view; its 4x4 pose gives the head's distance D. A point at image position (u, v) px with relative
-depth w (px) becomes Z = D + w D / f, X = (u - cx) Z / f, Y = (v - cy) Z / f in mm, with the focal
-length f = height / (2 tan 31.5 deg) px. So millimetres are those of an average head: sizes of two
-people, or a person's true distance, cannot be compared.
+**Units.** The mesh has no scale of its own: the outer eye corners are set 89 mm apart, as in
+MediaPipe's canonical head, in every frame. With m mm a pixel that follow, a point at image position
+(u, v) px with relative depth w px becomes X = m (u - cx), Y = m (v - cy), Z = m (f + w), for a
+camera of 63 degrees vertical field of view, f = height / (2 tan 31.5 deg) px. So sizes of two
+people, or a person's true distance, cannot be compared, and perspective within the face is ignored.
 
 **Action units.** The blendshapes are a learnt estimate in ARKit's terms, 0-1, not FACS coding.
 Intensity = 5 x score, presence = score >= 0.5:
@@ -35,6 +35,7 @@ from clmer.data.face.names import AU_NAMES
 
 MESH_POINTS = 478
 FIELD_OF_VIEW_DEG = 63.0
+EYE_CORNERS_MM = 89.0
 LOOK_RAD = 0.5
 PRESENCE = 0.5
 
@@ -97,9 +98,8 @@ def to_face(
     pixels = mesh[list(IBUG)] * (width, height, width)
     focal = height / (2 * np.tan(np.radians(FIELD_OF_VIEW_DEG) / 2))
     translation = 10.0 * pose[:3, 3] * _FLIP
-    depth = translation[2] * (1 + pixels[:, 2] / focal)
-    centred = pixels[:, :2] - (width / 2, height / 2)
-    points = np.column_stack([centred * depth[:, None] / focal, depth])
+    scale = EYE_CORNERS_MM / np.linalg.norm(pixels[45] - pixels[36])
+    points = scale * (pixels - (width / 2, height / 2, -focal))
     turn = pose[:3, :3] * np.outer(_FLIP, _FLIP)
     turn = turn / np.linalg.norm(turn, axis=0)  # the pose includes a scale
     return Face(
