@@ -159,8 +159,8 @@ PAPER_BY_DATASET: dict[str, dict[str, Any]] = {
 
 
 #: What a data set changes under the cpu preset. deap, AMIGOS and man2 train one split of six.
-#: eegmat has 16 training people: the conv encoder's tokens overfit them, and so does one transformer
-#: alone (docs/results.md has the comparison).
+#: eegmat has 16 training people: the conv encoder's tokens overfit them, and so does one
+#: transformer alone (docs/results.md has the comparison).
 CPU_BY_DATASET: dict[str, dict[str, Any]] = {
     "deap": {"repeats": 1},
     "amigos-short": {"repeats": 1},

@@ -118,7 +118,7 @@ def test_a_variable_frame_rate_is_interpolated_at_the_true_times(tmp_path: Path)
     assert face.valid.all()
 
 
-# --- head motion ----------------------------------------------------------------------------------
+# --- head motion ---
 def moving_face(frames: int = 200) -> tuple[FaceSeries, np.ndarray]:
     """A known smile under a known head motion; and the smile alone."""
     time = np.arange(frames) / 25
@@ -185,7 +185,7 @@ def test_aligning_pixels_scales_and_turns_in_the_plane_only() -> None:
     assert face.landmarks[0, 45, 0] > face.landmarks[0, 36, 0]  # not mirrored
 
 
-# --- HOG --------------------------------------------------------------------------------------------
+# --- HOG ---
 def write_hog(path: Path, frames: int, good: int = 1) -> None:
     with path.open("wb") as file:
         for frame in range(frames):

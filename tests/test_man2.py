@@ -1,4 +1,4 @@
-"""MAN-II's layout and Emotiv's files: what was written is what is read; a real EPOC recording too."""
+"""MAN-II's layout and Emotiv's files: what was written is read; a real EPOC recording too."""
 
 from __future__ import annotations
 

@@ -17,9 +17,10 @@ from clmer.data.video.mesh import IBUG, MESH_POINTS, Face, action_units, to_face
 from clmer.data.video.preview import Preview, draw
 from clmer.data.video.table import COLUMNS, TableWriter
 
-_SHAPES = [f"{n}{s}" for n in ("browDown browOuterUp cheekSquint eyeBlink eyeLookDown eyeLookIn eyeLookOut "
-    "eyeLookUp eyeSquint eyeWide mouthDimple mouthFrown mouthPress mouthSmile mouthStretch mouthUpperUp "
-    "noseSneer").split() for s in ("Left", "Right")]  # fmt: skip
+_PAIRED = "browDown browOuterUp cheekSquint eyeBlink eyeLookDown eyeLookIn eyeLookOut eyeLookUp "
+_PAIRED += "eyeSquint eyeWide mouthDimple mouthFrown mouthPress mouthSmile mouthStretch "
+_PAIRED += "mouthUpperUp noseSneer"
+_SHAPES = [f"{name}{side}" for name in _PAIRED.split() for side in ("Left", "Right")]
 _SHAPES += "browInnerUp jawOpen mouthClose mouthRollLower mouthRollUpper mouthShrugLower".split()
 
 
@@ -55,7 +56,8 @@ def test_points_are_millimetres_in_the_camera_s_frame() -> None:
 
 
 def test_action_units_follow_the_blendshapes() -> None:
-    au = dict(zip(AU_NAMES, action_units(scores(mouthSmileLeft=0.8, mouthSmileRight=0.6, jawOpen=0.7, mouthClose=0.5)), strict=True))  # fmt: skip
+    given = scores(mouthSmileLeft=0.8, mouthSmileRight=0.6, jawOpen=0.7, mouthClose=0.5)
+    au = dict(zip(AU_NAMES, action_units(given), strict=True))
     assert au["AU12"] == pytest.approx(0.7)
     assert au["AU26"] == pytest.approx(0.7)
     assert au["AU25"] == pytest.approx(0.2)
@@ -143,7 +145,7 @@ def test_previews_show_the_points_and_are_marked(tmp_path: Path) -> None:
     assert "do not commit" in (tmp_path / "p" / "NOTICE").read_text()
 
 
-# --- the command -----------------------------------------------------------------------------------
+# --- the command ---
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
     code = main([str(argument) for argument in arguments])
     captured = capsys.readouterr()
@@ -240,8 +242,9 @@ def clips(clmer_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write_clip(path: Path, images: list[np.ndarray], times_ms: list[int]) -> None:
     """An MPEG-4 clip whose frames are shown at these times."""
-    import av
     from fractions import Fraction
+
+    import av
 
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
@@ -284,7 +287,8 @@ def test_two_faces_one_is_kept(
 ) -> None:
     image = photo(clips)[:400, 60:360]
     small = np.zeros_like(image)
-    small[:200, :150] = image[::2, ::2]
+    rows, columns = (np.arange(0, size, 1.25).astype(int) for size in image.shape[:2])
+    small[: len(rows), : len(columns)] = image[rows][:, columns]
     write_clip(tmp_path / "a.mp4", [np.hstack([small, image])] * 5, [0, 40, 80, 120, 160])
     code, text = run(capsys, tmp_path / "a.mp4", "--out", tmp_path / "out")
     assert code == 0
