@@ -14,6 +14,7 @@ import clmer
 from clmer.config import Config, ConfigError, build
 from clmer.data import DATASETS, manifest
 from clmer.data.cache import stores_folder
+from clmer.data.face.windows import FACES
 from clmer.data.recording import DataError
 from clmer.data.splits import PROTOCOLS
 from clmer.data.synthetic import WRITERS
@@ -96,6 +97,11 @@ def _data_options(group: Any) -> None:
         "--filter",
         choices=("type", "paper"),
         help="band by signal type (default), or the paper's one band on every channel",
+    )
+    group.add_argument(
+        "--face",
+        choices=FACES,
+        help="landmarks as tracked (raw, default), or without the head's motion (aligned)",
     )
     group.add_argument(
         "--normalize",

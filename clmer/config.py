@@ -31,6 +31,7 @@ class Config:
         modalities: in the order the model stacks them.
         window, stride: seconds.
         filter: "type" filters by signal type, "paper" puts the one band on every channel.
+        face: "raw" landmarks, or "aligned": without the head's motion.
         normalize: "train" standardises with the training part's statistics, "subject" with a
             person's own unlabelled windows (transductive).
         tokens: "channel" (the paper's), "time" (a token is an encoder time step) or "spectrum" (a
@@ -64,6 +65,7 @@ class Config:
     stride: float
     labels: str = ""
     filter: str = "type"
+    face: str = "raw"
     normalize: str = "train"
     tokens: str = "channel"
     temporal: str = "batch"
@@ -151,19 +153,21 @@ PAPER_BY_DATASET: dict[str, dict[str, Any]] = {
     "deap-raw": {"token_length": 50},
     "amigos-short": {"token_length": 15},
     "amigos-long": {"token_length": 15, "epochs_fusion": 200},
+    "man2": {"token_length": 15},
     "eegmat": {"token_length": 20},
     "manifest": {"token_length": 15},
 }
 
 
-#: What a data set changes under the cpu preset. deap and AMIGOS train one split of the six. eegmat
-#: has 16 training people: the conv encoder's tokens overfit them, and so does one transformer alone
-#: (docs/results.md has the comparison).
+#: What a data set changes under the cpu preset. deap, AMIGOS and man2 train one split of six.
+#: eegmat has 16 training people: the conv encoder's tokens overfit them, and so does one
+#: transformer alone (docs/results.md has the comparison).
 CPU_BY_DATASET: dict[str, dict[str, Any]] = {
     "deap": {"repeats": 1},
     "deap-raw": {"repeats": 1},
     "amigos-short": {"repeats": 1},
     "amigos-long": {"repeats": 1},
+    "man2": {"repeats": 1},
     "eegmat": {
         "tokens": "spectrum",
         "contrastive": False,

@@ -28,6 +28,7 @@ from clmer.data.cache import Store
 from clmer.data.prepare import prepare
 from clmer.data.recording import DataError
 from clmer.data.splits import Split, make_splits
+from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
 from clmer.data.tasks import Task, task_for
 from clmer.inputs import contrastive_tokens, raw_tokens, spectrum_tokens, standardise
@@ -77,6 +78,7 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
         window_s=config.window,
         stride_s=config.stride,
         filter=config.filter,
+        face=config.face,
         labels=config.labels,
         cache=cache,
     )
@@ -183,9 +185,10 @@ def bayes_bounds(job: Job) -> dict[str, float]:
     control, seconds = config.synthetic["control"], int(config.window)
     if (config.window, config.stride) != (seconds, int(config.stride)):
         return {}  # the generator draws anew every second
-    known = {*synthetic.MODALITIES, "eeg"}
+    known = {*synthetic.MODALITIES, "eeg"} | ({"gaze"} if config.dataset == "man2" else set())
+    accuracy = man2_bayes_accuracy if config.dataset == "man2" else bayes_accuracy
     return {
-        name: bayes_accuracy(config.task, modalities, control=control, windows=seconds)
+        name: accuracy(config.task, modalities, control=control, windows=seconds)
         for name, modalities in job.models.items()
         if known.issuperset(modalities)
     }

@@ -190,10 +190,10 @@ def test_bad_headers(write: Callable[..., Path], header: str) -> None:
         read_all(write(*GOOD, header=header))
 
 
-def test_csvs_that_are_no_openface(write: Callable[..., Path]) -> None:
+def test_csvs_that_are_no_face_tracker_s(write: Callable[..., Path]) -> None:
     root = write("p1,t1,calm,face,emotiv.csv,,,", "p1,t2,x,eeg,a.npy,,,128")
     (root / "emotiv.csv").write_text("title:x\nTimestamp, EEG.Counter, EEG.AF3\n1,2,3\n")
-    with pytest.raises(DataError, match=r"Export Emotiv recordings as EDF"):
+    with pytest.raises(DataError, match=r"none of a face tracker's.*another modality"):
         read_all(root)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clmer.data import amigos, amigos_labels, deap, deap_raw, eegmat, manifest
+from clmer.data import amigos, amigos_labels, deap, deap_raw, eegmat, man2, manifest
 from clmer.data.recording import DataError, Recording
 from clmer.data.tasks import RATING_TASKS
 
@@ -159,6 +159,20 @@ DATASETS = {
             paper_band=(4.0, 45.0),
             obtain=eegmat.OBTAIN,
             notes=eegmat.NOTES,
+        ),
+        Dataset(
+            name="man2",
+            read=man2.read,
+            sources=man2.sources,
+            found=lambda root: ("physio", "eeg", "landmarks", "au", "gaze"),
+            modalities=("physio", "landmarks", "au"),
+            window_s=1.0,
+            protocol="subject",
+            tasks=("label",),
+            band=man2.BAND,
+            paper_band=(1.0, 50.0),
+            obtain=man2.OBTAIN,
+            notes=man2.NOTES,
         ),
         Dataset(
             name="manifest",

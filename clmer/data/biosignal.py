@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ _KINDS = {
 #: Types that MNE converts to volts; the others keep their own unit.
 _VOLTS = ("eeg", "eog", "emg", "ecg", "other")
 
+
+#: What Emotiv's EDF holds beside its sensors, all typed as EEG.
+_EMOTIV_SERVICE = re.compile(
+    r"TIME_STAMP_m?s|(OR_)?(MOTION_)?(COUNTER|INTERPOLATED)|RAW_CQ|BATTERY(_PERCENT)?|"
+    r"MARKER_HARDWARE|MarkerHardware|[CE]Q_\w+"
+)
 
 #: What MNE's readers raise on files cut off or filled with something else.
 _MNE_ERRORS = (ValueError, RuntimeError, OSError, IndexError, KeyError, AssertionError)
@@ -126,7 +133,11 @@ def open_biosignal(path: Path) -> BiosignalFile:
     rates = _edf_rates(path, _SAMPLE_BYTES[suffix]) if suffix in _SAMPLE_BYTES else None
     raw = _open_raw(path, suffix)
     types = raw.get_channel_types()
-    keep = [i for i, kind in enumerate(types) if kind in _KINDS]
+    keep = [
+        i
+        for i, (kind, name) in enumerate(zip(types, raw.ch_names, strict=True))
+        if kind in _KINDS and not _EMOTIV_SERVICE.fullmatch(name)
+    ]
     if not keep:
         raise DataError(path, "channels", f"types {sorted(set(types))}", "EEG or other physiology")
     if rates is None or len(rates) != len(types):

@@ -4,7 +4,7 @@
 |---|---|
 | `subject`, `trial` | the person, and the recording within the person |
 | label columns | any other names: a rating (all numbers) or a class; at least one |
-| `modality` | a signal's name ("eeg", "ecg", "physio", ...), or "face" for an OpenFace CSV |
+| `modality` | a signal's name ("eeg", "ecg", "physio", ...), or "face" for a face tracker's CSV |
 | `path` | relative to the manifest's folder |
 | `start_s`, `stop_s` | optional: the trial's part of the file; empty for its start and end |
 | `stimulus` | optional: what was shown; the first label by default |
@@ -28,14 +28,18 @@ from pathlib import Path
 import numpy as np
 
 from clmer.data.biosignal import SUFFIXES, open_biosignal
-from clmer.data.face import NEEDED_COLUMNS, read_openface
+from clmer.data.emotiv import read_emotiv
+from clmer.data.face import read_face
 from clmer.data.recording import KINDS, DataError, FaceSeries, Recording, Signal
 from clmer.data.tasks import RATING_TASKS
 
 NEEDED = ("subject", "trial", "modality", "path")
 OPTIONAL = ("start_s", "stop_s", "stimulus", "group", "rate", "kind", "channels")
-FACE_MODALITIES = ("face", "landmarks", "au")
-SUPPORTED = f"{', '.join(SUFFIXES)} (through MNE), .npy with a rate, and OpenFace .csv"
+FACE_MODALITIES = ("face", "landmarks", "au", "gaze", "hog")
+SUPPORTED = (
+    f"{', '.join(SUFFIXES)} (through MNE), .npy with a rate, Emotiv .csv, and .csv of OpenFace, "
+    "Py-Feat or clmer.data.video for the face"
+)
 
 #: Pass bands in Hz by signal type; the others keep their slow part.
 BAND: dict[str, tuple[float | None, float | None] | None] = {"eeg": (4.0, 45.0), "ecg": (0.5, 40.0)}
@@ -46,6 +50,10 @@ Describe your recordings in manifest.csv, one row a subject, trial and modality:
   p01,calm1,calm,eeg,p01.edf,12.0,72.0
   p01,calm1,calm,face,p01_openface.csv,10.5,70.5
 and give its folder with --root."""
+
+
+#: Samples and markers of BrainVision, samples of EEGLAB, and OpenFace's HOG lie beside the file.
+_BESIDE = {".vhdr": (".eeg", ".vmrk", ".dat"), ".set": (".fdt",), ".csv": (".hog",)}
 
 
 @dataclass(frozen=True)
@@ -76,16 +84,16 @@ def sources(root: Path) -> list[Path]:
     table = _table_path(root)
     files = {table} | {row.path for row in _read_rows(table)}
     for path in list(files):
-        # The samples and markers of BrainVision, and EEGLAB's samples, lie beside the header.
-        beside = {".vhdr": (".eeg", ".vmrk", ".dat"), ".set": (".fdt",)}.get(
-            path.suffix.lower(), ()
-        )
+        beside = _BESIDE.get(path.suffix.lower(), ())
         files |= {p for p in map(path.with_suffix, beside) if p.is_file()}
     return sorted(files)
 
 
 def found(root: Path) -> tuple[str, ...]:
-    """Every modality of the manifest, in order; "landmarks" and "au" where there is a face."""
+    """Every modality of the manifest, in order; "landmarks" and "au" where there is a face.
+
+    The face's "gaze" and "hog" are used when asked for.
+    """
     names = dict.fromkeys(row.modality for row in _read_rows(_table_path(root)))
     signals = tuple(name for name in names if name not in FACE_MODALITIES)
     return signals + (("landmarks", "au") if len(signals) < len(names) else ())
@@ -148,7 +156,8 @@ def _read_trial(rows: list[Row], numeric: dict[str, bool], face: bool) -> Record
 
 
 def _read_signal(row: Row) -> Signal:
-    signal = _read_npy(row) if row.path.suffix.lower() == ".npy" else _read_biosignal(row)
+    read = {".npy": _read_npy, ".csv": _read_emotiv}.get(row.path.suffix.lower(), _read_biosignal)
+    signal = read(row)
     if row.kind:
         kinds = (row.kind,) * len(signal.kinds)
         return Signal(signal.data, signal.fs, signal.channels, kinds, signal.unit)
@@ -168,6 +177,10 @@ def _read_biosignal(row: Row) -> Signal:
         kinds = (row.modality,) * len(names)
         return Signal(signal.data, signal.fs, signal.channels, kinds, signal.unit)
     return signal
+
+
+def _read_emotiv(row: Row) -> Signal:
+    return read_emotiv(row.path, channels=row.channels, start_s=row.start_s, stop_s=row.stop_s)
 
 
 def _read_npy(row: Row) -> Signal:
@@ -209,28 +222,11 @@ def _read_npy(row: Row) -> Signal:
 
 def _read_face(row: Row) -> tuple[FaceSeries, float]:
     """The frames that surround a span, and the first one's time after the span's start."""
-    with row.path.open(encoding="utf-8", errors="replace") as file:
-        names = {name.strip(' "\n') for name in file.readline().replace(";", ",").split(",")}
-    if not names & {*NEEDED_COLUMNS, "success", "AU01", "AU1"}:
-        raise DataError(
-            row.path,
-            "header",
-            f"{len(names)} columns, none of OpenFace's",
-            SUPPORTED,
-            "Export Emotiv recordings as EDF; other face trackers' CSVs cannot be read yet.",
-        )
-    face = read_openface(row.path, fps=row.rate)
+    face = read_face(row.path, fps=row.rate)
     start_s, stop_s = _span(row, len(face.valid) / face.fps, 1.5 / face.fps)
     first = math.floor(start_s * face.fps + 1e-6)
-    part = slice(first, math.ceil(stop_s * face.fps - 1e-6))
-    cut = FaceSeries(
-        face.fps,
-        face.landmarks[part],
-        face.au_intensity[part],
-        face.au_presence[part],
-        face.valid[part],
-    )
-    return cut, first / face.fps - start_s
+    last = math.ceil(stop_s * face.fps - 1e-6)
+    return face.cut(first, last), first / face.fps - start_s
 
 
 def _span(row: Row, duration_s: float, tolerance_s: float) -> tuple[float, float]:
@@ -338,13 +334,13 @@ def _check_files(table: Path, rows: list[Row]) -> None:
         suffix = row.path.suffix.lower()
         if suffix not in (*SUFFIXES, ".npy", ".csv"):
             raise DataError(row.path, "suffix", suffix or "none", SUPPORTED)
-        if (suffix == ".csv") != (row.modality in FACE_MODALITIES):
+        if suffix != ".csv" and row.modality in FACE_MODALITIES:
             raise DataError(
                 row.path,
                 f"modality in line {row.line} of the manifest",
                 row.modality,
-                '"face" for an OpenFace .csv, and for nothing else',
-                f"Readable are {SUPPORTED}.",
+                "a face tracker's .csv",
+                f"Give signals another name. Readable are {SUPPORTED}.",
             )
 
 

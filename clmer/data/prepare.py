@@ -23,16 +23,10 @@ from tqdm import tqdm
 
 from clmer.data import Band, Dataset
 from clmer.data.cache import Modality, Store, StoreWriter, build, fingerprint
-from clmer.data.face import INTENSITY_COLUMNS, LANDMARK_COLUMNS, PRESENCE_COLUMNS
+from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, FACES, FaceWindows
 from clmer.data.recording import KINDS, DataError, FaceSeries, Recording, Signal
 from clmer.signal import butter_bandpass, resample, sosfiltfilt
 
-#: Token views of the face: axes, and intensities over presences.
-FACE_TOKENS = {"landmarks": 3, "au": 2}
-FACE_CHANNELS = {
-    "landmarks": LANDMARK_COLUMNS,
-    "au": INTENSITY_COLUMNS + PRESENCE_COLUMNS,
-}
 FILTERS = ("type", "paper")
 
 
@@ -45,6 +39,7 @@ def prepare(
     stride_s: float | None = None,
     filter: str = "type",
     fps: float = 25.0,
+    face: str = "raw",
     labels: str = "",
     cache: Path,
     progress: bool = True,
@@ -52,17 +47,19 @@ def prepare(
     """Open the store of these parameters, or read every recording and build it.
 
     Stored a window: signals [C, round(window_s fs)]; "landmarks" [204, frames], x of the 68 points,
-    then y, then z (mm); "au" [34, frames], 17 intensities (0-5), then 17 presences (0 or 1).
+    then y, then z (mm); "au" [34, frames], 17 intensities (0-5), then 17 presences (0 or 1);
+    "gaze" [2, frames], rad; "hog" [496, frames], texture of 16 regions of the face.
 
     Args:
         dataset: one of `clmer.data.DATASETS`.
         root: its folder.
-        modalities: names of signals, "landmarks", "au"; a signal type such as "eeg" takes those
-            channels out of a signal that mixes types. Empty for the data set's default.
+        modalities: names of signals, "landmarks", "au", "gaze", "hog"; a signal type such as "eeg"
+            takes those channels out of a signal that mixes types. Empty for the data set's default.
         window_s: window in seconds; None for the data set's default.
         stride_s: seconds from window to window; None for no overlap.
         filter: "type" filters by signal type, "paper" puts the paper's one band on every channel.
         fps: frames a second that the face is resampled to.
+        face: "raw" keeps landmarks in the camera's frame, "aligned" removes the head's motion.
         labels: whose labels, out of the data set's `labels`; "" for its default.
         cache: folder of the stores.
         progress: show a bar.
@@ -77,7 +74,7 @@ def prepare(
     stride_s = window_s if stride_s is None else stride_s
     files = dataset.sources(root)
     names = tuple(modalities) or dataset.modalities or dataset.found(root)
-    plan = _Plan(dataset, root, names, window_s, stride_s, filter, fps)
+    plan = _Plan(dataset, root, names, window_s, stride_s, filter, fps, face)
     options = dataset.options(root, labels)
     parameters = {
         "dataset": dataset.name,
@@ -88,6 +85,7 @@ def prepare(
         "band": {kind: plan.band(kind) for kind in KINDS},
         "fs": dataset.fs,
         "fps": fps,
+        "face": face,
         **options,
     }
     key = fingerprint(parameters, root, files)
@@ -96,7 +94,7 @@ def prepare(
         job = _Job(plan, writer)
         label = f"preparing {dataset.name}"
         with tqdm(total=len(files), desc=label, unit="file", disable=not progress) as bar:
-            for recording in dataset.read(root, face=plan.face, **options):
+            for recording in dataset.read(root, face=plan.has_face, **options):
                 job.follow(recording.source, files, bar)
                 job.add(recording)
             bar.update(len(files) - bar.n)
@@ -123,14 +121,16 @@ class _Plan:
     stride_s: float
     filter: str
     fps: float
+    face: str
 
     def __post_init__(self) -> None:
         for option, value, fine, expected in (
             ("--window", self.window_s, self.length >= 1, f"at least {1 / self.dataset.fs:g} s"),
             ("--stride", self.stride_s, self.step >= 1, f"at least {1 / self.dataset.fs:g} s"),
             ("--fps", self.fps, self.fps > 0, "frames a second above 0"),
-            ("--window", self.window_s, not self.face or self.frames >= 1, "a frame of the face"),
+            ("--window", self.window_s, self.frames >= 1 or not self.has_face, "a video frame"),
             ("--filter", self.filter, self.filter in FILTERS, f"one of {', '.join(FILTERS)}"),
+            ("--face", self.face, self.face in FACES, f"one of {', '.join(FACES)}"),
         ):
             if not fine:
                 raise DataError(self.root, option, value, expected)
@@ -142,7 +142,7 @@ class _Plan:
     def _check_name(self, name: str) -> None:
         """Modalities name files, and modules of the model."""
         if name == "face":
-            raise DataError(self.root, "modality", name, "landmarks, au or both of them")
+            raise DataError(self.root, "modality", name, f"some of {', '.join(FACE_TOKENS)}")
         if not re.fullmatch(r"\w[\w +-]*", name) or hasattr(nn.ModuleDict(), name):
             raise DataError(
                 self.root,
@@ -168,9 +168,14 @@ class _Plan:
         return round(self.window_s * self.fps)
 
     @property
-    def face(self) -> bool:
+    def has_face(self) -> bool:
         """Whether the face is asked for."""
-        return any(name in FACE_TOKENS for name in self.modalities)
+        return bool(self.face_names)
+
+    @property
+    def face_names(self) -> tuple[str, ...]:
+        """Modalities that come from the face."""
+        return tuple(name for name in self.modalities if name in FACE_TOKENS)
 
     def band(self, kind: str) -> Band:
         """Edges in Hz for a signal type."""
@@ -194,8 +199,10 @@ class _Job:
     dropped: Counter[str] = field(default_factory=Counter)
     interpolated: int = 0
     filters: dict[str, str] = field(default_factory=dict)
+    trackers: Counter[str] = field(default_factory=Counter)
     _sources: set[Path] = field(default_factory=set)
     _first: str = ""
+    _unit: str = ""
 
     def follow(self, source: Path, files: Sequence[Path], bar: Any) -> None:
         """Move the bar when a recording comes from a new file: those before it are done."""
@@ -203,7 +210,7 @@ class _Job:
             return
         alike = sum(file.suffix == source.suffix for file in files)
         self.writer.share_done = min(1.0, len(self._sources) / max(alike, 1))
-        bar.update(int(len(files) * self.writer.share_done) - bar.n)
+        bar.update(max(0, int(len(files) * self.writer.share_done) - bar.n))
         self._sources.add(source)
 
     def add(self, recording: Recording) -> None:
@@ -256,15 +263,22 @@ class _Job:
             "windows_dropped": dict(self.dropped),
             "samples_interpolated": self.interpolated,
             "filter": self.filters,
-            "notes": [*self.plan.dataset.notes, *notes],
+            "notes": [*self.plan.dataset.notes, *notes, *self._notes()],
         }
+
+    def _notes(self) -> list[str]:
+        """What to say of the faces."""
+        if len(self.trackers) < 2:
+            return []
+        counts = ", ".join(f"{name} {count}" for name, count in self.trackers.items())
+        return [f"Faces come from different trackers, whose values are not comparable: {counts}."]
 
     def _cut(self, recording: Recording) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """The windows that hold every modality, [n, C, T] each, and their start times."""
         plan = self.plan
         signals = {n: _find(recording, n) for n in plan.modalities if n not in FACE_TOKENS}
-        face = recording.face
-        if plan.face and face is None:
+        face = recording.face if plan.has_face else None
+        if plan.has_face and face is None:
             raise _Skip("no face")
         series = {n: self._filtered(n, s, recording) for n, s in signals.items()}
         lengths = [x.shape[1] for x in series.values()]
@@ -278,16 +292,34 @@ class _Job:
         start_s = starts / plan.dataset.fs
         keep = np.ones(len(starts), dtype=bool)
         arrays = {n: _windows(x, starts, plan.length) for n, x in series.items()}
-        if plan.face and face is not None:
-            times = recording.baseline_s - recording.face_start_s + start_s[:, None]
-            windows = _face_windows(face, times + np.arange(plan.frames) / plan.fps)
-            arrays |= {name: windows[name] for name in plan.modalities if name in FACE_TOKENS}
-            for name in windows.keys() & FACE_TOKENS.keys():
-                self.modalities[name] = Modality(
-                    name, FACE_TOKENS[name], plan.fps, FACE_CHANNELS[name]
-                )
-            keep = self._drop(windows["lost"], windows["outside"])
+        if face is not None:
+            windows = self._face(face, recording, start_s)
+            arrays |= windows.arrays
+            keep = self._drop(windows.lost, windows.outside)
         return {name: arrays[name][keep] for name in plan.modalities}, start_s[keep]
+
+    def _face(self, face: FaceSeries, recording: Recording, start_s: np.ndarray) -> FaceWindows:
+        """The face at the windows' times."""
+        plan = self.plan
+        for name in plan.face_names:
+            if getattr(face, name, face) is None:
+                raise _Skip(f"no {name} from {face.tracker}")
+        if "landmarks" in plan.face_names and plan.face == "raw":
+            known = self._unit = self._unit or face.unit
+            if face.unit != known:
+                raise DataError(
+                    recording.files.get("face", recording.source),
+                    "unit of landmarks",
+                    f"{face.unit} ({face.tracker})",
+                    f"{known} as in the recordings before it",
+                    "Use one tracker for all, or --face aligned, which scales pixels to mm.",
+                )
+        self.trackers[face.tracker] += 1
+        for name in plan.face_names:
+            self.modalities[name] = Modality(name, FACE_TOKENS[name], plan.fps, FACE_ROWS[name])
+        times = recording.baseline_s - recording.face_start_s + start_s[:, None]
+        times = times + np.arange(plan.frames) / plan.fps
+        return FaceWindows.cut(face, times, plan.face_names, plan.face)
 
     def _drop(self, lost: np.ndarray, outside: np.ndarray) -> np.ndarray:
         """Count the windows [n] without a face; returns those that stay."""
@@ -371,44 +403,5 @@ def sections_of(band: Band, fs: float) -> tuple[np.ndarray | None, str]:
 
 def _windows(x: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
     """[C, T] -> [n, C, length] float32."""
-    views = np.lib.stride_tricks.sliding_window_view(
-        x, length, axis=1
-    )  # [C, T - length + 1, length]
+    views = np.lib.stride_tricks.sliding_window_view(x, length, axis=1)  # [C, starts, length]
     return views[:, starts].transpose(1, 0, 2).astype(np.float32, order="C")
-
-
-def _face_windows(face: FaceSeries, times: np.ndarray) -> dict[str, np.ndarray]:
-    """Face values at some times.
-
-    Args:
-        face: n frames.
-        times: [windows, frames] seconds after the video's first frame.
-
-    Returns:
-        "landmarks" [windows, 204, frames], linear between video frames; "au" [windows, 34, frames],
-        intensities linear, presences of the nearest frame; "lost" [windows], a frame that was used
-        is invalid; "outside" [windows], times more than half a frame before or after the video.
-    """
-    last = len(face.valid) - 1
-    position = times * face.fps
-    outside = ((position < -0.5) | (position > last + 0.5)).any(axis=1)
-    position = position.clip(0, last)
-    below = (position + 1e-6).astype(np.int64)
-    weight = position - below
-    weight[weight < 1e-6] = 0.0  # on a frame: its neighbour does not matter
-    above = np.minimum(below + 1, last)
-    valid = face.valid[below] & (face.valid[above] | (weight == 0.0))
-    points = face.landmarks.transpose(0, 2, 1).reshape(last + 1, -1)  # [n, 204], axis-major
-
-    def linear(values: np.ndarray) -> np.ndarray:
-        mixed = values[below] + weight[..., None] * (values[above] - values[below])
-        return mixed.astype(np.float32).transpose(0, 2, 1)
-
-    nearest = np.rint(position).astype(np.int64)
-    presence = face.au_presence[nearest].astype(np.float32).transpose(0, 2, 1)
-    return {
-        "landmarks": linear(points),
-        "au": np.concatenate([linear(face.au_intensity), presence], axis=1),
-        "lost": ~valid.all(axis=1),
-        "outside": outside,
-    }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from clmer.data.face.hog import Hog
 
 #: Signal types that preparation filters differently (`prepare.py`).
 KINDS = ("eeg", "eog", "emg", "ecg", "gsr", "resp", "ppg", "temp", "other")
@@ -84,10 +88,17 @@ class FaceSeries:
 
     Args:
         fps: frames per second.
-        landmarks: [n, 68, 3] iBUG points in mm (camera frame: x right, y down, z away).
-        au_intensity: [n, 17] action-unit intensities, 0-5.
+        landmarks: [n, 68, 3] iBUG points in `unit`. "mm": camera frame, x to the image's right, y
+            down, z away from the camera. "px": image coordinates, x right, y down, third axis 0.
+        au_intensity: [n, 17] action-unit intensities, 0-5 (`clmer.data.face.AU_NAMES`).
         au_presence: [n, 17] action-unit presences, 0 or 1.
         valid: [n] bool, False where the face was lost and could not be interpolated.
+        gaze: [n, 2] mean direction of the eyes in rad: from the image's left (-) to its right (+),
+            from up (-) to down (+), 0 into the camera; None where the tracker has none.
+        confidence: [n] the tracker's confidence, 0-1, 0 where a frame is missing; None if unknown.
+        hog: OpenFace's texture descriptors, read when asked for; None where there are none.
+        unit: of the landmarks, "mm" or "px".
+        tracker: what made it: "OpenFace", "MediaPipe", "Py-Feat 1" or "Py-Feat 2".
     """
 
     fps: float
@@ -95,6 +106,25 @@ class FaceSeries:
     au_intensity: np.ndarray
     au_presence: np.ndarray
     valid: np.ndarray
+    gaze: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    hog: Hog | None = None
+    unit: str = "mm"
+    tracker: str = "OpenFace"
+
+    def cut(self, start: int, stop: int) -> FaceSeries:
+        """Frames `start` to `stop`, the latter left out."""
+        part = slice(start, stop)
+        return replace(
+            self,
+            landmarks=self.landmarks[part],
+            au_intensity=self.au_intensity[part],
+            au_presence=self.au_presence[part],
+            valid=self.valid[part],
+            gaze=None if self.gaze is None else self.gaze[part],
+            confidence=None if self.confidence is None else self.confidence[part],
+            hog=None if self.hog is None else self.hog.at(part),
+        )
 
 
 @dataclass(frozen=True, eq=False)

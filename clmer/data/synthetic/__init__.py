@@ -21,6 +21,7 @@ from clmer.data.synthetic.amigos import write_amigos
 from clmer.data.synthetic.bdf import write_bdf
 from clmer.data.synthetic.files import RATINGS_HEADER, ratings_rows, write_dat, write_openface
 from clmer.data.synthetic.folder import check_range, write_folder
+from clmer.data.synthetic.man2 import write_man2
 from clmer.data.synthetic.model import (
     CONTROLS,
     MODALITIES,
@@ -40,6 +41,7 @@ __all__ = [
     "write_amigos",
     "write_deap",
     "write_deap_raw",
+    "write_man2",
 ]
 
 _FORMAT = 1  # raise when the same parameters give other files
@@ -208,6 +210,7 @@ def _render(
 WRITERS: dict[str, tuple[Callable[..., Path], int]] = {
     "deap": (write_deap, 6),
     "deap-raw": (write_deap_raw, 4),
+    "man2": (write_man2, 6),
     "amigos-short": (write_amigos, 6),
     "amigos-long": (partial(write_amigos, short_s=0, long_s=110, fps=5), 10),
 }

@@ -77,10 +77,13 @@ def _write_content(file: BinaryIO, parts: Iterable[np.ndarray], size: int) -> No
     file.write(b"tb")
 
 
-def write_openface(path: Path, frames: FaceFrames, fps: float) -> None:
+def write_openface(
+    path: Path, frames: FaceFrames, fps: float, gaze: np.ndarray | None = None
+) -> None:
     """OpenFace 2.0's CSV: 714 columns, ", " between them, its number of decimals.
 
-    Gaze, eyes, 2-D points and shape parameters, which nobody here reads, are constants.
+    Eyes, 2-D points and shape parameters, which nobody here reads, are constants; so is the gaze
+    where no angles [n, 2] (rad) are given.
     """
     count = len(frames.lost)
     seen = ~frames.lost[:, None]
@@ -91,6 +94,7 @@ def write_openface(path: Path, frames: FaceFrames, fps: float) -> None:
             np.arange(count)[:, None] / fps,
             np.where(seen, 0.98, 0.03),
             seen,
+            *([] if gaze is None else [gaze * seen]),
             frames.pose * seen,
             frames.points.transpose(0, 2, 1).reshape(count, -1) * seen,
             frames.intensity * seen,
@@ -98,13 +102,14 @@ def write_openface(path: Path, frames: FaceFrames, fps: float) -> None:
         ],
         axis=1,
     )
-    lines = [_ROW % tuple(row) for row in table.tolist()]
+    template = _ROW if gaze is None else _row_template("%.3f")
+    lines = [template % tuple(row) for row in table.tolist()]
     path.write_text("\n".join([", ".join(OPENFACE_COLUMNS), *lines, ""]), encoding="ascii")
 
 
-def _row_template() -> str:
+def _row_template(angle: str = "0.0") -> str:
     cells = ["%d", "0", "%.3f", "%.2f", "%d"]
-    cells += ["0.0", "0.0", "-1.0"] * 2 + ["0.0"] * (len(_GAZE) - 6)
+    cells += ["0.0", "0.0", "-1.0"] * 2 + [angle] * (len(_GAZE) - 6)
     cells += ["0"] * len(_EYES) + ["%.1f"] * 3 + ["%.3f"] * 3
     cells += ["320"] * 68 + ["240"] * 68 + ["%.1f"] * 204
     cells += ["0"] * len(_PARAMETERS) + ["%.2f"] * len(AU_NAMES) + ["%.1f"] * len(_PRESENCES)

@@ -1,0 +1,206 @@
+"""Emotiv headsets: EmotivPRO's CSV with two header lines, and OpenViBE's CSV of the same headsets.
+
+EmotivPRO writes a line of `key:value` pairs (`sampling rate:eeg_128` among them), then the columns
+`Timestamp, EEG.Counter, EEG.Interpolated, EEG.AF3, ..., EEG.Battery, ..., CQ.AF3, ..., EQ.AF3`.
+OpenViBE writes one line, `Time:128Hz, Epoch, AF3, ..., Event Id, ...`. Both are in uV with an
+offset of about 4200, which any high-pass removes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+
+from clmer.data.recording import DataError, Signal
+
+#: The EPOC's sensors, in the order of its exports.
+EPOC_CHANNELS = tuple("AF3 F7 F3 FC5 T7 P7 O1 O2 P8 T8 FC6 F4 F8 AF4".split())
+
+#: A step between samples above this is a gap: the signals after it are no continuation.
+MAX_STEP_S = 0.05
+
+_SERVICE = {"Counter", "Interpolated", "RawCq", "Battery", "BatteryPercent", "MarkerHardware"}
+_NO_SENSOR = re.compile(r"Epoch|Label|Stage|Flag|Event .*")
+_RATE = re.compile(r"sampling rate\s*:\s*(?:\w*;)*(?:eeg_)?(\d+)", re.IGNORECASE)
+_OPENVIBE_RATE = re.compile(r"Time:(\d+)Hz")
+_MAX_LINE = 2**16
+_MAX_BYTES = 2**32
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the header says.
+
+    Args:
+        path: the file.
+        lines: header lines.
+        time: column of the seconds.
+        columns: column of each sensor by name.
+        fs: samples a second; None where the header does not say.
+    """
+
+    path: Path
+    lines: int
+    time: int
+    columns: dict[str, int]
+    fs: float | None
+
+
+def read_layout(path: Path) -> Layout:
+    """The header of an Emotiv CSV.
+
+    Raises:
+        DataError: no such file, or another one's header.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            head = [file.readline(_MAX_LINE).strip() for _ in range(2)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(path, "file", error, "an Emotiv CSV") from error
+    for lines, line in enumerate(head, start=1):
+        names = [name.strip().strip('"') for name in line.split(",")]
+        if "Timestamp" in names and any(name.startswith("EEG.") for name in names):
+            rate = _RATE.search(head[0]) if lines == 2 else None
+            sensors = {n[4:]: i for i, n in enumerate(names) if n.startswith("EEG.")}
+            columns = {n: i for n, i in sensors.items() if n not in _SERVICE}
+            fs = float(rate[1]) if rate else None
+            return _checked(Layout(path, lines, names.index("Timestamp"), columns, fs))
+        rate = _OPENVIBE_RATE.fullmatch(names[0])
+        if rate and lines == 1:
+            columns = {n: i for i, n in enumerate(names) if i and not _NO_SENSOR.fullmatch(n)}
+            return _checked(Layout(path, 1, 0, columns, float(rate[1])))
+    raise DataError(
+        path,
+        "header",
+        f"{head[0][:60]!r}",
+        "EmotivPRO's two lines (Timestamp, EEG.AF3, ...) or OpenViBE's one (Time:128Hz, ...)",
+        "Other recordings are read as EDF, BDF, BrainVision, SET, FIF or .npy.",
+    )
+
+
+def _checked(layout: Layout) -> Layout:
+    if not layout.columns or layout.fs == 0:
+        raise DataError(layout.path, "header", f"{len(layout.columns)} sensors", "EEG columns")
+    return layout
+
+
+def read_emotiv(
+    path: Path,
+    *,
+    channels: Sequence[str] = (),
+    start_s: float = 0.0,
+    stop_s: float | None = None,
+) -> Signal:
+    """Some sensors of an Emotiv CSV between two times.
+
+    Args:
+        path: the CSV.
+        channels: sensors in the order wanted, without "EEG."; all of them by default.
+        start_s: first second, counted from the first sample.
+        stop_s: end in seconds; None for the last sample.
+
+    Returns:
+        float64 samples in uV, offset and all.
+
+    Raises:
+        DataError: another file, a missing sensor, cells that are no numbers, times outside the
+            file, a rate that the times contradict, or lost samples in between.
+    """
+    layout = read_layout(path)
+    names = tuple(channels) or tuple(layout.columns)
+    missing = [name for name in names if name not in layout.columns]
+    if missing:
+        raise DataError(
+            path, "columns", f"no {', '.join(missing)}", f"some of {list(layout.columns)}"
+        )
+    stat = path.stat()
+    table = _read_table(path, stat.st_size, stat.st_mtime_ns)
+    seconds = table[:, 0] - table[0, 0]
+    fs = layout.fs or _rate(path, seconds)
+    end_s = float(seconds[-1]) + 1 / fs
+    if start_s >= end_s or (stop_s or 0.0) > end_s + 1 / fs:
+        raise DataError(
+            path,
+            "start_s, stop_s",
+            f"{start_s:g} to {'the end' if stop_s is None else f'{stop_s:g}'} s",
+            f"times within the file's {end_s:g} s",
+        )
+    first = int(np.searchsorted(seconds, start_s - 0.5 / fs))
+    last = len(table) if stop_s is None else int(np.searchsorted(seconds, stop_s - 0.5 / fs))
+    _check_times(path, seconds[first:last], fs)
+    order = list(layout.columns)
+    data = table[first:last, [1 + order.index(name) for name in names]].T
+    if not np.isfinite(data).all():
+        channel, sample = np.argwhere(~np.isfinite(data))[0]
+        raise DataError(
+            path, names[channel], f"no number at {seconds[first + sample]:.3f} s", "finite numbers"
+        )
+    return Signal(np.ascontiguousarray(data), fs, names, ("eeg",) * len(names), "uV")
+
+
+@lru_cache(maxsize=1)
+def _read_table(path: Path, size: int, changed_ns: int) -> np.ndarray:
+    """Times and all sensors [rows, 1 + C]; the last file is kept, for its next trial."""
+    if size > _MAX_BYTES:
+        raise DataError(path, "size", f"{size / 2**30:.1f} GiB", "at most 4 GiB", "Cut it.")
+    layout = read_layout(path)
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            rows = islice(file, layout.lines, None)
+            first = next(rows, "")
+            if not first.strip():
+                raise DataError(path, "rows", 0, "one a sample")
+            table = np.loadtxt(
+                chain((first,), rows),
+                delimiter=",",
+                usecols=[layout.time, *layout.columns.values()],
+                ndmin=2,
+                comments=None,
+                quotechar='"',
+            )
+    except DataError:
+        raise
+    except (ValueError, OSError) as error:
+        raise DataError(
+            path,
+            "rows",
+            str(error).rstrip("."),
+            "numbers in every EEG column",
+            "The file may be truncated: export it again.",
+        ) from error
+    if len(table) < 2:
+        raise DataError(path, "rows", len(table), "one a sample")
+    return table
+
+
+def _rate(path: Path, seconds: np.ndarray) -> float:
+    step = float(np.median(np.diff(seconds)))
+    if not step > 0:
+        raise DataError(path, "Timestamp", f"steps of {step:g} s", "increasing seconds")
+    return float(round(1 / step))
+
+
+def _check_times(path: Path, seconds: np.ndarray, fs: float) -> None:
+    steps = np.diff(seconds)
+    if not (len(steps) and np.isfinite(steps).all() and steps.min() >= 0):
+        raise DataError(path, "Timestamp", "times that do not increase", "seconds, ascending")
+    if steps.max() > MAX_STEP_S + 1 / fs:
+        where = int(steps.argmax())
+        raise DataError(
+            path,
+            "Timestamp",
+            f"a gap of {steps[where]:.3f} s at {seconds[where]:.3f} s",
+            f"samples every {1 / fs:.4f} s",
+            "Leave the gap out with start_s and stop_s.",
+        )
+    measured = len(steps) / (seconds[-1] - seconds[0])
+    if len(steps) > fs and abs(measured / fs - 1) > 0.02:
+        raise DataError(
+            path, "sampling rate", f"{fs:g} Hz in the header", f"the times' {measured:.1f} Hz"
+        )

@@ -1,0 +1,74 @@
+"""Serialised faces: what trackers wrote, as one `FaceSeries`.
+
+    read_face("p01.csv")                      # OpenFace 1 and 2, Py-Feat 1 and 2, clmer.data.video
+    aligned(series)                           # expression without the head's motion
+
+The header tells the tracker; OpenFace 3, which has no 3-D landmarks, is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clmer.data.face import openface, pyfeat
+from clmer.data.face.frames import to_series
+from clmer.data.face.names import (
+    AU_NAMES,
+    GAZE_COLUMNS,
+    INTENSITY_COLUMNS,
+    LANDMARK_COLUMNS,
+    PRESENCE_COLUMNS,
+)
+from clmer.data.face.openface import NEEDED_COLUMNS
+from clmer.data.face.rigid import STABLE_POINTS, aligned
+from clmer.data.face.table import read_header
+from clmer.data.recording import FaceSeries
+
+__all__ = [
+    "AU_NAMES",
+    "GAZE_COLUMNS",
+    "INTENSITY_COLUMNS",
+    "LANDMARK_COLUMNS",
+    "NEEDED_COLUMNS",
+    "PRESENCE_COLUMNS",
+    "STABLE_POINTS",
+    "aligned",
+    "read_face",
+    "read_openface",
+]
+
+
+def read_face(
+    path: Path,
+    *,
+    fps: float | None = None,
+    min_confidence: float = 0.5,
+    max_gap_s: float = 0.2,
+) -> FaceSeries:
+    """Read a tracker's CSV as a series of one face on a regular grid from the video's start.
+
+    Args:
+        path: the CSV; comma, semicolon, tab or space separated.
+        fps: frames per second; by default from the timestamps, which Py-Feat lacks.
+        min_confidence: the tracker's confidence (0-1) under which a frame counts as lost.
+        max_gap_s: longest gap in seconds that is interpolated; longer ones have valid = False.
+
+    Raises:
+        DataError: no such file, missing columns, no rows, a cell that is no number, no timestamp
+            and no fps, or a face lost throughout.
+    """
+    header = read_header(path)
+    reader = pyfeat.read_rows if pyfeat.is_pyfeat(header) else openface.read_rows
+    return to_series(reader(header), fps=fps, min_confidence=min_confidence, max_gap_s=max_gap_s)
+
+
+def read_openface(
+    path: Path,
+    *,
+    fps: float | None = None,
+    min_confidence: float = 0.5,
+    max_gap_s: float = 0.2,
+) -> FaceSeries:
+    """`read_face` for OpenFace's CSV alone: any other is an error that names missing columns."""
+    rows = openface.read_rows(read_header(path))
+    return to_series(rows, fps=fps, min_confidence=min_confidence, max_gap_s=max_gap_s)

@@ -1,0 +1,137 @@
+"""`python -m clmer.data.video`: clips in, face series out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clmer.data.recording import DataError
+from clmer.data.video import jobs
+from clmer.data.video.tracker import MODEL_ENV, find_model
+
+EXIT_INPUT, EXIT_NO_FACE, EXIT_INTERRUPTED = 2, 3, 130
+
+EPILOG = """\
+Each CLIP becomes DIR/<clip>.csv, with OpenFace's columns, whole or not there. A CSV that is there
+and newer than its clip is left alone, so that the same command goes on after an interruption.
+exit codes: 0 done, 2 an input or option cannot be used, 3 no face found in a clip, 130 interrupted.
+The series, and still more the previews, are a person's face: keep them private.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = argparse.ArgumentParser(
+        prog="python -m clmer.data.video",
+        description="Turn video clips into face series (landmarks, action units, gaze).",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("clips", nargs="+", type=Path, metavar="CLIP")
+    command.add_argument("--out", required=True, type=Path, metavar="DIR", help="made when missing")
+    command.add_argument(
+        "--model", type=Path, help=f"MediaPipe's face_landmarker.task (default ${MODEL_ENV})"
+    )
+    command.add_argument(
+        "--with",
+        dest="tracker",
+        choices=("mediapipe", "openface"),
+        default="mediapipe",
+        help=f"tracker (mediapipe); openface runs its {jobs.OPENFACE}, which must be on the PATH",
+    )
+    command.add_argument("--jobs", type=int, default=1, metavar="N", help="clips at a time (1)")
+    command.add_argument(
+        "--preview",
+        type=float,
+        nargs="?",
+        const=1.0,
+        default=0.0,
+        metavar="SECONDS",
+        help="also write PNGs with the points drawn, one every so many seconds (1)",
+    )
+    command.add_argument(
+        "--partial", action="store_true", help="keep what can be decoded of a truncated clip"
+    )
+    command.add_argument("--hog", action="store_true", help="with openface: write DIR/<clip>.hog")
+    command.add_argument("--overwrite", action="store_true", help="do finished clips again")
+    return command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the return value is the exit code."""
+    options = parser().parse_args(argv)
+    try:
+        tasks = plan(options)
+        return _run(tasks, options.jobs)
+    except DataError as error:
+        print(f"clmer: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except KeyboardInterrupt:
+        print("\nclmer: interrupted; finished clips are kept", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def plan(options: argparse.Namespace) -> list[jobs.Task]:
+    """The clips that are still to do.
+
+    Raises:
+        DataError: an option that cannot be met.
+    """
+    if options.jobs < 1:
+        raise DataError(options.out, "--jobs", options.jobs, "at least 1")
+    if not 0 <= options.preview < float("inf"):
+        raise DataError(options.out, "--preview", options.preview, "seconds above 0")
+    openface = options.tracker == "openface"
+    for name, given, fits in (("--hog", options.hog, openface), *_mediapipe_only(options)):
+        if given and not fits:
+            raise DataError(options.out, name, f"--with {options.tracker}", "the other tracker")
+    stems: dict[str, Path] = {}
+    for clip in options.clips:
+        other = stems.setdefault(clip.stem, clip)
+        if other is not clip:
+            raise DataError(
+                clip, "name", f"{clip.stem} again, as {other}", "one name a clip", "Use two --out."
+            )
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(options.out, "--out", error.strerror, "a folder") from error
+    model = None if openface else find_model(options.model)
+    tasks = []
+    for clip in options.clips:
+        csv = options.out / f"{clip.stem}.csv"
+        task = jobs.Task(clip, csv, model, options.preview, options.partial, options.hog)
+        if jobs.finished(task) and not options.overwrite:
+            print(f"{clip}: skipped, {csv} is there")
+        else:
+            tasks.append(task)
+    return tasks
+
+
+def _mediapipe_only(options: argparse.Namespace) -> list[tuple[str, bool, bool]]:
+    mediapipe = options.tracker == "mediapipe"
+    given = (("--preview", options.preview), ("--model", options.model))
+    return [
+        (name, bool(value), mediapipe) for name, value in (*given, ("--partial", options.partial))
+    ]
+
+
+def _run(tasks: list[jobs.Task], count: int) -> int:
+    statuses = set()
+    for report in jobs.run(tasks, count, progress=sys.stderr.isatty()):
+        statuses.add(report.status)
+        if report.status == "error":
+            print(f"clmer: {report.lines[0]}", file=sys.stderr)
+            continue
+        to = f" -> {report.task.csv}" if report.status == "done" else ""
+        out = sys.stdout if report.status == "done" else sys.stderr
+        print(f"{report.task.clip}{to}: {'; '.join(report.lines)}", file=out, flush=True)
+    if "error" in statuses:
+        return EXIT_INPUT
+    return EXIT_NO_FACE if "no face" in statuses else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

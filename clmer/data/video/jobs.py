@@ -1,0 +1,206 @@
+"""One clip from end to end, and several of them in parallel processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from clmer.data.face import read_face
+from clmer.data.recording import DataError
+from clmer.data.video.clips import frames, probe, variable_rate
+from clmer.data.video.preview import Preview
+from clmer.data.video.table import TableWriter
+from clmer.data.video.tracker import Tracker
+
+OPENFACE = "FeatureExtraction"
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to do with one clip.
+
+    Args:
+        clip: the video.
+        csv: where its series goes.
+        model: MediaPipe's model, or None for OpenFace.
+        preview_s: seconds between preview pictures, 0 for none.
+        partial: keep what can be decoded of a truncated clip.
+        hog: let OpenFace write its HOG file too.
+    """
+
+    clip: Path
+    csv: Path
+    model: Path | None
+    preview_s: float = 0.0
+    partial: bool = False
+    hog: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one clip.
+
+    Args:
+        task: of the clip.
+        status: "done", "skipped", "no face" or "error".
+        lines: what to say about it.
+    """
+
+    task: Task
+    status: str
+    lines: list[str] = field(default_factory=list)
+
+
+def finished(task: Task) -> bool:
+    """Whether the series is there and newer than the clip."""
+    if not (task.csv.is_file() and task.clip.is_file()):
+        return False
+    return task.csv.stat().st_mtime_ns >= task.clip.stat().st_mtime_ns
+
+
+def process(task: Task, advance: Callable[[int], None]) -> Report:
+    """Track one clip; what can be wrong with it is in the report.
+
+    Args:
+        task: the clip.
+        advance: told of every frame done.
+    """
+    try:
+        if task.model is None:
+            return _with_openface(task)
+        return _with_mediapipe(task, task.model, advance)
+    except DataError as error:
+        return Report(task, "error", [str(error)])
+    except OSError as error:
+        return Report(task, "error", [f"{task.csv}: {error.strerror or error}"])
+
+
+def run(tasks: Sequence[Task], jobs: int, *, progress: bool = True) -> Iterator[Report]:
+    """Process clips, `jobs` at a time; reports come as they are ready."""
+    stated = [_stated_frames(task) for task in tasks]
+    total = sum(stated) if all(stated) else None
+    with tqdm(total=total, unit="frame", desc="tracking", disable=not progress) as bar:
+        if jobs == 1:
+            yield from (process(task, bar.update) for task in tasks)
+            return
+        context = multiprocessing.get_context("spawn")
+        done = context.Value("q", 0)
+        with ProcessPoolExecutor(
+            jobs, mp_context=context, initializer=_start_worker, initargs=(done,)
+        ) as pool:
+            waiting = {pool.submit(_process_in_worker, task) for task in tasks}
+            while waiting:
+                ready, waiting = wait(waiting, _POLL_S, FIRST_COMPLETED)
+                bar.update(done.value - bar.n)
+                yield from (future.result() for future in ready)
+
+
+_done: Any = None
+
+
+def _start_worker(done: Any) -> None:
+    global _done
+    _done = done
+
+
+def _process_in_worker(task: Task) -> Report:
+    def advance(count: int) -> None:
+        with _done.get_lock():
+            _done.value += count
+
+    return process(task, advance)
+
+
+def _stated_frames(task: Task) -> int:
+    """Frames for the progress bar; 0 where they are unknown, or the clip's own turn will tell."""
+    if task.model is None:
+        return 0
+    try:
+        return probe(task.clip).frames
+    except DataError:
+        return 0
+
+
+def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> Report:
+    folder = task.csv.with_name(f"{task.csv.stem}_preview")
+    seconds: list[float] = []
+    found, most, several, lines = 0, 0, 0, []
+    with Tracker(model) as tracker, TableWriter(task.csv) as table:
+        preview = Preview(folder, task.preview_s) if task.preview_s else None
+        try:
+            for frame in frames(task.clip):
+                face, faces = tracker.track(frame)
+                table.add(frame.seconds, face, faces)
+                if preview:
+                    points = None if face is None else face.image
+                    preview.add(table.rows, frame.seconds, frame.image, points)
+                seconds.append(frame.seconds)
+                found, most = found + (face is not None), max(most, faces)
+                several += faces > 1
+                advance(1)
+        except DataError as error:
+            if not (task.partial and seconds and error.field == "frames"):
+                raise
+            lines.append(f"partial: {error}")
+        if not found:
+            return Report(task, "no face", [*lines, f"no face found in {len(seconds)} frames"])
+        table.finish()
+    lines.append(f"{len(seconds)} frames, a face in {found}")
+    if most > 1:
+        lines.append(f"{most} faces at once, several in {several} frames; one person's is kept")
+    rate = variable_rate(np.array(seconds))
+    return Report(task, "done", lines + ([rate] if rate else []))
+
+
+def _with_openface(task: Task) -> Report:
+    """Run OpenFace beside the result, and rename what it made."""
+    program = shutil.which(OPENFACE)
+    if program is None:
+        raise DataError(
+            OPENFACE, "PATH", "nothing", "OpenFace 2's program", "Use --with mediapipe instead."
+        )
+    if not task.clip.is_file():
+        raise DataError(task.clip, "file", "nothing", "a video clip")
+    with tempfile.TemporaryDirectory(dir=task.csv.parent, prefix=f".{task.csv.stem}.") as folder:
+        command = [program, "-f", str(task.clip), "-out_dir", folder, "-of", task.csv.stem]
+        command += [
+            "-2Dfp",
+            "-3Dfp",
+            "-pose",
+            "-aus",
+            "-gaze",
+            *(["-hogalign"] if task.hog else []),
+        ]
+        ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        made = Path(folder) / task.csv.name
+        if ended.returncode or not made.is_file():
+            last = (ended.stderr or ended.stdout).strip().splitlines()[-1:]
+            raise DataError(
+                task.clip,
+                OPENFACE,
+                f"exit code {ended.returncode} {' '.join(last)[:200]}".strip(),
+                f"{task.csv.name}",
+            )
+        try:
+            face = read_face(made)
+        except DataError as error:
+            if "face lost" in str(error.found):
+                return Report(task, "no face", ["no face found by OpenFace"])
+            raise
+        hog = made.with_suffix(".hog")
+        if hog.is_file():
+            os.replace(hog, task.csv.with_suffix(".hog"))
+        os.replace(made, task.csv)
+    return Report(task, "done", [f"{len(face.valid)} frames, a face in {int(face.valid.sum())}"])

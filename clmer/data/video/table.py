@@ -1,0 +1,109 @@
+"""The CSV of a tracked clip: OpenFace's columns, and the number of faces in each frame."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from clmer.data.face.names import (
+    AU_NAMES,
+    GAZE_COLUMNS,
+    INTENSITY_COLUMNS,
+    LANDMARK_COLUMNS,
+)
+from clmer.data.face.openface import MEDIAPIPE_COLUMN
+from clmer.data.video.mesh import PRESENCE, Face
+
+_POSE = tuple(f"pose_{kind}{axis}" for kind in "TR" for axis in "xyz")
+_IMAGE = tuple(f"{axis}_{i}" for axis in "xy" for i in range(68))
+_PRESENCES = tuple(f"{au}_c" for au in (*AU_NAMES[:-1], "AU28", AU_NAMES[-1]))
+COLUMNS = (
+    *("frame", "face_id", "timestamp", "confidence", "success", *GAZE_COLUMNS, *_POSE),
+    *(*_IMAGE, *LANDMARK_COLUMNS, *INTENSITY_COLUMNS, *_PRESENCES, MEDIAPIPE_COLUMN),
+)
+_ROW = ", ".join(
+    ["%d", "0", "%.4f", "%d", "%d"]
+    + ["%.4f"] * 2
+    + ["%.2f"] * 3
+    + ["%.4f"] * 3
+    + ["%.1f"] * 136
+    + ["%.2f"] * 204
+    + ["%.3f"] * 17
+    + ["%d"] * 19
+)
+_LOST = (0.0,) * (len(COLUMNS) - 6)
+
+
+class TableWriter:
+    """Writes a CSV row by row under a temporary name; `finish` puts it in place.
+
+    Left without `finish`, by an error or a kill, no CSV appears.
+
+    Args:
+        path: the CSV.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        for left in path.parent.glob(f".{path.name}.*.tmp"):
+            if not _alive(left):
+                left.unlink(missing_ok=True)
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._file = self._temporary.open("w", encoding="ascii")
+        self._file.write(", ".join(COLUMNS) + "\n")
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def add(self, seconds: float, face: Face | None, faces: int) -> None:
+        """One frame. The landmarker gives no confidence: 1 where a face was found, else 0."""
+        self.rows += 1
+        found = face is not None
+        values = _LOST if face is None else _values(face)
+        self._file.write(_ROW % (self.rows, seconds, found, found, *values, faces) + "\n")
+
+    def finish(self) -> None:
+        """Flush to the disk and rename."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._temporary.replace(self.path)
+
+
+def _values(face: Face) -> list[float]:
+    scores = np.insert(face.au, len(face.au) - 1, face.au28)
+    return [
+        *face.gaze,
+        *face.translation,
+        *face.rotation,
+        *face.image.T.ravel(),
+        *face.points.T.ravel(),
+        *(5.0 * face.au),
+        *(scores >= PRESENCE),
+    ]
+
+
+def _alive(temporary: Path) -> bool:
+    process = temporary.name.split(".")[-2]
+    if not process.isdigit() or os.name != "posix":
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
