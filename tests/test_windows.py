@@ -100,7 +100,7 @@ def test_labels_and_errors(root: Path, tmp_path: Path, monkeypatch: pytest.Monke
     plain = clmer.data.load("deap", root, task="", modalities=("au",), cache=tmp_path)
     assert set(plain[0]) == {"au"}
     assert clmer.data.load("deap", root, modalities=("au",), cache=tmp_path).task.name == "valence"  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match="found 'seed', expected one of deap, "):
+    with pytest.raises(ValueError, match="found 'seed', expected one of amigos-short, "):
         clmer.data.load("seed", root)
     monkeypatch.delenv("CLMER_DATA", raising=False)
     with pytest.raises(DataError, match="no CLMER_DATA.*Give root or set CLMER_DATA"):

@@ -12,7 +12,7 @@ import argparse
 import html
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,10 @@ import numpy as np
 from clmer.cli import EXIT_INPUT, EXIT_INTERRUPTED
 from clmer.data import DATASETS, inspect_figures
 from clmer.data.cache import stores_folder
+from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.recording import DataError, Recording
 from clmer.data.splits import PROTOCOLS, make_splits
-from clmer.data.synthetic import write_deap
+from clmer.data.synthetic import WRITERS
 from clmer.data.windows import WindowDataset, load
 from clmer.files import write_file
 
@@ -51,6 +52,7 @@ def inspect(
     task: str | None = None,
     modalities: Sequence[str] = (),
     filter: str = "type",
+    labels: str = "",
     cache: Path | None = None,
     progress: bool = False,
 ) -> str:
@@ -62,6 +64,7 @@ def inspect(
         task: whose classes the protocols are balanced for; None for the default.
         modalities: as in `clmer.data.prepare.prepare`.
         filter: "type" or "paper".
+        labels: whose labels, where a data set has several; "" for its default.
         cache: folder of the prepared stores; None for the default.
         progress: show a bar while preparing.
 
@@ -77,18 +80,20 @@ def inspect(
         task=task,
         modalities=modalities,
         filter=filter,
+        labels=labels,
         cache=cache,
         progress=progress,
     )
-    face = any(m in ("landmarks", "au") for m in dataset.store.modalities)
-    example = next(iter(DATASETS[name].read(root, face=face)))
+    source = DATASETS[name]
+    face = any(each in FACE_TOKENS for each in dataset.store.modalities)
+    example = next(iter(source.read(root, face=face, **source.options(root, labels))))
     sections = [
         _overview(dataset),
         *_signals(name, example, filter),
         *_face(example),
         _labels(dataset),
         _losses(dataset),
-        _protocols(dataset),
+        _protocols(dataset, source.refused),
     ]
     return _page(f"{name}: what is in it", root, sections)
 
@@ -155,12 +160,15 @@ def _losses(dataset: WindowDataset) -> Section:
     return Section("What was left out", text, _table((), rows))
 
 
-def _protocols(dataset: WindowDataset) -> Section:
+def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
     if dataset.task is None or dataset.y is None:
         raise ValueError("protocols need a task")
     y, classes = dataset.y.numpy(), dataset.task.classes
     rows: list[tuple[object, ...]] = []
     for protocol in PROTOCOLS:
+        if protocol in refused:
+            rows.append((protocol, f"refused: {refused[protocol]}"))
+            continue
         try:
             splits = make_splits(dataset.store.windows, y, protocol)
         except DataError as error:
@@ -226,17 +234,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("dataset", choices=sorted(DATASETS))
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--root", type=Path, metavar="DIR", help="the recordings")
-    source.add_argument("--synthetic", action="store_true", help="a small generated DEAP")
+    source.add_argument("--synthetic", action="store_true", help="generated recordings")
     parser.add_argument("--task", metavar="NAME", help="whose classes to balance")
     parser.add_argument("--modalities", default="", metavar="A,B,...")
+    parser.add_argument("--labels", default="", metavar="NAME", help="whose, on amigos-*")
     parser.add_argument("--filter", choices=("type", "paper"), default="type")
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="prepared stores (~/.cache/clmer)"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="inspect-<data set>.html")
     given = parser.parse_args(argv)
-    if given.synthetic and given.dataset != "deap":
-        parser.error(f"--synthetic: generates deap recordings, not {given.dataset}")
+    if given.synthetic and given.dataset not in WRITERS:
+        parser.error(f"--synthetic: generates {', '.join(WRITERS)}, not {given.dataset}")
     out = given.out or Path(f"inspect-{given.dataset}.html")
     if not out.parent.is_dir():
         parser.error(f"--out: found no folder {out.parent}")
@@ -245,12 +254,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             cache = given.cache
             if given.synthetic:
                 cache = cache or Path(scratch)
+            root = given.root
+            if given.synthetic:
+                write, people = WRITERS[given.dataset]
+                root = write(Path(scratch) / given.dataset, people=people)
             page = inspect(
                 given.dataset,
-                write_deap(Path(scratch) / "deap") if given.synthetic else given.root,
+                root,
                 task=given.task,
                 modalities=tuple(filter(None, given.modalities.split(","))),
                 filter=given.filter,
+                labels=given.labels,
                 cache=stores_folder(cache),
                 progress=True,
             )

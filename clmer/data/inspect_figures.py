@@ -92,11 +92,14 @@ def _topomap(signal: Signal, rows: list[int], montage: object) -> str:
 
 
 def tracking(face: FaceSeries) -> str:
-    """Where the face was lost, and how the mean action unit goes, over time."""
+    """Where the face was lost, the tracker's confidence, and the mean action unit, over time."""
     seconds = np.arange(len(face.valid)) / face.fps
     figure = Figure(figsize=(10, 3), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     above.fill_between(seconds, face.valid, step="mid", alpha=0.6)
+    if face.confidence is not None:
+        above.plot(seconds, face.confidence, "C1", lw=0.8, label="confidence")
+        above.legend(fontsize=8, loc="lower right")
     above.set_ylim(0, 1.05)
     above.set_ylabel("tracked")
     intensity = np.where(face.valid, face.au_intensity.mean(1), np.nan)

@@ -125,6 +125,8 @@ def load(
     window_s: float | None = None,
     stride_s: float | None = None,
     filter: str = "type",
+    face: str = "raw",
+    labels: str = "",
     rows: np.ndarray | None = None,
     cache: Path | str | None = None,
     progress: bool = False,
@@ -140,6 +142,8 @@ def load(
         window_s: seconds.
         stride_s: seconds.
         filter: "type" or "paper".
+        face: "raw" or "aligned".
+        labels: whose labels, where a data set has several; "" for its default.
         rows: window numbers to use; None for all.
         cache: folder of the stores; None for `$CLMER_CACHE` or ~/.cache/clmer.
         progress: show a bar while preparing.
@@ -167,12 +171,14 @@ def load(
         window_s=window_s,
         stride_s=stride_s,
         filter=filter,
+        face=face,
+        labels=labels,
         cache=stores_folder(cache),
         progress=progress,
     )
     if task == "":
         return WindowDataset(store, None, rows)
-    labels = store.windows.labels
-    wanted = task or (dataset.task if dataset.tasks else next(iter(labels)))
-    found = labels[wanted].tolist() if wanted in labels else None
+    columns = store.windows.labels
+    wanted = task or (dataset.task if dataset.tasks else next(iter(columns)))
+    found = columns[wanted].tolist() if wanted in columns else None
     return WindowDataset(store, task_for(name, wanted, found), rows)
