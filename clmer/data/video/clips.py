@@ -124,10 +124,11 @@ def _open(path: Path) -> Any:
     try:
         return av.open(str(path))
     except (av.FFmpegError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(
             path,
             "file",
-            f"{path.stat().st_size} bytes that are no clip ({error})",
+            f"{path.stat().st_size} bytes that are no clip ({reason})",
             "MP4, AVI, MKV, WebM or another format that FFmpeg reads",
             "It may be truncated: copy it again.",
         ) from error
