@@ -10,7 +10,7 @@ import pytest
 from test_ntxent_triton import needs_triton
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Each kernel, and each precision, at least once; .ci/run compiles all variants for all architectures.
+#: Each kernel and precision at least once; .ci/run compiles all variants for all architectures.
 SOME = (
     r"collect_sums.*BOUNDED=False, WHOLE=True|unit_rows\[bf16, fp32.*BLOCK_F=256"
     r"|view_gradients\[fp32.*BLOCK_F=64|multiply_pairs\[fp32.*BLOCK_M=64"
