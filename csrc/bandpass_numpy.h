@@ -19,7 +19,9 @@ inline void run(Kernel kernel, const SosfiltArgs& args) {
 inline bool sample_type(const pybind11::array& a, Sample* type) {
   constexpr int kAligned = pybind11::detail::npy_api::NPY_ARRAY_ALIGNED_;
   const pybind11::dtype dtype = a.dtype();
-  const bool native = dtype.byteorder() == '=' || dtype.byteorder() == '|';
+  // Native order has two names: "=", and the one that says which.
+  const char own = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? '<' : '>', order = dtype.byteorder();
+  const bool native = order == '=' || order == '|' || order == own;
   if (!native || !(a.flags() & kAligned)) return false;
   const auto kind = dtype.kind();
   const auto size = dtype.itemsize();

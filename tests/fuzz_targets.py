@@ -5,18 +5,23 @@ Every outcome must be a result or a `DataError`: no other exception, no hang, no
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy.io
 
 from clmer.data import deap, manifest
 from clmer.data.biosignal import open_biosignal
-from clmer.data.face import read_openface
+from clmer.data.emotiv import read_emotiv
+from clmer.data.face import read_face
+from clmer.data.matfile import load_cells
 from clmer.data.recording import DataError
 from clmer.data.synthetic import write_deap
+from clmer.data.synthetic.man2 import write_emotiv_csv
 
 
 @dataclass(frozen=True)
@@ -72,17 +77,34 @@ def targets(scratch: Path) -> dict[str, Target]:
         file = open_biosignal(path)
         return file.signal(file.channels, 0.0, file.duration_s)
 
+    def read_mat(path: Path) -> object:
+        return load_cells(path, ("joined_data", "VideoIDs"), max_bytes=2**24)
+
+    headset = scratch / "headset.csv"
+    write_emotiv_csv(headset, np.random.default_rng(0).normal(4200, 20, (14, 300)))
     face = next(iter((root / "face" / "s01").iterdir())).read_bytes()
     dat = (root / "data_preprocessed_python" / "s01.dat").read_bytes()
     ratings = (root / "metadata_csv" / "participant_ratings.csv").read_bytes()
     return {
         "dat": Target(dat, read_dat, ".dat"),
         "ratings": Target(ratings, read_ratings, ".csv"),
-        "openface": Target(face, read_openface, ".csv"),
+        "face": Target(face, read_face, ".csv"),
+        "mat": Target(mat(), read_mat, ".mat"),
+        "emotiv": Target(headset.read_bytes(), read_emotiv, ".csv"),
         "manifest": Target(table.encode(), read_manifest, ".csv"),
         "edf": Target(edf(), read_edf, ".edf"),
         "bdf": Target(edf(bits=24), read_edf, ".bdf"),
     }
+
+
+def mat() -> bytes:
+    """A small MATLAB 5 file of cells, as AMIGOS is."""
+    data, names = np.empty((1, 3), object), np.empty((1, 3), object)
+    for i in range(3):
+        data[0, i], names[0, i] = np.arange(34.0).reshape(2, 17) + i, f"v{i}"
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"joined_data": data, "VideoIDs": names}, do_compression=True)
+    return file.getvalue()
 
 
 def edf(bits: int = 16, channels: int = 2, rate: int = 100, seconds: int = 3) -> bytes:

@@ -1,4 +1,5 @@
 import math
+import sys
 import warnings
 
 import numpy as np
@@ -328,3 +329,18 @@ def test_threads_change_no_bits_in_blocks_either():
     torch.set_num_threads(before)
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_native_byte_order_by_its_other_name():
+    """As arrays out of `scipy.io.loadmat` have it."""
+    x = np.random.default_rng(0).standard_normal((3, 500))
+    named = x.view(np.dtype("f8").newbyteorder("<" if sys.byteorder == "little" else ">"))
+    assert named.dtype.byteorder != x.dtype.byteorder
+    np.testing.assert_array_equal(signal.sosfiltfilt(SOS, named), signal.sosfiltfilt(SOS, x))
+    np.testing.assert_array_equal(signal.sosfilt(SOS, named), signal.sosfilt(SOS, x))
+    other = x.astype(x.dtype.newbyteorder())
+    np.testing.assert_array_equal(signal.sosfiltfilt(SOS, other), signal.sosfiltfilt(SOS, x))
+    streams = [signal.Stream(SOS), signal.Stream(SOS)]
+    for part in (slice(0, 100), slice(100, 500)):
+        got = streams[0].push(named[:, part]), streams[1].push(x[:, part])
+        np.testing.assert_array_equal(*got)
