@@ -3,7 +3,8 @@
 import pytest
 import torch
 from test_attention import assert_close, eager, exact, inputs, results, visible
-from test_ntxent import needs_triton, run_in_child
+from test_ntxent import run_in_child
+from test_ntxent_triton import needs_triton
 
 from clmer.ops.attention import cross_attention
 from clmer.ops.attention_reference import cross_attention_reference, dropout_mask
