@@ -247,7 +247,8 @@ def test_an_error_names_the_file_of_its_modality(
 def test_tasks_are_label_columns_and_the_ratings_they_make_up(write: Callable[..., Path]) -> None:
     header = "subject,trial,valence,arousal,modality,path,start_s,stop_s,rate"
     root = write("p1,t1,3,7,eeg,a.npy,,,128", "p1,t2,8,2,eeg,b.npy,,,128", header=header)
-    assert manifest.tasks(root) == ("valence", "arousal", "va4", "va9")
+    made = ("va4", "va9", "valence9", "arousal9")
+    assert manifest.tasks(root) == ("valence", "arousal", *made)
 
 
 def test_a_fif_file_cut_off_within_its_samples(write: Callable[..., Path], tmp_path: Path) -> None:
