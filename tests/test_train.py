@@ -156,7 +156,7 @@ def test_a_finished_or_foreign_folder_is_refused(deap, whole, capsys):
         (["--stride", "inf"], "expected seconds > 0"),
         (["--seed", "4294967296"], "--seed: found 4294967296"),
         (["--generator-seed", "3"], "--generator-seed: these shape generated data"),
-        (["--modalities", "face"], "expected landmarks, au or both of them"),
+        (["--modalities", "face"], "expected some of landmarks, au, gaze, hog"),
     ],
 )
 def test_options_that_cannot_be_met_exit_2(deap, extra, message, capsys):
