@@ -331,6 +331,21 @@ def test_threads_change_no_bits_in_blocks_either():
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("worst", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [0, 1000, 150_000, 199_999])
+def test_what_is_not_finite_stays_across_blocks_of_time(worst, at):
+    x = np.random.default_rng(0).standard_normal((2, 200_000))
+    x[0, at] = worst
+    with np.errstate(invalid="ignore"):
+        for ours, theirs in (
+            (signal.sosfilt, scipy.signal.sosfilt),
+            (signal.sosfiltfilt, scipy.signal.sosfiltfilt),
+        ):
+            got, want = ours(SOS, x), theirs(SOS, x)
+            np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
+            np.testing.assert_allclose(got[1], want[1], rtol=0, atol=1e-11)
+
+
 def test_native_byte_order_by_its_other_name():
     """As arrays out of `scipy.io.loadmat` have it."""
     x = np.random.default_rng(0).standard_normal((3, 500))

@@ -72,6 +72,14 @@ def test_loaders_give_whole_batches(dataset: WindowDataset, shuffle: bool, worke
     assert [len(batch["y"]) for batch in dropping] == [10, 10]
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_what_is_done_to_a_batch_does_not_come_back(dataset: WindowDataset, shuffle: bool) -> None:
+    before = dataset[0:24]["physio"].clone()
+    for batch in dataset.loader(10, shuffle=shuffle):
+        batch["physio"].zero_()
+    assert torch.equal(dataset[0:24]["physio"], before)
+
+
 def test_the_plain_dataloader_fetches_a_batch_at_once(dataset: WindowDataset) -> None:
     (batch,) = DataLoader(dataset, batch_size=24, collate_fn=lambda batch: batch)
     torch.testing.assert_close(batch["physio"], dataset[0:24]["physio"])
@@ -85,6 +93,14 @@ def test_rows_of_a_split(dataset: WindowDataset) -> None:
         torch.testing.assert_close(got["au"], dataset[rows]["au"])
         assert torch.equal(got["y"], dataset[rows]["y"])
     torch.testing.assert_close(part[1]["au"], dataset[3]["au"])
+    mask = np.isin(np.arange(24), rows)
+    torch.testing.assert_close(dataset[mask]["au"], dataset[np.sort(rows)]["au"])
+    masked = WindowDataset(dataset.store, dataset.task, mask)
+    torch.testing.assert_close(masked[0:4]["au"], dataset[mask]["au"])
+    torch.testing.assert_close(dataset[::-1]["au"], dataset[list(range(23, -1, -1))]["au"])
+    for wrong in ([1.9], np.ones(5, bool)):
+        with pytest.raises(ValueError, match="expected"):
+            dataset[wrong]  # type: ignore[index]
     with pytest.raises(ValueError, match="found 0 to 24, expected"):
         WindowDataset(dataset.store, None, np.array([0, 24]))
 

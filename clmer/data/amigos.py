@@ -149,7 +149,8 @@ def _mat_files(root: Path) -> dict[str, Path]:
 
 
 def _face_files(root: Path) -> list[Path]:
-    return sorted((root / "face").glob("P[0-9][0-9]/*.csv"))
+    face = root / "face"
+    return sorted(p for suffix in ("csv", "hog") for p in face.glob(f"P[0-9][0-9]/*.{suffix}"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,7 +298,8 @@ def piece_starts(duration_s: float) -> np.ndarray:
 
 def _pieces(trial: _Trial, labels: str, stimuli: Stimuli | None, group: str) -> Iterator[Recording]:
     """The 20 pieces of one long video, or the reason why there are none."""
-    problem = _problem(trial, trial.labels(labels, stimuli, 0.0), labels, PIECES * PIECE_S)
+    least_s = BASELINE_S + PIECES * PIECE_S
+    problem = _problem(trial, trial.labels(labels, stimuli, 0.0), labels, least_s)
     if problem:
         yield trial.recording(group, problem)
         return

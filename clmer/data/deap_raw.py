@@ -72,7 +72,8 @@ def sources(root: Path) -> list[Path]:
     """
     files = list(_bdf_files(root).values())
     files += [p for p in (ratings_path(root), root / SYNTHETIC_MARKER) if p.is_file()]
-    files += (root / "face").glob("s[0-9][0-9]/s[0-9][0-9]_trial[0-9][0-9].csv")
+    for suffix in (".csv", ".hog"):
+        files += (root / "face").glob(f"s[0-9][0-9]/s[0-9][0-9]_trial[0-9][0-9]{suffix}")
     return sorted(files)
 
 

@@ -86,7 +86,9 @@ def inspect(
     )
     source = DATASETS[name]
     face = any(each in FACE_TOKENS for each in dataset.store.modalities)
-    example = next(iter(source.read(root, face=face, **source.options(root, labels))))
+    used = dataset.store.windows.recording[0]  # the first one of which windows were cut
+    recordings = source.read(root, face=face, **source.options(root, labels))
+    example = next(each for each in recordings if f"{each.subject}/{each.trial}" == used)
     sections = [
         _overview(dataset),
         *_signals(name, example, filter),
@@ -246,6 +248,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     if given.synthetic and given.dataset not in WRITERS:
         parser.error(f"--synthetic: generates {', '.join(WRITERS)}, not {given.dataset}")
+    if given.task == "":
+        parser.error("--task: found nothing, expected a task: the protocols need one")
     out = given.out or Path(f"inspect-{given.dataset}.html")
     if not out.parent.is_dir():
         parser.error(f"--out: found no folder {out.parent}")

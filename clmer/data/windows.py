@@ -1,12 +1,14 @@
 """`load`: a prepared data set as a torch Dataset whose batches are whole slices.
 
+    import clmer.data
+
     dataset = clmer.data.load("deap", "/data/DEAP", task="valence")
     for batch in dataset.loader(64, shuffle=True):
         batch["physio"]  # [64, 40, 128] float32
         batch["y"]  # [64] int64
 
 Windows stay on disk until they are asked for: arrays are memory maps. A contiguous slice is a view
-of the page cache, no copy; an arbitrary batch is one gather an array, no Python per window.
+of the page cache, no copy; a batch is one copy or gather an array, no Python per window.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class WindowDataset(TorchDataset[Batch]):
         self, store: Store, task: Task | None = None, rows: np.ndarray | None = None
     ) -> None:
         self.store, self.task = store, task
-        self.rows = None if rows is None else np.asarray(rows, np.int64)
+        self.rows = None if rows is None else _numbers(rows, len(store.windows))
         count = len(store.windows)
         if self.rows is not None and self.rows.size:
             low, high = self.rows.min(), self.rows.max()
@@ -71,7 +73,7 @@ class WindowDataset(TorchDataset[Batch]):
         return len(self.store.windows) if self.rows is None else len(self.rows)
 
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray | Tensor) -> Batch:
-        if isinstance(index, slice) and self.rows is None:
+        if isinstance(index, slice) and self.rows is None and (index.step or 1) > 0:
             return self._columns(lambda array: array[index])
         if isinstance(index, int | np.integer):
             if not -len(self) <= index < len(self):
@@ -80,7 +82,7 @@ class WindowDataset(TorchDataset[Batch]):
             return self._columns(lambda array: array[row])
         if isinstance(index, slice):
             index = range(*index.indices(len(self)))
-        wanted = torch.as_tensor(np.asarray(index, np.int64))
+        wanted = torch.from_numpy(_numbers(index, len(self)))
         if self.rows is not None:
             wanted = torch.from_numpy(self.rows)[wanted]
         return self._columns(lambda array: array.index_select(0, wanted))
@@ -103,7 +105,8 @@ class WindowDataset(TorchDataset[Batch]):
     ) -> DataLoader[Batch]:
         """A `DataLoader` over whole batches; `options` are its own (num_workers, pin_memory, ...).
 
-        Without `shuffle` and `rows`, batches are contiguous slices: views, no copy.
+        Batches are the caller's own: those in order are copied too, so that what is done to one
+        does not come back in the next epoch. `dataset[a:b]` gives views.
         """
         order: SequentialSampler | RandomSampler = (
             RandomSampler(self, generator=generator) if shuffle else SequentialSampler(self)
@@ -113,7 +116,25 @@ class WindowDataset(TorchDataset[Batch]):
             stop = len(self) - len(self) % batch_size if drop_last else len(self)
             batches = [slice(at, min(at + batch_size, stop)) for at in range(0, stop, batch_size)]
         # batch_size=None: the sampler's items, whole batches here, are indices as they stand.
+        if not shuffle and self.rows is None:
+            options.setdefault("collate_fn", _copied)
         return DataLoader(self, batch_size=None, sampler=batches, **options)
+
+
+def _numbers(index: Any, count: int) -> np.ndarray:
+    """Window numbers [n] int64 out of numbers or a mask [count]."""
+    array = np.asarray(index)
+    if array.dtype == bool:
+        if array.shape != (count,):
+            raise ValueError(f"mask of windows: found {array.shape}, expected ({count},)")
+        return np.flatnonzero(array)
+    if array.size and array.dtype.kind not in "iu":
+        raise ValueError(f"window numbers: found {array.dtype}, expected integers or a mask")
+    return array.astype(np.int64)
+
+
+def _copied(batch: Batch) -> Batch:
+    return {name: part.clone() for name, part in batch.items()}
 
 
 def load(

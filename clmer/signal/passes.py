@@ -149,8 +149,19 @@ def in_blocks(sos: Sections, x: Array, y: Array, state: Array, scale: float = 1.
     whole = blocks * length
     body, out = _cut(x[..., :whole], blocks), _cut(y[..., :whole], blocks)
     filter_into(sos, body, axis + 1, out, starts, starts, scale)
+    _spread(out, starts)
     state[...] = starts[..., -1, :]
     filter_into(sos, x[..., whole:], axis, y[..., whole:], state, state, scale)
+
+
+def _spread(y: Array, ends: Array) -> None:
+    """What is not finite stays in a filter: all blocks behind such an end [S, ..., blocks, 2]."""
+    broken = np.logical_or.accumulate(~np.isfinite(ends).all((0, -1)), -1)
+    if broken.any():
+        behind = np.zeros_like(broken)
+        behind[..., 1:] = broken[..., :-1]
+        y[behind] = np.nan
+        ends[:, behind] = np.nan
 
 
 def _both_ways_in_blocks(sos: Sections, x: Array, y: Array, padtype: str | None, edge: int) -> None:
