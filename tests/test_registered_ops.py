@@ -25,6 +25,7 @@ NO_MASKS, NO_DROPOUT = (None, None, None), (None, 0.0, 1.0)
         ("sosfilt", (SIGNAL, SOS, STATE[:1]), "state: found shape"),
         ("sosfilt", (SIGNAL, SOS, STATE[:, :1]), "state: found shape"),
         ("sosfilt", (SIGNAL, SOS.repeat(40, 1), STATE.repeat(1, 40, 1)), "too many sections"),
+        ("sosfilt", (SIGNAL, SOS[:0], STATE[:, :0]), "no sections"),
         ("sosfilt_backward", (SIGNAL, STATE[:1], SOS), "state: found shape"),
         ("nt_xent", (X, X[:, :2], ONE, True), "view_b: found shape"),
         ("nt_xent", (X, X, -ONE, True), "temperature: expected a finite number > 0"),
