@@ -20,6 +20,7 @@ import torch
 import triton
 from torch import Tensor
 
+from clmer.kernels._precision import float32_precision
 from clmer.kernels._variants import Variant
 from clmer.kernels.attention_long import long_forward, long_grad_keys, long_grad_query
 from clmer.kernels.attention_short import short_backward, short_forward
@@ -85,14 +86,6 @@ def _constants(tiles: Tiles, vec: int, precision: str) -> dict[str, Any]:
 
 def _options(tiles: Tiles) -> dict[str, int]:
     return {"num_warps": tiles.warps, "num_stages": 1 if tiles.BLOCK_D > 128 else 2}
-
-
-def _precision(dtype: torch.dtype) -> str:
-    """How products take their factors; for float32 the user's setting decides."""
-    setting = torch.backends.cuda.matmul.fp32_precision
-    if setting == "none":
-        setting = torch.backends.fp32_precision  # type: ignore[attr-defined]
-    return "tf32" if dtype == torch.float32 and setting == "tf32" else "ieee"
 
 
 # --- layout -------------------------------------------------------------------------------------
@@ -206,7 +199,7 @@ def _call(
     query, value, attn_mask = operands["q"], operands["v"], terms["a"]
     lead, (rows, width) = query.shape[:-2], query.shape[-2:]
     keys, value_width = value.shape[-2:]
-    precision = _precision(query.dtype)
+    precision = float32_precision() if query.dtype == torch.float32 else "ieee"
     kind = precision if query.dtype == torch.float32 else "half"
     tiles = choose_tiles(rows, keys, max(width, value_width), kind)
     if attn_mask is not None and not tiles.HEADS:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 import triton
 
+from clmer.kernels._precision import float32_precision
 from clmer.kernels._variants import Variant
 from clmer.kernels.ntxent_pairs import multiply_pairs, row_gradients, sum_pairs, weigh_pairs
 from clmer.kernels.ntxent_rows import collect_sums, unit_rows, view_gradients
@@ -147,10 +148,7 @@ def collect(bounded: bool, whole: bool) -> Launch:
 
 def choose(z_dtype: torch.dtype, groups: int, m: int) -> Config:
     """The shape class; products of float32 take tf32 only where torch's own do."""
-    precision = "half"
-    if z_dtype == torch.float32:
-        allowed = torch.backends.cuda.matmul.fp32_precision == "tf32"
-        precision = "tf32" if allowed else "ieee"
+    precision = float32_precision() if z_dtype == torch.float32 else "half"
     return Config(z_dtype, precision, groups * m * m >= _LARGE)
 
 

@@ -27,7 +27,7 @@ from clmer.data.deap import (
     CHANNELS,
     EEG_CHANNELS,
     LABELS,
-    SYNTHETIC_MARKER,
+    beside,
     check_face,
     expected_shape,
     face_of,
@@ -70,11 +70,7 @@ def sources(root: Path) -> list[Path]:
     Raises:
         DataError: `root` holds no sXX.bdf.
     """
-    files = list(_bdf_files(root).values())
-    files += [p for p in (ratings_path(root), root / SYNTHETIC_MARKER) if p.is_file()]
-    for suffix in (".csv", ".hog"):
-        files += (root / "face").glob(f"s[0-9][0-9]/s[0-9][0-9]_trial[0-9][0-9]{suffix}")
-    return sorted(files)
+    return sorted([*_bdf_files(root).values(), *beside(root)])
 
 
 def read(root: Path, *, face: bool = True) -> Iterator[Recording]:
