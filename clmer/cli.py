@@ -19,6 +19,7 @@ from clmer.data.recording import DataError
 from clmer.data.splits import PROTOCOLS
 from clmer.data.synthetic import WRITERS
 from clmer.data.synthetic.model import Control
+from clmer.nn.baselines import NAMES
 
 if TYPE_CHECKING:
     import torch
@@ -135,7 +136,7 @@ def _protocol_options(group: Any) -> None:
     group.add_argument(
         "--permuted",
         action=argparse.BooleanOptionalAction,
-        help="train the fusion once more on permuted labels, as a control (default on)",
+        help="train the first model once more on permuted labels, as a control (default on)",
     )
 
 
@@ -167,6 +168,14 @@ def _model_options(group: Any) -> None:
         ("fusion", "stage 2, which trains the classifier; without it only a probe is reported"),
     ):
         group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=what)
+    group.add_argument(
+        "--model",
+        type=_names,
+        metavar="A,B,...",
+        dest="models",
+        help=f"what stage 2 trains: {', '.join(NAMES)} (default clmer); stage 1 is left out where "
+        "none of them reads its features",
+    )
     group.add_argument(
         "--tokens",
         choices=("channel", "time", "spectrum"),
@@ -366,7 +375,8 @@ def _check_generator(control: str, people: int, seed: int) -> None:
 def default_folder(config: Config) -> Path:
     """Run folder where no --out is given."""
     source = "synthetic-" if config.synthetic else ""
-    return Path("runs") / f"{config.dataset}-{source}{config.task}-{config.protocol}"
+    models = "" if config.models == ("clmer",) else "-" + "-".join(config.models)
+    return Path("runs") / f"{config.dataset}-{source}{config.task}-{config.protocol}{models}"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from clmer.data import DATASETS
+from clmer.nn.baselines import MODELS, NAMES
 
 #: What scikit-learn and NumPy take as a seed.
 MAX_SEED = 2**32 - 1
@@ -39,8 +40,9 @@ class Config:
         temporal: form of Eq. 3, "batch" or "printed".
         contrastive: run the contrastive stage; without it tokens are a channel's samples.
         fusion: run the fusion stage; without it the encoders and their linear probe are the result.
+        models: what the fusion stage trains, out of `clmer.nn.baselines.NAMES`.
         ablation: "none", or "single": each modality alone beside the fusion.
-        permuted: train the fusion once more on labels permuted within each person, as a control.
+        permuted: train the first model once more on labels permuted within each person: a control.
         repeats: splits to train on; 0 for the protocol's own number (everyone tested once).
         folds: parts that groups are dealt into.
         seed: of everything random, at most `MAX_SEED`.
@@ -71,6 +73,7 @@ class Config:
     temporal: str = "batch"
     contrastive: bool = True
     fusion: bool = True
+    models: tuple[str, ...] = ("clmer",)
     ablation: str = "none"
     permuted: bool = True
     repeats: int = 0
@@ -126,8 +129,13 @@ class Config:
             )
         if not (self.contrastive or self.fusion):
             raise ConfigError("--no-contrastive with --no-fusion leaves nothing to train")
-        if len(set(self.modalities)) != len(self.modalities):
-            raise ConfigError(f"--modalities: found {list(self.modalities)}, expected each once")
+        for flag, names in (("--modalities", self.modalities), ("--model", self.models)):
+            if len(set(names)) != len(names):
+                raise ConfigError(f"{flag}: found {list(names)}, expected each once")
+        if not self.models or not set(NAMES).issuperset(self.models):
+            raise ConfigError(
+                f"--model: found {', '.join(self.models)}, expected some of {', '.join(NAMES)}"
+            )
 
 
 #: What a preset changes from the paper's sizes.
@@ -209,6 +217,7 @@ def build(dataset: str, given: dict[str, Any]) -> Config:
         task=chosen.pop("task", defaults.task),
         protocol=chosen.pop("protocol", defaults.protocol),
         modalities=tuple(chosen.pop("modalities", defaults.modalities)),
+        models=tuple(chosen.pop("models", ("clmer",))),
         labels=chosen.pop("labels", defaults.labels[0] if defaults.labels else ""),
         window=window,
         stride=chosen.pop("stride", window),
@@ -221,6 +230,9 @@ def build(dataset: str, given: dict[str, Any]) -> Config:
     if unknown:
         raise TypeError(f"build: no such fields {sorted(unknown)}")
     config = replace(sized, **chosen)
+    reads_encoders = any(MODELS[name].tokens == "stage" for name in config.models if name in MODELS)
+    if config.fusion and not reads_encoders and "contrastive" not in chosen:
+        config = replace(config, contrastive=False)
     if config.protocol in defaults.refused:
         why = defaults.refused[config.protocol]
         raise ConfigError(f"--protocol {config.protocol}: misleads on {dataset}: {why}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,20 +13,87 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from clmer import metrics
-from clmer.config import Config
+from clmer.config import Config, ConfigError
 from clmer.data import DATASETS
 from clmer.data.cache import Store
 from clmer.data.splits import Split
 from clmer.data.tasks import Task
 from clmer.fit import Schedule, fit, seed_of
-from clmer.nn import ContrastiveModel, Encoder, Fusion, feature_count
-from clmer.nn.baselines import bandpower
+from clmer.inputs import contrastive_tokens, raw_tokens, spectrum_tokens
+from clmer.nn import ContrastiveModel, Encoder, feature_count
+from clmer.nn.baselines import MODELS, SVM, ModelSpec, bandpower, svm
 from clmer.nn.shard import Shard, averaged_later
 from clmer.probe import linear_probe, settle_batch_norm
 from clmer.ranks import Ranks
 from clmer.runs import Run
 
 Tokens = dict[str, Tensor]  # modality -> [N, tokens, features]
+
+
+class Model(NamedTuple):
+    """A model to train, and the modalities that it reads."""
+
+    spec: ModelSpec
+    modalities: tuple[str, ...]
+
+
+def chosen_models(config: Config, present: Sequence[str]) -> dict[str, Model]:
+    """The models that `--model` and `--ablation` name, in that order, but the SVM.
+
+    CLMER is called by its modalities (its single ones stand behind the whole), all others by their
+    own name.
+
+    Raises:
+        ConfigError: a model cannot do with these modalities.
+    """
+    models = {}
+    for name in config.models:
+        if name == SVM:
+            continue
+        spec = MODELS[name]
+        try:
+            modalities = spec.takes(present)
+        except ValueError as error:
+            raise ConfigError(f"--model {name}, --modalities: {error}") from error
+        if name != "clmer":
+            models[name] = Model(spec, modalities)
+            continue
+        models["+".join(modalities)] = Model(spec, modalities)
+        if config.ablation == "single":
+            models |= {single: Model(spec, (single,)) for single in modalities}
+    return models
+
+
+def build_model(
+    spec: ModelSpec, inputs: Mapping[str, tuple[int, int]], classes: int, config: Config
+) -> nn.Module:
+    """The model for these (tokens, features) by modality.
+
+    Raises:
+        ConfigError: it cannot be built for them.
+    """
+    try:
+        return spec.build(inputs, classes, config)
+    except ValueError as error:
+        hint = "Choose another model, or other --modalities or --window."
+        raise ConfigError(f"--model {spec.name}: {error}. {hint}") from error
+
+
+def check_models(config: Config, store: Store, classes: int) -> None:
+    """Refuse early what cannot be trained on the windows of a store.
+
+    Raises:
+        ConfigError: a model cannot do with the modalities, or with the length of a window.
+    """
+    for spec, modalities in chosen_models(config, tuple(store.modalities)).values():
+        if spec.tokens != "raw":
+            continue  # known when the encoders are
+        inputs = {}
+        for name in modalities:
+            _, channels, samples = store.array(name).shape
+            tokens = store.modalities[name].tokens
+            inputs[name] = (tokens, channels * samples // tokens)
+        build_model(spec, inputs, classes, config)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +115,18 @@ class Job:
         return len(self.task.classes)
 
     @property
-    def models(self) -> dict[str, tuple[str, ...]]:
-        """Name and modalities of each model to train; the whole comes first."""
-        names = tuple(self.store.modalities)
-        models = {"+".join(names): names}
-        if self.config.ablation == "single":
-            models |= {name: (name,) for name in names}
-        return models
+    def models(self) -> dict[str, Model]:
+        """Each model that the loop trains, by its name in stages and results."""
+        return chosen_models(self.config, tuple(self.store.modalities))
+
+    @property
+    def main(self) -> list[str]:
+        """The models under study, the SVM included."""
+        return [*self.models, *([SVM] if SVM in self.config.models else [])]
+
+    def modalities(self, name: str) -> tuple[str, ...]:
+        """What a model under study reads; the SVM reads all."""
+        return tuple(self.store.modalities) if name == SVM else self.models[name].modalities
 
 
 # --- stage 1: one encoder a modality, no labels -------------------------------------------------
@@ -143,28 +215,43 @@ def probe(
     return rows
 
 
-# --- stage 2: fusion, on tokens -----------------------------------------------------------------
-def new_fusion(
-    job: Job, tokens: Mapping[str, Tensor], seed: int
-) -> tuple[Fusion, torch.optim.Optimizer]:
-    """A fusion model for these modalities and the paper's optimiser."""
-    config = job.config
+# --- stage 2: a classifier, on tokens -----------------------------------------------------------
+def tokens_of(
+    job: Job, train: np.ndarray, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder]
+) -> dict[str, Tokens]:
+    """The tokens of every kind that a `ModelSpec` names.
+
+    Args:
+        job: the run.
+        train: rows of x whose statistics count.
+        x: [N, C, T] standardised windows by modality.
+        encoders: of the contrastive stage, where the run has one.
+    """
+    store, kind, raw = job.store, job.config.tokens, raw_tokens(job.store, x)
+    stage = raw
+    if kind == "spectrum":
+        stage = spectrum_tokens(store, x, train)
+    elif encoders:
+        stage = contrastive_tokens(store, x, encoders, kind, train)
+    return {"stage": stage, "raw": raw}
+
+
+def read_by(model: Model, tokens: Mapping[str, Tokens]) -> Tokens:
+    """A model's own part of `tokens_of`."""
+    return {name: tokens[model.spec.tokens][name] for name in model.modalities}
+
+
+def new_model(
+    job: Job, spec: ModelSpec, tokens: Tokens, seed: int
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A model for these tokens and its optimiser; its weights follow from the seed."""
     torch.manual_seed(seed)
-    model = Fusion(
-        {name: (part.shape[1], part.shape[2]) for name, part in tokens.items()},
-        job.classes,
-        token_length=config.token_length,
-        dim=config.dim,
-        heads=config.heads,
-        cross_layers=config.cross_layers,
-        memory_layers=config.memory_layers,
-        single_layers=config.single_layers,
-        embedding_dropout=config.embedding_dropout,
-    ).to(job.device)
-    return model, torch.optim.Adam(model.parameters(), lr=1e-3)
+    inputs = {name: (part.shape[1], part.shape[2]) for name, part in tokens.items()}
+    model = build_model(spec, inputs, job.classes, job.config).to(job.device)
+    return model, torch.optim.Adam(model.parameters(), **spec.adam)
 
 
-def fusion_losses(model: Fusion, tokens: Tokens, y: Tensor, weight: Tensor) -> Any:
+def fusion_losses(model: nn.Module, tokens: Tokens, y: Tensor, weight: Tensor) -> Any:
     """Cross-entropy, classes weighted."""
 
     def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -174,19 +261,23 @@ def fusion_losses(model: Fusion, tokens: Tokens, y: Tensor, weight: Tensor) -> A
     return losses
 
 
-def fit_members(job: Job, split: Split, stage: str, tokens: Tokens, y: np.ndarray) -> np.ndarray:
+def fit_members(
+    job: Job, split: Split, stage: str, spec: ModelSpec, tokens: Tokens, y: np.ndarray
+) -> np.ndarray:
     """Train every member on labels y; log of their mean probability on the test part."""
     suffixes = ["", *(f"-{number + 1}" for number in range(1, job.config.members))]
-    logp = [fit_fusion(job, split, stage + suffix, tokens, y) for suffix in suffixes]
+    logp = [fit_fusion(job, split, stage + suffix, spec, tokens, y) for suffix in suffixes]
     return np.asarray(np.logaddexp.reduce(logp) - np.log(len(logp)))
 
 
-def fit_fusion(job: Job, split: Split, stage: str, tokens: Tokens, y: np.ndarray) -> np.ndarray:
+def fit_fusion(
+    job: Job, split: Split, stage: str, spec: ModelSpec, tokens: Tokens, y: np.ndarray
+) -> np.ndarray:
     """Train one model on labels y; log-probabilities of the test part at its best epoch."""
     config = job.config
     # The paper's five orders share one model seed (IV-C); elsewhere a split draws its own start.
     start = stage.split("/", 1)[1] if config.protocol == "shuffled" else stage
-    model, optimizer = new_fusion(job, tokens, seed_of(config.seed, start))
+    model, optimizer = new_model(job, spec, tokens, seed_of(config.seed, start))
     labels = torch.from_numpy(y).to(job.device)
     counts = torch.bincount(labels[split.train], minlength=job.classes).clamp(min=1)
     weight = (len(split.train) / (job.classes * counts)).float()
@@ -205,7 +296,7 @@ def fit_fusion(job: Job, split: Split, stage: str, tokens: Tokens, y: np.ndarray
 
 
 @torch.no_grad()
-def log_probabilities(model: Fusion, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
+def log_probabilities(model: nn.Module, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
     """[len(rows), classes], float64."""
     model.eval()
     parts = torch.from_numpy(rows).split(512)
@@ -213,19 +304,23 @@ def log_probabilities(model: Fusion, tokens: Tokens, rows: np.ndarray) -> np.nda
     return torch.cat(logits).double().log_softmax(1).cpu().numpy()
 
 
-def fusion_stage(job: Job, split: Split, number: int, tokens: Tokens) -> list[metrics.Predictions]:
-    """The whole, its single modalities where asked for, and the control on permuted labels."""
+def fusion_stage(
+    job: Job, split: Split, number: int, tokens: Mapping[str, Tokens]
+) -> list[metrics.Predictions]:
+    """Every model of the run, and the control: the first of them on permuted labels."""
     windows, y = job.store.windows, job.y
     rows = []
-    for name, modalities in job.models.items():
-        part = {modality: tokens[modality] for modality in modalities}
-        logp = fit_members(job, split, f"split{number + 1}/{name}", part, y)
+    for name, model in job.models.items():
+        part = read_by(model, tokens)
+        logp = fit_members(job, split, f"split{number + 1}/{name}", model.spec, part, y)
         rows.append(metrics.Predictions.of_split(name, split, windows, y, logp))
-    if job.config.permuted:
+    if job.config.permuted and job.models:
+        first = next(iter(job.models.values()))
         shuffled = metrics.permute_labels(
             y, windows.recording, windows.subject, seed_of(job.config.seed, "permuted", number)
         )
-        logp = fit_members(job, split, f"split{number + 1}/permuted", tokens, shuffled)
+        stage, part = f"split{number + 1}/permuted", read_by(first, tokens)
+        logp = fit_members(job, split, stage, first.spec, part, shuffled)
         rows.append(metrics.Predictions.of_split("permuted labels", split, windows, shuffled, logp))
     return rows
 
@@ -243,13 +338,16 @@ def power_features(job: Job, name: str) -> np.ndarray:
 def baselines(
     job: Job, split: Split, powers: Mapping[str, np.ndarray]
 ) -> list[metrics.Predictions]:
-    """Majority class, and logistic regression on band powers (or moments) of each model's input."""
+    """Majority class, logistic regression on the powers of what each model reads, and the SVM."""
     windows, y = job.store.windows, job.y
     guess = metrics.majority(y[split.train], len(split.test), job.task.classes)
     rows = [metrics.Predictions.of_split("majority", split, windows, y, guess)]
-    for name, modalities in job.models.items():
+    for modalities in dict.fromkeys(job.modalities(name) for name in job.main):
         part = {modality: powers[modality] for modality in modalities}
         logp = bandpower.fit_predict(part, y, split, job.config.seed, classes=job.classes)
-        title = f"band power + LR: {name}"
+        title = f"band power + LR: {'+'.join(modalities)}"
         rows.append(metrics.Predictions.of_split(title, split, windows, y, logp))
+    if SVM in job.main:
+        logp = svm.fit_predict(powers, y, split, job.config.seed, classes=job.classes)
+        rows.append(metrics.Predictions.of_split(SVM, split, windows, y, logp))
     return rows

@@ -31,25 +31,31 @@ from clmer.data.splits import Split, make_splits
 from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
 from clmer.data.tasks import Task, task_for
-from clmer.inputs import contrastive_tokens, raw_tokens, spectrum_tokens, standardise
+from clmer.inputs import standardise
+from clmer.nn import Encoder
+from clmer.nn.baselines import SVM, svm
 from clmer.probe import mean_probe, probe_lines
 from clmer.stages import (
     Job,
     baselines,
+    check_models,
     contrastive_losses,
     contrastive_stage,
     encoders_of,
     fusion_losses,
     fusion_stage,
     new_contrastive,
-    new_fusion,
+    new_model,
     power_features,
     probe,
+    read_by,
+    tokens_of,
 )
 
 PERMUTED = (
     "permuted labels: one permutation a split, a noisy control where people have few recordings."
 )
+THINNED = f"svm: fitted on at most {svm.MOST} training windows, evenly spaced."
 TRANSDUCTIVE = (
     "transductive: every person's windows were standardised with that person's own statistics, "
     "test people included (no labels)."
@@ -86,6 +92,7 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
     found = labels[config.task].tolist() if config.task in labels else None
     task = task_for(config.dataset, config.task, found)
     y = task.encode(labels, root / "manifest.csv" if config.dataset == "manifest" else root)
+    check_models(config, store, len(task.classes))
     splits = make_splits(
         store.windows,
         y,
@@ -99,7 +106,7 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Every split of the protocol: contrastive stage, fusion stage, baselines; then the report.
+    """Every split of the protocol: contrastive stage, every model, baselines; then the report.
 
     Of several ranks (torchrun) the first is here, the others in `follow`.
     """
@@ -112,16 +119,12 @@ def train(job: Job) -> dict[str, Any]:
         x = standardised(job, split)
         if number == 0:
             announce_time(job, split, x)
+        encoders: dict[str, Encoder] = {}
         if config.contrastive:
             encoders = contrastive_stage(job, split, number, x)
             probes += probe(job, split, encoders, x)
         if config.fusion:
-            if config.tokens == "spectrum":
-                tokens = spectrum_tokens(store, x, split.train)
-            elif config.contrastive:
-                tokens = contrastive_tokens(store, x, encoders, config.tokens, split.train)
-            else:
-                tokens = raw_tokens(store, x)
+            tokens = tokens_of(job, split.train, x, encoders)
             predictions += fusion_stage(job, split, number, tokens)
             predictions += baselines(job, split, powers)
     return finish(job, predictions, probes)
@@ -152,7 +155,9 @@ def finish(
     extra = {"probe": means, "bayes": bounds, "data": job.store.report}
     notes = [TRANSDUCTIVE] if config.normalize == "subject" else []
     notes += probe_lines(means)
-    notes += [PERMUTED] if config.permuted and config.fusion else []
+    notes += [PERMUTED] if config.permuted and config.fusion and job.models else []
+    if SVM in job.main and any(len(split.train) > svm.MOST for split in job.splits):
+        notes.append(THINNED)
     if not config.fusion:
         job.run.write(Path("results.json"), report.results_json(extra))
         print("\n".join(notes))
@@ -161,6 +166,7 @@ def finish(
     for part in predictions:
         parts.setdefault(part.model, []).append(part)
     models = [metrics.concat(rows) for rows in parts.values()]
+    models.sort(key=lambda part: part.model not in job.main)
     results = extra | report.build_results(
         models,
         dataset=f"{config.dataset} (synthetic)" if config.synthetic else config.dataset,
@@ -168,7 +174,7 @@ def finish(
         protocol=config.protocol,
         classes=job.task.classes,
         splits=job.splits,
-        main=list(job.models),
+        main=job.main,
         seed=config.seed,
         notes=notes + bayes_lines(bounds, models, job.classes),
     )
@@ -188,9 +194,9 @@ def bayes_bounds(job: Job) -> dict[str, float]:
     known = {*synthetic.MODALITIES, "eeg"} | ({"gaze"} if config.dataset == "man2" else set())
     accuracy = man2_bayes_accuracy if config.dataset == "man2" else bayes_accuracy
     return {
-        name: accuracy(config.task, modalities, control=control, windows=seconds)
-        for name, modalities in job.models.items()
-        if known.issuperset(modalities)
+        name: accuracy(config.task, job.modalities(name), control=control, windows=seconds)
+        for name in job.main
+        if known.issuperset(job.modalities(name))
     }
 
 
@@ -238,6 +244,8 @@ def describe(job: Job) -> None:
         print(f"interpolated: {account['samples_interpolated']} samples in short gaps")
     for note in account["notes"]:
         print(f"note: {note}")
+    if config.models != ("clmer",):
+        print(f"models: {', '.join(config.models)}")
     if job.splits[0].note:
         print(f"note: {job.splits[0].note}")
 
@@ -249,23 +257,23 @@ def announce_time(job: Job, split: Split, x: Mapping[str, Tensor]) -> None:
     steps = -(-len(split.train) // config.batch)
     few = {name: part[rows] for name, part in x.items()}
     rows, known = torch.arange(len(rows), device=job.device), np.arange(len(rows))
-    seconds, tokens = 0.0, raw_tokens(job.store, few)
+    seconds = 0.0
+    encoders: dict[str, Encoder] = {}
     if config.contrastive:
         model, optimizer = new_contrastive(job, few)
         step = time_step(model, optimizer, contrastive_losses(model, few), rows)
         seconds += step * steps * config.epochs_contrastive / job.ranks.count
-        tokens = contrastive_tokens(job.store, few, encoders_of(model), config.tokens, known)
-    if config.tokens == "spectrum":
-        tokens = spectrum_tokens(job.store, few, known)
+        encoders = encoders_of(model)
     if config.fusion:
+        tokens = tokens_of(job, known, few, encoders)
         labels = torch.zeros(len(rows), dtype=torch.int64, device=job.device)
-        trained = [*job.models.values()] + [tuple(tokens)] * config.permuted
-        for modalities in trained:
-            part = {name: tokens[name] for name in modalities}
-            fusion, optimizer = new_fusion(job, part, 0)
-            weight = torch.ones(job.classes, device=job.device)
-            losses = fusion_losses(fusion, part, labels, weight)
-            step = time_step(fusion, optimizer, losses, rows)
+        weight = torch.ones(job.classes, device=job.device)
+        trained = [*job.models.values()]
+        for chosen in trained + trained[:1] * config.permuted:
+            part = read_by(chosen, tokens)
+            classifier, optimizer = new_model(job, chosen.spec, part, 0)
+            losses = fusion_losses(classifier, part, labels, weight)
+            step = time_step(classifier, optimizer, losses, rows)
             seconds += step * steps * config.epochs_fusion * config.members
     early = ", less where validation stops a model early" if config.patience else ""
     print(f"expected training time: {spell_time(seconds * len(job.splits))} at most{early}")
@@ -301,7 +309,11 @@ def spell_time(seconds: float) -> str:
 
 def settings(config: Config) -> dict[str, Any]:
     """The configuration as config.json holds it."""
-    return {**asdict(config), "modalities": list(config.modalities)}
+    return {
+        **asdict(config),
+        "modalities": list(config.modalities),
+        "models": list(config.models),
+    }
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ class TemporalTransformer(nn.Module):
         self.features, self.steps = features, steps
         self.embed = nn.Linear(features, hidden)
         self.summary = nn.Parameter(torch.randn(hidden))
-        self.register_buffer("positions", _sinusoid(steps, hidden), persistent=False)
+        self.register_buffer("positions", sinusoid(steps, hidden), persistent=False)
         self.layers = nn.ModuleList(_Layer(hidden, heads, mlp, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(hidden)
 
@@ -175,7 +175,8 @@ class _Layer(nn.Module):
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
-def _sinusoid(length: int, dim: int) -> Tensor:
+def sinusoid(length: int, dim: int) -> Tensor:
+    """Positions [length, dim], dim even: sin and cos of t / 10000^(2 i / dim), in turn."""
     angle = torch.arange(length)[:, None] * 10000.0 ** (-torch.arange(0, dim, 2) / dim)
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)  # [length, dim]
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clmer import ops
+from clmer.nn.checks import check_at_least, check_heads, check_inputs, named_inputs
 from clmer.nn.dropout import Dropout
 
 
@@ -161,12 +162,12 @@ class Fusion(nn.Module):
         embedding_dropout: float = 0.25,
     ) -> None:
         super().__init__()
-        _check_inputs(inputs)
-        _check_at_least(1, classes=classes, token_length=token_length, dim=dim, heads=heads)
-        _check_at_least(1, cross_layers=cross_layers, single_layers=single_layers)
-        _check_at_least(0, memory_layers=memory_layers)
-        if dim % heads:
-            raise ValueError(f"Fusion: dim must be a multiple of heads, got {dim} and {heads}")
+        check_inputs("Fusion", inputs)
+        check_at_least("Fusion", 1, classes=classes, token_length=token_length, dim=dim)
+        check_at_least("Fusion", 1, heads=heads, cross_layers=cross_layers)
+        check_at_least("Fusion", 1, single_layers=single_layers)
+        check_at_least("Fusion", 0, memory_layers=memory_layers)
+        check_heads("Fusion", dim, heads)
         self.inputs, self.heads, self.dim = dict(inputs), heads, dim
         dropouts = {
             "attention_dropout": attention_dropout,
@@ -215,7 +216,8 @@ class Fusion(nn.Module):
         Raises:
             ValueError: a modality is missing, unknown or of the wrong shape.
         """
-        tokens = torch.stack([self.unify[name](part) for name, part in self._named(x).items()])
+        parts = named_inputs("Fusion", self.inputs, x)
+        tokens = torch.stack([self.unify[name](part) for name, part in parts.items()])
         tokens = self.embedding_dropout(tokens)  # [M, B, L, d]
         streams = self._cross(tokens) if self.pairs else tokens
         for layer in self.memory:
@@ -232,38 +234,3 @@ class Fusion(nn.Module):
         for i, layer in enumerate(self.cross):
             streams = layer(streams, memory[2 * i : 2 * i + 2])
         return streams.unflatten(0, (len(self.inputs), -1)).permute(0, 2, 3, 1, 4).flatten(3)
-
-    def _named(self, x: Mapping[str, Tensor] | Sequence[Tensor]) -> dict[str, Tensor]:
-        if not isinstance(x, Mapping):
-            if len(x) != len(self.inputs):
-                raise ValueError(
-                    f"Fusion: expected {len(self.inputs)} tensors ({', '.join(self.inputs)}), "
-                    f"got {len(x)}"
-                )
-            x = dict(zip(self.inputs, x, strict=True))
-        if x.keys() != self.inputs.keys():
-            raise ValueError(f"Fusion: expected the modalities {list(self.inputs)}, got {list(x)}")
-        batch = len(next(iter(x.values())))
-        for name, shape in self.inputs.items():
-            if x[name].shape != (batch, *shape):
-                raise ValueError(
-                    f"Fusion: {name}: expected [{batch}, {shape[0]} tokens, {shape[1]} features], "
-                    f"got {list(x[name].shape)}"
-                )
-        return {name: x[name] for name in self.inputs}
-
-
-def _check_inputs(inputs: Mapping[str, tuple[int, int]]) -> None:
-    if not inputs:
-        raise ValueError("Fusion: expected at least one modality in inputs, got none")
-    for name, shape in inputs.items():
-        if len(shape) != 2 or min(shape) < 1:
-            raise ValueError(
-                f"Fusion: inputs[{name!r}]: expected (tokens, features) >= 1, got {shape}"
-            )
-
-
-def _check_at_least(least: int, **sizes: int) -> None:
-    for name, value in sizes.items():
-        if value < least:
-            raise ValueError(f"Fusion: {name} must be >= {least}, got {value}")

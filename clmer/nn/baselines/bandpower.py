@@ -7,10 +7,11 @@ sees a test label, and a window's features depend on that window alone.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy import signal
+from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -166,13 +167,24 @@ def _refine(wave: np.ndarray, peaks: np.ndarray, reach: int) -> np.ndarray:
     return np.asarray(top + np.clip(shift, -0.5, 0.5))
 
 
-def _classifier(strength: float, seed: int) -> Pipeline:
+def on_features(classifier: ClassifierMixin) -> Pipeline:
+    """A classifier behind imputation and standardisation by the training part."""
     # Medians come from the training part; a column without any value becomes 0.
     return make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True),
-        StandardScaler(),
-        LogisticRegression(C=strength, class_weight="balanced", max_iter=1000, random_state=seed),
+        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), classifier
     )
+
+
+def logistic_regressions(seed: int) -> list[Pipeline]:
+    """Class-weighted logistic regression at each of `STRENGTHS`."""
+    return [
+        on_features(
+            LogisticRegression(
+                C=strength, class_weight="balanced", max_iter=1000, random_state=seed
+            )
+        )
+        for strength in STRENGTHS
+    ]
 
 
 def fit_predict(
@@ -182,6 +194,7 @@ def fit_predict(
     seed: int = 0,
     *,
     classes: int | None = None,
+    candidates: Callable[[int], Sequence[Pipeline]] = logistic_regressions,
 ) -> np.ndarray:
     """Train on the training part, choose C on the validation part, predict the test part.
 
@@ -195,6 +208,7 @@ def fit_predict(
         split: row numbers of the three parts.
         seed: of the solver.
         classes: K; None: the largest label + 1.
+        candidates: seed -> the classifiers to choose from, of equal ones the first.
 
     Returns:
         [len(test), K] log-probabilities; classes without training rows get log 1e-12.
@@ -210,15 +224,14 @@ def fit_predict(
         raise ValueError("fit_predict: the training part holds a single class")
     x = np.hstack(list(by_modality.values()))
     width = int(y.max()) + 1 if classes is None else classes
-    candidates = []
-    for strength in STRENGTHS:
-        model = _classifier(strength, seed)
+    fitted = []
+    for model in candidates(seed):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(x[split.train], y[split.train])
         logp = _log_probability(model, x[split.val], width)
-        candidates.append((_balanced_cross_entropy(logp, y[split.val]), strength, model))
-    _, _, best = min(candidates, key=lambda candidate: candidate[:2])
+        fitted.append((_balanced_cross_entropy(logp, y[split.val]), model))
+    _, best = min(fitted, key=lambda candidate: candidate[0])
     return _log_probability(best, x[split.test], width)
 
 

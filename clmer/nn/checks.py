@@ -1,0 +1,85 @@
+"""What every classifier here checks: sizes when it is built, tensors when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+
+def check_inputs(owner: str, inputs: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse a model without modalities, or with an empty one.
+
+    Args:
+        owner: the model's name, for the message.
+        inputs: (tokens, features) of each modality by name.
+
+    Raises:
+        ValueError: no modality, or one without tokens or features.
+    """
+    if not inputs:
+        raise ValueError(f"{owner}: expected at least one modality in inputs, got none")
+    for name, shape in inputs.items():
+        if len(shape) != 2 or min(shape) < 1:
+            raise ValueError(
+                f"{owner}: inputs[{name!r}]: expected (tokens, features) >= 1, got {shape}"
+            )
+
+
+def check_at_least(owner: str, least: int, **sizes: int) -> None:
+    """Refuse a size below `least`; the message names it."""
+    for name, value in sizes.items():
+        if value < least:
+            raise ValueError(f"{owner}: {name} must be >= {least}, got {value}")
+
+
+def check_heads(owner: str, dim: int, heads: int) -> None:
+    """Refuse heads that do not divide a token's features."""
+    if dim % heads:
+        raise ValueError(f"{owner}: dim must be a multiple of heads, got {dim} and {heads}")
+
+
+def only_input(owner: str, inputs: Mapping[str, tuple[int, int]]) -> tuple[str, int, int]:
+    """Name, channels and samples of the one modality of a model that takes no more.
+
+    Raises:
+        ValueError: none, or several.
+    """
+    check_inputs(owner, inputs)
+    if len(inputs) > 1:
+        raise ValueError(f"{owner}: expected one modality, got {list(inputs)}")
+    ((name, (channels, samples)),) = inputs.items()
+    return name, channels, samples
+
+
+def named_inputs(
+    owner: str,
+    inputs: Mapping[str, tuple[int, int]],
+    x: Mapping[str, Tensor] | Sequence[Tensor],
+) -> dict[str, Tensor]:
+    """A batch by modality, in the order of `inputs`.
+
+    Args:
+        owner: the model's name, for the message.
+        inputs: (tokens, features) of each modality by name.
+        x: [B, tokens, features] of each modality, by name or in the order of `inputs`.
+
+    Raises:
+        ValueError: a modality is missing, unknown or of the wrong shape.
+    """
+    if not isinstance(x, Mapping):
+        if len(x) != len(inputs):
+            raise ValueError(
+                f"{owner}: expected {len(inputs)} tensors ({', '.join(inputs)}), got {len(x)}"
+            )
+        x = dict(zip(inputs, x, strict=True))
+    if x.keys() != inputs.keys():
+        raise ValueError(f"{owner}: expected the modalities {list(inputs)}, got {list(x)}")
+    batch = len(next(iter(x.values())))
+    for name, shape in inputs.items():
+        if x[name].shape != (batch, *shape):
+            raise ValueError(
+                f"{owner}: {name}: expected [{batch}, {shape[0]} tokens, {shape[1]} features], "
+                f"got {list(x[name].shape)}"
+            )
+    return {name: x[name] for name in inputs}
