@@ -105,6 +105,9 @@ def _data_options(group: Any) -> None:
         help="landmarks as tracked (raw, default), or without the head's motion (aligned)",
     )
     group.add_argument(
+        "--mobilevit", metavar="DIR", help="MobileViT-S's weights for the modality mobilevit"
+    )
+    group.add_argument(
         "--normalize",
         choices=("train", "subject"),
         help="statistics of the training part (default), or of each person (transductive)",

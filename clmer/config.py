@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from clmer.data import DATASETS
+from clmer.data.face.windows import IMAGES
 from clmer.nn.baselines import MODELS, NAMES
 
 #: What scikit-learn and NumPy take as a seed.
@@ -33,6 +34,7 @@ class Config:
         window, stride: seconds.
         filter: "type" filters by signal type, "paper" puts the one band on every channel.
         face: "raw" landmarks, or "aligned": without the head's motion.
+        mobilevit: folder of MobileViT-S's weights for the modality "mobilevit"; "" for random ones.
         normalize: "train" standardises with the training part's statistics, "subject" with a
             person's own unlabelled windows (transductive).
         tokens: "channel" (the paper's), "time" (a token is an encoder time step) or "spectrum" (a
@@ -68,6 +70,7 @@ class Config:
     labels: str = ""
     filter: str = "type"
     face: str = "raw"
+    mobilevit: str = ""
     normalize: str = "train"
     tokens: str = "channel"
     temporal: str = "batch"
@@ -135,6 +138,12 @@ class Config:
         if not self.models or not set(NAMES).issuperset(self.models):
             raise ConfigError(
                 f"--model: found {', '.join(self.models)}, expected some of {', '.join(NAMES)}"
+            )
+        pictures = [name for name in self.modalities if name in IMAGES]
+        if pictures and (self.contrastive or self.tokens == "spectrum"):
+            raise ConfigError(
+                f"--modalities {','.join(pictures)}: pictures are no series that the contrastive "
+                "stage or a spectrum could take; add --no-contrastive --tokens channel"
             )
 
 
@@ -216,7 +225,7 @@ def build(dataset: str, given: dict[str, Any]) -> Config:
         synthetic=chosen.pop("synthetic", None),
         task=chosen.pop("task", defaults.task),
         protocol=chosen.pop("protocol", defaults.protocol),
-        modalities=tuple(chosen.pop("modalities", defaults.modalities)),
+        modalities=defaults.modalities,
         models=tuple(chosen.pop("models", ("clmer",))),
         labels=chosen.pop("labels", defaults.labels[0] if defaults.labels else ""),
         window=window,
@@ -226,6 +235,8 @@ def build(dataset: str, given: dict[str, Any]) -> Config:
     )
     by_dataset = CPU_BY_DATASET if preset == "cpu" else PAPER_BY_DATASET
     sized = replace(base, **(PRESETS[preset] | by_dataset.get(dataset, {})))
+    if "modalities" in chosen:
+        chosen["modalities"] = tuple(chosen["modalities"])
     unknown = set(chosen) - {field.name for field in fields(Config)}
     if unknown:
         raise TypeError(f"build: no such fields {sorted(unknown)}")

@@ -25,9 +25,11 @@ from clmer import metrics, report
 from clmer.config import Config
 from clmer.data import DATASETS, manifest, synthetic
 from clmer.data.cache import Store
+from clmer.data.face.windows import IMAGES
 from clmer.data.prepare import prepare
 from clmer.data.recording import DataError
 from clmer.data.splits import Split, make_splits
+from clmer.data.synthetic.images import draw_faces
 from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
 from clmer.data.tasks import Task, task_for
@@ -72,6 +74,8 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
         root = cache / "synthetic" / name
         write, _ = synthetic.WRITERS[config.dataset]
         write(root, **config.synthetic)
+        if any(name in IMAGES for name in config.modalities):
+            draw_faces(root)
     known = dataset.tasks or manifest.tasks(root)
     if config.task not in known:
         raise DataError(
@@ -86,6 +90,7 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
         filter=config.filter,
         face=config.face,
         labels=config.labels,
+        mobilevit=config.mobilevit,
         cache=cache,
     )
     labels = store.windows.labels

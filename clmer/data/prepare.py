@@ -23,8 +23,10 @@ from tqdm import tqdm
 
 from clmer.data import Band, Dataset
 from clmer.data.cache import Modality, Store, StoreWriter, build, fingerprint
-from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, FACES, FaceWindows
+from clmer.data.face.images import folders
+from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, FACES, IMAGES, Embed, FaceWindows
 from clmer.data.recording import KINDS, DataError, FaceSeries, Recording, Signal
+from clmer.nn.baselines.mobilevit import RANDOM_NOTE, embedder, weights_digest
 from clmer.signal import butter_bandpass, resample, sosfiltfilt
 
 FILTERS = ("type", "paper")
@@ -41,6 +43,7 @@ def prepare(
     fps: float = 25.0,
     face: str = "raw",
     labels: str = "",
+    mobilevit: str = "",
     cache: Path,
     progress: bool = True,
 ) -> Store:
@@ -48,19 +51,22 @@ def prepare(
 
     Stored a window: signals [C, round(window_s fs)]; "landmarks" [204, frames], x of the 68 points,
     then y, then z (mm); "au" [34, frames], 17 intensities (0-5), then 17 presences (0 or 1);
-    "gaze" [2, frames], rad; "hog" [496, frames], texture of 16 regions of the face.
+    "gaze" [2, frames], rad; "hog" [496, frames], texture of 16 regions of the face. Of the picture
+    in a window's middle: "pixels" and "pixel-rows" [32, 96], rows of 32 pixels, red, green, blue,
+    0-1; "mobilevit" [16, 640], patches and features.
 
     Args:
         dataset: one of `clmer.data.DATASETS`.
         root: its folder.
-        modalities: names of signals, "landmarks", "au", "gaze", "hog"; a signal type such as "eeg"
-            takes those channels out of a signal that mixes types. Empty for the data set's default.
+        modalities: names of signals and of `FACE_TOKENS`; a signal type such as "eeg" takes those
+            channels out of a signal that mixes types. Empty for the data set's default.
         window_s: window in seconds; None for the data set's default.
         stride_s: seconds from window to window; None for no overlap.
         filter: "type" filters by signal type, "paper" puts the paper's one band on every channel.
         fps: frames a second that the face is resampled to.
         face: "raw" keeps landmarks in the camera's frame, "aligned" removes the head's motion.
         labels: whose labels, out of the data set's `labels`; "" for its default.
+        mobilevit: folder of MobileViT-S's weights; "" for random ones.
         cache: folder of the stores.
         progress: show a bar.
 
@@ -88,17 +94,24 @@ def prepare(
         "face": face,
         **options,
     }
-    key = fingerprint(parameters, root, files)
+    weights = Path(mobilevit) if mobilevit else None
+    if "mobilevit" in names:
+        parameters["mobilevit"] = weights_digest(weights)
+    pictures = folders(files) if plan.has_images else []
+    key = fingerprint(parameters, root, [*files, *pictures])
 
     def fill(writer: StoreWriter) -> None:
-        job = _Job(plan, writer)
+        job = _Job(plan, writer, embedder(weights) if "mobilevit" in names else None)
         label = f"preparing {dataset.name}"
         with tqdm(total=len(files), desc=label, unit="file", disable=not progress) as bar:
             for recording in dataset.read(root, face=plan.has_face, **options):
                 job.follow(recording.source, files, bar)
                 job.add(recording)
             bar.update(len(files) - bar.n)
-        report = job.report(dataset.describe(root, **options))
+        notes = [*dataset.describe(root, **options)]
+        if job.embed is not None and weights is None:
+            notes.append(RANDOM_NOTE)
+        report = job.report(notes)
         writer.finish(
             fingerprint=key,
             parameters=parameters,
@@ -173,6 +186,11 @@ class _Plan:
         return bool(self.face_names)
 
     @property
+    def has_images(self) -> bool:
+        """Whether pictures of the face are asked for."""
+        return any(name in IMAGES for name in self.modalities)
+
+    @property
     def face_names(self) -> tuple[str, ...]:
         """Modalities that come from the face."""
         return tuple(name for name in self.modalities if name in FACE_TOKENS)
@@ -192,6 +210,7 @@ class _Job:
 
     plan: _Plan
     writer: StoreWriter
+    embed: Embed | None = None
     modalities: dict[str, Modality] = field(default_factory=dict)
     people: set[str] = field(default_factory=set)
     recordings: int = 0
@@ -302,7 +321,7 @@ class _Job:
         """The face at the windows' times."""
         plan = self.plan
         for name in plan.face_names:
-            if getattr(face, name, face) is None:
+            if getattr(face, "images" if name in IMAGES else name, face) is None:
                 raise _Skip(f"no {name} from {face.tracker}")
         if "landmarks" in plan.face_names and plan.face == "raw":
             known = self._unit = self._unit or face.unit
@@ -319,7 +338,7 @@ class _Job:
             self.modalities[name] = Modality(name, FACE_TOKENS[name], plan.fps, FACE_ROWS[name])
         times = recording.baseline_s - recording.face_start_s + start_s[:, None]
         times = times + np.arange(plan.frames) / plan.fps
-        return FaceWindows.cut(face, times, plan.face_names, plan.face)
+        return FaceWindows.cut(face, times, plan.face_names, plan.face, self.embed)
 
     def _drop(self, lost: np.ndarray, outside: np.ndarray) -> np.ndarray:
         """Count the windows [n] without a face; returns those that stay."""

@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from clmer.data.face.hog import Hog
+    from clmer.data.face.images import FaceImages
 
 #: Signal types that preparation filters differently (`prepare.py`).
 KINDS = ("eeg", "eog", "emg", "ecg", "gsr", "resp", "ppg", "temp", "other")
@@ -97,6 +98,7 @@ class FaceSeries:
             from up (-) to down (+), 0 into the camera; None where the tracker has none.
         confidence: [n] the tracker's confidence, 0-1, 0 where a frame is missing; None if unknown.
         hog: OpenFace's texture descriptors, read when asked for; None where there are none.
+        images: aligned pictures of the face, read when asked for; None where there are none.
         unit: of the landmarks, "mm" or "px".
         tracker: what made it: "OpenFace", "MediaPipe", "Py-Feat 1" or "Py-Feat 2".
     """
@@ -109,6 +111,7 @@ class FaceSeries:
     gaze: np.ndarray | None = None
     confidence: np.ndarray | None = None
     hog: Hog | None = None
+    images: FaceImages | None = None
     unit: str = "mm"
     tracker: str = "OpenFace"
 
@@ -124,6 +127,7 @@ class FaceSeries:
             gaze=None if self.gaze is None else self.gaze[part],
             confidence=None if self.confidence is None else self.confidence[part],
             hog=None if self.hog is None else self.hog.at(part),
+            images=None if self.images is None else self.images.at(part),
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from clmer.data.face.hog import Hog
+from clmer.data.face.images import FaceImages
 from clmer.data.recording import DataError, FaceSeries
 
 #: Rows further than this from a regular frame (in frames) come from a variable frame rate.
@@ -31,6 +32,7 @@ class Rows:
         frame: [r] number of the frame, from 0 or 1, or None.
         face: [r] which of several faces, or None.
         hog: the descriptors of the same rows, or None.
+        images: the pictures of the same rows, or None.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Rows:
     frame: np.ndarray | None
     face: np.ndarray | None
     hog: Hog | None = None
+    images: FaceImages | None = None
 
 
 def to_series(
@@ -103,6 +106,7 @@ def to_series(
         gaze=parts[3].astype(np.float32) if rows.gaze is not None else None,
         confidence=confidence,
         hog=None if rows.hog is None else rows.hog.at(known[nearest]),
+        images=None if rows.images is None else rows.images.at(known[nearest]),
         unit=rows.unit,
         tracker=rows.tracker,
     )

@@ -12,8 +12,8 @@ import re
 
 import numpy as np
 
+from clmer.data.face import hog, images
 from clmer.data.face.frames import Rows
-from clmer.data.face.hog import beside
 from clmer.data.face.names import (
     GAZE_COLUMNS,
     INTENSITY_COLUMNS,
@@ -85,7 +85,8 @@ def read_rows(header: Header) -> Rows:
         seconds=columns.get("timestamp"),
         frame=columns.get("frame"),
         face=columns.get("face_id"),
-        hog=beside(header.path, count),
+        hog=hog.beside(header.path, count),
+        images=images.beside(header.path, columns.get("frame")),
     )
 
 

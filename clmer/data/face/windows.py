@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from clmer.data.face.hog import HOG_ROWS, REGIONS
+from clmer.data.face.images import SMALL, downsampled
 from clmer.data.face.names import (
     GAZE_COLUMNS,
     INTENSITY_COLUMNS,
@@ -17,15 +18,26 @@ from clmer.data.face.names import (
 from clmer.data.face.rigid import aligned
 from clmer.data.recording import FaceSeries
 
-#: Tokens of each modality: axes, intensities over presences, angles, regions of the face.
+#: Patches that MobileViT-S makes of a picture.
+_PATCHES = 16
+#: Tokens of each modality: axes, intensities over presences, angles, regions of the face; pixels or
+#: rows of a downsampled picture, patches of MobileViT's features.
 FACE_TOKENS = {"landmarks": 3, "au": 2, "gaze": 2, "hog": REGIONS**2}
+FACE_TOKENS |= {"pixels": SMALL**2, "pixel-rows": SMALL, "mobilevit": _PATCHES}
+#: Modalities made of pictures, one a window: what serialisation is compared with.
+IMAGES = ("pixels", "pixel-rows", "mobilevit")
 #: Stored rows of each modality.
 FACE_ROWS = {
     "landmarks": LANDMARK_COLUMNS,
     "au": INTENSITY_COLUMNS + PRESENCE_COLUMNS,
     "gaze": GAZE_COLUMNS,
     "hog": HOG_ROWS,
+    "pixels": tuple(f"row_{i}" for i in range(SMALL)),
+    "pixel-rows": tuple(f"row_{i}" for i in range(SMALL)),
+    "mobilevit": tuple(f"patch_{i}" for i in range(_PATCHES)),
 }
+#: Pictures [k, 112, 112, 3] uint8 to features [k, 16, 640].
+Embed = Callable[[np.ndarray], np.ndarray]
 #: What may be done to landmarks: nothing, or taking the head's motion out.
 FACES = ("raw", "aligned")
 
@@ -35,7 +47,8 @@ class FaceWindows:
     """Face values in windows.
 
     Args:
-        arrays: [windows, rows, frames] float32 by modality; `FACE_ROWS` names the rows.
+        arrays: [windows, rows, frames] float32 by modality; `FACE_ROWS` names the rows. Of
+            pictures one stands for a window: [windows, 32, 96] or [windows, 16, 640].
         lost: [windows] bool, a frame that was used is invalid.
         outside: [windows] bool, times more than half a frame before or after the video.
     """
@@ -46,7 +59,12 @@ class FaceWindows:
 
     @classmethod
     def cut(
-        cls, face: FaceSeries, times: np.ndarray, names: Sequence[str], how: str = "raw"
+        cls,
+        face: FaceSeries,
+        times: np.ndarray,
+        names: Sequence[str],
+        how: str = "raw",
+        embed: Embed | None = None,
     ) -> FaceWindows:
         """Values at some times: linear between video frames, presences and HOG of the nearest.
 
@@ -55,6 +73,7 @@ class FaceWindows:
             times: [windows, frames] seconds after the video's first frame.
             names: modalities out of `FACE_TOKENS` that the series has.
             how: "raw" or "aligned" landmarks.
+            embed: what makes "mobilevit" of pictures.
         """
         last = len(face.valid) - 1
         position = times * face.fps
@@ -87,4 +106,19 @@ class FaceWindows:
             back = back.reshape(nearest.shape)
             arrays["hog"] = rows[back].transpose(0, 2, 1)
             valid &= good[back]
+        pictures = [name for name in names if name in IMAGES]
+        if pictures and face.images is not None:
+            middle = nearest[:, nearest.shape[1] // 2]
+            images, found = face.images.near(middle, round(face.fps / 2))
+            valid &= found[:, None]
+            arrays |= {name: _of_pictures(name, images, embed) for name in pictures}
         return cls(arrays, (~valid).any(axis=1), np.asarray(outside))
+
+
+def _of_pictures(name: str, images: np.ndarray, embed: Embed | None) -> np.ndarray:
+    """A modality [k, rows, values] of pictures [k, 112, 112, 3]."""
+    if name != "mobilevit":
+        return downsampled(images)
+    if embed is None:
+        raise TypeError("FaceWindows.cut: mobilevit needs embed")
+    return embed(images)
