@@ -1,0 +1,165 @@
+"""Serialised faces against pictures: one training step of the fusion, time and memory.
+
+    pytest benchmarks/bench_serialization.py --benchmark-only        # -k small: seconds
+
+The paper's Tables VIII-X compare three ways to show a face beside the physiology: landmarks and
+action units (three modalities, six pairs), MobileViT-S features and a downsampled picture (two
+modalities, two pairs each). It gives no token layout for the last: both natural ones are here. A
+step is forward, backward, clipping and Adam on tokens that are there, batch and sizes the paper's,
+without contrastive features; times are median/minimum in ms, all forms in turn. Extra MiB is the
+peak of the resident set above the step's start (of the allocator, on a GPU). "of Serialization"
+are this machine's ratios, "paper" those of 300 epochs on DEAP on one GPU. What comes before a step
+and is paid once, by preparation, is in a table of its own, by window; OpenFace, which both
+serialisation and aligned pictures need, is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from _measure import Comparison, Table, compare, digits, extra_memory, table
+
+from clmer.data.face.images import SIDE, downsampled
+from clmer.data.face.windows import FaceWindows
+from clmer.data.recording import FaceSeries
+from clmer.nn import Fusion
+from clmer.nn.baselines.mobilevit import MobileViTFeatures, embedder
+
+#: (tokens, features) of the visual modalities, one-second windows, 25 frames a second.
+FORMS: dict[str, dict[str, tuple[int, int]]] = {
+    "Serialization": {"landmarks": (3, 1700), "au": (2, 425)},
+    "MobileViT-S": {"mobilevit": (16, 640)},
+    "Downsampling, pixels": {"pixels": (1024, 3)},
+    "Downsampling, rows": {"pixel-rows": (32, 96)},
+}
+#: Physiology and the fusion's sizes; the rest is `Fusion`'s default, the paper's.
+SETTINGS: dict[str, tuple[int, tuple[int, int], int, dict[str, int]]] = {
+    "DEAP": (64, (40, 128), 9, {"token_length": 50}),
+    "AMIGOS short": (64, (17, 128), 4, {"token_length": 15}),
+    "small": (
+        *(16, (40, 128), 2),
+        dict(token_length=20, dim=32, heads=4, cross_layers=2, memory_layers=1),
+    ),
+}
+#: The paper's hours and GPU memory on DEAP (Fig. 7's data): seconds, MiB.
+PAPER = {
+    "Serialization": (15226, 2844),
+    "MobileViT-S": (6820, 2534),
+    "Downsampling": (19084, 21728),
+}
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+STEPS, BEFORE = "one training step of the fusion: ms median/minimum", "before the step: ms a window"
+
+
+def step_of(
+    form: str, setting: str, device: str = DEVICE
+) -> tuple[Callable[[], object], dict[str, int]]:
+    """A training step on random tokens, and what the model counts."""
+    batch, physio, classes, sizes = SETTINGS[setting]
+    torch.manual_seed(0)
+    inputs = {"physio": physio, **FORMS[form]}
+    model = Fusion(inputs, classes, **sizes).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    tokens = {name: torch.randn(batch, *size, device=device) for name, size in inputs.items()}
+    y = torch.randint(classes, (batch,), device=device)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        torch.nn.functional.cross_entropy(model(tokens), y).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.8)
+        optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    count = sum(p.numel() for p in model.parameters())
+    return step, {"modalities": len(inputs), "parameters": count}
+
+
+def peak(step: Callable[[], object]) -> float | None:
+    """Extra MiB of a step."""
+    if DEVICE != "cuda":
+        return extra_memory(step)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_step(benchmark, setting):
+    steps = {form: step_of(form, setting) for form in FORMS}
+    runs = {form: step for form, (step, _) in steps.items()}
+    found: list[Comparison] = []
+    benchmark.pedantic(lambda: found.append(compare(runs, least=5)), rounds=1)
+    times, memory = found[0], {form: peak(run) for form, run in runs.items()}
+    results: Table = table(STEPS)
+    results.summary = summary
+    for form, (_, counts) in steps.items():
+        paper = next((value for name, value in PAPER.items() if form.startswith(name)), None)
+        results.rows.append(
+            {
+                "setting": setting,
+                "face": form,
+                "pairs": str(counts["modalities"] * (counts["modalities"] - 1)),
+                "parameters": f"{counts['parameters'] / 1e6:.2f} M",
+                "step": times.cell(form),
+                "of Serialization": f"{relative(times.medians, form)} {times.void}".rstrip(),
+                "extra MiB": "" if memory[form] is None else digits(memory[form]),
+                "of its memory": "" if memory[form] is None else relative(memory, form),
+                "paper: time, memory": paper_ratios(paper) if setting == "DEAP" else "",
+            }
+        )
+    share = times.medians["Serialization"] / times.medians["MobileViT-S"]
+    benchmark.extra_info.update(times.extra(memory_mib=memory, over_mobilevit=share))
+
+
+def relative(values: dict[str, float], form: str) -> str:
+    return f"{values[form] / values['Serialization']:.2f}"
+
+
+def paper_ratios(found: tuple[int, int] | None) -> str:
+    if found is None:
+        return ""
+    return ", ".join(f"{a / b:.2f}" for a, b in zip(found, PAPER["Serialization"], strict=True))
+
+
+def summary() -> list[str]:
+    return ["", *(__doc__ or "").strip().splitlines()[4:]]
+
+
+# --- what preparation pays once ------------------------------------------------------------------
+def face_minute(fps: float = 50.0, seconds: int = 60) -> FaceSeries:
+    """A minute of tracked face, as DEAP has them."""
+    rng, n = np.random.default_rng(0), int(seconds * fps)
+    return FaceSeries(
+        fps,
+        rng.standard_normal((n, 68, 3)).astype(np.float32),
+        rng.random((n, 17), dtype=np.float32),
+        np.ones((n, 17), dtype=np.float32),
+        np.ones(n, dtype=bool),
+    )
+
+
+def test_before(benchmark):
+    images = np.random.default_rng(0).integers(0, 255, (60, SIDE, SIDE, 3), dtype=np.uint8)
+    face, times = face_minute(), np.arange(60)[:, None] + np.arange(25) / 25
+    embed = embedder()
+    runs = {
+        "Serialization: cut and resampled": lambda: FaceWindows.cut(
+            face, times, ("landmarks", "au")
+        ),
+        "Downsampling: 112 x 112 to 32 x 32": lambda: downsampled(images),
+        "MobileViT-S: 112 x 112 to 16 x 640": lambda: embed(images),
+    }
+    found: list[Comparison] = []
+    benchmark.pedantic(lambda: found.append(compare(runs, least=3)), rounds=1)
+    count = sum(p.numel() for p in MobileViTFeatures().parameters())
+    for name in runs:
+        note = f"{count / 1e6:.1f} M frozen parameters" if name.startswith("Mobile") else ""
+        cell = found[0].cell(name, unit=1 / len(images))
+        table(BEFORE).rows.append({"what": name, "ms a window": cell, "": note})
+    benchmark.extra_info.update(found[0].extra())
