@@ -23,10 +23,10 @@ import torch
 from _measure import Comparison, Table, compare, digits, extra_memory, table
 
 from clmer.data.face.images import SIDE, downsampled
+from clmer.data.face.mobilevit import MobileViTFeatures, embedder
 from clmer.data.face.windows import FaceWindows
 from clmer.data.recording import FaceSeries
 from clmer.nn import Fusion
-from clmer.nn.baselines.mobilevit import MobileViTFeatures, embedder
 
 #: (tokens, features) of the visual modalities, one-second windows, 25 frames a second.
 FORMS: dict[str, dict[str, tuple[int, int]]] = {

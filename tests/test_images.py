@@ -77,7 +77,11 @@ def test_downsampling_averages_and_keeps_pixels_together():
     [
         (lambda folder: None, "folder", "no frame_det_00_"),
         (lambda folder: save(folder, [1], size=64), "size", "64 x 64"),
-        (lambda folder: (folder / "frame_det_00_000001.bmp").write_bytes(b"BM"), "picture", "cannot identify"),
+        (
+            lambda folder: (folder / "frame_det_00_000001.bmp").write_bytes(b"BM"),
+            "picture",
+            "cannot identify",
+        ),
     ],
 )
 def test_what_is_no_aligned_face_is_refused(tmp_path, make, field, found):
@@ -165,7 +169,7 @@ def test_pictures_are_no_series_for_the_contrastive_stage():
 
 # --- MobileViT ------------------------------------------------------------------------------------
 def test_mobilevit_s_makes_16_patches_of_640_features(tmp_path):
-    mobilevit = pytest.importorskip("clmer.nn.baselines.mobilevit")
+    mobilevit = pytest.importorskip("clmer.data.face.mobilevit")
     transformers = pytest.importorskip("transformers")
     images = np.random.default_rng(0).integers(0, 255, (3, 112, 112, 3), dtype=np.uint8)
     random = mobilevit.embedder()(images)
@@ -191,7 +195,7 @@ def test_mobilevit_s_makes_16_patches_of_640_features(tmp_path):
 
 
 def test_a_folder_without_weights_is_refused(tmp_path):
-    from clmer.nn.baselines.mobilevit import embedder, weights_digest
+    from clmer.data.face.mobilevit import embedder, weights_digest
 
     with pytest.raises(DataError, match="mobilevit-small"):
         embedder(tmp_path)

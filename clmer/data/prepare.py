@@ -24,9 +24,9 @@ from tqdm import tqdm
 from clmer.data import Band, Dataset
 from clmer.data.cache import Modality, Store, StoreWriter, build, fingerprint
 from clmer.data.face.images import folders
+from clmer.data.face.mobilevit import RANDOM_NOTE, embedder, weights_digest
 from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, FACES, IMAGES, Embed, FaceWindows
 from clmer.data.recording import KINDS, DataError, FaceSeries, Recording, Signal
-from clmer.nn.baselines.mobilevit import RANDOM_NOTE, embedder, weights_digest
 from clmer.signal import butter_bandpass, resample, sosfiltfilt
 
 FILTERS = ("type", "paper")
