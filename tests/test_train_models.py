@@ -3,9 +3,8 @@
 import json
 
 import pytest
-from test_train import SMALL
+from test_train import run
 
-from clmer.cli import main
 from clmer.config import ConfigError, build
 from clmer.data.synthetic import write_deap
 
@@ -18,12 +17,6 @@ def deap(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     write_deap(folder / "data", people=2, trials=12, seconds=2)
     return folder
-
-
-def run(deap, out, *extra):
-    data = ["deap", "--root", str(deap / "data"), "--cache", str(deap / "cache")]
-    line = ["train", *data, "--out", str(out), *SMALL, "--epochs-fusion", "2", *extra]
-    return main(line)
 
 
 def results(out):
@@ -90,8 +83,8 @@ def test_the_expected_time_counts_every_model(deap, monkeypatch):
 
 def test_raw_models_alone_leave_the_contrastive_stage_out(deap):
     out = deap / "raw"
-    assert run(deap, out, "--model", "fetcheeg") == 0
-    assert stages(out) == ["split1/fetcheeg", "split1/permuted"]
+    assert run(deap, out, "--model", "eeg-conformer") == 0
+    assert stages(out) == ["split1/eeg-conformer", "split1/permuted"]
     assert "permuted labels" in {model["name"] for model in results(out)["models"]}
     given = {"device": "cpu", "models": ["fetcheeg", "svm"]}
     assert not build("deap", given).contrastive

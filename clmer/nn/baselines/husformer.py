@@ -27,7 +27,8 @@ class Husformer(nn.Module):
         heads: of every attention; divides d.
         cross_layers: of each T.
         memory_layers: of S.
-        attention_dropout, relu_dropout, residual_dropout, embedding_dropout: of the transformers.
+        embedding_dropout: on scaled tokens with their positions.
+        dropouts: the other ones of `CrossmodalTransformer`, by its names for them.
 
     Left out of the original code: the causal mask (on by default there: it would keep a modality
     from seeing those that stand behind it in the concatenation), positions that read a zero first
@@ -47,10 +48,8 @@ class Husformer(nn.Module):
         heads: int = 3,
         cross_layers: int = 5,
         memory_layers: int = 5,
-        attention_dropout: float = 0.1,
-        relu_dropout: float = 0.1,
-        residual_dropout: float = 0.1,
         embedding_dropout: float = 0.1,
+        **dropouts: float,
     ) -> None:
         super().__init__()
         check_inputs("Husformer", inputs)
@@ -59,23 +58,18 @@ class Husformer(nn.Module):
         check_at_least("Husformer", 0, memory_layers=memory_layers)
         check_heads("Husformer", dim, heads)
         self.inputs = dict(inputs)
-        dropouts = {
-            "attention_dropout": attention_dropout,
-            "relu_dropout": relu_dropout,
-            "residual_dropout": residual_dropout,
-            "embedding_dropout": embedding_dropout,
-        }
         together = sum(tokens for tokens, _ in inputs.values())
+
+        def transformer(layers: int) -> CrossmodalTransformer:
+            return CrossmodalTransformer(
+                dim, heads, layers, together, embedding_dropout=embedding_dropout, **dropouts
+            )
+
         self.project = nn.ModuleDict(
             {name: TokenProjection(features, dim) for name, (_, features) in inputs.items()}
         )
-        self.cross = nn.ModuleDict(
-            {
-                name: CrossmodalTransformer(dim, heads, cross_layers, together, **dropouts)
-                for name in inputs
-            }
-        )
-        self.memory = CrossmodalTransformer(dim, heads, memory_layers, together, **dropouts)
+        self.cross = nn.ModuleDict({name: transformer(cross_layers) for name in inputs})
+        self.memory = transformer(memory_layers)
         self.weigh = nn.Linear(together, 1, bias=False)
         self.classifier = nn.Linear(dim, classes)
 

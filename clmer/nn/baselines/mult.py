@@ -30,8 +30,8 @@ class MulT(nn.Module):
         cross_layers: of each T.
         memory_layers: of each S.
         kernel: of the token projections, odd.
-        attention_dropout, relu_dropout, residual_dropout, embedding_dropout: of the transformers.
         output_dropout: inside the residual block at the end.
+        dropouts: those of `CrossmodalTransformer`, by its names for them.
 
     Left out of the original code: the causal mask (on by default there, between tokens of different
     modalities too, whose order it cannot know), positions that read a zero first feature as
@@ -52,11 +52,8 @@ class MulT(nn.Module):
         cross_layers: int = 5,
         memory_layers: int = 5,
         kernel: int = 1,
-        attention_dropout: float = 0.1,
-        relu_dropout: float = 0.1,
-        residual_dropout: float = 0.1,
-        embedding_dropout: float = 0.2,
         output_dropout: float = 0.0,
+        **dropouts: float,
     ) -> None:
         super().__init__()
         check_inputs("MulT", inputs)
@@ -68,37 +65,28 @@ class MulT(nn.Module):
         check_at_least("MulT", 0, memory_layers=memory_layers)
         check_heads("MulT", dim, heads)
         self.inputs = dict(inputs)
-        dropouts = {
-            "attention_dropout": attention_dropout,
-            "relu_dropout": relu_dropout,
-            "residual_dropout": residual_dropout,
-            "embedding_dropout": embedding_dropout,
-        }
         longest = max(tokens for tokens, _ in inputs.values())
         self.project = nn.ModuleDict(
             {name: TokenProjection(features, dim, kernel) for name, (_, features) in inputs.items()}
         )
+
+        def transformers(names: Sequence[str], width: int, layers: int) -> nn.ModuleDict:
+            return nn.ModuleDict(
+                {
+                    name: CrossmodalTransformer(width, heads, layers, longest, **dropouts)
+                    for name in names
+                }
+            )
+
+        #: asking -> answering -> T.
         self.cross = nn.ModuleDict(
             {
-                asking: nn.ModuleDict(
-                    {
-                        answering: CrossmodalTransformer(
-                            dim, heads, cross_layers, longest, **dropouts
-                        )
-                        for answering in inputs
-                        if answering != asking
-                    }
-                )
+                asking: transformers([name for name in inputs if name != asking], dim, cross_layers)
                 for asking in inputs
             }
         )
         width = dim * (len(inputs) - 1)
-        self.memory = nn.ModuleDict(
-            {
-                name: CrossmodalTransformer(width, heads, memory_layers, longest, **dropouts)
-                for name in inputs
-            }
-        )
+        self.memory = transformers(list(inputs), width, memory_layers)
         joined = width * len(inputs)
         self.residual = nn.Sequential(
             nn.Linear(joined, joined), nn.ReLU(), Dropout(output_dropout), nn.Linear(joined, joined)
