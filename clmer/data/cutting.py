@@ -225,8 +225,6 @@ class _Cutter:
         """[C, T] at the common rate, from the stimulus on."""
         fs = self.plan.dataset.fs
         self.account.modalities[name] = Modality(name, len(signal.channels), fs, signal.channels)
-        if not np.isfinite(signal.data).all():
-            raise _Skip(f"{name} has samples that are not finite")
         # The kernels compute in float64 whatever they write: rounding to float32 comes last.
         dtype = np.dtype(np.float32 if signal.fs == fs else np.float64)
         x = np.empty(signal.data.shape, dtype)
@@ -240,6 +238,8 @@ class _Cutter:
                 sosfiltfilt(sos, signal.data[rows], out=x[rows])
             else:
                 x[rows] = sosfiltfilt(sos, signal.data[rows])
+        if not np.isfinite(x).all():  # a filter carries what is not finite to the ends of a row
+            raise _Skip(f"{name} has samples that are not finite")
         try:
             x = resample(x, signal.fs, fs)
         except ValueError as error:
@@ -255,12 +255,13 @@ class _Cutter:
 
     def _bands(self, signal: Signal) -> dict[Band, slice | list[int]]:
         """The rows of each pass band, as a slice where they are neighbours."""
-        rows: dict[Band, list[int]] = {}
-        for row, kind in enumerate(signal.kinds):
-            band = self.plan.band(kind)
+        bands = {kind: self.plan.band(kind) for kind in dict.fromkeys(signal.kinds)}
+        for kind, band in bands.items():
             self.account.filters.setdefault(kind, sections_of(band, signal.fs)[1])
-            rows.setdefault(band, []).append(row)
-        return {band: _as_slice(own) for band, own in rows.items()}
+        return {
+            band: _as_slice([row for row, kind in enumerate(signal.kinds) if bands[kind] == band])
+            for band in dict.fromkeys(bands.values())
+        }
 
     def _face(self, face: FaceSeries, start_s: np.ndarray) -> FaceWindows:
         """The face at the windows' times."""

@@ -91,12 +91,14 @@ def _real_parts(*arrays: Array) -> list[tuple[Array, ...]]:
 
 
 def _readable(x: Array, dtype: np.dtype[Any]) -> Array:
-    """Returns x itself where a kernel reads it, complex where y is, else a copy of y's dtype."""
+    """Returns x itself where a kernel reads it, complex where y is, else a copy, nothing lost."""
     if dtype.kind == "c":
         fits = x.dtype in (np.complex64, np.complex128) and x.dtype.isnative
     else:
         fits = x.dtype in READABLE
-    return x if fits and x.flags.aligned and _steps_whole(x) else x.astype(dtype)
+    if fits and x.flags.aligned and _steps_whole(x):
+        return x
+    return x.astype(np.result_type(x, dtype))  # y may be narrower than x: it is rounded once
 
 
 def _steps_whole(x: Array) -> bool:
