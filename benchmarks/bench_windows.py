@@ -3,10 +3,10 @@
     pytest benchmarks/bench_windows.py --benchmark-only
 
 4800 windows of DEAP's size ([40, 128] float32, 20 KiB; two people's) in batches of 64. `loader`
-gives batches that are the caller's own, a copy in order or a gather of shuffled rows; `dataset[a:b]`
-gives views of the page cache, which cost nothing until they are read: summed they are read once.
-The share is that of a plain `copy_` of all windows into memory that exists, by the same threads: a
-million windows a second are 20.5 GB/s read and 20.5 GB/s written.
+gives batches that are the caller's own, a copy in order or a gather of shuffled rows;
+`dataset[a:b]` gives views of the page cache, which cost nothing until they are read: summed they
+are read once. The share is that of a plain `copy_` of all windows into memory that exists, by the
+same threads: a million windows a second are 20.5 GB/s read and 20.5 GB/s written.
 """
 
 from __future__ import annotations

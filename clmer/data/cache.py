@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from io import BufferedWriter
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ import numpy as np
 from clmer.data.recording import DataError
 
 #: Layout and meaning of a store; raise it when either changes, so that old stores are left behind.
-FORMAT = 1
+FORMAT = 2
 
 NOTICE = """\
 This folder was prepared by CLMER from recordings of people. It can hold faces, or data that a data
@@ -99,6 +100,7 @@ class Store:
         path: the folder.
         fingerprint: SHA-256 of parameters and sources, hex.
         parameters: what it was prepared with.
+        sources: name, size in bytes and modification time in ns of each file, as `listed`.
         modalities: by name, in the order asked for.
         windows: one row a window.
         report: what was read, used, skipped and dropped, and why.
@@ -107,9 +109,15 @@ class Store:
     path: Path
     fingerprint: str
     parameters: dict[str, Any]
+    sources: list[list[Any]]
     modalities: dict[str, Modality]
     windows: Windows
     report: dict[str, Any]
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the fingerprint is of, for a run's folder and `differences`."""
+        return {"format": FORMAT, "parameters": self.parameters, "sources": self.sources}
 
     def array(self, name: str) -> np.ndarray:
         """The windows of one modality as a memory map, [N, C, T] float32.
@@ -156,6 +164,7 @@ def open_store(path: Path) -> Store:
         path=path,
         fingerprint=meta["fingerprint"],
         parameters=meta["parameters"],
+        sources=meta["sources"],
         modalities={
             m["name"]: Modality(m["name"], m["tokens"], m["fs"], tuple(m["channels"]))
             for m in meta["modalities"]
@@ -175,14 +184,42 @@ def _damaged(path: Path, field: str, found: object) -> DataError:
     )
 
 
-def fingerprint(parameters: Mapping[str, Any], root: Path, sources: Sequence[Path]) -> str:
-    """SHA-256, hex, of what decides a store: parameters, format, sources' names, sizes, times."""
-    files = []
-    for source in sources:
-        stat = source.stat()
-        files.append([os.path.relpath(source, root), stat.st_size, stat.st_mtime_ns])
-    text = json.dumps([FORMAT, parameters, sorted(files)], sort_keys=True)
+def listed(root: Path, sources: Sequence[Path]) -> list[list[Any]]:
+    """Name below `root`, size in bytes and modification time in ns of each file, sorted."""
+    files = [(source, source.stat()) for source in sources]
+    return sorted([os.path.relpath(path, root), s.st_size, s.st_mtime_ns] for path, s in files)
+
+
+def fingerprint(parameters: Mapping[str, Any], sources: Sequence[Sequence[Any]]) -> str:
+    """SHA-256, hex, of what decides a store: parameters, format, and sources as `listed`."""
+    text = json.dumps([FORMAT, parameters, sources], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Why two stores have different fingerprints, a phrase each; both are a `Store.origin`."""
+    found = [
+        f"{name} was {before['parameters'].get(name)!r}, is {now['parameters'].get(name)!r}"
+        for name in sorted({*before["parameters"], *now["parameters"]})
+        if before["parameters"].get(name) != now["parameters"].get(name)
+    ]
+    old, new = ({name: rest for name, *rest in origin["sources"]} for origin in (before, now))
+    found += [f"{name} is gone" for name in sorted({*old} - {*new})]
+    found += [f"{name} is new" for name in sorted({*new} - {*old})]
+    for name in sorted({*old} & {*new}):
+        (size, time), (new_size, new_time) = old[name], new[name]
+        if size != new_size:
+            found.append(f"{name} had {size} bytes, has {new_size}")
+        elif time != new_time:
+            times = f"{_clock(time)}, now {_clock(new_time)}"
+            found.append(f"{name} has the same size and another time of change ({times})")
+    if before["format"] != now["format"]:
+        found.append(f"stores had format {before['format']}, have {now['format']}")
+    return found
+
+
+def _clock(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / 1e9).isoformat(" ", "milliseconds")
 
 
 class StoreWriter:
@@ -259,6 +296,7 @@ class StoreWriter:
         *,
         fingerprint: str,
         parameters: Mapping[str, Any],
+        sources: Sequence[Sequence[Any]],
         modalities: Sequence[Modality],
         window_s: float,
         report: Mapping[str, Any],
@@ -273,6 +311,7 @@ class StoreWriter:
             "format": FORMAT,
             "fingerprint": fingerprint,
             "parameters": dict(parameters),
+            "sources": list(sources),
             "modalities": [asdict(m) for m in modalities],
             "window_s": window_s,
             "report": dict(report),

@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from clmer.data import Dataset
-from clmer.data.cache import Modality, Store, StoreWriter, build, fingerprint
+from clmer.data.cache import Modality, Store, StoreWriter, build, fingerprint, listed
 from clmer.data.cutting import Cut, Plan, cut
 from clmer.data.face.images import folders
 from clmer.data.face.mobilevit import RANDOM_NOTE, embedder, weights_digest
@@ -100,7 +100,8 @@ def prepare(
     if "mobilevit" in names:
         parameters["mobilevit"] = weights_digest(weights)
     pictures = folders(files) if plan.has_images else []
-    key = fingerprint(parameters, root, [*files, *pictures])
+    sources = listed(root, [*files, *pictures])
+    key = fingerprint(parameters, sources)
 
     def fill(writer: StoreWriter) -> None:
         job = _Job(plan, writer)
@@ -122,6 +123,7 @@ def prepare(
         writer.finish(
             fingerprint=key,
             parameters=parameters,
+            sources=sources,
             modalities=[job.modalities[name] for name in names],
             window_s=window_s,
             report=report,
