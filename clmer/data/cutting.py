@@ -209,7 +209,7 @@ class _Cutter:
             if not keep.all():
                 arrays = {name: array[keep] for name, array in arrays.items()}
                 start_s = start_s[keep]
-        return {name: arrays[name] for name in plan.modalities}, start_s
+        return {name: np.ascontiguousarray(arrays[name]) for name in plan.modalities}, start_s
 
     def _find(self, name: str) -> Signal:
         """A signal by name, or the channels of a type out of one that has them."""
