@@ -168,13 +168,16 @@ def extra_memory(run: Callable[[], object], calls: int = 3) -> float | None:
             Path("/proc/self/clear_refs").write_text("5")
         except OSError:
             return None
-        before = _high_water()
+        before = high_water()
         run()
-        peaks.append(_high_water() - before)
+        peaks.append(high_water() - before)
     return median(peaks)
 
 
-def _high_water() -> float:
+def high_water() -> float:
+    """Peak of this process's resident set in MiB; NaN off Linux."""
+    if sys.platform != "linux":
+        return float("nan")
     found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
     return int(found[1]) / 1024 if found else float("nan")
 

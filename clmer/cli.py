@@ -294,7 +294,8 @@ def _run(
             check_folder(folder, resume)  # say so before the data is prepared
         store, task, y, splits = train.load(config, stores)
         described = {**train.settings(config), "data": store.fingerprint}
-        run = Run(folder, described, environment, resume or not ranks.leads, writes=ranks.leads)
+        again = resume or not ranks.leads
+        run = Run(folder, described, environment, store.origin, again, writes=ranks.leads)
     try:
         job = Job(config, run, store, task, y, splits, device, ranks)
         if ranks.leads:

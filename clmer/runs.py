@@ -1,6 +1,7 @@
 """A run's folder: made whole, continued after any kill, never mixed with another configuration.
 
 config.json          everything needed to repeat the run, with versions and data fingerprint
+data.json            what that fingerprint is of: parameters of preparation, and the files
 metrics.jsonl        one line an epoch
 checkpoint           of the stage in progress (safetensors, its JSON in the header)
 models/              weights of finished stages
@@ -24,10 +25,13 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from clmer.config import ConfigError
+from clmer.data.cache import differences
 from clmer.data.recording import DataError
 from clmer.files import unwritable, write_file
 
 CONFIG = Path("config.json")
+DATA = Path("data.json")
+_SHOWN = 5  # differences of the data in one message
 
 
 class Run:
@@ -37,6 +41,7 @@ class Run:
         folder: the run's folder.
         config: what it was asked to do; with `resume`, equal to what it was first asked.
         environment: versions and the like; recorded, not compared.
+        data: the store's `origin`, by which a refusal says what became different.
         resume: continue an existing folder.
         writes: False for a process that trains along: it reads, and leaves the folder alone.
 
@@ -49,6 +54,7 @@ class Run:
         folder: Path,
         config: Mapping[str, Any],
         environment: Mapping[str, Any],
+        data: Mapping[str, Any],
         resume: bool = False,
         writes: bool = True,
     ) -> None:
@@ -58,18 +64,20 @@ class Run:
         wanted = json.loads(json.dumps(config))
         check_folder(folder, resume)
         if (folder / CONFIG).exists():
-            _same_config(folder / CONFIG, wanted)
+            _same_config(folder, wanted, data)
         else:
-            self._make({"config": wanted, "environment": environment})
+            self._make({"config": wanted, "environment": environment}, data)
 
-    def _make(self, content: Mapping[str, Any]) -> None:
+    def _make(self, content: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """A new folder, or none at all."""
         new = not self.folder.exists()
         try:
             self.write(Path(".gitignore"), b"*\n")
+            self.write(DATA, json.dumps(data).encode())
             self.write(CONFIG, json.dumps(content, indent=1).encode())
         except DataError:
-            (self.folder / ".gitignore").unlink(missing_ok=True)
+            for name in (".gitignore", DATA):
+                (self.folder / name).unlink(missing_ok=True)
             if new and self.folder.exists():
                 self.folder.rmdir()
             raise
@@ -168,7 +176,7 @@ def check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: found a file, expected a folder; choose another --out.")
     # A run killed while it made its folder leaves these behind.
-    ours = (".gitignore", f".{CONFIG}.", "..gitignore.")
+    ours = (".gitignore", str(DATA), f".{CONFIG}.", f".{DATA}.", "..gitignore.")
     if folder.exists() and not all(path.name.startswith(ours) for path in folder.iterdir()):
         raise ConfigError(
             f"{folder}: found a folder with other files in it, expected a new or empty one; "
@@ -182,21 +190,35 @@ def _quiet_full_disk(args: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(args)
 
 
-def _same_config(path: Path, wanted: dict[str, Any]) -> None:
-    try:
-        found = json.loads(path.read_text())["config"]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise ConfigError(f"{path}: no configuration can be read from it ({error!r})") from error
+def _same_config(folder: Path, wanted: dict[str, Any], data: Mapping[str, Any]) -> None:
+    path = folder / CONFIG
+    found = _read(path, "config")
     differing = [
         f"{key}: this folder has {found.get(key)!r}, now {wanted.get(key)!r}"
-        for key in sorted({*found, *wanted})
+        for key in sorted({*found, *wanted} - {"data"})
         if found.get(key) != wanted.get(key)
     ]
+    if found.get("data") != wanted.get("data"):
+        changes = differences(_read(folder / DATA), data)
+        more = [f"and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
+        differing.append(f"the data: {', '.join([*changes[:_SHOWN], *more])}")
     if differing:
         raise ConfigError(
-            f"{path}: --resume needs the configuration that the run began with. "
+            f"{path}: --resume needs the configuration and the data that the run began with. "
             + "; ".join(differing)
         )
+
+
+def _read(path: Path, *keys: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        for key in keys:
+            content = content[key]
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise ConfigError(
+            f"{path}: nothing that a run wrote can be read from it ({error!r})"
+        ) from error
+    return content
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

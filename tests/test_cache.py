@@ -13,7 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clmer.data.cache import Modality, StoreWriter, build, fingerprint, open_store
+from clmer.data.cache import (
+    Modality,
+    StoreWriter,
+    build,
+    differences,
+    fingerprint,
+    listed,
+    open_store,
+)
 from clmer.data.recording import DataError
 
 
@@ -35,6 +43,7 @@ def fill_with(value: float = 0.0, people: int = 2) -> Callable[[StoreWriter], No
         writer.finish(
             fingerprint="f" * 64,
             parameters={"window_s": 1.0},
+            sources=[["a.dat", 2, 3]],
             modalities=[Modality("eeg", 2, 4.0, ("C3", "C4")), Modality("au", 2, 5.0, ("AU01_r",))],
             window_s=1.0,
             report={"windows": len(writer), "notes": ["µ"]},
@@ -89,18 +98,41 @@ def test_a_finished_store_is_reused_and_another_key_is_not(tmp_path: Path) -> No
 def test_the_fingerprint_follows_parameters_and_files(tmp_path: Path) -> None:
     file = tmp_path / "a.dat"
     file.write_bytes(b"12")
-    first = fingerprint({"window_s": 1.0, "filter": "type"}, tmp_path, [file])
-    assert first == fingerprint({"filter": "type", "window_s": 1.0}, tmp_path, [file])
-    assert first != fingerprint({"filter": "type", "window_s": 2.0}, tmp_path, [file])
+    old = listed(tmp_path, [file])
+    first = fingerprint({"window_s": 1.0, "filter": "type"}, old)
+    assert first == fingerprint({"filter": "type", "window_s": 1.0}, old)
+    assert first != fingerprint({"filter": "type", "window_s": 2.0}, old)
     stat = file.stat()
     file.write_bytes(b"123")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    longer = fingerprint({"filter": "type", "window_s": 1.0}, tmp_path, [file])
+    longer = listed(tmp_path, [file])
     file.write_bytes(b"12")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    later = fingerprint({"filter": "type", "window_s": 1.0}, tmp_path, [file])
-    named = fingerprint({"filter": "type", "window_s": 1.0}, tmp_path.parent, [file])
-    assert len({first, longer, later, named}) == 4
+    later = listed(tmp_path, [file])
+    named = listed(tmp_path.parent, [file])
+    keys = {fingerprint({"filter": "type"}, each) for each in (old, longer, later, named)}
+    assert len(keys) == 4
+
+
+def test_what_makes_two_stores_differ_is_said() -> None:
+    before = {
+        "format": 2,
+        "parameters": {"window_s": 1.0, "filter": "type"},
+        "sources": [["a.dat", 2, 10**18], ["b.dat", 5, 7], ["c.dat", 1, 1]],
+    }
+    assert differences(before, before) == []
+    after = {
+        "format": 3,
+        "parameters": {"window_s": 2.0, "filter": "type", "labels": "self"},
+        "sources": [["a.dat", 2, 10**18 + 10**6], ["b.dat", 6, 7], ["d.dat", 1, 1]],
+    }
+    labels, window, gone, new, touched, longer, form = differences(before, after)
+    assert labels == "labels was None, is 'self'"
+    assert window == "window_s was 1.0, is 2.0"
+    assert (gone, new) == ("c.dat is gone", "d.dat is new")
+    assert touched.startswith("a.dat has the same size and another time of change (2001-09-0")
+    assert longer == "b.dat had 5 bytes, has 6"
+    assert form == "stores had format 2, have 3"
 
 
 _KILLED = """

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.signal
+import torch
 
 from clmer.data import DATASETS, Dataset, deap
 from clmer.data.cache import Store
@@ -274,6 +275,71 @@ def test_a_store_is_reused_until_parameters_or_files_change(
     assert len({first.path, second.path, third.path}) == 3
     assert third.windows.recording[0] == "s1/t2"
     assert first.fingerprint != third.fingerprint
+
+
+def everything(store: Store) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(store.path.iterdir())}
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_a_store_is_the_same_on_any_number_of_threads(
+    run: Callable[..., Store], tmp_path: Path, threads: Callable[[int], None]
+) -> None:
+    recordings = [
+        make_recording(f"t{i}", fs=(128.0, 500.0)[i % 2], face=None if i == 4 else make_face())
+        for i in range(9)
+    ]
+    stores = []
+    for count in (1, 2, 5):
+        threads(count)
+        cache = tmp_path / f"stores{count}"
+        stores.append(everything(run(recordings, modalities=("physio", "au"), cache=cache)))
+    assert stores[0] == stores[1] == stores[2]
+    assert sorted(stores[0]) == [
+        ".gitignore", "NOTICE", "au.npy", "physio.npy", "store.json", "windows.npz",
+    ]  # fmt: skip
+
+
+def test_data_that_lie_across_words_give_the_same_store(run: Callable[..., Store]) -> None:
+    recording = make_recording()
+    data = recording.signals["physio"].data
+    moved = np.frombuffer(b"x" + data.tobytes(), offset=1).reshape(data.shape)
+    assert not moved.flags.aligned
+    other = replace(recording, signals={"physio": Signal(moved, 128.0, CHANNELS, KINDS)})
+    assert np.array_equal(run([recording]).array("physio"), run([other]).array("physio"))
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("error", [DataError("a.dat", "data", "less", "more"), KeyboardInterrupt()])
+def test_an_error_of_the_reader_waits_for_the_recordings_before_it(
+    run: Callable[..., Store],
+    tmp_path: Path,
+    threads: Callable[[int], None],
+    count: int,
+    error: BaseException,
+) -> None:
+    class Broken(list[Recording]):
+        def __iter__(self) -> Iterator[Recording]:
+            yield from super().__iter__()
+            raise error
+
+    threads(count)
+    cache = tmp_path / "stores"
+    kept = run([make_recording()], cache=cache, stride_s=0.5)
+    with pytest.raises(type(error)) as caught:
+        run(Broken([make_recording(f"t{i}") for i in range(3)]), cache=cache)
+    assert caught.value is error
+    odd = make_recording("t2", fs=128 / 3.14159265)  # no ratio of small numbers: fails when cut
+    if isinstance(error, DataError):
+        with pytest.raises(DataError, match="rate of physio"):
+            run(Broken([make_recording(), odd]), cache=cache)
+    assert [path for path in cache.iterdir() if path.is_dir()] == [kept.path]
 
 
 def test_real_recordings(clmer_data: Path, tmp_path: Path) -> None:

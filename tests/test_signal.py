@@ -1,6 +1,7 @@
 import math
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -206,6 +207,30 @@ def test_scale_and_out():
     ):
         with pytest.raises(ValueError, match=message):
             signal.sosfilt(SOS, x, out=out)
+
+
+@pytest.mark.parametrize("shape", [(6, 500), (3, 30000)])  # in one pass, and in blocks of time
+def test_zero_phase_into_an_array_rounds_once(simd_level, shape):
+    x = noise(*shape)
+    want = signal.sosfiltfilt(SOS, x)
+    narrow = np.full(shape, np.nan, np.float32)
+    assert signal.sosfiltfilt(SOS, x, out=narrow) is narrow
+    np.testing.assert_array_equal(narrow, want.astype(np.float32))
+    own = x.copy()
+    assert signal.sosfiltfilt(SOS, own, out=own) is own
+    np.testing.assert_array_equal(own, want)
+    for out, message in ((np.zeros(shape, np.int32), "int32, expected"), (x[::-1], "overlaps x")):
+        with pytest.raises(ValueError, match=message):
+            signal.sosfiltfilt(SOS, x, out=out)
+
+
+def test_a_thread_may_have_its_own_number_of_threads():
+    before = passes.thread_count()
+    with passes.threads_of_a_pass(before + 1):
+        assert passes.thread_count() == before + 1
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(passes.thread_count).result() == before
+    assert passes.thread_count() == before
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from io import BufferedWriter
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ import numpy as np
 from clmer.data.recording import DataError
 
 #: Layout and meaning of a store; raise it when either changes, so that old stores are left behind.
-FORMAT = 1
+FORMAT = 2
 
 NOTICE = """\
 This folder was prepared by CLMER from recordings of people. It can hold faces, or data that a data
@@ -98,6 +100,7 @@ class Store:
         path: the folder.
         fingerprint: SHA-256 of parameters and sources, hex.
         parameters: what it was prepared with.
+        sources: name, size in bytes and modification time in ns of each file, as `listed`.
         modalities: by name, in the order asked for.
         windows: one row a window.
         report: what was read, used, skipped and dropped, and why.
@@ -106,9 +109,15 @@ class Store:
     path: Path
     fingerprint: str
     parameters: dict[str, Any]
+    sources: list[list[Any]]
     modalities: dict[str, Modality]
     windows: Windows
     report: dict[str, Any]
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the fingerprint is of, for a run's folder and `differences`."""
+        return {"format": FORMAT, "parameters": self.parameters, "sources": self.sources}
 
     def array(self, name: str) -> np.ndarray:
         """The windows of one modality as a memory map, [N, C, T] float32.
@@ -155,6 +164,7 @@ def open_store(path: Path) -> Store:
         path=path,
         fingerprint=meta["fingerprint"],
         parameters=meta["parameters"],
+        sources=meta["sources"],
         modalities={
             m["name"]: Modality(m["name"], m["tokens"], m["fs"], tuple(m["channels"]))
             for m in meta["modalities"]
@@ -174,14 +184,42 @@ def _damaged(path: Path, field: str, found: object) -> DataError:
     )
 
 
-def fingerprint(parameters: Mapping[str, Any], root: Path, sources: Sequence[Path]) -> str:
-    """SHA-256, hex, of what decides a store: parameters, format, sources' names, sizes, times."""
-    files = []
-    for source in sources:
-        stat = source.stat()
-        files.append([os.path.relpath(source, root), stat.st_size, stat.st_mtime_ns])
-    text = json.dumps([FORMAT, parameters, sorted(files)], sort_keys=True)
+def listed(root: Path, sources: Sequence[Path]) -> list[list[Any]]:
+    """Name below `root`, size in bytes and modification time in ns of each file, sorted."""
+    files = [(source, source.stat()) for source in sources]
+    return sorted([os.path.relpath(path, root), s.st_size, s.st_mtime_ns] for path, s in files)
+
+
+def fingerprint(parameters: Mapping[str, Any], sources: Sequence[Sequence[Any]]) -> str:
+    """SHA-256, hex, of what decides a store: parameters, format, and sources as `listed`."""
+    text = json.dumps([FORMAT, parameters, sources], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Why two stores have different fingerprints, a phrase each; both are a `Store.origin`."""
+    found = [
+        f"{name} was {before['parameters'].get(name)!r}, is {now['parameters'].get(name)!r}"
+        for name in sorted({*before["parameters"], *now["parameters"]})
+        if before["parameters"].get(name) != now["parameters"].get(name)
+    ]
+    old, new = ({name: rest for name, *rest in origin["sources"]} for origin in (before, now))
+    found += [f"{name} is gone" for name in sorted({*old} - {*new})]
+    found += [f"{name} is new" for name in sorted({*new} - {*old})]
+    for name in sorted({*old} & {*new}):
+        (size, time), (new_size, new_time) = old[name], new[name]
+        if size != new_size:
+            found.append(f"{name} had {size} bytes, has {new_size}")
+        elif time != new_time:
+            times = f"{_clock(time)}, now {_clock(new_time)}"
+            found.append(f"{name} has the same size and another time of change ({times})")
+    if before["format"] != now["format"]:
+        found.append(f"stores had format {before['format']}, have {now['format']}")
+    return found
+
+
+def _clock(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / 1e9).isoformat(" ", "milliseconds")
 
 
 class StoreWriter:
@@ -196,10 +234,11 @@ class StoreWriter:
         self.bytes_written = 0
         #: Share of the sources done, 0-1; the caller keeps it, an error about space uses it.
         self.share_done = 0.0
+        self._flush = _Flush()
         self._files: dict[str, BufferedWriter] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self._columns: dict[str, list[np.ndarray]] = {}
-        self._count = 0
+        self._columns: dict[str, list[float | str]] = {}  # a value a recording
+        self._starts: list[np.ndarray] = []
 
     def append(
         self,
@@ -233,17 +272,18 @@ class StoreWriter:
                     f"expected {(count, *self._shapes[name])}"
                 )
             data = np.ascontiguousarray(array, dtype="<f4")
-            self._file(name).write(data.data)
+            file = self._file(name)
+            file.write(data.data)
             self.bytes_written += data.nbytes
+            self._flush.after(file, data.nbytes)
         row: dict[str, float | str] = {f"label:{name}": value for name, value in labels.items()}
         row |= {"subject": subject, "group": group, "recording": recording, "stimulus": stimulus}
         for name, value in row.items():
-            self._columns.setdefault(name, []).append(np.full(count, value))
-        self._columns.setdefault("start_s", []).append(np.asarray(start_s, dtype=np.float64))
-        self._count += count
+            self._columns.setdefault(name, []).append(value)
+        self._starts.append(np.asarray(start_s, dtype=np.float64))
 
     def __len__(self) -> int:
-        return self._count
+        return sum(map(len, self._starts))
 
     def _file(self, name: str) -> BufferedWriter:
         if name not in self._files:
@@ -256,6 +296,7 @@ class StoreWriter:
         *,
         fingerprint: str,
         parameters: Mapping[str, Any],
+        sources: Sequence[Sequence[Any]],
         modalities: Sequence[Modality],
         window_s: float,
         report: Mapping[str, Any],
@@ -263,31 +304,38 @@ class StoreWriter:
         """Write headers, table and description, and flush all of it to the disk."""
         for name, file in self._files.items():
             file.seek(0)
-            file.write(_npy_header((self._count, *self._shapes[name])))
-            _sync(file)
-            file.close()
+            file.write(_npy_header((len(self), *self._shapes[name])))
         with open(self.folder / "windows.npz", "wb") as file:
-            np.savez(file, **{n: np.concatenate(c) for n, c in self._columns.items()})  # type: ignore[arg-type]
-            _sync(file)
+            np.savez(file, **self._table())  # type: ignore[arg-type]
         meta = {
             "format": FORMAT,
             "fingerprint": fingerprint,
             "parameters": dict(parameters),
+            "sources": list(sources),
             "modalities": [asdict(m) for m in modalities],
             "window_s": window_s,
             "report": dict(report),
         }
-        for name, text in (
-            ("store.json", json.dumps(meta, indent=1, ensure_ascii=False) + "\n"),
-            ("NOTICE", NOTICE),
-            (".gitignore", "*\n"),
-        ):
-            with open(self.folder / name, "wb") as file:
-                file.write(text.encode())
-                _sync(file)
+        text = json.dumps(meta, indent=1, ensure_ascii=False) + "\n"
+        (self.folder / "store.json").write_text(text, encoding="utf-8")
+        (self.folder / "NOTICE").write_text(NOTICE, encoding="utf-8")
+        (self.folder / ".gitignore").write_text("*\n", encoding="utf-8")
+        self._flush.finish()
+        for file in self._files.values():
+            file.close()
+        for path in self.folder.iterdir():
+            _sync(path)
+        _sync(self.folder)
+
+    def _table(self) -> dict[str, np.ndarray]:
+        """The columns, a value a window."""
+        counts = [len(starts) for starts in self._starts]
+        table = {name: np.repeat(column, counts) for name, column in self._columns.items()}
+        return table | {"start_s": np.concatenate(self._starts)}
 
     def close(self) -> None:
         """Close the files without finishing; what they hold is to be thrown away."""
+        self._flush.close()
         for file in self._files.values():
             try:
                 file.close()
@@ -301,12 +349,45 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
     return _NPY_MAGIC + length.to_bytes(2, "little") + text.ljust(length - 1) + b"\n"
 
 
-def _sync(file: BufferedWriter) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+class _Flush:
+    """Sends what is written to the disk meanwhile, so that the last flush waits for little."""
+
+    EVERY = 16 * 2**20  # bytes
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="clmer-flush")
+        self._going: Future[None] | None = None
+        self._bytes = 0
+
+    def after(self, file: BufferedWriter, count: int) -> None:
+        """Note that `count` bytes more were written, `file` being among the files they went to.
+
+        Raises:
+            OSError: an earlier flush failed: the kernel says so once, to whoever asked.
+        """
+        self._bytes += count
+        if self._bytes < self.EVERY or (self._going and not self._going.done()):
+            return
+        self._wait()
+        self._bytes = 0
+        self._going = self._thread.submit(os.fsync, file.fileno())
+
+    def finish(self) -> None:
+        """Wait for what goes on; raises as `after` does."""
+        self._wait()
+        self.close()
+
+    def close(self) -> None:
+        """Wait for what goes on, whatever comes of it."""
+        self._thread.shutdown()
+
+    def _wait(self) -> None:
+        going, self._going = self._going, None
+        if going:
+            going.result()
 
 
-def _sync_folder(path: Path) -> None:
+def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -343,9 +424,8 @@ def build(cache: Path, name: str, key: str, fill: Callable[[StoreWriter], None])
         try:
             temporary.mkdir()
             fill(writer)
-            _sync_folder(temporary)
             temporary.rename(path)
-            _sync_folder(cache)
+            _sync(cache)
         except BaseException as error:
             writer.close()
             shutil.rmtree(temporary, ignore_errors=True)

@@ -227,6 +227,8 @@ def _read_person(
         _check_ratings(path, labels, ratings)
     for row in range(shape[0]):
         video = row + 1
+        if not np.isfinite(data[row]).all():
+            raise DataError(path, f"data row {row}", "NaN or infinite samples", "finite numbers")
         samples = data[row].astype(np.float64, copy=False)
         face = None
         if root is not None and ratings is not None:
@@ -246,7 +248,7 @@ def _read_person(
 
 
 def _load(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Checked data [trials, channels, samples] and labels [trials, 4] of one `.dat`."""
+    """Data [trials, channels, samples] and checked labels [trials, 4] of one `.dat`."""
     arrays = load_arrays(path, max_bytes=8 * int(np.prod(shape)) + 2**20)
     label_shape = (shape[0], len(LABELS))
     for name, expected in (("data", shape), ("labels", label_shape)):
@@ -255,9 +257,6 @@ def _load(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarr
         if arrays[name].shape != expected:
             raise DataError(path, f"{name} shape", arrays[name].shape, expected)
     data, labels = arrays["data"], arrays["labels"]
-    for row in range(shape[0]):
-        if not np.isfinite(data[row]).all():
-            raise DataError(path, f"data row {row}", "NaN or infinite samples", "finite numbers")
     wrong = ~((labels >= RATING_MIN) & (labels <= RATING_MAX))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]

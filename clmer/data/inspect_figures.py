@@ -12,7 +12,7 @@ import scipy.signal
 from matplotlib.figure import Figure
 
 from clmer.data import Dataset
-from clmer.data.prepare import sections_of
+from clmer.data.cutting import sections_of
 from clmer.data.recording import FaceSeries, Recording, Signal
 from clmer.signal import sosfiltfilt
 

@@ -8,10 +8,11 @@ bytes afterwards: no code of NumPy, or of anyone, sees the file's arguments.
 from __future__ import annotations
 
 import math
+import mmap
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def load_arrays(path: Path, max_bytes: int) -> dict[str, np.ndarray]:
         max_bytes: a larger file is refused before it is read.
 
     Returns:
-        Read-only arrays by key.
+        Read-only arrays by key: views of the mapped file, whose pages come when they are read.
 
     Raises:
         DataError: too large, truncated, asks for another global, or holds something else.
@@ -79,7 +80,8 @@ def load_arrays(path: Path, max_bytes: int) -> dict[str, np.ndarray]:
         if size > max_bytes:
             raise DataError(path, "size", f"{size} bytes", f"at most {max_bytes} bytes")
         with path.open("rb") as file:
-            content = _Unpickler(_Bounded(file, size), path).load()
+            mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+        content = _Unpickler(_Bounded(mapped), path).load()
     except DataError:
         raise
     except (OSError, MemoryError) as error:
@@ -115,19 +117,29 @@ _MALFORMED = (
 )
 
 
+#: A longer run of bytes is not copied out of the file.
+_LONG = 2**16
+
+
 class _Bounded:
-    """A file that never hands out, or allocates, more than it holds."""
+    """A mapped file that never hands out, or allocates, more than it holds."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size = file, size
+    def __init__(self, mapped: mmap.mmap) -> None:
+        self._mapped, self._view = mapped, memoryview(mapped)
 
-    def read(self, count: int) -> bytes:
-        if count < 0 or count > self._size - self._file.tell():
-            raise EOFError(f"{count} bytes wanted at byte {self._file.tell()}")
-        return self._file.read(count)
+    def read(self, count: int) -> Any:  # bytes, or a view of them: the unpickler takes either
+        start = self._mapped.tell()
+        if count < 0 or count > len(self._mapped) - start:
+            raise EOFError(f"{count} bytes wanted at byte {start}")
+        if count < _LONG:
+            return self._mapped.read(count)
+        self._mapped.seek(start + count)
+        return self._view[start : start + count]
 
     def readline(self) -> bytes:
-        return self._file.readline(1024)
+        start = self._mapped.tell()
+        end = self._mapped.find(b"\n", start, start + 1024)
+        return self._mapped.read(1024 if end < 0 else end + 1 - start)
 
 
 class _Dtype:
@@ -162,8 +174,9 @@ class _Array:
             raise DataError(path, f"{name} shape", type(shape).__name__, "a tuple of sizes")
         kind = np.dtype(("<" if dtype.order in "|=" else dtype.order) + dtype.code)
         expected = math.prod(shape) * kind.itemsize
-        if not isinstance(data, bytes) or len(data) != expected:
-            found = f"{len(data)} bytes" if isinstance(data, bytes) else type(data).__name__
+        size = len(data) if isinstance(data, bytes | memoryview) else -1
+        if not isinstance(data, bytes | memoryview) or size != expected:
+            found = f"{size} bytes" if size >= 0 else type(data).__name__
             raise DataError(path, name, found, f"{expected} bytes for shape {shape} {kind}")
         return np.frombuffer(data, dtype=kind).reshape(shape, order="F" if fortran else "C")
 

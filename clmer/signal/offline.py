@@ -83,6 +83,8 @@ def sosfiltfilt(
     axis: int = -1,
     padtype: str | None = "odd",
     padlen: int | Literal["ringing"] | None = None,
+    *,
+    out: Array | None = None,
 ) -> Array:
     """`scipy.signal.sosfiltfilt`: zero phase, forwards then backwards, from padded ends.
 
@@ -93,22 +95,27 @@ def sosfiltfilt(
         padtype: "odd", "even", "constant" or None.
         padlen: samples added at both ends, less than T; None gives SciPy's default, "ringing" the
             length in which the filter's ringing dies down, as MNE takes it (T - 1 at most).
+        out: where y goes, of its shape and dtype, any strides, and it may be x; not SciPy's. Where
+            y is float64 it may be float32: the results are rounded once, at the end.
 
     Returns:
         y of x's shape, of sos' and x's common dtype. What passes between the two directions is
         float64 whatever it is; the dtypes that `sosfilt` leaves to SciPy are left to it here too.
 
     Raises:
-        ValueError: SciPy's errors: malformed sos, T not above padlen, an unknown padtype.
+        ValueError: SciPy's errors: malformed sos, T not above padlen, an unknown padtype; an `out`
+            that does not fit.
         NotImplementedError: SciPy's, for a dtype that is no number.
     """
     sections, x = validate_sos(sos), _validate_x(x)
     dtype = _result_type([sections, x])
     axis = range(x.ndim)[axis]
     edge = _edge(sections, x.shape[axis], padtype, padlen)
+    narrow = isinstance(out, np.ndarray) and (dtype, out.dtype) == (np.float64, np.float32)
+    y = _output(x, np.dtype(np.float32) if narrow else dtype, out)
     if not _has_kernel(dtype, sections) or len(sections) > MAX_SECTIONS:
-        return np.asarray(scipy.signal.sosfiltfilt(sections, x, axis, padtype, edge))
-    y = np.empty_like(x, dtype, subok=False)
+        y[...] = scipy.signal.sosfiltfilt(sections, x, axis, padtype, edge)
+        return y
     both_ways(_f64(sections), x, axis, y, padtype, edge)
     return y
 

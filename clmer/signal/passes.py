@@ -11,6 +11,9 @@ The number of blocks follows from the shape and the filter alone, not from the t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -32,6 +35,26 @@ _BLOCK_ROWS = 64  # what blocks make of them: enough for the vectors of 8 thread
 _LEAST_SAMPLES = 1 << 16  # of all rows: fewer are done before blocks are laid out
 _LEAST_RUN_INS = 4  # a block is that many times as long as its run-in
 _FORGOTTEN = 60.0  # nepers: exp(-60) of a start is 2^-86
+_own = local()
+
+
+@contextmanager
+def threads_of_a_pass(count: int) -> Iterator[None]:
+    """Let passes called from this thread take `count` threads instead of torch's number.
+
+    For a pool whose workers filter side by side; `torch.set_num_threads` would hold for everyone.
+    """
+    before = getattr(_own, "count", None)
+    _own.count = count
+    try:
+        yield
+    finally:
+        _own.count = before
+
+
+def thread_count() -> int:
+    """Threads that a pass called from this thread takes."""
+    return getattr(_own, "count", None) or torch.get_num_threads()
 
 
 def filter_into(
@@ -49,13 +72,13 @@ def filter_into(
     states are all that is wanted; x is then real, and S <= 64.
     """
     if y is None:
-        threads = torch.get_num_threads()
+        threads = thread_count()
         _C.sosfilt_array(_readable(x, zf.dtype), axis, sos, zi, zf, None, scale, threads)
         return
     for first in range(0, len(sos), MAX_SECTIONS):
         part = slice(first, first + MAX_SECTIONS)
         source = _readable(x, y.dtype) if first == 0 else y
-        factor, threads = scale if first == 0 else 1.0, torch.get_num_threads()
+        factor, threads = scale if first == 0 else 1.0, thread_count()
         for own, before, behind, to in _real_parts(source, zi[part], zf[part], y):
             _C.sosfilt_array(own, axis, sos[part], before, behind, to, factor, threads)
 
@@ -68,12 +91,14 @@ def _real_parts(*arrays: Array) -> list[tuple[Array, ...]]:
 
 
 def _readable(x: Array, dtype: np.dtype[Any]) -> Array:
-    """Returns x itself where a kernel reads it, complex where y is, else a copy of y's dtype."""
+    """Returns x itself where a kernel reads it, complex where y is, else a copy, nothing lost."""
     if dtype.kind == "c":
         fits = x.dtype in (np.complex64, np.complex128) and x.dtype.isnative
     else:
-        fits = x.dtype in READABLE and (x.dtype != np.float64 or dtype == np.float64)
-    return x if fits and x.flags.aligned and _steps_whole(x) else x.astype(dtype)
+        fits = x.dtype in READABLE
+    if fits and x.flags.aligned and _steps_whole(x):
+        return x
+    return x.astype(np.result_type(x, dtype))  # y may be narrower than x: it is rounded once
 
 
 def _steps_whole(x: Array) -> bool:
@@ -102,7 +127,7 @@ def both_ways(sos: Sections, x: Array, axis: int, y: Array, padtype: str | None,
             ends = (np.moveaxis(own, axis, -1), np.moveaxis(to, axis, -1))
             _both_ways_in_blocks(sos, *ends, padtype, edge)
         else:
-            extension, threads = _EXTENSIONS[padtype], torch.get_num_threads()
+            extension, threads = _EXTENSIONS[padtype], thread_count()
             _C.sosfiltfilt_array(own, axis, sos, zi, to, extension, edge, threads)
 
 

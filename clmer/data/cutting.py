@@ -1,0 +1,302 @@
+"""One recording into its windows: filter, resample, drop the baseline, cut, serialise the face.
+
+Filtering comes first, at the native rate and over the whole recording with its baseline, forwards
+and backwards (zero phase), so that no inner window sees an edge; then polyphase resampling; then
+the baseline goes. Nothing is standardised here: that needs the training part of a split.
+
+`cut` looks at nothing but its arguments, so recordings may be cut side by side in any order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from clmer.data import Band, Dataset
+from clmer.data.cache import Modality
+from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, FACES, IMAGES, Embed, FaceWindows
+from clmer.data.recording import DataError, FaceSeries, Recording, Signal
+from clmer.signal import butter_bandpass, resample, sosfiltfilt
+
+FILTERS = ("type", "paper")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Validated parameters of a preparation, see `clmer.data.prepare.prepare`.
+
+    Raises:
+        DataError: a parameter out of range.
+    """
+
+    dataset: Dataset
+    root: Path
+    modalities: tuple[str, ...]
+    window_s: float
+    stride_s: float
+    filter: str
+    fps: float
+    face: str
+
+    def __post_init__(self) -> None:
+        for option, value, fine, expected in (
+            ("--window", self.window_s, self.length >= 1, f"at least {1 / self.dataset.fs:g} s"),
+            ("--stride", self.stride_s, self.step >= 1, f"at least {1 / self.dataset.fs:g} s"),
+            ("--fps", self.fps, self.fps > 0, "frames a second above 0"),
+            ("--window", self.window_s, self.frames >= 1 or not self.has_face, "a video frame"),
+            ("--filter", self.filter, self.filter in FILTERS, f"one of {', '.join(FILTERS)}"),
+            ("--face", self.face, self.face in FACES, f"one of {', '.join(FACES)}"),
+        ):
+            if not fine:
+                raise DataError(self.root, option, value, expected)
+        if len(set(self.modalities)) < len(self.modalities):
+            raise DataError(self.root, "--modalities", ",".join(self.modalities), "each name once")
+        for name in self.modalities:
+            self._check_name(name)
+
+    def _check_name(self, name: str) -> None:
+        """Modalities name files, and modules of the model."""
+        if name == "face":
+            raise DataError(self.root, "modality", name, f"some of {', '.join(FACE_TOKENS)}")
+        if not re.fullmatch(r"\w[\w +-]*", name) or hasattr(nn.ModuleDict(), name):
+            raise DataError(
+                self.root,
+                "modality",
+                repr(name),
+                "letters, digits, spaces, _, + and -, and no word that PyTorch's modules use",
+                f"Call it my_{re.sub(r'[^A-Za-z0-9]', '_', name)}, for example.",
+            )
+
+    @property
+    def length(self) -> int:
+        """Samples of a window."""
+        return round(self.window_s * self.dataset.fs)
+
+    @property
+    def step(self) -> int:
+        """Samples from window to window."""
+        return round(self.stride_s * self.dataset.fs)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a window."""
+        return round(self.window_s * self.fps)
+
+    @property
+    def has_face(self) -> bool:
+        """Whether the face is asked for."""
+        return bool(self.face_names)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether pictures of the face are asked for."""
+        return any(name in IMAGES for name in self.modalities)
+
+    @property
+    def face_names(self) -> tuple[str, ...]:
+        """Modalities that come from the face."""
+        return tuple(name for name in self.modalities if name in FACE_TOKENS)
+
+    def band(self, kind: str) -> Band:
+        """Edges in Hz for a signal type."""
+        return self.dataset.paper_band if self.filter == "paper" else self.dataset.band.get(kind)
+
+
+@dataclass
+class Cut:
+    """What became of one recording.
+
+    Args:
+        recording: without its signals and face.
+        arrays: windows [n, C, T] float32 by modality, in the plan's order; empty where skipped.
+        start_s: [n] seconds after the baseline.
+        skipped: why there are no windows; "" where there are.
+        modalities: those met in it, by name, also where it was then skipped.
+        filters: what was done to each signal type.
+        dropped: windows left out, by reason.
+        tracker: what made the face, with the unit of its landmarks; "" where no face was used.
+        unit: of the landmarks, where they are used as the tracker gave them; else "".
+    """
+
+    recording: Recording
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    start_s: np.ndarray = field(default_factory=lambda: np.empty(0))
+    skipped: str = ""
+    modalities: dict[str, Modality] = field(default_factory=dict)
+    filters: dict[str, str] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+    tracker: str = ""
+    unit: str = ""
+
+
+def cut(plan: Plan, recording: Recording, embed: Embed | None = None) -> Cut:
+    """A recording's windows, or the reason why there are none.
+
+    Args:
+        plan: what to do.
+        recording: what to do it to.
+        embed: what makes "mobilevit" of pictures.
+
+    Raises:
+        DataError: a rate from which the common one cannot be reached.
+    """
+    account = Cut(replace(recording, signals={}, face=None))
+    try:
+        if recording.problem:
+            raise _Skip(recording.problem)
+        account.arrays, account.start_s = _Cutter(plan, recording, account, embed).windows()
+    except _Skip as reason:
+        account.skipped = str(reason)
+    return account
+
+
+@lru_cache
+def sections_of(band: Band, fs: float) -> tuple[np.ndarray | None, str]:
+    """The filter of a band at a rate, and what to call it."""
+    if band is None:
+        return None, "as recorded"
+    low, high = band
+    if high is not None and high >= fs / 2:
+        high = None  # there is nothing above it to remove
+    if low is None and high is None:
+        return None, "as recorded"
+    text = f"{low:g}-{high:g} Hz" if low and high else f"above {low:g} Hz" if low else ""
+    return butter_bandpass(low, high, fs), text or f"below {high:g} Hz"
+
+
+class _Skip(Exception):
+    """A recording that cannot be used, and why."""
+
+
+@dataclass(frozen=True)
+class _Cutter:
+    """One recording being cut; what is noticed on the way goes into `account`."""
+
+    plan: Plan
+    recording: Recording
+    account: Cut
+    embed: Embed | None
+
+    def windows(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The windows that hold every modality, [n, C, T] each, and their start times."""
+        plan, recording = self.plan, self.recording
+        signals = {n: self._find(n) for n in plan.modalities if n not in FACE_TOKENS}
+        face = recording.face if plan.has_face else None
+        if plan.has_face and face is None:
+            raise _Skip("no face")
+        series = {name: self._filtered(name, signal) for name, signal in signals.items()}
+        lengths = [x.shape[1] for x in series.values()]
+        if face is not None and not lengths:
+            seconds = recording.face_start_s + len(face.valid) / face.fps - recording.baseline_s
+            seconds = min(seconds, recording.length_s or seconds)
+            lengths = [int(seconds * plan.dataset.fs + 1e-6)]
+        if min(lengths) < plan.length:
+            raise _Skip("shorter than a window")
+        starts = np.arange(0, min(lengths) - plan.length + 1, plan.step)
+        start_s = starts / plan.dataset.fs
+        arrays = {n: _windows(x, len(starts), plan) for n, x in series.items()}
+        if face is not None:
+            windows = self._face(face, start_s)
+            arrays |= windows.arrays
+            keep = self._drop(windows.lost, windows.outside)
+            if not keep.all():
+                arrays = {name: array[keep] for name, array in arrays.items()}
+                start_s = start_s[keep]
+        return {name: np.ascontiguousarray(arrays[name]) for name in plan.modalities}, start_s
+
+    def _find(self, name: str) -> Signal:
+        """A signal by name, or the channels of a type out of one that has them."""
+        signals = self.recording.signals
+        if name in signals:
+            return signals[name]
+        for signal in signals.values():
+            if name in signal.kinds:
+                return signal.select(name)
+        raise _Skip(f"no {name}, only {', '.join(signals) or 'a face'}")
+
+    def _filtered(self, name: str, signal: Signal) -> np.ndarray:
+        """[C, T] at the common rate, from the stimulus on."""
+        fs = self.plan.dataset.fs
+        self.account.modalities[name] = Modality(name, len(signal.channels), fs, signal.channels)
+        # The kernels compute in float64 whatever they write: rounding to float32 comes last.
+        dtype = np.dtype(np.float32 if signal.fs == fs else np.float64)
+        x = np.empty(signal.data.shape, dtype)
+        for band, rows in self._bands(signal).items():  # together: a vector takes several channels
+            sos, _ = sections_of(band, signal.fs)
+            if sos is None:
+                x[rows] = signal.data[rows]
+            elif x.shape[1] <= 3 * (2 * len(sos) + 1):
+                raise _Skip("shorter than the filter needs")
+            elif isinstance(rows, slice):
+                sosfiltfilt(sos, signal.data[rows], out=x[rows])
+            else:
+                x[rows] = sosfiltfilt(sos, signal.data[rows])
+        if not np.isfinite(x).all():  # a filter carries what is not finite to the ends of a row
+            raise _Skip(f"{name} has samples that are not finite")
+        try:
+            x = resample(x, signal.fs, fs)
+        except ValueError as error:
+            raise DataError(
+                self.recording.files.get(name, self.recording.source),
+                f"rate of {name}",
+                f"{signal.fs} Hz",
+                "a rounded rate",
+                str(error),
+            ) from error
+        first, seconds = round(self.recording.baseline_s * fs), self.recording.length_s
+        return x[:, first : None if seconds is None else first + round(seconds * fs)]
+
+    def _bands(self, signal: Signal) -> dict[Band, slice | list[int]]:
+        """The rows of each pass band, as a slice where they are neighbours."""
+        bands = {kind: self.plan.band(kind) for kind in dict.fromkeys(signal.kinds)}
+        for kind, band in bands.items():
+            self.account.filters.setdefault(kind, sections_of(band, signal.fs)[1])
+        return {
+            band: _as_slice([row for row, kind in enumerate(signal.kinds) if bands[kind] == band])
+            for band in dict.fromkeys(bands.values())
+        }
+
+    def _face(self, face: FaceSeries, start_s: np.ndarray) -> FaceWindows:
+        """The face at the windows' times."""
+        plan, recording = self.plan, self.recording
+        for name in plan.face_names:
+            if getattr(face, "images" if name in IMAGES else name, face) is None:
+                raise _Skip(f"no {name} from {face.tracker}")
+        self.account.tracker = face.tracker
+        if "landmarks" in plan.face_names and plan.face == "raw":
+            self.account.unit = face.unit
+        for name in plan.face_names:
+            rows = FACE_ROWS[name]
+            self.account.modalities[name] = Modality(name, FACE_TOKENS[name], plan.fps, rows)
+        times = recording.baseline_s - recording.face_start_s + start_s[:, None]
+        times = times + np.arange(plan.frames) / plan.fps
+        return FaceWindows.cut(face, times, plan.face_names, plan.face, self.embed)
+
+    def _drop(self, lost: np.ndarray, outside: np.ndarray) -> np.ndarray:
+        """Count the windows [n] without a face; returns those that stay."""
+        for reason, rows in (("outside the face video", outside), ("face lost", lost & ~outside)):
+            if rows.any():
+                self.account.dropped[reason] += int(rows.sum())
+        keep = ~(lost | outside)
+        if not keep.any():
+            raise _Skip("the face lost in every window")
+        return np.asarray(keep)
+
+
+def _as_slice(rows: Sequence[int]) -> slice | list[int]:
+    first, last = rows[0], rows[-1]
+    return slice(first, last + 1) if last - first + 1 == len(rows) else list(rows)
+
+
+def _windows(x: np.ndarray, count: int, plan: Plan) -> np.ndarray:
+    """[C, T] -> [count, C, length] float32."""
+    views = np.lib.stride_tricks.sliding_window_view(x, plan.length, axis=1)  # [C, starts, length]
+    views = views[:, : count * plan.step : plan.step].transpose(1, 0, 2)
+    return np.ascontiguousarray(views, dtype=np.float32)
