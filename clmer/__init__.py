@@ -1,7 +1,32 @@
 """CLMER: emotion recognition from EEG-centred physiology and serialised faces, on fused kernels."""
 
+from typing import TYPE_CHECKING, Any
+
 from clmer._native import build_info
 from clmer.ops import cross_attention, nt_xent, sosfilt
 
+if TYPE_CHECKING:
+    from clmer.classifier import CLMERClassifier
+    from clmer.trained import load
+
 __version__ = "0.1.0"
-__all__ = ["__version__", "build_info", "cross_attention", "nt_xent", "sosfilt"]
+__all__ = [
+    "CLMERClassifier",
+    "__version__",
+    "build_info",
+    "cross_attention",
+    "load",
+    "nt_xent",
+    "sosfilt",
+]
+
+#: What needs more than torch to import; imported when first asked for.
+_LATER = {"CLMERClassifier": "clmer.classifier", "load": "clmer.trained"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LATER[name]), name)

@@ -98,6 +98,11 @@ class Config:
     embedding_dropout: float = 0.25
     members: int = 1
 
+    @property
+    def token_kind(self) -> str:
+        """What `clmer.inputs.Inputs` makes tokens of: without encoders "channel" is "raw"."""
+        return "raw" if self.tokens == "channel" and not self.contrastive else self.tokens
+
     def __post_init__(self) -> None:
         counts = ("batch", "epochs_contrastive", "epochs_fusion", "width", "token_length", "dim")
         for name in (*counts, "heads", "cross_layers", "single_layers", "members"):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from clmer.data.recording import DataError
-from clmer.runs import Run, optimizer_tensors, restore_optimizer
+from clmer.runs import CHECKPOINT, Run, optimizer_tensors, restore_optimizer, weights_of
 
 #: Losses of a batch: rows [B] -> {"loss": differentiable scalar, other names: for the log}.
 Losses = Callable[[Tensor, torch.Generator], Mapping[str, Tensor]]
@@ -75,7 +75,7 @@ def fit(
         validate: called after every epoch; the best score is kept (of equal ones the lower loss)
             and a plateau of the loss lowers the learning rate. None keeps the last epoch.
     """
-    finished = Path("models") / f"{stage}.safetensors"
+    finished = weights_of(stage)
     done = run.load_tensors(finished)
     if done is not None:
         model.load_state_dict(done[0])
@@ -124,10 +124,7 @@ def fit(
     notes = {"logged": run.log_size(), "epoch": kept}
     run.save_tensors(finished, model.state_dict(), notes)
     run.logged = notes["logged"]
-    run.remove(_CHECKPOINT)
-
-
-_CHECKPOINT = Path("checkpoint.safetensors")
+    run.remove(CHECKPOINT)
 
 
 @dataclass
@@ -175,6 +172,8 @@ def _checkpoint(
     plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
     progress: _Progress,
 ) -> None:
+    if not run.writes:
+        return
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     tensors |= {f"best.{key}": value.clone() for key, value in (progress.best or {}).items()}
     tensors |= {f"optimizer.{key}": value for key, value in optimizer_tensors(optimizer).items()}
@@ -185,7 +184,7 @@ def _checkpoint(
         "plateau": plateau.state_dict(),
         **{key: value for key, value in vars(progress).items() if key != "best"},
     }
-    run.save_tensors(_CHECKPOINT, tensors, notes)
+    run.save_tensors(CHECKPOINT, tensors, notes)
 
 
 def _resume(
@@ -195,7 +194,7 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
 ) -> _Progress | None:
-    loaded = run.load_tensors(_CHECKPOINT)
+    loaded = run.load_tensors(CHECKPOINT)
     if loaded is None or loaded[1]["stage"] != stage:
         run.cut_log(run.logged)
         return None

@@ -14,6 +14,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,20 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from clmer.config import ConfigError
+from clmer.config import Config, ConfigError
 from clmer.data.cache import differences
 from clmer.data.recording import DataError
 from clmer.files import unwritable, write_file
 
-CONFIG = Path("config.json")
+CONFIG, RESULTS = Path("config.json"), Path("results.json")
+CHECKPOINT = Path("checkpoint.safetensors")
 DATA = Path("data.json")
 _SHOWN = 5  # differences of the data in one message
+
+
+def weights_of(stage: str) -> Path:
+    """Where a run's folder holds what a stage leaves, "split1/contrastive" for one."""
+    return Path("models") / f"{stage}.safetensors"
 
 
 class Run:
@@ -144,20 +151,70 @@ class Run:
     def load_tensors(self, name: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """What `save_tensors` wrote, on the CPU; None where there is no such file."""
         path = self.folder / name
-        if not path.exists():
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-                return tensors, json.loads(file.metadata()["notes"])
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            hint = "Delete it: --resume then repeats what it held."
-            raise DataError(path, "safetensors", error, "what a run wrote", hint) from error
+        return read_tensors(path) if path.exists() else None
 
     def remove(self, name: Path) -> None:
         """Delete a file of the folder, if it is there."""
         if self.writes:
             (self.folder / name).unlink(missing_ok=True)
+
+
+class Unsaved(Run):
+    """A run without a folder: nothing is read, nothing is written."""
+
+    def __init__(self) -> None:
+        self.folder, self.writes, self.logged = Path("(in memory)"), False, 0
+
+    def load_tensors(self, name: Path) -> None:
+        """Nothing was saved."""
+
+    def log_size(self) -> int:
+        """Nothing was logged."""
+        return 0
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, on the CPU, and notes of a file that `Run.save_tensors` wrote.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, json.loads(file.metadata()["notes"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        hint = "Delete it: --resume then repeats what it held."
+        raise DataError(path, "safetensors", error, "what a run wrote", hint) from error
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration that a run's folder holds.
+
+    Raises:
+        DataError: there is no run, or one of a version that knows other options.
+        ConfigError: config.json is damaged.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        hint = "python -m clmer.train makes one and prints where."
+        raise DataError(folder, str(CONFIG), "nothing", "a run's folder", hint)
+    found = _read(path, "config")
+    known = {field.name for field in fields(Config)}
+    unknown = sorted(found.keys() - known - {"data"})
+    if unknown:
+        raise DataError(path, ", ".join(unknown), "an unknown option", "this version's options")
+    chosen = {name: value for name, value in found.items() if name in known}
+    return Config(**{**chosen, "modalities": tuple(found["modalities"])})
+
+
+def unfinished_stage(folder: Path) -> str:
+    """The stage that an unfinished run stopped in, or after."""
+    checkpoint, log = folder / CHECKPOINT, folder / "metrics.jsonl"
+    if checkpoint.exists():
+        return str(read_tensors(checkpoint)[1]["stage"])
+    lines = log.read_text().splitlines() if log.exists() else []
+    return str(json.loads(lines[-1])["stage"]) if lines else "its first stage"
 
 
 def check_folder(folder: Path, resume: bool) -> None:

@@ -15,11 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 from clmer import metrics
 from clmer.config import Config, ConfigError
 from clmer.data import DATASETS
-from clmer.data.cache import Store
+from clmer.data.cache import Modality, Store
 from clmer.data.splits import Split
 from clmer.data.tasks import Task
 from clmer.fit import Schedule, fit, seed_of
-from clmer.inputs import contrastive_tokens, raw_tokens, spectrum_tokens
+from clmer.inputs import Inputs, raw_tokens
 from clmer.nn import ContrastiveModel, Encoder, feature_count
 from clmer.nn.baselines import MODELS, SVM, ModelSpec, bandpower, svm
 from clmer.nn.shard import Shard, averaged_later
@@ -133,9 +133,13 @@ class Job:
 def new_encoder(job: Job, name: str, x: Tensor) -> Encoder:
     """The encoder of a modality; its weights follow from the seed and the name."""
     torch.manual_seed(seed_of(job.config.seed, "encoder", name))
-    width = job.config.width
-    features = feature_count(job.store.modalities[name].tokens, width)
-    return Encoder(x.shape[1], x.shape[2], width=width, features=features).to(job.device)
+    return build_encoder(job.config, job.store.modalities[name], x.shape[2]).to(job.device)
+
+
+def build_encoder(config: Config, modality: Modality, length: int) -> Encoder:
+    """An encoder of a run's size for a modality's windows of `length` samples."""
+    features = feature_count(modality.tokens, config.width)
+    return Encoder(len(modality.channels), length, width=config.width, features=features)
 
 
 class ContrastiveModels(nn.ModuleDict):
@@ -217,23 +221,18 @@ def probe(
 
 # --- stage 2: a classifier, on tokens -----------------------------------------------------------
 def tokens_of(
-    job: Job, train: np.ndarray, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder]
-) -> dict[str, Tokens]:
-    """The tokens of every kind that a `ModelSpec` names.
+    inputs: Inputs, train: np.ndarray, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder]
+) -> tuple[Inputs, dict[str, Tokens]]:
+    """The tokens of every kind that a `ModelSpec` names, and the inputs that make them.
 
     Args:
-        job: the run.
+        inputs: the split's.
         train: rows of x whose statistics count.
         x: [N, C, T] standardised windows by modality.
         encoders: of the contrastive stage, where the run has one.
     """
-    store, kind, raw = job.store, job.config.tokens, raw_tokens(job.store, x)
-    stage = raw
-    if kind == "spectrum":
-        stage = spectrum_tokens(store, x, train)
-    elif encoders:
-        stage = contrastive_tokens(store, x, encoders, kind, train)
-    return {"stage": stage, "raw": raw}
+    inputs, stage = inputs.fit_tokens(x, encoders, train)
+    return inputs, {"stage": stage, "raw": raw_tokens(inputs, x)}
 
 
 def read_by(model: Model, tokens: Mapping[str, Tokens]) -> Tokens:
@@ -265,15 +264,25 @@ def fit_members(
     job: Job, split: Split, stage: str, spec: ModelSpec, tokens: Tokens, y: np.ndarray
 ) -> np.ndarray:
     """Train every member on labels y; log of their mean probability on the test part."""
-    suffixes = ["", *(f"-{number + 1}" for number in range(1, job.config.members))]
-    logp = [fit_fusion(job, split, stage + suffix, spec, tokens, y) for suffix in suffixes]
+    stages = member_stages(stage, job.config.members)
+    models = (fit_fusion(job, split, member, spec, tokens, y) for member in stages)
+    return mean_probability([log_probabilities(model, tokens, split.test) for model in models])
+
+
+def member_stages(stage: str, members: int) -> list[str]:
+    """The stage's name and those of its further members."""
+    return [stage, *(f"{stage}-{number + 1}" for number in range(1, members))]
+
+
+def mean_probability(logp: Sequence[np.ndarray]) -> np.ndarray:
+    """Log of the mean probability [N, classes] of several models."""
     return np.asarray(np.logaddexp.reduce(logp) - np.log(len(logp)))
 
 
 def fit_fusion(
     job: Job, split: Split, stage: str, spec: ModelSpec, tokens: Tokens, y: np.ndarray
-) -> np.ndarray:
-    """Train one model on labels y; log-probabilities of the test part at its best epoch."""
+) -> nn.Module:
+    """Train one model on labels y; it ends at its best epoch (the last, with nothing in `val`)."""
     config = job.config
     # The paper's five orders share one model seed (IV-C); elsewhere a split draws its own start.
     start = stage.split("/", 1)[1] if config.protocol == "shuffled" else stage
@@ -291,8 +300,9 @@ def fit_fusion(
     rows = torch.from_numpy(split.train).to(job.device)
     schedule = Schedule(config.epochs_fusion, config.batch, clip=0.8, patience=config.patience)
     losses = fusion_losses(model, tokens, labels, weight)
-    fit(job.run, stage, model, optimizer, losses, rows, schedule, config.seed, validate)
-    return log_probabilities(model, tokens, split.test)
+    checked = validate if len(split.val) else None
+    fit(job.run, stage, model, optimizer, losses, rows, schedule, config.seed, checked)
+    return model
 
 
 @torch.no_grad()

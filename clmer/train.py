@@ -33,10 +33,11 @@ from clmer.data.synthetic.images import draw_faces
 from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
 from clmer.data.tasks import Task, task_for
-from clmer.inputs import standardise
+from clmer.inputs import Inputs
 from clmer.nn import Encoder
 from clmer.nn.baselines import SVM, svm
 from clmer.probe import mean_probe, probe_lines
+from clmer.runs import weights_of
 from clmer.stages import (
     Job,
     baselines,
@@ -121,15 +122,16 @@ def train(job: Job) -> dict[str, Any]:
     probes: list[dict[str, Any]] = []
     powers = {name: power_features(job, name) for name in store.modalities}
     for number, split in enumerate(job.splits):
-        x = standardised(job, split)
+        inputs, x = standardised(job, split)
         if number == 0:
-            announce_time(job, split, x)
+            announce_time(job, split, inputs, x)
         encoders: dict[str, Encoder] = {}
         if config.contrastive:
             encoders = contrastive_stage(job, split, number, x)
             probes += probe(job, split, encoders, x)
+        inputs, tokens = tokens_of(inputs, split.train, x, encoders)
+        save_inputs(job, split, number, inputs)
         if config.fusion:
-            tokens = tokens_of(job, split.train, x, encoders)
             predictions += fusion_stage(job, split, number, tokens)
             predictions += baselines(job, split, powers)
     return finish(job, predictions, probes)
@@ -138,15 +140,22 @@ def train(job: Job) -> dict[str, Any]:
 def follow(job: Job) -> None:
     """What the other ranks do: their part of every contrastive stage."""
     for number, split in enumerate(job.splits):
-        contrastive_stage(job, split, number, standardised(job, split))
+        contrastive_stage(job, split, number, standardised(job, split)[1])
 
 
-def standardised(job: Job, split: Split) -> dict[str, Tensor]:
-    """Every modality's windows [N, C, T], by the statistics of the split's training part."""
-    return {
-        name: standardise(job.store, name, split.train, job.config.normalize, job.device)
-        for name in job.store.modalities
-    }
+def standardised(job: Job, split: Split) -> tuple[Inputs, dict[str, Tensor]]:
+    """The split's inputs, and by them every modality's windows [N, C, T]."""
+    store = job.store
+    inputs = Inputs.fit(store, split.train, job.config.token_kind, job.config.normalize)
+    arrays = {name: store.array(name) for name in store.modalities}
+    return inputs, inputs.standardise(arrays, job.device, store.windows.subject)
+
+
+def save_inputs(job: Job, split: Split, number: int, inputs: Inputs) -> None:
+    """Put what stands between windows and tokens beside the split's weights."""
+    tensors, notes = inputs.state()
+    notes |= {"classes": list(job.task.classes), "split": split.name}
+    job.run.save_tensors(weights_of(f"split{number + 1}/inputs"), tensors, notes)
 
 
 def finish(
@@ -255,7 +264,7 @@ def describe(job: Job) -> None:
         print(f"note: {job.splits[0].note}")
 
 
-def announce_time(job: Job, split: Split, x: Mapping[str, Tensor]) -> None:
+def announce_time(job: Job, split: Split, inputs: Inputs, x: Mapping[str, Tensor]) -> None:
     """Time three steps of each stage on throw-away models, and say what the whole will take."""
     config = job.config
     rows = torch.from_numpy(split.train[: config.batch]).to(job.device)
@@ -270,7 +279,7 @@ def announce_time(job: Job, split: Split, x: Mapping[str, Tensor]) -> None:
         seconds += step * steps * config.epochs_contrastive / job.ranks.count
         encoders = encoders_of(model)
     if config.fusion:
-        tokens = tokens_of(job, known, few, encoders)
+        _, tokens = tokens_of(inputs, known, few, encoders)
         labels = torch.zeros(len(rows), dtype=torch.int64, device=job.device)
         weight = torch.ones(job.classes, device=job.device)
         trained = [*job.models.values()]

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from clmer import inputs
 from clmer.data.cache import Modality
 from clmer.nn import Encoder
+from clmer.runs import Run
 
 
 def store_of(x, fs=128.0, tokens=None):
@@ -31,9 +33,19 @@ def windows():
     return x
 
 
+CPU = torch.device("cpu")
+
+
+def standardised(windows, normalize):
+    """By the first person's statistics, or by each person's own."""
+    store = store_of(windows)
+    fitted = inputs.Inputs.fit(store, np.arange(20), "raw", normalize)
+    return fitted.standardise({"eeg": windows}, CPU, store.windows.subject)["eeg"]
+
+
 def test_statistics_are_the_training_parts(windows):
     train = np.arange(20)
-    x = inputs.standardise(store_of(windows), "eeg", train, "train", torch.device("cpu"))
+    x = standardised(windows, "train")
     assert x[train, :2].mean((0, 2)).abs().max() < 1e-5
     assert (x[train, :2].std((0, 2)) - 1).abs().max() < 1e-3
     assert x[20:, 0].std() > 3
@@ -41,10 +53,16 @@ def test_statistics_are_the_training_parts(windows):
 
 
 def test_subject_statistics_remove_what_a_persons_amplifier_adds(windows):
-    x = inputs.standardise(store_of(windows), "eeg", np.arange(20), "subject", torch.device("cpu"))
+    x = standardised(windows, "subject")
     for rows in (slice(0, 20), slice(20, 40)):
         assert x[rows, :2].mean((0, 2)).abs().max() < 1e-5
         assert (x[rows, :2].std((0, 2)) - 1).abs().max() < 1e-3
+
+
+def test_one_persons_windows_alone_are_standardised_as_among_others(windows):
+    fitted = inputs.Inputs.fit(store_of(windows), np.arange(20), "raw", "subject")
+    alone = fitted.standardise({"eeg": windows[20:]}, CPU)["eeg"]
+    assert torch.equal(alone, standardised(windows, "subject")[20:])
 
 
 def test_raw_tokens_are_axis_major_rows():
@@ -56,12 +74,27 @@ def test_raw_tokens_are_axis_major_rows():
 
 def test_contrastive_tokens_are_standardised_on_training_windows(windows):
     encoder = Encoder(3, 128, width=4, features=18)
-    store, train = store_of(windows), np.arange(20)
-    x = {"eeg": torch.from_numpy(windows)}
-    for tokens, shape in (("channel", (3, 6 * encoder.steps)), ("time", (encoder.steps, 18))):
-        z = inputs.contrastive_tokens(store, x, {"eeg": encoder}, tokens, train)["eeg"]
+    train, x = np.arange(20), {"eeg": torch.from_numpy(windows)}
+    for kind, shape in (("channel", (3, 6 * encoder.steps)), ("time", (encoder.steps, 18))):
+        fitted = inputs.Inputs.fit(store_of(windows), train, kind, "train")
+        z = fitted.fit_tokens(x, {"eeg": encoder}, train)[1]["eeg"]
         assert z.shape == (40, *shape)
         assert abs(float(z[train].mean())) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["raw", "channel", "time", "spectrum"])
+@pytest.mark.parametrize("normalize", ["train", "subject"])
+def test_saved_and_restored_inputs_give_the_same_tokens(windows, kind, normalize, tmp_path):
+    encoders, train = {"eeg": Encoder(3, 128, width=4, features=18)}, np.arange(20)
+    fitted = inputs.Inputs.fit(store_of(windows), train, kind, normalize)
+    x = fitted.standardise({"eeg": windows}, CPU)
+    fitted, tokens = fitted.fit_tokens(x, encoders, train)
+    run = Run(tmp_path / "run", {}, {})
+    run.save_tensors(Path("inputs"), *fitted.state())
+    again = inputs.Inputs.from_state(*run.load_tensors(Path("inputs")))
+    assert again.modalities == fitted.modalities
+    x = again.standardise({"eeg": windows}, CPU)
+    assert torch.equal(again.arrange(again.features(x, encoders))["eeg"], tokens["eeg"])
 
 
 @pytest.mark.parametrize(("length", "fs"), [(640, 128.0), (128, 128.0), (25, 25.0)])
@@ -73,8 +106,8 @@ def test_a_spectrum_token_tells_rhythm_and_amplitude_but_not_phase(length, fs):
     x = amplitude * np.sin(2 * np.pi * 6 * t + phase)
     x = (x + 0.05 * rng.standard_normal((60, 2, length))).astype(np.float32)
     train = np.arange(40)
-    store = store_of(x, fs)
-    z = inputs.spectrum_tokens(store, {"eeg": torch.from_numpy(x)}, train)["eeg"]
+    fitted = inputs.Inputs.fit(store_of(x, fs), train, "spectrum", "train")
+    z = fitted.fit_tokens({"eeg": torch.from_numpy(x)}, {}, train)[1]["eeg"]
     assert z.shape[:2] == (60, 2)
     assert abs(float(z[train].mean())) < 1e-4
     loud, quiet = z[41::2].amax(-1), z[40::2].amax(-1)

@@ -58,12 +58,21 @@ class Modality:
         tokens: rows of the token view: a signal's channels, 3 for landmarks, 2 for action units.
         fs: samples (or frames) a second.
         channels: C names of the stored rows.
+        kinds: C signal types, which decided the filters; none for the face.
+        unit: of landmarks as tracked, "mm" or "px"; "" elsewhere.
     """
 
     name: str
     tokens: int
     fs: float
     channels: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+    unit: str = ""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Modality:
+        """Undo `dataclasses.asdict` after a journey through JSON."""
+        return cls(**{**fields, **{n: tuple(fields[n]) for n in ("channels", "kinds")}})
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,10 +174,7 @@ def open_store(path: Path) -> Store:
         fingerprint=meta["fingerprint"],
         parameters=meta["parameters"],
         sources=meta["sources"],
-        modalities={
-            m["name"]: Modality(m["name"], m["tokens"], m["fs"], tuple(m["channels"]))
-            for m in meta["modalities"]
-        },
+        modalities={m["name"]: Modality.of(m) for m in meta["modalities"]},
         windows=Windows(**plain, labels=labels, window_s=meta["window_s"]),
         report=meta["report"],
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,14 @@ from clmer.data.recording import DataError, FaceSeries, Recording, Signal
 from clmer.signal import butter_bandpass, resample, sosfiltfilt
 
 FILTERS = ("type", "paper")
+#: What stands beside the models in a run's folder, each named after its modalities.
+_RESERVED = ("contrastive", "inputs", "permuted")
+#: What recordings share: its attribute of `Modality`, and the way out where it differs.
+_ALIKE = {
+    "channels": "Every recording needs the same channels in the same order.",
+    "kinds": "Types decide the filters: state them in the manifest's column kind.",
+    "unit": "Use one tracker for all, or --face aligned, which scales pixels to mm.",
+}
 
 
 @dataclass(frozen=True)
@@ -65,12 +73,14 @@ class Plan:
         """Modalities name files, and modules of the model."""
         if name == "face":
             raise DataError(self.root, "modality", name, f"some of {', '.join(FACE_TOKENS)}")
-        if not re.fullmatch(r"\w[\w +-]*", name) or hasattr(nn.ModuleDict(), name):
+        taken = name in _RESERVED or hasattr(nn.ModuleDict(), name)
+        if taken or not re.fullmatch(r"\w[\w +-]*", name):
             raise DataError(
                 self.root,
                 "modality",
                 repr(name),
-                "letters, digits, spaces, _, + and -, and no word that PyTorch's modules use",
+                "letters, digits, spaces, _, + and -, and no word that PyTorch's modules or a "
+                "run's folder use",
                 f"Call it my_{re.sub(r'[^A-Za-z0-9]', '_', name)}, for example.",
             )
 
@@ -121,8 +131,7 @@ class Cut:
         modalities: those met in it, by name, also where it was then skipped.
         filters: what was done to each signal type.
         dropped: windows left out, by reason.
-        tracker: what made the face, with the unit of its landmarks; "" where no face was used.
-        unit: of the landmarks, where they are used as the tracker gave them; else "".
+        tracker: what made the face; "" where no face was used.
     """
 
     recording: Recording
@@ -133,7 +142,6 @@ class Cut:
     filters: dict[str, str] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     tracker: str = ""
-    unit: str = ""
 
 
 def cut(plan: Plan, recording: Recording, embed: Embed | None = None) -> Cut:
@@ -155,6 +163,32 @@ def cut(plan: Plan, recording: Recording, embed: Embed | None = None) -> Cut:
     except _Skip as reason:
         account.skipped = str(reason)
     return account
+
+
+def check_alike(cut: Cut, known: Mapping[str, Modality], where: str) -> None:
+    """Refuse a recording whose channels, types or units are not the known ones.
+
+    Args:
+        cut: the recording.
+        known: at least its modalities, by name.
+        where: they are known, for the message.
+
+    Raises:
+        DataError: one differs.
+    """
+    files, source = cut.recording.files, cut.recording.source
+    for name, new in cut.modalities.items():
+        for field_, hint in _ALIKE.items():
+            found, wanted = getattr(new, field_), getattr(known[name], field_)
+            if found != wanted:
+                by = f" ({cut.tracker})" if field_ == "unit" else ""
+                raise DataError(
+                    files.get("face" if name in FACE_TOKENS else name, source),
+                    f"{field_} of {name}",
+                    (found if by else " ".join(found)) + by,
+                    f"{wanted if by else ' '.join(wanted)} as {where}",
+                    hint,
+                )
 
 
 @lru_cache
@@ -224,7 +258,8 @@ class _Cutter:
     def _filtered(self, name: str, signal: Signal) -> np.ndarray:
         """[C, T] at the common rate, from the stimulus on."""
         fs = self.plan.dataset.fs
-        self.account.modalities[name] = Modality(name, len(signal.channels), fs, signal.channels)
+        names, kinds = signal.channels, signal.kinds
+        self.account.modalities[name] = Modality(name, len(names), fs, names, kinds)
         # The kernels compute in float64 whatever they write: rounding to float32 comes last.
         dtype = np.dtype(np.float32 if signal.fs == fs else np.float64)
         x = np.empty(signal.data.shape, dtype)
@@ -270,11 +305,11 @@ class _Cutter:
             if getattr(face, "images" if name in IMAGES else name, face) is None:
                 raise _Skip(f"no {name} from {face.tracker}")
         self.account.tracker = face.tracker
-        if "landmarks" in plan.face_names and plan.face == "raw":
-            self.account.unit = face.unit
         for name in plan.face_names:
+            unit = face.unit if name == "landmarks" and plan.face == "raw" else ""
             rows = FACE_ROWS[name]
-            self.account.modalities[name] = Modality(name, FACE_TOKENS[name], plan.fps, rows)
+            new = Modality(name, FACE_TOKENS[name], plan.fps, rows, unit=unit)
+            self.account.modalities[name] = new
         times = recording.baseline_s - recording.face_start_s + start_s[:, None]
         times = times + np.arange(plan.frames) / plan.fps
         return FaceWindows.cut(face, times, plan.face_names, plan.face, self.embed)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from clmer.data import Dataset
 from clmer.data.cache import Modality, Store, StoreWriter, build, fingerprint, listed
-from clmer.data.cutting import Cut, Plan, cut
+from clmer.data.cutting import Cut, Plan, check_alike, cut
 from clmer.data.face.images import folders
 from clmer.data.face.mobilevit import RANDOM_NOTE, embedder, weights_digest
 from clmer.data.face.windows import Embed
@@ -166,7 +166,6 @@ class _Job:
     filters: dict[str, str] = field(default_factory=dict)
     trackers: Counter[str] = field(default_factory=Counter)
     _sources: set[Path] = field(default_factory=set)
-    _unit: str = ""
 
     def follow(self, source: Path, files: Sequence[Path], bar: Any) -> None:
         """Move the bar when a recording comes from a new file: those before it are done."""
@@ -186,7 +185,8 @@ class _Job:
         recording = cut.recording
         name = f"{recording.subject}/{recording.trial}"
         self.recordings += 1
-        self._check(cut)
+        self.modalities = cut.modalities | self.modalities
+        check_alike(cut, self.modalities, "in the recordings before it")
         self.filters = cut.filters | self.filters
         self.dropped += cut.dropped
         if cut.tracker:
@@ -205,28 +205,6 @@ class _Job:
             start_s=cut.start_s,
             labels=recording.labels,
         )
-
-    def _check(self, cut: Cut) -> None:
-        recording = cut.recording
-        for name, new in cut.modalities.items():
-            known = self.modalities.setdefault(name, new)
-            if known != new:
-                raise DataError(
-                    recording.files.get(name, recording.source),
-                    f"channels of {name}",
-                    " ".join(new.channels),
-                    f"{' '.join(known.channels)} as in the recordings before it",
-                    "Every recording needs the same channels in the same order.",
-                )
-        self._unit = self._unit or cut.unit
-        if cut.unit not in ("", self._unit):
-            raise DataError(
-                recording.files.get("face", recording.source),
-                "unit of landmarks",
-                f"{cut.unit} ({cut.tracker})",
-                f"{self._unit} as in the recordings before it",
-                "Use one tracker for all, or --face aligned, which scales pixels to mm.",
-            )
 
     def report(self, notes: Sequence[str]) -> dict[str, Any]:
         """What was read, used and left out.

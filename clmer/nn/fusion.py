@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from clmer import ops
 from clmer.nn.checks import check_at_least, check_heads, check_inputs, named_inputs
 from clmer.nn.dropout import Dropout
+from clmer.ops.attention_reference import attention_weights
 
 
 class StackedLinear(nn.Module):
@@ -73,14 +75,24 @@ class StackedLayer(nn.Module):
 
     def forward(self, x: Tensor, key_value: Tensor | None = None) -> Tensor:
         """Update x [S, B, L, d]; key_value is [2, S, B, h, L, d / h] unless x attends itself."""
-        projected = split_heads(self.project(_normed(x)), self.dim, self.heads)
-        key, value = projected[1:] if self.attends_self else key_value  # type: ignore[misc]
+        query, key, value = self._projected(x, key_value)
         y = ops.cross_attention(  # [S, B, h, L, d / h]
-            projected[0], key, value, dropout_p=self.attention_dropout if self.training else 0.0
+            query, key, value, dropout_p=self.attention_dropout if self.training else 0.0
         )
         x = x + self.residual_dropout(self.out(y.transpose(2, 3).flatten(3)))
         hidden = self.relu_dropout(F.relu(self.widen(_normed(x))))
         return x + self.residual_dropout(self.narrow(hidden))
+
+    def weights(self, x: Tensor, key_value: Tensor | None = None) -> Tensor:
+        """The weights [S, B, h, Lq, Lk] that `forward` attends with, without dropout."""
+        query, key, _ = self._projected(x, key_value)
+        return attention_weights(query, key)
+
+    def _projected(self, x: Tensor, key_value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, [S, B, h, L, d / h] each."""
+        projected = split_heads(self.project(_normed(x)), self.dim, self.heads)
+        key, value = projected[1:] if self.attends_self else key_value  # type: ignore[misc]
+        return projected[0], key, value
 
 
 def split_heads(x: Tensor, dim: int, heads: int) -> Tensor:
@@ -234,3 +246,38 @@ class Fusion(nn.Module):
         for i, layer in enumerate(self.cross):
             streams = layer(streams, memory[2 * i : 2 * i + 2])
         return streams.unflatten(0, (len(self.inputs), -1)).permute(0, 2, 3, 1, 4).flatten(3)
+
+
+@torch.no_grad()
+def attention_maps(model: Fusion, x: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
+    """What every pair attends to in every cross layer: softmax(Q K^T / sqrt(d / h)).
+
+    The forward pass itself is watched: the layers' own inputs and projections make the weights.
+
+    Args:
+        model: of two modalities or more; in evaluation mode, or dropout blurs deeper layers.
+        x: [B, tokens, features] of each modality, as `Fusion.forward` takes them.
+
+    Returns:
+        [P, layers, B, h, Lq, Lk]; pair p is `model.pairs[p]`, the query's modality first. Rows sum
+        to 1.
+
+    Raises:
+        ValueError: a single modality has no pairs; or x is not what the model takes.
+
+    Source: Eq. 5-6.
+    """
+    if not model.pairs:
+        raise ValueError(f"attention_maps: expected two modalities or more, got {[*model.inputs]}")
+    maps: list[Tensor] = []
+
+    def record(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        maps.append(cast(StackedLayer, layer).weights(*inputs))
+
+    hooks = [layer.register_forward_pre_hook(record) for layer in model.cross]
+    try:
+        model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(maps, 1)
