@@ -6,7 +6,6 @@ modality. `python -m clmer.predict` makes them of a recording.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,8 +81,8 @@ class Trained:
     """A run's trained models.
 
     With several splits, `predict_proba` is the mean of all splits' models. Between them they were
-    trained on every person of the data set: that is for *new* recordings; on the run's own people it
-    says nothing about how well the model does (`predictions.csv` has what each split said of its
+    trained on every person of the data set: that is for *new* recordings; on the run's own people
+    it says nothing about how well the model does (`predictions.csv` has what each split said of its
     test part). `encode`, `tokens`, `attention` and `fusion` belong to one split: load that.
 
     Args:
@@ -236,7 +235,8 @@ def load(folder: Path | str, split: str | None = None, device: str = "cpu") -> T
         )
     if split is not None and split not in names:
         raise DataError(folder, "split", split, ", ".join(names) or "one that was trained")
-    loaded, classes = {}, ()
+    loaded: dict[str, SplitModel] = {}
+    classes: Sequence[str] = ()
     for name in names if split is None else [split]:
         loaded[name], classes = _load_split(folder, name, config, torch.device(device))
     return Trained(folder, config, tuple(classes), loaded)
@@ -266,9 +266,7 @@ def _load_split(
             for modality in inputs.modalities.values():
                 encoder = build_encoder(config, modality, inputs.lengths[modality.name])
                 prefix = f"{modality.name}.encoder."
-                own = {
-                    k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)
-                }
+                own = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
                 encoders[modality.name] = _filled(encoder, own, folder, stage).to(device)
         if config.fusion:
             tokens = SplitModel(inputs, encoders, (), device).tokens(_blank(inputs, device))

@@ -41,8 +41,8 @@ def run(deap):
 
 @pytest.fixture(scope="module")
 def store(deap, run):
-    (path,) = (path for path in (deap / "cache").iterdir() if (path / "store.json").exists())
-    return open_store(path)
+    key = json.loads((run / "config.json").read_text())["config"]["data"]
+    return open_store(deap / "cache" / f"deap-{key[:16]}")
 
 
 @pytest.fixture(scope="module")
