@@ -1,4 +1,4 @@
-"""`clmer train ...` and `python -m clmer.train ...`: options in, exit codes out."""
+"""`clmer train ...`, `python -m clmer.train ...` and the like: options in, exit codes out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import clmer
+from clmer import predict
 from clmer.config import Config, ConfigError, build
 from clmer.data import DATASETS, manifest
 from clmer.data.cache import stores_folder
@@ -59,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
     _protocol_options(train.add_argument_group("task and protocol"))
     _model_options(train.add_argument_group("model and training (unset: the preset's values)"))
     _run_options(train.add_argument_group("run"))
+    about = "What a trained run says of a recording, window by window."
+    predict.add_options(commands.add_parser("predict", help=about, description=about))
     return top
 
 
@@ -213,9 +216,9 @@ def _names(text: str) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the return value is the exit code."""
     options = vars(parser().parse_args(argv))
-    options.pop("command")
+    command = {"train": _train, "predict": _predict}[options.pop("command")]
     try:
-        return _train(**options)
+        return command(**options)
     except (DataError, ConfigError) as error:
         print(f"{_who()}: {error}", file=sys.stderr)
         return EXIT_INPUT
@@ -246,14 +249,9 @@ def _train(
     threads: int | None,
     **given: Any,
 ) -> int:
-    import torch
-
     from clmer import ranks
 
-    if threads is not None:
-        if threads < 1:
-            raise ConfigError(f"--threads: found {threads}, expected at least 1")
-        torch.set_num_threads(threads)
+    _set_threads(threads)
     given["device"] = _device(device)
     _choose_source(dataset, given)
     if dataset == "manifest" and given["task"] is None:
@@ -270,6 +268,21 @@ def _train(
             return _run(config, folder, stores_folder(cache), resume, joined, own_device)
         except ranks.LeaderFailed:
             return EXIT_INPUT
+
+
+def _predict(threads: int | None, device: str, **given: Any) -> int:
+    _set_threads(threads)
+    return predict.main(**given, device=_device(device))
+
+
+def _set_threads(threads: int | None) -> None:
+    import torch
+
+    if threads is None:
+        return
+    if threads < 1:
+        raise ConfigError(f"--threads: found {threads}, expected at least 1")
+    torch.set_num_threads(threads)
 
 
 def _run(

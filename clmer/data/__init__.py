@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clmer.data import amigos, amigos_labels, deap, deap_raw, eegmat, man2, manifest
-from clmer.data.recording import DataError, Recording
+from clmer.data.recording import DataError, Recording, Signal
 from clmer.data.tasks import RATING_TASKS
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class Dataset:
         labels: whose labels `read(..., labels=)` can give, the default first; empty for one kind.
         describe: `(root, labels=...)` -> what a user should know about these recordings.
         refused: protocols that would mislead here, and why.
+        open_file: path -> the channels of one file, where the reader derives them; None where they
+            are the file's own.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Dataset:
     labels: tuple[str, ...] = ()
     describe: Callable[..., Sequence[str]] = lambda root, **options: ()
     refused: Mapping[str, str] = field(default_factory=dict)
+    open_file: Callable[[Path], Signal] | None = None
 
     @property
     def task(self) -> str:
@@ -145,6 +148,7 @@ DATASETS = {
             paper_band=(4.0, 45.0),
             obtain=deap_raw.OBTAIN,
             notes=deap_raw.NOTES,
+            open_file=deap_raw.open_file,
         ),
         Dataset(
             name="eegmat",

@@ -123,6 +123,17 @@ def read(root: Path, *, face: bool = True) -> Iterator[Recording]:
             )
 
 
+def open_file(path: Path) -> Signal:
+    """All of a BDF as the 40 channels of the preprocessed data.
+
+    Raises:
+        DataError: the file cannot be read, or lacks a channel.
+    """
+    file = open_biosignal(path)
+    _check_channels(file)
+    return _physio(file, 0.0, file.duration_s)
+
+
 def _bdf_files(root: Path) -> dict[str, Path]:
     for folder in (root / "data_original", root):
         files = {p.stem: p for p in sorted(folder.glob("s[0-9][0-9].bdf"))}

@@ -155,6 +155,26 @@ def _read_trial(rows: list[Row], numeric: dict[str, bool], face: bool) -> Record
     )
 
 
+def read_file(
+    path: Path, modality: str, *, channels: tuple[str, ...] = (), rate: float | None = None
+) -> Signal:
+    """A whole file as one modality, as a row of a manifest that names it has it.
+
+    Args:
+        path: a file of a supported kind, not a face's.
+        modality: its name.
+        channels: names, in the order wanted; those of the modality's type, or all, by default.
+        rate: samples a second of an .npy.
+
+    Raises:
+        DataError: the file cannot be read, or lacks a channel.
+    """
+    row = Row(0, "", "", modality, path, {}, 0.0, None, "", "", rate, "", channels)
+    if not path.is_file():
+        raise DataError(path, "file", "nothing", SUPPORTED)
+    return _read_signal(row)
+
+
 def _read_signal(row: Row) -> Signal:
     read = {".npy": _read_npy, ".csv": _read_emotiv}.get(row.path.suffix.lower(), _read_biosignal)
     signal = read(row)

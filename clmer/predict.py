@@ -1,0 +1,252 @@
+"""What a trained run says of a new recording, window by window.
+
+    python -m clmer.predict runs/x recording.edf --face face.csv --out predictions.csv
+
+The recording goes the way of the training data: channels by name, units, filter over the whole of
+it, common rate, windows of the run's length and stride (`clmer.data.cutting`); then the split's own
+statistics. It is in memory as a whole: zero-phase filters run over it forwards and backwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clmer.config import ConfigError
+from clmer.data import DATASETS, manifest
+from clmer.data.cache import Modality
+from clmer.data.cutting import Cut, Plan, check_alike, cut
+from clmer.data.face import read_face
+from clmer.data.face.windows import FACE_TOKENS
+from clmer.data.recording import DataError, Recording, Signal
+from clmer.files import write_file
+
+if TYPE_CHECKING:
+    from clmer.trained import Trained
+
+#: Digits after the point of times and probabilities.
+DIGITS = 6
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command line of `clmer predict`."""
+    parser.add_argument("run", help="folder of a finished run")
+    parser.add_argument(
+        "recording",
+        nargs="*",
+        help=f"one file with all channels of the run: {manifest.SUPPORTED}; or NAME=FILE for each "
+        "modality. None where the run has faces alone",
+    )
+    parser.add_argument("--face", metavar="CSV", help="the face tracker's table, where it is used")
+    parser.add_argument(
+        "--face-start",
+        type=float,
+        metavar="S",
+        help="second of the recording at which the face video begins (0)",
+    )
+    parser.add_argument("--face-rate", type=float, metavar="HZ", help="of a CSV without times")
+    parser.add_argument("--rate", type=float, metavar="HZ", help="samples a second of an .npy")
+    parser.add_argument("--split", metavar="NAME", help="split1, ... (default: the mean of all)")
+    parser.add_argument("--out", default="-", metavar="CSV", help="- for standard output (default)")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's default)")
+
+
+def main(
+    run: str,
+    recording: Sequence[str],
+    face: str | None,
+    face_start: float | None,
+    face_rate: float | None,
+    rate: float | None,
+    split: str | None,
+    out: str,
+    device: str,
+) -> int:
+    """Predict one recording and write the table.
+
+    Raises:
+        ConfigError: options that do not fit the run.
+        DataError: a run or a file that cannot be used.
+    """
+    from clmer.trained import load  # scikit-learn and TensorBoard, which --help need not wait for
+
+    trained = load(run, split, device)
+    files = files_of(recording, trained.modalities)
+    whole = read_recording(trained, files, rate=rate)
+    whole = with_face(trained, whole, face, start_s=face_start, fps=face_rate)
+    windows = windows_of(trained, whole)
+    proba = trained.predict_proba(windows.arrays)
+    for line in notes(trained, windows):
+        print(line, file=sys.stderr)
+    table = predictions_csv(windows.start_s, proba, trained.classes)
+    if out == "-":
+        sys.stdout.write(table)
+    else:
+        write_file(Path(out), table.encode())
+    return 0
+
+
+def files_of(recording: Sequence[str], modalities: Mapping[str, Modality]) -> dict[str, Path]:
+    """The file of each of a run's signals, out of FILE or NAME=FILE ...
+
+    Raises:
+        ConfigError: a modality without a file, or a file without a modality.
+    """
+    signals = [name for name in modalities if name not in FACE_TOKENS]
+    named = [text.partition("=") for text in recording]
+    if signals and len(recording) == 1 and named[0][0] not in signals:
+        return dict.fromkeys(signals, Path(recording[0]))
+    files = {name: Path(path) for name, _, path in named}
+    if sorted(files) != sorted(signals) or len(files) < len(named):
+        wanted = " ".join(f"{name}=FILE" for name in signals)
+        raise ConfigError(
+            f"recording: found {' '.join(recording) or 'none'}, expected "
+            + (f"one file with all channels, or {wanted}" if signals else "none: only --face")
+        )
+    return files
+
+
+def read_recording(
+    trained: Trained, files: Mapping[str, Path], *, rate: float | None = None
+) -> Recording:
+    """A recording's signals, channels as in training.
+
+    Args:
+        trained: says which channels, and of which type each is.
+        files: by modality, from `files_of`.
+        rate: samples a second of an .npy.
+
+    Raises:
+        DataError: a file that cannot be read, or lacks a channel (which).
+    """
+    open_file = DATASETS[trained.config.dataset].open_file
+    signals = {}
+    for name, path in files.items():
+        modality = trained.modalities[name]
+        if open_file is None:
+            signal = manifest.read_file(path, name, channels=modality.channels, rate=rate)
+        else:
+            signal = _picked(open_file(path), modality)
+        signals[name] = replace(signal, kinds=modality.kinds)
+    source = next(iter(files.values()), Path())
+    return Recording(
+        subject="recording",
+        trial="recording",
+        stimulus="",
+        group="",
+        labels={},
+        signals=signals,
+        source=source,
+        files=dict(files),
+    )
+
+
+def _picked(signal: Signal, modality: Modality) -> Signal:
+    rows = [signal.channels.index(name) for name in modality.channels]
+    return Signal(signal.data[rows], signal.fs, modality.channels, modality.kinds, signal.unit)
+
+
+def with_face(
+    trained: Trained,
+    recording: Recording,
+    face: str | None,
+    *,
+    start_s: float | None = None,
+    fps: float | None = None,
+) -> Recording:
+    """The recording with its face, where the run uses one.
+
+    Args:
+        trained: says whether it does.
+        recording: its signals.
+        face: a face tracker's CSV.
+        start_s: second of the recording at which the video begins; None for 0.
+        fps: frames a second of a CSV without times.
+
+    Raises:
+        ConfigError: the face is missing, or not used.
+        DataError: the CSV cannot be read.
+    """
+    used = [name for name in trained.modalities if name in FACE_TOKENS]
+    if used and face is None:
+        raise ConfigError(
+            f"--face: found none, expected a face CSV: the run uses {', '.join(used)}"
+        )
+    if not used and (face, start_s, fps) != (None, None, None):
+        names = ", ".join(trained.modalities)
+        raise ConfigError(f"--face: found {face}, expected none: the run uses {names} alone")
+    if face is None:
+        return recording
+    path = Path(face)
+    return replace(
+        recording,
+        face=read_face(path, fps=fps),
+        face_start_s=start_s or 0.0,
+        source=path if not recording.signals else recording.source,
+        files={**recording.files, "face": path},
+    )
+
+
+def windows_of(trained: Trained, recording: Recording) -> Cut:
+    """The recording's windows, prepared as in training.
+
+    Raises:
+        DataError: there are none (why), or the face's unit is another one than in training.
+    """
+    config = trained.config
+    rates = [m.fs for name, m in trained.modalities.items() if name in FACE_TOKENS]
+    plan = Plan(
+        DATASETS[config.dataset],
+        recording.source,
+        tuple(trained.modalities),
+        config.window,
+        config.stride,
+        config.filter,
+        *(rates[:1] or [1.0]),
+        config.face,
+    )
+    found = cut(plan, recording)
+    check_alike(found, trained.modalities, "in training")
+    if found.skipped:
+        expected = f"windows of {config.window:g} s with {', '.join(trained.modalities)}"
+        raise DataError(recording.source, "recording", found.skipped, expected)
+    return found
+
+
+def notes(trained: Trained, windows: Cut) -> list[str]:
+    """What a reader of the predictions should know."""
+    lines = [f"left out: {count} windows, {reason}" for reason, count in windows.dropped.items()]
+    if len(trained.splits) > 1:
+        lines.append(
+            f"mean of {len(trained.splits)} splits' models, which together saw every person of the "
+            "training data: for new people and recordings only (--split takes one)"
+        )
+    if trained.config.normalize == "subject":
+        lines.append("standardised by this recording's own statistics (--normalize subject)")
+    return lines
+
+
+def predictions_csv(start_s: np.ndarray, proba: np.ndarray, classes: Sequence[str]) -> str:
+    """One row a window: where it starts, the most probable class, every class's probability."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["time_s", "class", *(f"p_{name}" for name in classes)])
+    for start, row in zip(start_s.tolist(), proba, strict=True):
+        values = (f"{value:.{DIGITS}f}" for value in row)
+        writer.writerow([round(start, DIGITS), classes[int(row.argmax())], *values])
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    from clmer import cli
+
+    sys.exit(cli.main(["predict", *sys.argv[1:]]))
