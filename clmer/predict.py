@@ -178,9 +178,8 @@ def with_face(
     """
     used = [name for name in trained.modalities if name in FACE_TOKENS]
     if used and face is None:
-        raise ConfigError(
-            f"--face: found none, expected a face CSV: the run uses {', '.join(used)}"
-        )
+        names = ", ".join(used)
+        raise ConfigError(f"--face: found none, expected a face's CSV: the run uses {names}")
     if not used and (face, start_s, fps) != (None, None, None):
         names = ", ".join(trained.modalities)
         raise ConfigError(f"--face: found {face}, expected none: the run uses {names} alone")
@@ -203,7 +202,8 @@ def windows_of(trained: Trained, recording: Recording) -> Cut:
         DataError: there are none (why), or the face's unit is another one than in training.
     """
     config = trained.config
-    rates = [m.fs for name, m in trained.modalities.items() if name in FACE_TOKENS]
+    faces = (m for name, m in trained.modalities.items() if name in FACE_TOKENS)
+    fps = next((modality.fs for modality in faces), 1.0)  # without a face it plays no part
     plan = Plan(
         DATASETS[config.dataset],
         recording.source,
@@ -211,7 +211,7 @@ def windows_of(trained: Trained, recording: Recording) -> Cut:
         config.window,
         config.stride,
         config.filter,
-        *(rates[:1] or [1.0]),
+        fps,
         config.face,
     )
     found = cut(plan, recording)
