@@ -155,7 +155,8 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each sample, [n_samples]."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
+        best = self.predict_proba(X).argmax(1)
+        return np.asarray(self.classes_[best])
 
     def _windows(self, X: np.ndarray) -> dict[str, np.ndarray]:
         """X taken apart, [N, C, T] float32 by modality."""

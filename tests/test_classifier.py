@@ -1,0 +1,147 @@
+"""`CLMERClassifier` under scikit-learn's own checks, and what those do not ask."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from clmer import CLMERClassifier
+
+#: Small enough for some hundred fits.
+SIZES = {"token_length": 4, "dim": 16, "heads": 2, "single_layers": 1, "batch": 16}
+TINY = {**SIZES, "width": 4, "cross_layers": 1, "memory_layers": 0, "random_state": 0}
+SHORT = {**TINY, "epochs_contrastive": 2, "epochs_fusion": 4}
+MODALITIES = {"eeg": (2, 32), "face": (3, 5)}
+
+QUICK = CLMERClassifier(
+    contrastive=False, epochs_fusion=12, embedding_dropout=0.0, random_state=0, **SIZES
+)
+
+
+@parametrize_with_checks([QUICK])
+def test_scikit_learns_checks(estimator, check):
+    """All of them apply; pandas and the array API are scikit-learn's own to skip."""
+    check(estimator)
+
+
+@pytest.fixture
+def study():
+    """Twelve people, whose class shows in one channel of the EEG: X [72, 79], y, people."""
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(12), 6)
+    y = np.tile(["calm", "angry"], 36)
+    eeg = rng.standard_normal((72, 2, 32))
+    eeg[:, 1] *= np.where(y == "angry", 3, 1)[:, None]
+    face = rng.standard_normal((72, 3, 5))
+    return np.hstack([eeg.reshape(72, -1), face.reshape(72, -1)]), y, people
+
+
+def test_unseen_people_are_told_apart(study):
+    X, y, people = study
+    model = CLMERClassifier(
+        {"eeg": (2, 32), "face": (3, 5)}, tokens="spectrum", contrastive=False, fs=32.0,
+        **{**TINY, "epochs_fusion": 20},
+    )  # fmt: skip
+    scores = cross_val_score(model, X, y, groups=people, cv=GroupKFold(3))
+    assert scores.mean() > 0.8
+    assert cross_val_score(model, X[:, ::-1], y, groups=people, cv=GroupKFold(3)).mean() < 0.8
+
+
+def test_both_stages_train_and_probabilities_are_in_the_order_of_classes(study):
+    X, y, _ = study
+    model = CLMERClassifier(MODALITIES, members=2, **SHORT).fit(X, y)
+    assert model.classes_.tolist() == ["angry", "calm"]
+    assert set(model.model_.encoders) == {"eeg", "face"}
+    assert len(model.model_.members) == 2
+    proba = model.predict_proba(X)
+    np.testing.assert_allclose(proba.sum(1), 1)
+    assert (model.predict(X) == model.classes_[proba.argmax(1)]).all()
+
+
+def test_a_modality_keeps_its_rows(study):
+    X, y, _ = study
+    model = CLMERClassifier(MODALITIES, **{**SHORT, "contrastive": False}).fit(X, y)
+    windows = model._windows(X)
+    np.testing.assert_array_equal(windows["eeg"][:, 1], X[:, 32:64].astype(np.float32))
+    np.testing.assert_array_equal(windows["face"][3, 2], X[3, 74:79].astype(np.float32))
+    mean = model.model_.inputs.windows["eeg"].mean[:, 0]
+    np.testing.assert_allclose(mean, X[:, :64].reshape(72, 2, 32).mean((0, 2)), atol=1e-6)
+
+
+def test_windows_of_one_modality_need_no_flattening(study):
+    X, y, _ = study
+    eeg = X[:, :64]
+    options = {**SHORT, "contrastive": False}
+    flat = CLMERClassifier({"x": (2, 32)}, **options).fit(eeg, y)
+    model = CLMERClassifier(**options).fit(eeg.reshape(72, 2, 32), y)
+    assert model.n_features_in_ == 2
+    proba = model.predict_proba(eeg.reshape(72, 2, 32))
+    np.testing.assert_array_equal(proba, flat.predict_proba(eeg))
+
+
+def test_one_seed_gives_one_model_and_the_callers_random_state_stays(study):
+    X, y, _ = study
+    model = CLMERClassifier(MODALITIES, **SHORT)
+    state = torch.get_rng_state()
+    first = model.fit(X, y).predict_proba(X)
+    assert torch.equal(torch.get_rng_state(), state)
+    np.testing.assert_array_equal(clone(model).fit(X, y).predict_proba(X), first)
+    other = clone(model).set_params(random_state=1).fit(X, y).predict_proba(X)
+    assert np.abs(other - first).max() > 1e-3
+
+
+def test_validation_keeps_groups_whole_and_classes_in_proportion(study):
+    X, y, people = study
+    model = CLMERClassifier(MODALITIES, validation=0.25, **SHORT)
+    labels = (y == "calm").astype(int)
+    split = model._split(labels, people, 0)
+    assert 0.15 < len(split.val) / len(y) < 0.35
+    assert not set(people[split.train]) & set(people[split.val])
+    assert len(model._split(labels, None, 0).val) == 18
+    assert len(CLMERClassifier()._split(labels, None, 0).val) == 0
+    assert len(model.fit(X, y, groups=people).predict(X)) == 72
+
+
+def test_patience_ends_training_early(study, monkeypatch):
+    X, y, _ = study
+    lines = []
+    monkeypatch.setattr("clmer.runs.Unsaved.log", lambda self, line: lines.append(line))
+    rng = np.random.default_rng(1)
+    options = {**SHORT, "contrastive": False, "epochs_fusion": 40}
+    model = CLMERClassifier(MODALITIES, validation=0.25, patience=2, **options)
+    model.fit(X, rng.permutation(y))
+    assert len(lines) < 40
+    best = max(line["val_score"] for line in lines)
+    assert best in [line["val_score"] for line in lines[-4:-1]] or len(lines) <= 4
+
+
+def test_it_goes_into_a_pipeline(study):
+    X, y, people = study
+    options = {**SHORT, "contrastive": False}
+    model = make_pipeline(FunctionTransformer(np.abs), CLMERClassifier(MODALITIES, **options))
+    assert cross_val_score(model, X, y, groups=people, cv=GroupKFold(2)).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"modalities": {"eeg": (2, 32)}}, r"X: found \(72, 79\), expected \(n_samples, 64\)"),
+        ({"validation": 0.7}, "validation: found 0.7, expected 0 to 0.5"),
+        ({"dim": 15}, "--dim: found 15, expected a multiple of --heads 2"),
+        ({"tokens": "time", "contrastive": False}, "needs the contrastive stage"),
+    ],
+)
+def test_what_cannot_be_met_is_named(study, options, message):
+    X, y, _ = study
+    with pytest.raises(ValueError, match=message):
+        CLMERClassifier(**{"modalities": MODALITIES, **SHORT, **options}).fit(X, y)
+
+
+def test_one_class_is_not_enough(study):
+    X, y, _ = study
+    with pytest.raises(ValueError, match="found one class, 'calm', expected at least two"):
+        CLMERClassifier(MODALITIES, **SHORT).fit(X[y == "calm"], y[y == "calm"])

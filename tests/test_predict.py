@@ -1,0 +1,195 @@
+"""`clmer.predict`: a recording goes the way of the training data, and no other."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_manifest import write_openface
+from test_train import SMALL
+
+import clmer
+from clmer import predict
+from clmer.cli import main
+from clmer.data import DATASETS, deap, manifest
+from clmer.data.prepare import prepare
+from clmer.data.recording import DataError
+
+EPOCHS = ["--no-contrastive", "--no-permuted", "--protocol", "block", "--window", "1"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, clmer_data):
+    """A manifest over two EDF files, EEG and ECG of each, and a run on it."""
+    root = tmp_path_factory.mktemp("study")
+    lines = ["subject,trial,label,modality,path,stop_s"]
+    for person in ("00", "01"):
+        for trial, label in (("1", "rest"), ("2", "arithmetic")):
+            path = clmer_data / "eegmat" / f"Subject{person}_{trial}.edf"
+            lines += [f"p{person},{label},{label},{name},{path},20" for name in ("eeg", "ecg")]
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    line = ["train", "manifest", "--root", str(root), "--cache", str(root / "cache")]
+    assert main([*line, "--task", "label", "--out", str(root / "run"), *SMALL, *EPOCHS]) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def face_run(tmp_path_factory):
+    """Two .npy recordings with faces, and a run on them."""
+    root = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
+    lines = ["subject,trial,label,modality,path,rate"]
+    for trial, label in (("a", "calm"), ("b", "angry")):
+        np.save(root / f"{trial}.npy", rng.standard_normal((2, 1280)))
+        write_openface(root / f"{trial}.csv", frames=250)
+        lines += [
+            f"p1,{trial},{label},eeg,{trial}.npy,128",
+            f"p1,{trial},{label},face,{trial}.csv,",
+        ]
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    line = ["train", "manifest", "--root", str(root), "--cache", str(root / "cache")]
+    assert main([*line, "--task", "label", "--out", str(root / "run"), *SMALL, *EPOCHS]) == 0
+    return root
+
+
+def table(text):
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_windows_of_an_edf_are_the_prepared_stores(study, clmer_data):
+    """Cut off in the manifest at 20 s, the recording's filter ends there too: the same is done."""
+    trained = clmer.load(study / "run", "split1")
+    store = prepare(DATASETS["manifest"], study, window_s=1.0, cache=study / "cache")
+    path = clmer_data / "eegmat" / "Subject00_1.edf"
+    files = predict.files_of([str(path)], trained.modalities)
+    recording = predict.read_recording(trained, files)
+    cut = {
+        name: replace(signal, data=signal.data[:, : round(20 * signal.fs)])
+        for name, signal in recording.signals.items()
+    }
+    windows = predict.windows_of(trained, replace(recording, signals=cut))
+    rows = store.windows.recording == "p00/rest"
+    np.testing.assert_array_equal(windows.start_s, store.windows.start_s[rows])
+    for name, array in windows.arrays.items():
+        np.testing.assert_array_equal(array, store.array(name)[rows])
+
+
+def test_the_command_writes_one_row_a_window(study, clmer_data, tmp_path, capsys):
+    path, out = clmer_data / "eegmat" / "Subject01_2.edf", tmp_path / "predictions.csv"
+    line = ["predict", str(study / "run"), str(path), "--threads", "1"]
+    assert main([*line, "--split", "split1", "--out", str(out)]) == 0
+    rows = table(out.read_text())
+    seconds = [float(row["time_s"]) for row in rows]
+    assert seconds == [float(i) for i in range(len(seconds))]
+    assert len(seconds) in (60, 61, 62)
+    assert list(rows[0]) == ["time_s", "class", "p_arithmetic", "p_rest"]
+    for row in rows:
+        p = {name: float(row[f"p_{name}"]) for name in ("arithmetic", "rest")}
+        assert sum(p.values()) == pytest.approx(1, abs=2e-6)
+        assert p[row["class"]] == max(p.values())
+    trained = clmer.load(study / "run", "split1")
+    recording = predict.read_recording(trained, dict.fromkeys(("eeg", "ecg"), path))
+    proba = trained.predict_proba(predict.windows_of(trained, recording).arrays)
+    np.testing.assert_allclose([float(row["p_rest"]) for row in rows], proba[:, 1], atol=1e-6)
+    assert "split" not in capsys.readouterr().err
+
+
+def test_a_face_comes_with_its_recording(face_run, capsys):
+    line = ["predict", str(face_run / "run"), str(face_run / "a.npy"), "--rate", "128"]
+    assert main([*line, "--face", str(face_run / "a.csv")]) == 0
+    rows = table(capsys.readouterr().out)
+    assert len(rows) == 10
+    late = ["--face", str(face_run / "a.csv"), "--face-start", "2"]
+    assert main([*line, *late]) == 0
+    said = capsys.readouterr()
+    assert [row["time_s"] for row in table(said.out)] == [f"{i}.0" for i in range(2, 10)]
+    assert "left out: 2 windows, outside the face video" in said.err
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ([], "--face: found none, expected a face's CSV: the run uses landmarks, au"),
+        (["--face", "{root}/none.csv"], "none.csv"),
+        (["--threads", "0"], "--threads: found 0"),
+        (["--split", "split9"], "split: found split9, expected split1"),
+    ],
+)
+def test_what_does_not_fit_a_run_with_faces_exits_2(face_run, extra, message, capsys):
+    line = ["predict", str(face_run / "run"), str(face_run / "a.npy"), "--rate", "128"]
+    assert main([*line, *(part.format(root=face_run) for part in extra)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_landmarks_in_another_unit_are_refused(face_run):
+    trained = clmer.load(face_run / "run", "split1")
+    recording = predict.read_recording(trained, {"eeg": face_run / "a.npy"}, rate=128.0)
+    recording = predict.with_face(trained, recording, str(face_run / "a.csv"))
+    pixels = replace(recording, face=replace(recording.face, unit="px"))
+    with pytest.raises(
+        DataError, match=r"unit of landmarks: found px \(OpenFace\), .* in training"
+    ):
+        predict.windows_of(trained, pixels)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["missing.edf"], r"missing\.edf: file: found nothing"),
+        (["{formats}/test.bdf"], "channels: found no Fp1, .*expected some of"),
+        (["eeg={edf}"], "expected one file with all channels, or eeg=FILE ecg=FILE"),
+        ([], "found none, expected one file"),
+        (["{edf}", "{edf}"], "expected one file"),
+        (["{edf}", "--face", "face.csv"], "--face: found face.csv, expected none"),
+    ],
+)
+def test_recordings_that_do_not_fit_the_run_exit_2(study, clmer_data, files, message, capsys):
+    places = {
+        "edf": clmer_data / "eegmat" / "Subject00_1.edf",
+        "formats": clmer_data / "eeg-formats",
+    }
+    assert main(["predict", str(study / "run"), *(name.format(**places) for name in files)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("clmer: ")
+    assert pytest.importorskip("re").search(message, said), said
+
+
+def test_each_modality_can_have_its_own_file(study, clmer_data):
+    modalities = clmer.load(study / "run", "split1").modalities
+    files = predict.files_of(["ecg=b.edf", "eeg=a.edf"], modalities)
+    assert files == {"ecg": Path("b.edf"), "eeg": Path("a.edf")}
+
+
+def test_types_are_those_of_training_whatever_the_file_says(face_run):
+    """An .npy states no types; those of the run decide its filters."""
+    trained = clmer.load(face_run / "run", "split1")
+    recording = predict.read_recording(trained, {"eeg": face_run / "a.npy"}, rate=128.0)
+    assert recording.signals["eeg"].kinds == ("eeg", "eeg")
+
+
+def test_a_recording_shorter_than_a_window_is_named(face_run, tmp_path):
+    np.save(tmp_path / "short.npy", np.zeros((2, 100)))
+    trained = clmer.load(face_run / "run", "split1")
+    recording = predict.read_recording(trained, {"eeg": tmp_path / "short.npy"}, rate=128.0)
+    recording = predict.with_face(trained, recording, str(face_run / "a.csv"))
+    with pytest.raises(DataError, match=r"short.npy: recording: found shorter than a window"):
+        predict.windows_of(trained, recording)
+
+
+def test_deap_raw_derives_its_channels_from_a_bdf(tmp_path):
+    from clmer.data.synthetic import WRITERS
+
+    WRITERS["deap-raw"][0](tmp_path, people=1, control="none", seed=0)
+    (path,) = sorted(tmp_path.rglob("s01.bdf"))
+    signal = DATASETS["deap-raw"].open_file(path)
+    assert signal.channels == deap.CHANNELS
+    eeg = signal.data[:32]
+    assert np.abs(eeg.mean(0)).max() < 1e-9 * np.abs(eeg).max()
+
+
+def test_a_manifests_row_and_the_file_alone_are_the_same(study, clmer_data):
+    path = clmer_data / "eegmat" / "Subject00_2.edf"
+    row = next(iter(manifest.read(study))).signals["eeg"]
+    alone = manifest.read_file(path, "eeg", channels=row.channels)
+    np.testing.assert_array_equal(alone.data[:, : row.data.shape[1]], row.data)
