@@ -127,7 +127,7 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"y: found one class, {self.classes_[0]!r}, expected at least two")
+            raise ValueError(f"y: found one class, {self.classes_[0]}, expected at least two")
         seed = int(check_random_state(self.random_state).randint(MAX_SEED, dtype=np.uint32))
         arrays = self._windows(X)
         split = self._split(labels, groups, seed)

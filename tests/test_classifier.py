@@ -143,5 +143,5 @@ def test_what_cannot_be_met_is_named(study, options, message):
 
 def test_one_class_is_not_enough(study):
     X, y, _ = study
-    with pytest.raises(ValueError, match="found one class, 'calm', expected at least two"):
+    with pytest.raises(ValueError, match="found one class, calm, expected at least two"):
         CLMERClassifier(MODALITIES, **SHORT).fit(X[y == "calm"], y[y == "calm"])
