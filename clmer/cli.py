@@ -6,7 +6,7 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,7 +216,8 @@ def _names(text: str) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the return value is the exit code."""
     options = vars(parser().parse_args(argv))
-    command = {"train": _train, "predict": _predict}[options.pop("command")]
+    run: dict[str, Callable[..., int]] = {"train": _train, "predict": _predict}
+    command = run[options.pop("command")]
     try:
         return command(**options)
     except (DataError, ConfigError) as error:
