@@ -20,6 +20,7 @@ from clmer.data.cache import Modality, Store, Windows
 from clmer.data.splits import Split
 from clmer.data.tasks import Task
 from clmer.inputs import Inputs
+from clmer.nn.baselines import MODELS
 from clmer.runs import Unsaved
 from clmer.stages import Job, contrastive_stage, fit_fusion, member_stages
 from clmer.trained import SplitModel
@@ -213,7 +214,8 @@ def _train(job: Job, split: Split, arrays: Mapping[str, np.ndarray]) -> SplitMod
     encoders = contrastive_stage(job, split, 0, x) if job.config.contrastive else {}
     inputs, tokens = inputs.fit_tokens(x, encoders, split.train)
     stages = member_stages("split1/fusion", job.config.members)
-    members = [fit_fusion(job, split, stage, tokens, job.y) for stage in stages]
+    spec = MODELS["clmer"]
+    members = [fit_fusion(job, split, stage, spec, tokens, job.y) for stage in stages]
     return SplitModel(inputs, encoders, members, job.device)
 
 

@@ -6,7 +6,7 @@ windows [N, C, T] -> `standardise` -> x -> `features` -> z -> `arrange` -> token
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -144,6 +144,16 @@ class Inputs:
             else:
                 out[name] = as_tokens(part, "time" if self.kind == "time" else count).contiguous()
         return out
+
+    def of(self, names: Sequence[str], kind: str) -> Inputs:
+        """These inputs for some of the modalities, and for tokens of this kind ("raw" has none)."""
+        keep = {name: self.tokens[name] for name in names if kind == self.kind != "raw"}
+        return replace(
+            self,
+            modalities={name: self.modalities[name] for name in names},
+            kind=kind,
+            tokens=keep,
+        )
 
     def to(self, device: torch.device) -> Inputs:
         """These inputs with the features' statistics on a device."""

@@ -25,6 +25,7 @@ from clmer.data import DATASETS, manifest
 from clmer.data.cache import Modality
 from clmer.data.cutting import Cut, Plan, check_alike, cut
 from clmer.data.face import read_face
+from clmer.data.face.mobilevit import embedder
 from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.recording import DataError, Recording, Signal
 from clmer.files import write_file
@@ -214,7 +215,9 @@ def windows_of(trained: Trained, recording: Recording) -> Cut:
         fps,
         config.face,
     )
-    found = cut(plan, recording)
+    weights = Path(config.mobilevit) if config.mobilevit else None
+    embed = embedder(weights) if "mobilevit" in trained.modalities else None
+    found = cut(plan, recording, embed)
     check_alike(found, trained.modalities, "in training")
     if found.skipped:
         expected = f"windows of {config.window:g} s with {', '.join(trained.modalities)}"

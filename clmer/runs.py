@@ -205,7 +205,8 @@ def read_config(folder: Path) -> Config:
     if unknown:
         raise DataError(path, ", ".join(unknown), "an unknown option", "this version's options")
     chosen = {name: value for name, value in found.items() if name in known}
-    return Config(**{**chosen, "modalities": tuple(found["modalities"])})
+    lists = ("modalities", "models")
+    return Config(**{n: tuple(value) if n in lists else value for n, value in chosen.items()})
 
 
 def unfinished_stage(folder: Path) -> str:

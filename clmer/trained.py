@@ -21,11 +21,14 @@ from clmer.data.cache import Modality
 from clmer.data.recording import DataError
 from clmer.inputs import Inputs, encode
 from clmer.nn import Encoder, Fusion
+from clmer.nn.baselines import SVM
 from clmer.nn.fusion import attention_maps
 from clmer.runs import RESULTS, read_config, read_tensors, unfinished_stage, weights_of
 from clmer.stages import (
+    Model,
     build_encoder,
-    build_fusion,
+    build_model,
+    chosen_models,
     log_probabilities,
     mean_probability,
     member_stages,
@@ -42,13 +45,13 @@ class SplitModel:
     Args:
         inputs: the split's statistics.
         encoders: of each modality; none without a contrastive stage.
-        members: the fusion models, whose probabilities are averaged; none without a fusion stage.
+        members: the classifiers, whose probabilities are averaged; none without a fusion stage.
         device: where all of it is.
     """
 
     inputs: Inputs
     encoders: Mapping[str, Encoder]
-    members: Sequence[Fusion]
+    members: Sequence[nn.Module]
     device: torch.device
 
     def __post_init__(self) -> None:
@@ -109,7 +112,7 @@ class Trained:
 
     @property
     def fusion(self) -> nn.Module:
-        """The split's fusion model (the first of several members); it takes `tokens`."""
+        """The split's classifier (the first of several members); it takes `tokens`."""
         return self._members()[0]
 
     def predict_proba(self, windows: Windows, people: np.ndarray | None = None) -> np.ndarray:
@@ -180,9 +183,12 @@ class Trained:
 
         Raises:
             DataError: the run trained no fusion.
-            ValueError: one modality has no pairs; several splits are loaded; windows do not fit.
+            ValueError: the model is not CLMER's, or reads one modality; several splits are loaded;
+                windows do not fit.
         """
         model, split = self._members()[member], self._single("attention")
+        if not isinstance(model, Fusion):
+            raise ValueError(f"attention: found {type(model).__name__}, expected CLMER's Fusion")
         parts = _parts(split.standardise(windows, people), 64)
         maps = torch.cat([attention_maps(model, split.tokens(part)).cpu() for part in parts], 2)
         names = list(model.inputs)
@@ -191,7 +197,7 @@ class Trained:
             for (asking, answering), weights in zip(model.pairs, maps, strict=True)
         }
 
-    def _members(self) -> Sequence[Fusion]:
+    def _members(self) -> Sequence[nn.Module]:
         self._check_fusion()
         return self._single("fusion").members
 
@@ -208,7 +214,9 @@ class Trained:
         return next(iter(self.splits.values()))
 
 
-def load(folder: Path | str, split: str | None = None, device: str = "cpu") -> Trained:
+def load(
+    folder: Path | str, split: str | None = None, device: str = "cpu", model: str | None = None
+) -> Trained:
     """The trained models of a run's folder.
 
     Args:
@@ -216,9 +224,11 @@ def load(folder: Path | str, split: str | None = None, device: str = "cpu") -> T
         split: "split1", ...; None for all of them, whose probabilities are averaged: together
             they have seen every person of the data set.
         device: a torch device.
+        model: as the results name it ("eeg+ecg", "mult", ...); None for the run's first.
 
     Raises:
-        DataError: no run's folder, an unfinished run (which stage), an unknown split, damage.
+        DataError: no run's folder, an unfinished run (which stage), an unknown split or model,
+            damage.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -238,7 +248,7 @@ def load(folder: Path | str, split: str | None = None, device: str = "cpu") -> T
     loaded: dict[str, SplitModel] = {}
     classes: Sequence[str] = ()
     for name in names if split is None else [split]:
-        loaded[name], classes = _load_split(folder, name, config, torch.device(device))
+        loaded[name], classes = _load_split(folder, name, config, model, torch.device(device))
     return Trained(folder, config, tuple(classes), loaded)
 
 
@@ -248,7 +258,7 @@ def _split_names(folder: Path) -> list[str]:
 
 
 def _load_split(
-    folder: Path, name: str, config: Config, device: torch.device
+    folder: Path, name: str, config: Config, wanted: str | None, device: torch.device
 ) -> tuple[SplitModel, Sequence[str]]:
     """A split's models and the classes' names; the caller's random state stays as it is."""
     stage = f"{name}/inputs"
@@ -259,6 +269,11 @@ def _load_split(
         raise _foreign(folder, stage, error) from error
     encoders: dict[str, Encoder] = {}
     members = []
+    stem, model = "", None
+    if config.fusion:
+        stem, model = _chosen(folder, config, inputs, wanted)
+        kind = "raw" if model.spec.tokens == "raw" else inputs.kind
+        inputs = inputs.of(model.modalities, kind)
     with torch.random.fork_rng(devices=[]):
         if config.contrastive:
             stage = f"{name}/contrastive"
@@ -268,12 +283,23 @@ def _load_split(
                 prefix = f"{modality.name}.encoder."
                 own = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
                 encoders[modality.name] = _filled(encoder, own, folder, stage).to(device)
-        if config.fusion:
+        if model is not None:
             tokens = SplitModel(inputs, encoders, (), device).tokens(_blank(inputs, device))
-            for stage in member_stages(f"{name}/{'+'.join(inputs.modalities)}", config.members):
-                model = build_fusion(config, tokens, len(classes))
-                members.append(_filled(model, _stage(folder, stage)[0], folder, stage).to(device))
+            shapes = {n: (part.shape[1], part.shape[2]) for n, part in tokens.items()}
+            for stage in member_stages(f"{name}/{stem}", config.members):
+                new = build_model(model.spec, shapes, len(classes), config)
+                members.append(_filled(new, _stage(folder, stage)[0], folder, stage).to(device))
     return SplitModel(inputs, encoders, members, device), classes
+
+
+def _chosen(folder: Path, config: Config, inputs: Inputs, wanted: str | None) -> tuple[str, Model]:
+    """A model of the run and its name: the first, or the one wanted."""
+    models = chosen_models(config, tuple(inputs.modalities))
+    name = next(iter(models), SVM) if wanted is None else wanted
+    if name not in models:
+        expected = ", ".join(models) or "a run with a model that the loop trains"
+        raise DataError(folder, "model", name, expected)
+    return name, models[name]
 
 
 def _blank(inputs: Inputs, device: torch.device) -> dict[str, Tensor]:

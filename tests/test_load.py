@@ -50,14 +50,14 @@ def windows(store):
     return {name: np.array(store.array(name)) for name in store.modalities}
 
 
-def written(run, store, split):
+def written(run, store, split, model=MODEL):
     """Rows [n] of the store and log-probabilities [n, classes] in predictions.csv, of a split."""
     names = json.loads((run / "results.json").read_text())["splits"]
     wanted = names[int(split.removeprefix("split")) - 1]["name"]
     at = zip(store.windows.recording.tolist(), store.windows.start_s.tolist(), strict=True)
     row_of = {key: row for row, key in enumerate(at)}
     with (run / "predictions.csv").open() as file:
-        lines = [r for r in csv.DictReader(file) if (r["model"], r["split"]) == (MODEL, wanted)]
+        lines = [r for r in csv.DictReader(file) if (r["model"], r["split"]) == (model, wanted)]
     rows = np.array([row_of[line["recording"], float(line["start_s"])] for line in lines])
     logp = [[float(v) for k, v in line.items() if k.startswith("logp_")] for line in lines]
     return rows, np.array(logp), np.array([line["predicted"] for line in lines])
@@ -91,6 +91,22 @@ def test_every_kind_of_input_is_restored(deap, run, store, windows, options):
     rows, logp, _ = written(other, store, "split1")
     proba = clmer.load(other).predict_proba(windows, store.windows.subject)
     np.testing.assert_allclose(proba[rows], np.exp(logp), rtol=0, atol=1e-6)
+
+
+def test_other_models_of_a_run_are_loaded_by_name(deap, run, store, windows):
+    models = ["--model", "mult,eeg-conformer,clmer", "--no-contrastive", "--ablation", "single"]
+    other = train(deap, "models", *models)
+    assert set(clmer.load(other).modalities) == {"physio", "landmarks", "au"}
+    for name, modalities in (("mult", MODEL), ("eeg-conformer", "physio"), ("au", "au")):
+        trained = clmer.load(other, model=name)
+        assert "+".join(trained.modalities) == modalities
+        rows, logp, _ = written(other, store, "split1", name)
+        part = {n: windows[n][rows] for n in trained.modalities}
+        np.testing.assert_allclose(trained.predict_proba(part), np.exp(logp), rtol=0, atol=1e-6)
+    with pytest.raises(DataError, match="model: found husformer, expected mult, eeg-conformer, ph"):
+        clmer.load(other, model="husformer")
+    with pytest.raises(ValueError, match="found MulT, expected CLMER's Fusion"):
+        clmer.load(other).attention({n: a[:2] for n, a in windows.items()})
 
 
 def test_all_splits_together_are_the_mean_of_each(run, windows):
