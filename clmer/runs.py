@@ -205,8 +205,9 @@ def read_config(folder: Path) -> Config:
     if unknown:
         raise DataError(path, ", ".join(unknown), "an unknown option", "this version's options")
     chosen = {name: value for name, value in found.items() if name in known}
-    lists = ("modalities", "models")
-    return Config(**{n: tuple(value) if n in lists else value for n, value in chosen.items()})
+    for name in ("modalities", "models"):  # JSON has no tuples
+        chosen[name] = tuple(chosen[name])
+    return Config(**chosen)
 
 
 def unfinished_stage(folder: Path) -> str:
