@@ -16,7 +16,7 @@ from clmer.data.recording import DataError
 from clmer.data.synthetic import write_deap
 from clmer.data.synthetic.images import draw, draw_faces
 from clmer.data.synthetic.signals import neutral_face
-from clmer.inputs import raw_tokens, standardise
+from clmer.inputs import Inputs, raw_tokens
 
 
 def save(folder, numbers, pattern="frame_det_00_{:06d}.bmp", size=112):
@@ -120,10 +120,9 @@ def test_pictures_become_modalities_of_the_windows(deap, tmp_path):
     store = prepared(deap, tmp_path, "physio", "pixels", "pixel-rows")
     assert store.array("pixels").shape == (12, 32, 96)
     np.testing.assert_array_equal(store.array("pixels"), store.array("pixel-rows"))
-    x = {
-        name: standardise(store, name, np.arange(12), "train", torch.device("cpu"))
-        for name in ("pixels", "pixel-rows")
-    }
+    inputs = Inputs.fit(store, np.arange(12), "raw", "train")
+    arrays = {name: store.array(name) for name in store.modalities}
+    x = inputs.standardise(arrays, torch.device("cpu"))
     tokens = raw_tokens(store, x)
     assert tokens["pixels"].shape == (12, 1024, 3)
     assert tokens["pixel-rows"].shape == (12, 32, 96)
