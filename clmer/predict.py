@@ -78,7 +78,7 @@ def main(
         ConfigError: options that do not fit the run.
         DataError: a run or a file that cannot be used.
     """
-    from clmer.trained import load  # scikit-learn and TensorBoard, which --help need not wait for
+    from clmer.trained import load  # TensorBoard and more, which --help need not wait for
 
     trained = load(run, split, device)
     files = files_of(recording, trained.modalities)
