@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clmer.data.face import AU_NAMES, NEEDED_COLUMNS, read_face
-from clmer.data.video import jobs
+from clmer.data.video import jobs, record
 from clmer.data.video.__main__ import main
 from clmer.data.video.clips import variable_rate
 from clmer.data.video.mesh import IBUG, MESH_POINTS, Face, action_units, to_face
@@ -176,8 +176,10 @@ def test_options_that_cannot_be_met(
 
 _FAKE = """#!/bin/sh
 # what FeatureExtraction does with -f CLIP -out_dir DIR -of NAME
-while [ $# -gt 0 ]; do case $1 in -f) f=$2;; -out_dir) d=$2;; -of) n=$2;; esac; shift; done
+while [ $# -gt 0 ]; do case $1 in
+  -f) f=$2;; -out_dir) d=$2;; -of) n=$2;; -hogalign) hog=1;; esac; shift; done
 grep -q broken "$f" && { echo "Could not open the video" >&2; exit 1; }
+[ "$hog" ] && echo 1 > "$d/$n.hog"
 cp "$f" "$d/$n.csv"
 """
 
@@ -209,13 +211,87 @@ def test_with_openface_and_resumed(
     assert "10 frames, a face in 10" in text
     assert "exit code 1 Could not open the video" in text
     assert "absent.avi: file: found nothing" in text
-    assert os.listdir(openface / "out") == ["good.csv"]
+    assert sorted(os.listdir(openface / "out")) == ["good.csv", "good.source.json"]
     code, text = run(capsys, clips[0], *command)
     assert code == 0
     assert "skipped" in text
-    os.utime(openface / "out" / "good.csv", (0, 0))  # older than the clip
-    assert "10 frames" in run(capsys, clips[0], *command)[1]
+    os.utime(clips[0], (0, 0))
+    code, text = run(capsys, clips[0], *command)
+    assert "done again, mtime_ns changed" in text
+    assert "10 frames" in text
     assert "10 frames" in run(capsys, clips[0], *command, "--overwrite")[1]
+
+
+def test_a_hog_file_stays_with_its_series(
+    openface: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, out = openface / "good.avi", openface / "out"
+    command = (clip, "--out", out, "--with", "openface")
+    assert "done again" not in run(capsys, *command, "--hog")[1]
+    assert (out / "good.hog").read_text() == "1\n"
+    assert "skipped" in run(capsys, *command)[1]  # more than was asked for
+    clip.write_text(clip.read_text() + "\n")
+    assert "done again, size, mtime_ns changed" in run(capsys, *command)[1]
+    assert not (out / "good.hog").exists()
+    assert "done again, it has no HOG file" in run(capsys, *command, "--hog")[1]
+    assert (out / "good.hog").is_file()
+
+
+def test_a_series_of_unknown_origin_is_not_replaced(
+    openface: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (openface / "out").mkdir()
+    own = openface / "out" / "good.csv"
+    own.write_text("my own")
+    command = (openface / "good.avi", "--out", own.parent, "--with", "openface")
+    code, text = run(capsys, *command)
+    assert code == 2
+    assert "good.csv: file: found a CSV without good.source.json" in text
+    assert own.read_text() == "my own"
+    assert "10 frames" in run(capsys, *command, "--overwrite")[1]
+
+
+def test_what_makes_a_finished_series_another_one(tmp_path: Path) -> None:
+    clip, model, other = tmp_path / "a.mp4", tmp_path / "m.task", tmp_path / "n.task"
+    for path, text in ((clip, "clip"), (model, "model"), (other, "other")):
+        path.write_text(text)
+    csv, made = tmp_path / "out.csv", tmp_path / "made"
+    source = record.describe(clip, "mediapipe", model)
+
+    def why(source: dict[str, object], *, hog: bool = False, partial: bool = False) -> str | None:
+        return record.outdated(csv, source, hog=hog, partial=partial)
+
+    for whole, reason in ((True, None), (False, "it is part of a truncated clip")):
+        made.write_text("rows")
+        record.place(made, csv, source, hog=None, whole=whole)
+        assert why(source) == reason
+        assert why(source, partial=True) is None
+    (tmp_path / "copy.task").write_text("model")
+    assert why(record.describe(clip, "mediapipe", tmp_path / "copy.task"), partial=True) is None
+    assert why(record.describe(clip, "mediapipe", other)) == "model_sha256 changed"
+    assert why(record.describe(clip, "openface", None)) == "tracker, model_sha256 changed"
+    csv.unlink()
+    assert why(source) == "it is not there"
+
+
+def test_a_kill_while_a_series_is_put_in_place_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, csv, made, hog = (tmp_path / name for name in ("a.mp4", "out.csv", "made", "hog"))
+    for path in (clip, made, hog):
+        path.write_text(path.name)
+    source = record.describe(clip, "openface", None)
+    record.place(made, csv, source, hog=hog, whole=True)
+    made.write_text("new")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(record, "write_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        record.place(made, csv, source, hog=None, whole=True)
+    assert record.outdated(csv, source, hog=False, partial=False) == "it is not there"
+    assert not csv.with_suffix(".hog").exists()
 
 
 def test_openface_without_a_face(openface: Path, capsys: pytest.CaptureFixture[str]) -> None:

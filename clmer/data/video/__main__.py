@@ -15,7 +15,8 @@ EXIT_INPUT, EXIT_NO_FACE, EXIT_INTERRUPTED = 2, 3, 130
 
 EPILOG = """\
 Each CLIP becomes DIR/<clip>.csv, with OpenFace's columns, whole or not there. A CSV that is there
-and newer than its clip is left alone, so that the same command goes on after an interruption.
+and was made from the same clip by the same tracker and model is left alone, so that the same
+command goes on after an interruption; DIR/<clip>.source.json tells.
 exit codes: 0 done, 2 an input or option cannot be used, 3 no face found in a clip, 130 interrupted.
 The series, and still more the previews, are a person's face: keep them private.
 """
@@ -103,10 +104,13 @@ def plan(options: argparse.Namespace) -> list[jobs.Task]:
     for clip in options.clips:
         csv = options.out / f"{clip.stem}.csv"
         task = jobs.Task(clip, csv, model, options.preview, options.partial, options.hog)
-        if jobs.finished(task) and not options.overwrite:
+        reason = "--overwrite" if options.overwrite else jobs.outdated(task)
+        if reason is None:
             print(f"{clip}: skipped, {csv} is there")
-        else:
-            tasks.append(task)
+            continue
+        if csv.is_file():
+            print(f"{clip}: done again, {reason}")
+        tasks.append(task)
     return tasks
 
 

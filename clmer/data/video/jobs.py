@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from clmer.data.face import read_face
 from clmer.data.recording import DataError
+from clmer.data.video import record
 from clmer.data.video.clips import frames, probe, variable_rate
 from clmer.data.video.preview import Preview
 from clmer.data.video.table import TableWriter
@@ -47,6 +47,11 @@ class Task:
     partial: bool = False
     hog: bool = False
 
+    @property
+    def tracker(self) -> str:
+        """Its name."""
+        return "mediapipe" if self.model else "openface"
+
 
 @dataclass(frozen=True)
 class Report:
@@ -63,11 +68,16 @@ class Report:
     lines: list[str] = field(default_factory=list)
 
 
-def finished(task: Task) -> bool:
-    """Whether the series is there and newer than the clip."""
-    if not (task.csv.is_file() and task.clip.is_file()):
-        return False
-    return task.csv.stat().st_mtime_ns >= task.clip.stat().st_mtime_ns
+def outdated(task: Task) -> str | None:
+    """Why a clip is to be done; None where its series is there, made from it in the same way.
+
+    Raises:
+        DataError: a CSV of unknown origin is in the way.
+    """
+    if not task.clip.is_file():
+        return "its turn will tell"
+    source = record.describe(task.clip, task.tracker, task.model)
+    return record.outdated(task.csv, source, hog=task.hog, partial=task.partial)
 
 
 def process(task: Task, advance: Callable[[int], None]) -> Report:
@@ -135,6 +145,7 @@ def _stated_frames(task: Task) -> int:
 
 def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> Report:
     folder = task.csv.with_name(f"{task.csv.stem}_preview")
+    source = record.describe(task.clip, task.tracker, model)
     seconds: list[float] = []
     found, most, several, lines = 0, 0, 0, []
     with Tracker(model) as tracker, TableWriter(task.csv) as table:
@@ -154,9 +165,11 @@ def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> 
             if not (task.partial and seconds and error.field == "frames"):
                 raise
             lines.append(f"partial: {error}")
+        whole = not lines
         if not found:
+            record.discard(task.csv)
             return Report(task, "no face", [*lines, f"no face found in {len(seconds)} frames"])
-        table.finish()
+        table.finish(lambda made, csv: record.place(made, csv, source, hog=None, whole=whole))
     lines.append(f"{len(seconds)} frames, a face in {found}")
     if most > 1:
         lines.append(f"{most} faces at once, several in {several} frames; one person's is kept")
@@ -173,6 +186,7 @@ def _with_openface(task: Task) -> Report:
         )
     if not task.clip.is_file():
         raise DataError(task.clip, "file", "nothing", "a video clip")
+    source = record.describe(task.clip, task.tracker, None)
     with tempfile.TemporaryDirectory(dir=task.csv.parent, prefix=f".{task.csv.stem}.") as folder:
         command = [program, "-f", str(task.clip), "-out_dir", folder, "-of", task.csv.stem]
         command += [
@@ -197,10 +211,10 @@ def _with_openface(task: Task) -> Report:
             face = read_face(made)
         except DataError as error:
             if "face lost" in str(error.found):
+                record.discard(task.csv)
                 return Report(task, "no face", ["no face found by OpenFace"])
             raise
         hog = made.with_suffix(".hog")
-        if hog.is_file():
-            os.replace(hog, task.csv.with_suffix(".hog"))
-        os.replace(made, task.csv)
+        kept = hog if hog.is_file() else None
+        record.place(made, task.csv, source, hog=kept, whole=True)
     return Report(task, "done", [f"{len(face.valid)} frames, a face in {int(face.valid.sum())}"])
