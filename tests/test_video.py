@@ -12,7 +12,7 @@ import pytest
 from clmer.data.face import AU_NAMES, NEEDED_COLUMNS, read_face
 from clmer.data.video import jobs, record
 from clmer.data.video.__main__ import main
-from clmer.data.video.clips import variable_rate
+from clmer.data.video.clips import frames, variable_rate
 from clmer.data.video.mesh import IBUG, MESH_POINTS, Face, action_units, to_face
 from clmer.data.video.preview import Preview, draw
 from clmer.data.video.table import COLUMNS, TableWriter
@@ -307,15 +307,7 @@ def test_openface_without_a_face(openface: Path, capsys: pytest.CaptureFixture[s
     assert os.listdir(openface / "out") == []
 
 
-# --- with MediaPipe and real clips ---------------------------------------------------------------
-@pytest.fixture
-def clips(clmer_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    pytest.importorskip("mediapipe", reason="needs the extra video")
-    pytest.importorskip("av", reason="needs the extra video")
-    monkeypatch.setenv("CLMER_FACE_MODEL", str(clmer_data / "face" / "face_landmarker.task"))
-    return clmer_data / "face"
-
-
+# --- decoding ---
 def write_clip(path: Path, images: list[np.ndarray], times_ms: list[int]) -> None:
     """An MPEG-4 clip whose frames are shown at these times."""
     from fractions import Fraction
@@ -332,6 +324,54 @@ def write_clip(path: Path, images: list[np.ndarray], times_ms: list[int]) -> Non
             frame.pts, frame.time_base = time, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def held(path: Path, matrix: list[list[int]]) -> None:
+    """Write into an MP4's track header how the phone was held."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    values = [65536 * value for row in matrix for value in (*row, 0)] + [0, 0, 2**30]
+    data[at : at + 36] = np.array(values, dtype=">i4").tobytes()
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),  # where the stored frame's upper left is shown, and where its upper right
+    [
+        ([[1, 0], [0, 1]], ("upper left", "upper right")),
+        ([[0, 1], [-1, 0]], ("upper right", "lower right")),  # a quarter turn clockwise
+        ([[0, -1], [1, 0]], ("lower left", "upper left")),
+        ([[-1, 0], [0, -1]], ("lower right", "lower left")),
+        ([[-1, 0], [0, 1]], ("upper right", "upper left")),  # a mirrored selfie
+        ([[0, -1], [-1, 0]], ("lower right", "upper right")),
+    ],
+)
+def test_frames_are_turned_upright(
+    tmp_path: Path, matrix: list[list[int]], corner: tuple[str, str]
+) -> None:
+    pytest.importorskip("av", reason="needs the extra video")
+    stored = np.zeros((64, 96, 3), dtype=np.uint8)
+    stored[:32, :48, 0], stored[:32, 48:, 2] = 255, 255  # red upper left, blue upper right
+    write_clip(tmp_path / "a.mp4", [stored] * 2, [0, 40])
+    held(tmp_path / "a.mp4", matrix)
+    image = next(frames(tmp_path / "a.mp4")).image
+    assert image.shape == ((64, 96, 3) if matrix[0][0] else (96, 64, 3))
+    assert image.flags.c_contiguous
+    height, width, _ = image.shape
+    for name, colour in zip(corner, (0, 2), strict=True):
+        row = height // 4 if name.startswith("upper") else 3 * height // 4
+        column = width // 4 if name.endswith("left") else 3 * width // 4
+        assert image[row, column, colour] > 200
+        assert image[row, column, 2 - colour] < 50
+
+
+# --- with MediaPipe and real clips ---------------------------------------------------------------
+@pytest.fixture
+def clips(clmer_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    pytest.importorskip("mediapipe", reason="needs the extra video")
+    pytest.importorskip("av", reason="needs the extra video")
+    monkeypatch.setenv("CLMER_FACE_MODEL", str(clmer_data / "face" / "face_landmarker.task"))
+    return clmer_data / "face"
 
 
 def photo(clips: Path) -> np.ndarray:

@@ -90,7 +90,7 @@ class Tracker:
         # The landmarker wants integer times that grow.
         self._milliseconds = max(self._milliseconds + 1, round(1000 * frame.seconds))
         image = self._mediapipe.Image(
-            image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame.image)
+            image_format=self._mediapipe.ImageFormat.SRGB, data=frame.image
         )
         found = self._landmarker.detect_for_video(image, self._milliseconds)
         meshes = [
