@@ -14,7 +14,7 @@ from clmer.data.video import jobs, record
 from clmer.data.video.__main__ import main
 from clmer.data.video.clips import frames, variable_rate
 from clmer.data.video.mesh import IBUG, MESH_POINTS, Face, action_units, to_face
-from clmer.data.video.preview import Preview, draw
+from clmer.data.video.preview import draw, open_preview
 from clmer.data.video.table import COLUMNS, TableWriter
 
 _PAIRED = "browDown browOuterUp cheekSquint eyeBlink eyeLookDown eyeLookIn eyeLookOut eyeLookUp "
@@ -134,15 +134,38 @@ def test_previews_show_the_points_and_are_marked(tmp_path: Path) -> None:
     assert drawn[19, 29].tolist() == [0, 255, 0]
     assert (drawn[:, :, 1] > 0).sum() == 9 + 4
     assert not image.any()
-    preview = Preview(tmp_path / "p", 1.0)
-    for i in range(50):
-        preview.add(i + 1, i / 25, image, None)
+    assert draw(image, None) is image
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "000007.png").write_text("of an earlier run")
+    with open_preview("png", tmp_path / "p", 1.0) as preview:
+        for i in range(50):
+            preview.add(i + 1, i / 25, image, None)
     assert sorted(path.name for path in (tmp_path / "p").glob("*.png")) == [
         "000001.png",
         "000026.png",
     ]
     assert (tmp_path / "p" / ".gitignore").read_text() == "*\n"
     assert "do not commit" in (tmp_path / "p" / "NOTICE").read_text()
+
+
+def test_a_film_has_the_points_at_the_clip_s_times(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="needs the extra video")
+    points = np.array([[20.0, 12.0], [21.0, 12.0], [20.0, 13.0], [21.0, 13.0]])
+    times = [0.0, 0.04, 0.2, 0.24]
+    with open_preview("mp4", tmp_path, 1.0) as preview:
+        for i, seconds in enumerate(times):
+            image = np.zeros((33, 41, 3), dtype=np.uint8)
+            preview.add(i + 1, seconds, image, points if i == 2 else None)
+        assert not (tmp_path / "preview.mp4").exists()
+    with av.open(str(tmp_path / "preview.mp4")) as container:
+        shown = [(f.time, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+    assert [time for time, _ in shown] == pytest.approx(times)
+    assert [image.shape for _, image in shown] == [(32, 40, 3)] * 4
+    assert [image[12, 20, 1] > 128 for _, image in shown] == [False, False, True, False]
+    with pytest.raises(KeyboardInterrupt), open_preview("mp4", tmp_path, 1.0) as preview:  # noqa: PT012
+        preview.add(1, 0.0, image, None)
+        raise KeyboardInterrupt
+    assert sorted(os.listdir(tmp_path)) == [".gitignore", "NOTICE"]
 
 
 # --- the command ---
@@ -163,7 +186,8 @@ def test_options_that_cannot_be_met(
         (("a.mp4", *out, "--model", tmp_path / "absent.task"), "absent.task: --model"),
         (("a.mp4", "b/a.avi", *out), "one name a clip"),
         (("a.mp4", *out, "--jobs", 0), "--jobs"),
-        (("a.mp4", *out, "--preview", -1), "--preview"),
+        (("a.mp4", *out, "--preview", "png", "--every", -1), "--every"),
+        (("a.mp4", *out, "--preview", "mp4", "--every", 2), "--every: found 2.0"),
         (("a.mp4", *out, "--hog"), "--hog"),
         (("a.mp4", *out, "--with", "openface", "--preview"), "--preview"),
         (("a.mp4", *out, "--with", "openface"), "OpenFace 2's program"),
@@ -263,7 +287,7 @@ def test_what_makes_a_finished_series_another_one(tmp_path: Path) -> None:
 
     for whole, reason in ((True, None), (False, "it is part of a truncated clip")):
         made.write_text("rows")
-        record.place(made, csv, source, hog=None, whole=whole)
+        record.place(made, csv, source | {"whole": whole})
         assert why(source) == reason
         assert why(source, partial=True) is None
     (tmp_path / "copy.task").write_text("model")
@@ -281,7 +305,7 @@ def test_a_kill_while_a_series_is_put_in_place_leaves_none(
     for path in (clip, made, hog):
         path.write_text(path.name)
     source = record.describe(clip, "openface", None)
-    record.place(made, csv, source, hog=hog, whole=True)
+    record.place(made, csv, source | {"whole": True}, hog)
     made.write_text("new")
 
     def killed(*_: object) -> None:
@@ -289,7 +313,7 @@ def test_a_kill_while_a_series_is_put_in_place_leaves_none(
 
     monkeypatch.setattr(record, "write_file", killed)
     with pytest.raises(KeyboardInterrupt):
-        record.place(made, csv, source, hog=None, whole=True)
+        record.place(made, csv, source | {"whole": True})
     assert record.outdated(csv, source, hog=False, partial=False) == "it is not there"
     assert not csv.with_suffix(".hog").exists()
 
@@ -396,6 +420,10 @@ def test_a_real_face_at_uneven_times(
     assert face.landmarks[0, 8, 1] > face.landmarks[0, 27, 1]  # the chin is below the nose
     assert face.au_intensity[0, AU_NAMES.index("AU12")] > 2.5  # she smiles
     assert (tmp_path / "out" / "a_preview" / "000001.png").is_file()
+    again = (tmp_path / "a.mp4", "--out", tmp_path / "out")
+    assert "skipped" in run(capsys, *again)[1]
+    assert "done again, it has no mp4 preview" in run(capsys, *again, "--preview", "mp4")[1]
+    assert os.listdir(tmp_path / "out" / "a_preview").count("preview.mp4") == 1
 
 
 def test_two_faces_one_is_kept(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clmer.data.recording import DataError
 from clmer.data.video import jobs
+from clmer.data.video.preview import FORMATS
 from clmer.data.video.tracker import MODEL_ENV, find_model
 
 EXIT_INPUT, EXIT_NO_FACE, EXIT_INTERRUPTED = 2, 3, 130
@@ -45,12 +46,14 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="clips at a time (1)")
     command.add_argument(
         "--preview",
-        type=float,
         nargs="?",
-        const=1.0,
-        default=0.0,
-        metavar="SECONDS",
-        help="also write PNGs with the points drawn, one every so many seconds (1)",
+        choices=FORMATS,
+        const=FORMATS[0],
+        default="",
+        help="also draw the points: pictures now and then (png), or the whole clip (mp4)",
+    )
+    command.add_argument(
+        "--every", type=float, metavar="SECONDS", help="from picture to picture of png (1)"
     )
     command.add_argument(
         "--partial", action="store_true", help="keep what can be decoded of a truncated clip"
@@ -82,8 +85,11 @@ def plan(options: argparse.Namespace) -> list[jobs.Task]:
     """
     if options.jobs < 1:
         raise DataError(options.out, "--jobs", options.jobs, "at least 1")
-    if not 0 <= options.preview < float("inf"):
-        raise DataError(options.out, "--preview", options.preview, "seconds above 0")
+    if options.every is not None and options.preview != "png":
+        raise DataError(options.out, "--every", options.every, "--preview png beside it")
+    every_s = 1.0 if options.every is None else options.every
+    if not 0 < every_s < float("inf"):
+        raise DataError(options.out, "--every", every_s, "seconds above 0")
     openface = options.tracker == "openface"
     for name, given, fits in (("--hog", options.hog, openface), *_mediapipe_only(options)):
         if given and not fits:
@@ -103,7 +109,7 @@ def plan(options: argparse.Namespace) -> list[jobs.Task]:
     tasks = []
     for clip in options.clips:
         csv = options.out / f"{clip.stem}.csv"
-        task = jobs.Task(clip, csv, model, options.preview, options.partial, options.hog)
+        task = jobs.Task(clip, csv, model, options.preview, every_s, options.partial, options.hog)
         reason = "--overwrite" if options.overwrite else jobs.outdated(task)
         if reason is None:
             print(f"{clip}: skipped, {csv} is there")

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from clmer.data.face import read_face
 from clmer.data.recording import DataError
 from clmer.data.video import record
 from clmer.data.video.clips import frames, probe, variable_rate
-from clmer.data.video.preview import Preview
+from clmer.data.video.preview import Preview, open_preview
 from clmer.data.video.table import TableWriter
 from clmer.data.video.tracker import Tracker
 
@@ -35,7 +36,8 @@ class Task:
         clip: the video.
         csv: where its series goes.
         model: MediaPipe's model, or None for OpenFace.
-        preview_s: seconds between preview pictures, 0 for none.
+        preview: "png" or "mp4", empty for none.
+        every_s: seconds between the pictures of a "png" preview.
         partial: keep what can be decoded of a truncated clip.
         hog: let OpenFace write its HOG file too.
     """
@@ -43,7 +45,8 @@ class Task:
     clip: Path
     csv: Path
     model: Path | None
-    preview_s: float = 0.0
+    preview: str = ""
+    every_s: float = 1.0
     partial: bool = False
     hog: bool = False
 
@@ -77,7 +80,9 @@ def outdated(task: Task) -> str | None:
     if not task.clip.is_file():
         return "its turn will tell"
     source = record.describe(task.clip, task.tracker, task.model)
-    return record.outdated(task.csv, source, hog=task.hog, partial=task.partial)
+    return record.outdated(
+        task.csv, source, hog=task.hog, partial=task.partial, preview=task.preview
+    )
 
 
 def process(task: Task, advance: Callable[[int], None]) -> Report:
@@ -144,12 +149,10 @@ def _stated_frames(task: Task) -> int:
 
 
 def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> Report:
-    folder = task.csv.with_name(f"{task.csv.stem}_preview")
     source = record.describe(task.clip, task.tracker, model)
     seconds: list[float] = []
     found, most, several, lines = 0, 0, 0, []
-    with Tracker(model) as tracker, TableWriter(task.csv) as table:
-        preview = Preview(folder, task.preview_s) if task.preview_s else None
+    with Tracker(model) as tracker, TableWriter(task.csv) as table, _preview(task) as preview:
         try:
             for frame in frames(task.clip):
                 face, faces = tracker.track(frame)
@@ -165,16 +168,23 @@ def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> 
             if not (task.partial and seconds and error.field == "frames"):
                 raise
             lines.append(f"partial: {error}")
-        whole = not lines
         if not found:
             record.discard(task.csv)
             return Report(task, "no face", [*lines, f"no face found in {len(seconds)} frames"])
-        table.finish(lambda made, csv: record.place(made, csv, source, hog=None, whole=whole))
+        made = source | {"whole": not lines, "preview": task.preview}
+        table.finish(lambda temporary, csv: record.place(temporary, csv, made))
     lines.append(f"{len(seconds)} frames, a face in {found}")
     if most > 1:
         lines.append(f"{most} faces at once, several in {several} frames; one person's is kept")
     rate = variable_rate(np.array(seconds))
     return Report(task, "done", lines + ([rate] if rate else []))
+
+
+def _preview(task: Task) -> AbstractContextManager[Preview | None]:
+    if not task.preview:
+        return nullcontext()
+    folder = task.csv.with_name(f"{task.csv.stem}_preview")
+    return open_preview(task.preview, folder, task.every_s)
 
 
 def _with_openface(task: Task) -> Report:
@@ -216,5 +226,5 @@ def _with_openface(task: Task) -> Report:
             raise
         hog = made.with_suffix(".hog")
         kept = hog if hog.is_file() else None
-        record.place(made, task.csv, source, hog=kept, whole=True)
+        record.place(made, task.csv, source | {"whole": True}, hog=kept)
     return Report(task, "done", [f"{len(face.valid)} frames, a face in {int(face.valid.sum())}"])

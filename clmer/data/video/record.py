@@ -39,7 +39,9 @@ def describe(clip: Path, tracker: str, model: Path | None) -> dict[str, Any]:
     }
 
 
-def outdated(csv: Path, source: dict[str, Any], *, hog: bool, partial: bool) -> str | None:
+def outdated(
+    csv: Path, source: dict[str, Any], *, hog: bool, partial: bool, preview: str = ""
+) -> str | None:
     """Why the series that is there is not the one that is wanted; None where it is.
 
     Args:
@@ -47,6 +49,7 @@ def outdated(csv: Path, source: dict[str, Any], *, hog: bool, partial: bool) -> 
         source: of the wanted one, from `describe`.
         hog: a HOG file is wanted beside it.
         partial: part of a truncated clip would do.
+        preview: "png" or "mp4" is wanted too.
 
     Raises:
         DataError: a CSV without a record, which something else made.
@@ -67,26 +70,27 @@ def outdated(csv: Path, source: dict[str, Any], *, hog: bool, partial: bool) -> 
         return f"{', '.join(changed)} changed"
     if hog and not (record.get("hog") and csv.with_suffix(".hog").is_file()):
         return "it has no HOG file"
+    if preview and record.get("preview") != preview:
+        return f"it has no {preview} preview"
     if not partial and not record.get("whole"):
         return "it is part of a truncated clip"
     return None
 
 
-def place(made: Path, csv: Path, source: dict[str, Any], *, hog: Path | None, whole: bool) -> None:
+def place(made: Path, csv: Path, record: dict[str, Any], hog: Path | None = None) -> None:
     """Put a finished series in place of whatever was there.
 
     Args:
         made: the CSV under its temporary name, in the same file system.
         csv: where it goes.
-        source: of it, from `describe`.
+        record: `describe`'s and "whole" (the clip was read to its stated end) and "preview".
         hog: its HOG file under a temporary name; without one, an older one is removed.
-        whole: the clip was read to its stated end.
     """
     discard(csv)
     if hog is not None:
         os.replace(hog, csv.with_suffix(".hog"))
-    record = source | {"hog": hog is not None, "whole": whole}
-    write_file(_path(csv), (json.dumps(record, indent=1) + "\n").encode("ascii"))
+    text = json.dumps(record | {"hog": hog is not None}, indent=1)
+    write_file(_path(csv), f"{text}\n".encode("ascii"))
     os.replace(made, csv)
 
 
