@@ -10,7 +10,7 @@ from pathlib import Path
 from clmer.data.recording import DataError
 from clmer.data.video import jobs
 from clmer.data.video.preview import FORMATS
-from clmer.data.video.tracker import MODEL_ENV, find_model
+from clmer.data.video.tracker import FACES, MODEL_ENV, find_model
 
 EXIT_INPUT, EXIT_NO_FACE, EXIT_INTERRUPTED = 2, 3, 130
 
@@ -42,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
         choices=("mediapipe", "openface"),
         default="mediapipe",
         help=f"tracker (mediapipe); openface runs its {jobs.OPENFACE}, which must be on the PATH",
+    )
+    command.add_argument(
+        "--faces",
+        type=int,
+        metavar="N",
+        help=f"faces that MediaPipe looks for ({FACES}); with 1 the search rests in between",
     )
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="clips at a time (1)")
     command.add_argument(
@@ -87,6 +93,8 @@ def plan(options: argparse.Namespace) -> list[jobs.Task]:
         raise DataError(options.out, "--jobs", options.jobs, "at least 1")
     if options.every is not None and options.preview != "png":
         raise DataError(options.out, "--every", options.every, "--preview png beside it")
+    if options.faces is not None and options.faces < 1:
+        raise DataError(options.out, "--faces", options.faces, "at least 1")
     every_s = 1.0 if options.every is None else options.every
     if not 0 < every_s < float("inf"):
         raise DataError(options.out, "--every", every_s, "seconds above 0")
@@ -122,10 +130,8 @@ def plan(options: argparse.Namespace) -> list[jobs.Task]:
 
 def _mediapipe_only(options: argparse.Namespace) -> list[tuple[str, bool, bool]]:
     mediapipe = options.tracker == "mediapipe"
-    given = (("--preview", options.preview), ("--model", options.model))
-    return [
-        (name, bool(value), mediapipe) for name, value in (*given, ("--partial", options.partial))
-    ]
+    names = ("preview", "model", "partial", "faces")
+    return [(f"--{name}", bool(getattr(options, name)), mediapipe) for name in names]
 
 
 def _run(tasks: list[jobs.Task], count: int) -> int:

@@ -22,7 +22,7 @@ from clmer.data.video import record
 from clmer.data.video.clips import frames, probe, variable_rate
 from clmer.data.video.preview import Preview, open_preview
 from clmer.data.video.table import TableWriter
-from clmer.data.video.tracker import Tracker
+from clmer.data.video.tracker import FACES, Tracker
 
 OPENFACE = "FeatureExtraction"
 _POLL_S = 0.2
@@ -40,6 +40,7 @@ class Task:
         every_s: seconds between the pictures of a "png" preview.
         partial: keep what can be decoded of a truncated clip.
         hog: let OpenFace write its HOG file too.
+        faces: how many MediaPipe looks for.
     """
 
     clip: Path
@@ -49,11 +50,7 @@ class Task:
     every_s: float = 1.0
     partial: bool = False
     hog: bool = False
-
-    @property
-    def tracker(self) -> str:
-        """Its name."""
-        return "mediapipe" if self.model else "openface"
+    faces: int = FACES
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def outdated(task: Task) -> str | None:
     """
     if not task.clip.is_file():
         return "its turn will tell"
-    source = record.describe(task.clip, task.tracker, task.model)
+    source = _source(task)
     return record.outdated(
         task.csv, source, hog=task.hog, partial=task.partial, preview=task.preview
     )
@@ -149,10 +146,14 @@ def _stated_frames(task: Task) -> int:
 
 
 def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> Report:
-    source = record.describe(task.clip, task.tracker, model)
+    source = _source(task)
     seconds: list[float] = []
     found, most, several, lines = 0, 0, 0, []
-    with Tracker(model) as tracker, TableWriter(task.csv) as table, _preview(task) as preview:
+    with (
+        Tracker(model, task.faces) as tracker,
+        TableWriter(task.csv) as table,
+        _preview(task) as preview,
+    ):
         try:
             for frame in frames(task.clip):
                 face, faces = tracker.track(frame)
@@ -180,6 +181,11 @@ def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> 
     return Report(task, "done", lines + ([rate] if rate else []))
 
 
+def _source(task: Task) -> dict[str, Any]:
+    tracker, faces = ("mediapipe", task.faces) if task.model else ("openface", None)
+    return record.describe(task.clip, tracker, task.model, faces)
+
+
 def _preview(task: Task) -> AbstractContextManager[Preview | None]:
     if not task.preview:
         return nullcontext()
@@ -196,7 +202,7 @@ def _with_openface(task: Task) -> Report:
         )
     if not task.clip.is_file():
         raise DataError(task.clip, "file", "nothing", "a video clip")
-    source = record.describe(task.clip, task.tracker, None)
+    source = _source(task)
     with tempfile.TemporaryDirectory(dir=task.csv.parent, prefix=f".{task.csv.stem}.") as folder:
         command = [program, "-f", str(task.clip), "-out_dir", folder, "-of", task.csv.stem]
         command += [

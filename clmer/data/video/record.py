@@ -18,8 +18,10 @@ from clmer.files import write_file
 _VERSION = 1  # raise when the same clip gives another series
 
 
-def describe(clip: Path, tracker: str, model: Path | None) -> dict[str, Any]:
-    """What a series depends on: clip (name, size, time), tracker, and the model's content.
+def describe(
+    clip: Path, tracker: str, model: Path | None, faces: int | None = None
+) -> dict[str, Any]:
+    """What a series depends on: clip (name, size, time), tracker, the model's content, faces.
 
     Raises:
         DataError: no such clip, or an unreadable model.
@@ -36,6 +38,7 @@ def describe(clip: Path, tracker: str, model: Path | None) -> dict[str, Any]:
         "mtime_ns": stat.st_mtime_ns,
         "tracker": tracker,
         "model_sha256": digest,
+        "faces": faces,
     }
 
 
