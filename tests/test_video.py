@@ -189,6 +189,8 @@ def test_options_that_cannot_be_met(
         (("a.mp4", *out, "--jobs", 0), "--jobs"),
         (("a.mp4", *out, "--preview", "png", "--every", -1), "--every"),
         (("a.mp4", *out, "--preview", "mp4", "--every", 2), "--every: found 2.0"),
+        (("a.mp4", *out, "--faces", 0), "--faces"),
+        (("a.mp4", *out, "--with", "openface", "--faces", 2), "--faces: found --with openface"),
         (("a.mp4", *out, "--hog"), "--hog"),
         (("a.mp4", *out, "--with", "openface", "--preview"), "--preview"),
         (("a.mp4", *out, "--with", "openface"), "OpenFace 2's program"),
@@ -440,6 +442,10 @@ def test_two_faces_one_is_kept(
     assert "2 faces at once" in text
     face = read_face(tmp_path / "out" / "a.csv")
     assert (face.landmarks[:, 30, 0] > 0).all()  # the large one, on the right
+    code, text = run(capsys, tmp_path / "a.mp4", "--out", tmp_path / "out", "--faces", 1)
+    assert code == 0
+    assert "done again, faces changed" in text
+    assert "faces at once" not in text
 
 
 def test_no_face_no_video_and_half_a_clip(

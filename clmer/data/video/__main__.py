@@ -16,8 +16,8 @@ EXIT_INPUT, EXIT_NO_FACE, EXIT_INTERRUPTED = 2, 3, 130
 
 EPILOG = """\
 Each CLIP becomes DIR/<clip>.csv, with OpenFace's columns, whole or not there. A CSV that is there
-and was made from the same clip by the same tracker and model is left alone, so that the same
-command goes on after an interruption; DIR/<clip>.source.json tells.
+and was made from the same clip by the same tracker, model and options is left alone, so that the
+same command goes on after an interruption; DIR/<clip>.source.json tells.
 exit codes: 0 done, 2 an input or option cannot be used, 3 no face found in a clip, 130 interrupted.
 The series, and still more the previews, are a person's face: keep them private.
 """
@@ -89,15 +89,44 @@ def plan(options: argparse.Namespace) -> list[jobs.Task]:
     Raises:
         DataError: an option that cannot be met.
     """
+    _check(options)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(options.out, "--out", error.strerror, "a folder") from error
+    model = None if options.tracker == "openface" else find_model(options.model)
+    tasks = []
+    for clip in options.clips:
+        csv = options.out / f"{clip.stem}.csv"
+        task = jobs.Task(
+            clip=clip,
+            csv=csv,
+            model=model,
+            preview=options.preview,
+            every_s=1.0 if options.every is None else options.every,
+            partial=options.partial,
+            hog=options.hog,
+            faces=FACES if options.faces is None else options.faces,
+        )
+        reason = "--overwrite" if options.overwrite else jobs.outdated(task)
+        if reason is None:
+            print(f"{clip}: skipped, {csv} is there")
+            continue
+        if csv.is_file():
+            print(f"{clip}: done again, {reason}")
+        tasks.append(task)
+    return tasks
+
+
+def _check(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise DataError(options.out, "--jobs", options.jobs, "at least 1")
     if options.every is not None and options.preview != "png":
         raise DataError(options.out, "--every", options.every, "--preview png beside it")
     if options.faces is not None and options.faces < 1:
         raise DataError(options.out, "--faces", options.faces, "at least 1")
-    every_s = 1.0 if options.every is None else options.every
-    if not 0 < every_s < float("inf"):
-        raise DataError(options.out, "--every", every_s, "seconds above 0")
+    if options.every is not None and not 0 < options.every < float("inf"):
+        raise DataError(options.out, "--every", options.every, "seconds above 0")
     openface = options.tracker == "openface"
     for name, given, fits in (("--hog", options.hog, openface), *_mediapipe_only(options)):
         if given and not fits:
@@ -109,23 +138,6 @@ def plan(options: argparse.Namespace) -> list[jobs.Task]:
             raise DataError(
                 clip, "name", f"{clip.stem} again, as {other}", "one name a clip", "Use two --out."
             )
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(options.out, "--out", error.strerror, "a folder") from error
-    model = None if openface else find_model(options.model)
-    tasks = []
-    for clip in options.clips:
-        csv = options.out / f"{clip.stem}.csv"
-        task = jobs.Task(clip, csv, model, options.preview, every_s, options.partial, options.hog)
-        reason = "--overwrite" if options.overwrite else jobs.outdated(task)
-        if reason is None:
-            print(f"{clip}: skipped, {csv} is there")
-            continue
-        if csv.is_file():
-            print(f"{clip}: done again, {reason}")
-        tasks.append(task)
-    return tasks
 
 
 def _mediapipe_only(options: argparse.Namespace) -> list[tuple[str, bool, bool]]:
