@@ -80,6 +80,15 @@ def targets(scratch: Path) -> dict[str, Target]:
     def read_mat(path: Path) -> object:
         return load_cells(path, ("joined_data", "VideoIDs"), max_bytes=2**24)
 
+    def read_pyfeat(path: Path) -> object:
+        return read_face(path, fps=25.0)
+
+    def read_hog(path: Path) -> object:
+        path.with_suffix(".csv").write_bytes(face)
+        series = read_face(path.with_suffix(".csv"))
+        assert series.hog is not None
+        return series.hog.regions(np.arange(len(series.valid)))
+
     headset = scratch / "headset.csv"
     write_emotiv_csv(headset, np.random.default_rng(0).normal(4200, 20, (14, 300)))
     face = next(iter((root / "face" / "s01").iterdir())).read_bytes()
@@ -89,6 +98,8 @@ def targets(scratch: Path) -> dict[str, Target]:
         "dat": Target(dat, read_dat, ".dat"),
         "ratings": Target(ratings, read_ratings, ".csv"),
         "face": Target(face, read_face, ".csv"),
+        "pyfeat": Target(pyfeat(), read_pyfeat, ".csv"),
+        "hog": Target(hog(face.count(b"\n") - 1), read_hog, ".hog"),
         "mat": Target(mat(), read_mat, ".mat"),
         "emotiv": Target(headset.read_bytes(), read_emotiv, ".csv"),
         "manifest": Target(table.encode(), read_manifest, ".csv"),
@@ -105,6 +116,28 @@ def mat() -> bytes:
     file = io.BytesIO()
     scipy.io.savemat(file, {"joined_data": data, "VideoIDs": names}, do_compression=True)
     return file.getvalue()
+
+
+def pyfeat(frames: int = 4) -> bytes:
+    """A small CSV of Py-Feat 2: two faces in the last frame, and a frame without any."""
+    names = ["frame", "FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore"]
+    names += [f"{axis}_{i}" for axis in "xy" for i in range(68)]
+    names += [f"AU{name}" for name in "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 43".split()]
+    names += ["gaze_pitch", "gaze_yaw"]
+    rng = np.random.default_rng(0)
+    lines = [",".join(names), f"0{',' * (len(names) - 1)}"]
+    for frame in (*range(1, frames), frames - 1):
+        cells = [*rng.integers(50, 300, 4), 0.9, *rng.integers(0, 640, 136), *rng.random(19)]
+        lines.append(f"{frame}," + ",".join(f"{cell:.4g}" for cell in cells))
+    return "\n".join([*lines, ""]).encode()
+
+
+def hog(frames: int) -> bytes:
+    """OpenFace's HOG file of so many frames, small ones: 4 x 4 cells."""
+    record = np.dtype([("size", "<i4", 3), ("good", "<f4"), ("cells", "<f4", (4, 4, 31))])
+    records = np.ones(frames, dtype=record)
+    records["size"] = 4, 4, 31
+    return records.tobytes()
 
 
 def edf(bits: int = 16, channels: int = 2, rate: int = 100, seconds: int = 3) -> bytes:

@@ -10,6 +10,7 @@ import mne
 import numpy as np
 import pytest
 
+from clmer.cli import main
 from clmer.data import DATASETS, deap, deap_raw
 from clmer.data.face import read_openface
 from clmer.data.prepare import prepare
@@ -144,3 +145,15 @@ def test_nine_levels_a_dimension() -> None:
         0.35 * 1 / 1.5 + 0.15 * 1 / 2 + 0.15 * 1 / 2 + 0.35 * 1 / 3,
         abs=0.002,
     )
+
+
+def test_a_run_from_the_command_line(small: Path, tmp_path: Path) -> None:
+    options = "--threads 1 --no-permuted --no-contrastive --dim 8 --heads 2 --token-length 5 "
+    options += "--cross-layers 1 --memory-layers 1 --epochs-fusion 1 --repeats 1 --folds 3"
+    own = ["--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "run")]
+    command = ["train", "deap-raw", "--root", str(small), "--protocol", "block"]
+    assert main([*command, *options.split(), *own]) == 0
+    with (tmp_path / "run" / "predictions.csv").open() as file:
+        tested = list(csv.DictReader(file))
+    assert {row["subject"] for row in tested} == {"s01", "s02"}
+    assert "physio+landmarks+au" in {row["model"] for row in tested}

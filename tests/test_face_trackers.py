@@ -225,6 +225,7 @@ def test_hog_files_are_checked_before_they_are_read(tmp_path: Path) -> None:
     for content, message in (
         (whole[:-100], r"records: found 2\.99"),
         (b"", "0 bytes"),
+        (whole[:7], "7 bytes"),
         (struct.pack("<3if", 2**30, 2**30, 31, 1), "1073741824 x 1073741824 cells"),
         (struct.pack("<3if", -1, 12, 31, 1), "12 x -1 cells"),
         (whole[: len(whole) // 3] + b"\1" * (2 * len(whole) // 3), "records of different sizes"),

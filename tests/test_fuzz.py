@@ -12,7 +12,7 @@ from fuzz_targets import Target, targets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-NAMES = ("dat", "ratings", "face", "mat", "emotiv", "manifest", "edf", "bdf")
+NAMES = ("dat", "ratings", "face", "pyfeat", "hog", "mat", "emotiv", "manifest", "edf", "bdf")
 _INTERESTING = [
     *(b"", b"\0", b"\xff", b"-1", b"999999999", b"nan", b"inf", b"1e309", b",", b'"', b"\n"),
 ]

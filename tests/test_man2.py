@@ -77,6 +77,43 @@ def test_emotiv_csv_s_faults_are_named(tmp_path: Path) -> None:
         read_emotiv(tmp_path / "absent.csv")
 
 
+def write_times(path: Path, seconds: np.ndarray) -> None:
+    """An Emotiv CSV whose samples have these times."""
+    write_emotiv_csv(path, np.resize(ramp(), (14, len(seconds))))
+    head, rows = (lines := path.read_text().splitlines())[:2], lines[2:]
+    stamped = [f"{t:.6f},{row.split(',', 1)[1]}" for t, row in zip(seconds, rows, strict=True)]
+    path.write_text("\n".join([*head, *stamped, ""]))
+
+
+def test_lost_samples_are_no_slow_clock(tmp_path: Path) -> None:
+    path, every = tmp_path / "a.csv", np.arange(10 * 128)
+    for period, found in ((64, "19 samples lost in 10.0 s"), (3, "4\\d\\d samples lost in 10.0 s")):
+        write_times(path, every[every % period != period - 1] / 128)
+        with pytest.raises(DataError, match=rf"{found}, the first at 0\.\d+ s"):
+            read_emotiv(path)
+    assert read_emotiv(path, stop_s=2.5 / 128).data.shape == (14, 2)
+    write_times(path, every[~np.isin(every, [100, 300, 301, 302, 500, 501])] / 128)
+    assert read_emotiv(path).data.shape == (14, 1274)  # 47 ms in all
+    write_times(path, every[~np.isin(every, [100, 300, 301, 302, 500, 501, 700])] / 128)
+    with pytest.raises(DataError, match=r"7 samples lost in 10\.0 s, the first at 0\.773 s"):
+        read_emotiv(path)
+
+
+def test_late_samples_and_slow_clocks_are_no_loss(tmp_path: Path) -> None:
+    path, every = tmp_path / "a.csv", np.arange(10 * 128)
+    jitter = np.random.default_rng(0).uniform(-0.004, 0.004, len(every))
+    for seconds in (
+        every / 127.7,
+        np.ceil(every / 6) * 6 / 128,  # handed on in sixes
+        np.sort(every / 128 + jitter),
+    ):
+        write_times(path, seconds)
+        assert read_emotiv(path).data.shape == (14, 1280)
+    write_times(path, every / 127)
+    with pytest.raises(DataError, match=r"128 Hz in the header, expected the times' 127\.0 Hz"):
+        read_emotiv(path)
+
+
 def test_a_real_epoc_recording_through_a_manifest(clmer_data: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(clmer_data / "feis" / "01.zip") as archive:
         (tmp_path / "feis.csv").write_bytes(archive.read("articulators.csv"))

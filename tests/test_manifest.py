@@ -144,6 +144,16 @@ def test_a_face_is_cut_with_the_signals(write: Callable[..., Path]) -> None:
     assert len(got) == 8
 
 
+def test_a_slow_video_loses_no_window_at_a_trial_s_end(write: Callable[..., Path]) -> None:
+    root = write(
+        "p1,t1,calm,eeg,a.npy,1,9,128", "p1,t1,calm,face,face.csv,1,9,",
+        "p1,t2,angry,eeg,b.npy,,,128",
+    )  # fmt: skip
+    write_openface(root / "face.csv", frames=100, fps=10)
+    store = prepare(DATASETS["manifest"], root, cache=root / "cache", progress=False)
+    assert len(store.windows.start_s) == 8
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from clmer.data.face import AU_NAMES, NEEDED_COLUMNS, read_face
-from clmer.data.video import jobs
+from clmer.data.video import jobs, record
 from clmer.data.video.__main__ import main
-from clmer.data.video.clips import variable_rate
+from clmer.data.video.clips import frames, variable_rate
 from clmer.data.video.mesh import IBUG, MESH_POINTS, Face, action_units, to_face
-from clmer.data.video.preview import Preview, draw
+from clmer.data.video.preview import draw, open_preview
 from clmer.data.video.table import COLUMNS, TableWriter
 
 _PAIRED = "browDown browOuterUp cheekSquint eyeBlink eyeLookDown eyeLookIn eyeLookOut eyeLookUp "
@@ -29,7 +29,8 @@ def scores(**given: float) -> dict[str, float]:
 
 
 def make_mesh(seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(0.3, 0.7, (MESH_POINTS, 3)) * [1, 1, 0.1]
+    """Of the mesh the 68 points."""
+    return np.random.default_rng(seed).uniform(0.3, 0.7, (68, 3)) * [1, 1, 0.1]
 
 
 def make_face(seed: int = 0) -> Face:
@@ -46,11 +47,11 @@ def test_each_ibug_point_is_one_mesh_point() -> None:
 def test_points_are_millimetres_in_the_camera_s_frame() -> None:
     face, mesh = make_face(), make_mesh()
     assert np.linalg.norm(face.points[45] - face.points[36]) == pytest.approx(89.0)
-    np.testing.assert_allclose(face.image, mesh[list(IBUG), :2] * (640, 480))
+    np.testing.assert_allclose(face.image, mesh[:, :2] * (640, 480))
     scale = face.points[:, 0] / (face.image[:, 0] - 320)
     np.testing.assert_allclose(scale, scale[0])
     np.testing.assert_allclose(face.points[:, 1], scale[0] * (face.image[:, 1] - 240))
-    nearer = mesh[list(IBUG), 2].argsort()
+    nearer = mesh[:, 2].argsort()
     assert (np.diff(face.points[nearer, 2]) >= 0).all()
     np.testing.assert_allclose(face.translation, [10, -20, 500])
 
@@ -134,15 +135,38 @@ def test_previews_show_the_points_and_are_marked(tmp_path: Path) -> None:
     assert drawn[19, 29].tolist() == [0, 255, 0]
     assert (drawn[:, :, 1] > 0).sum() == 9 + 4
     assert not image.any()
-    preview = Preview(tmp_path / "p", 1.0)
-    for i in range(50):
-        preview.add(i + 1, i / 25, image, None)
+    assert draw(image, None) is image
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "000007.png").write_text("of an earlier run")
+    with open_preview("png", tmp_path / "p", 1.0) as preview:
+        for i in range(50):
+            preview.add(i + 1, i / 25, image, None)
     assert sorted(path.name for path in (tmp_path / "p").glob("*.png")) == [
         "000001.png",
         "000026.png",
     ]
     assert (tmp_path / "p" / ".gitignore").read_text() == "*\n"
     assert "do not commit" in (tmp_path / "p" / "NOTICE").read_text()
+
+
+def test_a_film_has_the_points_at_the_clip_s_times(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="needs the extra video")
+    points = np.array([[20.0, 12.0], [21.0, 12.0], [20.0, 13.0], [21.0, 13.0]])
+    times = [0.0, 0.04, 0.2, 0.24]
+    with open_preview("mp4", tmp_path, 1.0) as preview:
+        for i, seconds in enumerate(times):
+            image = np.zeros((33, 41, 3), dtype=np.uint8)
+            preview.add(i + 1, seconds, image, points if i == 2 else None)
+        assert not (tmp_path / "preview.mp4").exists()
+    with av.open(str(tmp_path / "preview.mp4")) as container:
+        shown = [(f.time, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+    assert [time for time, _ in shown] == pytest.approx(times)
+    assert [image.shape for _, image in shown] == [(32, 40, 3)] * 4
+    assert [image[12, 20, 1] > 128 for _, image in shown] == [False, False, True, False]
+    with pytest.raises(KeyboardInterrupt), open_preview("mp4", tmp_path, 1.0) as preview:  # noqa: PT012
+        preview.add(1, 0.0, image, None)
+        raise KeyboardInterrupt
+    assert sorted(os.listdir(tmp_path)) == [".gitignore", "NOTICE"]
 
 
 # --- the command ---
@@ -163,7 +187,10 @@ def test_options_that_cannot_be_met(
         (("a.mp4", *out, "--model", tmp_path / "absent.task"), "absent.task: --model"),
         (("a.mp4", "b/a.avi", *out), "one name a clip"),
         (("a.mp4", *out, "--jobs", 0), "--jobs"),
-        (("a.mp4", *out, "--preview", -1), "--preview"),
+        (("a.mp4", *out, "--preview", "png", "--every", -1), "--every"),
+        (("a.mp4", *out, "--preview", "mp4", "--every", 2), "--every: found 2.0"),
+        (("a.mp4", *out, "--faces", 0), "--faces"),
+        (("a.mp4", *out, "--with", "openface", "--faces", 2), "--faces: found --with openface"),
         (("a.mp4", *out, "--hog"), "--hog"),
         (("a.mp4", *out, "--with", "openface", "--preview"), "--preview"),
         (("a.mp4", *out, "--with", "openface"), "OpenFace 2's program"),
@@ -176,8 +203,10 @@ def test_options_that_cannot_be_met(
 
 _FAKE = """#!/bin/sh
 # what FeatureExtraction does with -f CLIP -out_dir DIR -of NAME
-while [ $# -gt 0 ]; do case $1 in -f) f=$2;; -out_dir) d=$2;; -of) n=$2;; esac; shift; done
+while [ $# -gt 0 ]; do case $1 in
+  -f) f=$2;; -out_dir) d=$2;; -of) n=$2;; -hogalign) hog=1;; esac; shift; done
 grep -q broken "$f" && { echo "Could not open the video" >&2; exit 1; }
+[ "$hog" ] && echo 1 > "$d/$n.hog"
 cp "$f" "$d/$n.csv"
 """
 
@@ -209,13 +238,87 @@ def test_with_openface_and_resumed(
     assert "10 frames, a face in 10" in text
     assert "exit code 1 Could not open the video" in text
     assert "absent.avi: file: found nothing" in text
-    assert os.listdir(openface / "out") == ["good.csv"]
+    assert sorted(os.listdir(openface / "out")) == ["good.csv", "good.source.json"]
     code, text = run(capsys, clips[0], *command)
     assert code == 0
     assert "skipped" in text
-    os.utime(openface / "out" / "good.csv", (0, 0))  # older than the clip
-    assert "10 frames" in run(capsys, clips[0], *command)[1]
+    os.utime(clips[0], (0, 0))
+    code, text = run(capsys, clips[0], *command)
+    assert "done again, mtime_ns changed" in text
+    assert "10 frames" in text
     assert "10 frames" in run(capsys, clips[0], *command, "--overwrite")[1]
+
+
+def test_a_hog_file_stays_with_its_series(
+    openface: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, out = openface / "good.avi", openface / "out"
+    command = (clip, "--out", out, "--with", "openface")
+    assert "done again" not in run(capsys, *command, "--hog")[1]
+    assert (out / "good.hog").read_text() == "1\n"
+    assert "skipped" in run(capsys, *command)[1]  # more than was asked for
+    clip.write_text(clip.read_text() + "\n")
+    assert "done again, size, mtime_ns changed" in run(capsys, *command)[1]
+    assert not (out / "good.hog").exists()
+    assert "done again, it has no HOG file" in run(capsys, *command, "--hog")[1]
+    assert (out / "good.hog").is_file()
+
+
+def test_a_series_of_unknown_origin_is_not_replaced(
+    openface: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (openface / "out").mkdir()
+    own = openface / "out" / "good.csv"
+    own.write_text("my own")
+    command = (openface / "good.avi", "--out", own.parent, "--with", "openface")
+    code, text = run(capsys, *command)
+    assert code == 2
+    assert "good.csv: file: found a CSV without good.source.json" in text
+    assert own.read_text() == "my own"
+    assert "10 frames" in run(capsys, *command, "--overwrite")[1]
+
+
+def test_what_makes_a_finished_series_another_one(tmp_path: Path) -> None:
+    clip, model, other = tmp_path / "a.mp4", tmp_path / "m.task", tmp_path / "n.task"
+    for path, text in ((clip, "clip"), (model, "model"), (other, "other")):
+        path.write_text(text)
+    csv, made = tmp_path / "out.csv", tmp_path / "made"
+    source = record.describe(clip, "mediapipe", model)
+
+    def why(source: dict[str, object], *, hog: bool = False, partial: bool = False) -> str | None:
+        return record.outdated(csv, source, hog=hog, partial=partial)
+
+    for whole, reason in ((True, None), (False, "it is part of a truncated clip")):
+        made.write_text("rows")
+        record.place(made, csv, source | {"whole": whole})
+        assert why(source) == reason
+        assert why(source, partial=True) is None
+    (tmp_path / "copy.task").write_text("model")
+    assert why(record.describe(clip, "mediapipe", tmp_path / "copy.task"), partial=True) is None
+    assert why(record.describe(clip, "mediapipe", other)) == "model_sha256 changed"
+    assert why(record.describe(clip, "openface", None)) == "tracker, model_sha256 changed"
+    csv.unlink()
+    assert why(source) == "it is not there"
+
+
+def test_a_kill_while_a_series_is_put_in_place_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, csv, made, hog = (tmp_path / name for name in ("a.mp4", "out.csv", "made", "hog"))
+    for path in (clip, made, hog):
+        path.write_text(path.name)
+    source = record.describe(clip, "openface", None)
+    record.place(made, csv, source | {"whole": True}, hog)
+    made.write_text("new")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(record, "write_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        record.place(made, csv, source | {"whole": True})
+    assert record.outdated(csv, source, hog=False, partial=False) == "it is not there"
+    assert not csv.with_suffix(".hog").exists()
 
 
 def test_openface_without_a_face(openface: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,15 +334,7 @@ def test_openface_without_a_face(openface: Path, capsys: pytest.CaptureFixture[s
     assert os.listdir(openface / "out") == []
 
 
-# --- with MediaPipe and real clips ---------------------------------------------------------------
-@pytest.fixture
-def clips(clmer_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    pytest.importorskip("mediapipe", reason="needs the extra video")
-    pytest.importorskip("av", reason="needs the extra video")
-    monkeypatch.setenv("CLMER_FACE_MODEL", str(clmer_data / "face" / "face_landmarker.task"))
-    return clmer_data / "face"
-
-
+# --- decoding ---
 def write_clip(path: Path, images: list[np.ndarray], times_ms: list[int]) -> None:
     """An MPEG-4 clip whose frames are shown at these times."""
     from fractions import Fraction
@@ -256,6 +351,54 @@ def write_clip(path: Path, images: list[np.ndarray], times_ms: list[int]) -> Non
             frame.pts, frame.time_base = time, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def held(path: Path, matrix: list[list[int]]) -> None:
+    """Write into an MP4's track header how the phone was held."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    values = [65536 * value for row in matrix for value in (*row, 0)] + [0, 0, 2**30]
+    data[at : at + 36] = np.array(values, dtype=">i4").tobytes()
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),  # where the stored frame's upper left is shown, and where its upper right
+    [
+        ([[1, 0], [0, 1]], ("upper left", "upper right")),
+        ([[0, 1], [-1, 0]], ("upper right", "lower right")),  # a quarter turn clockwise
+        ([[0, -1], [1, 0]], ("lower left", "upper left")),
+        ([[-1, 0], [0, -1]], ("lower right", "lower left")),
+        ([[-1, 0], [0, 1]], ("upper right", "upper left")),  # a mirrored selfie
+        ([[0, -1], [-1, 0]], ("lower right", "upper right")),
+    ],
+)
+def test_frames_are_turned_upright(
+    tmp_path: Path, matrix: list[list[int]], corner: tuple[str, str]
+) -> None:
+    pytest.importorskip("av", reason="needs the extra video")
+    stored = np.zeros((64, 96, 3), dtype=np.uint8)
+    stored[:32, :48, 0], stored[:32, 48:, 2] = 255, 255  # red upper left, blue upper right
+    write_clip(tmp_path / "a.mp4", [stored] * 2, [0, 40])
+    held(tmp_path / "a.mp4", matrix)
+    image = next(frames(tmp_path / "a.mp4")).image
+    assert image.shape == ((64, 96, 3) if matrix[0][0] else (96, 64, 3))
+    assert image.flags.c_contiguous
+    height, width, _ = image.shape
+    for name, colour in zip(corner, (0, 2), strict=True):
+        row = height // 4 if name.startswith("upper") else 3 * height // 4
+        column = width // 4 if name.endswith("left") else 3 * width // 4
+        assert image[row, column, colour] > 200
+        assert image[row, column, 2 - colour] < 50
+
+
+# --- with MediaPipe and real clips ---------------------------------------------------------------
+@pytest.fixture
+def clips(clmer_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    pytest.importorskip("mediapipe", reason="needs the extra video")
+    pytest.importorskip("av", reason="needs the extra video")
+    monkeypatch.setenv("CLMER_FACE_MODEL", str(clmer_data / "face" / "face_landmarker.task"))
+    return clmer_data / "face"
 
 
 def photo(clips: Path) -> np.ndarray:
@@ -280,6 +423,10 @@ def test_a_real_face_at_uneven_times(
     assert face.landmarks[0, 8, 1] > face.landmarks[0, 27, 1]  # the chin is below the nose
     assert face.au_intensity[0, AU_NAMES.index("AU12")] > 2.5  # she smiles
     assert (tmp_path / "out" / "a_preview" / "000001.png").is_file()
+    again = (tmp_path / "a.mp4", "--out", tmp_path / "out")
+    assert "skipped" in run(capsys, *again)[1]
+    assert "done again, it has no mp4 preview" in run(capsys, *again, "--preview", "mp4")[1]
+    assert os.listdir(tmp_path / "out" / "a_preview").count("preview.mp4") == 1
 
 
 def test_two_faces_one_is_kept(
@@ -295,6 +442,10 @@ def test_two_faces_one_is_kept(
     assert "2 faces at once" in text
     face = read_face(tmp_path / "out" / "a.csv")
     assert (face.landmarks[:, 30, 0] > 0).all()  # the large one, on the right
+    code, text = run(capsys, tmp_path / "a.mp4", "--out", tmp_path / "out", "--faces", 1)
+    assert code == 0
+    assert "done again, faces changed" in text
+    assert "faces at once" not in text
 
 
 def test_no_face_no_video_and_half_a_clip(

@@ -16,14 +16,18 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from clmer.data.recording import DataError, Signal
 
 #: The EPOC's sensors, in the order of its exports.
 EPOC_CHANNELS = tuple("AF3 F7 F3 FC5 T7 P7 O1 O2 P8 T8 FC6 F4 F8 AF4".split())
 
-#: A step between samples above this is a gap: the signals after it are no continuation.
-MAX_STEP_S = 0.05
+#: Seconds that lost samples may sum to: signals and face drift apart by as much.
+MAX_LOST_S = 0.05
+#: Share by which a headset's clock may be off; more is another rate, or lost samples.
+_CLOCK = 0.005
+_ENVELOPE_S = 0.125  # longer than the bursts in which a receiver hands samples on
 
 _SERVICE = {"Counter", "Interpolated", "RawCq", "Battery", "BatteryPercent", "MarkerHardware"}
 _NO_SENSOR = re.compile(r"Epoch|Label|Stage|Flag|Event .*")
@@ -110,7 +114,7 @@ def read_emotiv(
 
     Raises:
         DataError: another file, a missing sensor, cells that are no numbers, times outside the
-            file, a rate that the times contradict, or lost samples in between.
+            file, a rate that the times contradict, or lost samples of more than `MAX_LOST_S`.
     """
     layout = read_layout(path)
     names = tuple(channels) or tuple(layout.columns)
@@ -190,17 +194,53 @@ def _check_times(path: Path, seconds: np.ndarray, fs: float) -> None:
     steps = np.diff(seconds)
     if not (len(steps) and np.isfinite(steps).all() and steps.min() >= 0):
         raise DataError(path, "Timestamp", "times that do not increase", "seconds, ascending")
-    if steps.max() > MAX_STEP_S + 1 / fs:
+    if steps.max() > MAX_LOST_S + 1 / fs:
         where = int(steps.argmax())
-        raise DataError(
-            path,
-            "Timestamp",
-            f"a gap of {steps[where]:.3f} s at {seconds[where]:.3f} s",
-            f"samples every {1 / fs:.4f} s",
-            "Leave the gap out with start_s and stop_s.",
-        )
-    measured = len(steps) / (seconds[-1] - seconds[0])
-    if len(steps) > fs and abs(measured / fs - 1) > 0.02:
+        raise _gap(path, f"a gap of {steps[where]:.3f} s at {seconds[where]:.3f} s", fs)
+    duration_s = seconds[-1] - seconds[0]
+    lost = _lost_samples(seconds, fs)
+    other_rate = lost.sum() > len(steps) / 2
+    if lost.sum() > MAX_LOST_S * fs and not other_rate:
+        found = f"{lost.sum()} samples lost in {duration_s:.1f} s"
+        where = int(np.flatnonzero(lost > 0)[0])
+        raise _gap(path, f"{found}, the first at {seconds[where]:.3f} s", fs)
+    measured = (len(steps) + (0 if other_rate else lost.sum())) / duration_s
+    if len(steps) > fs and abs(measured / fs - 1) > _CLOCK:
         raise DataError(
             path, "sampling rate", f"{fs:g} Hz in the header", f"the times' {measured:.1f} Hz"
         )
+
+
+def _lost_samples(seconds: np.ndarray, fs: float) -> np.ndarray:
+    """Samples lost after each sample.
+
+        lateness d_i = fs t_i - i,   e_i = min(d_i, ..., d_{i+w}),   lost_i = round(e_{i+1} - e_i)
+
+    A sample that was handed on late is on time again soon, so that the lower envelope e stays; a
+    lost one delays all that follow. A slow clock moves e by far less than half a sample a step.
+
+    Args:
+        seconds: [n] ascending times.
+        fs: samples a second.
+
+    Returns:
+        [n] int64; 0 within the last window, where late and lost look the same.
+    """
+    lost = np.zeros(len(seconds), dtype=np.int64)
+    width = max(2, round(_ENVELOPE_S * fs))
+    if len(seconds) > width:
+        late = fs * seconds - np.arange(len(seconds))
+        envelope = sliding_window_view(late, width).min(axis=1)
+        lost[: len(envelope) - 1] = np.rint(np.diff(envelope))
+    return lost
+
+
+def _gap(path: Path, found: str, fs: float) -> DataError:
+    return DataError(
+        path,
+        "Timestamp",
+        found,
+        f"samples every {1 / fs:.4f} s, lost ones of {MAX_LOST_S:g} s in all",
+        "Take a part without them with start_s and stop_s, or export again with lost samples "
+        "interpolated, as EmotivPRO does.",
+    )

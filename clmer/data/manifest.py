@@ -245,7 +245,7 @@ def _read_face(row: Row) -> tuple[FaceSeries, float]:
     face = read_face(row.path, fps=row.rate)
     start_s, stop_s = _span(row, len(face.valid) / face.fps, 1.5 / face.fps)
     first = math.floor(start_s * face.fps + 1e-6)
-    last = math.ceil(stop_s * face.fps - 1e-6)
+    last = math.floor(stop_s * face.fps + 1e-6) + 1
     return face.cut(first, last), first / face.fps - start_s
 
 

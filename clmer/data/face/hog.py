@@ -10,6 +10,7 @@ of 4 x 4 regions of the face, which leaves 16 x 31 rows, region by region from t
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,12 +92,12 @@ def _open(path: Path, records: int) -> np.ndarray:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            head = np.frombuffer(file.read(_HEAD_BYTES), dtype="<i4")
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise DataError(path, "file", error.strerror, "a .hog file of OpenFace") from error
-    if len(head) < 4:
+    if len(head) < _HEAD_BYTES:
         raise _damaged(path, f"{size} bytes")
-    columns, rows, orientations = (int(value) for value in head[:3])
+    columns, rows, orientations = struct.unpack_from("<3i", head)
     sides = range(REGIONS, _MAX_CELLS + 1)
     if orientations != ORIENTATIONS or rows not in sides or columns not in sides:
         raise _damaged(path, f"{rows} x {columns} cells of {orientations} orientations")

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from clmer.data.recording import DataError
 from clmer.data.video import jobs
-from clmer.data.video.tracker import MODEL_ENV, find_model
+from clmer.data.video.preview import FORMATS
+from clmer.data.video.tracker import FACES, MODEL_ENV, find_model
 
 EXIT_INPUT, EXIT_NO_FACE, EXIT_INTERRUPTED = 2, 3, 130
 
 EPILOG = """\
 Each CLIP becomes DIR/<clip>.csv, with OpenFace's columns, whole or not there. A CSV that is there
-and newer than its clip is left alone, so that the same command goes on after an interruption.
+and was made from the same clip by the same tracker, model and options is left alone, so that the
+same command goes on after an interruption; DIR/<clip>.source.json tells.
 exit codes: 0 done, 2 an input or option cannot be used, 3 no face found in a clip, 130 interrupted.
 The series, and still more the previews, are a person's face: keep them private.
 """
@@ -41,15 +43,23 @@ def parser() -> argparse.ArgumentParser:
         default="mediapipe",
         help=f"tracker (mediapipe); openface runs its {jobs.OPENFACE}, which must be on the PATH",
     )
+    command.add_argument(
+        "--faces",
+        type=int,
+        metavar="N",
+        help=f"faces that MediaPipe looks for ({FACES}); with 1 the search rests in between",
+    )
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="clips at a time (1)")
     command.add_argument(
         "--preview",
-        type=float,
         nargs="?",
-        const=1.0,
-        default=0.0,
-        metavar="SECONDS",
-        help="also write PNGs with the points drawn, one every so many seconds (1)",
+        choices=FORMATS,
+        const=FORMATS[0],
+        default="",
+        help="also draw the points: pictures now and then (png), or the whole clip (mp4)",
+    )
+    command.add_argument(
+        "--every", type=float, metavar="SECONDS", help="from picture to picture of png (1)"
     )
     command.add_argument(
         "--partial", action="store_true", help="keep what can be decoded of a truncated clip"
@@ -79,10 +89,44 @@ def plan(options: argparse.Namespace) -> list[jobs.Task]:
     Raises:
         DataError: an option that cannot be met.
     """
+    _check(options)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(options.out, "--out", error.strerror, "a folder") from error
+    model = None if options.tracker == "openface" else find_model(options.model)
+    tasks = []
+    for clip in options.clips:
+        csv = options.out / f"{clip.stem}.csv"
+        task = jobs.Task(
+            clip=clip,
+            csv=csv,
+            model=model,
+            preview=options.preview,
+            every_s=1.0 if options.every is None else options.every,
+            partial=options.partial,
+            hog=options.hog,
+            faces=FACES if options.faces is None else options.faces,
+        )
+        reason = "--overwrite" if options.overwrite else jobs.outdated(task)
+        if reason is None:
+            print(f"{clip}: skipped, {csv} is there")
+            continue
+        if csv.is_file():
+            print(f"{clip}: done again, {reason}")
+        tasks.append(task)
+    return tasks
+
+
+def _check(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise DataError(options.out, "--jobs", options.jobs, "at least 1")
-    if not 0 <= options.preview < float("inf"):
-        raise DataError(options.out, "--preview", options.preview, "seconds above 0")
+    if options.every is not None and options.preview != "png":
+        raise DataError(options.out, "--every", options.every, "--preview png beside it")
+    if options.faces is not None and options.faces < 1:
+        raise DataError(options.out, "--faces", options.faces, "at least 1")
+    if options.every is not None and not 0 < options.every < float("inf"):
+        raise DataError(options.out, "--every", options.every, "seconds above 0")
     openface = options.tracker == "openface"
     for name, given, fits in (("--hog", options.hog, openface), *_mediapipe_only(options)):
         if given and not fits:
@@ -94,28 +138,12 @@ def plan(options: argparse.Namespace) -> list[jobs.Task]:
             raise DataError(
                 clip, "name", f"{clip.stem} again, as {other}", "one name a clip", "Use two --out."
             )
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(options.out, "--out", error.strerror, "a folder") from error
-    model = None if openface else find_model(options.model)
-    tasks = []
-    for clip in options.clips:
-        csv = options.out / f"{clip.stem}.csv"
-        task = jobs.Task(clip, csv, model, options.preview, options.partial, options.hog)
-        if jobs.finished(task) and not options.overwrite:
-            print(f"{clip}: skipped, {csv} is there")
-        else:
-            tasks.append(task)
-    return tasks
 
 
 def _mediapipe_only(options: argparse.Namespace) -> list[tuple[str, bool, bool]]:
     mediapipe = options.tracker == "mediapipe"
-    given = (("--preview", options.preview), ("--model", options.model))
-    return [
-        (name, bool(value), mediapipe) for name, value in (*given, ("--partial", options.partial))
-    ]
+    names = ("preview", "model", "partial", "faces")
+    return [(f"--{name}", bool(getattr(options, name)), mediapipe) for name in names]
 
 
 def _run(tasks: list[jobs.Task], count: int) -> int:

@@ -36,7 +36,7 @@ class Clip:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame: seconds after the first one's time, and [height, width, 3] uint8 RGB."""
+    """One frame: seconds after the first one's time, and [height, width, 3] uint8 RGB, upright."""
 
     seconds: float
     image: np.ndarray
@@ -72,7 +72,8 @@ def frames(path: Path) -> Iterator[Frame]:
                 first = frame.time if first is None else first
                 seconds = frame.time - first
                 count += 1
-                yield Frame(seconds, frame.to_ndarray(format="rgb24"))
+                image = upright(frame.to_ndarray(format="rgb24"), display_matrix(frame))
+                yield Frame(seconds, image)
         except av.FFmpegError as error:
             raise truncated(path, count, clip, str(error)) from error
     missing_s = (1 - count / clip.frames) * clip.seconds if clip.frames else 0.0
@@ -80,6 +81,32 @@ def frames(path: Path) -> Iterator[Frame]:
         raise truncated(path, count, clip, "")
     if count == 0:
         raise DataError(path, "video", "no frame", "frames", "Record or copy the clip again.")
+
+
+def display_matrix(frame: Any) -> np.ndarray | None:
+    """How a decoded frame is to be shown: FFmpeg's matrix [3, 3], None where it is as stored."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    return None if data is None else np.frombuffer(data, dtype="=i4").reshape(3, 3)
+
+
+def upright(image: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
+    """A frame as it is to be shown: phones store what the sensor sees, and how it was held.
+
+        [x', y'] = [x, y] M,   x right, y down; angles between quarter turns go to the nearest
+
+    Args:
+        image: [height, width, 3].
+        matrix: [3, 3], of which the upper left M counts; turned, mirrored or both.
+
+    Returns:
+        [height, width, 3] or, turned by a quarter, [width, height, 3]; contiguous.
+    """
+    if matrix is None:
+        return np.ascontiguousarray(image)  # rows may be padded
+    (a, b), (c, d) = matrix[:2, :2].tolist()
+    if abs(b) > abs(a):  # x' comes from y, y' from x
+        image, a, d = image.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def truncated(path: Path, count: int, clip: Clip, error: str) -> DataError:

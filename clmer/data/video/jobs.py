@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from tqdm import tqdm
 
 from clmer.data.face import read_face
 from clmer.data.recording import DataError
+from clmer.data.video import record
 from clmer.data.video.clips import frames, probe, variable_rate
-from clmer.data.video.preview import Preview
+from clmer.data.video.preview import Preview, open_preview
 from clmer.data.video.table import TableWriter
-from clmer.data.video.tracker import Tracker
+from clmer.data.video.tracker import FACES, Tracker
 
 OPENFACE = "FeatureExtraction"
 _POLL_S = 0.2
@@ -35,17 +36,21 @@ class Task:
         clip: the video.
         csv: where its series goes.
         model: MediaPipe's model, or None for OpenFace.
-        preview_s: seconds between preview pictures, 0 for none.
+        preview: "png" or "mp4", empty for none.
+        every_s: seconds between the pictures of a "png" preview.
         partial: keep what can be decoded of a truncated clip.
         hog: let OpenFace write its HOG file too.
+        faces: how many MediaPipe looks for.
     """
 
     clip: Path
     csv: Path
     model: Path | None
-    preview_s: float = 0.0
+    preview: str = ""
+    every_s: float = 1.0
     partial: bool = False
     hog: bool = False
+    faces: int = FACES
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,18 @@ class Report:
     lines: list[str] = field(default_factory=list)
 
 
-def finished(task: Task) -> bool:
-    """Whether the series is there and newer than the clip."""
-    if not (task.csv.is_file() and task.clip.is_file()):
-        return False
-    return task.csv.stat().st_mtime_ns >= task.clip.stat().st_mtime_ns
+def outdated(task: Task) -> str | None:
+    """Why a clip is to be done; None where its series is there, made from it in the same way.
+
+    Raises:
+        DataError: a CSV of unknown origin is in the way.
+    """
+    if not task.clip.is_file():
+        return "its turn will tell"
+    source = _source(task)
+    return record.outdated(
+        task.csv, source, hog=task.hog, partial=task.partial, preview=task.preview
+    )
 
 
 def process(task: Task, advance: Callable[[int], None]) -> Report:
@@ -134,11 +146,14 @@ def _stated_frames(task: Task) -> int:
 
 
 def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> Report:
-    folder = task.csv.with_name(f"{task.csv.stem}_preview")
+    source = _source(task)
     seconds: list[float] = []
     found, most, several, lines = 0, 0, 0, []
-    with Tracker(model) as tracker, TableWriter(task.csv) as table:
-        preview = Preview(folder, task.preview_s) if task.preview_s else None
+    with (
+        Tracker(model, task.faces) as tracker,
+        TableWriter(task.csv) as table,
+        _preview(task) as preview,
+    ):
         try:
             for frame in frames(task.clip):
                 face, faces = tracker.track(frame)
@@ -155,13 +170,27 @@ def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> 
                 raise
             lines.append(f"partial: {error}")
         if not found:
+            record.discard(task.csv)
             return Report(task, "no face", [*lines, f"no face found in {len(seconds)} frames"])
-        table.finish()
+        made = source | {"whole": not lines, "preview": task.preview}
+        table.finish(lambda temporary, csv: record.place(temporary, csv, made))
     lines.append(f"{len(seconds)} frames, a face in {found}")
     if most > 1:
         lines.append(f"{most} faces at once, several in {several} frames; one person's is kept")
     rate = variable_rate(np.array(seconds))
     return Report(task, "done", lines + ([rate] if rate else []))
+
+
+def _source(task: Task) -> dict[str, Any]:
+    tracker, faces = ("mediapipe", task.faces) if task.model else ("openface", None)
+    return record.describe(task.clip, tracker, task.model, faces)
+
+
+def _preview(task: Task) -> AbstractContextManager[Preview | None]:
+    if not task.preview:
+        return nullcontext()
+    folder = task.csv.with_name(f"{task.csv.stem}_preview")
+    return open_preview(task.preview, folder, task.every_s)
 
 
 def _with_openface(task: Task) -> Report:
@@ -173,6 +202,7 @@ def _with_openface(task: Task) -> Report:
         )
     if not task.clip.is_file():
         raise DataError(task.clip, "file", "nothing", "a video clip")
+    source = _source(task)
     with tempfile.TemporaryDirectory(dir=task.csv.parent, prefix=f".{task.csv.stem}.") as folder:
         command = [program, "-f", str(task.clip), "-out_dir", folder, "-of", task.csv.stem]
         command += [
@@ -197,10 +227,10 @@ def _with_openface(task: Task) -> Report:
             face = read_face(made)
         except DataError as error:
             if "face lost" in str(error.found):
+                record.discard(task.csv)
                 return Report(task, "no face", ["no face found by OpenFace"])
             raise
         hog = made.with_suffix(".hog")
-        if hog.is_file():
-            os.replace(hog, task.csv.with_suffix(".hog"))
-        os.replace(made, task.csv)
+        kept = hog if hog.is_file() else None
+        record.place(made, task.csv, source | {"whole": True}, hog=kept)
     return Report(task, "done", [f"{len(face.valid)} frames, a face in {int(face.valid.sum())}"])

@@ -84,27 +84,28 @@ class Face:
 
 
 def to_face(
-    mesh: np.ndarray, scores: Mapping[str, float], pose: np.ndarray, width: int, height: int
+    points: np.ndarray, scores: Mapping[str, float], pose: np.ndarray, width: int, height: int
 ) -> Face:
     """What the landmarker found in one frame.
 
     Args:
-        mesh: [478, 3]; x and y as shares of width and height, z in widths, smaller is nearer.
+        points: [68, 3], the mesh at `IBUG`; x and y as shares of width and height, z in widths,
+            smaller is nearer.
         scores: blendshapes by ARKit's name.
         pose: [4, 4] head to camera, cm.
         width: of the frame in px.
         height: of the frame in px.
     """
-    pixels = mesh[list(IBUG)] * (width, height, width)
+    pixels = points * (width, height, width)
     focal = height / (2 * np.tan(np.radians(FIELD_OF_VIEW_DEG) / 2))
     translation = 10.0 * pose[:3, 3] * _FLIP
     scale = EYE_CORNERS_MM / np.linalg.norm(pixels[45] - pixels[36])
-    points = scale * (pixels - (width / 2, height / 2, -focal))
+    millimetres = scale * (pixels - (width / 2, height / 2, -focal))
     turn = pose[:3, :3] * np.outer(_FLIP, _FLIP)
     turn = turn / np.linalg.norm(turn, axis=0)  # the pose includes a scale
     return Face(
         image=pixels[:, :2],
-        points=points,
+        points=millimetres,
         translation=translation,
         rotation=_angles(turn),
         gaze=_gaze(scores, turn),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -75,12 +76,12 @@ class TableWriter:
         values = _LOST if face is None else _values(face)
         self._file.write(_ROW % (self.rows, seconds, found, found, *values, faces) + "\n")
 
-    def finish(self) -> None:
-        """Flush to the disk and rename."""
+    def finish(self, place: Callable[[Path, Path], object] = os.replace) -> None:
+        """Flush to the disk and rename, or let `place(temporary name, path)` do so."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        self._temporary.replace(self.path)
+        place(self._temporary, self.path)
 
 
 def _values(face: Face) -> list[float]:
