@@ -9,11 +9,9 @@ outlines and licence-bound data: it says so at the top, and the default name is 
 from __future__ import annotations
 
 import argparse
-import html
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +25,7 @@ from clmer.data.splits import PROTOCOLS, make_splits
 from clmer.data.synthetic import WRITERS
 from clmer.data.windows import WindowDataset, load
 from clmer.files import write_file
+from clmer.pages import Section, page, picture, table
 
 PRIVATE = (
     "This page was made from recordings of people. It can show the outlines of faces, or data that "
@@ -34,15 +33,6 @@ PRIVATE = (
     "commit, upload or publish it."
 )
 _PARTS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, a sentence, then pictures and tables as HTML."""
-
-    title: str
-    text: str
-    body: str
 
 
 def inspect(
@@ -97,7 +87,7 @@ def inspect(
         _losses(dataset),
         _protocols(dataset, source.refused),
     ]
-    return _page(f"{name}: what is in it", root, sections)
+    return page(f"{name}: what is in it", str(root), PRIVATE, sections)
 
 
 def _overview(dataset: WindowDataset) -> Section:
@@ -114,7 +104,7 @@ def _overview(dataset: WindowDataset) -> Section:
     ]
     rows += [(f"filter of {kind}", text) for kind, text in report["filter"].items()]
     rows += [("note", note) for note in report["notes"]]
-    return Section("Overview", "After filtering, resampling and cutting.", _table((), rows))
+    return Section("Overview", "After filtering, resampling and cutting.", table((), rows))
 
 
 def _signals(name: str, example: Recording, filter: str) -> list[Section]:
@@ -126,14 +116,14 @@ def _signals(name: str, example: Recording, filter: str) -> list[Section]:
         Section(
             "Signals and spectra",
             f"One channel a type, before and after the filter: {where}.",
-            _picture(before_after, "Signals and power spectra before and after filtering"),
+            picture(before_after, "Signals and power spectra before and after filtering"),
         )
     ]
     topomap = inspect_figures.channel_map(example)
     if topomap is not None:
         text = f"Standard 10-20 positions; colour is log power from 8 to 13 Hz: {where}."
         sections.append(
-            Section("Channel map", text, _picture(topomap, "Alpha power over the scalp"))
+            Section("Channel map", text, picture(topomap, "Alpha power over the scalp"))
         )
     return sections
 
@@ -141,17 +131,17 @@ def _signals(name: str, example: Recording, filter: str) -> list[Section]:
 def _face(example: Recording) -> list[Section]:
     if example.face is None:
         return []
-    picture = inspect_figures.tracking(example.face)
+    drawn = inspect_figures.tracking(example.face)
     text = f"{example.subject}, recording {example.trial}: {(~example.face.valid).mean():.1%} lost."
-    return [Section("Face tracking", text, _picture(picture, "Face tracking over time"))]
+    return [Section("Face tracking", text, picture(drawn, "Face tracking over time"))]
 
 
 def _labels(dataset: WindowDataset) -> Section:
     windows = dataset.store.windows
     _, first = np.unique(windows.recording, return_index=True)
     labels = {name: values[first] for name, values in windows.labels.items()}
-    picture = inspect_figures.labels(labels)
-    return Section("Labels", "One count a recording.", _picture(picture, "Histograms of labels"))
+    drawn = inspect_figures.labels(labels)
+    return Section("Labels", "One count a recording.", picture(drawn, "Histograms of labels"))
 
 
 def _losses(dataset: WindowDataset) -> Section:
@@ -159,7 +149,7 @@ def _losses(dataset: WindowDataset) -> Section:
     rows = [(f"windows: {why}", n) for why, n in report["windows_dropped"].items()]
     rows += [(f"recording {name}", why) for name, why in report["recordings_skipped"].items()]
     text = "Windows dropped and recordings skipped, and why." if rows else "Nothing was left out."
-    return Section("What was left out", text, _table((), rows))
+    return Section("What was left out", text, table((), rows))
 
 
 def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
@@ -185,49 +175,7 @@ def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
         f"Task {dataset.task.name}: windows of {' / '.join(classes)} in the first split's parts. "
         "A group in two parts means that scores are inflated."
     )
-    return Section("Class balance by protocol", text, _table(header, rows))
-
-
-# --- HTML ---------------------------------------------------------------------------------------
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-.private { border-left: 4px solid #c60; padding: .5rem 1rem; }
-img { max-width: 100%; background: #fff; border-radius: 4px; }
-table { border-collapse: collapse; display: block; overflow-x: auto; }
-td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
-tr + tr { border-top: 1px solid #8886; }
-"""
-
-
-def _page(title: str, root: Path, sections: Sequence[Section]) -> str:
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width">',
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{html.escape(title)}</h1><p>{html.escape(str(root))}</p>",
-        f'<p class="private">{html.escape(PRIVATE)}</p>',
-    ]
-    for section in sections:
-        parts.append(f"<h2>{html.escape(section.title)}</h2><p>{html.escape(section.text)}</p>")
-        parts.append(section.body)
-    return "\n".join([*parts, "</body></html>", ""])
-
-
-def _picture(png: str, description: str) -> str:
-    return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{png}">'
-
-
-def _table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    if not rows:
-        return ""
-    lines = ["<table>"]
-    for tag, line in (("th", header), *(("td", row) for row in rows)):
-        if line:
-            cells = "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in line)
-            lines.append(f"<tr>{cells}</tr>")
-    return "\n".join([*lines, "</table>"])
+    return Section("Class balance by protocol", text, table(header, rows))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -262,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if given.synthetic:
                 write, people = WRITERS[given.dataset]
                 root = write(Path(scratch) / given.dataset, people=people)
-            page = inspect(
+            content = inspect(
                 given.dataset,
                 root,
                 task=given.task,
@@ -272,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 cache=stores_folder(cache),
                 progress=True,
             )
-        write_file(out, page.encode())
+        write_file(out, content.encode())
     except DataError as error:
         print(f"clmer: {error}", file=sys.stderr)
         return EXIT_INPUT
