@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -60,6 +60,11 @@ def compare(
         people, counts = person_confusions(model)
         values = confusion_scores(counts)[score]
         by_model[model.model] = dict(zip(people.tolist(), values.tolist(), strict=True))
+    return compare_people(by_model)
+
+
+def compare_people(by_model: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """As `compare`, from the score of every person (inner key) under every model (outer key)."""
     rows: list[dict[str, Any]] = []
     for a, b in combinations(by_model, 2):
         common = sorted(by_model[a].keys() & by_model[b].keys())

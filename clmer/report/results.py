@@ -217,27 +217,28 @@ def table(results: Mapping[str, Any]) -> str:
     classes = " / ".join(results["classes"])
     lines = [
         f"{results['dataset']}, {results['task']} ({classes}), protocol {results['protocol']}",
-        f"Tested: {_plural(results['people'], 'person', 'people')}, "
-        f"{_plural(results['recordings'], 'recording')}, {_plural(results['windows'], 'window')} "
-        f"in {_plural(len(results['splits']), 'split')}.",
+        f"Tested: {plural(results['people'], 'person', 'people')}, "
+        f"{plural(results['recordings'], 'recording')}, {plural(results['windows'], 'window')} "
+        f"in {plural(len(results['splits']), 'split')}.",
     ]
-    return "\n".join([*lines, "", *_score_lines(results), "", *_legend(results)])
+    below = [*legend(results), *_comparison_lines(results["comparisons"])]
+    return "\n".join([*lines, "", *_score_lines(results), "", *below])
 
 
 def _score_lines(results: Mapping[str, Any]) -> list[str]:
     several = any(model["repeats"] > 1 for model in results["models"])
-    spread = ["mean ± sd"] if several else []
-    head = ["model", "balanced acc [95 % CI]", *spread, "acc", "macro F1"]
-    head += ["balanced acc [95 % CI]", *spread, "acc"]
+    extra = ["mean ± sd"] if several else []
+    head = ["model", "balanced acc [95 % CI]", *extra, "acc", "macro F1"]
+    head += ["balanced acc [95 % CI]", *extra, "acc"]
     rows = []
     for model in results["models"]:
         windows, recordings = model["windows"], model["recordings"]
-        cells = [model["name"], _interval(windows), *([_spread(windows)] if several else [])]
-        cells += [_number(windows["accuracy"]["value"]), _number(windows["macro_f1"]["value"])]
-        cells += [_interval(recordings), *([_spread(recordings)] if several else [])]
-        rows.append([*cells, _number(recordings["accuracy"]["value"])])
+        cells = [model["name"], interval(windows), *([spread(windows)] if several else [])]
+        cells += [number(windows["accuracy"]["value"]), number(windows["macro_f1"]["value"])]
+        cells += [interval(recordings), *([spread(recordings)] if several else [])]
+        rows.append([*cells, number(recordings["accuracy"]["value"])])
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    recordings_at = 4 + len(spread)  # first column of the right half
+    recordings_at = 4 + len(extra)  # first column of the right half
     left = sum(widths[:recordings_at]) + 2 * recordings_at
     levels = " " * (widths[0] + 2) + "per window"
     lines = [f"{levels:<{left + 2}}per recording"]
@@ -256,7 +257,8 @@ def _score_lines(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _legend(results: Mapping[str, Any]) -> list[str]:
+def legend(results: Mapping[str, Any]) -> list[str]:
+    """What the scores of a run mean and how far they hold, a sentence or a line an element."""
     count = len(results["classes"])
     lines = [
         f"Chance is {1 / count:.3f} balanced. [ ]: 95 % bootstrap interval over people "
@@ -270,18 +272,13 @@ def _legend(results: Mapping[str, Any]) -> list[str]:
         lines.append(results["protocol_note"])
     if results["protocol"] == "shuffled":
         lines += SHUFFLED_WARNING
-    return [*lines, *results["notes"], *_comparison_lines(results["comparisons"])]
+    return [*lines, *results["notes"]]
 
 
 def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     if not comparisons:
         return []
-    tests = sum(pair["p"] is not None for pair in comparisons)
-    lines = [
-        "",
-        "Wilcoxon signed-rank over people, balanced accuracy per window, "
-        f"Holm's correction over {_plural(tests, 'test')}:",
-    ]
+    lines = ["", f"{test_line(comparisons)}:"]
     names = [f"{pair['a']} - {pair['b']}" for pair in comparisons]
     width = max(map(len, names))
     for name, pair in zip(names, comparisons, strict=True):
@@ -292,23 +289,36 @@ def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _plural(count: int, noun: str, nouns: str = "") -> str:
+def test_line(comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """Which test the p-values of `clmer.significance.compare` come from."""
+    tests = sum(pair["p"] is not None for pair in comparisons)
+    return (
+        "Wilcoxon signed-rank over people, balanced accuracy per window, "
+        f"Holm's correction over {plural(tests, 'test')}"
+    )
+
+
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """A count and its noun: 1 person, 2 people."""
     return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Three digits, or "-" where nothing could be computed."""
     return "-" if value is None else f"{value:.3f}"
 
 
-def _interval(level: Mapping[str, Any]) -> str:
+def interval(level: Mapping[str, Any]) -> str:
+    """Balanced accuracy of a level of `clmer.metrics.evaluate`, with its interval over people."""
     score = level["balanced_accuracy"]
     if score["low"] is None:
-        return f"{_number(score['value'])} [not computable]"
-    return f"{_number(score['value'])} [{score['low']:.3f}, {score['high']:.3f}]"
+        return f"{number(score['value'])} [not computable]"
+    return f"{number(score['value'])} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
-def _spread(level: Mapping[str, Any]) -> str:
+def spread(level: Mapping[str, Any]) -> str:
+    """Balanced accuracy's mean ± sd over repeats, "-" where there is one repeat."""
     score = level["balanced_accuracy"]
     if score["sd"] is None:
         return "-"
-    return f"{_number(score['mean'])} ± {_number(score['sd'])}"
+    return f"{number(score['mean'])} ± {number(score['sd'])}"

@@ -1,0 +1,62 @@
+"""Runs joined into one page that opens in a browser without a server or a network.
+
+    python -m clmer.report runs/eegmat-label-subject
+    python -m clmer.report runs --out report.html
+
+Scores with intervals, tests over people, confusion matrices, training curves, attention maps and
+features of every run in the given folders and below them. A page of real recordings stays private:
+it says so at its top, and the default name is git-ignored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from clmer.cli import EXIT_INPUT, EXIT_INTERRUPTED
+from clmer.data.cache import stores_folder
+from clmer.data.recording import DataError
+from clmer.files import write_file
+from clmer.report.page import report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m clmer.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="DIR", help="run folders, or folders of such"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", default=Path("report.html"))
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="prepared stores (~/.cache/clmer)"
+    )
+    parser.add_argument(
+        "--learned",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="attention maps and features, which take the weights and the prepared store",
+    )
+    given = parser.parse_args(argv)
+    if not given.out.parent.is_dir():
+        parser.error(f"--out: found no folder {given.out.parent}")
+    try:
+        content = report(given.runs, cache=stores_folder(given.cache), learned=given.learned)
+        write_file(given.out, content.encode())
+    except DataError as error:
+        print(f"clmer: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except KeyboardInterrupt:
+        print("clmer: interrupted; no page was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    print(f"{given.out}: open it in a browser")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

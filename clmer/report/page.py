@@ -1,0 +1,167 @@
+"""Runs joined into one page: what was run, how well it did, how it trained, what it learnt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clmer.config import ConfigError
+from clmer.pages import Html, Section, escape, page, table
+from clmer.report import figures, tables
+from clmer.report.command import command
+from clmer.report.reading import RunFiles, find_runs
+from clmer.report.results import SHUFFLED_WARNING, interval, legend, plural
+from clmer.report.training import training
+
+PRIVATE = (
+    "This page was made from recordings of people. It holds no raw signals and no faces, but each "
+    "person's scores and points computed from single windows, which a data set's agreement (DEAP, "
+    "AMIGOS, ...) can forbid to pass on. Keep it private: do not commit, upload or publish it."
+)
+GENERATED = "Every run on this page used generated recordings: it shows no people."
+INFLATED = " ".join(SHUFFLED_WARNING)
+STYLE = (
+    figures.STYLE
+    + """
+body { max-width: 76rem; }
+h2 { margin-top: 3rem; border-bottom: 2px solid var(--faint); }
+.numbers { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.confusion td, .confusion th { padding: .3rem .7rem; }
+.confusion td { background: rgb(var(--hue) / var(--share)); text-align: center; }
+.confusion td, .strip, .map { print-color-adjust: exact; }
+.confusion small { display: block; }
+small { opacity: .8; }
+code { overflow-wrap: anywhere; }
+pre { overflow-x: auto; font-size: .85rem; }
+a { color: inherit; }
+"""
+)
+
+
+def report(paths: Sequence[Path], *, cache: Path, learned: bool = True) -> str:
+    """The page of all runs in and below some folders.
+
+    Args:
+        paths: run folders, or folders of such.
+        cache: folder of the prepared stores, which what a model learnt is shown on.
+        learned: draw attention maps and features, which takes the weights and the store.
+
+    Returns:
+        HTML.
+
+    Raises:
+        DataError: a path holds no run, or a run's file is damaged.
+    """
+    runs = find_runs(paths)
+    sections = [*_joined(runs), *(_run(run, cache, learned) for run in runs)]
+    warning = GENERATED if all(run.config.get("synthetic") for run in runs) else PRIVATE
+    title = f"CLMER: {plural(len(runs), 'run')}" if len(runs) > 1 else f"CLMER: {runs[0].name}"
+    subtitle = f"Made from {', '.join(map(str, paths))}"
+    return page(title, subtitle, warning, sections, STYLE)
+
+
+def _joined(runs: Sequence[RunFiles]) -> list[Section]:
+    """What runs say together; nothing where there is one."""
+    if len(runs) < 2:
+        return []
+    rows = []
+    for run in runs:
+        config, best = run.config, "-"
+        if run.scored:
+            first = run.scored["models"][0]
+            best = f"{first['name']}: {interval(first['windows'])}"
+        source = f"{config['dataset']}{' (synthetic)' if config.get('synthetic') else ''}"
+        what = [source, config["task"], config["protocol"]]
+        rows.append([tables.link(run), *what, run.state, best])
+    header = ("run", "data set", "task", "protocol", "state", "first model, balanced accuracy")
+    overview = table(header, rows, heads=True)
+    shuffled = any(run.config["protocol"] == "shuffled" for run in runs)
+    text = Html(f"<strong>{escape(INFLATED)}</strong>") if shuffled else ""
+    sections = [Section("Runs", text, overview)]
+    if any(run.scored for run in runs):
+        joined = (
+            tables.joined_scores(runs, "windows", "Per window"),
+            tables.joined_scores(runs, "recordings", "Per recording"),
+        )
+        text = "Models under study in bold; a score holds for what its protocol keeps apart."
+        sections.append(Section("Scores of all runs", text, "\n".join(joined)))
+    tests = tables.joined_comparisons(runs)
+    text = "Models of runs that tested the same people on the same task in the same way."
+    if not tests:
+        text = "None: no two runs tested the same people on the same task in the same way."
+    return [*sections, Section("Tests between runs", text, "\n".join(tests))]
+
+
+def _run(run: RunFiles, cache: Path, learned: bool) -> Section:
+    """Everything about one run."""
+    blocks = [("What was run", _facts(run)), *_score_blocks(run)]
+    if run.log:
+        blocks.append(("Training", training(run)))
+    body = "\n".join(f"<h3>{escape(title)}</h3>\n{block}" for title, block in blocks)
+    inflated = Html(f"<strong>{escape(INFLATED)}</strong>")
+    text = inflated if run.config["protocol"] == "shuffled" else ""
+    return Section(run.name, text, body, tables.anchor(run))
+
+
+def _facts(run: RunFiles) -> Html:
+    config, results = run.config, run.scored
+    rows: list[tuple[object, object]] = [("state", run.state), ("command", _command(run))]
+    rows += [("data set", config["dataset"]), ("task", config["task"])]
+    if results:
+        rows += [
+            ("classes", " / ".join(results["classes"])),
+            ("protocol", f"{config['protocol']}. {results['protocol_note']}"),
+            ("tested", _tested(results)),
+            ("groups shared between parts", results["shared_groups"]),
+        ]
+    else:
+        rows += [("protocol", config["protocol"])]
+    versions = ", ".join(f"{name} {value}" for name, value in run.environment.items())
+    rows += [
+        ("modalities", ", ".join(config["modalities"])),
+        ("data fingerprint (SHA-256)", Html(f"<code>{escape(config['data'])}</code>")),
+        ("made with", versions),
+    ]
+    options = escape(json.dumps(config, indent=1, ensure_ascii=False))
+    whole = f"<details><summary>config.json</summary><pre>{options}</pre></details>"
+    return Html(table((), rows, heads=True) + whole)
+
+
+def _command(run: RunFiles) -> Html | str:
+    try:
+        return Html(f"<code>{escape(command(run.config))}</code>")
+    except ConfigError as error:
+        return f"This version of CLMER cannot repeat it: {error}"
+
+
+def _tested(results: dict[str, Any]) -> str:
+    return (
+        f"{plural(results['people'], 'person', 'people')}, "
+        f"{plural(results['recordings'], 'recording')}, {plural(results['windows'], 'window')}, "
+        f"in {plural(len(results['splits']), 'split')}"
+    )
+
+
+def _score_blocks(run: RunFiles) -> list[tuple[str, Html]]:
+    results = run.scored
+    if results is None:
+        if run.results is not None:
+            return [("Linear probe", tables.probes(run.results))]
+        text = "No scores yet: the run is unfinished. The same command with --resume continues it."
+        return [("Scores", Html(f"<p>{escape(text)}</p>"))]
+    notes = [line for line in legend(results) if line not in SHUFFLED_WARNING]
+    said = "".join(f"<li>{escape(line)}</li>" for line in notes)
+    blocks = [
+        tables.scores(results, "windows", "Per window"),
+        tables.scores(results, "recordings", "Per recording: mean log-probability of its windows"),
+        f"<ul>{said}</ul>",
+    ]
+    found = [("Scores", Html("\n".join(blocks)))]
+    if results["comparisons"]:
+        found.append(("Tests between models", tables.comparisons(results["comparisons"])))
+    found += [("People", tables.people(results)), ("Confusion", tables.confusions(results))]
+    if results["probe"]:
+        found.append(("Linear probe", tables.probes(results)))
+    return found

@@ -1,0 +1,174 @@
+"""Tables of the report page: scores, people, tests between models, confusion matrices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clmer.pages import Html, escape, table
+from clmer.report import figures
+from clmer.report.reading import RunFiles
+from clmer.report.results import interval, number, plural, spread, test_line
+from clmer.significance import compare_people
+
+_SCORES = (
+    "balanced accuracy [95 % interval over people]",
+    "0 to 1, chance dashed",
+    "mean ± sd over repeats",
+    "accuracy",
+    "macro F1",
+    "weighted F1",
+)
+
+
+def scores(results: Mapping[str, Any], level: str, caption: str) -> Html:
+    """A row a model; models under study stand in bold.
+
+    Args:
+        results: checked, see `clmer.report.reading`.
+        level: "windows" or "recordings".
+        caption: of the table.
+    """
+    chance = 1 / len(results["classes"])
+    rows = [
+        [_name(model["name"], results["main"]), *_cells(model[level], chance)]
+        for model in results["models"]
+    ]
+    return table(("model", *_SCORES), rows, caption=caption, heads=True, css="numbers")
+
+
+def _name(name: str, main: Sequence[str]) -> Html:
+    return Html(f"<strong>{escape(name)}</strong>" if name in main else escape(name))
+
+
+def _cells(level: Mapping[str, Any], chance: float) -> list[object]:
+    score = level["balanced_accuracy"]
+    drawn = figures.strip(score["value"], score["low"], score["high"], chance)
+    names = ("accuracy", "macro_f1", "weighted_f1")
+    return [interval(level), drawn, spread(level), *(number(level[n]["value"]) for n in names)]
+
+
+def joined_scores(runs: Sequence[RunFiles], level: str, caption: str) -> Html:
+    """A row a run and model, over all runs that have scores."""
+    rows = []
+    for run in runs:
+        results = run.scored
+        if results is None:
+            continue
+        chance = 1 / len(results["classes"])
+        for model in results["models"]:
+            named = _name(model["name"], results["main"])
+            rows.append([link(run), results["protocol"], named, *_cells(model[level], chance)])
+    header = ("run", "protocol", "model", *_SCORES)
+    return table(header, rows, caption=caption, heads=True, css="numbers")
+
+
+def link(run: RunFiles) -> Html:
+    """The run's name, leading to its section."""
+    return Html(f'<a href="#{escape(anchor(run))}">{escape(run.name)}</a>')
+
+
+def anchor(run: RunFiles) -> str:
+    """What a run's section is called in links."""
+    return "run-" + "".join(c if c.isalnum() else "-" for c in run.name)
+
+
+def people(results: Mapping[str, Any]) -> Html:
+    """A row a person: balanced accuracy of each model, per window and per recording."""
+    models = results["models"]
+    scored = [{row["subject"]: row for row in model["people"]} for model in models]
+    rows = []
+    for person, first in scored[0].items():
+        cells = []
+        for by_person in scored:
+            row = by_person.get(person)
+            cells.append(
+                f"{row['balanced_accuracy']:.3f} / {row['recording_balanced_accuracy']:.3f}"
+                if row
+                else "-"
+            )
+        rows.append([person, first["windows"], first["recordings"], *cells])
+    names = [_name(model["name"], results["main"]) for model in models]
+    return table(
+        ("person", "windows", "recordings", *names),
+        rows,
+        caption="Balanced accuracy of each person, per window / per recording",
+        heads=True,
+        css="numbers",
+    )
+
+
+def comparisons(pairs: Sequence[Mapping[str, Any]]) -> Html:
+    """A row a pair of models, out of `clmer.significance`."""
+    rows = [
+        [
+            pair["a"],
+            pair["b"],
+            pair["people"],
+            "-" if pair["difference"] is None else f"{pair['difference']:+.3f}",
+            "-" if pair["p"] is None else f"{pair['p']:.4f}",
+            "-" if pair["p_holm"] is None else f"{pair['p_holm']:.4f}",
+            f"not computable: {pair['reason']}" if pair["p"] is None else "",
+        ]
+        for pair in pairs
+    ]
+    header = ("model a", "model b", "people", "a - b, mean over people", "p", "p, Holm", "")
+    return table(header, rows, caption=test_line(pairs), heads=True, css="numbers")
+
+
+def joined_comparisons(runs: Sequence[RunFiles]) -> list[Html]:
+    """Tests between the models under study of runs that tested the same people the same way.
+
+    Runs belong together where data set, task, classes, protocol, the sizes of every split, and each
+    person's number of windows are the same: then one person's scores are a pair.
+    """
+    together: dict[str, dict[str, dict[str, float]]] = {}
+    for run in runs:
+        results = run.scored
+        if results is None:
+            continue
+        key = json.dumps([results[name] for name in ("dataset", "task", "classes", "protocol")])
+        key += json.dumps([results["splits"], windows_of(results)])
+        for model in results["models"]:
+            if model["name"] in results["main"]:
+                values = {row["subject"]: row["balanced_accuracy"] for row in model["people"]}
+                together.setdefault(key, {})[f"{run.name}: {model['name']}"] = values
+    found = []
+    for key, by_model in together.items():
+        if len({name.split(": ", 1)[0] for name in by_model}) > 1:
+            dataset, task, _, protocol = json.JSONDecoder().raw_decode(key)[0]
+            title = Html(f"<h3>{escape(f'{dataset}, {task}, protocol {protocol}')}</h3>")
+            found.append(Html(title + comparisons(compare_people(by_model))))
+    return found
+
+
+def windows_of(results: Mapping[str, Any]) -> dict[str, int]:
+    """Number of test windows of each person."""
+    return {row["subject"]: row["windows"] for row in results["models"][0]["people"]}
+
+
+def confusions(results: Mapping[str, Any]) -> Html:
+    """Confusion matrices of the models under study, per window and per recording."""
+    shown = [
+        figures.confusion(
+            model[level]["confusion"],
+            results["classes"],
+            f"{model['name']}, {plural(model[level]['n'], level.removesuffix('s'))}",
+        )
+        for model in results["models"]
+        if model["name"] in results["main"]
+        for level in ("windows", "recordings")
+    ]
+    return figures.panels(shown)
+
+
+def probes(results: Mapping[str, Any]) -> Html:
+    """The linear probe of each modality's encoder, beside a random one's."""
+    rows = [
+        [name, *(f"{values[key]:.3f}" for key in ("trained", "random", "difference"))]
+        for name, values in results["probe"].items()
+    ]
+    header = ("modality", "trained encoder", "random encoder", "difference")
+    caption = "Linear probe of the contrastive features, balanced accuracy, mean over splits"
+    return table(header, rows, caption=caption, heads=True, css="numbers")
