@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not given.out.parent.is_dir():
         parser.error(f"--out: found no folder {given.out.parent}")
     try:
-        content = report(given.runs, cache=stores_folder(given.cache), learned=given.learned)
+        content = report(given.runs, cache=stores_folder(given.cache), shows_learned=given.learned)
         write_file(given.out, content.encode())
     except DataError as error:
         print(f"clmer: {error}", file=sys.stderr)

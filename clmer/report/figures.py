@@ -76,15 +76,25 @@ def panels(figures: Sequence[str]) -> Html:
     return Html(f'<div class="panels">{"".join(figures)}</div>') if figures else Html("")
 
 
-def key(name: str, colour: int, *, mark: int | None = None, dashed: bool = False) -> Html:
-    """An entry of a legend: a stroke, or a mark by number, and a name."""
-    dash = " dash" if dashed else ""
-    drawn = f'<path class="line{dash} c{colour % len(COLOURS)}" d="M0 5h20"/>'
-    if mark is not None:
-        shape = MARKS[mark % len(MARKS)]
-        drawn = f'<path class="marks c{colour % len(COLOURS)}" d="M10 5{shape}"/>'
+def key(
+    name: str, colour: int, *, mark: int | None = None, dashed: bool = False, hues: int = 0
+) -> Html:
+    """An entry of a legend: a stroke, or a mark by number, and a name; `hues` as in `scatter`."""
+    if mark is None:
+        dash = " dash" if dashed else ""
+        drawn = f'<path class="line{dash} c{colour % len(COLOURS)}" d="M0 5h20"/>'
+    else:
+        drawn = f'<path {_paint(colour, hues)} d="M10 5{MARKS[mark % len(MARKS)]}"/>'
     drawing = f'<svg width="20" height="10" aria-hidden="true">{drawn}</svg>'
     return Html(f'<span class="key">{drawing} {html.escape(name)}</span>')
+
+
+def _paint(number: int, hues: int) -> str:
+    """The colour of a group's marks: one of `COLOURS`, or one of so many hues."""
+    if not hues:
+        return f'class="marks c{number % len(COLOURS)}"'
+    tone = f"hsl({360 * number // hues} 65% {45 + 12 * (number % 2)}%)"
+    return f'class="marks" style="fill:{tone};stroke:none"'
 
 
 def curves(lines: Sequence[Line], description: str, *, bottom: float | None = None) -> Html:
@@ -173,11 +183,7 @@ def scatter(xy: np.ndarray, group: np.ndarray, description: str, *, hues: int = 
     for number in np.unique(group):
         mark = MARKS[0 if hues else number % len(MARKS)]
         points = "".join(f"M{a:.1f} {b:.1f}{mark}" for a, b in place[group == number])
-        colour = f'class="marks c{number % len(COLOURS)}"'
-        if hues:
-            tone = f"hsl({360 * number // hues} 65% {45 + 12 * (number % 2)}%)"
-            colour = f'class="marks" style="fill:{tone};stroke:none"'
-        parts.append(f'<path {colour} d="{points}"/>')
+        parts.append(f'<path {_paint(number, hues)} d="{points}"/>')
     return _svg(size, size, parts, description)
 
 

@@ -11,6 +11,7 @@ from clmer.config import ConfigError
 from clmer.pages import Html, Section, escape, page, table
 from clmer.report import figures, tables
 from clmer.report.command import command
+from clmer.report.learned import learned
 from clmer.report.reading import RunFiles, find_runs
 from clmer.report.results import SHUFFLED_WARNING, interval, legend, plural
 from clmer.report.training import training
@@ -40,13 +41,13 @@ a { color: inherit; }
 )
 
 
-def report(paths: Sequence[Path], *, cache: Path, learned: bool = True) -> str:
+def report(paths: Sequence[Path], *, cache: Path, shows_learned: bool = True) -> str:
     """The page of all runs in and below some folders.
 
     Args:
         paths: run folders, or folders of such.
         cache: folder of the prepared stores, which what a model learnt is shown on.
-        learned: draw attention maps and features, which takes the weights and the store.
+        shows_learned: draw attention maps and features, which takes the weights and the store.
 
     Returns:
         HTML.
@@ -55,7 +56,7 @@ def report(paths: Sequence[Path], *, cache: Path, learned: bool = True) -> str:
         DataError: a path holds no run, or a run's file is damaged.
     """
     runs = find_runs(paths)
-    sections = [*_joined(runs), *(_run(run, cache, learned) for run in runs)]
+    sections = [*_joined(runs), *(_run(run, cache, shows_learned) for run in runs)]
     warning = GENERATED if all(run.config.get("synthetic") for run in runs) else PRIVATE
     title = f"CLMER: {plural(len(runs), 'run')}" if len(runs) > 1 else f"CLMER: {runs[0].name}"
     subtitle = f"Made from {', '.join(map(str, paths))}"
@@ -94,11 +95,13 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
     return [*sections, Section("Tests between runs", text, "\n".join(tests))]
 
 
-def _run(run: RunFiles, cache: Path, learned: bool) -> Section:
+def _run(run: RunFiles, cache: Path, shows_learned: bool) -> Section:
     """Everything about one run."""
     blocks = [("What was run", _facts(run)), *_score_blocks(run)]
     if run.log:
         blocks.append(("Training", training(run)))
+    if shows_learned:
+        blocks += learned(run, cache)
     body = "\n".join(f"<h3>{escape(title)}</h3>\n{block}" for title, block in blocks)
     inflated = Html(f"<strong>{escape(INFLATED)}</strong>")
     text = inflated if run.config["protocol"] == "shuffled" else ""

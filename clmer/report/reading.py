@@ -14,7 +14,7 @@ import numpy as np
 
 from clmer.data.recording import DataError
 from clmer.metrics import SCORES, Predictions
-from clmer.runs import CONFIG
+from clmer.runs import CONFIG, RESULTS
 
 NUMBER, MAYBE = (int, float), (int, float, NoneType)
 _NAMES = {str: "text", int: "a whole number", NUMBER: "a number", MAYBE: "a number or null"}
@@ -79,7 +79,6 @@ class RunFiles:
         environment: versions.
         results: results.json; None while the run is unfinished.
         log: lines of metrics.jsonl.
-        stages: names of the finished stages.
     """
 
     path: Path
@@ -88,7 +87,6 @@ class RunFiles:
     environment: dict[str, Any]
     results: dict[str, Any] | None
     log: list[dict[str, Any]]
-    stages: list[str]
 
     @property
     def scored(self) -> dict[str, Any] | None:
@@ -102,10 +100,10 @@ class RunFiles:
             return "finished"
         if self.results is not None:
             return "finished; encoders only (--no-fusion)"
-        done = f"unfinished: {len(self.stages)} stages done"
         if not self.log:
-            return f"{done}, nothing logged"
-        return f"{done}, last logged {self.log[-1]['stage']}, epoch {self.log[-1]['epoch'] + 1}"
+            return "unfinished: no epoch was logged"
+        last = self.log[-1]
+        return f"unfinished: last logged {last['stage']}, epoch {last['epoch'] + 1}"
 
 
 def find_runs(paths: Sequence[Path]) -> list[RunFiles]:
@@ -150,10 +148,9 @@ def read_run(path: Path, name: str = "") -> RunFiles:
     described = _read_json(path / CONFIG)
     check(described, _CONFIG, path / CONFIG)
     results = None
-    if (path / "results.json").exists():
-        results = _read_json(path / "results.json")
-        check_results(results, path / "results.json")
-    models = path / "models"
+    if (path / RESULTS).exists():
+        results = _read_json(path / RESULTS)
+        check_results(results, path / RESULTS)
     return RunFiles(
         path=path,
         name=name or path.name,
@@ -161,10 +158,6 @@ def read_run(path: Path, name: str = "") -> RunFiles:
         environment=described["environment"],
         results=results,
         log=_read_log(path / "metrics.jsonl"),
-        stages=sorted(
-            file.relative_to(models).with_suffix("").as_posix()
-            for file in models.rglob("*.safetensors")
-        ),
     )
 
 

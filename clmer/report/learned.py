@@ -1,0 +1,265 @@
+"""What a run's first split learnt, on its test windows: attention maps and contrastive features.
+
+Both take the trained weights and the prepared store. Where either is missing the page says so in
+their place; nothing is prepared or trained here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from torch import Tensor
+
+from clmer import trained
+from clmer.data.cache import open_store
+from clmer.data.recording import DataError
+from clmer.nn.fusion import Fusion, attention_maps
+from clmer.pages import Html, escape, table
+from clmer.report.figures import figure, heat_map, key, legend, panels, scatter
+from clmer.report.reading import RunFiles, read_predictions
+from clmer.report.results import DIGITS
+
+#: Windows that are shown; of more, every n-th.
+MOST = 600
+_BATCH = 32
+#: Neighbours of a window whose class and person are counted.
+NEIGHBOURS = 5
+#: People with a name in the legend; more make it unreadable.
+_NAMED_PEOPLE = 12
+_COMPONENTS = 30  # before t-SNE, as its authors do
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Test windows of a split.
+
+    Args:
+        windows: [N, C, T] by modality, as prepared.
+        y: [N] class.
+        person, recording: [N] names.
+        classes: names.
+        of: number of test windows they were taken from.
+    """
+
+    windows: dict[str, np.ndarray]
+    y: np.ndarray
+    person: np.ndarray
+    recording: np.ndarray
+    classes: Sequence[str]
+    of: int
+
+
+def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
+    """Headings and what stands below them; a reason where something cannot be drawn.
+
+    Args:
+        run: read from its folder.
+        cache: folder of the prepared stores.
+    """
+    draw: dict[str, Callable[[trained.Trained, Sample], Html]] = {}
+    if run.config.get("fusion", True) and len(run.config["modalities"]) > 1:
+        draw["Attention between modalities"] = attention
+    if run.config.get("contrastive", True):
+        draw["Contrastive features"] = contrast
+    if run.scored is None:
+        why = "the run has no scored test windows to draw it on"
+        return [(title, _reason(why)) for title in draw]
+    try:
+        sample = read_sample(run, cache)
+        model = trained.load(run.path, split="split1")
+    except DataError as error:
+        return [(title, _reason(error)) for title in draw]
+    return [(title, drawn(model, sample)) for title, drawn in draw.items()]
+
+
+def _reason(why: object) -> Html:
+    return Html(f"<p>Not drawn: {escape(why)}</p>")
+
+
+def read_sample(run: RunFiles, cache: Path) -> Sample:
+    """Test windows of the first split, at most `MOST`, out of the prepared store.
+
+    Raises:
+        DataError: the store is not in the cache, or holds other windows.
+    """
+    path = cache / f"{run.config['dataset']}-{run.config['data'][:16]}"
+    if not path.is_dir():
+        hint = "Give its folder with --cache; the training command makes it anew."
+        raise DataError(path, "prepared store", "no such folder", "that of the run", hint)
+    results = run.scored or {}
+    predictions = read_predictions(run.path / "predictions.csv", results["classes"])
+    first = next(each for each in predictions if each.model == results["main"][0])
+    tested = np.flatnonzero(first.split == results["splits"][0]["name"])
+    chosen = tested[:: -(-len(tested) // MOST)]
+    store = open_store(path)
+    starts = np.round(store.windows.start_s, DIGITS).tolist()
+    stored = zip(store.windows.recording.tolist(), starts, strict=True)
+    row_of = {pair: i for i, pair in enumerate(stored)}
+    wanted = zip(first.recording[chosen].tolist(), first.start_s[chosen].tolist(), strict=True)
+    try:
+        rows = np.array([row_of[pair] for pair in wanted])
+    except KeyError as error:
+        raise DataError(path, "windows", f"none at {error}", "those of predictions.csv") from error
+    return Sample(
+        windows={name: store.array(name)[rows] for name in store.modalities},
+        y=first.y[chosen],
+        person=first.subject[chosen],
+        recording=first.recording[chosen],
+        classes=results["classes"],
+        of=len(tested),
+    )
+
+
+def _of_windows(sample: Sample) -> str:
+    few = f"every {-(-sample.of // MOST)}th of " if sample.of > len(sample.y) else ""
+    return f"{few}{sample.of} test windows of the first split"
+
+
+# --- attention ----------------------------------------------------------------------------------
+def attention(model: trained.Trained, sample: Sample) -> Html:
+    """A row of maps for every directed pair: each class, and the difference of two."""
+    means = class_maps(model, sample)
+    many = " of the first of its members" if model.config.members > 1 else ""
+    text = (
+        f"Weights on {_of_windows(sample)}, averaged over windows of a class, layers and "
+        f"heads{many}. Rows are tokens of the modality that asks, columns tokens of the one that "
+        "answers. A token is a learned mixture of a modality's channels, not a channel. "
+        "1 is uniform attention. Where a model looks is not why it decides."
+    )
+    two = [f"{sample.classes[1]} - {sample.classes[0]}"] if len(sample.classes) == 2 else []
+    names = list(model.modalities)
+    rows = [
+        [f"{names[asking]} asks {names[answering]}", *_map_cells(maps, sample.classes)]
+        for (asking, answering), maps in means.items()
+    ]
+    drawn = table(("pair", *sample.classes, *two), rows, heads=True)
+    return Html(f"<p>{escape(text)}</p>\n{drawn}")
+
+
+def class_maps(model: trained.Trained, sample: Sample) -> dict[tuple[int, int], np.ndarray]:
+    """Mean weights by directed pair, in units of uniform attention, [classes, Lq, Lk].
+
+    A class without a window has NaN.
+    """
+    fusion = model.fusion
+    assert isinstance(fusion, Fusion)
+    # All windows at once: under --normalize subject their own statistics standardise them.
+    tokens = model.tokens(sample.windows, sample.person)
+    count = len(sample.classes)
+    total: Tensor | None = None
+    for rows in torch.arange(len(sample.y)).split(_BATCH):
+        maps = attention_maps(fusion, {name: part[rows] for name, part in tokens.items()})
+        flat = maps.mean((1, 3)).cpu()  # [P, batch, Lq, Lk]
+        member = torch.nn.functional.one_hot(torch.from_numpy(sample.y[rows]), count).to(flat)
+        added = torch.einsum("pnqk,nc->pcqk", flat, member)
+        total = added if total is None else total + added
+    if total is None:
+        raise ValueError("class_maps: expected one window or more, found none")
+    windows = torch.from_numpy(np.bincount(sample.y, minlength=count))
+    uniform = (total / windows[None, :, None, None]).numpy() * total.shape[-1]
+    return dict(zip(fusion.pairs, uniform, strict=True))
+
+
+def _map_cells(maps: np.ndarray, classes: Sequence[str]) -> list[Html]:
+    """Maps of one pair on one scale, and the difference on its own."""
+    low, high = float(np.nanmin(maps)), float(np.nanmax(maps))
+    cells = []
+    for name, values in zip(classes, maps, strict=True):
+        drawn = heat_map(values, low, high, "viridis", f"Mean attention, {name}")
+        cells.append(figure(drawn, f"{low:.2f} (dark) to {high:.2f} (bright)"))
+    if len(classes) == 2:
+        difference = maps[1] - maps[0]
+        most = float(np.nan_to_num(np.abs(difference)).max()) or 1.0
+        drawn = heat_map(difference, -most, most, "RdBu_r", "Difference of the classes")
+        cells.append(figure(drawn, f"-{most:.2f} (blue) to +{most:.2f} (red)"))
+    return cells
+
+
+# --- features -----------------------------------------------------------------------------------
+def contrast(model: trained.Trained, sample: Sample) -> Html:
+    """t-SNE of each modality's features, by class and by person, and who is near whom."""
+    people, person = np.unique(sample.person, return_inverse=True)
+    text = (
+        f"Encoder outputs of {_of_windows(sample)}, averaged over time and standardised, by t-SNE. "
+        "Only neighbourhood means something in such a picture: not distance, size or density."
+    )
+    blocks, rows = [f"<p>{escape(text)}</p>"], []
+    for name, z in model.encode(sample.windows, sample.person).items():
+        features = standard(z.mean(2))
+        xy = embed(features)
+        by_class = scatter(xy, sample.y, f"t-SNE of {name} by class")
+        by_person = scatter(xy, person, f"t-SNE of {name} by person", hues=len(people))
+        drawn = [
+            figure(by_class, Html(f"{legend(sample.classes, marks=True)}<br>by class")),
+            figure(by_person, Html(f"{_people(people.tolist())}<br>by person")),
+        ]
+        blocks.append(f"<h4>{escape(name)}</h4>{panels(drawn)}")
+        near = [neighbours(features, group, sample.recording) for group in (sample.y, person)]
+        rows.append([name, *(f"{share:.2f}" for pair in near for share in pair)])
+    header = ("modality", "same class", "by chance", "same person", "by chance")
+    caption = (
+        f"Of a window's {NEIGHBOURS} nearest in feature space (not in the picture), taken from "
+        "other recordings, the share with its class and its person"
+    )
+    blocks.append(table(header, rows, caption=caption, heads=True, css="numbers"))
+    return Html("\n".join(blocks))
+
+
+def _people(names: Sequence[str]) -> Html:
+    if len(names) > _NAMED_PEOPLE:
+        return Html(f"{len(names)} people, a hue each")
+    return Html("".join(key(name, i, mark=0, hues=len(names)) for i, name in enumerate(names)))
+
+
+def standard(features: np.ndarray) -> np.ndarray:
+    """Features [N, F], each with mean 0 and standard deviation 1; constant ones left out."""
+    spread = features.std(0)
+    kept = spread > 1e-6 * max(float(spread.max()), 1e-12)
+    return np.asarray((features[:, kept] - features[:, kept].mean(0)) / spread[kept])
+
+
+def embed(features: np.ndarray) -> np.ndarray:
+    """Places [N, 2] of features [N, F] by t-SNE, the same every time."""
+    count = min(_COMPONENTS, *features.shape)
+    reduced = PCA(count, random_state=0).fit_transform(features)
+    if len(features) < 5 or count < 2:  # too few for neighbourhoods: the plane of most variance
+        return np.pad(reduced, ((0, 0), (0, max(0, 2 - count))))[:, :2]
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(reduced)
+    return np.asarray(places)
+
+
+def neighbours(
+    features: np.ndarray, group: np.ndarray, recording: np.ndarray
+) -> tuple[float, float]:
+    """How often near windows share a group, and how often any do; NaN where none can.
+
+    Windows of one recording are nearly copies: neighbours come from other recordings only.
+
+    Args:
+        features: [N, F].
+        group: [N] class or person.
+        recording: [N] recording.
+
+    Returns:
+        Mean share of the `NEIGHBOURS` nearest that have the window's group; the mean share of all
+        windows of other recordings that do.
+    """
+    square = (features**2).sum(1)
+    distance = square[:, None] + square - 2 * features @ features.T
+    other = recording[:, None] != recording
+    alike = (group[:, None] == group) & other
+    possible = other.sum(1) > 0
+    if not possible.any():
+        return float("nan"), float("nan")
+    order = np.where(other, distance, np.inf).argsort(1, kind="stable")[possible, :NEIGHBOURS]
+    near = np.take_along_axis(alike[possible], order, 1)
+    counted = np.take_along_axis(other[possible], order, 1)
+    by_chance = alike[possible].sum(1) / other[possible].sum(1)
+    return float((near.sum(1) / counted.sum(1)).mean()), float(by_chance.mean())
