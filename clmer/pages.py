@@ -20,10 +20,12 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
   color: var(--ink); background: var(--paper); }
 .private { border-left: 4px solid var(--warn); padding: .5rem 1rem; }
 img { max-width: 100%; background: #fff; border-radius: 4px; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; }
 caption { text-align: left; font-weight: 600; padding: .4rem 0; }
 td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
+thead th { vertical-align: bottom; }
+tbody th { font-weight: normal; }
 tbody tr + tr, tbody + tbody, thead + tbody { border-top: 1px solid var(--faint); }
 @media print {
   :root { color-scheme: light; --ink: #000; --paper: #fff; --hue: 33 102 172; }

@@ -35,7 +35,8 @@ svg .grid { stroke: var(--faint); stroke-width: .6; }
 svg .line { fill: none; stroke-width: 1.3; stroke-linejoin: round; opacity: .8; }
 svg .dash { stroke-dasharray: 4 3; }
 svg .marks { stroke-width: 1; fill-opacity: .75; }
-.panels { display: flex; flex-wrap: wrap; gap: 1rem 1.6rem; align-items: end; }
+svg .chance { stroke: currentColor; stroke-width: 1; opacity: .6; }
+.panels { display: flex; flex-wrap: wrap; gap: 0 1.6rem; align-items: start; }
 figure { margin: .6rem 0; }
 figcaption { font-size: .9rem; max-width: 22rem; }
 .key { white-space: nowrap; margin-right: .8rem; }
@@ -151,7 +152,7 @@ def strip(value: float | None, low: float | None, high: float | None, chance: fl
     if value is None:
         return Html("")
     parts = [f'<path class="grid" d="M1 8H{width - 1}"/>']
-    parts.append(f'<path class="grid" d="M{_across(chance, width)} 1V15" stroke-dasharray="2 2"/>')
+    parts.append(f'<path class="chance" d="M{_across(chance, width)} 2V14"/>')
     if low is not None and high is not None:
         bar = f"M{_across(low, width)} 8H{_across(high, width)}"
         parts.append(f'<path class="c0" d="{bar}" stroke-width="3" opacity=".5"/>')
@@ -179,7 +180,7 @@ def scatter(xy: np.ndarray, group: np.ndarray, description: str, *, hues: int = 
     size, edge = 300, 8
     span = np.ptp(xy, axis=0).max() or 1.0
     place = edge + (xy - xy.min(0)) / span * (size - 2 * edge)
-    parts = []
+    parts = [f'<path class="grid" fill="none" d="M.5 .5h{size - 1}v{size - 1}h-{size - 1}z"/>']
     for number in np.unique(group):
         mark = MARKS[0 if hues else number % len(MARKS)]
         points = "".join(f"M{a:.1f} {b:.1f}{mark}" for a, b in place[group == number])

@@ -138,7 +138,9 @@ def attention(model: trained.Trained, sample: Sample) -> Html:
         [f"{names[asking]} asks {names[answering]}", *_map_cells(maps, sample.classes)]
         for (asking, answering), maps in means.items()
     ]
-    drawn = table(("pair", *sample.classes, *two), rows, heads=True)
+    counts = np.bincount(sample.y, minlength=len(sample.classes))
+    heads = [f"{name} ({n} windows)" for name, n in zip(sample.classes, counts, strict=True)]
+    drawn = table(("pair", *heads, *two), rows, heads=True)
     return Html(f"<p>{escape(text)}</p>\n{drawn}")
 
 

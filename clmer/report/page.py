@@ -28,7 +28,9 @@ STYLE = (
     + """
 body { max-width: 76rem; }
 h2 { margin-top: 3rem; border-bottom: 2px solid var(--faint); }
-.numbers { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.numbers { font-variant-numeric: tabular-nums; }
+.numbers td, .numbers tbody th { white-space: nowrap; }
+.numbers .wrap { display: inline-block; min-width: 16rem; white-space: normal; }
 .confusion td, .confusion th { padding: .3rem .7rem; }
 .confusion td { background: rgb(var(--hue) / var(--share)); text-align: center; }
 .confusion td, .strip, .map { print-color-adjust: exact; }
@@ -79,7 +81,7 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
     header = ("run", "data set", "task", "protocol", "state", "first model, balanced accuracy")
     overview = table(header, rows, heads=True)
     shuffled = any(run.config["protocol"] == "shuffled" for run in runs)
-    text = Html(f"<strong>{escape(INFLATED)}</strong>") if shuffled else ""
+    text = Html(f"Protocol shuffled: <strong>{escape(INFLATED)}</strong>") if shuffled else ""
     sections = [Section("Runs", text, overview)]
     if any(run.scored for run in runs):
         joined = (
@@ -164,7 +166,4 @@ def _score_blocks(run: RunFiles) -> list[tuple[str, Html]]:
     found = [("Scores", Html("\n".join(blocks)))]
     if results["comparisons"]:
         found.append(("Tests between models", tables.comparisons(results["comparisons"])))
-    found += [("People", tables.people(results)), ("Confusion", tables.confusions(results))]
-    if results["probe"]:
-        found.append(("Linear probe", tables.probes(results)))
-    return found
+    return [*found, ("People", tables.people(results)), ("Confusion", tables.confusions(results))]

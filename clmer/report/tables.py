@@ -14,7 +14,7 @@ from clmer.significance import compare_people
 
 _SCORES = (
     "balanced accuracy [95 % interval over people]",
-    "0 to 1, chance dashed",
+    "0 to 1, chance marked",
     "mean ± sd over repeats",
     "accuracy",
     "macro F1",
@@ -57,9 +57,11 @@ def joined_scores(runs: Sequence[RunFiles], level: str, caption: str) -> Html:
         if results is None:
             continue
         chance = 1 / len(results["classes"])
+        protocol = results["protocol"]
+        protocol += " (inflated)" if protocol == "shuffled" else ""
         for model in results["models"]:
             named = _name(model["name"], results["main"])
-            rows.append([link(run), results["protocol"], named, *_cells(model[level], chance)])
+            rows.append([link(run), protocol, named, *_cells(model[level], chance)])
     header = ("run", "protocol", "model", *_SCORES)
     return table(header, rows, caption=caption, heads=True, css="numbers")
 
@@ -109,12 +111,16 @@ def comparisons(pairs: Sequence[Mapping[str, Any]]) -> Html:
             "-" if pair["difference"] is None else f"{pair['difference']:+.3f}",
             "-" if pair["p"] is None else f"{pair['p']:.4f}",
             "-" if pair["p_holm"] is None else f"{pair['p_holm']:.4f}",
-            f"not computable: {pair['reason']}" if pair["p"] is None else "",
+            _why_not(pair["reason"]) if pair["p"] is None else "",
         ]
         for pair in pairs
     ]
     header = ("model a", "model b", "people", "a - b, mean over people", "p", "p, Holm", "")
     return table(header, rows, caption=test_line(pairs), heads=True, css="numbers")
+
+
+def _why_not(reason: str) -> Html:
+    return Html(f'<span class="wrap">not computable: {escape(reason)}</span>')
 
 
 def joined_comparisons(runs: Sequence[RunFiles]) -> list[Html]:
