@@ -7,8 +7,14 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from clmer.cli import EXIT_INPUT, EXIT_INTERRUPTED
+from clmer.data.recording import DataError
+from clmer.files import write_file
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --faint: #8886; --warn: #c60;
@@ -134,3 +140,26 @@ def table(
         cells = "".join(f"<td>{escape(cell)}</td>" for cell in row[int(heads) :])
         lines.append(f"<tr>{first}{cells}</tr>")
     return Html("\n".join([*lines, "</tbody></table></div>"]))
+
+
+def write_page(out: Path, make: Callable[[], str], said: str) -> int:
+    """Make a page, write it and say so: the end of a command line.
+
+    Args:
+        out: the file; its folder exists.
+        make: gives the page.
+        said: printed behind the file's name.
+
+    Returns:
+        The exit status; no page is left where it is not 0.
+    """
+    try:
+        write_file(out, make().encode())
+    except DataError as error:
+        print(f"clmer: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except KeyboardInterrupt:
+        print("clmer: interrupted; no page was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    print(f"{out}: {said}")
+    return 0

@@ -229,7 +229,7 @@ def test_attention_maps_are_in_units_of_uniform_attention(place: Path) -> None:
     run = read_run(place / "runs" / "trial")
     sample = learned.read_sample(run, place / "cache")
     model = trained.load(run.path, split="split1")
-    maps = learned.class_maps(model, sample)
+    maps = learned.class_maps(model, model.fusion, sample)
     assert len(maps) == 6
     weights = model.attention(sample.windows)
     names = list(model.modalities)

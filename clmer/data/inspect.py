@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.cli import EXIT_INPUT, EXIT_INTERRUPTED
 from clmer.data import DATASETS, inspect_figures
 from clmer.data.cache import stores_folder
 from clmer.data.face.windows import FACE_TOKENS
@@ -24,8 +23,7 @@ from clmer.data.recording import DataError, Recording
 from clmer.data.splits import PROTOCOLS, make_splits
 from clmer.data.synthetic import WRITERS
 from clmer.data.windows import WindowDataset, load
-from clmer.files import write_file
-from clmer.pages import Section, page, picture, table
+from clmer.pages import Section, page, picture, table, write_page
 
 PRIVATE = (
     "This page was made from recordings of people. It can show the outlines of faces, or data that "
@@ -201,34 +199,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = given.out or Path(f"inspect-{given.dataset}.html")
     if not out.parent.is_dir():
         parser.error(f"--out: found no folder {out.parent}")
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            cache = given.cache
-            if given.synthetic:
-                cache = cache or Path(scratch)
-            root = given.root
-            if given.synthetic:
-                write, people = WRITERS[given.dataset]
-                root = write(Path(scratch) / given.dataset, people=people)
-            content = inspect(
-                given.dataset,
-                root,
-                task=given.task,
-                modalities=tuple(filter(None, given.modalities.split(","))),
-                filter=given.filter,
-                labels=given.labels,
-                cache=stores_folder(cache),
-                progress=True,
-            )
-        write_file(out, content.encode())
-    except DataError as error:
-        print(f"clmer: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    except KeyboardInterrupt:
-        print("clmer: interrupted; no page was written", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    print(f"{out}: open it in a browser. {PRIVATE}")
-    return 0
+    return write_page(out, lambda: _asked_for(given), f"open it in a browser. {PRIVATE}")
+
+
+def _asked_for(given: argparse.Namespace) -> str:
+    """The page that the command line asks for; generated recordings live as long as this takes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        cache, root = given.cache, given.root
+        if given.synthetic:
+            cache = cache or Path(scratch)
+            write, people = WRITERS[given.dataset]
+            root = write(Path(scratch) / given.dataset, people=people)
+        return inspect(
+            given.dataset,
+            root,
+            task=given.task,
+            modalities=tuple(filter(None, given.modalities.split(","))),
+            filter=given.filter,
+            labels=given.labels,
+            cache=stores_folder(cache),
+            progress=True,
+        )
 
 
 if __name__ == "__main__":

@@ -15,10 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clmer.cli import EXIT_INPUT, EXIT_INTERRUPTED
 from clmer.data.cache import stores_folder
-from clmer.data.recording import DataError
-from clmer.files import write_file
+from clmer.pages import write_page
 from clmer.report.page import report
 
 
@@ -45,17 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     if not given.out.parent.is_dir():
         parser.error(f"--out: found no folder {given.out.parent}")
-    try:
-        content = report(given.runs, cache=stores_folder(given.cache), shows_learned=given.learned)
-        write_file(given.out, content.encode())
-    except DataError as error:
-        print(f"clmer: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    except KeyboardInterrupt:
-        print("clmer: interrupted; no page was written", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    print(f"{given.out}: open it in a browser")
-    return 0
+    cache = stores_folder(given.cache)
+    return write_page(
+        given.out,
+        lambda: report(given.runs, cache=cache, shows_learned=given.learned),
+        "open it in a browser",
+    )
 
 
 if __name__ == "__main__":

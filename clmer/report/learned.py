@@ -124,7 +124,9 @@ def _of_windows(sample: Sample) -> str:
 # --- attention ----------------------------------------------------------------------------------
 def attention(model: trained.Trained, sample: Sample) -> Html:
     """A row of maps for every directed pair: each class, and the difference of two."""
-    means = class_maps(model, sample)
+    if not isinstance(model.fusion, Fusion):
+        return _reason(f"{type(model.fusion).__name__} has no pairs of modalities")
+    means = class_maps(model, model.fusion, sample)
     many = " of the first of its members" if model.config.members > 1 else ""
     text = (
         f"Weights on {_of_windows(sample)}, averaged over windows of a class, layers and "
@@ -144,13 +146,13 @@ def attention(model: trained.Trained, sample: Sample) -> Html:
     return Html(f"<p>{escape(text)}</p>\n{drawn}")
 
 
-def class_maps(model: trained.Trained, sample: Sample) -> dict[tuple[int, int], np.ndarray]:
+def class_maps(
+    model: trained.Trained, fusion: Fusion, sample: Sample
+) -> dict[tuple[int, int], np.ndarray]:
     """Mean weights by directed pair, in units of uniform attention, [classes, Lq, Lk].
 
     A class without a window has NaN.
     """
-    fusion = model.fusion
-    assert isinstance(fusion, Fusion)
     # All windows at once: under --normalize subject their own statistics standardise them.
     tokens = model.tokens(sample.windows, sample.person)
     count = len(sample.classes)
@@ -228,6 +230,8 @@ def standard(features: np.ndarray) -> np.ndarray:
 
 def embed(features: np.ndarray) -> np.ndarray:
     """Places [N, 2] of features [N, F] by t-SNE, the same every time."""
+    if len(features) == 1:
+        return np.zeros((1, 2))
     count = min(_COMPONENTS, *features.shape)
     reduced = PCA(count, random_state=0).fit_transform(features)
     if len(features) < 5 or count < 2:  # too few for neighbourhoods: the plane of most variance

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from clmer.pages import Html, escape, table
 from clmer.report import figures
@@ -73,7 +74,7 @@ def link(run: RunFiles) -> Html:
 
 def anchor(run: RunFiles) -> str:
     """What a run's section is called in links."""
-    return "run-" + "".join(c if c.isalnum() else "-" for c in run.name)
+    return f"run-{quote(run.name, safe='')}"
 
 
 def people(results: Mapping[str, Any]) -> Html:
