@@ -204,7 +204,7 @@ CPU_BY_DATASET: dict[str, dict[str, Any]] = {
 
 def option(name: str) -> str:
     """A field's name as it is written on the command line."""
-    special = {"batch": "--batch-size"}
+    special = {"batch": "--batch-size", "models": "--model"}
     return special.get(name, "--" + name.replace("_", "-"))
 
 

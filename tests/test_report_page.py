@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from clmer import cli
-from clmer.config import build
+from clmer.config import ConfigError, build
 from clmer.data.recording import DataError
 from clmer.data.synthetic import write_deap
 from clmer.report import learned
@@ -210,17 +211,35 @@ def test_curves_end_where_the_log_does_and_mark_what_was_kept(page: str) -> None
     assert training.count("<circle") == 2 * 2
 
 
+def asked(line: str) -> dict:
+    """The configuration that a command asks for, without where the recordings are."""
+    words = shlex.split(line)
+    assert words[:3] == ["python", "-m", "clmer.train"]
+    given = vars(cli.parser().parse_args(["train", *words[3:]]))
+    elsewhere = ("command", "cache", "out", "resume", "threads", "synthetic", "root")
+    elsewhere += ("people", "control", "generator_seed")
+    config = build(given.pop("dataset"), {k: v for k, v in given.items() if k not in elsewhere})
+    return json.loads(json.dumps(settings(config)))
+
+
 def test_the_command_asks_for_the_same_run(place: Path) -> None:
     for run in find_runs([place / "runs"]):
-        words = command(run.config).split()
-        assert words[:3] == ["python", "-m", "clmer.train"]
-        given = vars(cli.parser().parse_args(["train", *words[3:]]))
-        assert not given.pop("synthetic")
-        ours = ("command", "dataset", "cache", "out", "resume", "threads", "people", "control")
-        chosen = {k: v for k, v in given.items() if k not in (*ours, "generator_seed")}
-        assert settings(build("deap", chosen)) == {
-            k: v for k, v in run.config.items() if k != "data"
-        }
+        wanted = {name: value for name, value in run.config.items() if name != "data"}
+        assert f"--root {place / 'data'}" in command(run.config)
+        assert asked(command(run.config)) == {**wanted, "root": ""}
+
+
+def test_the_command_names_every_option_that_differs() -> None:
+    options = {"permuted": False, "batch": 8, "window": 2.0}
+    options |= {"stride": 0.5, "task": "arousal", "members": 2, "device": "cpu", "preset": "paper"}
+    made = {"control": "xor:physio,au", "people": 3, "seed": 1}
+    config = json.loads(json.dumps(settings(build("deap", {**options, "synthetic": made}))))
+    line = command(config)
+    assert "--synthetic --control xor:physio,au --people 3 --generator-seed 1" in line
+    assert asked(line) == {**config, "synthetic": None}
+    assert "--epochs-fusion" not in line
+    with pytest.raises(ConfigError, match="found 'unheard-of'"):
+        command({**config, "dataset": "unheard-of"})
 
 
 def test_attention_maps_are_in_units_of_uniform_attention(place: Path) -> None:

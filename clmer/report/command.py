@@ -31,8 +31,11 @@ def command(config: Mapping[str, Any]) -> str:
     if dataset not in DATASETS:
         raise ConfigError(f"dataset: found {dataset!r}, expected one of {', '.join(DATASETS)}")
     known = {name: config[name] for name in _ALWAYS}
-    usual = asdict(build(dataset, {**known, "synthetic": synthetic}))
-    usual |= {"stride": config.get("window"), "modalities": list(usual["modalities"])}
+    usual = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(build(dataset, {**known, "synthetic": synthetic})).items()
+    }
+    usual["stride"] = config.get("window")
     words = ["python", "-m", "clmer.train", dataset, *_source(config.get("root", ""), synthetic)]
     for name in (field.name for field in fields(Config)):
         if name in ("dataset", "root", "synthetic") or name not in config:
