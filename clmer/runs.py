@@ -205,7 +205,7 @@ def read_config(folder: Path) -> Config:
     if unknown:
         raise DataError(path, ", ".join(unknown), "an unknown option", "this version's options")
     chosen = {name: value for name, value in found.items() if name in known}
-    for name in ("modalities", "models"):  # JSON has no tuples
+    for name in chosen.keys() & {"modalities", "models"}:  # JSON has no tuples
         chosen[name] = tuple(chosen[name])
     return Config(**chosen)
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from clmer import trained
@@ -26,7 +27,7 @@ from clmer.report.reading import RunFiles, read_predictions
 from clmer.report.results import DIGITS
 
 #: Windows that are shown; of more, every n-th.
-MOST = 600
+MOST = 400
 _BATCH = 32
 #: Neighbours of a window whose class and person are counted.
 NEIGHBOURS = 5
@@ -237,7 +238,8 @@ def embed(features: np.ndarray) -> np.ndarray:
     if len(features) < 5 or count < 2:  # too few for neighbourhoods: the plane of most variance
         return np.pad(reduced, ((0, 0), (0, max(0, 2 - count))))[:, :2]
     perplexity = min(30.0, (len(features) - 1) / 3)
-    places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(reduced)
+    with threadpool_limits(1):  # on so few points a second thread waits more than it works
+        places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(reduced)
     return np.asarray(places)
 
 
