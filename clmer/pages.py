@@ -37,6 +37,7 @@ tbody tr + tr, tbody + tbody, thead + tbody { border-top: 1px solid var(--faint)
   :root { color-scheme: light; --ink: #000; --paper: #fff; --hue: 33 102 172; }
   body { max-width: none; margin: 0; font-size: 10pt; }
   .scroll { overflow-x: visible; }
+  table { font-size: 8pt; }
   tr, figure, img { break-inside: avoid; }
   h2, h3, h4, caption { break-after: avoid; }
 }

@@ -148,7 +148,7 @@ def _ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
 
 def strip(value: float | None, low: float | None, high: float | None, chance: float) -> Html:
     """A score from 0 to 1 as a dot on a line, its interval as a bar, chance as a tick."""
-    width, height = 160, 16
+    width, height = 120, 16
     if value is None:
         return Html("")
     parts = [f'<path class="grid" d="M1 8H{width - 1}"/>']

@@ -79,7 +79,7 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
         what = [source, config["task"], config["protocol"]]
         rows.append([tables.link(run), *what, run.state, best])
     header = ("run", "data set", "task", "protocol", "state", "first model, balanced accuracy")
-    overview = table(header, rows, heads=True)
+    overview = table(header, rows, heads=True, css="numbers")
     shuffled = any(run.config["protocol"] == "shuffled" for run in runs)
     text = Html(f"Protocol shuffled: <strong>{escape(INFLATED)}</strong>") if shuffled else ""
     sections = [Section("Runs", text, overview)]
@@ -88,7 +88,10 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
             tables.joined_scores(runs, "windows", "Per window"),
             tables.joined_scores(runs, "recordings", "Per recording"),
         )
-        text = "Models under study in bold; a score holds for what its protocol keeps apart."
+        text = (
+            "Models under study in bold; intervals are over people; a score holds for what its "
+            "protocol keeps apart."
+        )
         sections.append(Section("Scores of all runs", text, "\n".join(joined)))
     tests = tables.joined_comparisons(runs)
     text = "Models of runs that tested the same people on the same task in the same way."

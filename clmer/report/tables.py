@@ -14,7 +14,7 @@ from clmer.report.results import interval, number, plural, spread, test_line
 from clmer.significance import compare_people
 
 _SCORES = (
-    "balanced accuracy [95 % interval over people]",
+    "balanced accuracy [95 % interval]",
     "0 to 1, chance marked",
     "mean ± sd over repeats",
     "accuracy",
