@@ -22,6 +22,7 @@ from clmer.report.__main__ import main
 from clmer.report.command import command
 from clmer.report.page import GENERATED, INFLATED, PRIVATE, report
 from clmer.report.reading import find_runs, read_predictions, read_run
+from clmer.runs import read_config
 from clmer.train import settings
 
 SMALL = ["--folds", "3", "--threads", "1", "--width", "4", "--dim", "8", "--heads", "2"]
@@ -240,6 +241,14 @@ def test_the_command_names_every_option_that_differs() -> None:
     assert "--epochs-fusion" not in line
     with pytest.raises(ConfigError, match="found 'unheard-of'"):
         command({**config, "dataset": "unheard-of"})
+
+
+def test_a_run_from_before_an_option_has_its_default(place: Path, tmp_path: Path) -> None:
+    described = json.loads((place / "runs" / "trial" / "config.json").read_text())
+    assert described["config"].pop("models") == ["clmer"]
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    assert read_config(tmp_path).models == ("clmer",)
+    assert "--model" not in command(read_run(tmp_path).config).split()
 
 
 def test_attention_maps_are_in_units_of_uniform_attention(place: Path) -> None:
