@@ -253,11 +253,7 @@ def _train(
     from clmer import ranks
 
     _set_threads(threads)
-    given["device"] = _device(device)
-    _choose_source(dataset, given)
-    if dataset == "manifest" and given["task"] is None:
-        given["task"] = manifest.labels(Path(given["root"]))[0]
-    config = build(dataset, given)
+    config = configure(dataset, device, **given)
     if ranks.launched() and not config.contrastive:
         raise ConfigError(
             "torchrun: the contrastive stage is what several processes share, and this run has "
@@ -284,6 +280,24 @@ def _set_threads(threads: int | None) -> None:
     if threads < 1:
         raise ConfigError(f"--threads: found {threads}, expected at least 1")
     torch.set_num_threads(threads)
+
+
+def configure(dataset: str, device: str, **given: Any) -> Config:
+    """The run that train's options ask for.
+
+    Args:
+        dataset, device, given: options as `parser` names them, without those of folder and process
+            (cache, out, resume, threads).
+
+    Raises:
+        ConfigError: an option that cannot be met.
+        DataError: a manifest that cannot be read.
+    """
+    given["device"] = _device(device)
+    _choose_source(dataset, given)
+    if dataset == "manifest" and given["task"] is None:
+        given["task"] = manifest.labels(Path(given["root"]))[0]
+    return build(dataset, given)
 
 
 def _run(

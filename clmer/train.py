@@ -65,8 +65,8 @@ TRANSDUCTIVE = (
 )
 
 
-def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Split]]:
-    """Files -> prepared store, task, the class [N] of each window, and the protocol's splits."""
+def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
+    """The recordings' folder, written first where they are generated, and their prepared store."""
     dataset = DATASETS[config.dataset]
     root = Path(config.root)
     if config.synthetic is not None:
@@ -94,6 +94,12 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
         mobilevit=config.mobilevit,
         cache=cache,
     )
+    return root, store
+
+
+def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Split]]:
+    """Files -> prepared store, task, the class [N] of each window, and the protocol's splits."""
+    root, store = prepared(config, cache)
     labels = store.windows.labels
     found = labels[config.task].tolist() if config.task in labels else None
     task = task_for(config.dataset, config.task, found)
