@@ -286,7 +286,9 @@ def configure(dataset: str, device: str, **given: Any) -> Config:
     """The run that train's options ask for.
 
     Args:
-        dataset, device, given: options as `parser` names them, without those of folder and process
+        dataset: a name in `clmer.data.DATASETS`.
+        device: auto, or a torch device.
+        **given: the other options as `parser` names them, without those of folder and process
             (cache, out, resume, threads).
 
     Raises:

@@ -167,6 +167,14 @@ def predictions_csv(models: Sequence[Predictions], classes: Sequence[str]) -> by
 
 
 def confusion_png(models: Sequence[Predictions], classes: Sequence[str]) -> bytes:
+    """`confusion_figure` as a PNG."""
+    content = io.BytesIO()
+    figure = confusion_figure(models, classes)
+    figure.savefig(content, format="png", dpi=150, metadata={"Software": "clmer"})
+    return content.getvalue()
+
+
+def confusion_figure(models: Sequence[Predictions], classes: Sequence[str]) -> Figure:
     """Confusion matrices of test windows, a panel a model: each row's shares, with counts.
 
     With several repeats their counts add up.
@@ -182,9 +190,7 @@ def confusion_png(models: Sequence[Predictions], classes: Sequence[str]) -> byte
     for i, model in enumerate(models):
         image = _panel(axes[i], model, classes, first=i % columns == 0)
     figure.colorbar(image, ax=list(axes), label="share of the true class", shrink=0.8)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150, metadata={"Software": "clmer"})
-    return content.getvalue()
+    return figure
 
 
 def _panel(axis: Axes, model: Predictions, classes: Sequence[str], *, first: bool) -> AxesImage:

@@ -1,0 +1,241 @@
+"""A cell: one `clmer.train` run that tables are made of, in a folder of its own.
+
+Its name follows from the resolved configuration, so that tables that need the same run share it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clmer import cli
+from clmer.config import Config, ConfigError
+from clmer.data import DATASETS
+from clmer.data.cache import stores_folder
+from clmer.data.deap import SYNTHETIC_MARKER
+from clmer.data.recording import DataError
+from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
+
+#: Options of `clmer.train` that say where and how a process runs, not what.
+_PROCESS = ("command", "cache", "out", "resume", "threads")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the command line asks for, of every cell.
+
+    Args:
+        source: `("--root", DIR)`, `("--synthetic",)`, or nothing for $CLMER_DATA.
+        protocol: "" for the data set's default.
+        repeats: splits a cell; 0 for the protocol's own number.
+        tasks: instead of the paper's; empty for those.
+        modalities: instead of the data set's; empty for those.
+        lengths: token lengths instead of the paper's; empty for those.
+        options: for `clmer.train`, as they are.
+    """
+
+    source: tuple[str, ...] = ()
+    protocol: str = ""
+    repeats: int = 0
+    tasks: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run.
+
+    Args:
+        name: of its folder.
+        dataset, task, protocol: of the run.
+        argv: arguments of `clmer.train` but for its folder.
+        cache: folder of the prepared stores.
+        config: the run they ask for; None where `clmer.train` refuses them.
+        why: what it said then.
+    """
+
+    name: str
+    dataset: str
+    task: str
+    protocol: str
+    argv: tuple[str, ...]
+    cache: Path
+    config: Config | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row on a task, and the run it is read from."""
+
+    row: Row
+    task: str
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment on a data set.
+
+    Args:
+        experiment: what is shown.
+        dataset: on what.
+        protocol: under which protocol; "" where the lines differ in it.
+        generated: the recordings are not of people.
+        lines: in the table's order.
+    """
+
+    experiment: Experiment
+    dataset: str
+    protocol: str
+    generated: bool
+    lines: tuple[Line, ...]
+
+    @property
+    def printed(self) -> str:
+        """The paper's table that may stand beside: real recordings of the same data set only."""
+        own = self.dataset in self.experiment.datasets and not self.generated
+        return self.experiment.printed if own else ""
+
+    @property
+    def cells(self) -> dict[str, Cell]:
+        """By name; lines can share one."""
+        return {line.cell.name: line.cell for line in self.lines}
+
+
+def plan(experiment: Experiment, dataset: str, setup: Setup, protocols: tuple[str, ...]) -> Plan:
+    """The lines and cells of an experiment on a data set.
+
+    Args:
+        experiment: what is shown.
+        dataset: a name in `clmer.data.DATASETS`.
+        setup: what the command line asks for.
+        protocols: one for a table; several where they stand side by side.
+
+    Raises:
+        ConfigError: an option that no cell can meet.
+        DataError: a manifest that cannot be read.
+    """
+    first = _config(_argv(experiment, dataset, setup, protocols[0], "", ()))
+    modalities = setup.modalities or first.modalities or DATASETS[dataset].found(Path(first.root))
+    lengths = setup.lengths or LENGTHS.get(dataset, OTHER_LENGTHS)
+    rows = ROWS[experiment.rows](tuple(modalities), lengths)
+    tasks = setup.tasks or (
+        (first.task,) if dataset == "manifest" else experiment.tasks_on(dataset)
+    )
+    lines = tuple(
+        Line(row, task, cell(experiment, dataset, setup, protocol, task, row.options))
+        for protocol in protocols
+        for task in tasks
+        for row in rows
+    )
+    generated = first.synthetic is not None or (Path(first.root) / SYNTHETIC_MARKER).exists()
+    protocol = first.protocol if len(protocols) == 1 else ""
+    return Plan(experiment, dataset, protocol, generated, lines)
+
+
+def cell(
+    experiment: Experiment,
+    dataset: str,
+    setup: Setup,
+    protocol: str,
+    task: str,
+    options: tuple[str, ...],
+) -> Cell:
+    """The run of a row's options on a task."""
+    argv = _argv(experiment, dataset, setup, protocol, task, options)
+    config, why = None, ""
+    try:
+        config = _config(argv)
+    except (ConfigError, DataError) as error:
+        why = str(error)
+    kept = protocol or DATASETS[dataset].protocol
+    name = _name(dataset, task, kept, argv, config)
+    return Cell(name, dataset, task, kept, argv, _cache(argv), config, why)
+
+
+def _argv(
+    experiment: Experiment,
+    dataset: str,
+    setup: Setup,
+    protocol: str,
+    task: str,
+    options: tuple[str, ...],
+) -> tuple[str, ...]:
+    argv = [dataset, *setup.source, *experiment.common, "--repeats", str(setup.repeats)]
+    argv += ["--protocol", protocol] if protocol else []
+    argv += ["--task", task] if task else []
+    return (*argv, *setup.options, *options)
+
+
+def _config(argv: tuple[str, ...]) -> Config:
+    """The resolved configuration.
+
+    Raises:
+        ConfigError: options that `clmer.train` does not take or cannot meet.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            options = vars(cli.parser().parse_args(["train", *argv]))
+    except SystemExit as stop:
+        message = said.getvalue().strip().rsplit("error: ", 1)[-1]
+        raise ConfigError(f"clmer train: {message}") from stop
+    config = cli.configure(**{k: v for k, v in options.items() if k not in _PROCESS})
+    if not config.fusion:
+        raise ConfigError("--no-fusion: tables are made of classifiers; leave this option out")
+    return config
+
+
+def _cache(argv: tuple[str, ...]) -> Path:
+    given = [value for name, value in zip(argv, argv[1:], strict=False) if name == "--cache"]
+    return stores_folder(given[-1] if given else None)
+
+
+def _name(
+    dataset: str, task: str, protocol: str, argv: tuple[str, ...], config: Config | None
+) -> str:
+    """What a person needs to find a folder, and a digest of all that decides the run."""
+    content: Any = list(argv)
+    parts = [dataset, task or "label", protocol]
+    if config is not None:
+        from clmer.train import settings
+
+        content = settings(config)
+        parts[0] += "-synthetic" if config.synthetic else ""
+        parts += ["+".join(config.modalities), "contrastive" if config.contrastive else "raw"]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return "-".join([*parts, digest[:8]])
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        hint = "Delete the run folder it lies in; the next call trains it again."
+        raise DataError(path, "JSON", error, "what a run wrote", hint) from error
+
+
+def finished(cell: Cell, folder: Path) -> bool:
+    """Whether a folder holds this cell's results: same configuration, same recordings."""
+    from clmer.train import prepared, settings
+
+    if cell.config is None or not (folder / "results.json").is_file():
+        return False
+    found = read_json(folder / "config.json").get("config")
+    wanted = json.loads(json.dumps(settings(cell.config)))
+    if not isinstance(found, dict) or {k: v for k, v in found.items() if k != "data"} != wanted:
+        return False
+    return bool(found.get("data") == prepared(cell.config, cell.cache)[1].fingerprint)

@@ -1,0 +1,248 @@
+"""The command line: which experiments, on which recordings; runs their cells, writes their sheets.
+
+python -m clmer.experiments table4 --synthetic --people 3 --out experiments
+python -m clmer.experiments all --dataset deap --root /data/DEAP --protocol shuffled --out deap
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from clmer.cli import EXIT_INPUT, EXIT_INTERRUPTED
+from clmer.config import ConfigError
+from clmer.data import DATASETS
+from clmer.data.recording import DataError
+from clmer.data.splits import PROTOCOLS
+from clmer.experiments import leakage
+from clmer.experiments.cells import Cell, Plan, Setup, plan
+from clmer.experiments.output import write
+from clmer.experiments.runner import FAILED, MISSING, Outcome, Shard, command, run_cells
+from clmer.experiments.scores import collect
+from clmer.experiments.sheets import VIEWS
+from clmer.experiments.specs import DRAWINGS, ELSEWHERE, EXPERIMENTS
+
+EXIT_FAILED = 1
+
+EPILOG = """\
+Any option of `clmer train` that is not listed here goes to every run: --preset, --people,
+--epochs-fusion, --threads, ... A run is a folder OUT/cells/<name>; tables that need the same one
+share it. Finished runs are not made again, interrupted ones continue, a failed one is reported
+and the rest goes on.
+
+exit codes: 0 done, 1 a run failed (its table says which), 2 an option cannot be used, 130
+interrupted.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, but for what goes to `clmer train`."""
+    top = argparse.ArgumentParser(
+        prog="python -m clmer.experiments",
+        description="Make the paper's tables and figures of your recordings.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    names = [*EXPERIMENTS, *DRAWINGS, "all"]
+    top.add_argument(
+        "experiment",
+        nargs="+",
+        choices=names,
+        metavar="NAME",
+        help="table1 ... table12, fig4 ... fig10, leakage, or all",
+    )
+    top.add_argument("--dataset", choices=sorted(DATASETS), help="(the paper's own, of each)")
+    source = top.add_mutually_exclusive_group()
+    source.add_argument("--root", metavar="DIR", help="the recordings ($CLMER_DATA/<data set>)")
+    source.add_argument("--synthetic", action="store_true", help="generated recordings")
+    top.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        help="(the data set's own; the paper's is shuffled); not for leakage, which compares them",
+    )
+    top.add_argument(
+        "--repeats",
+        type=int,
+        default=0,
+        metavar="N",
+        help="splits a run (5 orders under shuffled; elsewhere until everyone is tested)",
+    )
+    top.add_argument("--task", type=_names, default=(), metavar="A,B,...", help="(the paper's)")
+    top.add_argument(
+        "--modalities",
+        type=_names,
+        default=(),
+        metavar="A,B,...",
+        help="that rows are made of (the data set's)",
+    )
+    top.add_argument(
+        "--token-lengths",
+        type=_lengths,
+        default=(),
+        metavar="L,M,...",
+        help="of tables 11 and 12, fig. 9 and 10 (the paper's)",
+    )
+    top.add_argument("--out", type=Path, default=Path("experiments"), metavar="DIR")
+    top.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (1)")
+    top.add_argument(
+        "--shard",
+        default="1/1",
+        metavar="I/N",
+        help="the I-th of N parts of the runs; auto: torchrun's or Slurm's number",
+    )
+    top.add_argument("--list", action="store_true", help="print the runs, make none")
+    return top
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    try:
+        lengths = tuple(int(part) for part in _names(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected numbers: 10,20") from error
+    if not lengths or min(lengths) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected numbers of at least 1")
+    return lengths
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the return value is the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    given, passed = parser().parse_known_args(argv)
+    made_by = shlex.join(["python", "-m", "clmer.experiments", *argv])
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _main(given, tuple(passed), made_by)
+    except (ConfigError, DataError) as error:
+        print(f"clmer: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except KeyboardInterrupt:
+        print("\nclmer: interrupted; the same command continues", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _main(given: argparse.Namespace, passed: tuple[str, ...], made_by: str) -> int:
+    for name in dict.fromkeys(given.experiment):
+        if name in DRAWINGS:
+            print(f"{name}: nothing is run for it: {DRAWINGS[name]}")
+    if given.jobs < 1 or given.repeats < 0:
+        raise ConfigError(
+            f"--jobs, --repeats: found {given.jobs} and {given.repeats}, expected at least 1 and 0"
+        )
+    shard = Shard.parse(given.shard, os.environ)
+    plans = _plans(given, passed)
+    cells: dict[str, Cell] = {}
+    for each in plans:
+        cells |= each.cells
+    if given.list:
+        _list(shard.take(cells.values()), given.out)
+        return 0
+    if not plans:
+        return 0
+    outcomes = _run(plans, shard.take(cells.values()), given.out, given.jobs)
+    _write(plans, given.out, outcomes, made_by)
+    failed = [name for name, outcome in outcomes.items() if outcome.status == FAILED]
+    if failed:
+        print(f"{len(failed)} of {len(outcomes)} runs failed:", file=sys.stderr)
+        print("\n".join(f"  {name}: {outcomes[name].message}" for name in failed), file=sys.stderr)
+    return EXIT_FAILED if failed else 0
+
+
+def _plans(given: argparse.Namespace, passed: tuple[str, ...]) -> list[Plan]:
+    """Every experiment asked for, on its data sets."""
+    setup = Setup(
+        source=_source(given),
+        protocol=given.protocol or "",
+        repeats=given.repeats,
+        tasks=given.task,
+        modalities=given.modalities,
+        lengths=given.token_lengths,
+        options=passed,
+    )
+    pairs = [
+        (name, dataset)
+        for name in _wanted(given.experiment, given.dataset)
+        for dataset in _datasets(name, given.dataset)
+    ]
+    if given.root and len({dataset for _, dataset in pairs}) > 1:
+        found = ", ".join(dict.fromkeys(dataset for _, dataset in pairs))
+        raise ConfigError(f"--root: one folder for {found}; choose one by --dataset")
+    return [
+        plan(
+            EXPERIMENTS[name],
+            dataset,
+            setup,
+            leakage.PROTOCOLS if name == "leakage" else (setup.protocol,),
+        )
+        for name, dataset in pairs
+    ]
+
+
+def _source(given: argparse.Namespace) -> tuple[str, ...]:
+    if given.synthetic:
+        return ("--synthetic",)
+    return ("--root", given.root) if given.root else ()
+
+
+def _wanted(names: Sequence[str], dataset: str | None) -> list[str]:
+    wanted = [name for name in dict.fromkeys(names) if name not in (*DRAWINGS, "all")]
+    if "all" in names:
+        own = [e.name for e in EXPERIMENTS.values() if dataset is None or dataset in e.datasets]
+        paper = any(dataset in e.datasets for e in EXPERIMENTS.values())
+        every = [*own, "leakage"] if dataset is None or paper else list(ELSEWHERE)
+        wanted += [name for name in dict.fromkeys(every) if name not in wanted]
+    return wanted
+
+
+def _datasets(name: str, dataset: str | None) -> tuple[str, ...]:
+    datasets = (dataset,) if dataset else EXPERIMENTS[name].datasets
+    if not datasets:
+        raise ConfigError(f"{name}: say on which recordings: --dataset")
+    return datasets
+
+
+def _list(cells: Sequence[Cell], out: Path) -> None:
+    for cell in cells:
+        line = command(cell, out / "cells" / cell.name, None)
+        refused = f"  # refused: {cell.why}" if cell.config is None else ""
+        print(shlex.join(["python", *line[1:]]) + refused)
+
+
+def _run(plans: Sequence[Plan], cells: Sequence[Cell], out: Path, jobs: int) -> dict[str, Outcome]:
+    """Run a shard's cells; those whose protocol a leakage plan cannot have are said to be so."""
+    wanted = {cell.name for cell in cells}
+    refused = {
+        name: outcome
+        for each in plans
+        if each.experiment.view == "leakage"
+        for name, outcome in leakage.refusals(each.cells.values()).items()
+        if name in wanted
+    }
+    run = [cell for cell in cells if cell.name not in refused]
+    return refused | run_cells(run, out / "cells", jobs=jobs)
+
+
+def _write(plans: Sequence[Plan], out: Path, outcomes: Mapping[str, Outcome], made_by: str) -> None:
+    for each in plans:
+        cells = collect(each, out / "cells", outcomes)
+        sheet = (VIEWS | {"leakage": leakage.sheet})[each.experiment.view](each, cells)
+        files = write(sheet, out, made_by)
+        missing = sum(found.outcome.status == MISSING for found in cells.values())
+        rest = f"; {missing} runs are still to be made" if missing else ""
+        print(f"{files[0].with_suffix('')}.{{{','.join(f.suffix[1:] for f in files)}}}{rest}")

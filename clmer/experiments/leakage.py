@@ -1,0 +1,236 @@
+"""What each protocol makes of each model: one data set, one model, several ways to deal windows.
+
+Under `shuffled` windows of a recording are on both sides; under `trial` people are, under `block`
+stretches of the same recordings are, under `subject` nobody is. The signals, the labels and the
+model are the same, so that what the scores differ by is what the split lets the model recognise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from clmer.data.recording import DataError
+from clmer.experiments.cells import Cell, Plan
+from clmer.experiments.figures import Dot, dots
+from clmer.experiments.runner import DONE, REFUSED, Outcome
+from clmer.experiments.scores import Found, predictions, text
+from clmer.experiments.sheets import Cells, Sheet, Table
+from clmer.metrics import Predictions
+from clmer.report import CONTROLS
+from clmer.significance import compare, holm
+
+PROTOCOLS = ("shuffled", "trial", "block", "subject")
+_REFERENCE = "band power + LR"
+
+
+def refusals(cells: Iterable[Cell]) -> dict[str, Outcome]:
+    """Cells whose protocol the data set or its recordings cannot carry, by name, and why.
+
+    The recordings are prepared for it, which the cells then find done.
+    """
+    from clmer.train import load
+
+    refused: dict[str, Outcome] = {}
+    known: dict[str, str] = {}  # protocol -> why
+    for cell in cells:
+        option = f"--protocol {cell.protocol}"
+        if cell.config is None:
+            if cell.why.startswith(option):
+                refused[cell.name] = Outcome(REFUSED, cell.why)
+            continue
+        if cell.protocol not in known:
+            try:
+                load(cell.config, cell.cache)
+                known[cell.protocol] = ""
+            except DataError as error:
+                if error.field != option:
+                    raise
+                known[cell.protocol] = f"found {error.found}, expected {error.expected}"
+        if known[cell.protocol]:
+            refused[cell.name] = Outcome(REFUSED, known[cell.protocol])
+    return refused
+
+
+def sheet(plan: Plan, cells: Cells) -> Sheet:
+    """The table and the figure, and tests between protocols and against logistic regression."""
+    rows = _records(plan, cells)
+    protocols = tuple(p for p in PROTOCOLS if any(row["protocol"] == p for row in rows))
+    tables = [_scores(rows, protocols)]
+    said = _predictions(plan, cells)
+    tables += _tables_of_tests(said, protocols)
+    notes = _notes(plan, cells, rows, protocols)
+    where = f"{plan.dataset}{' (generated)' if plan.generated else ''}"
+    stem = f"leakage-{plan.dataset}{'-synthetic' if plan.generated else ''}"
+    title = f"What each protocol makes of each model: {where}, {plan.lines[0].task}"
+    if not protocols:
+        return Sheet(stem, title, tuple(tables), tuple(rows), tuple(notes))
+    groups: dict[str, dict[str, Dot]] = {}
+    for row in rows:
+        score = (row[f"balanced_accuracy_{part}"] for part in ("pooled", "low", "high"))
+        groups.setdefault(row["model"], {})[row["protocol"]] = Dot(*score)
+    chance = 1 / rows[0]["classes"]
+    alt = f"Balanced accuracy of each model under {', '.join(protocols)}, chance {chance:.2f}"
+    figure = dots(groups, protocols, chance)
+    return Sheet(stem, title, tuple(tables), tuple(rows), tuple(notes), figure, alt)
+
+
+def _models(found: Found, whole: bool) -> list[dict[str, Any]]:
+    """The models a cell is there for: all of the first, of the others the one under study."""
+    if found.results is None:
+        return []
+    main = found.results["main"]
+    return [m for m in found.results["models"] if whole or m["name"] == main[0]]
+
+
+def _records(plan: Plan, cells: Cells) -> list[dict[str, Any]]:
+    """A record a model and protocol, models in the order of the rows."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in plan.lines:
+        found = cells[line.cell.name]
+        for model in _models(found, line.row == plan.lines[0].row):
+            level, results = model["windows"], found.results
+            assert results is not None
+            row = {
+                "experiment": plan.experiment.name,
+                "dataset": plan.dataset,
+                "generated": plan.generated,
+                "task": line.task,
+                "protocol": line.cell.protocol,
+                "model": model["name"],
+                "status": DONE,
+                "people": results["people"],
+                "windows": results["windows"],
+                "classes": len(results["classes"]),
+                "shared_groups": results["shared_groups"],
+            }
+            for score in ("balanced_accuracy", "accuracy"):
+                part = level[score]
+                row |= {
+                    f"{score}_mean": part["split_mean"],
+                    f"{score}_sd": part["split_sd"],
+                    f"{score}_pooled": part["value"],
+                    f"{score}_low": part["low"],
+                    f"{score}_high": part["high"],
+                }
+            rows[model["name"], line.cell.protocol] = row
+    order = list(dict.fromkeys(name for name, _ in rows))
+    return sorted(rows.values(), key=lambda row: order.index(row["model"]))
+
+
+def _scores(rows: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> Table:
+    by_model: dict[str, dict[str, str]] = {}
+    for row in rows:
+        by_model.setdefault(row["model"], {})[row["protocol"]] = text(row, "balanced_accuracy")
+    lines = tuple(
+        (model, *(scores.get(protocol, "") for protocol in protocols))
+        for model, scores in by_model.items()
+    )
+    return Table("Balanced accuracy per window, percent", ("model", *protocols), lines)
+
+
+def _predictions(plan: Plan, cells: Cells) -> dict[tuple[str, str], Predictions]:
+    """By model and protocol, controls left out."""
+    said: dict[tuple[str, str], Predictions] = {}
+    for line in plan.lines:
+        found = cells[line.cell.name]
+        names = [model["name"] for model in _models(found, line.row == plan.lines[0].row)]
+        if names:
+            rows = predictions(found)
+            said |= {(name, line.cell.protocol): rows[name] for name in names
+                     if name not in CONTROLS}  # fmt: skip
+    return said
+
+
+def _tables_of_tests(
+    said: Mapping[tuple[str, str], Predictions], protocols: Sequence[str]
+) -> list[Table]:
+    models = list(dict.fromkeys(model for model, _ in said))
+    between = [
+        (replace(said[model, first], model=first), replace(said[model, other], model=other), model)
+        for model in models
+        for i, first in enumerate(protocols)
+        for other in protocols[i + 1 :]
+        if (model, first) in said and (model, other) in said
+    ]
+    reference = next((model for model in models if model.startswith(_REFERENCE)), "")
+    against = [
+        (said[model, protocol], said[reference, protocol], protocol)
+        for protocol in protocols
+        for model in models
+        if model != reference and {(model, protocol), (reference, protocol)} <= said.keys()
+    ]
+    return [
+        _tests("One model under two protocols", "model", between),
+        _tests(f"Models against {reference}", "protocol", against),
+    ]
+
+
+def _tests(
+    what: str, head: str, pairs: Sequence[tuple[Predictions, Predictions, str]]
+) -> Table:  # fmt: skip
+    """Wilcoxon over people of each pair, Holm's correction over all of them."""
+    rows = [compare([a, b])[0] for a, b, _ in pairs]
+    computed = [row["p"] for row in rows if row["p"] is not None]
+    adjusted = iter(holm(computed))
+    lines = []
+    for row, (_, _, name) in zip(rows, pairs, strict=True):
+        line = [name, f"{row['a']} - {row['b']}", str(row["people"])]
+        line.append("" if row["difference"] is None else f"{100 * row['difference']:+.1f}")
+        if row["p"] is None:
+            line += [f"not computable: {row['reason']}", ""]
+        else:
+            line += [f"{row['p']:.4f}", f"{next(adjusted):.4f}"]
+        lines.append(tuple(line))
+    caption = (
+        f"{what}: mean difference over people of balanced accuracy per window, in points; Wilcoxon "
+        f"signed-rank, Holm's correction over {len(computed)} tests"
+    )
+    return Table(caption, (head, "difference", "people", "points", "p", "Holm"), tuple(lines))
+
+
+def _notes(
+    plan: Plan, cells: Cells, rows: Sequence[Mapping[str, Any]], protocols: Sequence[str]
+) -> list[str]:
+    notes = []
+    for protocol in protocols:
+        of = next(
+            found.results
+            for line in plan.lines
+            if line.cell.protocol == protocol
+            and (found := cells[line.cell.name]).results is not None
+        )
+        notes.append(f"{protocol}: {of['protocol_note']} Groups in two parts: "
+                     f"{of['shared_groups']}.")  # fmt: skip
+    if protocols:
+        notes.append(
+            "A dot is the score of all test windows together, its line the 95 % bootstrap interval "
+            "over people; in the table, mean ± sd over splits."
+        )
+        notes += _shown(rows, protocols)
+    if plan.generated:
+        notes.append("Generated recordings: nothing here says anything about people.")
+    for line in plan.lines:
+        outcome = cells[line.cell.name].outcome
+        if outcome.status != DONE:
+            subject = line.cell.protocol
+            if outcome.status != REFUSED:
+                subject += f", {line.row.label[0]}"
+            notes.append(f"{subject}: {outcome.status}: {outcome.message}")
+    return list(dict.fromkeys(notes))
+
+
+def _shown(rows: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> list[str]:
+    """What the picture shows of the model under study, in numbers."""
+    model = rows[0]["model"]
+    value = {r["protocol"]: r["balanced_accuracy_pooled"] for r in rows if r["model"] == model}
+    if "shuffled" not in value or len(value) < 2:
+        return []
+    others = [p for p in protocols if p in value and p != "shuffled"]
+    said = ", ".join(f"{100 * value[p]:.1f} under {p}" for p in others)
+    return [
+        f"{model} scores {100 * value['shuffled']:.1f} under shuffled, {said}: the same model on "
+        "the same recordings. What it scores more under shuffled comes from windows whose "
+        "neighbours it was trained on."
+    ]

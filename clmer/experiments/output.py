@@ -1,0 +1,80 @@
+"""A sheet as files: CSV with the numbers, Markdown and HTML to read, PNG and SVG of its figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from clmer.experiments.figures import render
+from clmer.experiments.sheets import Sheet, Table
+from clmer.files import write_file
+from clmer.pages import Section, page, picture, table
+
+WARNING = (
+    "Scores of people's recordings: labels are self-reports or stimuli, not inner states. Run "
+    "folders (cells/) beside this file can hold data under an agreement (DEAP, AMIGOS): keep them "
+    "private."
+)
+_WIDE = "body { max-width: 76rem; } td { white-space: nowrap; }"
+
+
+def write(sheet: Sheet, folder: Path, made_by: str) -> list[Path]:
+    """Write a sheet's files.
+
+    Args:
+        sheet: what to write.
+        folder: an existing folder.
+        made_by: the command that makes it again.
+
+    Returns:
+        The files.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    files = {".csv": _csv(sheet), ".md": _markdown(sheet, made_by)}
+    image = b""
+    if sheet.figure is not None:
+        image = render(sheet.figure, "png")
+        files |= {".png": image, ".svg": render(sheet.figure, "svg")}
+    files[".html"] = _html(sheet, made_by, image)
+    paths = [folder / f"{sheet.stem}{suffix}" for suffix in files]
+    for path, content in zip(paths, files.values(), strict=True):
+        write_file(path, content)
+    return paths
+
+
+def _csv(sheet: Sheet) -> bytes:
+    names = list(dict.fromkeys(name for row in sheet.records for name in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in sheet.records:
+        writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()})
+    return out.getvalue().encode()
+
+
+def _markdown(sheet: Sheet, made_by: str) -> bytes:
+    parts = [f"# {sheet.title}", "", f"    {made_by}", ""]
+    if sheet.figure is not None:
+        parts += [f"![{sheet.alt}]({sheet.stem}.png)", ""]
+    for each in sheet.tables:
+        parts += [f"{each.caption}:", "", *_markdown_table(each), ""]
+    parts += [f"- {note}" for note in sheet.notes]
+    return "\n".join([*parts, ""]).encode()
+
+
+def _markdown_table(each: Table) -> list[str]:
+    lines = [each.header, ("---",) * len(each.header), *each.rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def _html(sheet: Sheet, made_by: str, image: bytes) -> bytes:
+    sections = []
+    if image:
+        sections.append(Section("Figure", sheet.alt, picture(image, sheet.alt)))
+    sections += [Section(each.caption, "", table(each.header, each.rows)) for each in sheet.tables]
+    notes = [Section("Notes" if i == 0 else "", note, "") for i, note in enumerate(sheet.notes)]
+    text = page(sheet.title, made_by, WARNING, [*sections, *notes], _WIDE)
+    return text.encode()

@@ -1,0 +1,190 @@
+"""What finished cells say: scores of a line, curves on the validation part, predictions, costs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clmer.data.recording import DataError
+from clmer.experiments import paper
+from clmer.experiments.cells import Cell, Line, Plan, finished, read_json
+from clmer.experiments.runner import DONE, MISSING, Outcome
+from clmer.metrics import Predictions
+
+#: Scores of a table, by their name in results.json: the paper's two, and the one to read.
+SHOWN = {"accuracy": "accuracy", "weighted_f1": "F1 (weighted)", "balanced_accuracy": "balanced"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A cell after its run.
+
+    Args:
+        outcome: how it stands.
+        folder: its run folder.
+        results: what results.json holds; None unless it is done.
+    """
+
+    outcome: Outcome
+    folder: Path
+    results: dict[str, Any] | None = None
+
+
+def collect(plan: Plan, folder: Path, outcomes: Mapping[str, Outcome]) -> dict[str, Found]:
+    """Every cell of a plan by name; those of other shards are looked for."""
+    return {
+        name: _found(cell, folder / name, outcomes.get(name)) for name, cell in plan.cells.items()
+    }
+
+
+def _found(cell: Cell, folder: Path, outcome: Outcome | None) -> Found:
+    if outcome is None:
+        outcome = Outcome(DONE if finished(cell, folder) else MISSING)
+    if outcome.status != DONE:
+        return Found(outcome, folder)
+    return Found(outcome, folder, read_json(folder / "results.json"))
+
+
+def model_of(found: Found, beginning: str) -> dict[str, Any]:
+    """A model of results.json: the first under study, or the first whose name begins so.
+
+    Raises:
+        DataError: there is none.
+    """
+    if found.results is None:
+        raise ValueError(f"model_of: {found.folder} is {found.outcome.status}")
+    names = [model["name"] for model in found.results["models"]]
+    wanted = [name for name in names if name.startswith(beginning)] if beginning else (
+        found.results["main"]
+    )  # fmt: skip
+    if not wanted:
+        raise DataError(found.folder / "results.json", "models", names, f"one named {beginning!r}")
+    model: dict[str, Any] = found.results["models"][names.index(wanted[0])]
+    return model
+
+
+def record(plan: Plan, line: Line, found: Found) -> dict[str, Any]:
+    """A line of the CSV: what was run, its scores per window as fractions, the paper's figures."""
+    row: dict[str, Any] = {
+        "experiment": plan.experiment.name,
+        "dataset": plan.dataset,
+        "generated": plan.generated,
+        "task": line.task,
+        "protocol": line.cell.protocol,
+        "method": line.row.label[0],
+        "modalities": line.row.label[1],
+        "status": found.outcome.status,
+    }
+    if found.results is not None:
+        model = model_of(found, line.row.model)
+        row |= {"model": model["name"], **_counts(found.results, model)}
+        row |= _numbers(model["windows"])
+    if plan.printed:
+        row |= printed(plan.printed, line.row.key, line.task)
+    return {**row, "cell": line.cell.name}
+
+
+def printed(table: str, key: str, task: str) -> dict[str, str]:
+    """The paper's figures for a line, with their protocol."""
+    acc, f1 = paper.figure(table, key, task)
+    protocol = paper.PROTOCOL if acc else ""
+    return {"paper_accuracy": acc, "paper_f1": f1, "paper_protocol": protocol}
+
+
+def _counts(results: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {name: results[name] for name in ("people", "recordings", "windows")}
+    return {**counts, "splits": model["splits"], "classes": len(results["classes"])}
+
+
+def _numbers(level: Mapping[str, Any]) -> dict[str, float | None]:
+    """Mean and sd over splits; pooled value and its interval over people."""
+    names = {"split_mean": "mean", "split_sd": "sd", "value": "pooled", "low": "low",
+             "high": "high"}  # fmt: skip
+    return {
+        f"{score}_{ours}": level[score][theirs] for score in SHOWN for theirs, ours in names.items()
+    }
+
+
+def text(row: Mapping[str, Any], score: str) -> str:
+    """In percent, as "81.4 ± 1.2 [78.0, 84.1]"; the status where there is no score."""
+    mean = row.get(f"{score}_mean")
+    if mean is None:
+        return str(row["status"])
+    sd, low, high = (row.get(f"{score}_{part}") for part in ("sd", "low", "high"))
+    spread = "" if sd is None else f" ± {100 * sd:.1f}"
+    interval = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * mean:.1f}{spread}{interval}"
+
+
+def validation_curves(folder: Path, model: str) -> list[list[float]]:
+    """Balanced accuracy on the validation part after each epoch, a curve a split and member."""
+    stage = re.compile(rf"split\d+/{re.escape(model)}(-\d+)?")
+    curves: dict[str, list[float]] = {}
+    for number, line in enumerate((folder / "metrics.jsonl").read_text().splitlines(), start=1):
+        try:
+            epoch = json.loads(line)
+            if stage.fullmatch(epoch["stage"]):
+                curves.setdefault(epoch["stage"], []).append(epoch["val_score"])
+        except (json.JSONDecodeError, KeyError) as error:
+            where = f"line {number}"
+            raise DataError(folder / "metrics.jsonl", where, error, "an epoch of a run") from error
+    return list(curves.values())
+
+
+def mean_curve(curves: Sequence[Sequence[float]]) -> np.ndarray:
+    """The mean over splits, to the last epoch that all of them reached."""
+    reached = min(map(len, curves))
+    return np.mean([curve[:reached] for curve in curves], axis=0)
+
+
+def best_validation(curves: Sequence[Sequence[float]]) -> float:
+    """The mean over splits of the kept epoch's score: what a hyperparameter is chosen by."""
+    return float(np.mean([max(curve) for curve in curves]))
+
+
+def usage(folder: Path) -> dict[str, float] | None:
+    """Seconds and peak memory of a cell; None where it was interrupted and continued."""
+    path = folder.with_name(f"{folder.name}.usage.json")
+    return read_json(path) if path.is_file() else None
+
+
+def predictions(found: Found) -> dict[str, Predictions]:
+    """Every model's test windows, out of predictions.csv.
+
+    Raises:
+        DataError: the file lacks a column, or holds a class that the run does not have.
+    """
+    if found.results is None:
+        raise ValueError(f"predictions: {found.folder} is {found.outcome.status}")
+    path, classes = found.folder / "predictions.csv", found.results["classes"]
+    rows: dict[str, list[dict[str, str]]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            rows.setdefault(row.get("model") or "", []).append(row)
+    try:
+        return {model: _predictions(model, part, classes) for model, part in rows.items()}
+    except (KeyError, ValueError) as error:
+        raise DataError(path, "table", error, "predictions that a run wrote") from error
+
+
+def _predictions(
+    model: str, rows: Sequence[Mapping[str, str]], classes: Sequence[str]
+) -> Predictions:
+    columns = {name: np.array([row[name] for row in rows]) for name in
+               ("split", "subject", "recording", "start_s")}  # fmt: skip
+    return Predictions(
+        model=model,
+        split=columns["split"],
+        subject=columns["subject"],
+        recording=columns["recording"],
+        start_s=columns["start_s"].astype(np.float64),
+        y=np.array([classes.index(row["true"]) for row in rows], dtype=np.int64),
+        logp=np.array([[float(row[f"logp_{name}"]) for name in classes] for row in rows]),
+    )
