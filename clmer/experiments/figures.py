@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,7 +21,8 @@ def render(figure: Figure, kind: str) -> bytes:
     """A figure as "png" or "svg", the same bytes each time."""
     content = io.BytesIO()
     stamps = {"png": {"Software": "clmer"}, "svg": {"Creator": "clmer", "Date": None}}
-    figure.savefig(content, format=kind, dpi=150, metadata=stamps[kind])
+    with matplotlib.rc_context({"svg.hashsalt": "clmer"}):  # else names of parts are random
+        figure.savefig(content, format=kind, dpi=150, metadata=stamps[kind])
     return content.getvalue()
 
 

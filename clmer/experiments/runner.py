@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -202,10 +201,9 @@ def _last_lines(log: Path, offset: int, count: int = 2) -> str:
 
 
 def _stop(running: list[_Running]) -> None:
-    """Interrupt what still runs, and wait for it: `--resume` continues from its checkpoint."""
+    """End what still runs, and wait for it: `--resume` continues from its checkpoint."""
     for each in running:
-        if each.process.returncode is None:
-            each.process.send_signal(signal.SIGINT)
+        # Not SIGINT: what a shell started in the background ignores it.
+        each.process.terminate()
     for each in running:
-        if each.process.returncode is None:
-            each.process.wait()
+        each.process.wait()
