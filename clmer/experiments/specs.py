@@ -71,9 +71,6 @@ class Experiment:
 
 # --- rows: from a data set's modalities, and token lengths, to lines ----------------------------
 _WITH, _WITHOUT = ("--contrastive",), ("--no-contrastive",)
-#: The visual modality of Section IV-F's other two methods, and of MobileViT in Table III.
-_PIXELS, _ROWS = ("--visual", "pixels"), ("--visual", "rows")
-_MOBILEVIT = ("--visual", "mobilevit")
 
 
 def _of(modalities: tuple[str, ...]) -> tuple[str, str]:
@@ -99,14 +96,15 @@ def clmer(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Row, .
 def models(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Row, ...]:
     """Table III: other people's models, on raw signals, beside CLMER."""
     signal, name = modalities[:1], "+".join(modalities)
-    images = f"{signal[0]}+images"
+    faces = bool({"landmarks", "au"} & set(modalities))
+    pictures = _pictures("mobilevit", "MobileViT-S features", modalities, "mobilevit")
     return (
         Row("svm", ("SVM on band power", name), (*_of(modalities), *_WITHOUT, "--model", "svm")),
         Row("eeg-conformer", ("EEG-Conformer", signal[0]),
             (*_of(signal), *_WITHOUT, "--model", "eeg-conformer")),
         Row("fetcheeg", ("FetchEEG-style", signal[0]),
             (*_of(signal), *_WITHOUT, "--model", "fetcheeg")),
-        Row("mobilevit", ("MobileViT-S features", images), (*_WITHOUT, *_MOBILEVIT)),
+        *([pictures] if faces else []),
         Row("mult", ("MulT", name), (*_of(modalities), *_WITHOUT, "--model", "mult")),
         Row("husformer", ("Husformer", name),
             (*_of(modalities), *_WITHOUT, "--model", "husformer")),
@@ -127,14 +125,20 @@ def ablation(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Row
 
 
 def serialization(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Row, ...]:
-    """Tables VIII to X: images against serialised faces, without contrastive features."""
-    images, name = f"{modalities[0]}+images", "+".join(modalities)
+    """Tables VIII to X: pictures against serialised faces, without contrastive features."""
+    name = "+".join(modalities)
     return (
-        Row("downsampling", ("downsampling, a pixel a token", images), (*_WITHOUT, *_PIXELS)),
-        Row("downsampling-rows", ("downsampling, a row a token", images), (*_WITHOUT, *_ROWS)),
-        Row("mobilevit", ("MobileViT-S", images), (*_WITHOUT, *_MOBILEVIT)),
+        _pictures("downsampling", "downsampling, a pixel a token", modalities, "pixels"),
+        _pictures("downsampling-rows", "downsampling, a row a token", modalities, "pixel-rows"),
+        _pictures("mobilevit", "MobileViT-S features", modalities, "mobilevit"),
         Row(name, ("serialization", name), (*_of(modalities), *_WITHOUT)),
     )
+
+
+def _pictures(key: str, label: str, modalities: tuple[str, ...], visual: str) -> Row:
+    """The first modality beside a picture of the face."""
+    part = (modalities[0], visual)
+    return Row(key, (label, "+".join(part)), (*_of(part), *_WITHOUT))
 
 
 def token_lengths(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Row, ...]:
