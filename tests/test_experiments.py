@@ -15,7 +15,7 @@ from clmer.data.synthetic import write_deap
 from clmer.experiments import command, figures, leakage, paper
 from clmer.experiments.cells import Setup, plan
 from clmer.experiments.output import write
-from clmer.experiments.runner import FAILED, MISSING, REFUSED, Shard
+from clmer.experiments.runner import MISSING, REFUSED, Shard
 from clmer.experiments.scores import best_validation, collect, mean_curve
 from clmer.experiments.sheets import VIEWS
 from clmer.experiments.specs import EXPERIMENTS
@@ -349,8 +349,9 @@ def test_protocols_side_by_side(deap, tmp_path):
 
 
 def test_a_protocol_that_the_data_set_refuses_is_refused(tmp_path):
-    each = plan(EXPERIMENTS["leakage"], "amigos-long", setup(tmp_path), ("trial",))
-    outcomes = leakage.refusals(c for c in each.cells.values() if "unrecognized" not in c.why)
-    assert [o.status for o in outcomes.values()] == [REFUSED]
-    assert "both sides" in next(iter(outcomes.values())).message
-    assert FAILED not in {o.status for o in outcomes.values()}
+    each = plan(EXPERIMENTS["leakage"], "amigos-long", setup(tmp_path), leakage.PROTOCOLS)
+    first = [line.cell for line in each.lines if line.row.key == "clmer"]
+    outcomes = leakage.refusals(cell for cell in first if cell.protocol in ("trial", "block"))
+    assert {outcome.status for outcome in outcomes.values()} == {REFUSED}
+    assert any("both sides" in outcome.message for outcome in outcomes.values())
+    assert len(outcomes) == 2
