@@ -134,6 +134,7 @@ def test_all_is_what_a_data_set_has():
     assert command._wanted(["all"], "eegmat") == list(command.ELSEWHERE)
     amigos = command._wanted(["all"], "amigos-long")
     assert amigos == ["table6", "fig5", "leakage"]
+    assert "leakage" not in command._wanted(["all"], None)
     own = command._wanted(["table4", "all"], "deap")
     assert own[0] == "table4"
     assert {"table1", "table8", "table10", "fig7", "fig9", "leakage"} < set(own)

@@ -203,11 +203,16 @@ def _source(given: argparse.Namespace) -> tuple[str, ...]:
 def _wanted(names: Sequence[str], dataset: str | None) -> list[str]:
     wanted = [name for name in dict.fromkeys(names) if name not in (*DRAWINGS, "all")]
     if "all" in names:
-        own = [e.name for e in EXPERIMENTS.values() if dataset is None or dataset in e.datasets]
-        paper = any(dataset in e.datasets for e in EXPERIMENTS.values())
-        every = [*own, "leakage"] if dataset is None or paper else list(ELSEWHERE)
-        wanted += [name for name in dict.fromkeys(every) if name not in wanted]
+        wanted += [name for name in _all(dataset) if name not in wanted]
     return wanted
+
+
+def _all(dataset: str | None) -> list[str]:
+    """Every experiment that concerns a data set; without one, all that have a data set of theirs."""
+    if dataset is None:
+        return [each.name for each in EXPERIMENTS.values() if each.datasets]
+    own = [each.name for each in EXPERIMENTS.values() if dataset in each.datasets]
+    return [*own, "leakage"] if own else list(ELSEWHERE)
 
 
 def _datasets(name: str, dataset: str | None) -> tuple[str, ...]:

@@ -10,9 +10,11 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 #: Axes of Fig. 7 and 8, in the order of `capabilities`.
 AXES = ("time efficiency", "space efficiency", "accuracy")
+_MEAN = (1.0, 1.0, 2.0)
 _COLOURS = ("#1b6ca8", "#d1822b", "#4d8f4f", "#8a5aa3", "#7a7a7a", "#b0466b", "#3f9b9b")
 _BEST = "#d62728"
 
@@ -48,20 +50,23 @@ def capabilities(costs: Mapping[str, tuple[float, float, float]]) -> dict[str, n
 
 
 def radar(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Fig. 7 and 8: a polygon a method, a panel a source."""
+    """Fig. 7 and 8: a polygon a method, a panel a source; dashed: the mean over methods."""
     figure = Figure(figsize=(5.4 * len(panels), 5.2), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, subplot_kw={"projection": "polar"})[0]
     angles = np.linspace(0, 2 * np.pi, len(AXES), endpoint=False) + np.pi / 2
     most = max(values.max() for panel in panels.values() for values in panel.values())
     for axis, (title, methods) in zip(axes, panels.items(), strict=True):
+        around = np.append(angles, angles[0])
+        axis.plot(around, np.append(_MEAN, _MEAN[0]), color="0.35", ls="--", lw=1, label="mean")
         for colour, (name, values) in zip(_COLOURS, methods.items(), strict=False):
-            around = np.append(angles, angles[0])
             axis.plot(around, np.append(values, values[0]), color=colour, lw=2, label=name)
             axis.fill(around, np.append(values, values[0]), color=colour, alpha=0.12)
         axis.set_xticks(angles, AXES)
         axis.set_ylim(0, 1.08 * most)
         axis.set_rlabel_position(300)
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
         axis.tick_params(axis="y", labelsize=8, colors="0.4")
+        axis.tick_params(axis="x", pad=14)
         axis.set_title(title, pad=18)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), fontsize=8, frameon=False)
     return figure

@@ -85,7 +85,7 @@ def _models(found: Found, whole: bool) -> list[dict[str, Any]]:
 
 
 def _records(plan: Plan, cells: Cells) -> list[dict[str, Any]]:
-    """A record a model and protocol, models in the order of the rows."""
+    """A record a model and protocol: models under study, then baselines and controls."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for line in plan.lines:
         found = cells[line.cell.name]
@@ -115,7 +115,8 @@ def _records(plan: Plan, cells: Cells) -> list[dict[str, Any]]:
                     f"{score}_high": part["high"],
                 }
             rows[model["name"], line.cell.protocol] = row
-    order = list(dict.fromkeys(name for name, _ in rows))
+    studied = [name for found in cells.values() if found.results for name in found.results["main"]]
+    order = list(dict.fromkeys([*studied, *(name for name, _ in rows)]))
     return sorted(rows.values(), key=lambda row: order.index(row["model"]))
 
 

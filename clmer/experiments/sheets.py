@@ -190,8 +190,9 @@ def radar(plan: Plan, cells: Cells) -> Sheet:
         return replace(sheet, notes=(few, *sheet.notes))
     panels = {f"measured here, {plan.protocol}": figures.capabilities(measured)}
     if plan.printed and plan.dataset in paper.COSTS:
+        names = {line.row.key: line.row.label[0] for line in plan.lines}
         cited = {
-            key: (cost.seconds, cost.memory_mib, cost.accuracy)
+            names.get(key, key): (cost.seconds, cost.memory_mib, cost.accuracy)
             for key, cost in paper.COSTS[plan.dataset].items()
         }
         panels[f"the paper's Table X, {paper.PROTOCOL}"] = figures.capabilities(cited)
