@@ -208,7 +208,7 @@ def _wanted(names: Sequence[str], dataset: str | None) -> list[str]:
 
 
 def _all(dataset: str | None) -> list[str]:
-    """Every experiment that concerns a data set; without one, all that have a data set of theirs."""
+    """What concerns a data set; without one, every experiment that has a data set of its own."""
     if dataset is None:
         return [each.name for each in EXPERIMENTS.values() if each.datasets]
     own = [each.name for each in EXPERIMENTS.values() if dataset in each.datasets]
