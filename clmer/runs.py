@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from clmer.config import Config, ConfigError
-from clmer.data.cache import differences
+from clmer.data.origin import differences
 from clmer.data.recording import DataError
 from clmer.files import unwritable, write_file
 

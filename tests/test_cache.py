@@ -13,15 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clmer.data.cache import (
-    Modality,
-    StoreWriter,
-    build,
-    differences,
-    fingerprint,
-    listed,
-    open_store,
-)
+from clmer.data.cache import Modality, StoreWriter, build, open_store
+from clmer.data.origin import differences, fingerprint, listed
 from clmer.data.recording import DataError
 
 

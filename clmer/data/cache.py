@@ -16,27 +16,23 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
 from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clmer.data.flush import Flush, sync
+from clmer.data.origin import FORMAT
 from clmer.data.recording import DataError
-
-#: Layout and meaning of a store; raise it when either changes, so that old stores are left behind.
-FORMAT = 2
 
 NOTICE = """\
 This folder was prepared by CLMER from recordings of people. It can hold faces, or data that a data
@@ -190,44 +186,6 @@ def _damaged(path: Path, field: str, found: object) -> DataError:
     )
 
 
-def listed(root: Path, sources: Sequence[Path]) -> list[list[Any]]:
-    """Name below `root`, size in bytes and modification time in ns of each file, sorted."""
-    files = [(source, source.stat()) for source in sources]
-    return sorted([os.path.relpath(path, root), s.st_size, s.st_mtime_ns] for path, s in files)
-
-
-def fingerprint(parameters: Mapping[str, Any], sources: Sequence[Sequence[Any]]) -> str:
-    """SHA-256, hex, of what decides a store: parameters, format, and sources as `listed`."""
-    text = json.dumps([FORMAT, parameters, sources], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Why two stores have different fingerprints, a phrase each; both are a `Store.origin`."""
-    found = [
-        f"{name} was {before['parameters'].get(name)!r}, is {now['parameters'].get(name)!r}"
-        for name in sorted({*before["parameters"], *now["parameters"]})
-        if before["parameters"].get(name) != now["parameters"].get(name)
-    ]
-    old, new = ({name: rest for name, *rest in origin["sources"]} for origin in (before, now))
-    found += [f"{name} is gone" for name in sorted({*old} - {*new})]
-    found += [f"{name} is new" for name in sorted({*new} - {*old})]
-    for name in sorted({*old} & {*new}):
-        (size, time), (new_size, new_time) = old[name], new[name]
-        if size != new_size:
-            found.append(f"{name} had {size} bytes, has {new_size}")
-        elif time != new_time:
-            times = f"{_clock(time)}, now {_clock(new_time)}"
-            found.append(f"{name} has the same size and another time of change ({times})")
-    if before["format"] != now["format"]:
-        found.append(f"stores had format {before['format']}, have {now['format']}")
-    return found
-
-
-def _clock(nanoseconds: int) -> str:
-    return datetime.fromtimestamp(nanoseconds / 1e9).isoformat(" ", "milliseconds")
-
-
 class StoreWriter:
     """Appends windows recording by recording; holds no more than what it is given.
 
@@ -240,7 +198,7 @@ class StoreWriter:
         self.bytes_written = 0
         #: Share of the sources done, 0-1; the caller keeps it, an error about space uses it.
         self.share_done = 0.0
-        self._flush = _Flush()
+        self._flush = Flush()
         self._files: dict[str, BufferedWriter] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._columns: dict[str, list[float | str]] = {}  # a value a recording
@@ -330,8 +288,8 @@ class StoreWriter:
         for file in self._files.values():
             file.close()
         for path in self.folder.iterdir():
-            _sync(path)
-        _sync(self.folder)
+            sync(path)
+        sync(self.folder)
 
     def _table(self) -> dict[str, np.ndarray]:
         """The columns, a value a window."""
@@ -353,52 +311,6 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
     text = repr({"descr": "<f4", "fortran_order": False, "shape": shape}).encode()
     length = _NPY_HEADER - len(_NPY_MAGIC) - 2
     return _NPY_MAGIC + length.to_bytes(2, "little") + text.ljust(length - 1) + b"\n"
-
-
-class _Flush:
-    """Sends what is written to the disk meanwhile, so that the last flush waits for little."""
-
-    EVERY = 16 * 2**20  # bytes
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="clmer-flush")
-        self._going: Future[None] | None = None
-        self._bytes = 0
-
-    def after(self, file: BufferedWriter, count: int) -> None:
-        """Note that `count` bytes more were written, `file` being among the files they went to.
-
-        Raises:
-            OSError: an earlier flush failed: the kernel says so once, to whoever asked.
-        """
-        self._bytes += count
-        if self._bytes < self.EVERY or (self._going and not self._going.done()):
-            return
-        self._wait()
-        self._bytes = 0
-        self._going = self._thread.submit(os.fsync, file.fileno())
-
-    def finish(self) -> None:
-        """Wait for what goes on; raises as `after` does."""
-        self._wait()
-        self.close()
-
-    def close(self) -> None:
-        """Wait for what goes on, whatever comes of it."""
-        self._thread.shutdown()
-
-    def _wait(self) -> None:
-        going, self._going = self._going, None
-        if going:
-            going.result()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def build(cache: Path, name: str, key: str, fill: Callable[[StoreWriter], None]) -> Store:
@@ -431,7 +343,7 @@ def build(cache: Path, name: str, key: str, fill: Callable[[StoreWriter], None])
             temporary.mkdir()
             fill(writer)
             temporary.rename(path)
-            _sync(cache)
+            sync(cache)
         except BaseException as error:
             writer.close()
             shutil.rmtree(temporary, ignore_errors=True)

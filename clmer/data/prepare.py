@@ -19,12 +19,13 @@ import torch
 from tqdm import tqdm
 
 from clmer.data import Dataset
-from clmer.data.cache import Modality, Store, StoreWriter, build, fingerprint, listed
+from clmer.data.cache import Modality, Store, StoreWriter, build
 from clmer.data.cutting import Cut, Plan, check_alike, cut
 from clmer.data.face.images import folders
 from clmer.data.face.mobilevit import RANDOM_NOTE, embedder, weights_digest
 from clmer.data.face.windows import Embed
 from clmer.data.in_order import map_in_order
+from clmer.data.origin import fingerprint, listed
 from clmer.data.recording import KINDS, DataError, Recording
 from clmer.signal.passes import threads_of_a_pass
 

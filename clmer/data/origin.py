@@ -1,0 +1,52 @@
+"""What a store is made of: the parameters and the files behind its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+#: Layout and meaning of a store; raise it when either changes, so that old stores are left behind.
+FORMAT = 2
+
+
+def listed(root: Path, sources: Sequence[Path]) -> list[list[Any]]:
+    """Name below `root`, size in bytes and modification time in ns of each file, sorted."""
+    files = [(source, source.stat()) for source in sources]
+    return sorted([os.path.relpath(path, root), s.st_size, s.st_mtime_ns] for path, s in files)
+
+
+def fingerprint(parameters: Mapping[str, Any], sources: Sequence[Sequence[Any]]) -> str:
+    """SHA-256, hex, of what decides a store: parameters, format, and sources as `listed`."""
+    text = json.dumps([FORMAT, parameters, sources], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Why two stores have different fingerprints, a phrase each; both are a `Store.origin`."""
+    found = [
+        f"{name} was {before['parameters'].get(name)!r}, is {now['parameters'].get(name)!r}"
+        for name in sorted({*before["parameters"], *now["parameters"]})
+        if before["parameters"].get(name) != now["parameters"].get(name)
+    ]
+    old, new = ({name: rest for name, *rest in origin["sources"]} for origin in (before, now))
+    found += [f"{name} is gone" for name in sorted({*old} - {*new})]
+    found += [f"{name} is new" for name in sorted({*new} - {*old})]
+    for name in sorted({*old} & {*new}):
+        (size, time), (new_size, new_time) = old[name], new[name]
+        if size != new_size:
+            found.append(f"{name} had {size} bytes, has {new_size}")
+        elif time != new_time:
+            times = f"{_clock(time)}, now {_clock(new_time)}"
+            found.append(f"{name} has the same size and another time of change ({times})")
+    if before["format"] != now["format"]:
+        found.append(f"stores had format {before['format']}, have {now['format']}")
+    return found
+
+
+def _clock(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / 1e9).isoformat(" ", "milliseconds")
