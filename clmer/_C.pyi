@@ -88,3 +88,36 @@ def attention_backward(
     grad_bias: Tensor | None,
     threads: int,
 ) -> tuple[Tensor, Tensor, Tensor]: ...
+def attention_short_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    attn_mask: Tensor | None,
+    bias: Tensor | None,
+    seed: Tensor | None,
+    dropout_p: float,
+    scale: float,
+    tf32: bool,
+    stream: int,
+    order: int,
+) -> tuple[Tensor, Tensor]: ...
+def attention_short_backward(
+    grad_out: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    mask: Tensor | None,
+    attn_mask: Tensor | None,
+    bias: Tensor | None,
+    seed: Tensor | None,
+    dropout_p: float,
+    scale: float,
+    grad_scores: Tensor | None,
+    tf32: bool,
+    stream: int,
+    order: int,
+) -> tuple[Tensor, Tensor, Tensor]: ...
+def attention_short_refusal(rows: int, dim: int, keys: int, value_dim: int) -> str: ...

@@ -1,13 +1,13 @@
 """`cross_attention`: softmax(Q K^T) V without the matrix, for many small heads or a few long ones.
 
-The plain PyTorch form is in attention_reference.py; csrc/attention.h, attention_cpu.cpp;
-kernels/attention.py (Triton).
+The plain PyTorch form is in attention_reference.py, calls of the GPU kernels in attention_gpu.py;
+csrc/attention.h, attention_cpu.cpp, attention_cuda.cu; kernels/attention.py (Triton).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,13 +16,19 @@ from torch import Tensor
 from clmer._native import _C
 from clmer.ops._dispatch import (
     below_autograd,
-    check_dtype,
     choose_impl,
     is_plain,
     is_tracing,
     library,
     no_double_backward,
     wants_gradient,
+)
+from clmer.ops.attention_checks import check, promoted, to_rank
+from clmer.ops.attention_gpu import (
+    cuda_backward,
+    cuda_forward,
+    triton_backward,
+    triton_forward,
 )
 from clmer.ops.attention_reference import (
     check_seed,
@@ -31,9 +37,8 @@ from clmer.ops.attention_reference import (
 )
 
 _NATIVE = ("cpu",)
-#: impl=None on a GPU: "reference" until the Triton form has been measured there, then "triton".
+#: impl=None on a GPU: "reference" until "triton" and "cuda" have been measured, then the faster.
 _ON_GPU = "reference"
-_MAX_DIMS = 7
 
 
 def cross_attention(
@@ -71,10 +76,10 @@ def cross_attention(
         scale: None is 1 / sqrt(D).
         seed: 0-d int64, the key of the dropout mask; None draws one with `torch.randint`. The mask
             is a hash of (seed, leading index, row, column), the same in every implementation.
-        impl: None, "native" (CPU), "reference" (plain PyTorch, differentiable any number of times)
-            or "triton" (GPU; elsewhere in Triton's interpreter; not float64; D and Dv up to 256).
-            None is native on the CPU and the reference on a GPU, until the Triton form has been
-            measured there.
+        impl: None, "native" (CPU), "reference" (plain PyTorch, differentiable any number of times),
+            "triton" (GPU; elsewhere in Triton's interpreter; not float64; D and Dv up to 256) or
+            "cuda" (GPU; not float64; Lq and Lk up to 128, D and Dv up to 64). None is native on the
+            CPU and the reference on a GPU, until the GPU's forms have been measured there.
 
     Returns:
         O [..., Lq, Dv] of query's dtype. The masks give a hidden pair the weight 0, exactly. A
@@ -85,8 +90,8 @@ def cross_attention(
 
     Raises:
         ValueError: a shape, dtype or device that does not fit, or dropout_p outside [0, 1).
-        RuntimeError: an `impl` that cannot run on these tensors; second derivatives of the native
-            or Triton form.
+        RuntimeError: an `impl` that cannot run on these tensors; second derivatives of any but the
+            reference.
 
     Source: the paper's Eq. 5-6; row-wise log-sum-exp and recomputation as in Dao et al.,
     FlashAttention (2022).
@@ -95,13 +100,13 @@ def cross_attention(
         found = ", ".join(type(each).__name__ for each in (query, key, value))
         raise ValueError(f"query, key, value: found {found}, expected tensors")
     if key.dtype != query.dtype or value.dtype != query.dtype:
-        query, key, value = _promoted(query, key, value)
-    _check(query, key, value, key_padding_mask, attn_mask, attn_bias, dropout_p)
+        query, key, value = promoted(query, key, value)
+    check(query, key, value, key_padding_mask, attn_mask, attn_bias, dropout_p)
     if impl is None and query.is_cpu:
         impl = "native"
     else:
         wish = _ON_GPU if impl is None and query.is_cuda else impl
-        impl = choose_impl(wish, query.device, _NATIVE, also=("triton",))
+        impl = choose_impl(wish, query.device, _NATIVE, also=("triton", "cuda"))
     scale = (query.shape[-1] or 1) ** -0.5 if scale is None else float(scale)
     seed = check_seed(seed, dropout_p, query.device) if dropout_p != 0.0 else None
     if impl == "reference":
@@ -118,19 +123,19 @@ def cross_attention(
         )
     lead = query.dim() - 2
     if key_padding_mask is not None:
-        key_padding_mask = _to_rank(key_padding_mask, lead + 1)
+        key_padding_mask = to_rank(key_padding_mask, lead + 1)
     if attn_mask is not None:
-        attn_mask = _to_rank(attn_mask, lead + 2)
+        attn_mask = to_rank(attn_mask, lead + 2)
     if attn_bias is not None:
-        attn_bias = _to_rank(attn_bias.to(compute_dtype(query.dtype)), lead + 2)
+        attn_bias = to_rank(attn_bias.to(compute_dtype(query.dtype)), lead + 2)
     tensors = (query, key, value, key_padding_mask, attn_mask, attn_bias, seed)
     constants = (float(dropout_p), scale)
-    form = _TRITON if impl == "triton" else _NATIVE_FORM
-    interpreted = impl == "triton" and not query.is_cuda  # the op would be the native kernel
-    if not interpreted and is_tracing():
-        out, _ = torch.ops.clmer.cross_attention(*tensors, *constants)
-    elif not interpreted and not is_plain(*tensors):
-        out, _ = _autograd(*tensors, *constants)
+    form = _FORMS[impl]
+    apart = form.is_apart(query)
+    if not apart and is_tracing():
+        out, _ = torch.ops.clmer.cross_attention(*tensors, *constants, impl)
+    elif not apart and not is_plain(*tensors):
+        out, _ = _autograd(*tensors, *constants, impl)
     elif torch.is_grad_enabled() and wants_gradient(query, key, value, attn_bias):
         out, _ = _CrossAttention.apply(form, *tensors, *constants)
     else:
@@ -138,99 +143,17 @@ def cross_attention(
     return out
 
 
-def _promoted(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Under autocast the three may differ, and the widest floating-point dtype is taken."""
-    tensors = (query, key, value)
-    autocast = torch.is_autocast_enabled(query.device.type)
-    if not autocast or not all(t.is_floating_point() for t in tensors):
-        return tensors
-    dtype = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
-    return query.to(dtype), key.to(dtype), value.to(dtype)
-
-
-def _check(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    key_padding_mask: Tensor | None,
-    attn_mask: Tensor | None,
-    bias: Tensor | None,
-    dropout_p: float,
-) -> None:
-    dims = query.dim()
-    if not 2 <= dims <= _MAX_DIMS or key.dim() != dims or value.dim() != dims:
-        raise _misfit(query, key, value, f"the same 2 to {_MAX_DIMS} dimensions in each")
-    *lead, rows, dim = query.shape
-    *key_lead, keys, key_dim = key.shape
-    *value_lead, values, _ = value.shape
-    if key_lead != lead or value_lead != lead:
-        raise _misfit(query, key, value, "equal leading dimensions")
-    if key_dim != dim or values != keys:
-        expected = "query [..., Lq, D], key [..., Lk, D] and value [..., Lk, Dv]"
-        raise _misfit(query, key, value, expected)
-    check_dtype("query", query)
-    if key.dtype != query.dtype or value.dtype != query.dtype:
-        raise ValueError(
-            f"found query {query.dtype}, key {key.dtype}, value {value.dtype}, "
-            "expected one floating-point dtype"
-        )
-    if not 0.0 <= dropout_p < 1.0:
-        raise ValueError(f"dropout_p: found {dropout_p}, expected 0 <= p < 1")
-    device = query.device
-    if key.device != device or value.device != device:
-        raise ValueError(f"devices differ: query {device}, key {key.device}, value {value.device}")
-    if key_padding_mask is not None:
-        _check_bool("key_padding_mask", key_padding_mask, "ignore")
-        _check_fits("key_padding_mask", key_padding_mask, (*lead, keys), device)
-    if attn_mask is not None:
-        _check_bool("attn_mask", attn_mask, "takes part")
-        _check_fits("attn_mask", attn_mask, (*lead, rows, keys), device)
-    if bias is not None:
-        check_dtype("attn_bias", bias)
-        _check_fits("attn_bias", bias, (*lead, rows, keys), device)
-
-
-def _misfit(query: Tensor, key: Tensor, value: Tensor, expected: str) -> ValueError:
-    found = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
-    return ValueError(f"found {found}, expected {expected}")
-
-
-def _check_bool(name: str, mask: Tensor, true: str) -> None:
-    if mask.dtype != torch.bool:
-        raise ValueError(
-            f"{name}: found {mask.dtype}, expected torch.bool (True = {true}); "
-            "additive masks go into attn_bias"
-        )
-
-
-def _check_fits(name: str, tensor: Tensor, shape: tuple[int, ...], device: torch.device) -> None:
-    fits = tensor.dim() <= len(shape) and all(
-        size in (1, full)
-        for size, full in zip(reversed(tensor.shape), reversed(shape), strict=False)
-    )
-    if not fits:
-        raise ValueError(
-            f"{name}: found {tuple(tensor.shape)}, expected something broadcastable to {shape} "
-            f"(dimensions align at the right; a mask [B, Lk] for [B, H, Lq, D] is mask[:, None])"
-        )
-    if tensor.device != device:
-        raise ValueError(f"devices differ: query on {device}, {name} on {tensor.device}")
-
-
-def _to_rank(tensor: Tensor, rank: int) -> Tensor:
-    return tensor[(None,) * (rank - tensor.dim())]
-
-
 # --- registration: any leading dimensions; bias and mask of full rank, each size 1 or full -------
+# impl "" is the native kernel on the CPU and Triton's on a GPU.
 library.define(
     "cross_attention(Tensor query, Tensor key, Tensor value, Tensor? key_padding_mask, "
-    "Tensor? attn_mask, Tensor? attn_bias, Tensor? seed, float dropout_p, float scale) "
-    "-> (Tensor, Tensor)"
+    "Tensor? attn_mask, Tensor? attn_bias, Tensor? seed, float dropout_p, float scale, "
+    'str impl="") -> (Tensor, Tensor)'
 )
 library.define(
     "cross_attention_backward(Tensor grad_out, Tensor query, Tensor key, Tensor value, "
     "Tensor out, Tensor lse, Tensor? key_padding_mask, Tensor? attn_mask, Tensor? attn_bias, "
-    "Tensor? seed, float dropout_p, float scale, bool bias_grad) "
+    'Tensor? seed, float dropout_p, float scale, bool bias_grad, str impl="") '
     "-> (Tensor, Tensor, Tensor, Tensor)"
 )
 
@@ -283,77 +206,95 @@ def _bias_parts(query: Tensor, bias: Tensor) -> int:
     return max(1, min(sharing, 16 // max(slices, 1)))
 
 
-def _triton_forward(query: Tensor, *rest: Any, want_lse: bool = True) -> tuple[Tensor, Tensor]:
-    """The Triton kernel, which gives the log-sum-exp for nothing."""
-    if query.dtype == torch.float64:
-        raise ValueError("impl='triton': found float64, expected float32 or half precision")
-    from clmer.kernels import attention  # Triton is an extra
-
-    return attention.attention_forward(query, *rest)
-
-
-def _triton_backward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    from clmer.kernels import attention
-
-    return attention.attention_backward(*args)
+#: Device -> the op's kernels there, the first of which is taken for the impl "".
+_DEVICES = {"CPU": ("native",), "CUDA": ("triton", "cuda")}
 
 
 class _Form(NamedTuple):
     """Kernels that may be called outright."""
 
+    name: str
     forward: Callable[..., tuple[Tensor, Tensor | None]]
     backward: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor | None]]
 
+    def is_apart(self, tensor: Tensor) -> bool:
+        """Whether a GPU's form runs on the CPU, interpreted: the op has the native kernel there."""
+        return self.name in _DEVICES["CUDA"] and not tensor.is_cuda
 
-_NATIVE_FORM = _Form(_forward, _backward)
-_TRITON = _Form(_triton_forward, _triton_backward)
+
+_FORMS = {
+    form.name: form
+    for form in (
+        _Form("native", _forward, _backward),
+        _Form("triton", triton_forward, triton_backward),
+        _Form("cuda", cuda_forward, cuda_backward),
+    )
+}
 
 
-def _op_backward(
-    form: _Form,
-    grad_out: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    *rest: Any,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    out, lse = out.contiguous(), lse.contiguous()
-    dq, dk, dv, grad_bias = form.backward(grad_out, query, key, value, out, lse, *rest)
+def _op_form(device: str, impl: str) -> _Form:
+    names = _DEVICES[device]
+    if impl and impl not in names:
+        raise RuntimeError(f"impl={impl!r} has no kernel for {device} (which has {names})")
+    return _FORMS[impl or names[0]]
+
+
+def _op_forward(device: str, *args: Any) -> tuple[Tensor, Tensor | None]:
+    args, impl = _split_impl(args, 9)
+    return _op_form(device, impl).forward(*args)
+
+
+def _op_backward(device: str, *args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    args, impl = _split_impl(args, 13)
+    grad_out, query, key, value, out, lse, *rest = args
+    operands = (grad_out, query, key, value, out.contiguous(), lse.contiguous())
+    dq, dk, dv, grad_bias = _op_form(device, impl).backward(*operands, *rest)
     return dq, dk, dv, lse.new_empty(0) if grad_bias is None else grad_bias
 
 
-for _device, _form in (("CPU", _NATIVE_FORM), ("CUDA", _TRITON)):
-    library.impl("cross_attention", _form.forward, _device)
-    library.impl("cross_attention_backward", partial(_op_backward, _form), _device)
+def _split_impl(args: tuple[Any, ...], count: int) -> tuple[tuple[Any, ...], str]:
+    """The first `count` arguments, and impl: the dispatcher leaves out what is the default."""
+    return args[:count], args[count] if len(args) > count else ""
+
+
+for _device in _DEVICES:
+    library.impl("cross_attention", partial(_op_forward, _device), _device)
+    library.impl("cross_attention_backward", partial(_op_backward, _device), _device)
 
 
 @torch.library.register_fake("clmer::cross_attention", lib=library)
-def _fake(query, key, value, mask, attn_mask, bias, seed, dropout_p, scale):  # type: ignore[no-untyped-def]
+def _fake(query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, impl=""):  # type: ignore[no-untyped-def]
     out = query.new_empty((*query.shape[:-1], value.shape[-1]))
     return out, query.new_empty(query.shape[:-1], dtype=compute_dtype(query.dtype))
 
 
 @torch.library.register_fake("clmer::cross_attention_backward", lib=library)
 def _fake_backward(  # type: ignore[no-untyped-def]
-    grad_out, query, key, value, out, lse, mask, attn_mask, bias, seed, dropout_p, scale, bias_grad
-):
+    grad_out, query, key, value, out, lse, mask, attn_mask, bias, seed, dropout_p, scale, bias_grad,
+    impl="",
+):  # fmt: skip
     grads = tuple(t.new_empty(t.shape) for t in (query, key, value))
     return (*grads, lse.new_empty(bias.shape if bias_grad else 0))
 
 
 # --- autograd -----------------------------------------------------------------------------------
 def _autograd(*args: Any) -> tuple[Tensor, Tensor]:
-    return _CrossAttention.apply(_REGISTERED, *args)
+    args, impl = _split_impl(args, 9)
+    return _CrossAttention.apply(_registered(impl), *args)
 
 
-def _below_autograd(*args: Any) -> tuple[Tensor, Tensor]:
-    with below_autograd():
-        return torch.ops.clmer.cross_attention(*args)
+@cache
+def _registered(impl: str) -> _Form:
+    """The op itself, with autograd left out."""
 
+    def forward(*args: Any) -> tuple[Tensor, Tensor]:
+        with below_autograd():
+            return torch.ops.clmer.cross_attention(*args, impl)
 
-_REGISTERED = _Form(_below_autograd, torch.ops.clmer.cross_attention_backward)
+    def backward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return torch.ops.clmer.cross_attention_backward(*args, impl)
+
+    return _Form(impl, forward, backward)
 
 
 class _CrossAttention(torch.autograd.Function):
@@ -373,11 +314,11 @@ class _CrossAttention(torch.autograd.Function):
     def backward(ctx, grad_out, _):  # type: ignore[no-untyped-def]
         if grad_out is None:
             return (None,) * 10
-        interpreted = ctx.form is _TRITON and not grad_out.is_cuda
-        if interpreted and torch.is_grad_enabled():
-            raise no_double_backward("cross_attention", "triton")
+        apart = ctx.form.is_apart(grad_out)
+        if apart and torch.is_grad_enabled():
+            raise no_double_backward("cross_attention", ctx.form.name)
         outright = not torch.is_grad_enabled() and not is_tracing() and is_plain(grad_out)
-        backward = (ctx.form if outright or interpreted else _REGISTERED).backward
+        backward = (ctx.form if outright or apart else _registered(ctx.form.name)).backward
         bias_grad = ctx.needs_input_grad[6]
         dq, dk, dv, grad_bias = backward(grad_out, *ctx.saved_tensors, *ctx.constants, bias_grad)
         return None, dq, dk, dv, None, None, grad_bias if bias_grad else None, None, None, None
@@ -387,7 +328,9 @@ def _autograd_backward(grad_out: Tensor, *args: object) -> tuple[Tensor, Tensor,
     if torch.is_grad_enabled() and any(
         isinstance(t, Tensor) and t.requires_grad for t in (grad_out, *args)
     ):
-        raise no_double_backward("cross_attention", "triton" if grad_out.is_cuda else "native")
+        _, impl = _split_impl(args, 12)
+        names = _DEVICES["CUDA" if grad_out.is_cuda else "CPU"]
+        raise no_double_backward("cross_attention", impl or names[0])
     with below_autograd():
         return torch.ops.clmer.cross_attention_backward(grad_out, *args)
 
@@ -397,7 +340,9 @@ library.impl("cross_attention_backward", _autograd_backward, "Autograd")
 
 
 @torch.library.register_vmap("clmer::cross_attention", lib=library)
-def _vmap(info, in_dims, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale):  # type: ignore[no-untyped-def]
+def _vmap(  # type: ignore[no-untyped-def]
+    info, in_dims, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, impl=""
+):
     if seed is not None:  # folded, the mask would depend on the mapped index
         tensors = (query, key, value, mask, attn_mask, bias, seed)
         columns = [
@@ -405,7 +350,7 @@ def _vmap(info, in_dims, query, key, value, mask, attn_mask, bias, seed, dropout
             for t, dim in zip(tensors, in_dims, strict=False)
         ]
         rows = [
-            torch.ops.clmer.cross_attention(*row, dropout_p, scale)
+            torch.ops.clmer.cross_attention(*row, dropout_p, scale, impl)
             for row in zip(*columns, strict=True)
         ]
         return tuple(torch.stack(outs) for outs in zip(*rows, strict=True)), (0, 0)
@@ -419,4 +364,4 @@ def _vmap(info, in_dims, query, key, value, mask, attn_mask, bias, seed, dropout
 
     tensors = (query, key, value, mask, attn_mask, bias)
     folded = [front(t, in_dims[i], expand=i < 3) for i, t in enumerate(tensors)]
-    return torch.ops.clmer.cross_attention(*folded, seed, dropout_p, scale), (0, 0)
+    return torch.ops.clmer.cross_attention(*folded, seed, dropout_p, scale, impl), (0, 0)

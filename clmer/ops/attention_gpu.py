@@ -1,0 +1,101 @@
+"""`cross_attention` on GPUs: Triton (kernels/attention.py), CUDA (csrc/attention_cuda.cu)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clmer._native import _C
+from clmer.kernels._precision import float32_precision
+
+
+def triton_forward(query: Tensor, *rest: Any, want_lse: bool = True) -> tuple[Tensor, Tensor]:
+    """The Triton kernel, which gives the log-sum-exp for nothing."""
+    _refuse_float64("triton", query)
+    from clmer.kernels import attention  # Triton is an extra
+
+    return attention.attention_forward(query, *rest)
+
+
+def triton_backward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Its gradients."""
+    from clmer.kernels import attention
+
+    return attention.attention_backward(*args)
+
+
+def cuda_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    attn_mask: Tensor | None,
+    bias: Tensor | None,
+    seed: Tensor | None,
+    dropout_p: float,
+    scale: float,
+    want_lse: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """The CUDA kernel, which gives the log-sum-exp for nothing; tensors on the CPU are emulated.
+
+    Raises:
+        ValueError: float64, or lengths or features that it does not take.
+    """
+    _refuse_float64("cuda", query)
+    _refuse_long(query, value)
+    operands = (_adjacent(t) for t in (query, key, value))
+    terms = (mask, attn_mask, bias, seed, dropout_p, scale)
+    return _C.attention_short_forward(*operands, *terms, _tf32(query), _stream(query), 0)
+
+
+def cuda_backward(
+    grad_out: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    mask: Tensor | None,
+    attn_mask: Tensor | None,
+    bias: Tensor | None,
+    seed: Tensor | None,
+    dropout_p: float,
+    scale: float,
+    bias_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Its gradients; with `bias_grad` dS takes [..., Lq, Lk] float32."""
+    grad_scores = None
+    if bias is not None and bias_grad:
+        grad_scores = lse.new_empty((*lse.shape, key.shape[-2]))
+    operands = (_adjacent(t) for t in (grad_out, query, key, value))
+    terms = (out, lse, mask, attn_mask, bias, seed, dropout_p, scale, grad_scores)
+    grads = _C.attention_short_backward(*operands, *terms, _tf32(query), _stream(query), 0)
+    if grad_scores is None or bias is None:
+        return *grads, None
+    return *grads, grad_scores.sum_to_size(bias.shape)
+
+
+def _refuse_float64(impl: str, query: Tensor) -> None:
+    if query.dtype == torch.float64:
+        raise ValueError(f"impl={impl!r}: found float64, expected float32 or half precision")
+
+
+def _refuse_long(query: Tensor, value: Tensor) -> None:
+    refusal = _C.attention_short_refusal(*query.shape[-2:], *value.shape[-2:])
+    if refusal:
+        raise ValueError(f"impl='cuda': {refusal}; use impl='triton'")
+
+
+def _adjacent(tensor: Tensor) -> Tensor:
+    """With the features of a row side by side."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def _tf32(query: Tensor) -> bool:
+    return query.dtype == torch.float32 and float32_precision() == "tf32"
+
+
+def _stream(query: Tensor) -> int:
+    return torch.cuda.current_stream(query.device).cuda_stream if query.is_cuda else 0
