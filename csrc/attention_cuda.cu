@@ -11,14 +11,18 @@ namespace {
 
 using namespace cuda;
 
+// Blocks of 256 threads an SM: up to 128 registers a thread, or 255 where features are wide.
+template <int kWidth>
+constexpr int kLeastBlocks = kWidth == kShortWidth ? 1 : 2;
+
 template <class Kind, int kWidth>
-__global__ void __launch_bounds__(kShortThreads)
+__global__ void __launch_bounds__(kShortThreads, kLeastBlocks<kWidth>)
     forward_kernel(const __grid_constant__ AttentionArgs a, const __grid_constant__ ShortPlan p) {
   Forward<Kind, kWidth>(a, p).run();
 }
 
 template <class Kind, int kWidth>
-__global__ void __launch_bounds__(kShortThreads)
+__global__ void __launch_bounds__(kShortThreads, kLeastBlocks<kWidth>)
     backward_kernel(const __grid_constant__ AttentionGradArgs a,
                     const __grid_constant__ ShortPlan p) {
   Backward<Kind, kWidth>(a, p).run();
@@ -51,11 +55,11 @@ void attention_cuda(const AttentionGradArgs& a, const ShortPlan& plan, Product p
     if (backward) {
       const auto kernel = backward_kernel<typename F::Kind, F::kWidth>;
       allow_shared(kernel, bytes);
-      kernel<<<blocks, kShortThreads, bytes, s>>>(a, plan);
+      kernel<<<blocks, plan.threads(), bytes, s>>>(a, plan);
     } else {
       const auto kernel = forward_kernel<typename F::Kind, F::kWidth>;
       allow_shared(kernel, bytes);
-      kernel<<<blocks, kShortThreads, bytes, s>>>(a, plan);
+      kernel<<<blocks, plan.threads(), bytes, s>>>(a, plan);
     }
   });
   check_launch(backward ? "launch of cross_attention's backward"

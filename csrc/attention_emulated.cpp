@@ -9,7 +9,7 @@ namespace clmer {
 void attention_emulated(const AttentionGradArgs& a, const ShortPlan& plan, Product product,
                         bool backward, int order) {
   using namespace emulated;
-  EmulatedBlock block(kShortThreads, static_cast<size_t>(plan.shared_bytes()), order);
+  EmulatedBlock block(plan.threads(), static_cast<size_t>(plan.shared_bytes()), order);
   with_form(product, plan.width, [&](auto form) {
     using F = decltype(form);
     const EmulatedBlock::Kernel kernel = [&] {

@@ -17,7 +17,7 @@ struct Place {
   int thread, threads;  // of the group
   int64_t head;
   bool exists;  // false past the last head: such a group reads and writes nothing of tensors
-  int64_t at[kMaxLead];
+  uint32_t at[kMaxLead];
   char* memory;  // the head's share
 
   CLMER_DEVICE Place(const AttentionArgs& a, const ShortPlan& p) {
@@ -30,7 +30,10 @@ struct Place {
     exists = head < a.heads;
     memory = shared_memory() + member * p.head_bytes;
     uint32_t rest = static_cast<uint32_t>(exists ? head : 0);
-    for (int d = a.lead_dims - 1; d > 0; --d) {
+#pragma unroll  // or the array would lie in memory
+    for (int d = kMaxLead - 1; d > 0; --d) {
+      at[d] = 0;
+      if (d >= a.lead_dims) continue;
       const uint32_t size = static_cast<uint32_t>(a.lead[d]);
       at[d] = rest % size;
       rest /= size;
@@ -47,7 +50,10 @@ struct Place {
   template <class T>
   CLMER_DEVICE const T* slice(const AttentionArgs& a, const Strided& s) const {
     int64_t offset = 0;
-    for (int d = 0; d < a.lead_dims; ++d) offset += at[d] * s.lead[d];
+#pragma unroll
+    for (int d = 0; d < kMaxLead; ++d) {
+      if (d < a.lead_dims) offset += at[d] * s.lead[d];
+    }
     return static_cast<const T*>(s.data) + offset;
   }
 };
@@ -63,7 +69,7 @@ CLMER_DEVICE void mark_pairs(const AttentionArgs& a, const ShortPlan& p, const P
     const int key = 32 * w + at.lane;
     const bool left = at.exists && key < a.keys && !(padding && padding[key * a.mask.col]);
     uint32_t seen = 0;
-#pragma unroll 4
+#pragma unroll 2
     for (int row = at.warp; row < p.word_rows; row += p.group) {
       const bool shown =
           left && (!mask || (row < a.rows && mask[row * a.attn_mask.row + key * a.attn_mask.col]));
@@ -135,6 +141,7 @@ CLMER_DEVICE void load_rows(typename Kind::Stored* to, const typename Kind::Stor
                             Wanted wanted) {
   using T = typename Kind::Stored;
   constexpr int kVector = 16 / sizeof(T), kVectors = kWidth / kVector;
+#pragma unroll 1
   for (int i = at.thread; i < padded_rows * kVectors; i += at.threads) {
     const int row = i / kVectors, first = i % kVectors * kVector;
     const bool reads = wanted(row);
@@ -144,6 +151,7 @@ CLMER_DEVICE void load_rows(typename Kind::Stored* to, const typename Kind::Stor
       const bool inside = reads && first < width;
       copy_async(x, inside ? y : from, inside);
     } else {
+#pragma unroll 1
       for (int k = 0; k < kVector; ++k) x[k] = reads && first + k < width ? y[k] : T{};
     }
   }
@@ -154,6 +162,7 @@ template <class Kind, int kWidth>
 CLMER_DEVICE void store_rows(typename Kind::Stored* to, const typename Kind::Stored* from, int rows,
                              int width, bool by_16, int lane) {
   constexpr int kVector = 16 / sizeof(typename Kind::Stored), kVectors = kWidth / kVector;
+#pragma unroll 1
   for (int i = lane; i < kTile * kVectors; i += 32) {
     const int row = i / kVectors, first = i % kVectors * kVector;
     if (row >= rows || first >= width) continue;
@@ -162,6 +171,7 @@ CLMER_DEVICE void store_rows(typename Kind::Stored* to, const typename Kind::Sto
     if (by_16) {
       copy_vector(x, y);
     } else {
+#pragma unroll 1
       for (int k = 0; k < kVector && first + k < width; ++k) x[k] = y[k];
     }
   }

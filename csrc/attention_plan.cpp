@@ -7,13 +7,18 @@ namespace clmer {
 
 namespace {
 
-// What four blocks of threads on an SM of sm_90 may have each, and all that one on sm_80 may.
+// What each of four blocks on an SM of sm_90 may have.
 constexpr int kGoodShared = 56 << 10;
+constexpr int kLeastWarps = 4;  // of a block
 
 int to_tiles(int64_t n) { return static_cast<int>((n + kTile - 1) / kTile * kTile); }
 
 // Warps that a head of so many tiles keeps busy: a power of two.
-int group_of(int tiles) { return tiles <= 1 ? 1 : tiles == 2 ? 2 : kMaxGroup; }
+int group_of(int tiles) {
+  int group = 1;
+  while (group < tiles) group *= 2;
+  return group;
+}
 
 bool by_16(const Strided& s, int64_t width, int element_size) {
   const int64_t per = 16 / element_size;
@@ -91,15 +96,15 @@ ShortPlan plan_short(const AttentionGradArgs& a, Product product, bool backward)
   p.keys = to_tiles(a.keys);
   p.pair_pitch = p.keys + 16 / element_size;
   p.group = group_of(std::max(p.rows, backward ? p.keys : 0) / kTile);
-  p.heads = kMaxGroup / p.group;
+  p.heads = std::max(1, kLeastWarps / p.group);
   p.word_rows = a.attn_mask.data ? p.rows : 1;
   p.words_pitch = (p.keys + 31) / 32;
   p.may_be_blind = a.mask.data || a.attn_mask.data || a.bias.data || a.keys == 0;
-  p.round = kMaxGroup * kTile;
-  place(p, element_size, backward);
-  while (backward && p.shared_bytes() > kGoodShared && p.round > kTile) {
-    p.round /= 2;
+  int tiles = std::max(1, p.rows / kTile);
+  for (;; tiles = (tiles + 1) / 2) {
+    p.round = tiles * kTile;
     place(p, element_size, backward);
+    if (!backward || tiles == 1 || p.shared_bytes() <= kGoodShared) break;
   }
   p.query_by_16 = by_16(a.query, a.dim, element_size);
   p.key_by_16 = by_16(a.key, a.dim, element_size);

@@ -12,8 +12,9 @@ namespace clmer {
 constexpr int kShortLength = 128;  // queries, and keys
 constexpr int kShortWidth = 64;    // D, and Dv
 constexpr int kTile = 16;          // a matrix product's edge
-constexpr int kShortThreads = 128;
+constexpr int kShortThreads = 256;  // of a block, at most
 constexpr int kMaxGroup = kShortThreads / 32;
+static_assert(kMaxGroup * kTile >= kShortLength, "a warp owns a tile of keys at most");
 
 // Storage type, and how float is multiplied: as tf32, or as two tf32 numbers each.
 enum class Product : int { bf16, f16, tf32, f32 };
@@ -22,8 +23,8 @@ struct ShortPlan {
   int width;         // features in a row of shared memory: 16, 32 or 64
   int rows, keys;    // rounded up to whole tiles
   int pair_pitch;    // elements of a query's row of weights
-  int group;         // warps a head: 1, 2 or 4
-  int heads;         // of a block
+  int group;         // warps a head: 1, 2, 4 or 8
+  int heads;         // of a block, which has 4 warps, or a group's 8
   int round;         // queries whose weights stand in shared memory at once, in the backward
   int word_rows;     // queries with a row of `words` of their own; 1: all share one
   int words_pitch;   // words a row: a bit a key
@@ -34,6 +35,7 @@ struct ShortPlan {
   // Rows that may be copied by 16 bytes.
   bool query_by_16, key_by_16, value_by_16, grad_out_by_16, dense_by_16, dense_value_by_16;
 
+  int threads() const { return 32 * group * heads; }
   int64_t blocks(int64_t of) const { return (of + heads - 1) / heads; }
   int shared_bytes() const { return head_bytes * heads; }
 };

@@ -1,7 +1,7 @@
 // Attention of short sequences on a GPU: a head's queries and keys in shared memory.
 //
-// Plan: a block of 128 threads owns a head, or two or four heads of one or two tiles of 16 each. It
-// copies Q, K, V (and dO) there, 16 bytes a thread without passing through registers, rows that
+// Plan: a block of 4 or 8 warps owns a head of up to 64 or 128 tokens, or two or four heads of one or
+// two tiles of 16. It copies Q, K, V (and dO) there, 16 bytes a thread without passing through registers, rows that
 // masks hide as zeros, and what is hidden as a bit a pair. Forward: a warp takes 16 queries, whose
 // scores for 64 keys at a time stay in registers with the online softmax, and go as they are into P
 // V. Backward: a warp takes 16 x 16 pairs and leaves their P and dS in shared memory, `round`
@@ -24,7 +24,7 @@
 namespace clmer::CLMER_LEVEL {
 
 // ---- forward ----------------------------------------------------------------------------------
-constexpr int kChunk = 64;  // keys whose scores a warp holds
+constexpr int kChunk = 32;  // keys whose scores a warp holds
 constexpr int kChunkBlocks = kChunk / kTile;
 
 // The softmax of a lane's two rows so far, in units of log 2: `total` is of the lane's own columns.
@@ -94,6 +94,7 @@ struct Forward {
 
   CLMER_DEVICE void run() const {
     load();
+#pragma unroll 1
     for (int first = at.warp * kTile; first < p.rows; first += p.group * kTile) tile(first);
   }
 
@@ -118,6 +119,7 @@ struct Forward {
     const int row = first + at.lane / 4;
     Softmax softmax;
     Block o[kBlocks] = {};
+#pragma unroll 1
     for (int key = 0; key < p.keys; key += kChunk) {
       Block s[kChunkBlocks];
       const int blocks = (p.keys - key) / kTile;
@@ -207,7 +209,6 @@ struct Backward {
   using T = typename Kind::Stored;
   static constexpr int kPitch = clmer::CLMER_LEVEL::kPitch<Kind, kWidth>;
   static constexpr int kBlocks = kWidth / kTile;
-  static constexpr int kOwn = kShortLength / kTile / kMaxGroup;  // tiles of keys a warp
 
   const AttentionGradArgs& a;
   const ShortPlan& p;
@@ -227,7 +228,8 @@ struct Backward {
     load();
     note_facts();
     sync_block();
-    Block dk[kOwn][kBlocks] = {}, dv[kOwn][kBlocks] = {};
+    Block dk[kBlocks] = {}, dv[kBlocks] = {};
+#pragma unroll 1
     for (int first = 0; first < p.rows; first += p.round) {
       const int stop = first + p.round < p.rows ? first + p.round : p.rows;
       pairs(first, stop);
@@ -266,6 +268,7 @@ struct Backward {
   // Four lanes a query.
   CLMER_DEVICE void note_facts() const {
     const T* out = static_cast<const T*>(a.out) + at.head * a.rows * a.value_dim;
+#pragma unroll 1
     for (int first = 0; first < p.rows; first += at.threads / 4) {
       const int row = first + at.thread / 4;
       const bool exists = at.exists && row < a.rows;
@@ -287,6 +290,7 @@ struct Backward {
   // P as it was applied, and dS, of queries [first, stop); a block of 16 x 16 a warp.
   CLMER_DEVICE void pairs(int first, int stop) const {
     const int across = p.keys / kTile, all = (stop - first) / kTile * across;
+#pragma unroll 1
     for (int i = at.warp; i < all; i += p.group) {
       const int row = i / across * kTile, key = i % across * kTile;
       block(first + row, row * p.pair_pitch, key);
@@ -333,31 +337,31 @@ struct Backward {
     }
   }
 
-  // dV += P^T dO and dK += dS^T Q, of the keys that the warp owns.
-  CLMER_DEVICE void add_key_gradients(int first, int stop, Block (&dk)[kOwn][kBlocks],
-                                      Block (&dv)[kOwn][kBlocks]) const {
-#pragma unroll
-    for (int own = 0; own < kOwn; ++own) {
-      const int key = (at.warp + own * p.group) * kTile;
-      if (key >= p.keys) continue;
-      for (int row = first; row < stop; row += kTile) {
-        const int line = (row - first) * p.pair_pitch + key;
-        const T* weights = at.share<T>(p.weights) + line;
-        const T* ds = at.share<T>(p.grad_scores) + line;
-        add_rows<Kind, kWidth>(dv[own], Kind::from_columns(weights, p.pair_pitch, at.lane),
-                               at.share<T>(p.grad_out) + row * kPitch, at.lane);
-        add_rows<Kind, kWidth>(dk[own], Kind::from_columns(ds, p.pair_pitch, at.lane),
-                               at.share<T>(p.query) + row * kPitch, at.lane);
-      }
+  // dV += P^T dO and dK += dS^T Q, of the 16 keys that the warp owns.
+  CLMER_DEVICE void add_key_gradients(int first, int stop, Block (&dk)[kBlocks],
+                                      Block (&dv)[kBlocks]) const {
+    const int key = at.warp * kTile;
+    if (key >= p.keys) return;
+#pragma unroll 1
+    for (int row = first; row < stop; row += kTile) {
+      const int line = (row - first) * p.pair_pitch + key;
+      const T* weights = at.share<T>(p.weights) + line;
+      const T* ds = at.share<T>(p.grad_scores) + line;
+      add_rows<Kind, kWidth>(dv, Kind::from_columns(weights, p.pair_pitch, at.lane),
+                             at.share<T>(p.grad_out) + row * kPitch, at.lane);
+      add_rows<Kind, kWidth>(dk, Kind::from_columns(ds, p.pair_pitch, at.lane),
+                             at.share<T>(p.query) + row * kPitch, at.lane);
     }
   }
 
   // dQ = dS K of queries [first, stop), 16 a warp. Behind it all of the round's rows are free.
   CLMER_DEVICE void query_gradients(int first, int stop) const {
     const int tiles = (stop - first) / kTile;
+#pragma unroll 1
     for (int begin = 0; begin < tiles; begin += p.group) {
       const int tile = begin + at.warp, row = first + tile * kTile;
       Block dq[kBlocks] = {};
+#pragma unroll 1
       for (int key = 0; tile < tiles && key < p.keys; key += kTile) {
         const T* ds = at.share<T>(p.grad_scores) + tile * kTile * p.pair_pitch + key;
         add_rows<Kind, kWidth>(dq, Kind::from_rows(ds, p.pair_pitch, at.lane),
@@ -381,22 +385,18 @@ struct Backward {
                              at.lane);
   }
 
-  CLMER_DEVICE void store_key_gradients(Block (&dk)[kOwn][kBlocks],
-                                        Block (&dv)[kOwn][kBlocks]) const {
+  CLMER_DEVICE void store_key_gradients(Block (&dk)[kBlocks], Block (&dv)[kBlocks]) const {
+    const int key = at.warp * kTile;
+    if (key >= p.keys) return;
     const float scale = static_cast<float>(a.scale), scales[2] = {scale, scale}, ones[2] = {1, 1};
-#pragma unroll
-    for (int own = 0; own < kOwn; ++own) {
-      const int key = (at.warp + own * p.group) * kTile;
-      if (key >= p.keys) continue;
-      const int64_t number = at.head * a.keys + key;
-      const int rows = at.exists ? int(a.keys) - key : 0;
-      store_tile<Kind, kWidth>(static_cast<T*>(a.grad_key) + number * a.dim,
-                               at.share<T>(p.key) + key * kPitch, dk[own], scales, rows,
-                               int(a.dim), p.dense_by_16, at.lane);
-      store_tile<Kind, kWidth>(static_cast<T*>(a.grad_value) + number * a.value_dim,
-                               at.share<T>(p.value) + key * kPitch, dv[own], ones, rows,
-                               int(a.value_dim), p.dense_value_by_16, at.lane);
-    }
+    const int64_t number = at.head * a.keys + key;
+    const int rows = at.exists ? int(a.keys) - key : 0;
+    store_tile<Kind, kWidth>(static_cast<T*>(a.grad_key) + number * a.dim,
+                             at.share<T>(p.key) + key * kPitch, dk, scales, rows, int(a.dim),
+                             p.dense_by_16, at.lane);
+    store_tile<Kind, kWidth>(static_cast<T*>(a.grad_value) + number * a.value_dim,
+                             at.share<T>(p.value) + key * kPitch, dv, ones, rows,
+                             int(a.value_dim), p.dense_value_by_16, at.lane);
   }
 };
 
