@@ -1,10 +1,13 @@
-"""cross_attention in Triton on a GPU: the CPU's cases, repeats, graphs, streams, stray accesses."""
+"""cross_attention on a GPU in both forms: the CPU's cases, repeats, graphs, streams, bounds."""
+
+from functools import partial
 
 import pytest
 import torch
+from attention_cases import CASES, cancelling, of_output, problem, truth
 from test_attention import SHAPES, assert_close, eager, inputs, results, visible
-from test_attention_triton import CASES, cancelling, problem, truth
 
+from clmer._native import _C
 from clmer.ops.attention import cross_attention
 from clmer.ops.attention_reference import cross_attention_reference, dropout_mask
 
@@ -15,12 +18,29 @@ MORE = [(3, 4, 8, 8), (8, 5, 16, 16), (64, 60, 32, 64), (128, 128, 64, 64), (20,
 EVERY = [*SHAPES, *MORE]
 
 
+#: The size of what cancels, by form: see attention_cases.
+TERMS = {"triton": cancelling, "cuda": of_output}
+
+
+def each_form(*shapes, marks=()):
+    """Runs a test on every form's own of these shapes; `marks` are the CUDA form's alone."""
+    pairs = [pytest.param("triton", shape) for shape in shapes]
+    for shape in shapes:
+        if max(shape[:2]) <= 128 and max(shape[2:]) <= 64:
+            pairs.append(pytest.param("cuda", shape, marks=marks))
+    return pytest.mark.parametrize(("impl", "shape"), pairs)
+
+
+@pytest.fixture
+def form(impl):
+    """The function under test."""
+    if impl == "cuda" and _C.why_no_cuda():
+        pytest.skip(f"impl='cuda': {_C.why_no_cuda()}")
+    return partial(cross_attention, impl=impl)
+
+
 def on_gpu(value):
     return value.cuda() if isinstance(value, torch.Tensor) else value
-
-
-def triton(*args, **options):
-    return cross_attention(*args, impl="triton", **options)
 
 
 def moved(tensors, options):
@@ -34,20 +54,20 @@ def gpu_results(form, tensors, options):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("shape", EVERY)
-def test_equals_the_equation(shape, case):
+@each_form(*EVERY)
+def test_equals_the_equation(form, impl, shape, case):
     tensors, options = problem(shape, case, lead=(2, 3))
-    ours = gpu_results(triton, tensors, options)
+    ours = gpu_results(form, tensors, options)
     plain = gpu_results(cross_attention_reference, tensors, options)
-    assert_close(ours, plain, truth(tensors, options), terms=cancelling(tensors, options))
+    assert_close(ours, plain, truth(tensors, options), terms=TERMS[impl](tensors, options))
 
 
 @pytest.mark.parametrize("case", ["plain", "all"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("shape", EVERY)
-def test_half_types_are_no_worse_than_plain_pytorch_in_them(shape, dtype, case):
+@each_form(*EVERY)
+def test_half_types_are_no_worse_than_plain_pytorch_in_them(form, impl, shape, dtype, case):
     tensors, options = problem(shape, case, dtype, lead=(2, 3))
-    ours = gpu_results(triton, tensors, options)
+    ours = gpu_results(form, tensors, options)
     q, k, _, _, _ = tensors
     mask, shown, p = (options[n] for n in ("key_padding_mask", "attn_mask", "dropout_p"))
     hidden = torch.zeros(*q.shape[:-1], k.shape[-2], dtype=torch.bool)
@@ -56,10 +76,11 @@ def test_half_types_are_no_worse_than_plain_pytorch_in_them(shape, dtype, case):
     keep = dropout_mask(options["seed"], hidden.shape, p) if p else ~torch.zeros_like(hidden)
     plain = gpu_results(eager, tensors, dict(hidden=hidden, keep=keep, dropout_p=p))
     rounded = [[x.to(dtype) for x in each] for each in (ours, plain)]
-    assert_close(*rounded, truth(tensors, options), terms=cancelling(tensors, options))
+    assert_close(*rounded, truth(tensors, options), terms=TERMS[impl](tensors, options))
 
 
-def test_tf32_only_where_it_is_allowed():
+@each_form((16, 16, 16, 16))
+def test_tf32_only_where_it_is_allowed(form, shape):
     """Factors that tf32 rounds away: 1 + 2^-12 is 1 in it."""
     matmul = torch.backends.cuda.matmul
     before = matmul.fp32_precision
@@ -69,7 +90,7 @@ def test_tf32_only_where_it_is_allowed():
         for setting in ("ieee", "tf32"):
             matmul.fp32_precision = setting
             eye = torch.eye(16, device="cuda").expand(1, 16, 16) * (1 + 2**-12)
-            found[setting] = triton(q, q, eye)[0, 0, 0].item()
+            found[setting] = form(q, q, eye)[0, 0, 0].item()
     finally:
         matmul.fp32_precision = before
     assert found["ieee"] == pytest.approx((1 + 2**-12) / 16, rel=1e-6)
@@ -77,26 +98,24 @@ def test_tf32_only_where_it_is_allowed():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(
-    "shape", [(3, 4, 8, 8), (50, 50, 16, 16), (128, 128, 64, 64), (300, 300, 9, 4)]
-)
-def test_fifty_repeats_give_the_same_bits(shape, dtype):
+@each_form((3, 4, 8, 8), (50, 50, 16, 16), (128, 128, 64, 64), (300, 300, 9, 4))
+def test_fifty_repeats_give_the_same_bits(form, shape, dtype):
     tensors, options = moved(*problem(shape, "all", dtype, lead=(2, 48)))
-    first = results(triton, *tensors, **options)
+    first = results(form, *tensors, **options)
     for _ in range(50):
-        again = results(triton, *tensors, **options)
+        again = results(form, *tensors, **options)
         assert all(torch.equal(x, y) for x, y in zip(first, again, strict=True))
 
 
-@pytest.mark.parametrize("shape", [(7, 5, 8, 8), (50, 50, 16, 16), (300, 200, 8, 8)])
-def test_captured_in_a_graph(shape):
+@each_form((7, 5, 8, 8), (50, 50, 16, 16), (128, 128, 64, 64), (300, 200, 8, 8))
+def test_captured_in_a_graph(form, shape):
     tensors, options = moved(*problem(shape, "all"))
     *leaves, grad = (t.detach().clone() for t in tensors)
     for leaf in leaves:
         leaf.requires_grad_()
 
     def call():
-        out = triton(*leaves[:3], attn_bias=leaves[3], **options)
+        out = form(*leaves[:3], attn_bias=leaves[3], **options)
         return out, *torch.autograd.grad(out, leaves, grad)
 
     side = torch.cuda.Stream()
@@ -116,10 +135,11 @@ def test_captured_in_a_graph(shape):
         assert torch.equal(x, y)
 
 
-def test_runs_on_the_current_stream():
+@each_form((50, 50, 16, 16))
+def test_runs_on_the_current_stream(form, shape):
     """A stream that is still busy writing the inputs: only work queued behind it sees them."""
-    tensors, options = moved(*problem((50, 50, 16, 16), "plain", lead=(16, 8)))
-    want = results(triton, *tensors, **options)
+    tensors, options = moved(*problem(shape, "plain", lead=(16, 8)))
+    want = results(form, *tensors, **options)
     torch.cuda.synchronize()
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
@@ -128,18 +148,23 @@ def test_runs_on_the_current_stream():
         for to, source in zip(late, tensors, strict=True):
             if to is not None:
                 to.copy_(source)
-        found = results(triton, *late, **options)
+        found = results(form, *late, **options)
     stream.synchronize()
     for x, y in zip(want, found, strict=True):
         assert torch.equal(x, y)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(
-    "shape", [(3, 5, 8, 8), (50, 47, 16, 16), (33, 65, 20, 7), (140, 131, 8, 8)]
+@each_form(
+    *((3, 5, 8, 8), (50, 47, 16, 16), (33, 65, 20, 7), (128, 120, 64, 64), (140, 131, 8, 8)),
+    marks=pytest.mark.sanitizer,
 )
-def test_what_lies_around_is_neither_read_nor_written(shape, dtype, monkeypatch):
-    from clmer.kernels import attention as page
+def test_what_lies_around_is_neither_read_nor_written(form, impl, shape, dtype, monkeypatch):
+    """Inputs amid NaN, which would reach results; of results those that torch allocates."""
+    from clmer.ops import attention_gpu
+
+    forward = getattr(attention_gpu, f"{impl}_forward")
+    backward = getattr(attention_gpu, f"{impl}_backward")
 
     def framed(tensor):
         """The tensor within a larger buffer of NaN (True for masks), and the buffer."""
@@ -168,15 +193,15 @@ def test_what_lies_around_is_neither_read_nor_written(shape, dtype, monkeypatch)
 
     q, k, v, b, grad, padding, shown = framed_tensors
     terms = (padding, shown[None], b[None], options["seed"], options["dropout_p"], 0.3)
-    want = page.attention_forward(*(t.clone() for t in (q, k, v)), *terms)
-    want += page.attention_backward(grad.clone(), q, k, v, *want, *terms, True)
+    want = forward(*(t.clone() for t in (q, k, v)), *terms)
+    want += backward(grad.clone(), q, k, v, *want, *terms, True)
     monkeypatch.setattr(torch.Tensor, "new_empty", framed_empty)
-    found = page.attention_forward(q, k, v, *terms)
-    found += page.attention_backward(grad, q, k, v, *found, *terms, True)
+    found = forward(q, k, v, *terms)
+    found += backward(grad, q, k, v, *found, *terms, True)
     monkeypatch.undo()
     for x, y in zip(want, found, strict=True):
         assert torch.equal(x, y)
-    assert len(made) == 6
+    assert len(made) == (6 if impl == "triton" else 1)
     for buffer, old in zip(buffers, before, strict=True):
         assert torch.equal(buffer.view(torch.uint8), old.view(torch.uint8))
     for buffer in made:
@@ -184,54 +209,58 @@ def test_what_lies_around_is_neither_read_nor_written(shape, dtype, monkeypatch)
         assert buffer[-1024:].isnan().all()
 
 
-def test_more_heads_than_a_grid_is_high():
+@each_form((3, 3, 8, 8))
+def test_more_heads_than_a_grid_is_high(form, shape):
     """Past 65,535 heads, and offsets past 2^31 elements."""
     q = torch.randn(70_001, 3, 8, device="cuda")
-    out = triton(q, q, q)
+    out = form(q, q, q)
     torch.testing.assert_close(out[-5:], cross_attention_reference(*[q[-5:]] * 3))
     if torch.cuda.get_device_properties(0).total_memory < 20 << 30:
         pytest.skip("the second half needs 20 GiB")
     wide = torch.empty(2**16, 2, 2**14 + 8, dtype=torch.bfloat16, device="cuda")[..., :16]
     wide.copy_(torch.randn(2**16, 2, 16, device="cuda"))
-    out = triton(wide, wide, wide)
+    out = form(wide, wide, wide)
     want = cross_attention_reference(*[wide[-5:].contiguous()] * 3)
     torch.testing.assert_close(out[-5:], want, rtol=2e-2, atol=2e-2)
 
 
-@pytest.mark.parametrize("shape", [(9, 20, 4, 5), (140, 150, 4, 5)])
-def test_what_masks_hide_leaks_nothing(shape):
+@each_form((9, 20, 4, 5), (100, 70, 4, 5), (140, 150, 4, 5))
+def test_what_masks_hide_leaks_nothing(form, shape):
     rows, keys, *_ = shape
     q, k, v, b, _, grad = map(on_gpu, inputs(shape, torch.float32, bias=(2, 3, rows, keys)))
     shown = visible((3, rows, keys)).cuda()
     pairs = shown.expand(2, 3, rows, keys)
     unseen, blind = ~pairs.any(-2), ~pairs.any(-1)
-    clean = results(triton, q, k, v, b, grad, attn_mask=shown)
+    clean = results(form, q, k, v, b, grad, attn_mask=shown)
     q[blind], k[unseen], v[unseen], grad[blind] = torch.nan, torch.inf, torch.nan, torch.nan
     b[~pairs] = torch.nan
-    dirty = results(triton, q, k, v, b, grad, attn_mask=shown)
+    dirty = results(form, q, k, v, b, grad, attn_mask=shown)
     for x, y in zip(clean, dirty, strict=True):
         assert torch.equal(x, y)
         assert x.isfinite().all()
 
 
-def test_compilers_see_one_op():
-    tensors, options = moved(*problem((9, 20, 8, 8), "all"))
+@each_form((9, 20, 8, 8))
+def test_compilers_see_one_op(form, impl, shape):
+    tensors, options = moved(*problem(shape, "all"))
     *leaves, _ = tensors
 
     def call(q, k, v, b):
-        return triton(q, k, v, attn_bias=b, **options).sin()
+        return form(q, k, v, attn_bias=b, **options).sin()
 
     compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
     found = []
-    for form in (call, compiled):
+    for either in (call, compiled):
         copies = [t.detach().clone().requires_grad_() for t in leaves]
-        out = form(*copies)
+        out = either(*copies)
         found.append((out.detach(), *torch.autograd.grad(out.sum(), copies)))
     for x, y in zip(*found, strict=True):
         assert torch.equal(x, y)
     q, k, v, b = leaves
     masks = (options["key_padding_mask"], options["attn_mask"][None], b[None], options["seed"])
-    torch.library.opcheck(torch.ops.clmer.cross_attention.default, (q, k, v, *masks, 0.3, 0.5))
+    torch.library.opcheck(
+        torch.ops.clmer.cross_attention.default, (q, k, v, *masks, 0.3, 0.5, impl)
+    )
 
 
 def test_the_default_is_the_measured_one():
@@ -239,7 +268,7 @@ def test_the_default_is_the_measured_one():
     from clmer.ops.attention import _ON_GPU
 
     q = torch.randn(2, 3, 4, device="cuda")
-    assert _ON_GPU in ("reference", "triton")
+    assert _ON_GPU in ("reference", "triton", "cuda")
     want = cross_attention(q, q, q, impl=_ON_GPU)
     assert torch.equal(cross_attention(q, q, q), want)
     with pytest.raises(RuntimeError, match="no kernel for 'cuda' tensors"):
