@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def captured(run: Callable[[], object]) -> Callable[[], object]:
     return graph.replay
 
 
-def measured(shape: tuple[int, int, int], dtype: torch.dtype, fits: bool) -> dict[str, object]:
+def measured(shape: tuple[int, int, int], dtype: torch.dtype, fits: bool) -> dict[str, Any]:
     """One row: medians, extra memory, floor, ratios."""
     groups, n, dim = shape
     torch.manual_seed(0)
@@ -106,9 +107,27 @@ def measured(shape: tuple[int, int, int], dtype: torch.dtype, fits: bool) -> dic
     }
 
 
-def rows() -> list[dict[str, object]]:
+def report_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `measured` in the schema of tools/gpu_report.py."""
+    groups, n, dim = row["shape"]
+    medians = row["median_ms"]
+    others = {name: each for name, each in medians.items() if name not in ("ours", "graph")}
+    return {
+        "op": row["op"],
+        "case": f"{groups} x {2 * n} rows of {dim}, {row['pass']}",
+        "dtype": row["dtype"].removeprefix("torch."),
+        "ours_ms": medians["ours"],
+        "contenders": others,
+        "floor_ms": row["floor_ms"],
+        "floor_kind": "flops",
+        "ratio": min(others.values()) / medians["ours"] if others else None,
+        "extra": row,
+    }
+
+
+def rows() -> list[dict[str, Any]]:
     """All cases, for tools/gpu_check.sh."""
-    return [measured(*case) for case in CASES]
+    return [report_row(measured(*case)) for case in CASES]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")

@@ -200,8 +200,7 @@ std::tuple<py::object, py::object, py::object> backward(
       part.shape[i] = part.shape[i + 1];
       part.strides[i] = part.strides[i + 1];
     }
-    a.grad_bias =
-        operand(part, a, a.rows, a.keys, type_of(query).arithmetic(), "grad_bias", true);
+    a.grad_bias = operand(part, a, a.rows, a.keys, type_of(query).arithmetic(), "grad_bias", true);
   }
   {
     py::gil_scoped_release release;
@@ -210,7 +209,8 @@ std::tuple<py::object, py::object, py::object> backward(
   return made.tensors();
 }
 
-// ---- attention_short.h: on a GPU, or on emulated threads where the tensors are on the CPU --------
+// ---- attention_short.h: on a GPU, or on emulated threads where the tensors are on the CPU
+// --------
 Product product_of(const TensorView& query, bool tf32) {
   const Type type = type_of(query);
   expect(type.bits <= 32, "attention_short takes float32, bfloat16 and float16");

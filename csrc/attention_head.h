@@ -1,5 +1,6 @@
-// What the two passes of attention_short.h share: where a thread is, which pairs count, dropout, rows
-// to and from shared memory, products of tiles. Included behind cuda_device.h or cuda_emulated.h.
+// What the two passes of attention_short.h share: where a thread is, which pairs count, dropout,
+// rows to and from shared memory, products of tiles. Included behind cuda_device.h or
+// cuda_emulated.h.
 #pragma once
 
 #include "attention_fragment.h"

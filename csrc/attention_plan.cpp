@@ -70,7 +70,7 @@ std::string short_refusal(int64_t rows, int64_t dim, int64_t keys, int64_t value
 }
 
 void join_leading(AttentionGradArgs& a) {
-  const std::initializer_list<Strided*> all = {&a.query, &a.key,      &a.value,    &a.bias,
+  const std::initializer_list<Strided*> all = {&a.query, &a.key,       &a.value,    &a.bias,
                                                &a.mask,  &a.attn_mask, &a.grad_out, &a.grad_bias};
   int dims = 0;
   for (int d = 0; d < a.lead_dims; ++d) {

@@ -9,9 +9,9 @@
 
 namespace clmer {
 
-constexpr int kShortLength = 128;  // queries, and keys
-constexpr int kShortWidth = 64;    // D, and Dv
-constexpr int kTile = 16;          // a matrix product's edge
+constexpr int kShortLength = 128;   // queries, and keys
+constexpr int kShortWidth = 64;     // D, and Dv
+constexpr int kTile = 16;           // a matrix product's edge
 constexpr int kShortThreads = 256;  // of a block, at most
 constexpr int kMaxGroup = kShortThreads / 32;
 static_assert(kMaxGroup * kTile >= kShortLength, "a warp owns a tile of keys at most");
@@ -20,14 +20,14 @@ static_assert(kMaxGroup * kTile >= kShortLength, "a warp owns a tile of keys at 
 enum class Product : int { bf16, f16, tf32, f32 };
 
 struct ShortPlan {
-  int width;         // features in a row of shared memory: 16, 32 or 64
-  int rows, keys;    // rounded up to whole tiles
-  int pair_pitch;    // elements of a query's row of weights
-  int group;         // warps a head: 1, 2, 4 or 8
-  int heads;         // of a block, which has 4 warps, or a group's 8
-  int round;         // queries whose weights stand in shared memory at once, in the backward
-  int word_rows;     // queries with a row of `words` of their own; 1: all share one
-  int words_pitch;   // words a row: a bit a key
+  int width;          // features in a row of shared memory: 16, 32 or 64
+  int rows, keys;     // rounded up to whole tiles
+  int pair_pitch;     // elements of a query's row of weights
+  int group;          // warps a head: 1, 2, 4 or 8
+  int heads;          // of a block, which has 4 warps, or a group's 8
+  int round;          // queries whose weights stand in shared memory at once, in the backward
+  int word_rows;      // queries with a row of `words` of their own; 1: all share one
+  int words_pitch;    // words a row: a bit a key
   bool may_be_blind;  // a query may see no key
   // In bytes from the head's share of shared memory on. `weights` and `grad_scores`: [round, keys].
   int query, key, value, grad_out, weights, grad_scores, facts, words, seen;

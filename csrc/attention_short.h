@@ -1,19 +1,19 @@
 // Attention of short sequences on a GPU: a head's queries and keys in shared memory.
 //
-// Plan: a block of 4 or 8 warps owns a head of up to 64 or 128 tokens, or two or four heads of one or
-// two tiles of 16. It copies Q, K, V (and dO) there, 16 bytes a thread without passing through registers, rows that
-// masks hide as zeros, and what is hidden as a bit a pair. Forward: a warp takes 16 queries, whose
-// scores for 64 keys at a time stay in registers with the online softmax, and go as they are into P
-// V. Backward: a warp takes 16 x 16 pairs and leaves their P and dS in shared memory, `round`
-// queries at a time; after a barrier each warp adds P^T dO and dS^T Q of its own keys onto dV and
-// dK in registers, then dS K of its own queries is dQ. So all gradients come from one launch, every
-// element has one writer, and every sum one order. Results go back through the rows that they came
-// from, 16 bytes a lane.
+// Plan: a block of 4 or 8 warps owns a head of up to 64 or 128 tokens, or two or four heads of one
+// or two tiles of 16. It copies Q, K, V (and dO) there, 16 bytes a thread without passing through
+// registers, rows that masks hide as zeros, and what is hidden as a bit a pair. Forward: a warp
+// takes 16 queries, whose scores for 64 keys at a time stay in registers with the online softmax,
+// and go as they are into P V. Backward: a warp takes 16 x 16 pairs and leaves their P and dS in
+// shared memory, `round` queries at a time; after a barrier each warp adds P^T dO and dS^T Q of its
+// own keys onto dV and dK in registers, then dS K of its own queries is dQ. So all gradients come
+// from one launch, every element has one writer, and every sum one order. Results go back through
+// the rows that they came from, 16 bytes a lane.
 //
 // Roofline: memory. Q, K, V are read and O is written, then Q, K, V, dO, O are read and dQ, dK, dV
-// written, all once: 12 L D numbers where the bench's floor counts 11 (not O in the backward). Beside
-// it stand one exponential a pair each way and some 10 and 20 other operations, which for D = 16 and
-// half types take about as long; tensor cores are idle most of the time.
+// written, all once: 12 L D numbers where the bench's floor counts 11 (not O in the backward).
+// Beside it stand one exponential a pair each way and some 10 and 20 other operations, which for D
+// = 16 and half types take about as long; tensor cores are idle most of the time.
 //
 // Compiled for GPUs by attention_cuda.cu (cuda_device.h) and for tests by attention_emulated.cpp
 // (cuda_emulated.h), which is included first.
@@ -199,7 +199,7 @@ struct Forward {
 // ---- backward ---------------------------------------------------------------------------------
 // What a query's pairs need to know of it.
 struct alignas(16) Facts {
-  float lse;  // in units of log 2; -inf where it sees no key
+  float lse;    // in units of log 2; -inf where it sees no key
   float delta;  // sum P dP = dO . O
   DropoutKey dropout;
 };
@@ -276,8 +276,8 @@ struct Backward {
 #pragma unroll
       for (int d = at.lane % 4; d < kWidth; d += 4) {
         if (!exists || d >= a.value_dim) continue;
-        delta += widen(at.share<T>(p.grad_out)[row * kPitch + d]) *
-                 widen(out[row * a.value_dim + d]);
+        delta +=
+            widen(at.share<T>(p.grad_out)[row * kPitch + d]) * widen(out[row * a.value_dim + d]);
       }
       delta += shuffle_xor(delta, 1);
       delta += shuffle_xor(delta, 2);
@@ -395,8 +395,8 @@ struct Backward {
                              at.share<T>(p.key) + key * kPitch, dk, scales, rows, int(a.dim),
                              p.dense_by_16, at.lane);
     store_tile<Kind, kWidth>(static_cast<T*>(a.grad_value) + number * a.value_dim,
-                             at.share<T>(p.value) + key * kPitch, dv, ones, rows,
-                             int(a.value_dim), p.dense_value_by_16, at.lane);
+                             at.share<T>(p.value) + key * kPitch, dv, ones, rows, int(a.value_dim),
+                             p.dense_value_by_16, at.lane);
   }
 };
 

@@ -10,10 +10,9 @@
 #define CLMER_LEVEL cuda
 #include "bandpass_blocks.h"
 
-#include <cuda_runtime.h>
-
-#include <stdexcept>
 #include <string>
+
+#include "cuda_launch.h"
 
 namespace clmer {
 
@@ -21,28 +20,9 @@ namespace {
 
 using namespace cuda;
 
+constexpr const char* kOp = "sosfilt";
 constexpr unsigned kAll = 0xffffffff;
 constexpr int kTables = 8;  // sections whose tables are in shared memory at once
-
-void check(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) return;
-  throw std::runtime_error(std::string("clmer: ") + what + ": " + cudaGetErrorString(status));
-}
-
-// Makes a device the current one: a stream takes launches from no other.
-class DeviceGuard {
- public:
-  explicit DeviceGuard(int device) {
-    check(cudaGetDevice(&before_), "cudaGetDevice");
-    check(cudaSetDevice(device), "cudaSetDevice");
-  }
-  ~DeviceGuard() { cudaSetDevice(before_); }
-  DeviceGuard(const DeviceGuard&) = delete;
-  DeviceGuard& operator=(const DeviceGuard&) = delete;
-
- private:
-  int before_ = 0;
-};
 
 // ---- samples between memory and registers -----------------------------------------------------
 // 32 runs of 32 samples, a run a lane, through a warp's own shared memory in strips of 128 bytes a
@@ -309,13 +289,6 @@ __global__ void join_tiles(Operands o, int64_t tiles, const double* transition, 
 }
 
 // ---- launches ---------------------------------------------------------------------------------
-unsigned grid(int64_t blocks) {
-  if (blocks >= int64_t(1) << 31) throw std::invalid_argument("clmer: sosfilt_cuda: too many rows");
-  return static_cast<unsigned>(blocks);
-}
-
-void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
-
 template <class T, bool kAdjoint>
 void launch_split(const T* x, T* y, Operands o, const Plan& plan, double* scratch, cudaStream_t s) {
   const int threads = plan.warps * kLanes;
@@ -325,10 +298,10 @@ void launch_split(const T* x, T* y, Operands o, const Plan& plan, double* scratc
   rest.state = nullptr;
   rest.state_out = ends;
   whole.state = ends;
-  const unsigned blocks = grid(o.rows * plan.tiles() + 1);
+  const unsigned blocks = grid(o.rows * plan.tiles() + 1, kOp);
   find_ends<T, kAdjoint><<<blocks, threads, 0, s>>>(x, rest, plan.tiles(), transition);
   check_launch("launch of sosfilt's find_ends");
-  join_tiles<kAdjoint><<<grid(o.rows), kLanes, 0, s>>>(o, plan.tiles(), transition, ends);
+  join_tiles<kAdjoint><<<grid(o.rows, kOp), kLanes, 0, s>>>(o, plan.tiles(), transition, ends);
   check_launch("launch of sosfilt's join_tiles");
   filter_tiles<T, kAdjoint>
       <<<blocks - 1, threads, 0, s>>>(x, y, whole, Share{plan.tiles(), 1, true});
@@ -344,12 +317,12 @@ void launch(const SosfiltArgs& a, const Plan& plan, double* scratch, cudaStream_
     case Form::sequential: {
       const size_t states = 2 * sizeof(double) * kLanes * a.sections;
       filter_rows<T, kAdjoint>
-          <<<grid((a.rows + kLanes - 1) / kLanes), kLanes, states, s>>>(x, y, o);
+          <<<grid((a.rows + kLanes - 1) / kLanes, kOp), kLanes, states, s>>>(x, y, o);
       return check_launch("launch of sosfilt's filter_rows");
     }
     case Form::tiled:
       filter_tiles<T, kAdjoint>
-          <<<grid(a.rows), plan.warps * kLanes, 0, s>>>(x, y, o, Share{1, plan.tiles(), true});
+          <<<grid(a.rows, kOp), plan.warps * kLanes, 0, s>>>(x, y, o, Share{1, plan.tiles(), true});
       return check_launch("launch of sosfilt's filter_tiles");
     case Form::split: return launch_split<T, kAdjoint>(x, y, o, plan, scratch, s);
   }

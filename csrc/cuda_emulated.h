@@ -1,12 +1,12 @@
 // A block of GPU threads on the CPU, for tests: the names of cuda_device.h over fibers.
 //
 // A thread runs until it meets a barrier. Those of a warp go one after the other in an order that
-// the caller picks, and a warp goes on alone to the block's barrier before the next one starts: what
-// is read before it is written, or written twice, gives other bits in another order. Shared memory
-// begins as NaN, and copies arrive no earlier than they are waited for. What cannot be seen here:
-// a GPU's own rounding inside a product and of exp2, its timing, and accesses that run in step.
-// Matrix products follow the PTX ISA's fragments: exact products, summed once and cut towards zero,
-// which is what such units were found to do (Fasi et al., PeerJ Computer Science 2021).
+// the caller picks, and a warp goes on alone to the block's barrier before the next one starts:
+// what is read before it is written, or written twice, gives other bits in another order. Shared
+// memory begins as NaN, and copies arrive no earlier than they are waited for. What cannot be seen
+// here: a GPU's own rounding inside a product and of exp2, its timing, and accesses that run in
+// step. Matrix products follow the PTX ISA's fragments: exact products, summed once and cut towards
+// zero, which is what such units were found to do (Fasi et al., PeerJ Computer Science 2021).
 #pragma once
 
 #include <ucontext.h>

@@ -88,6 +88,26 @@ def test_rows_pass_through_a_file(tool, tmp_path):
     assert json.loads((tmp_path / "rows.json").read_text()) == [made_up()]
 
 
+def measured_rows():
+    """What the benchmarks measure, made up: by their file's name."""
+    times = {"triton": 2.0, "cuda": 1.0, "SDPA flash": 4.0, "triton graph": 1.5, "cuda graph": 0.5}
+    attention = {"shape": (6, 64, 4, 50, 16), "dtype": "float32", "medians_ms": times}
+    alone = {"op": "nt_xent", "shape": [1, 8, 4], "dtype": "torch.bfloat16", "pass": "both"}
+    alone |= {"median_ms": {"ours": 2.0, "graph": 1.0}, "floor_ms": 0.5}
+    beside = alone | {"median_ms": {"ours": 2.0, "eager": 6.0, "graph": 1.0}}
+    yield "bench_attention_gpu", attention | {"floor_ms": 0.25}, 4.0
+    yield "bench_ntxent_gpu", alone, None
+    yield "bench_ntxent_gpu", beside, 3.0
+
+
+@pytest.mark.parametrize(("name", "measured", "ratio"), measured_rows())
+def test_benchmarks_report_in_the_schema(tool, monkeypatch, name, measured, ratio):
+    monkeypatch.syspath_prepend(tool.BENCHMARKS)
+    row = importlib.import_module(name).report_row(measured)
+    tool.check_row(row, name)
+    assert row["ratio"] == ratio
+
+
 def test_an_outcome_has_a_known_name(tool):
     with pytest.raises(ValueError, match="tests: found 'fine'"):
         tool.report(MACHINE, "abc", {"tests": "fine"}, [])
