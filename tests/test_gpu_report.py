@@ -100,7 +100,7 @@ def measured_rows():
     yield "bench_ntxent_gpu", beside, 3.0
 
 
-@pytest.mark.parametrize(("name", "measured", "ratio"), measured_rows())
+@pytest.mark.parametrize(("name", "measured", "ratio"), list(measured_rows()))
 def test_benchmarks_report_in_the_schema(tool, monkeypatch, name, measured, ratio):
     monkeypatch.syspath_prepend(tool.BENCHMARKS)
     row = importlib.import_module(name).report_row(measured)
