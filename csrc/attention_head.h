@@ -122,15 +122,6 @@ CLMER_DEVICE bool dropout_keeps(DropoutKey row, uint32_t key, uint32_t threshold
   return h >= threshold;
 }
 
-struct Dropout {
-  uint32_t threshold;
-  float grown;
-
-  CLMER_DEVICE explicit Dropout(const AttentionArgs& a)
-      : threshold(static_cast<uint32_t>(a.dropout_p * 4294967296.0)),
-        grown(static_cast<float>(1.0 / (1.0 - a.dropout_p))) {}
-};
-
 // ---- rows between memory and shared memory ------------------------------------------------------
 template <class Kind, int kWidth>
 constexpr int kPitch = kWidth + Kind::kPad;
@@ -218,11 +209,10 @@ CLMER_DEVICE void add_rows(Block (&c)[kWidth / kTile], const typename Kind::Oper
 }
 
 // S of a block in units of log 2: scale q k + bias.
-CLMER_DEVICE void finish_scores(const AttentionArgs& a, const float* bias, int row, int key,
-                                const uint32_t (&bits)[2], Block& s) {
-  const float scale = static_cast<float>(a.scale) * kLog2E;
+CLMER_DEVICE void finish_scores(const AttentionArgs& a, const ShortPlan& p, const float* bias,
+                                int row, int key, const uint32_t (&bits)[2], Block& s) {
 #pragma unroll
-  for (int e = 0; e < 8; ++e) s[e] *= scale;
+  for (int e = 0; e < 8; ++e) s[e] *= p.scale * kLog2E;
   if (!bias) return;
 #pragma unroll
   for (int e = 0; e < 8; ++e) {

@@ -32,6 +32,9 @@ struct ShortPlan {
   // In bytes from the head's share of shared memory on. `weights` and `grad_scores`: [round, keys].
   int query, key, value, grad_out, weights, grad_scores, facts, words, seen;
   int head_bytes;
+  float scale;
+  uint32_t threshold;  // a hash below it drops a weight
+  float grown;         // 1 / (1 - dropout_p)
   // Rows that may be copied by 16 bytes.
   bool query_by_16, key_by_16, value_by_16, grad_out_by_16, dense_by_16, dense_value_by_16;
 
