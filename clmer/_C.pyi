@@ -88,3 +88,44 @@ def attention_backward(
     grad_bias: Tensor | None,
     threads: int,
 ) -> tuple[Tensor, Tensor, Tensor]: ...
+def project(x: Tensor, weight: Tensor, bias: Tensor, heads: int, threads: int) -> list[Tensor]: ...
+def merge(
+    x: Tensor,
+    heads: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    seed: Tensor | None,
+    dropout: float,
+    threads: int,
+) -> Tensor: ...
+def feed_forward(
+    x: Tensor,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    hidden_seed: Tensor | None,
+    out_seed: Tensor | None,
+    hidden_dropout: float,
+    out_dropout: float,
+    keep: bool,
+    threads: int,
+) -> tuple[Tensor, Tensor | None]: ...
+def project_backward(
+    grads: list[Tensor], x: Tensor, weight_t: Tensor, heads: int, threads: int
+) -> list[Tensor]: ...
+def merge_backward(
+    grad: Tensor, heads: Tensor, weight_t: Tensor, seed: Tensor | None, dropout: float, threads: int
+) -> list[Tensor]: ...
+def feed_forward_backward(
+    grad: Tensor,
+    x: Tensor,
+    kept: Tensor,
+    weight1_t: Tensor,
+    weight2_t: Tensor,
+    hidden_seed: Tensor | None,
+    out_seed: Tensor | None,
+    hidden_dropout: float,
+    out_dropout: float,
+    threads: int,
+) -> list[Tensor]: ...
