@@ -202,7 +202,7 @@ def _run_options(group: Any) -> None:
     group.add_argument(
         "--amp",
         choices=("none", "bf16"),
-        help="bf16: bfloat16 autocast in training, on CPU and GPU (default none)",
+        help="bf16: bfloat16 autocast in training; slower on CPUs without bfloat16 (default none)",
     )
     group.add_argument(
         "--graph",
