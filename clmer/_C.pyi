@@ -121,3 +121,44 @@ def attention_short_backward(
     order: int,
 ) -> tuple[Tensor, Tensor, Tensor]: ...
 def attention_short_refusal(rows: int, dim: int, keys: int, value_dim: int) -> str: ...
+def project(x: Tensor, weight: Tensor, bias: Tensor, heads: int, threads: int) -> list[Tensor]: ...
+def merge(
+    x: Tensor,
+    heads: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    seed: Tensor | None,
+    dropout: float,
+    threads: int,
+) -> Tensor: ...
+def feed_forward(
+    x: Tensor,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    hidden_seed: Tensor | None,
+    out_seed: Tensor | None,
+    hidden_dropout: float,
+    out_dropout: float,
+    keep: bool,
+    threads: int,
+) -> tuple[Tensor, Tensor | None]: ...
+def project_backward(
+    grads: list[Tensor], x: Tensor, weight_t: Tensor, heads: int, threads: int
+) -> list[Tensor]: ...
+def merge_backward(
+    grad: Tensor, heads: Tensor, weight_t: Tensor, seed: Tensor | None, dropout: float, threads: int
+) -> list[Tensor]: ...
+def feed_forward_backward(
+    grad: Tensor,
+    x: Tensor,
+    kept: Tensor,
+    weight1_t: Tensor,
+    weight2_t: Tensor,
+    hidden_seed: Tensor | None,
+    out_seed: Tensor | None,
+    hidden_dropout: float,
+    out_dropout: float,
+    threads: int,
+) -> list[Tensor]: ...

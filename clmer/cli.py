@@ -202,6 +202,16 @@ def _model_options(group: Any) -> None:
 
 
 def _run_options(group: Any) -> None:
+    group.add_argument(
+        "--amp",
+        choices=("none", "bf16"),
+        help="bf16: bfloat16 autocast in training; slower on CPUs without bfloat16 (default none)",
+    )
+    group.add_argument(
+        "--graph",
+        action=argparse.BooleanOptionalAction,
+        help="capture stage 2's training step as a CUDA graph; needs a GPU (default off)",
+    )
     group.add_argument("--seed", type=int, metavar="S", help="of everything random (0)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     group.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's default)")

@@ -56,6 +56,8 @@ class Config:
         width: of the encoder's first block.
         token_length, dim, heads, cross_layers, memory_layers, single_layers, embedding_dropout: of
             `clmer.nn.Fusion`.
+        amp: "none", or "bf16": bfloat16 autocast in training.
+        graph: capture the fusion stage's training step as a CUDA graph.
         members: fusion models trained from different seeds; their probabilities are averaged.
     """
 
@@ -97,6 +99,8 @@ class Config:
     single_layers: int = 10
     embedding_dropout: float = 0.25
     members: int = 1
+    amp: str = "none"
+    graph: bool = False
 
     @property
     def token_kind(self) -> str:
@@ -120,6 +124,13 @@ class Config:
         if not (0 < self.window < math.inf and 0 < self.stride < math.inf):
             raise ConfigError(
                 f"--window, --stride: found {self.window} and {self.stride}, expected seconds > 0"
+            )
+        if self.amp not in ("none", "bf16"):
+            raise ConfigError(f"--amp: found {self.amp!r}, expected none or bf16")
+        if self.graph and not self.device.startswith("cuda"):
+            raise ConfigError(
+                f"--graph: found --device {self.device}, expected a GPU: what is captured is a "
+                "CUDA graph; leave --graph out"
             )
         if self.batch < 2 and self.contrastive:
             raise ConfigError("--batch-size: found 1, expected 2 or more (or --no-contrastive)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from clmer.data.recording import DataError
 from clmer.runs import CHECKPOINT, Run, optimizer_tensors, restore_optimizer, weights_of
+from clmer.step import GraphedStep, Losses, TrainStep
 
-#: Losses of a batch: rows [B] -> {"loss": differentiable scalar, other names: for the log}.
-Losses = Callable[[Tensor, torch.Generator], Mapping[str, Tensor]]
+Step = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
 #: (score to maximise, loss) on the validation part.
 Validate = Callable[[], tuple[float, float]]
 
@@ -35,12 +35,16 @@ class Schedule:
         batch: rows a step.
         clip: norm that gradients are clipped to; infinity never clips.
         patience: epochs without a better validation score before it stops; 0 never.
+        amp: bfloat16 autocast in training; validation stays in float32.
+        graph: capture the step as a CUDA graph; the optimiser is capturable, on a GPU.
     """
 
     epochs: int
     batch: int
     clip: float = math.inf
     patience: int = 0
+    amp: bool = False
+    graph: bool = False
 
 
 def seed_of(*parts: object) -> int:
@@ -69,7 +73,7 @@ def fit(
         optimizer: over the model's parameters.
         losses: what a step minimises.
         rows: [N] training rows, drawn without replacement every epoch.
-        schedule: epochs, batch, clip, patience.
+        schedule: how long and how fast.
         seed: of the run.
         validate: called after every epoch; the best score is kept (of equal ones the lower loss)
             and a plateau of the loss lowers the learning rate. None keeps the last epoch.
@@ -83,6 +87,9 @@ def fit(
     device = next(model.parameters()).device
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=20)
     progress = _resume(run, stage, model, optimizer, plateau) or _Progress()
+    step: Step = TrainStep(model, optimizer, losses, schedule.clip, schedule.amp)
+    if schedule.graph:
+        step = GraphedStep(step, schedule.batch)
     bar = tqdm(
         range(progress.epoch, schedule.epochs),
         desc=stage,
@@ -97,7 +104,8 @@ def fit(
             break
         torch.manual_seed(seed_of(seed, stage, epoch))
         generator = torch.Generator(device).manual_seed(seed_of(seed, stage, epoch, "batch"))
-        line = _epoch(model, optimizer, losses, rows, schedule, generator)
+        model.train()
+        line = _epoch(step, rows, schedule.batch, generator)
         if not math.isfinite(line["loss"]):
             hint = "Look for extreme values in the recordings, or try another --seed."
             where = f"loss of {stage}, epoch {epoch}"
@@ -106,7 +114,11 @@ def fit(
             model.eval()
             score, loss = validate()
             plateau.step(loss)
-            line |= {"val_score": score, "val_loss": loss, "lr": optimizer.param_groups[0]["lr"]}
+            line |= {
+                "val_score": score,
+                "val_loss": loss,
+                "lr": float(optimizer.param_groups[0]["lr"]),
+            }
             if (score, -loss) > (progress.best_score, -progress.best_loss):
                 progress.best_score, progress.best_loss, progress.best_epoch = score, loss, epoch
                 state = model.state_dict()
@@ -136,29 +148,17 @@ class _Progress:
 
 
 def _epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    losses: Losses,
-    rows: Tensor,
-    schedule: Schedule,
-    generator: torch.Generator,
+    step: Step, rows: Tensor, batch_size: int, generator: torch.Generator
 ) -> dict[str, float]:
     """One pass over the rows; the mean of each loss."""
-    model.train()
     order = rows[torch.randperm(len(rows), generator=generator, device=generator.device)]
     totals: dict[str, Tensor] = {}
     steps = 0
-    for batch in order.split(schedule.batch):
-        if len(batch) < 2 <= schedule.batch and steps:  # batch norm and contrast need company
+    for batch in order.split(batch_size):
+        if len(batch) < 2 <= batch_size and steps:  # batch norm and contrast need company
             continue
-        optimizer.zero_grad(set_to_none=True)
-        parts = losses(batch, generator)
-        parts["loss"].backward()
-        if math.isfinite(schedule.clip):
-            nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
-        optimizer.step()
-        for name, value in parts.items():
-            totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
+        for name, value in step(batch, generator).items():
+            totals[name] = totals.get(name, torch.zeros_like(value)) + value
         steps += 1
     return {name: float(total) / steps for name, total in totals.items()}
 
@@ -179,7 +179,7 @@ def _checkpoint(
     notes: dict[str, Any] = {
         "stage": stage,
         "logged": run.log_size(),
-        "lr": optimizer.param_groups[0]["lr"],
+        "lr": float(optimizer.param_groups[0]["lr"]),
         "plateau": plateau.state_dict(),
         **{key: value for key, value in vars(progress).items() if key != "best"},
     }
@@ -205,7 +205,10 @@ def _resume(
     model.load_state_dict(parts["model"])
     restore_optimizer(optimizer, parts["optimizer"])
     for group in optimizer.param_groups:
-        group["lr"] = notes["lr"]
+        if isinstance(group["lr"], Tensor):  # a captured step reads it where it is
+            group["lr"].fill_(notes["lr"])
+        else:
+            group["lr"] = notes["lr"]
     plateau.load_state_dict(notes["plateau"])
     run.cut_log(notes["logged"])
     fields = ("epoch", "best_epoch", "best_score", "best_loss")

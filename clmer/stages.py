@@ -173,16 +173,25 @@ def contrastive_losses(
     return losses
 
 
+def adam(model: nn.Module, *, lr: float, graph: bool = False, **options: Any) -> torch.optim.Adam:
+    """Adam in one kernel; where a CUDA graph will hold it, its rate is a tensor on the device."""
+    rate: Any = lr
+    if graph:
+        rate = torch.tensor(lr, device=next(model.parameters()).device)
+    return torch.optim.Adam(model.parameters(), rate, fused=True, capturable=graph, **options)
+
+
 def contrastive_stage(
     job: Job, split: Split, number: int, x: Mapping[str, Tensor]
 ) -> dict[str, Encoder]:
     """Train the encoders on the windows of the training part: all ranks together."""
     model, optimizer = new_contrastive(job, x)
     rows = torch.from_numpy(split.train).to(job.device)
-    schedule = Schedule(job.config.epochs_contrastive, job.config.batch)
+    config = job.config
+    schedule = Schedule(config.epochs_contrastive, config.batch, amp=config.amp == "bf16")
     stage = f"split{number + 1}/contrastive"
     losses = contrastive_losses(model, x, job.ranks)
-    fit(job.run, stage, model, optimizer, losses, rows, schedule, job.config.seed)
+    fit(job.run, stage, model, optimizer, losses, rows, schedule, config.seed)
     return encoders_of(model)
 
 
@@ -199,8 +208,7 @@ def new_contrastive(
     model = ContrastiveModels(
         {name: ContrastiveModel(new_encoder(job, name, t), form=form) for name, t in x.items()}
     ).to(job.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, betas=(0.9, 0.99), weight_decay=3e-4)
-    return model, optimizer
+    return model, adam(model, lr=3e-4, betas=(0.9, 0.99), weight_decay=3e-4)
 
 
 def probe(
@@ -247,7 +255,7 @@ def new_model(
     torch.manual_seed(seed)
     inputs = {name: (part.shape[1], part.shape[2]) for name, part in tokens.items()}
     model = build_model(spec, inputs, job.classes, job.config).to(job.device)
-    return model, torch.optim.Adam(model.parameters(), **spec.adam)
+    return model, adam(model, graph=job.config.graph, **spec.adam)
 
 
 def fusion_losses(model: nn.Module, tokens: Tokens, y: Tensor, weight: Tensor) -> Any:
@@ -298,7 +306,14 @@ def fit_fusion(
         return float(score), float(loss)
 
     rows = torch.from_numpy(split.train).to(job.device)
-    schedule = Schedule(config.epochs_fusion, config.batch, clip=0.8, patience=config.patience)
+    schedule = Schedule(
+        config.epochs_fusion,
+        config.batch,
+        clip=0.8,
+        patience=config.patience,
+        amp=config.amp == "bf16",
+        graph=config.graph,
+    )
     losses = fusion_losses(model, tokens, labels, weight)
     checked = validate if len(split.val) else None
     fit(job.run, stage, model, optimizer, losses, rows, schedule, config.seed, checked)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clmer import metrics, report
 from clmer.config import Config
@@ -54,6 +54,7 @@ from clmer.stages import (
     read_by,
     tokens_of,
 )
+from clmer.step import TrainStep
 
 PERMUTED = (
     "permuted labels: one permutation a split, a noisy control where people have few recordings."
@@ -272,7 +273,7 @@ def describe(job: Job) -> None:
 
 def announce_time(job: Job, split: Split, inputs: Inputs, x: Mapping[str, Tensor]) -> None:
     """Time three steps of each stage on throw-away models, and say what the whole will take."""
-    config = job.config
+    config, amp = job.config, job.config.amp == "bf16"
     rows = torch.from_numpy(split.train[: config.batch]).to(job.device)
     steps = -(-len(split.train) // config.batch)
     few = {name: part[rows] for name, part in x.items()}
@@ -281,7 +282,8 @@ def announce_time(job: Job, split: Split, inputs: Inputs, x: Mapping[str, Tensor
     encoders: dict[str, Encoder] = {}
     if config.contrastive:
         model, optimizer = new_contrastive(job, few)
-        step = time_step(model, optimizer, contrastive_losses(model, few), rows)
+        losses = contrastive_losses(model, few)
+        step = time_step(TrainStep(model, optimizer, losses, amp=amp), rows)
         seconds += step * steps * config.epochs_contrastive / job.ranks.count
         encoders = encoders_of(model)
     if config.fusion:
@@ -293,25 +295,21 @@ def announce_time(job: Job, split: Split, inputs: Inputs, x: Mapping[str, Tensor
             part = read_by(chosen, tokens)
             classifier, optimizer = new_model(job, chosen.spec, part, 0)
             losses = fusion_losses(classifier, part, labels, weight)
-            step = time_step(classifier, optimizer, losses, rows)
+            step = time_step(TrainStep(classifier, optimizer, losses, 0.8, amp), rows)
             seconds += step * steps * config.epochs_fusion * config.members
     early = ", less where validation stops a model early" if config.patience else ""
     print(f"expected training time: {spell_time(seconds * len(job.splits))} at most{early}")
     sys.stdout.flush()
 
 
-def time_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, losses: Any, rows: Tensor
-) -> float:
-    """Seconds of a training step: the fastest of three after one to warm up."""
+def time_step(step: TrainStep, rows: Tensor) -> float:
+    """Seconds of a training step, not captured: the fastest of three after one to warm up."""
     generator = torch.Generator(rows.device).manual_seed(0)
-    model.train()
+    step.model.train()
     times = []
     for _ in range(4):
         start = time.perf_counter()
-        optimizer.zero_grad()
-        losses(rows, generator)["loss"].backward()
-        optimizer.step()
+        step(rows, generator)
         if rows.is_cuda:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)

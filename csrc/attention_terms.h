@@ -2,6 +2,7 @@
 #pragma once
 
 #include "attention_block.h"
+#include "dropout_hash.h"
 
 namespace clmer::CLMER_LEVEL {
 
@@ -103,27 +104,8 @@ void add_terms(const Tile& t, const Scores<T>& scores) {
   }
 }
 
-// Dropout: the hash of clmer/ops/attention_reference.py, dropout_mask. 64 bits a row, 32-bit rounds
-// a weight.
-struct DropoutKey {
-  uint32_t low, high;
-};
-
 inline DropoutKey dropout_key(const Tile& t, int64_t row) {
-  uint64_t x = uint64_t(*t.a.seed) +
-               (uint64_t(t.head.number * t.a.rows + t.first + row) + 1) * 0x9E3779B97F4A7C15u;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  x ^= x >> 31;
-  return {uint32_t(x), uint32_t(x >> 32)};
-}
-
-inline bool dropout_keeps(DropoutKey row, uint32_t column, uint32_t threshold) {
-  uint32_t h = row.low ^ column * 0x9E3779B1u;
-  h = (h ^ (h >> 16)) * 0x7FEB352Du;
-  h = (h ^ (h >> 15) ^ row.high) * 0x846CA68Bu;
-  h ^= h >> 16;
-  return h >= threshold;
+  return dropout_key(*t.a.seed, t.head.number * t.a.rows + t.first + row);
 }
 
 // Times 1 / (1 - p) where dropout keeps the weight, else 0.

@@ -12,6 +12,7 @@ void bind_attention(py::module_& m);        // attention_bindings.cpp
 void bind_bandpass(py::module_& m);         // bandpass_bindings.cpp
 void bind_bandpass_stream(py::module_& m);  // bandpass_stream.cpp
 void bind_ntxent(py::module_& m);           // ntxent_bindings.cpp
+void bind_sublayer(py::module_& m);         // sublayer_bindings.cpp
 }  // namespace clmer
 
 namespace {
@@ -49,4 +50,5 @@ PYBIND11_MODULE(_C, m) {
   clmer::bind_bandpass(m);
   clmer::bind_bandpass_stream(m);
   clmer::bind_ntxent(m);
+  clmer::bind_sublayer(m);
 }

@@ -34,22 +34,30 @@ class Dropout(nn.Module):
         """Drop elements of x in training."""
         if not self.training or self.p == 0:
             return x
-        if torch.compiler.is_compiling() or (x.device.type != "cpu" and current_group() is None):
-            return F.dropout(x, self.p)
-        return x * own_rows(self._scaled_mask(x))
-
-    def _scaled_mask(self, x: Tensor) -> Tensor:
-        """0 or the scale, for the elements of all ranks."""
-        shape = whole_shape(x)
-        if x.device.type != "cpu":
-            return F.dropout(x.new_ones(shape), self.p)
-        count = math.prod(shape)
-        dropped = min(round(self.p * 2**16), 2**16 - 1)
-        words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        bits = words.view(torch.int16)[:count].view(shape)
-        kept = (bits >= dropped - 2**15).to(x.dtype)
-        return kept.mul_(2**16 / (2**16 - dropped))
+        return drop(x, self.p)
 
     def extra_repr(self) -> str:
         """What `repr` shows: the probability."""
         return f"p={self.p}"
+
+
+def drop(x: Tensor, p: float) -> Tensor:
+    """What `Dropout` does to x in training."""
+    if p == 0:
+        return x
+    if torch.compiler.is_compiling() or (x.device.type != "cpu" and current_group() is None):
+        return F.dropout(x, p)
+    return x * own_rows(_scaled_mask(x, p))
+
+
+def _scaled_mask(x: Tensor, p: float) -> Tensor:
+    """0 or the scale, for the elements of all ranks."""
+    shape = whole_shape(x)
+    if x.device.type != "cpu":
+        return F.dropout(x.new_ones(shape), p)
+    count = math.prod(shape)
+    dropped = min(round(p * 2**16), 2**16 - 1)
+    words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    bits = words.view(torch.int16)[:count].view(shape)
+    kept = (bits >= dropped - 2**15).to(x.dtype)
+    return kept.mul_(2**16 / (2**16 - dropped))

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clmer import ops
+from clmer.nn import sublayer
 from clmer.nn.checks import check_at_least, check_heads, check_inputs, named_inputs
 from clmer.nn.dropout import Dropout
 from clmer.ops.attention_reference import attention_weights
 
 
 class StackedLinear(nn.Module):
-    """S independent linear maps in one batched product: y_s = x_s W_s + b_s.
+    """The weights of S independent linear maps, y_s = x_s W_s + b_s.
 
-    Each is initialised as one `nn.Linear(inputs, outputs)`.
+    Each is initialised as one `nn.Linear(inputs, outputs)`; `clmer.nn.sublayer` applies them.
 
     Args:
         stack: S.
@@ -31,11 +31,6 @@ class StackedLinear(nn.Module):
         bound = 1 / math.sqrt(inputs)
         self.weight = nn.Parameter(torch.empty(stack, inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(stack, 1, outputs).uniform_(-bound, bound))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x [S, ..., inputs] to [S, ..., outputs]."""
-        y = torch.baddbmm(self.bias, x.flatten(1, -2), self.weight)
-        return y.view(*x.shape[:-1], -1)
 
 
 class StackedLayer(nn.Module):
@@ -66,42 +61,32 @@ class StackedLayer(nn.Module):
         super().__init__()
         self.heads, self.dim, self.attends_self = heads, dim, attends_self
         self.attention_dropout = attention_dropout
+        self.relu_dropout, self.residual_dropout = relu_dropout, residual_dropout
         self.project = StackedLinear(stack, dim, 3 * dim if attends_self else dim)
         self.out = StackedLinear(stack, dim, dim)
         self.widen = StackedLinear(stack, dim, 4 * dim)
         self.narrow = StackedLinear(stack, 4 * dim, dim)
-        self.relu_dropout = Dropout(relu_dropout)
-        self.residual_dropout = Dropout(residual_dropout)
 
-    def forward(self, x: Tensor, key_value: Tensor | None = None) -> Tensor:
-        """Update x [S, B, L, d]; key_value is [2, S, B, h, L, d / h] unless x attends itself."""
-        query, key, value = self._projected(x, key_value)
-        y = ops.cross_attention(  # [S, B, h, L, d / h]
-            query, key, value, dropout_p=self.attention_dropout if self.training else 0.0
+    def forward(self, x: Tensor, key_value: tuple[Tensor, ...] = ()) -> Tensor:
+        """Update x [S, B, L, d]; key_value is two [S, B, h, L, d / h] unless x attends itself."""
+        attention, relu, residual = (
+            p if self.training else 0.0
+            for p in (self.attention_dropout, self.relu_dropout, self.residual_dropout)
         )
-        x = x + self.residual_dropout(self.out(y.transpose(2, 3).flatten(3)))
-        hidden = self.relu_dropout(F.relu(self.widen(_normed(x))))
-        return x + self.residual_dropout(self.narrow(hidden))
+        y = ops.cross_attention(*self._projected(x), *key_value, dropout_p=attention)
+        x = sublayer.merge(x, y, self.out.weight, self.out.bias, residual)
+        widen, narrow = self.widen, self.narrow
+        weights = (widen.weight, widen.bias, narrow.weight, narrow.bias)
+        return sublayer.feed_forward(x, *weights, relu, residual)
 
-    def weights(self, x: Tensor, key_value: Tensor | None = None) -> Tensor:
+    def weights(self, x: Tensor, key_value: tuple[Tensor, ...] = ()) -> Tensor:
         """The weights [S, B, h, Lq, Lk] that `forward` attends with, without dropout."""
-        query, key, _ = self._projected(x, key_value)
+        query, key, *_ = (*self._projected(x), *key_value)
         return attention_weights(query, key)
 
-    def _projected(self, x: Tensor, key_value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value, [S, B, h, L, d / h] each."""
-        projected = split_heads(self.project(_normed(x)), self.dim, self.heads)
-        key, value = projected[1:] if self.attends_self else key_value  # type: ignore[misc]
-        return projected[0], key, value
-
-
-def split_heads(x: Tensor, dim: int, heads: int) -> Tensor:
-    """Part x [S, B, L, n d], n projections side by side, into [n, S, B, h, L, d / h]."""
-    return x.unflatten(3, (-1, heads, dim // heads)).permute(3, 0, 1, 4, 2, 5)
-
-
-def _normed(x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:])
+    def _projected(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The query, and the key and value of a stream that attends itself."""
+        return sublayer.project(x, self.project.weight, self.project.bias, self.heads)
 
 
 class Unify(nn.Module):
@@ -234,14 +219,14 @@ class Fusion(nn.Module):
         streams = self._cross(tokens) if self.pairs else tokens
         for layer in self.memory:
             streams = layer(streams)
-        pooled = _normed(streams).mean(2).transpose(0, 1).flatten(1)  # [B, M width]
+        pooled = sublayer.normed(streams).mean(2).transpose(0, 1).flatten(1)  # [B, M width]
         logits: Tensor = self.classifier(pooled + self.mlp(pooled))
         return logits
 
     def _cross(self, tokens: Tensor) -> Tensor:
         """Unified tokens [M, B, L, d] -> enriched streams [M, B, L, (M - 1) d]."""
-        memory = self.key_value(_normed(tokens)[self.answering])
-        memory = split_heads(memory, self.dim, self.heads)  # [2 layers, P, B, h, L, d / h]
+        weights = (self.key_value.weight, self.key_value.bias)
+        memory = sublayer.project(tokens[self.answering], *weights, self.heads)  # 2 a layer
         streams = tokens[self.asking]  # [P, B, L, d]
         for i, layer in enumerate(self.cross):
             streams = layer(streams, memory[2 * i : 2 * i + 2])

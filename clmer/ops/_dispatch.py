@@ -30,11 +30,18 @@ def is_tracing() -> bool:
 def is_plain(*tensors: torch.Tensor | None) -> bool:
     """Whether the dispatcher would only find the kernel, which then may be called outright.
 
-    That is where (besides `is_tracing`, which see) no mode, profiler or forward derivative wants to
-    see the op, and no tensor is a subclass or has a lazy sign or lazy zeros. Calling outright saves
-    10 us in the forward and 25 us in the backward.
+    That is where (besides `is_tracing`, which see) all is ordinary and no profiler wants to see the
+    op. Calling outright saves 10 us in the forward and 25 us in the backward.
     """
-    if _modes() > 0 or _profiler_is_on() or forward_ad._current_level >= 0:
+    return not _profiler_is_on() and is_ordinary(*tensors)
+
+
+def is_ordinary(*tensors: torch.Tensor | None) -> bool:
+    """Whether no mode or forward derivative is active and no tensor is more than its memory.
+
+    That is: none is a subclass or has a lazy sign or lazy zeros.
+    """
+    if _modes() > 0 or forward_ad._current_level >= 0:
         return False
     for t in tensors:
         if t is not None and (type(t) not in _PLAIN or t.is_neg() or t._is_zerotensor()):

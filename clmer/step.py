@@ -1,0 +1,116 @@
+"""One training step, run as it is or captured whole as a CUDA graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+#: Losses of a batch: rows [B] -> {"loss": differentiable scalar, other names: for the log}.
+Losses = Callable[[Tensor, torch.Generator], Mapping[str, Tensor]]
+
+_WARM_UP = 3
+
+
+@dataclass(frozen=True, eq=False)
+class TrainStep:
+    """Forward, backward, clipping, optimiser; nothing in it waits for a GPU.
+
+    Args:
+        model: trained in place.
+        optimizer: over the model's parameters.
+        losses: what a step minimises.
+        clip: norm that gradients are clipped to; infinity never clips.
+        amp: run the forward under bfloat16 autocast; weights stay as they are.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    losses: Losses
+    clip: float = math.inf
+    amp: bool = False
+
+    def __call__(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Train on rows [B]; the losses, detached."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.amp):
+            parts = self.losses(batch, generator)
+        parts["loss"].backward()
+        if math.isfinite(self.clip):
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.optimizer.step()
+        return {name: value.detach() for name, value in parts.items()}
+
+
+class GraphedStep:
+    """A `TrainStep` as one CUDA graph, captured at the first whole batch; others run as they are.
+
+    Losses draw from PyTorch's default generator alone, which a graph knows; the optimiser is
+    capturable. The steps that warm up before the capture are undone, so that a run which captures
+    anew after --resume continues to the same numbers.
+
+    Args:
+        step: what is captured.
+        size: rows of a whole batch.
+
+    Source: PyTorch's notes on CUDA graphs, whole-network capture.
+    """
+
+    def __init__(self, step: TrainStep, size: int) -> None:
+        self.step, self.size = step, size
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._rows = torch.empty(0)
+        self._parts: dict[str, Tensor] = {}
+
+    def __call__(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Train on rows [B]; the losses, overwritten by the next call."""
+        if len(batch) != self.size:
+            return self.step(batch, generator)
+        if self._graph is None:
+            self._graph = self._capture(batch, generator)
+        self._rows.copy_(batch)
+        self._graph.replay()
+        return self._parts
+
+    def _capture(self, batch: Tensor, generator: torch.Generator) -> torch.cuda.CUDAGraph:
+        self._rows = batch.clone()
+        undo = _Undo(self.step)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UP):
+                self.step(self._rows, generator)
+        torch.cuda.current_stream().wait_stream(side)
+        undo()
+        self.step.optimizer.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._parts = self.step(self._rows, generator)
+        return graph
+
+
+class _Undo:
+    """Puts weights, buffers, moments and the generator back in place: graphs hold addresses."""
+
+    def __init__(self, step: TrainStep) -> None:
+        self.optimizer = step.optimizer
+        self.tensors = [*step.model.parameters(), *step.model.buffers()]
+        self.before = [tensor.detach().clone() for tensor in self.tensors]
+        self.state = {
+            parameter: {name: value.clone() for name, value in state.items()}
+            for parameter, state in step.optimizer.state.items()
+        }
+        self.random = torch.cuda.get_rng_state()
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        for tensor, before in zip(self.tensors, self.before, strict=True):
+            tensor.copy_(before)
+        for parameter, state in self.optimizer.state.items():
+            known = self.state.get(parameter)
+            for name, value in state.items():  # a fresh optimiser's moments and count are zeros
+                value.copy_(known[name]) if known else value.zero_()
+        torch.cuda.set_rng_state(self.random)
