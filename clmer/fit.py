@@ -87,9 +87,8 @@ def fit(
     device = next(model.parameters()).device
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=20)
     progress = _resume(run, stage, model, optimizer, plateau) or _Progress()
-    step: Step = TrainStep(model, optimizer, losses, schedule.clip, schedule.amp)
-    if schedule.graph:
-        step = GraphedStep(step, schedule.batch)
+    one = TrainStep(model, optimizer, losses, schedule.clip, schedule.amp)
+    step: Step = GraphedStep(one, schedule.batch) if schedule.graph else one
     bar = tqdm(
         range(progress.epoch, schedule.epochs),
         desc=stage,

@@ -32,9 +32,10 @@ struct SublayerArgs {
   double hidden_dropout = 0, out_dropout = 0;
   void* kept = nullptr;  // [S, B, L, hidden] after dropout, for the backward; null where none comes
   void* out = nullptr;   // [S, B, L, dim]; null in project
+  // Of a stream: all rows, and those of a task. They go by shape alone, so that threads change no
+  // bit of a gradient, which is summed over chunks.
+  int64_t rows = 0, chunk_rows = 0;
   int threads = 1;
-
-  int64_t rows() const { return batch * length; }  // of a stream
 };
 
 struct SublayerGradArgs : SublayerArgs {
@@ -43,21 +44,12 @@ struct SublayerGradArgs : SublayerArgs {
   const void* weight2_t = nullptr;  // [S, outputs, hidden or dim]
   void* grad_x = nullptr;           // null in merge, whose own is grad_out
   void* grad_part = nullptr;        // merge's
-  // Of each chunk of a stream's rows: [chunks, S, ...], every element written. The chunks go by
-  // shape alone, so that threads change no bit of their sum.
+  // Of each chunk of a stream's rows: [chunks, S, ...], every element written.
   void *grad_weight1 = nullptr, *grad_bias1 = nullptr;
   void *grad_weight2 = nullptr, *grad_bias2 = nullptr;
 };
 
 constexpr int64_t kSublayerTile = 48;  // rows: whole tiles of the product at every SIMD level
-
-// Rows of a stream in a chunk: whole tiles, at most eight chunks.
-inline int64_t sublayer_chunk_rows(int64_t rows) {
-  return (rows + 8 * kSublayerTile - 1) / (8 * kSublayerTile) * kSublayerTile;
-}
-inline int64_t sublayer_chunks(int64_t rows) {
-  return rows == 0 ? 0 : (rows + sublayer_chunk_rows(rows) - 1) / sublayer_chunk_rows(rows);
-}
 
 // Each returns false when its working memory cannot be had.
 struct SublayerKernels {

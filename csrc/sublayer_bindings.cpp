@@ -49,6 +49,9 @@ Args begin(Sublayer kind, const TensorView& x, int64_t heads, int threads) {
   expect(heads >= 1 && a.dim >= 1 && a.dim % heads == 0, "sublayer: heads must divide dim");
   a.heads = heads;
   a.threads = threads;
+  a.rows = a.batch * a.length;
+  const int64_t tiles = (a.rows + kSublayerTile - 1) / kSublayerTile;
+  a.chunk_rows = (tiles <= 8 ? 1 : (tiles + 7) / 8) * kSublayerTile;  // at most eight chunks
   return a;
 }
 
@@ -159,7 +162,7 @@ struct Made {
     return made.view.data;
   }
   void* chunks(int64_t inputs, int64_t outputs) {
-    return like({sublayer_chunks(a.rows()), a.streams, inputs, outputs});
+    return like({(a.rows + a.chunk_rows - 1) / a.chunk_rows, a.streams, inputs, outputs});
   }
 };
 

@@ -219,15 +219,15 @@ void task(int64_t number, void* context) {
     return;
   }
   TileScratch<T> scratch(arena, a);
-  const int64_t rows = sublayer_chunk_rows(a.rows()), first = number / a.streams * rows;
-  run_chunk<T>(a, {number / a.streams, number % a.streams, first, least(first + rows, a.rows())},
+  const int64_t rows = a.chunk_rows, first = number / a.streams * rows;
+  run_chunk<T>(a, {number / a.streams, number % a.streams, first, least(first + rows, a.rows)},
                scratch);
 }
 
 template <class T, class Args>
 bool run(const Args& a) {
   Job<Args> job{a, false};
-  parallel_for(sublayer_chunks(a.rows()) * a.streams, a.threads, task<T, Args>, &job);
+  parallel_for(ceil_div(a.rows, a.chunk_rows) * a.streams, a.threads, task<T, Args>, &job);
   return !job.failed;
 }
 

@@ -98,7 +98,7 @@ struct RowTile {
   const SublayerArgs& a;
   int64_t stream, first, rows;
 
-  int64_t number() const { return stream * a.rows() + first; }  // the first one's, over all streams
+  int64_t number() const { return stream * a.rows + first; }  // the first one's, over all streams
 };
 
 // Rows of a tile from tensors in heads layout, side by side, or (kOut) to them.
