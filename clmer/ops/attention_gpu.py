@@ -45,7 +45,7 @@ def cuda_forward(
     """
     _refuse_float64("cuda", query)
     _refuse_long(query, value)
-    operands = (_adjacent(t) for t in (query, key, value))
+    operands = (_adjacent(query), _adjacent(key), _adjacent(value))
     terms = (mask, attn_mask, bias, seed, dropout_p, scale)
     return _C.attention_short_forward(*operands, *terms, _tf32(query), _stream(query), 0)
 
@@ -69,7 +69,7 @@ def cuda_backward(
     grad_scores = None
     if bias is not None and bias_grad:
         grad_scores = lse.new_empty((*lse.shape, key.shape[-2]))
-    operands = (_adjacent(t) for t in (grad_out, query, key, value))
+    operands = (_adjacent(grad_out), _adjacent(query), _adjacent(key), _adjacent(value))
     terms = (out, lse, mask, attn_mask, bias, seed, dropout_p, scale, grad_scores)
     grads = _C.attention_short_backward(*operands, *terms, _tf32(query), _stream(query), 0)
     if grad_scores is None or bias is None:
