@@ -11,9 +11,9 @@ namespace {
 
 using namespace cuda;
 
-// Blocks of 256 threads an SM: up to 128 registers a thread, or 255 where features are wide.
+// Blocks of 256 threads an SM: 128 registers a thread, or up to 255 where features are wide.
 template <int kWidth>
-constexpr int kLeastBlocks = kWidth == kShortWidth ? 1 : 2;
+constexpr int kLeastBlocks = kWidth == kTile ? 2 : 1;
 
 template <class Kind, int kWidth>
 __global__ void __launch_bounds__(kShortThreads, kLeastBlocks<kWidth>)

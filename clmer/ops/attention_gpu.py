@@ -45,9 +45,9 @@ def cuda_forward(
     """
     _refuse_float64("cuda", query)
     _refuse_long(query, value)
-    operands = (_adjacent(t) for t in (query, key, value))
-    terms = (mask, attn_mask, bias, seed, dropout_p, scale)
-    return _C.attention_short_forward(*operands, *terms, _tf32(query), _stream(query), 0)
+    tensors = (_adjacent(query), _adjacent(key), _adjacent(value), mask, attn_mask, bias, seed)
+    how = (_tf32(query), _stream(query), 0)
+    return _C.attention_short_forward(*tensors, dropout_p, scale, *how)
 
 
 def cuda_backward(
@@ -69,9 +69,10 @@ def cuda_backward(
     grad_scores = None
     if bias is not None and bias_grad:
         grad_scores = lse.new_empty((*lse.shape, key.shape[-2]))
-    operands = (_adjacent(t) for t in (grad_out, query, key, value))
-    terms = (out, lse, mask, attn_mask, bias, seed, dropout_p, scale, grad_scores)
-    grads = _C.attention_short_backward(*operands, *terms, _tf32(query), _stream(query), 0)
+    operands = (_adjacent(grad_out), _adjacent(query), _adjacent(key), _adjacent(value))
+    tensors = (*operands, out, lse, mask, attn_mask, bias, seed)
+    how = (grad_scores, _tf32(query), _stream(query), 0)
+    grads = _C.attention_short_backward(*tensors, dropout_p, scale, *how)
     if grad_scores is None or bias is None:
         return *grads, None
     return *grads, grad_scores.sum_to_size(bias.shape)
