@@ -77,12 +77,10 @@ def test_every_run_is_one_that_train_takes(name, dataset, tmp_path):
     each = plan(EXPERIMENTS[name], dataset, setup(tmp_path), protocols)
     assert each.lines
     for line in each.lines:
-        assert line.cell.config is not None or "unrecognized" in line.cell.why, line.cell.why
-        if line.cell.config is not None:
-            assert (line.cell.config.task, line.cell.config.protocol) == (
-                line.task, line.cell.protocol
-            )  # fmt: skip
-            assert line.cell.config.ablation == "none" or name == "leakage"
+        config = line.cell.config
+        assert config is not None, line.cell.why
+        assert (config.task, config.protocol) == (line.task, line.cell.protocol)
+        assert config.ablation == "none" or name == "leakage"
 
 
 def test_the_rows_of_the_ablation_are_the_papers(tmp_path):

@@ -211,6 +211,7 @@ def _name(
         content = settings(config)
         parts[0] += "-synthetic" if config.synthetic else ""
         parts += ["+".join(config.modalities), "contrastive" if config.contrastive else "raw"]
+        parts += [name for name in config.models if name != "clmer"]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return "-".join([*parts, digest[:8]])
 
