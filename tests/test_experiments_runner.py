@@ -116,6 +116,7 @@ def test_list_starts_nothing(deap, capsys):
         (["table4", "--synthetic", "--dim", "9"], "--dim: found 9"),
         (["table4", "--synthetic", "--shard", "4/3"], "--shard: found '4/3'"),
         (["table4", "--synthetic", "--jobs", "0"], "--jobs"),
+        (["leakage", "--dataset", "deap", "--synthetic", "--task", "valence,arousal"], "--task"),
         (["leakage", "--synthetic"], "say on which recordings"),
         (["all", "--root", "/tmp"], "--root: one folder for deap, amigos-short"),
     ],
@@ -209,11 +210,10 @@ def test_a_run_of_another_process_is_left_alone(tmp_path, monkeypatch):
     assert (outcome.status, outcome.message) == (MISSING, "another process runs it")
 
 
-def test_torchruns_variables_do_not_reach_a_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    program = (
-        "import os, sys; sys.exit(sum(k in os.environ for k in ('RANK', 'TORCHELASTIC_RUN_ID')))"
-    )
-    pretend(monkeypatch, program)
-    assert run_cells([cell("a", tmp_path)], tmp_path / "cells")["a"].status == DONE
+def test_a_run_is_no_rank_of_torchrun_and_has_its_gpu():
+    torchrun = {"RANK": "5", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "x", "HOME": "/home/me"}
+    made = runner.environment_of_run(torchrun)
+    assert made == {"HOME": "/home/me", "CUDA_VISIBLE_DEVICES": "1"}
+    made = runner.environment_of_run({**torchrun, "CUDA_VISIBLE_DEVICES": "4,7"})
+    assert made["CUDA_VISIBLE_DEVICES"] == "7"
+    assert runner.environment_of_run({"HOME": "/home/me"}) == {"HOME": "/home/me"}

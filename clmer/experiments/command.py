@@ -180,6 +180,8 @@ def _plans(given: argparse.Namespace, passed: tuple[str, ...]) -> list[Plan]:
         for name in _wanted(given.experiment, given.dataset)
         for dataset in _datasets(name, given.dataset)
     ]
+    if "leakage" in given.experiment and len(given.task) > 1:
+        raise ConfigError(f"--task: found {', '.join(given.task)}; leakage takes one at a time")
     if given.root and len({dataset for _, dataset in pairs}) > 1:
         found = ", ".join(dict.fromkeys(dataset for _, dataset in pairs))
         raise ConfigError(f"--root: one folder for {found}; choose one by --dataset")

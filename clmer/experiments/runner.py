@@ -153,7 +153,7 @@ def _start(cell: Cell, folder: Path, threads: int | None, number: str) -> _Runni
         file.write(f"\n$ {' '.join(line)}\n".encode())
         file.flush()
         print(f"{number}: {cell.name} ... ({log})", flush=True)
-        environment = {k: v for k, v in os.environ.items() if k not in _TORCHRUN}
+        environment = environment_of_run(os.environ)
         whole, offset = not run.exists(), file.tell()
         process = subprocess.Popen(
             line, stdout=file, stderr=subprocess.STDOUT, env=environment, stdin=subprocess.DEVNULL
@@ -161,6 +161,17 @@ def _start(cell: Cell, folder: Path, threads: int | None, number: str) -> _Runni
     finally:
         file.close()
     return _Running(cell, process, log, offset, time.monotonic(), whole)
+
+
+def environment_of_run(environment: Mapping[str, str]) -> dict[str, str]:
+    """A run's environment: torchrun's variables left out, its local rank's GPU the only one."""
+    kept = {k: v for k, v in environment.items() if k not in _TORCHRUN}
+    if "LOCAL_RANK" in environment:
+        rank = int(environment["LOCAL_RANK"])
+        visible = environment.get("CUDA_VISIBLE_DEVICES", "")
+        devices = visible.split(",")
+        kept["CUDA_VISIBLE_DEVICES"] = devices[rank % len(devices)] if visible else str(rank)
+    return kept
 
 
 def _locked(file: IO[bytes]) -> bool:
