@@ -15,7 +15,7 @@ from clmer.data.recording import DataError
 from clmer.experiments.cells import Cell, Plan
 from clmer.experiments.figures import Dot, dots
 from clmer.experiments.runner import DONE, REFUSED, Outcome
-from clmer.experiments.scores import Found, predictions, text
+from clmer.experiments.scores import Found, predictions, record, text
 from clmer.experiments.sheets import Cells, Sheet, Table
 from clmer.metrics import Predictions
 from clmer.report import CONTROLS
@@ -90,31 +90,7 @@ def _records(plan: Plan, cells: Cells) -> list[dict[str, Any]]:
     for line in plan.lines:
         found = cells[line.cell.name]
         for model in _models(found, line.row == plan.lines[0].row):
-            level, results = model["windows"], found.results
-            assert results is not None
-            row = {
-                "experiment": plan.experiment.name,
-                "dataset": plan.dataset,
-                "generated": plan.generated,
-                "task": line.task,
-                "protocol": line.cell.protocol,
-                "model": model["name"],
-                "status": DONE,
-                "people": results["people"],
-                "windows": results["windows"],
-                "classes": len(results["classes"]),
-                "shared_groups": results["shared_groups"],
-            }
-            for score in ("balanced_accuracy", "accuracy"):
-                part = level[score]
-                row |= {
-                    f"{score}_mean": part["split_mean"],
-                    f"{score}_sd": part["split_sd"],
-                    f"{score}_pooled": part["value"],
-                    f"{score}_low": part["low"],
-                    f"{score}_high": part["high"],
-                }
-            rows[model["name"], line.cell.protocol] = row
+            rows[model["name"], line.cell.protocol] = record(plan, line, found, model)
     studied = [name for found in cells.values() if found.results for name in found.results["main"]]
     order = list(dict.fromkeys([*studied, *(name for name, _ in rows)]))
     return sorted(rows.values(), key=lambda row: order.index(row["model"]))
@@ -139,8 +115,9 @@ def _predictions(plan: Plan, cells: Cells) -> dict[tuple[str, str], Predictions]
         names = [model["name"] for model in _models(found, line.row == plan.lines[0].row)]
         if names:
             rows = predictions(found)
-            said |= {(name, line.cell.protocol): rows[name] for name in names
-                     if name not in CONTROLS}  # fmt: skip
+            said |= {
+                (name, line.cell.protocol): rows[name] for name in names if name not in CONTROLS
+            }
     return said
 
 
@@ -168,9 +145,7 @@ def _tables_of_tests(
     ]
 
 
-def _tests(
-    what: str, head: str, pairs: Sequence[tuple[Predictions, Predictions, str]]
-) -> Table:  # fmt: skip
+def _tests(what: str, head: str, pairs: Sequence[tuple[Predictions, Predictions, str]]) -> Table:
     """Wilcoxon over people of each pair, Holm's correction over all of them."""
     rows = [compare([a, b])[0] for a, b, _ in pairs]
     computed = [row["p"] for row in rows if row["p"] is not None]
@@ -202,8 +177,9 @@ def _notes(
             if line.cell.protocol == protocol
             and (found := cells[line.cell.name]).results is not None
         )
-        notes.append(f"{protocol}: {of['protocol_note']} Groups in two parts: "
-                     f"{of['shared_groups']}.")  # fmt: skip
+        notes.append(
+            f"{protocol}: {of['protocol_note']} Groups in two parts: {of['shared_groups']}."
+        )
     if protocols:
         notes.append(
             "A dot is the score of all test windows together, its line the 95 % bootstrap interval "

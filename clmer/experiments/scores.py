@@ -61,17 +61,26 @@ def model_of(found: Found, beginning: str) -> dict[str, Any]:
     if found.results is None:
         raise ValueError(f"model_of: {found.folder} is {found.outcome.status}")
     names = [model["name"] for model in found.results["models"]]
-    wanted = [name for name in names if name.startswith(beginning)] if beginning else (
-        found.results["main"]
-    )  # fmt: skip
+    wanted = found.results["main"]
+    if beginning:
+        wanted = [name for name in names if name.startswith(beginning)]
     if not wanted:
         raise DataError(found.folder / "results.json", "models", names, f"one named {beginning!r}")
     model: dict[str, Any] = found.results["models"][names.index(wanted[0])]
     return model
 
 
-def record(plan: Plan, line: Line, found: Found) -> dict[str, Any]:
-    """A line of the CSV: what was run, its scores per window as fractions, the paper's figures."""
+def record(
+    plan: Plan, line: Line, found: Found, model: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A line of the CSV: what was run, its scores per window as fractions, the paper's figures.
+
+    Args:
+        plan: the experiment.
+        line: of it.
+        found: the line's cell.
+        model: one of its results; None for the row's own.
+    """
     row: dict[str, Any] = {
         "experiment": plan.experiment.name,
         "dataset": plan.dataset,
@@ -83,7 +92,7 @@ def record(plan: Plan, line: Line, found: Found) -> dict[str, Any]:
         "status": found.outcome.status,
     }
     if found.results is not None:
-        model = model_of(found, line.row.model)
+        model = model or model_of(found, line.row.model)
         row |= {"model": model["name"], **_counts(found.results, model)}
         row |= _numbers(model["windows"])
     if plan.printed:
@@ -99,14 +108,19 @@ def printed(table: str, key: str, task: str) -> dict[str, str]:
 
 
 def _counts(results: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    counts = {name: results[name] for name in ("people", "recordings", "windows")}
+    counts = {name: results[name] for name in ("people", "recordings", "windows", "shared_groups")}
     return {**counts, "splits": model["splits"], "classes": len(results["classes"])}
 
 
 def _numbers(level: Mapping[str, Any]) -> dict[str, float | None]:
     """Mean and sd over splits; pooled value and its interval over people."""
-    names = {"split_mean": "mean", "split_sd": "sd", "value": "pooled", "low": "low",
-             "high": "high"}  # fmt: skip
+    names = {
+        "split_mean": "mean",
+        "split_sd": "sd",
+        "value": "pooled",
+        "low": "low",
+        "high": "high",
+    }
     return {
         f"{score}_{ours}": level[score][theirs] for score in SHOWN for theirs, ours in names.items()
     }
@@ -177,8 +191,10 @@ def predictions(found: Found) -> dict[str, Predictions]:
 def _predictions(
     model: str, rows: Sequence[Mapping[str, str]], classes: Sequence[str]
 ) -> Predictions:
-    columns = {name: np.array([row[name] for row in rows]) for name in
-               ("split", "subject", "recording", "start_s")}  # fmt: skip
+    columns = {
+        name: np.array([row[name] for row in rows])
+        for name in ("split", "subject", "recording", "start_s")
+    }
     return Predictions(
         model=model,
         split=columns["split"],

@@ -79,8 +79,18 @@ def two_classes(rows: Sequence[Mapping[str, Any]], table: str) -> list[dict[str,
         return []
     means = {f"{s}_mean": float(np.mean([r[f"{s}_mean"] for r in parts])) for s in SHOWN}
     beside = printed(table, paper.CLMER, paper.TWO) if table else {}
-    kept = ("experiment", "dataset", "generated", "protocol", "method", "modalities", "status",
-            "people", "recordings", "windows")  # fmt: skip
+    kept = (
+        "experiment",
+        "dataset",
+        "generated",
+        "protocol",
+        "method",
+        "modalities",
+        "status",
+        "people",
+        "recordings",
+        "windows",
+    )
     return [{k: parts[0][k] for k in kept} | {"task": paper.TWO} | means | beside]
 
 
@@ -89,8 +99,10 @@ def lengths(plan: Plan, cells: Cells) -> Sheet:
     rows = [record(plan, line, cells[line.cell.name]) for line in plan.lines]
     chosen = _chosen(plan, cells, rows)
     table = _score_table(plan, rows, {"validation (balanced)": [_mark(row) for row in rows]})
-    said = [f"{task}: L = {name} is chosen, by the validation part alone." for task, name in
-            chosen.items()]  # fmt: skip
+    said = [
+        f"{task}: L = {name} is chosen, by the validation part alone."
+        for task, name in chosen.items()
+    ]
     return _sheet(plan, [table], rows, [*said, *notes(plan, cells)])
 
 
@@ -161,11 +173,10 @@ def costs(plan: Plan, cells: Cells) -> Sheet:
         line = [row["method"], row["modalities"], f"{row['done']} of {row['runs']}"]
         line += [_plain(row["seconds"]), _plain(row["memory_mib"])]
         line += ["-" if row["accuracy"] is None else f"{100 * row['accuracy']:.1f}"]
-        if beside:
-            cost = beside.get(key)
-            line += [""] * 3 if cost is None else [
-                str(cost.seconds), str(cost.memory_mib), f"{cost.accuracy:.2f}"
-            ]  # fmt: skip
+        if beside and key in beside:
+            cost = beside[key]
+            line += [str(cost.seconds), str(cost.memory_mib), f"{cost.accuracy:.2f}"]
+        line += [""] * (len(header) - len(line))
         shown.append(tuple(line))
     table = Table("Cost and accuracy, means over tasks", tuple(header), tuple(shown))
     said = [
