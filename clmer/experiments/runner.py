@@ -207,7 +207,7 @@ def _last_lines(log: Path, offset: int, count: int = 2) -> str:
     with log.open("rb") as file:
         file.seek(offset)
         text = file.read().decode(errors="replace")
-    lines = [line.rsplit("\r", 1)[-1].strip() for line in text.splitlines()]
+    lines = [line.rsplit("\r", 1)[-1].strip() for line in text.split("\n")]
     return " ".join([line for line in lines if line][-count:])
 
 
