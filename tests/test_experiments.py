@@ -312,7 +312,7 @@ def test_what_is_not_there_is_said_and_the_rest_is_shown(deap, tmp_path):
     by_method = {row["method"]: row["status"] for row in sheet.records}
     assert by_method["serialization"] == "done"
     assert by_method["MobileViT-S features"] == MISSING
-    assert "MobileViT-S features, valence: not run" in files[".md"].read_text()
+    assert "Not run yet: 3 of 4 runs." in files[".md"].read_text()
     costs, _ = show(deap, "fig7", ("physio+au",), tmp_path)
     assert costs.figure is None
     assert any("No chart" in note for note in costs.notes)

@@ -74,7 +74,7 @@ def test_an_unfinished_run_continues_and_a_failed_one_leaves_the_rest(deap, made
     assert "--task joy: found no such label" in said.err
     text = (deap / "out" / "table4-deap-synthetic-trial.md").read_text()
     assert "| fusion with CL | au | joy | failed |" in text
-    assert "fusion with CL, joy: failed: clmer: " in text
+    assert "fusion with CL, au, joy: failed: clmer: " in text
 
 
 def test_other_recordings_are_another_run(deap, made, monkeypatch):

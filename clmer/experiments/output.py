@@ -9,7 +9,7 @@ from pathlib import Path
 from clmer.experiments.figures import render
 from clmer.experiments.sheets import Sheet, Table
 from clmer.files import write_file
-from clmer.pages import Section, page, picture, table
+from clmer.pages import Section, escape, page, picture, table
 
 WARNING = (
     "Scores of people's recordings: labels are self-reports or stimuli, not inner states. Run "
@@ -75,6 +75,7 @@ def _html(sheet: Sheet, made_by: str, image: bytes) -> bytes:
     if image:
         sections.append(Section("Figure", sheet.alt, picture(image, sheet.alt)))
     sections += [Section(each.caption, "", table(each.header, each.rows)) for each in sheet.tables]
-    notes = [Section("Notes" if i == 0 else "", note, "") for i, note in enumerate(sheet.notes)]
-    text = page(sheet.title, made_by, WARNING, [*sections, *notes], _WIDE)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in sheet.notes)
+    sections.append(Section("Notes", "", f"<ul>{notes}</ul>"))
+    text = page(sheet.title, made_by, WARNING, sections, _WIDE)
     return text.encode()

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from clmer import report
 from clmer.experiments import figures, paper
 from clmer.experiments.cells import Line, Plan
-from clmer.experiments.runner import DONE
+from clmer.experiments.runner import DONE, MISSING
 from clmer.experiments.scores import (
     SHOWN,
     Found,
@@ -326,13 +326,15 @@ def _sizes(plan: Plan) -> list[str]:
 
 
 def _unfinished(plan: Plan, cells: Cells) -> list[str]:
-    said: dict[str, None] = {}
+    """Which runs failed and why, and how many are still to be made."""
+    missing = sum(found.outcome.status == MISSING for found in cells.values())
+    said = [f"Not run yet: {missing} of {len(cells)} runs."] if missing else []
     for line in plan.lines:
         outcome = cells[line.cell.name].outcome
-        if outcome.status != DONE:
-            message = f": {outcome.message}" if outcome.message else ""
-            said[f"{line.row.label[0]}, {line.task}: {outcome.status}{message}"] = None
-    return list(said)
+        if outcome.status not in (DONE, MISSING):
+            what = ", ".join([*line.row.label, line.task])
+            said.append(f"{what}: {outcome.status}: {outcome.message}")
+    return list(dict.fromkeys(said))
 
 
 View = Callable[[Plan, Cells], Sheet]
