@@ -342,6 +342,10 @@ def test_protocols_side_by_side(deap, tmp_path):
     assert not any("majority" in row[1] for row in against.rows)
     assert any("block: refused: found 2 windows" in note for note in sheet.notes)
     assert any("INFLATED" in note for note in sheet.notes)
+    permuted = next(r for r in sheet.records if r["model"] == "permuted labels")
+    worth = f"it scores {100 * permuted['balanced_accuracy_pooled']:.1f} under shuffled"
+    assert permuted["protocol"] == "shuffled"
+    assert any(worth in note for note in sheet.notes)
     files = {path.suffix: path for path in write(sheet, tmp_path, "")}
     well_formed(files[".html"])
     assert files[".png"].exists()

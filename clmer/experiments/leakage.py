@@ -14,9 +14,9 @@ from typing import Any
 from clmer.data.recording import DataError
 from clmer.experiments.cells import Cell, Plan
 from clmer.experiments.figures import Dot, dots
-from clmer.experiments.runner import DONE, REFUSED, Outcome
+from clmer.experiments.runner import REFUSED, Outcome
 from clmer.experiments.scores import Found, predictions, record, text
-from clmer.experiments.sheets import Cells, Sheet, Table
+from clmer.experiments.sheets import Cells, Sheet, Table, unfinished
 from clmer.metrics import Predictions
 from clmer.report import CONTROLS
 from clmer.significance import compare, holm
@@ -190,24 +190,23 @@ def _notes(
         notes.append("Generated recordings: nothing here says anything about people.")
     for line in plan.lines:
         outcome = cells[line.cell.name].outcome
-        if outcome.status != DONE:
-            subject = line.cell.protocol
-            if outcome.status != REFUSED:
-                subject += f", {line.row.label[0]}"
-            notes.append(f"{subject}: {outcome.status}: {outcome.message}")
-    return list(dict.fromkeys(notes))
+        if outcome.status == REFUSED:
+            notes.append(f"{line.cell.protocol}: refused: {outcome.message}")
+    return list(dict.fromkeys([*notes, *unfinished(plan, cells)]))
 
 
 def _shown(rows: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> list[str]:
     """What the picture shows of the model under study, in numbers."""
-    model = rows[0]["model"]
-    value = {r["protocol"]: r["balanced_accuracy_pooled"] for r in rows if r["model"] == model}
-    if "shuffled" not in value or len(value) < 2:
-        return []
-    others = [p for p in protocols if p in value and p != "shuffled"]
-    said = ", ".join(f"{100 * value[p]:.1f} under {p}" for p in others)
-    return [
-        f"{model} scores {100 * value['shuffled']:.1f} under shuffled, {said}: the same model on "
-        "the same recordings. What it scores more under shuffled comes from windows whose "
-        "neighbours it was trained on."
-    ]
+    value = {(r["model"], r["protocol"]): 100 * r["balanced_accuracy_pooled"] for r in rows}
+    model, said = rows[0]["model"], []
+    others = [p for p in protocols if p != "shuffled" and (model, p) in value]
+    if (model, "shuffled") in value and others:
+        scores = ", ".join(f"{value[model, p]:.1f} under {p}" for p in ("shuffled", *others))
+        said.append(f"{model} scores {scores}: the same model on the same recordings.")
+    worth = value.get(("permuted labels", "shuffled"))
+    if worth is not None:
+        said.append(
+            f"On labels permuted within each person it scores {worth:.1f} under shuffled: what "
+            "recognising a recording is worth, whatever its label."
+        )
+    return said

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from clmer import report
 from clmer.experiments import figures, paper
 from clmer.experiments.cells import Line, Plan
-from clmer.experiments.runner import DONE, MISSING
+from clmer.experiments.runner import DONE, FAILED, MISSING
 from clmer.experiments.scores import (
     SHOWN,
     Found,
@@ -315,7 +315,7 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
             f"The paper's figures are of windows dealt at random ({paper.PROTOCOL}); those of "
             f"protocol {plan.protocol} beside them answer another question."
         )
-    return said + _sizes(plan) + _unfinished(plan, cells)
+    return said + _sizes(plan) + unfinished(plan, cells)
 
 
 def _sizes(plan: Plan) -> list[str]:
@@ -325,15 +325,16 @@ def _sizes(plan: Plan) -> list[str]:
     return []
 
 
-def _unfinished(plan: Plan, cells: Cells) -> list[str]:
+def unfinished(plan: Plan, cells: Cells) -> list[str]:
     """Which runs failed and why, and how many are still to be made."""
     missing = sum(found.outcome.status == MISSING for found in cells.values())
     said = [f"Not run yet: {missing} of {len(cells)} runs."] if missing else []
     for line in plan.lines:
         outcome = cells[line.cell.name].outcome
-        if outcome.status not in (DONE, MISSING):
-            what = ", ".join([*line.row.label, line.task])
-            said.append(f"{what}: {outcome.status}: {outcome.message}")
+        if outcome.status == FAILED:
+            where = [] if plan.protocol else [line.cell.protocol]
+            what = ", ".join([*line.row.label, line.task, *where])
+            said.append(f"{what}: failed: {outcome.message}")
     return list(dict.fromkeys(said))
 
 
