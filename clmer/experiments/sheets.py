@@ -91,7 +91,8 @@ def two_classes(rows: Sequence[Mapping[str, Any]], table: str) -> list[dict[str,
         "recordings",
         "windows",
     )
-    return [{k: parts[0][k] for k in kept} | {"task": paper.TWO} | means | beside]
+    shared = {name: parts[0][name] for name in kept if name in parts[0]}
+    return [{**shared, "task": paper.TWO, **means, **beside}]
 
 
 def lengths(plan: Plan, cells: Cells) -> Sheet:
