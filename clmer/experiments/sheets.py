@@ -79,18 +79,7 @@ def two_classes(rows: Sequence[Mapping[str, Any]], table: str) -> list[dict[str,
         return []
     means = {f"{s}_mean": float(np.mean([r[f"{s}_mean"] for r in parts])) for s in SHOWN}
     beside = printed(table, paper.CLMER, paper.TWO) if table else {}
-    kept = (
-        "experiment",
-        "dataset",
-        "generated",
-        "protocol",
-        "method",
-        "modalities",
-        "status",
-        "people",
-        "recordings",
-        "windows",
-    )
+    kept = "experiment dataset generated protocol method modalities status people windows".split()
     shared = {name: parts[0][name] for name in kept if name in parts[0]}
     return [{**shared, "task": paper.TWO, **means, **beside}]
 
