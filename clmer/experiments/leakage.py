@@ -159,11 +159,12 @@ def _tests(what: str, head: str, pairs: Sequence[tuple[Predictions, Predictions,
         else:
             line += [f"{row['p']:.4f}", f"{next(adjusted):.4f}"]
         lines.append(tuple(line))
-    caption = (
-        f"{what}: mean difference over people of balanced accuracy per window, in points; Wilcoxon "
-        f"signed-rank, Holm's correction over {len(computed)} tests"
+    text = (
+        "Mean difference over people of balanced accuracy per window; Wilcoxon signed-rank, Holm's "
+        f"correction over {len(computed)} tests."
     )
-    return Table(caption, (head, "difference", "people", "points", "p", "Holm"), tuple(lines))
+    header = (head, "difference", "people", "points", "p", "Holm")
+    return Table(what, header, tuple(lines), text)
 
 
 def _notes(

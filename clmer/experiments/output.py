@@ -60,7 +60,8 @@ def _markdown(sheet: Sheet, made_by: str) -> bytes:
     if sheet.figure is not None:
         parts += [f"![{sheet.alt}]({sheet.stem}.png)", ""]
     for each in sheet.tables:
-        parts += [f"{each.caption}:", "", *_markdown_table(each), ""]
+        said = f"{each.caption}. {each.text}" if each.text else f"{each.caption}:"
+        parts += [said, "", *_markdown_table(each), ""]
     parts += [f"- {note}" for note in sheet.notes]
     return "\n".join([*parts, ""]).encode()
 
@@ -74,7 +75,8 @@ def _html(sheet: Sheet, made_by: str, image: bytes) -> bytes:
     sections = []
     if image:
         sections.append(Section("Figure", sheet.alt, picture(image, sheet.alt)))
-    sections += [Section(each.caption, "", table(each.header, each.rows)) for each in sheet.tables]
+    for each in sheet.tables:
+        sections.append(Section(each.caption, each.text, table(each.header, each.rows)))
     notes = "".join(f"<li>{escape(note)}</li>" for note in sheet.notes)
     sections.append(Section("Notes", "", f"<ul>{notes}</ul>"))
     text = page(sheet.title, made_by, WARNING, sections, _WIDE)

@@ -32,11 +32,12 @@ Cells = Mapping[str, Found]
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text under a caption."""
+    """Cells of text under a caption, and a sentence that explains them."""
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -277,12 +278,12 @@ def _quoted(plan: Plan) -> list[Table]:
     others = [f for f in paper.TABLES.get(plan.printed, ()) if not f.key]
     if not others:
         return []
-    caption = (
-        f"Other methods as the paper's Table {plan.printed} quotes them, in percent: each from its "
-        "own paper, under its own protocol; nothing of this was run here"
+    text = (
+        "Each from its own paper, under its own protocol, in percent; nothing of it was run here."
     )
+    caption = f"Other methods, as the paper's Table {plan.printed} quotes them"
     rows = tuple((*figure.label, figure.acc, figure.f1) for figure in others)
-    return [Table(caption, ("method", "modality", "classes", "accuracy", "F1"), rows)]
+    return [Table(caption, ("method", "modality", "classes", "accuracy", "F1"), rows, text)]
 
 
 def notes(plan: Plan, cells: Cells) -> list[str]:
