@@ -159,12 +159,12 @@ def _tests(what: str, head: str, pairs: Sequence[tuple[Predictions, Predictions,
         else:
             line += [f"{row['p']:.4f}", f"{next(adjusted):.4f}"]
         lines.append(tuple(line))
-    text = (
+    meaning = (
         "Mean difference over people of balanced accuracy per window; Wilcoxon signed-rank, Holm's "
         f"correction over {len(computed)} tests."
     )
     header = (head, "difference", "people", "points", "p", "Holm")
-    return Table(what, header, tuple(lines), text)
+    return Table(what, header, tuple(lines), meaning)
 
 
 def _notes(

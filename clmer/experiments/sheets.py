@@ -283,7 +283,7 @@ def _quoted(plan: Plan) -> list[Table]:
     )
     caption = f"Other methods, as the paper's Table {plan.printed} quotes them"
     rows = tuple((*figure.label, figure.acc, figure.f1) for figure in others)
-    return [Table(caption, ("method", "modality", "classes", "accuracy", "F1"), rows, text)]
+    return [Table(caption, ("method", "modality", "classes", "accuracy", "F1"), rows, meaning)]
 
 
 def notes(plan: Plan, cells: Cells) -> list[str]:
