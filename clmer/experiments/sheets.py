@@ -278,9 +278,7 @@ def _quoted(plan: Plan) -> list[Table]:
     others = [f for f in paper.TABLES.get(plan.printed, ()) if not f.key]
     if not others:
         return []
-    text = (
-        "Each from its own paper, under its own protocol, in percent; nothing of it was run here."
-    )
+    meaning = "Each from its own paper and under its own protocol, in percent; none was run here."
     caption = f"Other methods, as the paper's Table {plan.printed} quotes them"
     rows = tuple((*figure.label, figure.acc, figure.f1) for figure in others)
     return [Table(caption, ("method", "modality", "classes", "accuracy", "F1"), rows, meaning)]
