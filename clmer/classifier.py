@@ -233,7 +233,7 @@ class _ArrayStore(Store):
         }
         none = np.array([])
         windows = Windows(none, none, none, none, none, {}, 0.0)
-        return cls(Path(), "", {}, modalities, windows, {}, arrays)
+        return cls(Path(), "", {}, [], modalities, windows, {}, arrays)
 
     def array(self, name: str) -> np.ndarray:
         return self.arrays[name]

@@ -20,6 +20,7 @@ from clmer.data.cache import stores_folder
 from clmer.data.deap import SYNTHETIC_MARKER
 from clmer.data.recording import DataError
 from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
+from clmer.report.reading import read_json
 
 #: Options of `clmer.train` that say where and how a process runs, not what.
 _PROCESS = ("command", "cache", "out", "resume", "threads")
@@ -214,19 +215,6 @@ def _name(
         parts += [name for name in config.models if name != "clmer"]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return "-".join([*parts, digest[:8]])
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file.
-
-    Raises:
-        DataError: it holds something else.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        hint = "Delete the run folder it lies in; the next call trains it again."
-        raise DataError(path, "JSON", error, "what a run wrote", hint) from error
 
 
 def finished(cell: Cell, folder: Path) -> bool:

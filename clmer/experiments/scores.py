@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -14,9 +13,10 @@ import numpy as np
 
 from clmer.data.recording import DataError
 from clmer.experiments import paper
-from clmer.experiments.cells import Cell, Line, Plan, finished, read_json
+from clmer.experiments.cells import Cell, Line, Plan, finished
 from clmer.experiments.runner import DONE, MISSING, Outcome
 from clmer.metrics import Predictions
+from clmer.report.reading import read_json, read_predictions
 
 #: Scores of a table, by their name in results.json: the paper's two, and the one to read.
 SHOWN = {"accuracy": "accuracy", "weighted_f1": "F1 (weighted)", "balanced_accuracy": "balanced"}
@@ -177,30 +177,5 @@ def predictions(found: Found) -> dict[str, Predictions]:
     """
     if found.results is None:
         raise ValueError(f"predictions: {found.folder} is {found.outcome.status}")
-    path, classes = found.folder / "predictions.csv", found.results["classes"]
-    rows: dict[str, list[dict[str, str]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            rows.setdefault(row.get("model") or "", []).append(row)
-    try:
-        return {model: _predictions(model, part, classes) for model, part in rows.items()}
-    except (KeyError, ValueError) as error:
-        raise DataError(path, "table", error, "predictions that a run wrote") from error
-
-
-def _predictions(
-    model: str, rows: Sequence[Mapping[str, str]], classes: Sequence[str]
-) -> Predictions:
-    columns = {
-        name: np.array([row[name] for row in rows])
-        for name in ("split", "subject", "recording", "start_s")
-    }
-    return Predictions(
-        model=model,
-        split=columns["split"],
-        subject=columns["subject"],
-        recording=columns["recording"],
-        start_s=columns["start_s"].astype(np.float64),
-        y=np.array([classes.index(row["true"]) for row in rows], dtype=np.int64),
-        logp=np.array([[float(row[f"logp_{name}"]) for name in classes] for row in rows]),
-    )
+    read = read_predictions(found.folder / "predictions.csv", found.results["classes"])
+    return {part.model: part for part in read}

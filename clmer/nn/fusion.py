@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -256,7 +256,7 @@ def attention_maps(model: Fusion, x: Mapping[str, Tensor] | Sequence[Tensor]) ->
         raise ValueError(f"attention_maps: expected two modalities or more, got {[*model.inputs]}")
     maps: list[Tensor] = []
 
-    def record(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def record(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         maps.append(cast(StackedLayer, layer).weights(*inputs))
 
     hooks = [layer.register_forward_pre_hook(record) for layer in model.cross]

@@ -145,11 +145,11 @@ def read_run(path: Path, name: str = "") -> RunFiles:
     Raises:
         DataError: a file that is missing, damaged or of another shape; it names the field.
     """
-    described = _read_json(path / CONFIG)
+    described = read_json(path / CONFIG)
     check(described, _CONFIG, path / CONFIG)
     results = None
     if (path / RESULTS).exists():
-        results = _read_json(path / RESULTS)
+        results = read_json(path / RESULTS)
         check_results(results, path / RESULTS)
     return RunFiles(
         path=path,
@@ -161,7 +161,12 @@ def read_run(path: Path, name: str = "") -> RunFiles:
     )
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """A JSON file of a run.
+
+    Raises:
+        DataError: it cannot be read, or holds something else.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
