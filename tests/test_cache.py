@@ -36,7 +36,7 @@ def fill_with(value: float = 0.0, people: int = 2) -> Callable[[StoreWriter], No
         writer.finish(
             fingerprint="f" * 64,
             parameters={"window_s": 1.0},
-            sources=[["a.dat", 2, 3]],
+            sources=[["a.dat", 2, 3, "00"]],
             modalities=[Modality("eeg", 2, 4.0, ("C3", "C4")), Modality("au", 2, 5.0, ("AU01_r",))],
             window_s=1.0,
             report={"windows": len(writer), "notes": ["µ"]},
@@ -103,21 +103,29 @@ def test_the_fingerprint_follows_parameters_and_files(tmp_path: Path) -> None:
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     later = listed(tmp_path, [file])
     named = listed(tmp_path.parent, [file])
-    keys = {fingerprint({"filter": "type"}, each) for each in (old, longer, later, named)}
-    assert len(keys) == 4
+    file.write_bytes(b"21")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    exchanged = listed(tmp_path, [file])
+    every = (old, longer, later, named, exchanged)
+    assert len({fingerprint({"filter": "type"}, each) for each in every}) == 5
+    assert listed(tmp_path, [tmp_path])[0][-1] == ""
 
 
 def test_what_makes_two_stores_differ_is_said() -> None:
     before = {
         "format": 2,
         "parameters": {"window_s": 1.0, "filter": "type"},
-        "sources": [["a.dat", 2, 10**18], ["b.dat", 5, 7], ["c.dat", 1, 1]],
+        "sources": [["a.dat", 2, 10**18, "0a"], ["b.dat", 5, 7, "0b"], ["c.dat", 1, 1, "0c"]],
     }
     assert differences(before, before) == []
     after = {
         "format": 3,
         "parameters": {"window_s": 2.0, "filter": "type", "labels": "self"},
-        "sources": [["a.dat", 2, 10**18 + 10**6], ["b.dat", 6, 7], ["d.dat", 1, 1]],
+        "sources": [
+            ["a.dat", 2, 10**18 + 10**6, "0a"],
+            ["b.dat", 6, 7, "0b"],
+            ["d.dat", 1, 1, "0c"],
+        ],
     }
     labels, window, gone, new, touched, longer, form = differences(before, after)
     assert labels == "labels was None, is 'self'"

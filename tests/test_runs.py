@@ -12,7 +12,7 @@ from clmer.runs import DATA, Run, check_folder
 ORIGIN = {
     "format": 2,
     "parameters": {"window_s": 1.0},
-    "sources": [["s01.dat", 100, 10**18], ["s02.dat", 100, 10**18]],
+    "sources": [["s01.dat", 100, 10**18, "s01"], ["s02.dat", 100, 10**18, "s02"]],
 }
 CONFIG = {"seed": 0, "data": "a" * 64}
 
@@ -21,11 +21,13 @@ def test_a_touched_file_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     Run(folder, CONFIG, {}, ORIGIN)
     Run(folder, CONFIG, {}, ORIGIN, resume=True)
-    touched = ORIGIN | {"sources": [["s01.dat", 100, 10**18], ["s02.dat", 100, 10**18 + 10**9]]}
+    touched = ORIGIN | {
+        "sources": [["s01.dat", 100, 10**18, "s01"], ["s02.dat", 100, 10**18 + 10**9, "s02"]]
+    }
     with pytest.raises(ConfigError, match=r"--resume.*the data: s02\.dat has the same size") as e:
         Run(folder, CONFIG | {"data": "b" * 64}, {}, touched, resume=True)
     assert "s01" not in str(e.value)
-    many = ORIGIN | {"sources": [[f"{i}.dat", 1, 1] for i in range(10)]}
+    many = ORIGIN | {"sources": [[f"{i}.dat", 1, 1, ""] for i in range(10)]}
     with pytest.raises(ConfigError, match=r"seed: this folder has 0, now 1; the data: .*7 more"):
         Run(folder, {"seed": 1, "data": "b" * 64}, {}, many, resume=True)
 

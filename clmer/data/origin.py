@@ -11,13 +11,26 @@ from pathlib import Path
 from typing import Any
 
 #: Layout and meaning of a store; raise it when either changes, so that old stores are left behind.
-FORMAT = 2
+FORMAT = 3
+_HEAD = 4096  # bytes of a file that its own digest sees
 
 
 def listed(root: Path, sources: Sequence[Path]) -> list[list[Any]]:
-    """Name below `root`, size in bytes and modification time in ns of each file, sorted."""
+    """Name below `root`, bytes, time of change in ns and digest of the head of each, sorted.
+
+    The digest tells files that were exchanged under a kept size and time; a folder has none.
+    """
     files = [(source, source.stat()) for source in sources]
-    return sorted([os.path.relpath(path, root), s.st_size, s.st_mtime_ns] for path, s in files)
+    return sorted(
+        [os.path.relpath(path, root), s.st_size, s.st_mtime_ns, _digest(path)] for path, s in files
+    )
+
+
+def _digest(path: Path) -> str:
+    if path.is_dir():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read(_HEAD)).hexdigest()[:16]
 
 
 def fingerprint(parameters: Mapping[str, Any], sources: Sequence[Sequence[Any]]) -> str:
@@ -37,9 +50,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     found += [f"{name} is gone" for name in sorted({*old} - {*new})]
     found += [f"{name} is new" for name in sorted({*new} - {*old})]
     for name in sorted({*old} & {*new}):
-        (size, time), (new_size, new_time) = old[name], new[name]
+        (size, time, head), (new_size, new_time, new_head) = old[name], new[name]
         if size != new_size:
             found.append(f"{name} had {size} bytes, has {new_size}")
+        elif head != new_head:
+            found.append(f"{name} has the same size and begins differently")
         elif time != new_time:
             times = f"{_clock(time)}, now {_clock(new_time)}"
             found.append(f"{name} has the same size and another time of change ({times})")
