@@ -103,6 +103,77 @@ def _log1p(x):
     return tl.where(exact, x, tl.log(rounded) * (x / tl.where(exact, 1.0, rounded - 1.0)))
 
 
+@triton.jit
+def _collected(
+    row_part,  # [BLOCK_R] each row's first maximum, in all three; the first sum is *_totals on
+    column_part,
+    carry,
+    row_totals,
+    column_totals,
+    carry_totals,
+    panel,
+    M,
+    row_planes,
+    column_planes,
+    scale,
+    inside,
+    in_panel,
+    carried,
+    below,
+    BOUNDED: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+):
+    """Maximum of all parts of each row, then the sum over it, in float64."""
+    top = tl.zeros([BLOCK_R], tl.float32)
+    safe = top
+    if not BOUNDED:
+        top = tl.load(carry, mask=carried, other=float("-inf")).to(tl.float32)
+        for k in range(row_planes):
+            each = tl.load(row_part + k * panel, mask=in_panel, other=float("-inf"))
+            top = tl.maximum(top, each)
+        at = column_part
+        for k in range(column_planes):
+            seen = inside & (below > k)
+            top = tl.maximum(top, tl.load(at, mask=seen, other=float("-inf")))
+            at += M
+        safe = tl.where(top == float("-inf"), 0.0, top)
+    total = tl.load(carry + carry_totals, mask=carried, other=0.0)
+    if not BOUNDED:
+        before = tl.load(carry, mask=carried, other=float("-inf")).to(tl.float32)
+        total = total * tl.exp2((before - safe) * scale)
+    for k in range(row_planes):
+        each = tl.load(row_part + row_totals + k * panel, mask=in_panel, other=0.0)
+        if not BOUNDED:
+            each_top = tl.load(row_part + k * panel, mask=in_panel, other=float("-inf"))
+            each = each * tl.exp2((each_top - safe) * scale)
+        total += each
+    at = column_part
+    for k in range(column_planes):
+        seen = inside & (below > k)
+        each = tl.load(at + column_totals, mask=seen, other=0.0)
+        if not BOUNDED:
+            each_top = tl.load(at, mask=seen, other=float("-inf"))
+            each = each * tl.exp2((each_top - safe) * scale)
+        total += each
+        at += M
+    return top, total
+
+
+@triton.jit
+def _pair_terms(top, total, product, inverse, positives):
+    """Loss of each row and its miss, from maximum and sum over negatives and the positive."""
+    d = (top.to(tl.float64) - product) * inverse + tl.log(total)
+    small = tl.exp(-tl.abs(d))
+    p = tl.where(d > 0, small, 1.0) / (1.0 + small)
+    miss = tl.where(d > 0, 1.0, small) / (1.0 + small)
+    each_loss = tl.maximum(d, 0.0) + _log1p(small)
+    each_loss = tl.where(d == d, each_loss, d)
+    if positives == 0:  # lse, whose gradient for the positive is p, not p - 1
+        each_loss += product * inverse
+        miss = -p
+    return each_loss, miss
+
+
 @triton.jit(
     do_not_specialize=[
         *(
@@ -160,55 +231,34 @@ def collect_sums(
     carried = inside & (rows < known)
     below = (rows - first) // edge  # blocks of the panel before the row's own
     scale = tl.load(inverse_tau) * LOG2_E
-    # --- maximum, then the sum over it
-    top = tl.zeros([BLOCK_R], tl.float32)
-    safe = top
-    if not BOUNDED:
-        top = tl.load(carry, mask=carried, other=float("-inf")).to(tl.float32)
-        for k in range(row_planes):
-            each = tl.load(row_part + k * panel, mask=in_panel, other=float("-inf"))
-            top = tl.maximum(top, each)
-        at = column_part
-        for k in range(column_planes):
-            seen = inside & (below > k)
-            top = tl.maximum(top, tl.load(at, mask=seen, other=float("-inf")))
-            at += M
-        safe = tl.where(top == float("-inf"), 0.0, top)
-    total = tl.load(carry + groups.to(tl.int64) * M, mask=carried, other=0.0)
-    if not BOUNDED:
-        before = tl.load(carry, mask=carried, other=float("-inf")).to(tl.float32)
-        total = total * tl.exp2((before - safe) * scale)
-    for k in range(row_planes):
-        each = tl.load(row_part + row_totals + k * panel, mask=in_panel, other=0.0)
-        if not BOUNDED:
-            each_top = tl.load(row_part + k * panel, mask=in_panel, other=float("-inf"))
-            each = each * tl.exp2((each_top - safe) * scale)
-        total += each
-    at = column_part
-    for k in range(column_planes):
-        seen = inside & (below > k)
-        each = tl.load(at + column_totals, mask=seen, other=0.0)
-        if not BOUNDED:
-            each_top = tl.load(at, mask=seen, other=float("-inf"))
-            each = each * tl.exp2((each_top - safe) * scale)
-        total += each
-        at += M
+    carry_totals = groups.to(tl.int64) * M
+    top, total = _collected(
+        row_part,
+        column_part,
+        carry,
+        row_totals,
+        column_totals,
+        carry_totals,
+        panel,
+        M,
+        row_planes,
+        column_planes,
+        scale,
+        inside,
+        in_panel,
+        carried,
+        below,
+        BOUNDED,
+        BLOCK_R,
+    )
     tl.store(carry, top.to(tl.float64), mask=inside)
-    tl.store(carry + groups.to(tl.int64) * M, total, mask=inside)
+    tl.store(carry + carry_totals, total, mask=inside)
     # --- complete rows
     N = M // 2
     done = inside & (rows < finished)
     inverse = tl.load(inverse_tau).to(tl.float64)
     product = tl.load(positive + g * N + rows % N, mask=done, other=0.0)
-    d = (top.to(tl.float64) - product) * inverse + tl.log(total)
-    small = tl.exp(-tl.abs(d))
-    p = tl.where(d > 0, small, 1.0) / (1.0 + small)
-    miss = tl.where(d > 0, 1.0, small) / (1.0 + small)
-    each_loss = tl.maximum(d, 0.0) + _log1p(small)
-    each_loss = tl.where(d == d, each_loss, d)
-    if positives == 0:  # lse, whose gradient for the positive is p, not p - 1
-        each_loss += product * inverse
-        miss = -p
+    each_loss, miss = _pair_terms(top, total, product, inverse, positives)
     shift = tl.zeros([BLOCK_R], tl.float32)
     if not BOUNDED:
         shift = tl.maximum(top, product)
