@@ -19,7 +19,7 @@ from clmer.data.biosignal import open_biosignal
 from clmer.data.emotiv import read_emotiv
 from clmer.data.face import read_face
 from clmer.data.matfile import load_cells
-from clmer.data.recording import DataError
+from clmer.data.recording import SYNTHETIC_MARKER, DataError
 from clmer.data.synthetic import write_deap
 from clmer.data.synthetic.man2 import write_emotiv_csv
 
@@ -53,20 +53,20 @@ class Target:
 def targets(scratch: Path) -> dict[str, Target]:
     """By name; `scratch` keeps what a single file needs beside it."""
     root = write_deap(scratch / "deap", people=1, trials=2, seconds=1, fps=5)
-    marker = (root / deap.SYNTHETIC_MARKER).read_bytes()
+    marker = (root / SYNTHETIC_MARKER).read_bytes()
     recording = scratch / "x.npy"
     np.save(recording, np.zeros((2, 300)))
     table = f"subject,trial,label,modality,path,rate\np,1,a,eeg,{recording},100\n"
     table += f"q,1,b,eeg,{recording},100\n"
 
     def read_dat(path: Path) -> object:
-        (path.parent / deap.SYNTHETIC_MARKER).write_bytes(marker)
+        (path.parent / SYNTHETIC_MARKER).write_bytes(marker)
         return list(deap.read(path.parent, face=False))
 
     def read_ratings(path: Path) -> object:
         for source in (root / "data_preprocessed_python").iterdir():
             (path.parent / source.name).write_bytes(source.read_bytes())
-        (path.parent / deap.SYNTHETIC_MARKER).write_bytes(marker)
+        (path.parent / SYNTHETIC_MARKER).write_bytes(marker)
         path.rename(path.with_name("participant_ratings.csv"))
         return list(deap.read(path.parent, face=False))
 

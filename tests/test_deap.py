@@ -13,7 +13,7 @@ import pytest
 
 from clmer.data import deap
 from clmer.data.face import read_openface
-from clmer.data.recording import DataError
+from clmer.data.recording import SYNTHETIC_MARKER, DataError
 from clmer.data.restricted_pickle import load_arrays
 from clmer.data.synthetic import write_deap
 
@@ -229,7 +229,7 @@ def test_wrong_content_is_named(
 
 
 def test_only_the_marker_allows_another_trial_length(copy: Path) -> None:
-    marker = copy / deap.SYNTHETIC_MARKER
+    marker = copy / SYNTHETIC_MARKER
     stated = json.loads(marker.read_text())
     wrong: object
     for wrong in ({"shape": stated["shape"]}, {"synthetic": True}, [], {**stated, "shape": [6, 9]}):

@@ -10,7 +10,7 @@ import pytest
 
 from clmer import cli
 from clmer.config import ConfigError
-from clmer.data.deap import SYNTHETIC_MARKER
+from clmer.data.recording import SYNTHETIC_MARKER
 from clmer.data.synthetic import write_deap
 from clmer.experiments import command, figures, leakage, paper
 from clmer.experiments.cells import Setup, plan

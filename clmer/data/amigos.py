@@ -36,7 +36,7 @@ from clmer.data.amigos_labels import (
 )
 from clmer.data.face import read_openface
 from clmer.data.matfile import Value, load_cells
-from clmer.data.recording import DataError, Recording, Signal
+from clmer.data.recording import SYNTHETIC_MARKER, DataError, Recording, Signal
 
 FS = 128.0
 BASELINE_S = 5.0
@@ -64,9 +64,6 @@ folder a person, unpacked into one folder as Data_Preprocessed_P01/Data_Preproce
 on. For the face also the frontal face videos; run OpenFace 2 on each of them (its licence is
 non-commercial), naming the CSV after the video that was watched:
   FeatureExtraction -f <face video of P01 watching video 10> -of 10 -out_dir face/P01"""
-
-#: Generated data carries this file in its root.
-SYNTHETIC_MARKER = "synthetic.json"
 
 _SELF, _EXTERNAL = "labels_selfassessment", "labels_ext_annotation"
 _NAME = re.compile(r"Data_Preprocessed_(P\d\d)\.mat")

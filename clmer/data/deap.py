@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from clmer.data.face import read_openface
-from clmer.data.recording import DataError, FaceSeries, Recording, Signal
+from clmer.data.recording import SYNTHETIC_MARKER, DataError, FaceSeries, Recording, Signal
 from clmer.data.restricted_pickle import load_arrays
 from clmer.data.tasks import RATING_MAX, RATING_MIN
 
@@ -56,8 +56,6 @@ OpenFace 2 on every video (its licence is non-commercial):
 so that the folder holds data_preprocessed_python/s01.dat, metadata_csv/participant_ratings.csv and
 face/s01/s01_trial01.csv, and so on for every person and trial."""
 
-#: Generated data says so, and which shape its .dat files have, in this file of its root.
-SYNTHETIC_MARKER = "synthetic.json"
 _RATING_TOLERANCE = 0.011  # the CSV has two decimals
 
 
@@ -127,7 +125,7 @@ def ratings_path(root: Path) -> Path:
 
 
 def expected_shape(root: Path) -> tuple[int, int, int]:
-    """The official shape, or the one that generated data states."""
+    """The official shape, or the one that the marker of generated data states."""
     marker = root / SYNTHETIC_MARKER
     if not marker.is_file():
         return SHAPE

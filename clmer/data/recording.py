@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Signal types that preparation filters differently (`prepare.py`).
 KINDS = ("eeg", "eog", "emg", "ecg", "gsr", "resp", "ppg", "temp", "other")
+#: The root of generated data carries this file; it says what they were made by.
+SYNTHETIC_MARKER = "synthetic.json"
 
 
 class DataError(ValueError):

@@ -17,8 +17,7 @@ from clmer import cli
 from clmer.config import Config, ConfigError
 from clmer.data import DATASETS
 from clmer.data.cache import stores_folder
-from clmer.data.deap import SYNTHETIC_MARKER
-from clmer.data.recording import DataError
+from clmer.data.recording import SYNTHETIC_MARKER, DataError
 from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
 from clmer.report.reading import read_json
 

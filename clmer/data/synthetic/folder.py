@@ -8,8 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from clmer.data.deap import SYNTHETIC_MARKER
-from clmer.data.recording import DataError
+from clmer.data.recording import SYNTHETIC_MARKER, DataError
 
 
 def check_range(function: str, **ranges: tuple[float, float, float]) -> None:
