@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 
 import numpy as np
@@ -10,13 +11,13 @@ import pytest
 
 from clmer import cli
 from clmer.config import ConfigError
-from clmer.data.recording import SYNTHETIC_MARKER
+from clmer.data.recording import SYNTHETIC_MARKER, DataError
 from clmer.data.synthetic import write_deap
 from clmer.experiments import command, figures, leakage, paper
 from clmer.experiments.cells import Setup, plan
 from clmer.experiments.output import write
 from clmer.experiments.runner import MISSING, REFUSED, Shard
-from clmer.experiments.scores import SHOWN, best_validation, collect, mean_curve
+from clmer.experiments.scores import SHOWN, best_validation, collect, mean_curve, validation_curves
 from clmer.experiments.sheets import VIEWS, two_classes
 from clmer.experiments.specs import EXPERIMENTS
 
@@ -212,6 +213,25 @@ def test_the_radar_chart_has_the_papers_normalisation():
         np.testing.assert_allclose(made[key], values, rtol=1e-4)
     equal = figures.capabilities({"a": (1, 1, 0.5), "b": (1, 1, 0.5)})
     np.testing.assert_array_equal(equal["a"], [1, 1, 2])
+
+
+def test_curves_are_read_as_a_report_reads_them(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    epoch = {"stage": "split1/au", "epoch": 0, "loss": 1.0, "val_score": 0.5}
+    lines = [epoch, {**epoch, "stage": "split1/au-2"}, {**epoch, "stage": "split1/other"}]
+    whole = "".join(json.dumps(line) + "\n" for line in lines)
+    log.write_text(whole + '{"stage": "split2/au", "ep')  # cut short by a kill
+    assert validation_curves(tmp_path, "au") == [[0.5], [0.5]]
+    with pytest.raises(DataError, match="no epoch of physio"):
+        validation_curves(tmp_path, "physio")
+    for damage, message in (
+        (b'{"stage": "split2/au"}\n', "line 4: epoch|line 4.epoch"),
+        (b'{"stage": "split2/au", "epoch": 0, "loss": 1}\n', "split2/au"),
+        (b"\xff\n", "reading"),
+    ):
+        log.write_bytes(whole.encode() + damage)
+        with pytest.raises(DataError, match=message):
+            validation_curves(tmp_path, "au")
 
 
 def test_curves_end_where_every_split_has_an_epoch():

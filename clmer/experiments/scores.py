@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from clmer.experiments import paper
 from clmer.experiments.cells import Cell, Line, Plan, finished
 from clmer.experiments.runner import DONE, MISSING, Outcome
 from clmer.metrics import Predictions
-from clmer.report.reading import read_json, read_predictions
+from clmer.report.reading import read_json, read_log, read_predictions
 
 #: Scores of a table, by their name in results.json: the paper's two, and the one to read.
 SHOWN = {"accuracy": "accuracy", "weighted_f1": "F1 (weighted)", "balanced_accuracy": "balanced"}
@@ -138,17 +137,21 @@ def text(row: Mapping[str, Any], score: str) -> str:
 
 
 def validation_curves(folder: Path, model: str) -> list[list[float]]:
-    """Balanced accuracy on the validation part after each epoch, a curve a split and member."""
+    """Balanced accuracy on the validation part after each epoch, a curve a split and member.
+
+    Raises:
+        DataError: the log is damaged, or has no epoch of the model with such a score.
+    """
     stage = re.compile(rf"split\d+/{re.escape(model)}(-\d+)?")
     curves: dict[str, list[float]] = {}
-    for number, line in enumerate((folder / "metrics.jsonl").read_text().splitlines(), start=1):
-        try:
-            epoch = json.loads(line)
-            if stage.fullmatch(epoch["stage"]):
-                curves.setdefault(epoch["stage"], []).append(epoch["val_score"])
-        except (json.JSONDecodeError, KeyError) as error:
-            where = f"line {number}"
-            raise DataError(folder / "metrics.jsonl", where, error, "an epoch of a run") from error
+    log = folder / "metrics.jsonl"
+    for epoch in read_log(log):
+        if stage.fullmatch(epoch["stage"]):
+            if "val_score" not in epoch:
+                raise DataError(log, epoch["stage"], sorted(epoch), "a val_score in every epoch")
+            curves.setdefault(epoch["stage"], []).append(epoch["val_score"])
+    if not curves:
+        raise DataError(log, "stages", f"no epoch of {model}", "those of a finished run")
     return list(curves.values())
 
 

@@ -157,7 +157,7 @@ def read_run(path: Path, name: str = "") -> RunFiles:
         config=described["config"],
         environment=described["environment"],
         results=results,
-        log=_read_log(path / "metrics.jsonl"),
+        log=read_log(path / "metrics.jsonl"),
     )
 
 
@@ -174,11 +174,19 @@ def read_json(path: Path) -> Any:
         raise DataError(path, "JSON", error, "what a run wrote", hint) from error
 
 
-def _read_log(path: Path) -> list[dict[str, Any]]:
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The epochs in metrics.jsonl, in order; none where there is no file.
+
+    Raises:
+        DataError: it cannot be read, or a line is no epoch; the line is named.
+    """
     if not path.exists():
         return []
     lines: list[dict[str, Any]] = []
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise DataError(path, "reading", error, "what a run wrote") from error
     # What stands behind the last newline was cut short by a kill; --resume drops it too.
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
@@ -255,8 +263,8 @@ def read_predictions(path: Path, classes: Sequence[str]) -> list[Predictions]:
             rows: dict[str, list[Mapping[str, str]]] = {}
             for row in reader:
                 rows.setdefault(row["model"], []).append(row)
-    except OSError as error:
-        raise DataError(path, "reading", error.strerror, "what a run wrote") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(path, "reading", error, "what a run wrote") from error
     code = {name: i for i, name in enumerate(classes)}
     try:
         return [
