@@ -11,10 +11,10 @@ import time
 import pytest
 
 from clmer.data.synthetic import write_deap
-from clmer.experiments import runner
+from clmer.experiments import command, runner
 from clmer.experiments.cells import Cell
 from clmer.experiments.command import main
-from clmer.experiments.runner import DONE, FAILED, MISSING, run_cells
+from clmer.experiments.runner import DONE, FAILED, MISSING, Outcome, run_cells
 
 SMALL = ["--folds", "3", "--threads", "1", "--width", "4", "--dim", "8", "--heads", "2"]
 SMALL += ["--cross-layers", "1", "--single-layers", "1", "--epochs-fusion", "2", "--repeats", "1"]
@@ -60,6 +60,20 @@ def test_finished_runs_are_not_made_again(deap, made, monkeypatch, capsys):
     monkeypatch.setattr(runner.subprocess, "Popen", refused)
     assert table(deap) == 0
     assert capsys.readouterr().out.count("already finished") == 2
+
+
+def test_a_failed_run_ends_no_other_process_of_torchrun(deap, monkeypatch, capsys, tmp_path):
+    def failed(cells, folder, jobs):
+        return {cell.name: Outcome(FAILED, "it fell") for cell in cells}
+
+    monkeypatch.setattr(command, "run_cells", failed)
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1")):
+        monkeypatch.setenv(name, value)
+    (tmp_path / "out").mkdir()
+    out = ("--out", str(tmp_path / "out"))
+    assert table(deap, *out) == 1  # torchrun does not choose the shard
+    assert table(deap, *out, "--shard", "auto") == 0
+    assert capsys.readouterr().err.count("2 of 2 runs failed") == 2
 
 
 def test_an_unfinished_run_continues_and_a_failed_one_leaves_the_rest(deap, made, capsys):
@@ -116,7 +130,10 @@ def test_list_starts_nothing(deap, capsys):
         (["table4", "--synthetic", "--dim", "9"], "--dim: found 9"),
         (["table4", "--synthetic", "--shard", "4/3"], "--shard: found '4/3'"),
         (["table4", "--synthetic", "--jobs", "0"], "--jobs"),
-        (["leakage", "--dataset", "deap", "--synthetic", "--task", "valence,arousal"], "--task"),
+        (["leakage", "--dataset", "deap", "--synthetic", "--task", "va4,va9"], "for leakage"),
+        (["all", "--dataset", "deap", "--synthetic", "--task", "va4,va9"], "for fig4, leakage"),
+        (["fig4", "--synthetic", "--task", "va4,va9"], "--task: found va4, va9, expected one"),
+        (["leakage", "--dataset", "deap", "--synthetic", "--protocol", "trial"], "--protocol"),
         (["leakage", "--synthetic"], "say on which recordings"),
         (["all", "--root", "/tmp"], "--root: one folder for deap, amigos-short"),
     ],

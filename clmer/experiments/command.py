@@ -23,7 +23,15 @@ from clmer.data.splits import PROTOCOLS
 from clmer.experiments import leakage
 from clmer.experiments.cells import Cell, Plan, Setup, plan
 from clmer.experiments.output import write
-from clmer.experiments.runner import FAILED, MISSING, Outcome, Shard, command, run_cells
+from clmer.experiments.runner import (
+    FAILED,
+    MISSING,
+    Outcome,
+    Shard,
+    command,
+    of_torchrun,
+    run_cells,
+)
 from clmer.experiments.scores import collect
 from clmer.experiments.sheets import VIEWS
 from clmer.experiments.specs import DRAWINGS, ELSEWHERE, EXPERIMENTS
@@ -37,7 +45,8 @@ share it. Finished runs are not made again, interrupted ones continue, a failed 
 and the rest goes on.
 
 exit codes: 0 done, 1 a run failed (its table says which), 2 an option cannot be used, 130
-interrupted.
+interrupted. With --shard auto under torchrun a failed run is 0 too: torchrun would end the other
+processes.
 """
 
 
@@ -161,7 +170,9 @@ def _main(given: argparse.Namespace, passed: tuple[str, ...], made_by: str) -> i
     if failed:
         print(f"{len(failed)} of {len(outcomes)} runs failed:", file=sys.stderr)
         print("\n".join(f"  {name}: {outcomes[name].message}" for name in failed), file=sys.stderr)
-    return EXIT_FAILED if failed else 0
+    # torchrun answers one process's failure by ending all others, whose runs end with them.
+    ends_others = given.shard == "auto" and of_torchrun(os.environ)
+    return EXIT_FAILED if failed and not ends_others else 0
 
 
 def _plans(given: argparse.Namespace, passed: tuple[str, ...]) -> list[Plan]:
@@ -180,8 +191,7 @@ def _plans(given: argparse.Namespace, passed: tuple[str, ...]) -> list[Plan]:
         for name in _wanted(given.experiment, given.dataset)
         for dataset in _datasets(name, given.dataset)
     ]
-    if "leakage" in given.experiment and len(given.task) > 1:
-        raise ConfigError(f"--task: found {', '.join(given.task)}; leakage takes one at a time")
+    _check_for_pictures(given, list(dict.fromkeys(name for name, _ in pairs)))
     if given.root and len({dataset for _, dataset in pairs}) > 1:
         found = ", ".join(dict.fromkeys(dataset for _, dataset in pairs))
         raise ConfigError(f"--root: one folder for {found}; choose one by --dataset")
@@ -194,6 +204,25 @@ def _plans(given: argparse.Namespace, passed: tuple[str, ...]) -> list[Plan]:
         )
         for name, dataset in pairs
     ]
+
+
+def _check_for_pictures(given: argparse.Namespace, names: Sequence[str]) -> None:
+    """Refuse what a picture of one task, or one of every protocol, has no place for.
+
+    Raises:
+        ConfigError: several tasks for such an experiment; a protocol for leakage by name (under
+            `all` it is for the rest).
+    """
+    single = [name for name in names if EXPERIMENTS[name].view in ("confusion", "leakage")]
+    if single and len(given.task) > 1:
+        raise ConfigError(
+            f"--task: found {', '.join(given.task)}, expected one at a time for {', '.join(single)}"
+        )
+    if given.protocol and "leakage" in given.experiment:
+        raise ConfigError(
+            f"--protocol: found {given.protocol}; leakage compares {', '.join(leakage.PROTOCOLS)}: "
+            "leave this option out, or make the other experiments by a command of their own"
+        )
 
 
 def _source(given: argparse.Namespace) -> tuple[str, ...]:

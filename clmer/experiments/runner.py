@@ -61,7 +61,7 @@ class Shard:
 
     @classmethod
     def _of(cls, environment: Mapping[str, str]) -> Shard:
-        if "RANK" in environment and "WORLD_SIZE" in environment:
+        if of_torchrun(environment):
             return cls(int(environment["RANK"]) + 1, int(environment["WORLD_SIZE"]))
         if "SLURM_ARRAY_TASK_ID" in environment:
             first = int(environment["SLURM_ARRAY_TASK_MIN"])
@@ -76,6 +76,11 @@ class Shard:
     def take(self, cells: Iterable[Cell]) -> list[Cell]:
         """This shard's cells."""
         return list(cells)[self.index - 1 :: self.count]
+
+
+def of_torchrun(environment: Mapping[str, str]) -> bool:
+    """Whether torchrun started this process, and says which of how many it is."""
+    return "RANK" in environment and "WORLD_SIZE" in environment
 
 
 def command(cell: Cell, folder: Path, threads: int | None) -> list[str]:
