@@ -188,6 +188,29 @@ def test_the_papers_figures_stand_beside_its_own_recordings_only(tmp_path):
             assert not re.search(r"paper.*shuffled|96\.09|97\.59|15226", text), name
 
 
+@pytest.mark.parametrize(
+    ("dataset", "name", "options", "fields"),
+    [
+        ("deap", "table11", (), {"modalities": ("physio",)}),
+        ("deap", "table4", (), {"modalities": ("eeg", "landmarks", "au")}),
+        ("deap", "table11", ("--window", "2"), {}),
+        ("deap", "table10", ("--stride", "0.5"), {}),
+        ("amigos-short", "table12", ("--labels", "self"), {}),
+    ],
+)
+def test_the_papers_figures_stand_beside_its_own_settings_only(
+    dataset, name, options, fields, tmp_path
+):
+    def shown(asked):
+        each = plan(EXPERIMENTS[name], dataset, asked, ("",))
+        sheet = VIEWS[each.experiment.view](each, collect(each, tmp_path, {}))
+        names = [*sheet.tables[0].header, *(key for row in sheet.records for key in row)]
+        return [title for title in names if "paper" in title]
+
+    assert shown(setup(tmp_path))
+    assert not shown(setup(tmp_path, *options, **fields))
+
+
 def test_a_generated_folder_is_known_by_its_marker(tmp_path):
     def printed():
         return plan(EXPERIMENTS["table4"], "deap", setup(tmp_path), ("",)).printed

@@ -89,6 +89,7 @@ class Plan:
         dataset: on what.
         protocol: under which protocol; "" where the lines differ in it.
         generated: the recordings are not of people.
+        usual: modalities, windows and labels are the data set's defaults, which the paper has.
         lines: in the table's order.
     """
 
@@ -96,13 +97,14 @@ class Plan:
     dataset: str
     protocol: str
     generated: bool
+    usual: bool
     lines: tuple[Line, ...]
 
     @property
     def printed(self) -> str:
-        """The paper's table that may stand beside: real recordings of the same data set only."""
+        """The paper's table that may stand beside: its recordings, used as it uses them, only."""
         own = self.dataset in self.experiment.datasets and not self.generated
-        return self.experiment.printed if own else ""
+        return self.experiment.printed if own and self.usual else ""
 
     @property
     def cells(self) -> dict[str, Cell]:
@@ -138,7 +140,18 @@ def plan(experiment: Experiment, dataset: str, setup: Setup, protocols: tuple[st
     )
     generated = first.synthetic is not None or (Path(first.root) / SYNTHETIC_MARKER).exists()
     protocol = first.protocol if len(protocols) == 1 else ""
-    return Plan(experiment, dataset, protocol, generated, lines)
+    usual = _usual(first, tuple(modalities))
+    return Plan(experiment, dataset, protocol, generated, usual, lines)
+
+
+def _usual(config: Config, modalities: tuple[str, ...]) -> bool:
+    """Whether runs are on the modalities, windows and labels that are the data set's defaults."""
+    own = DATASETS[config.dataset]
+    return (
+        modalities == own.modalities
+        and config.window == config.stride == own.window_s
+        and config.labels in ("", *own.labels[:1])
+    )
 
 
 def cell(
