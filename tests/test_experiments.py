@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from clmer.data.synthetic import write_deap
 from clmer.experiments import command, figures, leakage, paper
 from clmer.experiments.cells import Setup, plan
 from clmer.experiments.output import write
-from clmer.experiments.runner import MISSING, REFUSED, Shard
+from clmer.experiments.runner import FAILED, MISSING, REFUSED, Shard
 from clmer.experiments.scores import SHOWN, best_validation, collect, mean_curve, validation_curves
 from clmer.experiments.sheets import VIEWS, two_classes
 from clmer.experiments.specs import EXPERIMENTS
@@ -340,6 +341,32 @@ def test_the_length_is_chosen_on_the_validation_part(deap, tmp_path):
     assert [row["cell"] for row in table.records] == [row["cell"] for row in rows]
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "file", "content"),
+    [
+        ("fig9", "5", "{run}/metrics.jsonl", "nonsense\n"),
+        ("fig4", "physio+au with CL", "{run}/predictions.csv", "subject,recording\n"),
+        ("table10", "physio+au", "{run}.usage.json", '{"seconds": "long"}'),
+    ],
+)
+def test_a_damaged_file_is_its_runs_failure(deap, name, key, file, content, tmp_path):
+    show(deap, "fig9", ("5", "20"), tmp_path)
+    show(deap, "table4", ("physio+au", "physio+au with CL"), tmp_path)
+    each = plan(EXPERIMENTS[name], "deap", small(deap), ("",))
+    cells = tmp_path / "cells"
+    for run in each.cells:
+        if (deap / "cells" / run).exists():
+            shutil.copytree(deap / "cells" / run, cells / run)
+    damaged = next(line.cell.name for line in each.lines if line.row.key == key)
+    (cells / file.format(run=damaged)).write_text(content)
+    found = collect(each, cells, {})
+    assert {run for run, cell in found.items() if cell.outcome.status == FAILED} == {damaged}
+    sheet = VIEWS[each.experiment.view](each, found)
+    said = [note for note in sheet.notes if "failed: " in note]
+    assert len(said) == 1
+    assert file.format(run=damaged) in said[0]
+
+
 def test_the_mean_of_valence_and_arousal_is_a_line_of_its_own():
     same = {"method": "CLMER", "status": "done"}
     rows = [
@@ -395,6 +422,15 @@ def test_protocols_side_by_side(deap, tmp_path):
     files = {path.suffix: path for path in write(sheet, tmp_path, "")}
     well_formed(files[".html"])
     assert files[".png"].exists()
+
+
+def test_other_damage_than_the_protocol_is_left_to_the_run(tmp_path, monkeypatch):
+    def damaged(config, cache):
+        raise DataError(tmp_path, "s01.dat", "nothing", "arrays")
+
+    monkeypatch.setattr("clmer.train.load", damaged)
+    each = plan(EXPERIMENTS["leakage"], "deap", setup(tmp_path), leakage.PROTOCOLS)
+    assert leakage.refusals(each.cells.values()) == {}
 
 
 def test_a_protocol_that_the_data_set_refuses_is_refused(tmp_path):

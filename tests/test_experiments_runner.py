@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import sys
 import time
 
 import pytest
 
+from clmer.data.recording import DataError
 from clmer.data.synthetic import write_deap
 from clmer.experiments import command, runner
 from clmer.experiments.cells import Cell
@@ -103,6 +105,27 @@ def test_other_recordings_are_another_run(deap, made, monkeypatch):
     assert not runner.finished(cell, made[0])
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("results.json", b"{", r"results.json: JSON: found"),
+        ("results.json", b'{"probe": {}}', r"results.json: models: found nothing"),
+        ("config.json", b"[]", r"config.json: content: found \[\]"),
+    ],
+)
+def test_a_damaged_run_fails_and_the_rest_is_shown(deap, made, file, content, message, capsys):
+    whole = (made[0] / file).read_bytes()
+    (made[0] / file).write_bytes(content)
+    assert table(deap) == 1
+    (made[0] / file).write_bytes(whole)
+    err = capsys.readouterr().err
+    assert len(re.findall(message, err)) == 1
+    assert "1 of 2 runs failed" in err
+    text = (deap / "out" / "table4-deap-synthetic-trial.md").read_text()
+    assert len(re.findall(rf"failed: .*{message}", text)) == 1
+    assert re.search(r"\| fusion with(out)? CL \| au \| valence \| \d", text)
+
+
 def _cells(deap, name):
     from clmer.experiments.cells import Setup, plan
     from clmer.experiments.specs import EXPERIMENTS
@@ -174,6 +197,21 @@ def test_a_failure_says_its_last_lines_and_the_rest_goes_on(tmp_path, monkeypatc
     refused = Cell("c", "deap", "va9", "trial", (), tmp_path, None, "--dim: found 9")
     outcome = run_cells([refused], tmp_path / "cells")["c"]
     assert (outcome.status, outcome.message) == (FAILED, "--dim: found 9")
+
+
+def test_a_run_that_cannot_be_read_stops_no_other(tmp_path, monkeypatch):
+    pretend(monkeypatch, "pass")
+
+    def finished(cell, folder):
+        if cell.name == "b":
+            raise DataError(folder, "results.json", "{", "JSON")
+        return False
+
+    monkeypatch.setattr(runner, "finished", finished)
+    cells = [cell(name, tmp_path) for name in "abc"]
+    outcomes = run_cells(cells, tmp_path / "cells", jobs=2)
+    assert [outcomes[name].status for name in "abc"] == [DONE, FAILED, DONE]
+    assert "results.json: found {, expected JSON" in outcomes["b"].message
 
 
 def test_at_most_so_many_run_at_a_time(tmp_path, monkeypatch):

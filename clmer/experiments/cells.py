@@ -19,7 +19,8 @@ from clmer.data import DATASETS
 from clmer.data.cache import stores_folder
 from clmer.data.recording import SYNTHETIC_MARKER, DataError
 from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
-from clmer.report.reading import read_json
+from clmer.report.reading import check, read_json
+from clmer.runs import CONFIG, RESULTS
 
 #: Options of `clmer.train` that say where and how a process runs, not what.
 _PROCESS = ("command", "cache", "out", "resume", "threads")
@@ -230,13 +231,19 @@ def _name(
 
 
 def finished(cell: Cell, folder: Path) -> bool:
-    """Whether a folder holds this cell's results: same configuration, same recordings."""
+    """Whether a folder holds this cell's results: same configuration, same recordings.
+
+    Raises:
+        DataError: a file of the run or the recordings cannot be used.
+    """
     from clmer.train import prepared, settings
 
-    if cell.config is None or not (folder / "results.json").is_file():
+    if cell.config is None or not (folder / RESULTS).is_file():
         return False
-    found = read_json(folder / "config.json").get("config")
+    described = read_json(folder / CONFIG)
+    check(described, {"config": {"data": str}}, folder / CONFIG)
+    found = described["config"]
     wanted = json.loads(json.dumps(settings(cell.config)))
-    if not isinstance(found, dict) or {k: v for k, v in found.items() if k != "data"} != wanted:
+    if {k: v for k, v in found.items() if k != "data"} != wanted:
         return False
-    return bool(found.get("data") == prepared(cell.config, cell.cache)[1].fingerprint)
+    return bool(found["data"] == prepared(cell.config, cell.cache)[1].fingerprint)

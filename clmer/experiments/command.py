@@ -165,7 +165,7 @@ def _main(given: argparse.Namespace, passed: tuple[str, ...], made_by: str) -> i
     if not plans:
         return 0
     outcomes = _run(plans, shard.take(cells.values()), given.out, given.jobs)
-    _write(plans, given.out, outcomes, made_by)
+    outcomes |= _write(plans, given.out, outcomes, made_by)
     failed = [name for name, outcome in outcomes.items() if outcome.status == FAILED]
     if failed:
         print(f"{len(failed)} of {len(outcomes)} runs failed:", file=sys.stderr)
@@ -274,11 +274,19 @@ def _run(plans: Sequence[Plan], cells: Sequence[Cell], out: Path, jobs: int) -> 
     return refused | run_cells(run, out / "cells", jobs=jobs)
 
 
-def _write(plans: Sequence[Plan], out: Path, outcomes: Mapping[str, Outcome], made_by: str) -> None:
+def _write(
+    plans: Sequence[Plan], out: Path, outcomes: Mapping[str, Outcome], made_by: str
+) -> dict[str, Outcome]:
+    """Write every sheet; the outcomes of cells whose files turned out to be unusable."""
+    damaged: dict[str, Outcome] = {}
     for each in plans:
         cells = collect(each, out / "cells", outcomes)
+        damaged |= {
+            name: found.outcome for name, found in cells.items() if found.outcome.status == FAILED
+        }
         sheet = (VIEWS | {"leakage": leakage.sheet})[each.experiment.view](each, cells)
         files = write(sheet, out, made_by)
         missing = sum(found.outcome.status == MISSING for found in cells.values())
         rest = f"; {missing} runs are still to be made" if missing else ""
         print(f"{files[0].with_suffix('')}.{{{','.join(f.suffix[1:] for f in files)}}}{rest}")
+    return damaged

@@ -15,7 +15,7 @@ from clmer.data.recording import DataError
 from clmer.experiments.cells import Cell, Plan
 from clmer.experiments.figures import Dot, dots
 from clmer.experiments.runner import REFUSED, Outcome
-from clmer.experiments.scores import Found, predictions, record, text
+from clmer.experiments.scores import Found, record, text
 from clmer.experiments.sheets import Cells, Sheet, Table, unfinished
 from clmer.metrics import Predictions
 from clmer.report import CONTROLS
@@ -45,9 +45,10 @@ def refusals(cells: Iterable[Cell]) -> dict[str, Outcome]:
                 load(cell.config, cell.cache)
                 known[cell.protocol] = ""
             except DataError as error:
-                if error.field != option:
-                    raise
-                known[cell.protocol] = f"found {error.found}, expected {error.expected}"
+                # What else is wrong with the recordings, the run itself says and fails by.
+                protocol = error.field == option
+                why = f"found {error.found}, expected {error.expected}"
+                known[cell.protocol] = why if protocol else ""
         if known[cell.protocol]:
             refused[cell.name] = Outcome(REFUSED, known[cell.protocol])
     return refused
@@ -114,9 +115,10 @@ def _predictions(plan: Plan, cells: Cells) -> dict[tuple[str, str], Predictions]
         found = cells[line.cell.name]
         names = [model["name"] for model in _models(found, line.row == plan.lines[0].row)]
         if names:
-            rows = predictions(found)
             said |= {
-                (name, line.cell.protocol): rows[name] for name in names if name not in CONTROLS
+                (name, line.cell.protocol): found.predictions[name]
+                for name in names
+                if name not in CONTROLS
             }
     return said
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from clmer.config import ConfigError
+from clmer.data.recording import DataError
 from clmer.experiments.cells import Cell, finished
 from clmer.files import write_file
 
@@ -146,9 +147,13 @@ def _start(cell: Cell, folder: Path, threads: int | None, number: str) -> _Runni
     if cell.config is None:
         print(f"{number}: {cell.name}: failed: {cell.why}", flush=True)
         return Outcome(FAILED, cell.why)
-    if finished(cell, run):
-        print(f"{number}: {cell.name}: already finished", flush=True)
-        return Outcome(DONE)
+    try:
+        if finished(cell, run):
+            print(f"{number}: {cell.name}: already finished", flush=True)
+            return Outcome(DONE)
+    except DataError as error:
+        print(f"{number}: {cell.name}: failed: {error}", flush=True)
+        return Outcome(FAILED, str(error))
     file = log.open("ab")
     try:
         if not _locked(file):

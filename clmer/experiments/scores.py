@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,25 @@ import numpy as np
 from clmer.data.recording import DataError
 from clmer.experiments import paper
 from clmer.experiments.cells import Cell, Line, Plan, finished
-from clmer.experiments.runner import DONE, MISSING, Outcome
+from clmer.experiments.runner import DONE, FAILED, MISSING, Outcome
 from clmer.metrics import Predictions
-from clmer.report.reading import read_json, read_log, read_predictions
+from clmer.report.reading import (
+    MAYBE,
+    NUMBER,
+    check,
+    check_results,
+    read_json,
+    read_log,
+    read_predictions,
+)
+from clmer.runs import RESULTS
 
 #: Scores of a table, by their name in results.json: the paper's two, and the one to read.
 SHOWN = {"accuracy": "accuracy", "weighted_f1": "F1 (weighted)", "balanced_accuracy": "balanced"}
+#: Where results.json has them, beside what a report needs.
+_TABLED = {
+    "models": [{"windows": {score: {"split_mean": NUMBER, "split_sd": MAYBE} for score in SHOWN}}]
+}
 
 
 @dataclass(frozen=True)
@@ -29,26 +42,51 @@ class Found:
         outcome: how it stands.
         folder: its run folder.
         results: what results.json holds; None unless it is done.
+        curves: of validation, where the view draws or chooses by them, see `validation_curves`.
+        predictions: by model, where the view is made of them, see `predictions`.
+        usage: what the run took, where the view shows it and it was measured.
     """
 
     outcome: Outcome
     folder: Path
     results: dict[str, Any] | None = None
+    curves: Sequence[Sequence[float]] = ()
+    predictions: Mapping[str, Predictions] = field(default_factory=dict)
+    usage: Mapping[str, float] | None = None
 
 
 def collect(plan: Plan, folder: Path, outcomes: Mapping[str, Outcome]) -> dict[str, Found]:
-    """Every cell of a plan by name; those of other shards are looked for."""
-    return {
-        name: _found(cell, folder / name, outcomes.get(name)) for name, cell in plan.cells.items()
-    }
+    """Every cell of a plan by name, with all that its view is made of.
+
+    Those of other shards are looked for. A cell with a file that cannot be used is FAILED.
+    """
+    found = {}
+    for name, cell in plan.cells.items():
+        try:
+            found[name] = _found(plan, cell, folder / name, outcomes.get(name))
+        except DataError as error:
+            found[name] = Found(Outcome(FAILED, str(error)), folder / name)
+    return found
 
 
-def _found(cell: Cell, folder: Path, outcome: Outcome | None) -> Found:
+def _found(plan: Plan, cell: Cell, folder: Path, outcome: Outcome | None) -> Found:
     if outcome is None:
         outcome = Outcome(DONE if finished(cell, folder) else MISSING)
     if outcome.status != DONE:
         return Found(outcome, folder)
-    return Found(outcome, folder, read_json(folder / "results.json"))
+    results = read_json(folder / RESULTS)
+    check(results, _TABLED, folder / RESULTS)
+    check_results(results, folder / RESULTS)
+    found = Found(outcome, folder, results)
+    for line in plan.lines:
+        if line.cell.name == cell.name:
+            model_of(found, line.row.model)
+    view, main = plan.experiment.view, model_of(found, "")["name"]
+    if view in ("lengths", "curves"):
+        return replace(found, curves=validation_curves(folder, main))
+    if view in ("confusion", "leakage"):
+        return replace(found, predictions=predictions(folder, results))
+    return replace(found, usage=usage(folder)) if view in ("costs", "radar") else found
 
 
 def model_of(found: Found, beginning: str) -> dict[str, Any]:
@@ -60,11 +98,11 @@ def model_of(found: Found, beginning: str) -> dict[str, Any]:
     if found.results is None:
         raise ValueError(f"model_of: {found.folder} is {found.outcome.status}")
     names = [model["name"] for model in found.results["models"]]
-    wanted = found.results["main"]
-    if beginning:
-        wanted = [name for name in names if name.startswith(beginning)]
-    if not wanted:
-        raise DataError(found.folder / "results.json", "models", names, f"one named {beginning!r}")
+    main = found.results["main"]
+    wanted = [name for name in names if name.startswith(beginning)] if beginning else main[:1]
+    if not wanted or wanted[0] not in names:
+        expected = f"one named {beginning or main!r}"
+        raise DataError(found.folder / RESULTS, "models", names, expected)
     model: dict[str, Any] = found.results["models"][names.index(wanted[0])]
     return model
 
@@ -167,18 +205,28 @@ def best_validation(curves: Sequence[Sequence[float]]) -> float:
 
 
 def usage(folder: Path) -> dict[str, float] | None:
-    """Seconds and peak memory of a cell; None where it was interrupted and continued."""
+    """Seconds and peak memory of a cell; None where it was interrupted and continued.
+
+    Raises:
+        DataError: the file holds something else.
+    """
     path = folder.with_name(f"{folder.name}.usage.json")
-    return read_json(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    measured: dict[str, float] = read_json(path)
+    check(measured, {"seconds": NUMBER, "peak_rss_mib": NUMBER}, path)
+    return measured
 
 
-def predictions(found: Found) -> dict[str, Predictions]:
+def predictions(folder: Path, results: Mapping[str, Any]) -> dict[str, Predictions]:
     """Every model's test windows, out of predictions.csv.
 
     Raises:
-        DataError: the file lacks a column, or holds a class that the run does not have.
+        DataError: the file lacks a column or a model, or holds a class that the run does not have.
     """
-    if found.results is None:
-        raise ValueError(f"predictions: {found.folder} is {found.outcome.status}")
-    read = read_predictions(found.folder / "predictions.csv", found.results["classes"])
-    return {part.model: part for part in read}
+    path = folder / "predictions.csv"
+    read = {part.model: part for part in read_predictions(path, results["classes"])}
+    missing = [model["name"] for model in results["models"] if model["name"] not in read]
+    if missing:
+        raise DataError(path, "model", f"no rows of {', '.join(missing)}", "those of results.json")
+    return read

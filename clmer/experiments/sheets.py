@@ -19,12 +19,9 @@ from clmer.experiments.scores import (
     best_validation,
     mean_curve,
     model_of,
-    predictions,
     printed,
     record,
     text,
-    usage,
-    validation_curves,
 )
 
 Cells = Mapping[str, Found]
@@ -104,8 +101,7 @@ def curves(plan: Plan, cells: Cells) -> Sheet:
     for line in plan.lines:
         found = cells[line.cell.name]
         if found.results is not None:
-            drawn = validation_curves(found.folder, model_of(found, "")["name"])
-            panels.setdefault(line.task, {})[line.row.label[0]] = mean_curve(drawn)
+            panels.setdefault(line.task, {})[line.row.label[0]] = mean_curve(found.curves)
     if not panels:
         return sheet
     best = {row["task"]: row["method"] for row in sheet.records if row.get("chosen")}
@@ -126,7 +122,7 @@ def _chosen(plan: Plan, cells: Cells, rows: Sequence[dict[str, Any]]) -> dict[st
         found = cells[line.cell.name]
         if found.results is None:
             continue
-        score = best_validation(validation_curves(found.folder, model_of(found, "")["name"]))
+        score = best_validation(found.curves)
         row["validation_balanced_accuracy"], row["chosen"] = score, False
         if line.task not in best or score > best[line.task][0]:
             best[line.task] = (score, row, line.row.key)
@@ -146,7 +142,7 @@ def confusion(plan: Plan, cells: Cells) -> Sheet:
     found = cells[plan.lines[0].cell.name]
     if found.results is None:
         return sheet
-    model = predictions(found)[found.results["main"][0]]
+    model = found.predictions[found.results["main"][0]]
     figure = report.confusion_figure([model], found.results["classes"])
     alt = f"Confusion matrix of {model.model} over {', '.join(found.results['classes'])}"
     return replace(sheet, figure=figure, alt=alt)
@@ -216,7 +212,7 @@ def _cost_records(plan: Plan, cells: Cells) -> dict[str, dict[str, Any]]:
     for key, group in lines.items():
         done = [cells[line.cell.name] for line in group if cells[line.cell.name].results]
         accuracy = [model_of(f, "")["windows"]["accuracy"]["split_mean"] for f in done]
-        used = [measured for f in done if (measured := usage(f.folder)) is not None]
+        used = [f.usage for f in done if f.usage is not None]
         rows[key] = {
             "experiment": plan.experiment.name,
             "dataset": plan.dataset,
@@ -318,7 +314,10 @@ def unfinished(plan: Plan, cells: Cells) -> list[str]:
     """Which runs failed and why, and how many are still to be made."""
     missing = sum(found.outcome.status == MISSING for found in cells.values())
     said = [f"Not run yet: {missing} of {len(cells)} runs."] if missing else []
+    first: dict[str, Line] = {}
     for line in plan.lines:
+        first.setdefault(line.cell.name, line)
+    for line in first.values():
         outcome = cells[line.cell.name].outcome
         if outcome.status == FAILED:
             where = [] if plan.protocol else [line.cell.protocol]
