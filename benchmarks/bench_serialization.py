@@ -30,7 +30,7 @@ from clmer.data.face.windows import FaceWindows
 from clmer.data.recording import FaceSeries
 from clmer.experiments.paper import COSTS, SERIALIZATION
 from clmer.nn import Fusion
-from clmer.stages import adam, fusion_losses
+from clmer.stages import CLIP, adam, fusion_losses
 from clmer.step import GraphedStep, TrainStep
 
 #: (tokens, features) of the visual modalities, one-second windows, 25 frames a second.
@@ -68,7 +68,7 @@ def step_of(
     y = torch.randint(classes, (batch,), device=device)
 
     weight = torch.ones(classes, device=device)
-    train = TrainStep(model, optimizer, fusion_losses(model, tokens, y, weight), clip=0.8)
+    train = TrainStep(model, optimizer, fusion_losses(model, tokens, y, weight), clip=CLIP)
     run = GraphedStep(train, batch) if device == "cuda" else train
     rows, generator = torch.arange(batch, device=device), torch.Generator(device)
 

@@ -20,14 +20,13 @@ from clmer.data.recording import DataError
 from clmer.data.splits import PROTOCOLS
 from clmer.data.synthetic import WRITERS
 from clmer.data.synthetic.model import Control
+from clmer.exits import EXIT_INPUT, EXIT_INTERRUPTED
 from clmer.nn.baselines import NAMES
 
 if TYPE_CHECKING:
     import torch
 
     from clmer.ranks import Ranks
-
-EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
 
 EPILOG = """\
 examples:

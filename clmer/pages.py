@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clmer.cli import EXIT_INPUT, EXIT_INTERRUPTED
 from clmer.data.recording import DataError
+from clmer.exits import EXIT_INPUT, EXIT_INTERRUPTED
 from clmer.files import write_file
 
 STYLE = """

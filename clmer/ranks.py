@@ -77,12 +77,13 @@ def launched() -> bool:
 def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
     """All ranks of torchrun, or this process alone; and its own device ("cuda": its local GPU)."""
     own = torch.device(device)
+    if launched() and own.type == "cuda":
+        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    if own.type == "cuda" and own.index is not None:
+        torch.cuda.set_device(own)  # streams and CUDA graphs go by the current device
     if not launched():
         yield Ranks(), own
         return
-    if own.type == "cuda":
-        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(own)
     dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Ranks(dist.group.WORLD, dist.get_rank(), dist.get_world_size()), own

@@ -14,7 +14,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -192,22 +192,32 @@ def read_config(folder: Path) -> Config:
     """The configuration that a run's folder holds.
 
     Raises:
-        DataError: there is no run, or one of a version that knows other options.
-        ConfigError: config.json is damaged.
+        DataError: there is no run, one of a version that knows other options, or config.json is
+            damaged.
     """
     path = folder / CONFIG
     if not path.is_file():
         hint = "python -m clmer.train makes one and prints where."
         raise DataError(folder, str(CONFIG), "nothing", "a run's folder", hint)
-    found = _read(path, "config")
-    known = {field.name for field in fields(Config)}
-    unknown = sorted(found.keys() - known - {"data"})
+    try:
+        found = _read(path, "config")
+    except ConfigError as error:
+        raise DataError(path, "config", repr(error.__cause__), "what a run wrote") from error
+    known = {field.name: field for field in fields(Config)}
+    unknown = sorted(found.keys() - known.keys() - {"data"})
     if unknown:
         raise DataError(path, ", ".join(unknown), "an unknown option", "this version's options")
+    missing = [name for name, field in known.items() if field.default is MISSING]
+    missing = [name for name in missing if name not in found]
+    if missing:
+        raise DataError(path, ", ".join(missing), "nothing", "what a run wrote")
     chosen = {name: value for name, value in found.items() if name in known}
-    for name in chosen.keys() & {"modalities", "models"}:  # JSON has no tuples
-        chosen[name] = tuple(chosen[name])
-    return Config(**chosen)
+    try:
+        for name in chosen.keys() & {"modalities", "models"}:  # JSON has no tuples
+            chosen[name] = tuple(chosen[name])
+        return Config(**chosen)
+    except (ConfigError, TypeError) as error:  # the message names the option
+        raise DataError(path, "config", error, "options that this version takes") from error
 
 
 def unfinished_stage(folder: Path) -> str:
@@ -215,8 +225,9 @@ def unfinished_stage(folder: Path) -> str:
     checkpoint, log = folder / CHECKPOINT, folder / "metrics.jsonl"
     if checkpoint.exists():
         return str(read_tensors(checkpoint)[1]["stage"])
-    lines = log.read_text().splitlines() if log.exists() else []
-    return str(json.loads(lines[-1])["stage"]) if lines else "its first stage"
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    whole = [line for line in lines if line.endswith("\n")]  # a kill can cut the last one short
+    return str(json.loads(whole[-1])["stage"]) if whole else "its first stage"
 
 
 def check_folder(folder: Path, resume: bool) -> None:
@@ -273,7 +284,9 @@ def _read(path: Path, *keys: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text())
         for key in keys:
             content = content[key]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
+        if not isinstance(content, dict):
+            raise TypeError(f"{type(content).__name__}, not an object")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{path}: nothing that a run wrote can be read from it ({error!r})"
         ) from error

@@ -27,6 +27,8 @@ from clmer.probe import linear_probe, settle_batch_norm
 from clmer.ranks import Ranks
 from clmer.runs import Run
 
+#: Norm that the fusion stage's gradients are clipped to.
+CLIP = 0.8
 Tokens = dict[str, Tensor]  # modality -> [N, tokens, features]
 
 
@@ -309,7 +311,7 @@ def fit_fusion(
     schedule = Schedule(
         config.epochs_fusion,
         config.batch,
-        clip=0.8,
+        clip=CLIP,
         patience=config.patience,
         amp=config.amp == "bf16",
         graph=config.graph,

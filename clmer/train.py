@@ -39,6 +39,7 @@ from clmer.nn.baselines import SVM, svm
 from clmer.probe import mean_probe, probe_lines
 from clmer.runs import weights_of
 from clmer.stages import (
+    CLIP,
     Job,
     baselines,
     check_models,
@@ -295,7 +296,7 @@ def announce_time(job: Job, split: Split, inputs: Inputs, x: Mapping[str, Tensor
             part = read_by(chosen, tokens)
             classifier, optimizer = new_model(job, chosen.spec, part, 0)
             losses = fusion_losses(classifier, part, labels, weight)
-            step = time_step(TrainStep(classifier, optimizer, losses, 0.8, amp), rows)
+            step = time_step(TrainStep(classifier, optimizer, losses, CLIP, amp), rows)
             seconds += step * steps * config.epochs_fusion * config.members
     early = ", less where validation stops a model early" if config.patience else ""
     print(f"expected training time: {spell_time(seconds * len(job.splits))} at most{early}")

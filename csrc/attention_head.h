@@ -5,6 +5,7 @@
 
 #include "attention_fragment.h"
 #include "attention_plan.h"
+#include "dropout_hash.h"
 
 namespace clmer::CLMER_LEVEL {
 
@@ -101,25 +102,9 @@ CLMER_DEVICE bool counts(const uint32_t (&bits)[2], int e) {
   return bits[e / 2 % 2] >> (e / 4 * 8 + e % 2) & 1;
 }
 
-// ---- dropout: the hash of clmer/ops/attention_reference.py, dropout_mask ------------------------
-struct DropoutKey {
-  uint32_t low, high;
-};
-
+// ---- dropout ------------------------------------------------------------------------------------
 CLMER_DEVICE DropoutKey dropout_key(const AttentionArgs& a, const Place& at, int row) {
-  uint64_t x = uint64_t(*a.seed) + (uint64_t(at.head * a.rows + row) + 1) * 0x9E3779B97F4A7C15u;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  x ^= x >> 31;
-  return {uint32_t(x), uint32_t(x >> 32)};
-}
-
-CLMER_DEVICE bool dropout_keeps(DropoutKey row, uint32_t key, uint32_t threshold) {
-  uint32_t h = row.low ^ key * 0x9E3779B1u;
-  h = (h ^ (h >> 16)) * 0x7FEB352Du;
-  h = (h ^ (h >> 15) ^ row.high) * 0x846CA68Bu;
-  h ^= h >> 16;
-  return h >= threshold;
+  return dropout_key(*a.seed, at.head * a.rows + row);
 }
 
 // ---- rows between memory and shared memory ------------------------------------------------------

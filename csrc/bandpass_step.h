@@ -8,11 +8,7 @@
 #include <cmath>
 #endif
 
-#ifdef __CUDACC__
-#define CLMER_HD __host__ __device__ __forceinline__
-#else
-#define CLMER_HD inline __attribute__((always_inline))
-#endif
+#include "host_device.h"
 
 namespace clmer {
 namespace CLMER_LEVEL {

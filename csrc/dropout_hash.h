@@ -1,8 +1,10 @@
 // Which elements dropout keeps: the hash of clmer/ops/attention_reference.py, dropout_mask. 64 bits
-// a row, 32-bit rounds an element. Compiled once a SIMD level.
+// a row, 32-bit rounds an element. Compiled once a SIMD level, and for the GPU.
 #pragma once
 
 #include <cstdint>
+
+#include "host_device.h"
 
 namespace clmer::CLMER_LEVEL {
 
@@ -11,7 +13,7 @@ struct DropoutKey {
 };
 
 // Of a row, by its number over all leading dimensions.
-inline DropoutKey dropout_key(int64_t seed, int64_t row) {
+CLMER_HD DropoutKey dropout_key(int64_t seed, int64_t row) {
   uint64_t x = uint64_t(seed) + (uint64_t(row) + 1) * 0x9E3779B97F4A7C15u;
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
   x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
@@ -19,7 +21,7 @@ inline DropoutKey dropout_key(int64_t seed, int64_t row) {
   return {uint32_t(x), uint32_t(x >> 32)};
 }
 
-inline bool dropout_keeps(DropoutKey row, uint32_t column, uint32_t threshold) {
+CLMER_HD bool dropout_keeps(DropoutKey row, uint32_t column, uint32_t threshold) {
   uint32_t h = row.low ^ column * 0x9E3779B1u;
   h = (h ^ (h >> 16)) * 0x7FEB352Du;
   h = (h ^ (h >> 15) ^ row.high) * 0x846CA68Bu;

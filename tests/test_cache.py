@@ -174,6 +174,18 @@ def test_a_killed_build_leaves_nothing_that_counts(tmp_path: Path, before: str) 
     assert visible(tmp_path) == [store.path.name]
 
 
+def test_a_build_of_a_data_set_with_a_longer_name_is_left_alone(tmp_path: Path) -> None:
+    own, other = (
+        tmp_path / f".deap-{'1' * 16}.building",
+        tmp_path / f".deap-raw-{'2' * 16}.building",
+    )
+    own.mkdir()
+    other.mkdir()
+    build(tmp_path, "deap", "k" * 64, fill_with())
+    assert not own.exists()
+    assert other.is_dir()
+
+
 _RANDOM_KILLS = """
 import os, random, signal, sys, time
 from pathlib import Path

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from clmer.config import ConfigError
-from clmer.runs import DATA, Run, check_folder
+from clmer.config import ConfigError, build
+from clmer.data.recording import DataError
+from clmer.runs import DATA, Run, check_folder, read_config, unfinished_stage
 
 ORIGIN = {
     "format": 2,
@@ -38,3 +43,40 @@ def test_a_folder_killed_while_it_was_made_is_taken(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(ConfigError, match="other files in it"):
         check_folder(tmp_path, resume=False)
+
+
+def test_a_log_line_cut_short_by_a_kill_is_no_line(tmp_path: Path) -> None:
+    log = tmp_path / "metrics.jsonl"
+    log.write_text('{"stage": "split1/eeg", "ep')
+    assert unfinished_stage(tmp_path) == "its first stage"
+    log.write_text('{"stage": "split1/eeg", "epoch": 1}\n{"stage": "split1/permuted", "ep')
+    assert unfinished_stage(tmp_path) == "split1/eeg"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda config: config.pop("task"), r"config\.json: task: found nothing"),
+        (lambda config: config.update(batch=0), r"config\.json: config: found --batch-size: found"),
+        (lambda config: config.update(modalities=None), r"config\.json: config: found 'NoneType'"),
+        (lambda config: config.update(depth=3), r"config\.json: depth: found an unknown option"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_the_folder_s_fault(
+    tmp_path: Path, damage: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    config = json.loads(json.dumps(asdict(build("deap", {"device": "cpu"}))))
+    described = tmp_path / "config.json"
+    described.write_text(json.dumps({"config": config}))
+    assert asdict(read_config(tmp_path))["batch"] == 64
+    damage(config)
+    described.write_text(json.dumps({"config": config}))
+    with pytest.raises(DataError, match=message):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"config": []}', "{}", "\xff"])
+def test_a_damaged_configuration_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"config\.json: config: found"):
+        read_config(tmp_path)

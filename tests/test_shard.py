@@ -7,13 +7,15 @@ import copy
 import pytest
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from test_ntxent_distributed import in_processes, joined
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from clmer.nn import ContrastiveModel, Encoder
+from clmer import ranks
+from clmer.nn import ContrastiveModel, Encoder, sublayer
 from clmer.nn.batch_norm import BatchNorm
-from clmer.nn.dropout import Dropout
+from clmer.nn.dropout import Dropout, drop
 from clmer.nn.shard import Shard, averaged_later, current_group, sharded
 
 
@@ -74,6 +76,50 @@ def layers_worker(rank, world, path):
 @pytest.mark.parametrize("world", [2, 3])
 def test_layers_see_the_whole_batch(world, tmp_path):
     in_processes(layers_worker, world, tmp_path)
+
+
+def sublayers_worker(rank, world, path):
+    group = joined(rank, world, path)
+    torch.manual_seed(0)
+    shard = Shard(group, [3, 2])
+    streams, samples, length, dim = 2, shard.total, 4, 6
+    x, heads = (
+        torch.randn(streams, samples, length, dim),
+        torch.randn(streams, samples, 3, length, 2),
+    )
+    weight, bias = torch.randn(streams, dim, dim), torch.randn(streams, 1, dim)
+    torch.manual_seed(5)
+    y = sublayer.stacked_linear(heads.transpose(2, 3).flatten(3), weight, bias)
+    wanted = x + drop(y.transpose(0, 1), 0.5).transpose(0, 1)
+    torch.manual_seed(5)
+    with sharded(shard):
+        found = sublayer.merge(x[:, shard.rows], heads[:, shard.rows], weight, bias, dropout=0.5)
+    close(found, wanted[:, shard.rows], "merge")
+    torch.manual_seed(5)
+    hidden = F.relu(sublayer.stacked_linear(sublayer.normed(x), weight, bias))
+    hidden = drop(hidden.transpose(0, 1), 0.5).transpose(0, 1)
+    y = sublayer.stacked_linear(hidden, weight, bias)
+    wanted = x + drop(y.transpose(0, 1), 0.25).transpose(0, 1)
+    torch.manual_seed(5)
+    with sharded(shard):
+        weights = (weight, bias, weight, bias)
+        found = sublayer.feed_forward(x[:, shard.rows], *weights, 0.5, 0.25)
+    close(found, wanted[:, shard.rows], "feed_forward")
+    dist.destroy_process_group()
+
+
+def test_sublayers_drop_what_one_process_would(tmp_path):
+    in_processes(sublayers_worker, 2, tmp_path)
+
+
+def test_a_numbered_gpu_becomes_the_current_one(monkeypatch):
+    current = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    for name in ("cpu", "cuda", "cuda:1"):
+        with ranks.joined(name) as (alone, own):
+            assert alone.leads
+            assert own == torch.device(name)
+    assert current == [torch.device("cuda:1")]
 
 
 def model_worker(rank, world, path):

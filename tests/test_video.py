@@ -14,7 +14,7 @@ from clmer.data.video import jobs, record
 from clmer.data.video.__main__ import main
 from clmer.data.video.clips import frames, variable_rate
 from clmer.data.video.mesh import IBUG, MESH_POINTS, Face, action_units, to_face
-from clmer.data.video.preview import draw, open_preview
+from clmer.data.video.preview import Mp4Preview, draw, open_preview, preview_folder
 from clmer.data.video.table import COLUMNS, TableWriter
 
 _PAIRED = "browDown browOuterUp cheekSquint eyeBlink eyeLookDown eyeLookIn eyeLookOut eyeLookUp "
@@ -301,6 +301,25 @@ def test_what_makes_a_finished_series_another_one(tmp_path: Path) -> None:
     assert why(source) == "it is not there"
 
 
+def test_a_preview_that_is_gone_or_of_other_times_is_made_again(tmp_path: Path) -> None:
+    clip, csv, made = tmp_path / "a.mp4", tmp_path / "out.csv", tmp_path / "made"
+    clip.write_text("clip")
+    made.write_text("rows")
+    source = record.describe(clip, "openface", None)
+    record.place(made, csv, source | {"whole": True, "preview": "png", "every": 1.0})
+
+    def why(preview: str, every: float | None = None) -> str | None:
+        return record.outdated(csv, source, hog=False, partial=False, preview=preview, every=every)
+
+    assert why("png", 1.0) == "it has no png preview"
+    with open_preview("png", preview_folder(csv), 1.0) as preview:
+        preview.add(1, 0.0, np.zeros((4, 4, 3), dtype=np.uint8), None)
+    assert why("png", 1.0) is None
+    assert why("png", 2.0) == "every changed"
+    assert why("mp4") == "it has no mp4 preview"
+    assert why("") is None
+
+
 def test_a_kill_while_a_series_is_put_in_place_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,7 +445,29 @@ def test_a_real_face_at_uneven_times(
     again = (tmp_path / "a.mp4", "--out", tmp_path / "out")
     assert "skipped" in run(capsys, *again)[1]
     assert "done again, it has no mp4 preview" in run(capsys, *again, "--preview", "mp4")[1]
-    assert os.listdir(tmp_path / "out" / "a_preview").count("preview.mp4") == 1
+    film = tmp_path / "out" / "a_preview" / "preview.mp4"
+    assert film.is_file()
+    assert "skipped" in run(capsys, *again, "--preview", "mp4")[1]
+    film.unlink()
+    assert "done again, it has no mp4 preview" in run(capsys, *again, "--preview", "mp4")[1]
+    assert film.is_file()
+
+
+def test_a_series_waits_for_its_preview(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(tmp_path / "a.mp4", [photo(clips)] * 3, [0, 40, 80])
+    model = clips / "face_landmarker.task"
+    task = jobs.Task(tmp_path / "a.mp4", tmp_path / "a.csv", model, preview="mp4")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Mp4Preview, "__exit__", killed)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.process(task, lambda _: None)
+    assert jobs.outdated(task) == "it is not there"
+    assert not (tmp_path / "a.source.json").exists()
 
 
 def test_two_faces_one_is_kept(

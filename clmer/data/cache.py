@@ -7,9 +7,9 @@ A store is a folder `<cache>/<data set>-<key>/`:
     <modality>.npy  [N, C, T] float32, opened as a memory map
     NOTICE          what it may hold
 
-The key covers the parameters, `FORMAT`, and every source's name, size and modification time. A
-store is written into a hidden sibling folder, flushed to disk and renamed; a build that is killed
-leaves only that folder, which the next build of the same data set removes.
+The key covers the parameters, `FORMAT`, and every source's name, size, modification time and first
+bytes. A store is written into a hidden sibling folder, flushed to disk and renamed; a build that is
+killed leaves only that folder, which the next build of the same data set removes.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ class Store:
         path: the folder.
         fingerprint: SHA-256 of parameters and sources, hex.
         parameters: what it was prepared with.
-        sources: name, size in bytes and modification time in ns of each file, as `listed`.
+        sources: name, size in bytes, modification time in ns and digest of the head of each file,
+            as `clmer.data.origin.listed`.
         modalities: by name, in the order asked for.
         windows: one row a window.
         report: what was read, used, skipped and dropped, and why.
@@ -328,12 +329,14 @@ def build(cache: Path, name: str, key: str, fill: Callable[[StoreWriter], None])
     Raises:
         DataError: the disk is full; nothing is left behind.
     """
-    path = cache / f"{name}-{key[:16]}"
+    short = key[:16]
+    path = cache / f"{name}-{short}"
     if path.is_dir():
         return open_store(path)
     _make_folder(cache)
     with _only_builder(cache / f".{name}.lock"):
-        for stale in cache.glob(f".{name}-*.building"):
+        # As many characters as a key has, no more: deap's are not deap-raw's.
+        for stale in cache.glob(f".{name}-{'?' * len(short)}.building"):
             shutil.rmtree(stale)
         if path.is_dir():  # another process built it while this one waited
             return open_store(path)

@@ -23,11 +23,14 @@ from clmer.data import Band, Dataset
 from clmer.data.cache import Modality
 from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, FACES, IMAGES, Embed, FaceWindows
 from clmer.data.recording import DataError, FaceSeries, Recording, Signal
+from clmer.nn.baselines import NAMES
 from clmer.signal import butter_bandpass, resample, sosfiltfilt
 
 FILTERS = ("type", "paper")
-#: What stands beside the models in a run's folder, each named after its modalities.
-_RESERVED = ("contrastive", "inputs", "permuted")
+#: What stands beside the models in a run's folder, each named after its modalities; further members
+#: of a model end in "-2", "-3", ...
+_RESERVED = ("contrastive", "inputs", "permuted", *NAMES)
+_MEMBER = re.compile(r".*-\d+")
 #: What recordings share: its attribute of `Modality`, and the way out where it differs.
 _ALIKE = {
     "channels": "Every recording needs the same channels in the same order.",
@@ -73,7 +76,7 @@ class Plan:
         """Modalities name files, and modules of the model."""
         if name == "face":
             raise DataError(self.root, "modality", name, f"some of {', '.join(FACE_TOKENS)}")
-        taken = name in _RESERVED or hasattr(nn.ModuleDict(), name)
+        taken = name in _RESERVED or _MEMBER.fullmatch(name) or hasattr(nn.ModuleDict(), name)
         if taken or not re.fullmatch(r"\w[\w +-]*", name):
             raise DataError(
                 self.root,

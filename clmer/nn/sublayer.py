@@ -2,8 +2,9 @@
 
 Three functions, each with its plain form and a kernel that takes a tile of rows through all of its
 stages while they are in cache (csrc/sublayer.h). The kernel runs on the CPU in float32 and float64;
-the plain form on GPUs, under autocast, `torch.compile` and functorch. The kernel drops what the
-attention's `dropout_mask` says, from seeds that PyTorch's generator draws.
+the plain form on GPUs, under autocast, `torch.compile` and functorch, and where a batch is spread
+over processes (`clmer.nn.shard`). The kernel drops what the attention's `dropout_mask` says, from
+seeds that PyTorch's generator draws.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from clmer._native import _C
 from clmer.nn.dropout import drop
+from clmer.nn.shard import current_group
 from clmer.ops._dispatch import is_ordinary, is_tracing
 from clmer.ops.attention_reference import draw_seed
 
@@ -62,7 +64,7 @@ def merge(x: Tensor, heads: Tensor, weight: Tensor, bias: Tensor, dropout: float
     if _fused(x, heads, weight, bias):
         args = (x.contiguous(), heads.contiguous(), weight, bias, _seed(dropout), dropout)
         return _apply(_Merge, *args)
-    return x + drop(stacked_linear(heads.transpose(2, 3).flatten(3), weight, bias), dropout)
+    return x + _drop(stacked_linear(heads.transpose(2, 3).flatten(3), weight, bias), dropout)
 
 
 def feed_forward(
@@ -94,8 +96,8 @@ def feed_forward(
     if _fused(x, *weights):
         dropouts = (_seed(hidden_dropout), _seed(dropout), hidden_dropout, dropout)
         return _apply(_FeedForward, x.contiguous(), *weights, *dropouts)
-    hidden = drop(F.relu(stacked_linear(normed(x), weight1, bias1)), hidden_dropout)
-    return x + drop(stacked_linear(hidden, weight2, bias2), dropout)
+    hidden = _drop(F.relu(stacked_linear(normed(x), weight1, bias1)), hidden_dropout)
+    return x + _drop(stacked_linear(hidden, weight2, bias2), dropout)
 
 
 # --- plain forms ----------------------------------------------------------------------------------
@@ -110,9 +112,18 @@ def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return y.view(*x.shape[:-1], -1)
 
 
+def _drop(x: Tensor, p: float) -> Tensor:
+    """Dropout of stacked streams [S, B, ...]; a spread batch has its samples in dimension 0."""
+    if current_group() is None:
+        return drop(x, p)
+    return drop(x.transpose(0, 1), p).transpose(0, 1)
+
+
 # --- kernels --------------------------------------------------------------------------------------
 def _fused(x: Tensor, *others: Tensor) -> bool:
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or is_tracing():
+        return False
+    if current_group() is not None:  # the kernel's mask is of its own rows, not of the whole batch
         return False
     one_type = all(t.dtype == x.dtype for t in others)
     return one_type and is_ordinary(x, *others) and not torch.is_autocast_enabled("cpu")

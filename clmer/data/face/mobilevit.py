@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clmer.data.face.windows import PATCHES
 from clmer.data.recording import DataError
 
-#: Patches and features of each that a picture becomes.
-PATCHES, FEATURES = 16, 640
+#: Features of each patch.
+FEATURES = 640
 RANDOM_NOTE = (
     "MobileViT-S has random weights (no --mobilevit DIR): its features cost what trained ones do, "
     "and their accuracy says nothing of trained ones."

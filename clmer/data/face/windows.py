@@ -19,11 +19,11 @@ from clmer.data.face.rigid import aligned
 from clmer.data.recording import FaceSeries
 
 #: Patches that MobileViT-S makes of a picture.
-_PATCHES = 16
+PATCHES = 16
 #: Tokens of each modality: axes, intensities over presences, angles, regions of the face; pixels or
 #: rows of a downsampled picture, patches of MobileViT's features.
 FACE_TOKENS = {"landmarks": 3, "au": 2, "gaze": 2, "hog": REGIONS**2}
-FACE_TOKENS |= {"pixels": SMALL**2, "pixel-rows": SMALL, "mobilevit": _PATCHES}
+FACE_TOKENS |= {"pixels": SMALL**2, "pixel-rows": SMALL, "mobilevit": PATCHES}
 #: Modalities made of pictures, one a window: what serialisation is compared with.
 IMAGES = ("pixels", "pixel-rows", "mobilevit")
 #: Stored rows of each modality.
@@ -34,7 +34,7 @@ FACE_ROWS = {
     "hog": HOG_ROWS,
     "pixels": tuple(f"row_{i}" for i in range(SMALL)),
     "pixel-rows": tuple(f"row_{i}" for i in range(SMALL)),
-    "mobilevit": tuple(f"patch_{i}" for i in range(_PATCHES)),
+    "mobilevit": tuple(f"patch_{i}" for i in range(PATCHES)),
 }
 #: Pictures [k, 112, 112, 3] uint8 to features [k, 16, 640].
 Embed = Callable[[np.ndarray], np.ndarray]

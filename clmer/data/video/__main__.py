@@ -11,8 +11,9 @@ from clmer.data.recording import DataError
 from clmer.data.video import jobs
 from clmer.data.video.preview import FORMATS
 from clmer.data.video.tracker import FACES, MODEL_ENV, find_model
+from clmer.exits import EXIT_INPUT, EXIT_INTERRUPTED
 
-EXIT_INPUT, EXIT_NO_FACE, EXIT_INTERRUPTED = 2, 3, 130
+EXIT_NO_FACE = 3
 
 EPILOG = """\
 Each CLIP becomes DIR/<clip>.csv, with OpenFace's columns, whole or not there. A CSV that is there

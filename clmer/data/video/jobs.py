@@ -20,7 +20,7 @@ from clmer.data.face import read_face
 from clmer.data.recording import DataError
 from clmer.data.video import record
 from clmer.data.video.clips import frames, probe, variable_rate
-from clmer.data.video.preview import Preview, open_preview
+from clmer.data.video.preview import Preview, open_preview, preview_folder
 from clmer.data.video.table import TableWriter
 from clmer.data.video.tracker import FACES, Tracker
 
@@ -77,9 +77,8 @@ def outdated(task: Task) -> str | None:
     if not task.clip.is_file():
         return "its turn will tell"
     source = _source(task)
-    return record.outdated(
-        task.csv, source, hog=task.hog, partial=task.partial, preview=task.preview
-    )
+    wanted = _pictures(task)
+    return record.outdated(task.csv, source, hog=task.hog, partial=task.partial, **wanted)
 
 
 def process(task: Task, advance: Callable[[int], None]) -> Report:
@@ -145,15 +144,49 @@ def _stated_frames(task: Task) -> int:
         return 0
 
 
+@dataclass
+class _Seen:
+    """What a tracker saw of a clip: times of its frames, those with a face or several, the most."""
+
+    seconds: list[float] = field(default_factory=list)
+    found: int = 0
+    several: int = 0
+    most: int = 0
+    #: Why there are no more frames, where the clip was cut short.
+    partial: list[str] = field(default_factory=list)
+
+    def add(self, seconds: float, found: bool, faces: int) -> None:
+        """Count a frame."""
+        self.seconds.append(seconds)
+        self.found, self.several = self.found + found, self.several + (faces > 1)
+        self.most = max(self.most, faces)
+
+
 def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> Report:
     source = _source(task)
-    seconds: list[float] = []
-    found, most, several, lines = 0, 0, 0, []
-    with (
-        Tracker(model, task.faces) as tracker,
-        TableWriter(task.csv) as table,
-        _preview(task) as preview,
-    ):
+    with Tracker(model, task.faces) as tracker, TableWriter(task.csv) as table:
+        seen = _track(task, tracker, table, advance)
+        count = len(seen.seconds)
+        if not seen.found:
+            record.discard(task.csv)
+            return Report(task, "no face", [*seen.partial, f"no face found in {count} frames"])
+        made = source | {"whole": not seen.partial} | _pictures(task)
+        table.finish(lambda temporary, csv: record.place(temporary, csv, made))
+    lines = [*seen.partial, f"{count} frames, a face in {seen.found}"]
+    if seen.most > 1:
+        lines.append(
+            f"{seen.most} faces at once, several in {seen.several} frames; one person's is kept"
+        )
+    rate = variable_rate(np.array(seen.seconds))
+    return Report(task, "done", lines + ([rate] if rate else []))
+
+
+def _track(
+    task: Task, tracker: Tracker, table: TableWriter, advance: Callable[[int], None]
+) -> _Seen:
+    """Every frame into the table and the preview, which is finished when this returns."""
+    seen = _Seen()
+    with _preview(task) as preview:
         try:
             for frame in frames(task.clip):
                 face, faces = tracker.track(frame)
@@ -161,24 +194,13 @@ def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> 
                 if preview:
                     points = None if face is None else face.image
                     preview.add(table.rows, frame.seconds, frame.image, points)
-                seconds.append(frame.seconds)
-                found, most = found + (face is not None), max(most, faces)
-                several += faces > 1
+                seen.add(frame.seconds, face is not None, faces)
                 advance(1)
         except DataError as error:
-            if not (task.partial and seconds and error.field == "frames"):
+            if not (task.partial and seen.seconds and error.field == "frames"):
                 raise
-            lines.append(f"partial: {error}")
-        if not found:
-            record.discard(task.csv)
-            return Report(task, "no face", [*lines, f"no face found in {len(seconds)} frames"])
-        made = source | {"whole": not lines, "preview": task.preview}
-        table.finish(lambda temporary, csv: record.place(temporary, csv, made))
-    lines.append(f"{len(seconds)} frames, a face in {found}")
-    if most > 1:
-        lines.append(f"{most} faces at once, several in {several} frames; one person's is kept")
-    rate = variable_rate(np.array(seconds))
-    return Report(task, "done", lines + ([rate] if rate else []))
+            seen.partial.append(f"partial: {error}")
+    return seen
 
 
 def _source(task: Task) -> dict[str, Any]:
@@ -189,8 +211,12 @@ def _source(task: Task) -> dict[str, Any]:
 def _preview(task: Task) -> AbstractContextManager[Preview | None]:
     if not task.preview:
         return nullcontext()
-    folder = task.csv.with_name(f"{task.csv.stem}_preview")
-    return open_preview(task.preview, folder, task.every_s)
+    return open_preview(task.preview, preview_folder(task.csv), task.every_s)
+
+
+def _pictures(task: Task) -> dict[str, Any]:
+    """What a record says of a preview."""
+    return {"preview": task.preview, "every": task.every_s if task.preview == "png" else None}
 
 
 def _with_openface(task: Task) -> Report:

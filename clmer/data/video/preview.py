@@ -14,7 +14,8 @@ import numpy as np
 from clmer.data.recording import DataError
 from clmer.data.video.clips import import_av
 
-FORMATS = ("png", "mp4")
+_FILES = {"png": "[0-9]*.png", "mp4": "preview.mp4"}
+FORMATS = tuple(_FILES)
 NOTICE = """\
 These pictures show a person's face. Keep them private: do not commit, upload or publish them. They
 can be deleted at any time.
@@ -32,6 +33,16 @@ def open_preview(kind: str, folder: Path, every_s: float) -> Preview:
     return PngPreview(folder, every_s) if kind == "png" else Mp4Preview(folder)
 
 
+def preview_folder(csv: Path) -> Path:
+    """Where the preview beside a series is."""
+    return csv.with_name(f"{csv.stem}_preview")
+
+
+def has_preview(kind: str, folder: Path) -> bool:
+    """Whether a finished "mp4", or pictures of a "png", are in `folder`."""
+    return any(folder.glob(_FILES[kind]))
+
+
 class Preview(AbstractContextManager["Preview"]):
     """A context that takes frames; an earlier preview in the folder goes.
 
@@ -44,7 +55,7 @@ class Preview(AbstractContextManager["Preview"]):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "NOTICE").write_text(NOTICE, encoding="ascii")
         (folder / ".gitignore").write_text("*\n", encoding="ascii")
-        for pattern in ("[0-9]*.png", "preview.mp4"):
+        for pattern in _FILES.values():
             for old in folder.glob(pattern):
                 old.unlink()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clmer.data.recording import DataError
+from clmer.data.video.preview import has_preview, preview_folder
 from clmer.files import write_file
 
 _VERSION = 1  # raise when the same clip gives another series
@@ -43,7 +44,13 @@ def describe(
 
 
 def outdated(
-    csv: Path, source: dict[str, Any], *, hog: bool, partial: bool, preview: str = ""
+    csv: Path,
+    source: dict[str, Any],
+    *,
+    hog: bool,
+    partial: bool,
+    preview: str = "",
+    every: float | None = None,
 ) -> str | None:
     """Why the series that is there is not the one that is wanted; None where it is.
 
@@ -53,6 +60,7 @@ def outdated(
         hog: a HOG file is wanted beside it.
         partial: part of a truncated clip would do.
         preview: "png" or "mp4" is wanted too.
+        every: seconds from picture to picture of a "png".
 
     Raises:
         DataError: a CSV without a record, which something else made.
@@ -73,8 +81,12 @@ def outdated(
         return f"{', '.join(changed)} changed"
     if hog and not (record.get("hog") and csv.with_suffix(".hog").is_file()):
         return "it has no HOG file"
-    if preview and record.get("preview") != preview:
-        return f"it has no {preview} preview"
+    if preview:
+        there = has_preview(preview, preview_folder(csv))
+        if not there or record.get("preview") != preview:
+            return f"it has no {preview} preview"
+        if record.get("every") != every:
+            return "every changed"
     if not partial and not record.get("whole"):
         return "it is part of a truncated clip"
     return None
@@ -86,7 +98,8 @@ def place(made: Path, csv: Path, record: dict[str, Any], hog: Path | None = None
     Args:
         made: the CSV under its temporary name, in the same file system.
         csv: where it goes.
-        record: `describe`'s and "whole" (the clip was read to its stated end) and "preview".
+        record: `describe`'s and "whole" (the clip was read to its stated end), "preview" and
+            "every" of a preview that is finished.
         hog: its HOG file under a temporary name; without one, an older one is removed.
     """
     discard(csv)
