@@ -89,7 +89,7 @@ def test_saved_and_restored_inputs_give_the_same_tokens(windows, kind, normalize
     fitted = inputs.Inputs.fit(store_of(windows), train, kind, normalize)
     x = fitted.standardise({"eeg": windows}, CPU)
     fitted, tokens = fitted.fit_tokens(x, encoders, train)
-    run = Run(tmp_path / "run", {}, {})
+    run = Run(tmp_path / "run", {}, {}, {})
     run.save_tensors(Path("inputs"), *fitted.state())
     again = inputs.Inputs.from_state(*run.load_tensors(Path("inputs")))
     assert again.modalities == fitted.modalities

@@ -69,8 +69,8 @@ def test_the_expected_time_counts_every_model(deap, monkeypatch):
 
     timed = []
 
-    def counted(model, optimizer, losses, rows):
-        timed.append((type(model).__name__, optimizer.param_groups[0]["lr"]))
+    def counted(step, rows):
+        timed.append((type(step.model).__name__, step.optimizer.param_groups[0]["lr"]))
         return 1.0
 
     monkeypatch.setattr(clmer.train, "time_step", counted)
