@@ -139,7 +139,7 @@ def measure(length: int, dtype: torch.dtype) -> dict[str, Any]:
         for each, other in zip(found, wanted, strict=True):
             torch.testing.assert_close(each, other, rtol=tolerance, atol=tolerance, msg=name)
         runs[name] = run
-    times = interleaved({**runs, **{f"{impl} graph": captured(runs[impl]) for impl in OURS}})
+    times = interleaved({**runs, **{f"{name} graph": captured(run) for name, run in runs.items()}})
     # Forward: Q, K, V, O. Backward: Q, K, V, dO, dQ, dK, dV.
     floor = 11 * grad.numel() * grad.element_size() / copy_bandwidth()
     return {

@@ -11,21 +11,23 @@ namespace {
 
 using namespace cuda;
 
-// Blocks of 256 threads an SM: 128 registers a thread, or up to 255 where features are wide.
-template <int kWidth>
-constexpr int kLeastBlocks = kWidth == kTile ? 2 : 1;
+// Blocks of 256 threads an SM: 80 or 128 registers a thread, or up to 255 where features are wide.
+template <class Form>
+constexpr int kLeastBlocks = Form::kWidth > kTile ? 1
+                             : Form::kIsPlain     ? 3
+                                                  : 2;
 
-template <class Kind, int kWidth>
-__global__ void __launch_bounds__(kShortThreads, kLeastBlocks<kWidth>)
+template <class Form>
+__global__ void __launch_bounds__(kShortThreads, kLeastBlocks<Form>)
     forward_kernel(const __grid_constant__ AttentionArgs a, const __grid_constant__ ShortPlan p) {
-  Forward<Kind, kWidth>(a, p).run();
+  typename Form::Forward(a, p).run();
 }
 
-template <class Kind, int kWidth>
-__global__ void __launch_bounds__(kShortThreads, kLeastBlocks<kWidth>)
+template <class Form>
+__global__ void __launch_bounds__(kShortThreads, kLeastBlocks<Form>)
     backward_kernel(const __grid_constant__ AttentionGradArgs a,
                     const __grid_constant__ ShortPlan p) {
-  Backward<Kind, kWidth>(a, p).run();
+  typename Form::Backward(a, p).run();
 }
 
 // More shared memory than every GPU gives must be asked for, once a kernel and device; asking
@@ -50,14 +52,14 @@ void attention_cuda(const AttentionGradArgs& a, const ShortPlan& plan, Product p
   const unsigned blocks = grid(plan.blocks(a.heads), "cross_attention");
   const int bytes = plan.shared_bytes();
   const auto s = static_cast<cudaStream_t>(stream);
-  with_form(product, plan.width, [&](auto form) {
+  with_form(plan, product, [&](auto form) {
     using F = decltype(form);
     if (backward) {
-      const auto kernel = backward_kernel<typename F::Kind, F::kWidth>;
+      const auto kernel = backward_kernel<F>;
       allow_shared(kernel, bytes);
       kernel<<<blocks, plan.threads(), bytes, s>>>(a, plan);
     } else {
-      const auto kernel = forward_kernel<typename F::Kind, F::kWidth>;
+      const auto kernel = forward_kernel<F>;
       allow_shared(kernel, bytes);
       kernel<<<blocks, plan.threads(), bytes, s>>>(a, plan);
     }

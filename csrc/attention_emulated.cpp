@@ -10,13 +10,13 @@ void attention_emulated(const AttentionGradArgs& a, const ShortPlan& plan, Produ
                         bool backward, int order) {
   using namespace emulated;
   EmulatedBlock block(plan.threads(), static_cast<size_t>(plan.shared_bytes()), order);
-  with_form(product, plan.width, [&](auto form) {
+  with_form(plan, product, [&](auto form) {
     using F = decltype(form);
     const EmulatedBlock::Kernel kernel = [&] {
       if (backward) {
-        Backward<typename F::Kind, F::kWidth>(a, plan).run();
+        typename F::Backward(a, plan).run();
       } else {
-        Forward<typename F::Kind, F::kWidth>(a, plan).run();
+        typename F::Forward(a, plan).run();
       }
     };
     for (int64_t i = 0; i < plan.blocks(a.heads); ++i) block.run(i, kernel);

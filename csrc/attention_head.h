@@ -83,7 +83,9 @@ CLMER_DEVICE void mark_pairs(const AttentionArgs& a, const ShortPlan& p, const P
   }
 }
 
-CLMER_DEVICE bool is_seen(const ShortPlan& p, const Place& at, int key) {
+template <bool kPlain>
+CLMER_DEVICE bool is_seen(const AttentionArgs& a, const ShortPlan& p, const Place& at, int key) {
+  if constexpr (kPlain) return at.exists && key < a.keys;
   uint32_t word = 0;
   for (int w = 0; w < p.group; ++w) {
     word |= at.share<uint32_t>(p.seen)[w * p.words_pitch + key / 32];
@@ -93,7 +95,13 @@ CLMER_DEVICE bool is_seen(const ShortPlan& p, const Place& at, int key) {
 
 // Of the 8 pairs that a lane owns in a block, by the block's first key and the half's row: bit
 // 8 j + i is key 8 j + 2 t + i.
-CLMER_DEVICE uint32_t pair_bits(const ShortPlan& p, const Place& at, int row, int key) {
+template <bool kPlain>
+CLMER_DEVICE uint32_t pair_bits(const AttentionArgs& a, const ShortPlan& p, const Place& at,
+                                int row, int key) {
+  if constexpr (kPlain) {
+    const int left = static_cast<int>(a.keys) - key - at.lane % 4 * 2;
+    return left < kTile ? (1u << (left < 0 ? 0 : left)) - 1 : ~0u;
+  }
   const uint32_t* words = at.share<uint32_t>(p.words) + (p.word_rows > 1 ? row * p.words_pitch : 0);
   return words[key / 32] >> (key % 32 + at.lane % 4 * 2);
 }
@@ -110,6 +118,28 @@ CLMER_DEVICE DropoutKey dropout_key(const AttentionArgs& a, const Place& at, int
 // ---- rows between memory and shared memory ------------------------------------------------------
 template <class Kind, int kWidth>
 constexpr int kPitch = kWidth + Kind::kPad;
+
+// kCount adjacent elements to registers, of which the first `wanted` are read and the others zero;
+// `aligned`: where they lie and how many are wanted are multiples of 16 bytes, or of kCount.
+template <int kCount, class T>
+CLMER_DEVICE void load_share(T* to, const T* from, int wanted, bool aligned) {
+  constexpr int kBytes = kCount * sizeof(T) < 16 ? kCount * sizeof(T) : 16;
+  constexpr int kVector = kBytes / sizeof(T);
+  if (aligned) {
+#pragma unroll
+    for (int k = 0; k < kCount; k += kVector) {
+      if (k < wanted) {
+        copy_vector<kBytes>(to + k, from + k);
+      } else {
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) to[k + i] = T{};
+      }
+    }
+  } else {
+#pragma unroll
+    for (int k = 0; k < kCount; ++k) to[k] = k < wanted ? from[k] : T{};
+  }
+}
 
 // A tensor's rows [rows, width], padded with zeros; unwanted ones are zeros and are not read.
 template <class Kind, int kWidth, class Wanted>
@@ -146,7 +176,7 @@ CLMER_DEVICE void store_rows(typename Kind::Stored* to, const typename Kind::Sto
     auto* x = to + row * width + first;
     const auto* y = from + row * kPitch<Kind, kWidth> + first;
     if (by_16) {
-      copy_vector(x, y);
+      copy_vector<16>(x, y);
     } else {
 #pragma unroll 1
       for (int k = 0; k < kVector && first + k < width; ++k) x[k] = y[k];
@@ -194,11 +224,12 @@ CLMER_DEVICE void add_rows(Block (&c)[kWidth / kTile], const typename Kind::Oper
 }
 
 // S of a block in units of log 2: scale q k + bias.
+template <bool kPlain>
 CLMER_DEVICE void finish_scores(const AttentionArgs& a, const ShortPlan& p, const float* bias,
                                 int row, int key, const uint32_t (&bits)[2], Block& s) {
 #pragma unroll
   for (int e = 0; e < 8; ++e) s[e] *= p.scale * kLog2E;
-  if (!bias) return;
+  if (kPlain || !bias) return;
 #pragma unroll
   for (int e = 0; e < 8; ++e) {
     const int r = row + e / 2 % 2 * 8, c = key + e / 4 * 8 + e % 2;

@@ -100,6 +100,7 @@ ShortPlan plan_short(const AttentionGradArgs& a, Product product, bool backward)
   p.word_rows = a.attn_mask.data ? p.rows : 1;
   p.words_pitch = (p.keys + 31) / 32;
   p.may_be_blind = a.mask.data || a.attn_mask.data || a.bias.data || a.keys == 0;
+  p.plain = !p.may_be_blind && !a.seed;
   p.scale = static_cast<float>(a.scale);
   p.threshold = static_cast<uint32_t>(a.dropout_p * 4294967296.0);
   p.grown = static_cast<float>(1.0 / (1.0 - a.dropout_p));

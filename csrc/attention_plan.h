@@ -29,6 +29,7 @@ struct ShortPlan {
   int word_rows;      // queries with a row of `words` of their own; 1: all share one
   int words_pitch;    // words a row: a bit a key
   bool may_be_blind;  // a query may see no key
+  bool plain;         // no masks, no bias, no dropout, and some key
   // In bytes from the head's share of shared memory on. `weights` and `grad_scores`: [round, keys].
   int query, key, value, grad_out, weights, grad_scores, facts, words, seen;
   int head_bytes;

@@ -25,27 +25,35 @@
 
 namespace clmer::CLMER_LEVEL {
 
-template <class KindType, int kWidthValue>
+// Both passes for a way to multiply, a width, and either any terms or none.
+template <class Kind, int kWidthValue, bool kPlain>
 struct Form {
-  using Kind = KindType;
   static constexpr int kWidth = kWidthValue;
+  static constexpr bool kIsPlain = kPlain;
+  using Forward = clmer::CLMER_LEVEL::Forward<Kind, kWidth, kPlain>;
+  using Backward = clmer::CLMER_LEVEL::Backward<Kind, kWidth, kPlain>;
 };
 
-template <class Kind, class Call>
-void with_width(int width, Call call) {
-  if (width == 16) return call(Form<Kind, 16>());
-  if (width == 32) return call(Form<Kind, 32>());
-  call(Form<Kind, 64>());
+template <class Kind, int kWidth, class Call>
+void with_terms(const ShortPlan& p, Call call) {
+  p.plain ? call(Form<Kind, kWidth, true>()) : call(Form<Kind, kWidth, false>());
 }
 
-// Calls with the Form of a product and a width.
+template <class Kind, class Call>
+void with_width(const ShortPlan& p, Call call) {
+  if (p.width == 16) return with_terms<Kind, 16>(p, call);
+  if (p.width == 32) return with_terms<Kind, 32>(p, call);
+  with_terms<Kind, 64>(p, call);
+}
+
+// Calls with the Form of a plan.
 template <class Call>
-void with_form(Product product, int width, Call call) {
+void with_form(const ShortPlan& p, Product product, Call call) {
   switch (product) {
-    case Product::bf16: return with_width<HalfProducts<BFloat16>>(width, call);
-    case Product::f16: return with_width<HalfProducts<Float16>>(width, call);
-    case Product::tf32: return with_width<SingleProducts<false>>(width, call);
-    case Product::f32: return with_width<SingleProducts<true>>(width, call);
+    case Product::bf16: return with_width<HalfProducts<BFloat16>>(p, call);
+    case Product::f16: return with_width<HalfProducts<Float16>>(p, call);
+    case Product::tf32: return with_width<SingleProducts<false>>(p, call);
+    case Product::f32: return with_width<SingleProducts<true>>(p, call);
   }
 }
 

@@ -12,11 +12,20 @@ struct alignas(16) Facts {
   DropoutKey dropout;
 };
 
-template <class Kind, int kWidth>
+template <class Kind, int kWidth, bool kPlain>
 struct Backward {
   using T = typename Kind::Stored;
   static constexpr int kPitch = clmer::CLMER_LEVEL::kPitch<Kind, kWidth>;
   static constexpr int kBlocks = kWidth / kTile;
+  static constexpr int kShare = kWidth / 4;  // features of a query's O that each of 4 lanes takes
+
+  // What Facts are made of, of a query.
+  struct Early {
+    float lse;
+    alignas(16) T out[kShare];
+  };
+  // Queries a lane notes: the group's warps are enough for all tiles.
+  static constexpr int kNoted = 2;
 
   const AttentionGradArgs& a;
   const ShortPlan& p;
@@ -34,7 +43,11 @@ struct Backward {
 
   CLMER_DEVICE void run() const {
     load();
-    note_facts();
+    Early early[kNoted];
+    ask_early(early);
+    wait_for_copies();
+    sync_block();
+    note_facts(early);
     sync_block();
     Block dk[kBlocks] = {}, dv[kBlocks] = {};
 #pragma unroll 1
@@ -49,49 +62,64 @@ struct Backward {
   }
 
   CLMER_DEVICE float lse_of(int row) const {
-    const bool exists = at.exists && row < a.rows;
-    return exists ? static_cast<const float*>(a.lse)[at.head * a.rows + row] : -kInfinity;
+    // Without masks one sign of infinity says that a query is not there, and gives the weight 0.
+    if (!at.exists || row >= a.rows) return kPlain ? kInfinity : -kInfinity;
+    return static_cast<const float*>(a.lse)[at.head * a.rows + row];
   }
 
   CLMER_DEVICE void load() const {
-    mark_pairs(a, p, at);
-    sync_block();
-    const auto seen = [&](int key) { return is_seen(p, at, key); };
+    if constexpr (!kPlain) {
+      mark_pairs(a, p, at);
+      sync_block();
+    }
+    const auto seen = [&](int key) { return is_seen<kPlain>(a, p, at, key); };
     load_rows<Kind, kWidth>(at.share<T>(p.key), at.slice<T>(a, a.key), a.key.row, p.keys,
                             int(a.dim), p.key_by_16, at, seen);
     load_rows<Kind, kWidth>(at.share<T>(p.value), at.slice<T>(a, a.value), a.value.row, p.keys,
                             int(a.value_dim), p.value_by_16, at, seen);
     // A query that sees no key may be NaN, and so may the gradient that comes in there.
     const auto sees = [&](int row) {
-      return at.exists && row < a.rows && (!p.may_be_blind || lse_of(row) != -kInfinity);
+      const bool may_be_blind = !kPlain && p.may_be_blind;
+      return at.exists && row < a.rows && (!may_be_blind || lse_of(row) != -kInfinity);
     };
     load_rows<Kind, kWidth>(at.share<T>(p.query), at.slice<T>(a, a.query), a.query.row, p.rows,
                             int(a.dim), p.query_by_16, at, sees);
     load_rows<Kind, kWidth>(at.share<T>(p.grad_out), at.slice<T>(a, a.grad_out), a.grad_out.row,
                             p.rows, int(a.value_dim), p.grad_out_by_16, at, sees);
-    wait_for_copies();
-    sync_block();
   }
 
-  // Four lanes a query.
-  CLMER_DEVICE void note_facts() const {
+  // Four lanes a query: its log-sum-exp and their share of O, on the way while copies are.
+  CLMER_DEVICE void ask_early(Early (&early)[kNoted]) const {
     const T* out = static_cast<const T*>(a.out) + at.head * a.rows * a.value_dim;
-#pragma unroll 1
-    for (int first = 0; first < p.rows; first += at.threads / 4) {
-      const int row = first + at.thread / 4;
-      const bool exists = at.exists && row < a.rows;
-      float delta = 0;
+    const int first = at.lane % 4 * kShare;
 #pragma unroll
-      for (int d = at.lane % 4; d < kWidth; d += 4) {
-        if (!exists || d >= a.value_dim) continue;
-        delta +=
-            widen(at.share<T>(p.grad_out)[row * kPitch + d]) * widen(out[row * a.value_dim + d]);
+    for (int i = 0; i < kNoted; ++i) {
+      const int row = (i * at.threads + at.thread) / 4;
+      const bool exists = at.exists && row < a.rows;
+      early[i].lse = lse_of(row);
+      load_share<kShare>(early[i].out, out + row * a.value_dim + first,
+                         exists ? int(a.value_dim) - first : 0, p.dense_value_by_16);
+    }
+  }
+
+  CLMER_DEVICE void note_facts(const Early (&early)[kNoted]) const {
+#pragma unroll
+    for (int i = 0; i < kNoted; ++i) {
+      const int row = (i * at.threads + at.thread) / 4;
+      float delta = 0;
+      if (row < p.rows) {
+        alignas(16) T grad[kShare];
+        load_share<kShare>(grad, at.share<T>(p.grad_out) + row * kPitch + at.lane % 4 * kShare,
+                           kShare, true);
+#pragma unroll
+        for (int d = 0; d < kShare; ++d) delta += widen(grad[d]) * widen(early[i].out[d]);
       }
       delta += shuffle_xor(delta, 1);
       delta += shuffle_xor(delta, 2);
       if (at.lane % 4 != 0 || row >= p.rows) continue;
-      const DropoutKey key = a.seed ? dropout_key(a, at, row) : DropoutKey{0, 0};
-      at.share<Facts>(p.facts)[row] = {lse_of(row) * kLog2E, delta, key};
+      DropoutKey key = {0, 0};
+      if (!kPlain && a.seed) key = dropout_key(a, at, row);
+      at.share<Facts>(p.facts)[row] = {early[i].lse * kLog2E, delta, key};
     }
   }
 
@@ -113,25 +141,42 @@ struct Backward {
     add_scores<Kind, kWidth>(dp, at.share<T>(p.grad_out) + first * kPitch,
                              at.share<T>(p.value) + key * kPitch, at.lane);
     const int row = first + at.lane / 4, column = key + at.lane % 4 * 2;
-    const uint32_t bits[2] = {pair_bits(p, at, row, key), pair_bits(p, at, row + 8, key)};
-    finish_scores(a, p, bias, row, column, bits, s);
+    const uint32_t bits[2] = {pair_bits<kPlain>(a, p, at, row, key),
+                              pair_bits<kPlain>(a, p, at, row + 8, key)};
+    finish_scores<kPlain>(a, p, bias, row, column, bits, s);
     const Facts* facts = at.share<Facts>(p.facts) + row;
     const Facts both[2] = {facts[0], facts[8]};
+    if (kPlain && key + kTile <= a.keys) {
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        s[e] = exp2_of(s[e] - both[e / 2 % 2].lse);
+        dp[e] = s[e] * (dp[e] - both[e / 2 % 2].delta);
+      }
+    } else {
+      weigh(both, bits, column, s, dp);
+    }
+    Kind::store(at.share<T>(p.weights) + line + key, p.pair_pitch, at.lane, s);
+    Kind::store(at.share<T>(p.grad_scores) + line + key, p.pair_pitch, at.lane, dp);
+    if (!kPlain && grad_bias) store_scores(row, column, dp);
+  }
+
+  // S to P as it was applied, dP to dS, where some pairs do not count.
+  CLMER_DEVICE void weigh(const Facts (&both)[2], const uint32_t (&bits)[2], int column, Block& s,
+                          Block& dp) const {
 #pragma unroll
     for (int e = 0; e < 8; ++e) {
       const Facts& of = both[e / 2 % 2];
-      const bool shown = counts(bits, e) && of.lse != -kInfinity;
+      const bool shown = counts(bits, e) && (kPlain || of.lse != -kInfinity);
       const float weight = shown ? exp2_of(s[e] - of.lse) : 0;
-      const uint32_t c = column + e / 4 * 8 + e % 2;
       float factor = 1;
-      if (a.seed) factor = dropout_keeps(of.dropout, c, p.threshold) ? p.grown : 0;
+      if (!kPlain && a.seed) {
+        const uint32_t c = column + e / 4 * 8 + e % 2;
+        factor = dropout_keeps(of.dropout, c, p.threshold) ? p.grown : 0;
+      }
       const float grad = factor == 0 ? 0 : dp[e] * factor;
       s[e] = weight * factor;
       dp[e] = shown ? weight * (grad - of.delta) : 0;
     }
-    Kind::store(at.share<T>(p.weights) + line + key, p.pair_pitch, at.lane, s);
-    Kind::store(at.share<T>(p.grad_scores) + line + key, p.pair_pitch, at.lane, dp);
-    if (grad_bias) store_scores(row, column, dp);
   }
 
   CLMER_DEVICE void store_scores(int row, int column, const Block& ds) const {
@@ -184,7 +229,7 @@ struct Backward {
     float factor[2];  // 0 for a query that sees no key, or where K is NaN for others
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      factor[h] = facts[8 * h].lse == -kInfinity ? 0 : p.scale;
+      factor[h] = !kPlain && facts[8 * h].lse == -kInfinity ? 0 : p.scale;
     }
     T* to = static_cast<T*>(a.grad_query) + (at.head * a.rows + first) * a.dim;
     store_tile<Kind, kWidth>(to, at.share<T>(p.query) + first * kPitch, dq, factor,

@@ -56,7 +56,7 @@ struct Softmax {
   }
 };
 
-template <class Kind, int kWidth>
+template <class Kind, int kWidth, bool kPlain>
 struct Forward {
   using T = typename Kind::Stored;
   static constexpr int kPitch = clmer::CLMER_LEVEL::kPitch<Kind, kWidth>;
@@ -83,9 +83,11 @@ struct Forward {
     const auto exists = [&](int row) { return at.exists && row < a.rows; };
     load_rows<Kind, kWidth>(at.share<T>(p.query), at.slice<T>(a, a.query), a.query.row, p.rows,
                             int(a.dim), p.query_by_16, at, exists);
-    mark_pairs(a, p, at);
-    sync_block();
-    const auto seen = [&](int key) { return is_seen(p, at, key); };
+    if constexpr (!kPlain) {
+      mark_pairs(a, p, at);
+      sync_block();
+    }
+    const auto seen = [&](int key) { return is_seen<kPlain>(a, p, at, key); };
     load_rows<Kind, kWidth>(at.share<T>(p.key), at.slice<T>(a, a.key), a.key.row, p.keys,
                             int(a.dim), p.key_by_16, at, seen);
     load_rows<Kind, kWidth>(at.share<T>(p.value), at.slice<T>(a, a.value), a.value.row, p.keys,
@@ -107,7 +109,7 @@ struct Forward {
       scores(rows, row, key, blocks, s);
       float shrinks[2];
       softmax.take(s, blocks, shrinks);
-      if (a.seed) drop(row, key, blocks, s);
+      if (!kPlain && a.seed) drop(row, key, blocks, s);
       add_values(key, blocks, s, shrinks, o);
     }
     finish(first, row, softmax, o, rows);
@@ -122,8 +124,10 @@ struct Forward {
 #pragma unroll
       for (int e = 0; e < 8; ++e) s[n][e] = 0;
       add_scores<Kind, kWidth>(s[n], rows, at.share<T>(p.key) + first * kPitch, at.lane);
-      const uint32_t bits[2] = {pair_bits(p, at, row, first), pair_bits(p, at, row + 8, first)};
-      finish_scores(a, p, bias, row, first + at.lane % 4 * 2, bits, s[n]);
+      const uint32_t bits[2] = {pair_bits<kPlain>(a, p, at, row, first),
+                                pair_bits<kPlain>(a, p, at, row + 8, first)};
+      finish_scores<kPlain>(a, p, bias, row, first + at.lane % 4 * 2, bits, s[n]);
+      if (kPlain && first + kTile <= a.keys) continue;
 #pragma unroll
       for (int e = 0; e < 8; ++e) s[n][e] = counts(bits, e) ? s[n][e] : -kInfinity;
     }

@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #define CLMER_DEVICE __device__ __forceinline__
 
@@ -46,8 +47,11 @@ CLMER_DEVICE void copy_async(void* to, const void* from, bool wanted) {
 
 CLMER_DEVICE void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
+template <int kBytes>
 CLMER_DEVICE void copy_vector(void* to, const void* from) {
-  *static_cast<uint4*>(to) = *static_cast<const uint4*>(from);
+  static_assert(kBytes == 8 || kBytes == 16);
+  using Vector = std::conditional_t<kBytes == 8, uint2, uint4>;
+  *static_cast<Vector*>(to) = *static_cast<const Vector*>(from);
 }
 
 // Four 8 x 8 matrices of 16-bit elements; lane l brings the address of row l % 8 of matrix l / 8.

@@ -198,7 +198,10 @@ inline void copy_async(void* to, const void* from, bool wanted) {
   EmulatedBlock::copy_later(to, from, wanted);
 }
 inline void wait_for_copies() { EmulatedBlock::wait_for_copies(); }
-inline void copy_vector(void* to, const void* from) { std::memcpy(to, from, 16); }
+template <int kBytes>
+void copy_vector(void* to, const void* from) {
+  std::memcpy(to, from, kBytes);
+}
 
 template <bool kTransposed>
 void load_matrices(const void* row, uint32_t (&r)[4]) {

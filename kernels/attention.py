@@ -20,6 +20,7 @@ import torch
 import triton
 from torch import Tensor
 
+from clmer.kernels._launch import launch
 from clmer.kernels._precision import float32_precision
 from clmer.kernels._variants import Variant
 from clmer.kernels.attention_long import long_forward, long_grad_keys, long_grad_query
@@ -157,9 +158,8 @@ class _Call(NamedTuple):
     def launch(self, kernel: Any, programs: int, **results: Tensor | None) -> None:
         """Run `programs` programs; arguments that the kernel does not have stay out."""
         every = self.arguments | results
-        taken = {name: every[name] for name in kernel.arg_names if name not in self.constants}
-        if programs:
-            kernel[(programs,)](**taken, **self.constants, **_options(self.tiles))
+        taken = tuple(every[name] for name in kernel.arg_names if name not in self.constants)
+        launch(kernel, programs, taken, self.constants, _options(self.tiles))
 
 
 def _guard(operands: dict[str, Tensor], terms: Tensors, results: dict[str, Tensor]) -> None:

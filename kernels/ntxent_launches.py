@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import torch
 import triton
 
+from clmer.kernels._launch import launch
 from clmer.kernels._precision import float32_precision
 from clmer.kernels._variants import Variant
-from clmer.kernels.ntxent_pairs import multiply_pairs, row_gradients, sum_pairs, weigh_pairs
+from clmer.kernels.ntxent_pairs import row_gradients, sum_pairs, weigh_pairs
 from clmer.kernels.ntxent_rows import collect_sums, unit_rows, view_gradients
 
 #: Rows of which one program of collect_sums finds the mean.
@@ -61,9 +62,8 @@ class Launch(NamedTuple):
     options: dict[str, int]
 
     def __call__(self, programs: int, *arguments: Any) -> None:
-        """On the current stream; a grid of no programs would be an error."""
-        if programs:
-            self.kernel[(programs,)](*arguments, **self.constants, **self.options)
+        """On the current stream."""
+        launch(self.kernel, programs, arguments, self.constants, self.options)
 
 
 class Config(NamedTuple):
@@ -125,11 +125,6 @@ class Config(NamedTuple):
         constants = {"SCALE": self.scale, "BOUNDED": bounded, "BLOCK": self.blocks.edge}
         return Launch(weigh_pairs, constants | self._products(), self._options())
 
-    def products(self) -> Launch:
-        """multiply_pairs."""
-        constants = {"BLOCK_M": self.blocks.edge, "BLOCK_N": self.blocks.edge}
-        return Launch(multiply_pairs, constants | self._products(), self._options())
-
     def views(self, dim: int) -> Launch:
         """view_gradients."""
         constants = {"SCALE": 1 / self.scale, **_row_blocks(dim)}
@@ -156,7 +151,7 @@ def choose(z_dtype: torch.dtype, groups: int, m: int) -> Config:
 _INTEGERS = frozenset(
     "N D M M_i M_j dim samples normalize first stop panel edge row_planes column_planes groups "
     "finished known positives blocks strips strip first_strip grad_stride rows_of_all first_i "
-    "first_j offset tiles_i tiles_j adds_i adds_j dim16 edge_tiles".split()
+    "first_j offset tiles_i tiles_j dim16 edge_tiles".split()
 )
 _OF_DTYPE = frozenset("view_a view_b z z_i z_j w grad_a grad_b".split())
 
@@ -196,7 +191,6 @@ def variants() -> Iterator[Variant]:
 
 def _pair_variants(to: Config) -> Iterator[Variant]:
     dtype = _NAMES[to.dtype]
-    yield _variant(to.products(), dtype, dz_i="*fp32", dz_j="*fp32")
     yield _variant(to.sums(own=False, bounded=False), dtype)
     for bounded in (False, True)[: 1 + to.counts_exp]:
         yield _variant(to.weights(bounded), dtype)

@@ -10,7 +10,7 @@ sum_pairs      forward. A program owns one block of rows and a strip of column b
 row_gradients  backward for few features: a program owns BLOCK_M rows whole, z_i and (W z)_i in
                registers, z_j loaded once for both products; ends with the gradient of the views.
 weigh_pairs    backward for many features, where (W z)_i does not fit into registers: a square of W
-multiply_pairs goes to memory, small enough for L2, and is multiplied from both sides.
+               goes to memory, for plain matrix products from both sides.
 
 W_ij = e^s_ij (e^-lse_i + e^-lse_j). A row keeps a shift, in units of z_i . z_j, and its share,
 e^(shift / tau - lse): maxima are subtracted before 1 / tau multiplies, and cost no digits.
@@ -281,77 +281,3 @@ def weigh_pairs(
         tl.store(w + row[:, None] * edge + column[None, :], tile)
         if mirrored & (a < b):
             tl.store(w + column[:, None] * edge + row[None, :], tl.trans(tile))
-
-
-@triton.jit
-def _add_product(
-    w, z, dz, tile, first, first_k, M, M_k, features, dim, edge, adds,
-    TRANSPOSED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """Rows first.. of dz get (or are, unless `adds`) W z, or W' z, of rows first_k.. of z."""
-    local = tile * BLOCK_M + tl.arange(0, BLOCK_M)
-    k = tl.arange(0, BLOCK_K)
-    valid = features[None, :] < dim
-    product = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    for start in range(0, tl.minimum(edge, M_k - first_k), BLOCK_K):
-        at = tl.minimum(first_k + start + k, M_k - 1).to(tl.int64)
-        if TRANSPOSED:
-            part = tl.trans(tl.load(w + (start + k)[:, None] * edge + local[None, :]))
-        else:
-            part = tl.load(w + local[:, None] * edge + (start + k)[None, :])
-        z_k = tl.load(z + at[:, None] * dim + features[None, :], mask=valid, other=0.0)
-        product = tl.dot(part, z_k, product, input_precision=PRECISION)
-    rows = first + local
-    stored = (rows < M)[:, None] & valid
-    at_dz = dz + rows.to(tl.int64)[:, None] * dim + features[None, :]
-    if adds:
-        product += tl.load(at_dz, mask=stored, other=0.0)
-    tl.store(at_dz, product, mask=stored)
-
-
-@triton.jit(
-    do_not_specialize=[
-        *("M_i", "M_j", "first_i", "first_j", "tiles_i", "tiles_j", "adds_i", "adds_j"),
-        *("dim16", "edge_tiles"),
-    ]
-)
-def multiply_pairs(
-    w,  # [G, edge, edge]: W of rows first_i.., columns first_j..
-    z_i,  # [G, M_i, dim]
-    z_j,  # [G, M_j, dim]
-    dz_i,  # [G, M_i, dim] float32
-    dz_j,  # [G, M_j, dim] float32
-    M_i,
-    M_j,
-    dim16,  # features of z / 16
-    first_i,
-    first_j,
-    tiles_i,  # of rows of dz_i
-    tiles_j,  # of rows of dz_j: none where that is the same square, or another rank's work
-    edge_tiles,  # of w
-    adds_i,  # whether there is something in those rows of dz_i
-    adds_j,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """W z_j to rows of dz_i, W' z_i to rows of dz_j: each tile of either belongs to one program."""
-    dim, edge = 16 * dim16, BLOCK_M * edge_tiles
-    parts = tl.cdiv(dim, BLOCK_N)
-    features = tl.program_id(0) % parts * BLOCK_N + tl.arange(0, BLOCK_N)
-    tile = tl.program_id(0) // parts % (tiles_i + tiles_j)
-    g = (tl.program_id(0) // parts // (tiles_i + tiles_j)).to(tl.int64)
-    w += g * edge * edge
-    i, j = g * M_i * dim, g * M_j * dim
-    if tile < tiles_i:
-        _add_product(
-            w, z_j + j, dz_i + i, tile, first_i, first_j, M_i, M_j, features, dim, edge, adds_i,
-            False, BLOCK_M, BLOCK_N, BLOCK_K, PRECISION,
-        )  # fmt: skip
-    else:
-        _add_product(
-            w, z_i + i, dz_j + j, tile - tiles_i, first_j, first_i, M_j, M_i, features, dim, edge,
-            adds_j, True, BLOCK_M, BLOCK_N, BLOCK_K, PRECISION,
-        )  # fmt: skip

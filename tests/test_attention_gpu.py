@@ -263,13 +263,18 @@ def test_compilers_see_one_op(form, impl, shape):
     )
 
 
-def test_the_default_is_the_measured_one():
-    """Until then it is the reference, which alone has second derivatives."""
-    from clmer.ops.attention import _ON_GPU
-
-    q = torch.randn(2, 3, 4, device="cuda")
-    assert _ON_GPU in ("reference", "triton", "cuda")
-    want = cross_attention(q, q, q, impl=_ON_GPU)
-    assert torch.equal(cross_attention(q, q, q), want)
+@pytest.mark.parametrize(
+    ("rows", "width", "dtype", "impl"),
+    [
+        (50, 16, torch.float32, "cuda"),
+        (50, 16, torch.bfloat16, "cuda"),
+        (200, 16, torch.bfloat16, "triton"),
+        (200, 16, torch.float32, "reference"),
+        (50, 16, torch.float64, "reference"),
+    ],
+)
+def test_the_default_is_the_faster_form(rows, width, dtype, impl):
+    q = torch.randn(2, 3, rows, width, device="cuda", dtype=dtype)
+    assert torch.equal(cross_attention(q, q, q), cross_attention(q, q, q, impl=impl))
     with pytest.raises(RuntimeError, match="no kernel for 'cuda' tensors"):
         cross_attention(q, q, q, impl="native")

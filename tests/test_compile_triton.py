@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Each kernel and precision at least once; .ci/run compiles all variants for all architectures.
 SOME = (
     r"collect_sums.*BOUNDED=False, WHOLE=True|unit_rows\[bf16, fp32.*BLOCK_F=256"
-    r"|view_gradients\[fp32.*BLOCK_F=64|multiply_pairs\[fp32.*BLOCK_M=64"
+    r"|view_gradients\[fp32.*BLOCK_F=64|sum_pairs\[fp32; OWN=False.*BLOCK=64"
     r"|(sum_pairs\[bf16; OWN=True|weigh_pairs\[bf16).*BOUNDED=True, BLOCK=128"
     r"|row_gradients\[bf16; .*BLOCK_M=32.*BLOCK_D=64"
 )
@@ -39,7 +39,7 @@ def test_variants_compile_and_fit():
     kernels = {line.split("[")[0] for line in lines[:-1]}
     assert kernels == {
         *("collect_sums", "unit_rows", "view_gradients", "sum_pairs", "row_gradients"),
-        *("weigh_pairs", "multiply_pairs"),
+        "weigh_pairs",
     }
     assert all(re.search(r"\d+ B shared, \d+ registers", line) for line in lines[:-1])
 
@@ -52,7 +52,7 @@ sys.exit(compile_triton.main(["--architectures", "80", "--only", "view_gradients
 NOT_COMPILING = """
 import sys, compile_triton
 from clmer.kernels.ntxent import variants
-bad = next(v for v in variants() if v.name.startswith("multiply_pairs[bf16"))
+bad = next(v for v in variants() if v.name.startswith("weigh_pairs[bf16"))
 bad = bad._replace(constexprs={**bad.constexprs, "BLOCK_K": 8})
 compile_triton.all_variants = lambda: iter([bad])
 sys.exit(compile_triton.main(["--architectures", "90"]))
@@ -64,7 +64,7 @@ sys.exit(compile_triton.main(["--architectures", "90"]))
     ("code", "said"),
     [
         (TOO_LARGE, r"view_gradients\[bf16.* for 80: \d+ B shared, > 16"),
-        (NOT_COMPILING, r"multiply_pairs\[bf16.* for 90: "),
+        (NOT_COMPILING, r"weigh_pairs\[bf16.* for 90: "),
     ],
 )
 def test_failures_are_named(code, said):

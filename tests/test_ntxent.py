@@ -25,11 +25,10 @@ def views(shape, dtype=torch.float64, normalize=True, seed=0):
 def results(form, a, b, tau, weight=None, **options):
     """Loss and gradients for view_a, view_b and tau; groups weighted differently."""
     a, b = a.detach().clone().requires_grad_(), b.detach().clone().requires_grad_()
-    tau = torch.tensor(tau, dtype=a.dtype, requires_grad=True)
+    tau = torch.tensor(tau, dtype=a.dtype, device=a.device, requires_grad=True)
     loss = form(a, b, tau, **options)
-    (
-        loss * torch.linspace(1, 2, loss.numel(), dtype=loss.dtype).reshape(loss.shape)
-    ).sum().backward()
+    weights = torch.linspace(1, 2, loss.numel(), dtype=loss.dtype, device=a.device)
+    (loss * weights.reshape(loss.shape)).sum().backward()
     return loss.detach(), a.grad, b.grad, tau.grad
 
 
@@ -341,7 +340,7 @@ def test_bad_impl(monkeypatch):
     with pytest.raises(ValueError, match=f"impl: found 'fast', expected None, {names}"):
         nt_xent(X, X, impl="fast")
     with monkeypatch.context() as patch:
-        patch.setattr("importlib.util.find_spec", lambda name: None)
+        patch.setattr("clmer.ops._dispatch.has_triton", lambda: False)
         with pytest.raises(RuntimeError, match=r"not installed; `pip install \"clmer\[triton\]\"`"):
             nt_xent(X, X, impl="triton")
     if importlib.util.find_spec("triton"):

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.gpu
 def step(a, b, tau=0.2):
     """Loss and gradients; tau a number, which no launch waits for."""
     loss = nt_xent(a, b, tau, impl="triton")
-    return loss, *torch.autograd.grad(loss.sum(), (a, b))
+    # no graph outlives the call, or its leaves would tie a later capture to this stream
+    return loss.detach(), *torch.autograd.grad(loss.sum(), (a, b))
 
 
 def on_gpu(shape, dtype=torch.float32):
@@ -103,3 +104,12 @@ def test_learnt_temperature_waits_for_nothing():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert tau.grad.isfinite()
+
+
+def test_the_default_is_triton_where_it_may_be_called_outright():
+    a, b = on_gpu((2, 40, 24))
+    assert torch.equal(nt_xent(a, b), nt_xent(a, b, impl="triton"))
+    compiled = torch.compile(nt_xent, backend="aot_eager")
+    torch.testing.assert_close(compiled(a, b), nt_xent(a, b))
+    wide = [view.double() for view in (a, b)]
+    assert torch.equal(nt_xent(*wide), nt_xent(*wide, impl="reference"))

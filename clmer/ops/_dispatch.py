@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+from functools import cache
 
 import torch
 from torch.autograd import forward_ad
@@ -92,9 +93,26 @@ def choose_impl(
     return impl
 
 
+_find_spec = cache(importlib.util.find_spec)
+_reason = cache(_C.why_no_cuda)
+
+
+# compilers take the answers for constants, and do not look inside
+@torch.compiler.assume_constant_result
+def why_no_cuda() -> str:
+    """CUDA's reason, or an empty one."""
+    return _reason()
+
+
+@torch.compiler.assume_constant_result
+def has_triton() -> bool:
+    """Whether Triton is installed."""
+    return _find_spec("triton") is not None
+
+
 def _require_cuda(device: torch.device) -> None:
     """Raises RuntimeError, with CUDA's reason, unless CUDA kernels can run on these tensors."""
-    reason = _C.why_no_cuda()
+    reason = why_no_cuda()
     if not reason and device.type != "cuda":
         reason = f"found {device.type!r} tensors, expected 'cuda' ones"
     if reason:
@@ -103,7 +121,7 @@ def _require_cuda(device: torch.device) -> None:
 
 def _require_triton(device: torch.device) -> None:
     """Raises RuntimeError unless Triton is installed and can run on tensors of this device."""
-    if importlib.util.find_spec("triton") is None:
+    if not has_triton():
         raise RuntimeError(
             "impl='triton': the package triton is not installed; `pip install \"clmer[triton]\"`"
         )

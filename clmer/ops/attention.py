@@ -25,6 +25,7 @@ from clmer.ops._dispatch import (
 )
 from clmer.ops.attention_checks import check, promoted, to_rank
 from clmer.ops.attention_gpu import (
+    best_on_gpu,
     cuda_backward,
     cuda_forward,
     triton_backward,
@@ -37,8 +38,6 @@ from clmer.ops.attention_reference import (
 )
 
 _NATIVE = ("cpu",)
-#: impl=None on a GPU: "reference" until "triton" and "cuda" have been measured, then the faster.
-_ON_GPU = "reference"
 
 
 def cross_attention(
@@ -105,7 +104,7 @@ def cross_attention(
     if impl is None and query.is_cpu:
         impl = "native"
     else:
-        wish = _ON_GPU if impl is None and query.is_cuda else impl
+        wish = best_on_gpu(query, key, value) if impl is None and query.is_cuda else impl
         impl = choose_impl(wish, query.device, _NATIVE, also=("triton", "cuda"))
     scale = (query.shape[-1] or 1) ** -0.5 if scale is None else float(scale)
     seed = check_seed(seed, dropout_p, query.device) if dropout_p != 0.0 else None

@@ -9,6 +9,20 @@ from torch import Tensor
 
 from clmer._native import _C
 from clmer.kernels._precision import float32_precision
+from clmer.ops._dispatch import has_triton, why_no_cuda
+
+
+def best_on_gpu(query: Tensor, key: Tensor, value: Tensor) -> str:
+    """What impl=None takes for tensors on a GPU: the faster form, as measured (docs/attention.md)."""
+    longest = max(query.shape[-2], key.shape[-2])
+    widest = max(query.shape[-1], value.shape[-1])
+    if query.dtype == torch.float64:
+        return "reference"
+    if longest <= 128 and widest <= 64 and not why_no_cuda():
+        return "cuda"
+    if query.dtype != torch.float32 and widest <= 256 and has_triton():
+        return "triton"
+    return "reference"
 
 
 def triton_forward(query: Tensor, *rest: Any, want_lse: bool = True) -> tuple[Tensor, Tensor]:
