@@ -39,20 +39,26 @@ limited 90 cmake -S . -B "$work/build" -G Ninja -DCLMER_CUDA=ON -DPython_EXECUTA
   { tail -n 40 "$work/log"; echo "the build failed: nothing was checked, nothing measured"; exit 1; }
 "$python" -c "import clmer; print(clmer.__file__, clmer.build_info())" || exit 1
 
-step "tests marked gpu"
-limited 150 "$python" -m pytest -q -m gpu -p no:cacheprovider "${tests[@]}"
-outcome "tests marked gpu" $?
-
+step "tests marked gpu; compute-sanitizer on those marked sanitizer"
+workers=()
+"$python" -c 'import xdist' 2>/dev/null && workers=(-n 8)
+pytest=(-m pytest -q -p no:cacheprovider "${tests[@]}")
+declare -A running
+limited 200 "$python" "${pytest[@]}" -m gpu "${workers[@]}" >"$work/tests" 2>&1 &
+running["tests marked gpu"]=$!
 for tool in memcheck racecheck; do
-  step "compute-sanitizer $tool"
-  if ! command -v compute-sanitizer >/dev/null; then
-    skip "$tool" "compute-sanitizer is not on PATH"
-    continue
-  fi
+  command -v compute-sanitizer >/dev/null || { skip "$tool" "compute-sanitizer is not on PATH"; continue; }
   # Without torch's cache every tensor is an allocation of its own, and memcheck sees its ends.
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 limited 70 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-    --target-processes all "$python" -m pytest -q -m sanitizer -p no:cacheprovider "${tests[@]}"
-  outcome "$tool" $?
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 limited 200 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+    --target-processes all "$python" "${pytest[@]}" -m sanitizer >"$work/$tool" 2>&1 &
+  running[$tool]=$!
+done
+for check in "${!running[@]}"; do
+  wait "${running[$check]}"
+  outcome "$check" $?
+done
+for check in tests memcheck racecheck; do
+  [ -e "$work/$check" ] && { echo "-- $check"; tail -n 40 "$work/$check"; }
 done
 
 rows=()

@@ -1,0 +1,125 @@
+"""A training step of the fusion on a GPU: forms of one model, and serialised faces beside pictures.
+
+`rows()` is what tools/gpu_check.sh calls. A step is `clmer.train`'s, one captured graph, the
+paper's sizes, float32 as torch multiplies it by default. The first row sets it beside the forms of
+_step_forms.py, as they are and captured; the others beside pictures (bench_serialization.py), all
+captured, so that their ratio is the pictures' time over ours. The floor is the step's products over
+the rate of a large one: 3 x the forward's flops, counted on the plain form.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from _measure_gpu import medians, product_rate
+from _step_forms import PlainFusion, eager, looped, sdpa
+from bench_serialization import FORMS, SETTINGS
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from clmer.nn import Fusion
+from clmer.stages import CLIP, adam, fusion_losses
+from clmer.step import GraphedStep, TrainStep
+
+MAIN = "L 50, d 40, 5 + 3 layers"
+
+
+class Problem:
+    """Random tokens and labels, and steps of models on them."""
+
+    def __init__(self, inputs: dict[str, tuple[int, int]], batch: int, classes: int) -> None:
+        self.batch = batch
+        torch.manual_seed(0)
+        self.x = {name: torch.randn(batch, *size, device="cuda") for name, size in inputs.items()}
+        self.y = torch.randint(classes, (batch,), device="cuda")
+        self.weight = torch.ones(classes, device="cuda")
+        self.rows, self.generator = torch.arange(batch, device="cuda"), torch.Generator("cuda")
+
+    def step(self, model: nn.Module, graph: bool, amp: bool = False) -> Callable[[], object]:
+        losses = fusion_losses(model, self.x, self.y, self.weight)
+        step = TrainStep(model, adam(model, lr=1e-3, graph=graph), losses, clip=CLIP, amp=amp)
+        run = GraphedStep(step, self.batch) if graph else step
+        run(self.rows, self.generator)  # the capture
+        return lambda: run(self.rows, self.generator)
+
+    def flops(self, model: Fusion) -> int:
+        """Of a training step's products."""
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            PlainFusion(copy.deepcopy(model), eager)(self.x)
+        return 3 * counter.get_total_flops()
+
+
+def peak(run: Callable[[], object]) -> float:
+    """MiB that a call allocates at most; a graph's are there already."""
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def row(case: str, ours: float, others: dict[str, float], floor: float, **extra: Any) -> dict:
+    """In the schema of tools/gpu_report.py."""
+    return {
+        "op": "training step",
+        "case": case,
+        "dtype": "float32",
+        "ours_ms": ours,
+        "contenders": others,
+        "floor_ms": floor,
+        "floor_kind": "flops",
+        "ratio": min(others.values()) / ours,
+        "extra": extra,
+    }
+
+
+def forms_row(rate: float) -> dict[str, Any]:
+    """Ours captured, against the usual loop and the plain stacked forms."""
+    problem = Problem({"physio": (40, 128), **FORMS["Serialization"]}, 64, 2)
+    ours = Fusion({name: tuple(t.shape[1:]) for name, t in problem.x.items()}, 2, memory_layers=3)
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "ours": lambda: copy.deepcopy(ours),
+        "loop": lambda: looped(copy.deepcopy(ours)),
+        "SDPA": lambda: PlainFusion(copy.deepcopy(ours), sdpa),
+        "eager": lambda: PlainFusion(copy.deepcopy(ours), eager),
+    }
+    runs = {}
+    for name, make in makers.items():
+        runs[name] = problem.step(make().cuda(), False)
+        runs[f"{name} graph"] = problem.step(make().cuda(), True)
+    runs["ours bf16"] = problem.step(makers["ours"]().cuda(), False, amp=True)
+    runs["ours bf16 graph"] = problem.step(makers["ours"]().cuda(), True, amp=True)
+    memory = {name: peak(run) for name, run in runs.items() if "graph" not in name}
+    times = medians(runs, rounds=11)
+    others = {name: time for name, time in times.items() if not name.startswith("ours")}
+    floor = 1e3 * problem.flops(ours.cuda()) / rate
+    extra = {"ms": times, "extra_mib": memory}
+    return row(f"batch 64, DEAP, {MAIN}", times["ours graph"], others, floor, **extra)
+
+
+def faces_row(setting: str, rate: float) -> dict[str, Any]:
+    """Serialised faces against pictures, captured; Table X's question."""
+    batch, physio, classes, sizes = SETTINGS[setting]
+    runs, floors, memory = {}, {}, {}
+    for form, face in FORMS.items():
+        inputs: dict[str, tuple[int, int]] = {"physio": physio, **face}
+        problem = Problem(inputs, batch, classes)
+        model = Fusion(inputs, classes, **sizes).cuda()  # type: ignore[arg-type]
+        memory[form] = peak(problem.step(model, False))
+        floors[form] = 1e3 * problem.flops(model) / rate
+        runs[form] = problem.step(model, True)
+    times = medians(runs, rounds=11)
+    ours = times.pop("Serialization")
+    extra = {"over_mobilevit": ours / times["MobileViT-S"], "floors_ms": floors, "mib": memory}
+    return row(f"batch {batch}, {setting}, faces", ours, times, floors["Serialization"], **extra)
+
+
+def rows() -> list[dict[str, Any]]:
+    """The forms, then each of the paper's shapes."""
+    rate = product_rate(torch.float32)
+    return [forms_row(rate), *(faces_row(setting, rate) for setting in ("DEAP", "AMIGOS short"))]
