@@ -4,7 +4,7 @@
 # every test marked gpu, compute-sanitizer on those marked sanitizer, and rows() of every
 # benchmarks/bench_*_gpu.py. Writes <gpu>-<date>.json and .md into $OUT (default benchmarks/results),
 # also where a check fails; the exit status is then 1. It ends within 8 minutes.
-# Usage: [OUT=folder] [PYTHON=python3] tools/gpu_check.sh
+# Usage: [OUT=folder] [PYTHON=python3] [COMMIT=hash, in a copy without git] tools/gpu_check.sh
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}

@@ -15,6 +15,7 @@ import datetime
 import importlib.util
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def git_commit() -> str:
-    """The commit, marked where the tree differs from it."""
+    """The commit, marked where the tree differs from it; in a copy without git, what $COMMIT says."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True)
@@ -78,7 +79,7 @@ def git_commit() -> str:
 
     commit = git("rev-parse", "HEAD")
     if not commit:
-        return "unknown"
+        return os.environ.get("COMMIT", "unknown")
     return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
