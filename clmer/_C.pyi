@@ -12,9 +12,16 @@ def sosfilt(
     x: Tensor, sos: Tensor, state: Tensor, adjoint: bool, threads: int, stream: int
 ) -> tuple[Tensor, Tensor]: ...
 def sosfilt_by(
-    x: Tensor, sos: Tensor, state: Tensor, adjoint: bool, form: str, warps: int, stream: int
+    x: Tensor,
+    sos: Tensor,
+    state: Tensor,
+    adjoint: bool,
+    form: str,
+    warps: int,
+    walk: int,
+    stream: int,
 ) -> tuple[Tensor, Tensor]: ...
-def sosfilt_plan(rows: int, time: int, sections: int) -> tuple[str, int, int]: ...
+def sosfilt_plan(rows: int, time: int, sections: int) -> tuple[str, int, int, int]: ...
 def why_no_cuda() -> str: ...
 def sosfilt_array(
     x: NDArray[Any],

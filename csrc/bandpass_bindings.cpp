@@ -104,22 +104,24 @@ std::pair<py::object, py::object> sosfilt(TensorView x, TensorView sos, TensorVi
 
 constexpr const char* kForms[] = {"sequential", "tiled", "split"};
 
-// (form, warps of a tile, tiles of a row) that a GPU takes for a shape.
+// (form, warps of a tile, tiles of a row, parts of a row) that a GPU takes for a shape.
 py::tuple sosfilt_plan(int64_t rows, int64_t time, int64_t sections) {
   const Plan plan = choose_plan(rows, time, sections);
-  return py::make_tuple(kForms[static_cast<int>(plan.form)], plan.warps, plan.tiles());
+  return py::make_tuple(kForms[static_cast<int>(plan.form)], plan.warps, plan.tiles(),
+                        plan.parts());
 }
 
-// With the form and the size of tiles given, for tests.
+// With the form and the sizes of tiles and parts given, for tests.
 std::pair<py::object, py::object> sosfilt_by(TensorView x, TensorView sos, TensorView state,
                                              bool adjoint, const std::string& form, int warps,
-                                             uintptr_t stream) {
+                                             int64_t walk, uintptr_t stream) {
   int which = 0;
   while (which < 3 && form != kForms[which]) ++which;
   expect(which < 3, "form: expected sequential, tiled or split");
   expect(warps == 1 || warps == 2 || warps == 4 || warps == 8, "warps: expected 1, 2, 4 or 8");
+  expect(walk >= 1 && (walk & (walk - 1)) == 0, "walk: expected a power of two");
   expect(x.ndim == 2 && sos.ndim == 2, "sosfilt takes x [rows, time] and sos [S, 6]");
-  const Plan plan = {Form(which), warps, x.shape[1]};
+  const Plan plan = {Form(which), warps, x.shape[1], walk};
   expect(plan.form != Form::split || (sos.shape[0] <= kSplitSections && plan.time > 0),
          "form: split takes at most 8 sections and at least one sample");
   return run_plan(x, sos, state, adjoint, plan, stream);

@@ -28,16 +28,35 @@ struct Row {
   void store(int64_t i, double v) const { y[at(i)] = static_cast<T>(v); }
 };
 
+template <bool kAdjoint>
+void fill_table(const double* row, SectionTable& table) {
+  fill_section<kAdjoint>(row, table);
+  Joint own = joint<kAdjoint>(table.f);
+  for (int squarings = 0; squarings <= kSquarings; ++squarings) {
+    Wide squared[4];
+    for (int i = 0; i < 4; ++i) {
+      keep_power(table, squarings, i, own.step[i]);
+      squared[i] = square_element(own.step, 2, i / 2, i % 2);
+    }
+    std::copy_n(squared, 4, own.step);
+  }
+  for (int which = 0; which < kJumps; ++which) fill_jump(table, which);
+}
+
 // Section `k` over a tile of segments [warps * lanes]; returns the state behind `count` samples.
 template <bool kAdjoint>
 Pair filter_tile(const SectionTable& table, Pair before, std::vector<Segment>& v, int64_t count) {
-  std::vector<Pair> sum(v.size());
-  for (size_t i = 0; i < v.size(); ++i) sum[i] = end_from_rest(table, v[i]);
+  std::vector<Pair> early(v.size()), sum(v.size());
+  for (size_t i = 0; i < v.size(); ++i) {
+    const Ends own = ends_from_rest(table, v[i]);
+    early[i] = own.early;
+    sum[i] = over_half(table, own.early, own.late);
+  }
   for (size_t warp = 0; warp < v.size(); warp += kLanes) {
     for (int k = 0; k < kLevels; ++k) {
       for (int lane = kLanes - 1; lane >= 1 << k; --lane) {
         Pair& own = sum[warp + lane];
-        own = advance(table.power[k], sum[warp + lane - (1 << k)], own);
+        own = advance(table.power[k + 1], sum[warp + lane - (1 << k)], own);
       }
     }
   }
@@ -45,13 +64,15 @@ Pair filter_tile(const SectionTable& table, Pair before, std::vector<Segment>& v
   before = to_joint<kAdjoint>(table.sign, before);
   for (size_t i = 0; i < v.size(); ++i) {
     const int lane = static_cast<int>(i % kLanes);
-    if (lane == 0 && i > 0) before = advance(table.power[kLevels], before, sum[i - 1]);
+    if (lane == 0 && i > 0) before = advance(table.power[kLevels + 1], before, sum[i - 1]);
     Pair start = carried(table, lane, before);
     if (lane > 0) start = {start.p + sum[i - 1].p, start.q + sum[i - 1].q};
     const int64_t left = count - static_cast<int64_t>(i) * kSegment;
     const int length = static_cast<int>(std::min<int64_t>(kSegment, left));
+    const Pair late = over_half(table, start, early[i]);
     const Pair behind =
-        filter_segment<kAdjoint>(table.f, from_joint<kAdjoint>(table.sign, start), v[i], length);
+        filter_halves<kAdjoint>(table.f, from_joint<kAdjoint>(table.sign, start),
+                                from_joint<kAdjoint>(table.sign, late), v[i], length);
     if (left > 0) end = behind;
   }
   return end;
@@ -86,21 +107,31 @@ void filter_sequential(const Row<T, kAdjoint>& row, const std::vector<SectionTab
 }
 
 template <bool kAdjoint>
-void fill_transition(const double* sos, int sections, int64_t tile, double* transition) {
+void fill_transition(const double* sos, int sections, int64_t length, double* transition) {
   const int n = 2 * sections;
   std::vector<Wide> m(n * n), squared(n * n);
   for (int i = 0; i < n * n; ++i) {
     m[i] = transition_element<kAdjoint>(sos, sections, i / n, i % n);
   }
-  for (int64_t samples = 1; samples < tile; samples *= 2) {
+  for (int64_t samples = 1; samples < length; samples *= 2) {
     for (int i = 0; i < n * n; ++i) squared[i] = square_element(m.data(), n, i / n, i % n);
     m.swap(squared);
   }
   for (int i = 0; i < n * n; ++i) transition[i] = m[i].hi;
 }
 
-// From rest over every tile, then the joins; leaves the tiles' true starts in `starts`
-// [tiles, S], in the order of passing.
+// Tiles of samples [begin, stop) of a row, one after the other.
+template <class T, bool kAdjoint>
+void filter_tiles(const Row<T, kAdjoint>& row, const Plan& plan, int64_t begin, int64_t stop,
+                  const std::vector<SectionTable>& tables, std::vector<Pair>& state,
+                  std::vector<Segment>& v, bool writes) {
+  for (; begin < stop; begin += plan.tile()) {
+    filter_cascade(row, begin, std::min(plan.tile(), stop - begin), tables, state, v, writes);
+  }
+}
+
+// From rest over every part, then the joins; leaves the parts' true starts in `starts`
+// [parts, S], in the order of passing.
 template <class T, bool kAdjoint>
 void find_starts(const Row<T, kAdjoint>& row, const Plan& plan,
                  const std::vector<SectionTable>& tables, const std::vector<Pair>& state,
@@ -112,12 +143,12 @@ void find_starts(const Row<T, kAdjoint>& row, const Plan& plan,
     now[2 * k] = z.p;
     now[2 * k + 1] = z.q;
   }
-  for (int64_t tile = 0; tile < plan.tiles(); ++tile) {
+  for (int64_t part = 0; part < plan.parts(); ++part) {
     std::vector<Pair> left(sections, Pair{0, 0});
-    const int64_t begin = tile * plan.tile(), count = std::min(plan.tile(), row.time - begin);
-    filter_cascade(row, begin, count, tables, left, v, false);
+    const int64_t begin = part * plan.part(), stop = std::min(begin + plan.part(), row.time);
+    filter_tiles(row, plan, begin, stop, tables, left, v, false);
     for (int k = 0; k < sections; ++k) {
-      starts[tile * sections + k] =
+      starts[part * sections + k] =
           from_joint<kAdjoint>(tables[k].sign, {now[2 * k], now[2 * k + 1]});
     }
     for (int r = 0; r < n; ++r) {
@@ -139,8 +170,8 @@ void filter(const SosfiltArgs& a, const Plan& plan, double* scratch) {
   std::vector<Pair> state(sections);
   double* transition = nullptr;
   if (plan.form == Form::split) {
-    transition = scratch + a.rows * plan.tiles() * 2 * sections;
-    fill_transition<kAdjoint>(a.sos, sections, plan.tile(), transition);
+    transition = scratch + a.rows * plan.parts() * 2 * sections;
+    fill_transition<kAdjoint>(a.sos, sections, plan.part(), transition);
   }
   for (int64_t r = 0; r < a.rows; ++r) {
     const Row<T, kAdjoint> row = {static_cast<const T*>(a.x.data) + r * a.time,
@@ -149,19 +180,20 @@ void filter(const SosfiltArgs& a, const Plan& plan, double* scratch) {
       const double* z = a.state.data + 2 * (r * sections + section_at<kAdjoint>(k, sections));
       state[k] = {z[0], z[1]};
     }
-    Pair* starts = reinterpret_cast<Pair*>(scratch) + r * plan.tiles() * sections;
+    Pair* starts = reinterpret_cast<Pair*>(scratch) + r * plan.parts() * sections;
     if (plan.form == Form::split) {
       find_starts(row, plan, tables, state, transition, v, starts);
     }
     if (plan.form == Form::sequential) {
       filter_sequential(row, tables, state);
     } else {
-      for (int64_t tile = 0; tile < plan.tiles(); ++tile) {
-        const int64_t begin = tile * plan.tile(), count = std::min(plan.tile(), row.time - begin);
+      const int64_t length = plan.form == Form::split ? plan.part() : row.time;
+      for (int64_t part = 0; part < plan.parts(); ++part) {
         if (plan.form == Form::split) {
-          std::copy_n(starts + tile * sections, sections, state.begin());
+          std::copy_n(starts + part * sections, sections, state.begin());
         }
-        filter_cascade(row, begin, count, tables, state, v, true);
+        const int64_t begin = part * length, stop = std::min(begin + length, row.time);
+        filter_tiles(row, plan, begin, stop, tables, state, v, true);
       }
     }
     for (int k = 0; k < sections; ++k) {

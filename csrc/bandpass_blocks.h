@@ -1,14 +1,16 @@
 // Plan: what the GPU does with time, in functions that a host form runs too (bandpass_blocks.cpp).
-// A thread holds a segment of 32 samples in registers, a warp 32 segments, a block of threads a
-// tile of up to 8 warps. Section by section: the state that a segment leaves behind when it starts
-// from rest is a dot product with a table; a scan over the segments adds what the earlier ones and
-// the tile's start have left, A^n times that, A the section's 2 x 2 transition; then every segment
-// is filtered from its true start, sample after sample. So the joins are those of one section at a
-// time, S is any number, and x is read once.
+// A thread holds a segment of 32 samples in registers, as two halves whose chains overlap and which
+// share what is read of tables; a warp holds 32 segments, a block of threads a tile of up to 8
+// warps. Section by section: the state that a half leaves behind when it starts from rest is a dot
+// product with a table; a scan over the segments adds what the earlier ones and the tile's start
+// have left, A^n times that, A the section's 2 x 2 transition; then every half is filtered from its
+// true start, sample after sample. So the joins are those of one section at a time, S is any
+// number, and x is read once.
 //
-// Few long rows fill no GPU with one block of threads a row. There (`split`) every tile is first
-// run from rest for the state of all sections that it leaves; one warp a row joins these by the
-// cascade's transition over a tile, 2S x 2S; then all tiles are filtered from their true starts.
+// Few long rows fill no GPU with one block of threads a row. There (`split`) every part of a row, a
+// few tiles, is first run from rest for the state of all sections that it leaves; one warp a row
+// joins these by the cascade's transition over a part, 2S x 2S; then all parts are filtered from
+// their true starts.
 //
 // Poles close together and to 1 (low edges) make A^n large where its effect is small: states are
 // joined in a basis in which nothing cancels (Joint), and powers of A are squared in two doubles
@@ -25,8 +27,12 @@ namespace clmer {
 namespace CLMER_LEVEL {
 
 constexpr int kSegment = 32;  // samples of a thread
+constexpr int kHalf = 16;
+constexpr int kHalfLevel = 4;  // 2^kHalfLevel samples
 constexpr int kLanes = 32;
-constexpr int kLevels = 5;  // 2^kLevels lanes
+constexpr int kLevels = 5;                              // 2^kLevels lanes
+constexpr int kSquarings = kHalfLevel + 1 + kLevels;    // from a sample to a warp
+constexpr int kFew = 8, kJumps = kFew + kLanes / kFew;  // see SectionTable
 constexpr int kMaxWarps = Plan::kMaxWarps;
 static_assert(Plan::kWarpSamples == kSegment * kLanes);
 
@@ -105,66 +111,106 @@ CLMER_HD Pair from_joint(double sign, Pair j) {
 }
 
 struct Transition {
-  double uu, uw, wu, ww;
+  double of[4];  // by rows
 };
 
 // m times `from`, onto what is there.
 CLMER_HD Pair advance(const Transition& m, Pair from, Pair onto) {
-  return {fused(m.uu, from.p, fused(m.uw, from.q, onto.p)),
-          fused(m.wu, from.p, fused(m.ww, from.q, onto.q))};
+  return {fused(m.of[0], from.p, fused(m.of[1], from.q, onto.p)),
+          fused(m.of[2], from.p, fused(m.of[3], from.q, onto.q))};
 }
-
-CLMER_HD Transition rounded(const Wide (&m)[4]) { return {m[0].hi, m[1].hi, m[2].hi, m[3].hi}; }
 
 struct SectionTable {
   Biquad f;
   double sign;                    // of its Joint, as are:
-  Pair left[kSegment];            // in the state at a segment's end by a 1 at its sample m
-  Transition power[kLevels + 1];  // over 2^k segments; the last is that over a warp
+  Pair left[kHalf];               // in the state at a half's end by a 1 at its sample m
+  Transition power[kLevels + 2];  // over half a segment, one, two, ... and a warp
+  Transition jump[kJumps];        // over 0 .. 7 segments; behind these, over 0, 8, 16, 24
 };
 
 template <bool kAdjoint>
-CLMER_HD void fill_table(const double* row, SectionTable& table) {
+CLMER_HD void fill_section(const double* row, SectionTable& table) {
   table.f = biquad(row);
-  Joint own = joint<kAdjoint>(table.f);
-  Wide(&m)[4] = own.step;
+  const Joint own = joint<kAdjoint>(table.f);
   table.sign = own.sign;
-  const Transition one = rounded(m);
+  const Transition one = {{own.step[0].hi, own.step[1].hi, own.step[2].hi, own.step[3].hi}};
   Pair left = own.input;
-  for (int at = kSegment - 1; at >= 0; --at) {
+  for (int at = kHalf - 1; at >= 0; --at) {
     table.left[at] = left;
     left = advance(one, left, {0, 0});
   }
-  for (int k = 0; k <= 2 * kLevels; ++k) {
-    if (k >= kLevels) table.power[k - kLevels] = rounded(m);
-    const Wide squared[4] = {square_element(m, 2, 0, 0), square_element(m, 2, 0, 1),
-                             square_element(m, 2, 1, 0), square_element(m, 2, 1, 1)};
-    for (int i = 0; i < 4; ++i) m[i] = squared[i];
-  }
 }
 
-// The joint state behind a segment that starts from rest: two chains, which overlap.
-CLMER_HD Pair end_from_rest(const SectionTable& table, const double (&v)[kSegment]) {
-  Pair even = {0, 0}, odd = {0, 0};
-#pragma unroll
-  for (int m = 0; m < kSegment; m += 2) {
-    const Pair a = table.left[m], b = table.left[m + 1];
-    even = {fused(a.p, v[m], even.p), fused(a.q, v[m], even.q)};
-    odd = {fused(b.p, v[m + 1], odd.p), fused(b.q, v[m + 1], odd.q)};
+// Takes element i of A squared so many times.
+CLMER_HD void keep_power(SectionTable& table, int squarings, int i, Wide element) {
+  if (squarings >= kHalfLevel) table.power[squarings - kHalfLevel].of[i] = element.hi;
+}
+
+// Made of the powers.
+CLMER_HD void fill_jump(SectionTable& table, int which) {
+  const int segments = which < kFew ? which : (which - kFew) * kFew;
+  Pair p = {1, 0}, q = {0, 1};  // the columns
+  for (int k = 0; k < kLevels; ++k) {
+    if (!(segments >> k & 1)) continue;
+    p = advance(table.power[k + 1], p, {0, 0});
+    q = advance(table.power[k + 1], q, {0, 0});
   }
-  return {even.p + odd.p, even.q + odd.q};
+  table.jump[which] = {{p.p, q.p, p.q, q.q}};
+}
+
+// Joint states behind the halves of a segment when each starts from rest.
+struct Ends {
+  Pair early, late;
+};
+
+CLMER_HD Ends ends_from_rest(const SectionTable& table, const double (&v)[kSegment]) {
+  Ends e = {{0, 0}, {0, 0}};
+#pragma unroll
+  for (int m = 0; m < kHalf; ++m) {
+    const Pair left = table.left[m];
+    const double a = v[m], b = v[kHalf + m];
+    e.early = {fused(left.p, a, e.early.p), fused(left.q, a, e.early.q)};
+    e.late = {fused(left.p, b, e.late.p), fused(left.q, b, e.late.q)};
+  }
+  return e;
+}
+
+// `from` over half a segment, onto what is there.
+CLMER_HD Pair over_half(const SectionTable& table, Pair from, Pair onto) {
+  return advance(table.power[0], from, onto);
 }
 
 // What `start`, the joint state before a warp's first segment, has become before that of `lane`.
 CLMER_HD Pair carried(const SectionTable& table, int lane, Pair start) {
-#pragma unroll
-  for (int k = 0; k < kLevels; ++k) {
-    if (lane >> k & 1) start = advance(table.power[k], start, {0, 0});
-  }
-  return start;
+  start = advance(table.jump[kFew + lane / kFew], start, {0, 0});
+  return advance(table.jump[lane % kFew], start, {0, 0});
 }
 
-// Filters a segment in place from z and returns the state behind its sample `length` - 1.
+// Filters a segment in place, a half from each state, and returns the state behind its sample
+// `length` - 1.
+template <bool kAdjoint>
+CLMER_HD Pair filter_halves(const Biquad& f, Pair early, Pair late, double (&v)[kSegment],
+                            int length) {
+  if (length >= kSegment) {
+#pragma unroll
+    for (int m = 0; m < kHalf; ++m) {
+      v[m] = step<kAdjoint>(f, v[m], early);
+      v[kHalf + m] = step<kAdjoint>(f, v[kHalf + m], late);
+    }
+    return late;
+  }
+  Pair kept = early;
+#pragma unroll
+  for (int m = 0; m < kHalf; ++m) {
+    v[m] = step<kAdjoint>(f, v[m], early);
+    v[kHalf + m] = step<kAdjoint>(f, v[kHalf + m], late);
+    if (m + 1 == length) kept = early;
+    if (kHalf + m + 1 == length) kept = late;
+  }
+  return kept;
+}
+
+// The same in one chain from z; returns the state behind its sample `length` - 1.
 template <bool kAdjoint>
 CLMER_HD Pair filter_segment(const Biquad& f, Pair z, double (&v)[kSegment], int length) {
   if (length >= kSegment) {
@@ -204,10 +250,13 @@ CLMER_HD Wide transition_element(const double* sos, int sections, int r, int c) 
   return {v * (r % 2 == 0 ? input.p : input.q), 0};
 }
 
-// Element r of the joint state behind a tile: `left` by its samples, plus the transition's row r
+// Element r of the joint state behind a part: `left` by its samples, plus the transition's row r
 // times `start`, the state before it.
 CLMER_HD double join_element(const double* row, int r, const double* start, double left) {
-  for (int c = 0; c <= (r | 1); ++c) left = fused(row[c], start[c], left);
+#pragma unroll
+  for (int c = 0; c < 2 * kSplitSections; ++c) {
+    if (c <= (r | 1)) left = fused(row[c], start[c], left);
+  }
   return left;
 }
 

@@ -1,15 +1,17 @@
-// Plan (the algorithm is in bandpass_blocks.h): a block of threads owns a row and walks its tiles,
-// 8192 samples at most. A warp reads its 32 segments in runs of 128 bytes and turns them round in
-// its own 4 KB of shared memory, so that a thread holds 32 samples of one segment as doubles in
+// Plan (the algorithm is in bandpass_blocks.h): a block of threads owns a row, or a part of one,
+// and walks its tiles; blocks stay and take another row, so that tables are made once a block. A
+// warp reads its 32 segments in runs of 128 bytes, 16 bytes a lane, and turns them round in its
+// own 4.5 KB of shared memory, so that a thread holds 32 samples of one segment as doubles in
 // registers; there they stay while all sections pass over them, one barrier a section (a warp's
-// totals for the next), and go back the same way. x is read and y written once: the roofline is
-// memory, or about 9 double-precision operations a sample and section. Few long rows read x twice
-// (`split`). Streams' chunks and very many rows take the same segments with a thread a row and no
-// joins. Tables are made by the first lanes of each block while the other warps load.
+// totals for the next), and go back the same way. Meanwhile the next tile is fetched into L2. x is
+// read and y written once: the roofline is memory, or about 8 double-precision operations a sample
+// and section (5 to filter, 2 for the ends, 1 to join). Few long rows read x twice (`split`).
+// Streams' chunks and very many rows take the same segments with a thread a row and no joins.
 // Launches are all on the caller's stream; scratch is the caller's.
 #define CLMER_LEVEL cuda
 #include "bandpass_blocks.h"
 
+#include <algorithm>
 #include <string>
 
 #include "cuda_launch.h"
@@ -26,56 +28,113 @@ constexpr int kTables = 8;  // sections whose tables are in shared memory at onc
 
 // ---- samples between memory and registers -----------------------------------------------------
 // 32 runs of 32 samples, a run a lane, through a warp's own shared memory in strips of 128 bytes a
-// run. `at(run, m)` is where a sample lies, below 0 for none (read as 0). The odd pitch keeps lanes
-// on banks of their own both ways.
+// run. x and y are at the first sample of run 0 as it lies in memory, which the adjoint takes last;
+// the next run is `stride` away. length(run) samples exist, the first ones taken; others are read
+// as 0. Accesses are of W samples: 16 bytes where rows begin at multiples of these, one sample
+// elsewhere. The pitch keeps lanes on banks of their own both ways.
+template <class T, int W>
+struct alignas(sizeof(T) * W) Piece {
+  T sample[W];
+};
+
 template <class T>
 struct Strip {
   static constexpr int kWidth = 128 / sizeof(T);  // samples of a run
-  static constexpr int kRuns = kLanes / kWidth;   // that one load of the warp takes
-  static constexpr int kPitch = kWidth + 1;
-  T sample[kLanes * kPitch];
+  static constexpr int kWide = 16 / sizeof(T);
+  static constexpr int kPitch = kWidth + kWide;
+  alignas(16) T sample[kLanes * kPitch];
+
+  template <int W>
+  __device__ Piece<T, W>& piece(int run, int m) {
+    return *reinterpret_cast<Piece<T, W>*>(sample + run * kPitch + m);
+  }
 };
 
-template <class T, class At>
-__device__ __forceinline__ void load_runs(const T* x, Strip<T>& strip, int lane, At at,
-                                          double (&v)[kSegment]) {
+// Calls visit(i, run, m, exists) for the pieces of a strip that a lane moves: m is the first sample
+// in memory.
+template <class T, int W, bool kAdjoint, class Length, class Visit>
+__device__ __forceinline__ void each_piece(int first, int lane, Length length, Visit visit) {
+  constexpr int kPieces = Strip<T>::kWidth / W;  // of a run
+#pragma unroll
+  for (int i = 0; i < kPieces; ++i) {
+    const int run = i * (kLanes / kPieces) + lane / kPieces, m = first + lane % kPieces * W;
+    visit(i, run, m, (kAdjoint ? kSegment - 1 - m : m) < length(run));
+  }
+}
+
+template <int W, bool kAdjoint, class T, class Length>
+__device__ __forceinline__ void load_pieces(const T* x, int64_t stride, Strip<T>& strip, int lane,
+                                            Length length, double (&v)[kSegment]) {
   using S = Strip<T>;
 #pragma unroll
   for (int first = 0; first < kSegment; first += S::kWidth) {
+    Piece<T, W> held[S::kWidth / W];
+    each_piece<T, W, kAdjoint>(first, lane, length, [&](int i, int run, int m, bool exists) {
+      held[i] =
+          exists ? *reinterpret_cast<const Piece<T, W>*>(x + run * stride + m) : Piece<T, W>{};
+    });
+    __syncwarp();
+    each_piece<T, W, kAdjoint>(first, lane, length, [&](int i, int run, int m, bool) {
+      strip.template piece<W>(run, m - first) = held[i];
+    });
     __syncwarp();
 #pragma unroll
-    for (int i = 0; i < S::kWidth; ++i) {
-      const int run = i * S::kRuns + lane / S::kWidth, m = lane % S::kWidth;
-      const int64_t offset = at(run, first + m);
-      strip.sample[run * S::kPitch + m] = offset < 0 ? T(0) : x[offset];
-    }
-    __syncwarp();
+    for (int m = 0; m < S::kWidth; m += S::kWide) {
+      const auto own = strip.template piece<S::kWide>(lane, m);
 #pragma unroll
-    for (int m = 0; m < S::kWidth; ++m) {
-      v[first + m] = static_cast<double>(strip.sample[lane * S::kPitch + m]);
+      for (int j = 0; j < S::kWide; ++j) {
+        const int at = first + m + j;
+        v[kAdjoint ? kSegment - 1 - at : at] = static_cast<double>(own.sample[j]);
+      }
     }
   }
 }
 
-template <class T, class At>
-__device__ __forceinline__ void store_runs(T* y, Strip<T>& strip, int lane, At at,
-                                           const double (&v)[kSegment]) {
+template <int W, bool kAdjoint, class T, class Length>
+__device__ __forceinline__ void store_pieces(T* y, int64_t stride, Strip<T>& strip, int lane,
+                                             Length length, const double (&v)[kSegment]) {
   using S = Strip<T>;
 #pragma unroll
   for (int first = 0; first < kSegment; first += S::kWidth) {
     __syncwarp();
 #pragma unroll
-    for (int m = 0; m < S::kWidth; ++m) {
-      strip.sample[lane * S::kPitch + m] = static_cast<T>(v[first + m]);
+    for (int m = 0; m < S::kWidth; m += S::kWide) {
+      Piece<T, S::kWide> own;
+#pragma unroll
+      for (int j = 0; j < S::kWide; ++j) {
+        const int at = first + m + j;
+        own.sample[j] = static_cast<T>(v[kAdjoint ? kSegment - 1 - at : at]);
+      }
+      strip.template piece<S::kWide>(lane, m) = own;
     }
     __syncwarp();
-#pragma unroll
-    for (int i = 0; i < S::kWidth; ++i) {
-      const int run = i * S::kRuns + lane / S::kWidth, m = lane % S::kWidth;
-      const int64_t offset = at(run, first + m);
-      if (offset >= 0) y[offset] = strip.sample[run * S::kPitch + m];
-    }
+    each_piece<T, W, kAdjoint>(first, lane, length, [&](int, int run, int m, bool exists) {
+      if (exists) {
+        *reinterpret_cast<Piece<T, W>*>(y + run * stride + m) =
+            strip.template piece<W>(run, m - first);
+      }
+    });
   }
+}
+
+template <bool kAdjoint, class T, class Length>
+__device__ __forceinline__ void load_runs(bool wide, const T* x, int64_t stride, Strip<T>& strip,
+                                          int lane, Length length, double (&v)[kSegment]) {
+  wide ? load_pieces<Strip<T>::kWide, kAdjoint>(x, stride, strip, lane, length, v)
+       : load_pieces<1, kAdjoint>(x, stride, strip, lane, length, v);
+}
+
+template <bool kAdjoint, class T, class Length>
+__device__ __forceinline__ void store_runs(bool wide, T* y, int64_t stride, Strip<T>& strip,
+                                           int lane, Length length, const double (&v)[kSegment]) {
+  wide ? store_pieces<Strip<T>::kWide, kAdjoint>(y, stride, strip, lane, length, v)
+       : store_pieces<1, kAdjoint>(y, stride, strip, lane, length, v);
+}
+
+// Where a run begins in memory whose first sample taken is at t of a row.
+template <bool kAdjoint>
+__device__ __forceinline__ int64_t run_begin(int64_t row, int64_t time, int64_t t) {
+  return row * time + (kAdjoint ? time - t - kSegment : t);
 }
 
 // ---- a thread a row: streams' chunks, and very many rows --------------------------------------
@@ -85,6 +144,7 @@ struct Operands {
   double* state_out;
   int64_t rows, time;
   int sections;
+  bool wide;  // every row of x and y begins at a multiple of 16 bytes
 };
 
 // One warp a block; the states of its rows [sections, 2, 32] behind the strip.
@@ -98,23 +158,19 @@ __global__ void filter_rows(const T* x, T* y, Operands o) {
     states[i * kLanes + lane] = row < o.rows ? o.state[row * 2 * o.sections + i] : 0;
   }
   for (int64_t begin = 0; begin < o.time; begin += kSegment) {
-    const auto at = [&](int run, int m) {
-      const int64_t t = begin + m;
-      if (first_row + run >= o.rows || t >= o.time) return int64_t(-1);
-      return (first_row + run) * o.time + (kAdjoint ? o.time - 1 - t : t);
-    };
-    const int length = o.time - begin < kSegment ? int(o.time - begin) : kSegment;
+    const int count = o.time - begin < kSegment ? int(o.time - begin) : kSegment;
+    const auto length = [&](int run) { return first_row + run < o.rows ? count : 0; };
+    const int64_t runs = run_begin<kAdjoint>(first_row, o.time, begin);
     double v[kSegment];
-    load_runs(x, strip, lane, at, v);
+    load_runs<kAdjoint>(o.wide, x + runs, o.time, strip, lane, length, v);
     for (int k = 0; k < o.sections; ++k) {
       const int s = section_at<kAdjoint>(k, o.sections);
       double* z = states + 2 * s * kLanes + lane;
-      const Pair end =
-          filter_segment<kAdjoint>(biquad(o.sos + 6 * s), {z[0], z[kLanes]}, v, length);
+      const Pair end = filter_segment<kAdjoint>(biquad(o.sos + 6 * s), {z[0], z[kLanes]}, v, count);
       z[0] = end.p;
       z[kLanes] = end.q;
     }
-    store_runs(y, strip, lane, at, v);
+    store_runs<kAdjoint>(o.wide, y + runs, o.time, strip, lane, length, v);
   }
   if (row >= o.rows) return;
   for (int i = 0; i < 2 * o.sections; ++i) {
@@ -127,92 +183,137 @@ template <class T>
 struct TileMemory {
   Strip<T> strip[kMaxWarps];
   SectionTable table[kTables];
+  Wide power[2][kTables][4];
   Pair total[2][kMaxWarps];
   Pair carry[2][kMaxSections];  // before a tile, and behind it
 };
 
 // One section over a tile: v in place. Returns the state behind sample `length` - 1 of the segment.
-// `parity` alternates from call to call, so that one barrier keeps a fast warp from the totals that
+// `total` alternates from call to call, so that one barrier keeps a fast warp from the totals that
 // a slow one still reads.
 template <bool kAdjoint>
 __device__ __forceinline__ Pair filter_tile(const SectionTable& table, Pair (&total)[kMaxWarps],
                                             const Pair& before, double (&v)[kSegment], int length) {
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
-  Pair sum = end_from_rest(table, v);
+  const Ends own = ends_from_rest(table, v);
+  Pair sum = over_half(table, own.early, own.late);
 #pragma unroll
   for (int k = 0; k < kLevels; ++k) {
     const Pair earlier = {__shfl_up_sync(kAll, sum.p, 1 << k), __shfl_up_sync(kAll, sum.q, 1 << k)};
-    if (lane >= 1 << k) sum = advance(table.power[k], earlier, sum);
+    if (lane >= 1 << k) sum = advance(table.power[k + 1], earlier, sum);
   }
   if (lane == kLanes - 1) total[warp] = sum;
   __syncthreads();
   Pair start = to_joint<kAdjoint>(table.sign, before);
-  for (int w = 0; w < warp; ++w) start = advance(table.power[kLevels], start, total[w]);
+  for (int w = 0; w < warp; ++w) start = advance(table.power[kLevels + 1], start, total[w]);
   start = carried(table, lane, start);
   const Pair earlier = {__shfl_up_sync(kAll, sum.p, 1), __shfl_up_sync(kAll, sum.q, 1)};
   if (lane > 0) start = {start.p + earlier.p, start.q + earlier.q};
-  start = from_joint<kAdjoint>(table.sign, start);
-  return filter_segment<kAdjoint>(table.f, start, v, length);
+  const Pair late = over_half(table, start, own.early);
+  return filter_halves<kAdjoint>(table.f, from_joint<kAdjoint>(table.sign, start),
+                                 from_joint<kAdjoint>(table.sign, late), v, length);
 }
 
-template <bool kAdjoint>
-__device__ void fill_tables(const Operands& o, int first, SectionTable* table) {
-  const int k = threadIdx.x;
-  if (k < kTables && first + k < o.sections) {
-    fill_table<kAdjoint>(o.sos + 6 * section_at<kAdjoint>(first + k, o.sections), table[k]);
+// The tables of up to kTables sections from `first` on, in the order of passing. Powers take a lane
+// an element, in the first warp; the rest of a section a thread of the last one.
+template <class T, bool kAdjoint>
+__device__ __forceinline__ void fill_tables(const Operands& o, int first, TileMemory<T>& memory) {
+  static_assert(4 * kTables == kLanes);
+  const int count = min(kTables, o.sections - first), thread = threadIdx.x;
+  const auto row = [&](int k) { return o.sos + 6 * section_at<kAdjoint>(first + k, o.sections); };
+  if (thread < kLanes) {
+    const int k = thread / 4, i = thread % 4;
+    if (k < count) memory.power[0][k][i] = joint<kAdjoint>(biquad(row(k))).step[i];
+    for (int squarings = 0; squarings <= kSquarings; ++squarings) {
+      __syncwarp();
+      if (k >= count) continue;
+      const auto& now = memory.power[squarings % 2][k];
+      keep_power(memory.table[k], squarings, i, now[i]);
+      memory.power[(squarings + 1) % 2][k][i] = square_element(now, 2, i / 2, i % 2);
+    }
+  }
+  const int own = thread - (int(blockDim.x) - kLanes);
+  if (own >= 0 && own < count) fill_section<kAdjoint>(row(own), memory.table[own]);
+  __syncthreads();
+  for (int i = thread; i < count * kJumps; i += blockDim.x) {
+    fill_jump(memory.table[i / kJumps], i % kJumps);
+  }
+  __syncthreads();
+}
+
+// Job j takes `tiles` tiles from tile (j % parts) * tiles of row j / parts on. Its start is
+// state[j], its end goes to state_out[j]; with `last_only`, to state_out[row], by the last part.
+// Worker w of `workers` takes jobs w, w + workers, ...
+struct Share {
+  int64_t parts, tiles, jobs;
+  bool last_only;
+  int64_t worker, workers;
+};
+
+// Has L2 fetch a segment, where a whole one follows.
+template <class T>
+__device__ __forceinline__ void prefetch(const T* x) {
+#pragma unroll
+  for (int m = 0; m < kSegment; m += 128 / sizeof(T)) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(x + m));
   }
 }
-
-// Block b takes `tiles` tiles from tile (b % parts) * tiles of row b / parts on. Its start is
-// state[b], its end goes to state_out[b]; with `last_only`, to state_out[row], by the last part.
-struct Share {
-  int64_t parts, tiles;
-  bool last_only;
-};
 
 // y may be null where only ends matter.
 template <class T, bool kAdjoint>
 __device__ __forceinline__ void filter_share(const T* x, T* y, const Operands& o,
                                              const Share& share, TileMemory<T>& memory) {
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
-  const int64_t block = blockIdx.x, row = block / share.parts, part = block % share.parts;
-  const int64_t tile = blockDim.x * kSegment, begin = part * share.tiles * tile;
-  const int64_t stop = min(o.time, begin + share.tiles * tile);
-  for (int k = threadIdx.x; k < o.sections; k += blockDim.x) {
-    const double* z = o.state + (block * o.sections + section_at<kAdjoint>(k, o.sections)) * 2;
-    memory.carry[0][k] = o.state ? Pair{z[0], z[1]} : Pair{0, 0};
-  }
-  fill_tables<kAdjoint>(o, 0, memory.table);
-  int parity = 0, side = 0;
-  for (int64_t t0 = begin; t0 < stop; t0 += tile, side ^= 1) {
-    const int count = int(min(tile, stop - t0)), owner = (count - 1) / kSegment;
-    const int length = int(threadIdx.x) == owner ? count - owner * kSegment : kSegment;
-    const int64_t first = row * o.time + (kAdjoint ? o.time - 1 - t0 : t0);
-    const auto at = [&](int run, int m) {
-      const int i = (warp * kLanes + run) * kSegment + m;
-      return i < count ? first + (kAdjoint ? -i : i) : int64_t(-1);
-    };
-    double v[kSegment];
-    load_runs(x, memory.strip[warp], lane, at, v);
-    for (int k = 0; k < o.sections; ++k, parity ^= 1) {
-      if (k % kTables == 0 && (k > 0 || (t0 > begin && o.sections > kTables))) {
-        __syncthreads();
-        fill_tables<kAdjoint>(o, k, memory.table);
-      }
-      if (k % kTables == 0) __syncthreads();
-      const Pair end = filter_tile<kAdjoint>(memory.table[k % kTables], memory.total[parity],
-                                             memory.carry[side][k], v, length);
-      if (int(threadIdx.x) == owner) memory.carry[side ^ 1][k] = end;
+  const int tile = blockDim.x * kSegment, own = threadIdx.x * kSegment;
+  const int64_t part = share.tiles * tile;
+  const auto fetch = [&](int64_t job, int64_t t) {
+    if (job < share.jobs && t + own + kSegment <= o.time) {
+      prefetch(x + run_begin<kAdjoint>(job / share.parts, o.time, t + own));
     }
-    if (y) store_runs(y, memory.strip[warp], lane, at, v);
-  }
-  if (share.last_only && part + 1 < share.parts) return;
-  __syncthreads();
-  const int64_t out = share.last_only ? row : block;
-  for (int k = threadIdx.x; k < o.sections; k += blockDim.x) {
-    double* z = o.state_out + (out * o.sections + section_at<kAdjoint>(k, o.sections)) * 2;
-    z[0] = memory.carry[side][k].p;
-    z[1] = memory.carry[side][k].q;
+  };
+  fetch(share.worker, share.worker % share.parts * part);
+  fill_tables<T, kAdjoint>(o, 0, memory);
+  int parity = 0;
+  bool filled = true;
+  for (int64_t job = share.worker; job < share.jobs; job += share.workers) {
+    const int64_t row = job / share.parts, begin = job % share.parts * part;
+    const int64_t stop = min(o.time, begin + part), next = job + share.workers;
+    for (int k = threadIdx.x; k < o.sections; k += blockDim.x) {
+      const double* z = o.state + (job * o.sections + section_at<kAdjoint>(k, o.sections)) * 2;
+      memory.carry[0][k] = o.state ? Pair{z[0], z[1]} : Pair{0, 0};
+    }
+    int side = 0;
+    for (int64_t t0 = begin; t0 < stop; t0 += tile, side ^= 1) {
+      const int count = int(min(int64_t(tile), stop - t0)), owner = (count - 1) / kSegment;
+      const int length = int(threadIdx.x) == owner ? count - owner * kSegment : kSegment;
+      const auto length_of = [&](int run) { return count - (warp * kLanes + run) * kSegment; };
+      const int64_t runs = run_begin<kAdjoint>(row, o.time, t0 + warp * kLanes * kSegment);
+      constexpr int kStride = kAdjoint ? -kSegment : kSegment;
+      double v[kSegment];
+      load_runs<kAdjoint>(o.wide, x + runs, kStride, memory.strip[warp], lane, length_of, v);
+      t0 + tile < stop ? fetch(job, t0 + tile) : fetch(next, next % share.parts * part);
+      for (int k = 0; k < o.sections; ++k, parity ^= 1) {
+        if (o.sections > kTables && k % kTables == 0 && !filled) {
+          __syncthreads();
+          fill_tables<T, kAdjoint>(o, k, memory);
+        }
+        filled = false;
+        const Pair end = filter_tile<kAdjoint>(memory.table[k % kTables], memory.total[parity],
+                                               memory.carry[side][k], v, length);
+        if (int(threadIdx.x) == owner) memory.carry[side ^ 1][k] = end;
+      }
+      if (y) {
+        store_runs<kAdjoint>(o.wide, y + runs, kStride, memory.strip[warp], lane, length_of, v);
+      }
+    }
+    __syncthreads();
+    if (share.last_only && begin + part < o.time) continue;
+    const int64_t out = share.last_only ? row : job;
+    for (int k = threadIdx.x; k < o.sections; k += blockDim.x) {
+      double* z = o.state_out + (out * o.sections + section_at<kAdjoint>(k, o.sections)) * 2;
+      z[0] = memory.carry[side][k].p;
+      z[1] = memory.carry[side][k].q;
+    }
   }
 }
 
@@ -220,15 +321,17 @@ template <class T, bool kAdjoint>
 __global__ void __launch_bounds__(kMaxWarps* kLanes, 2)
     filter_tiles(const T* x, T* y, Operands o, Share share) {
   __shared__ TileMemory<T> memory;
+  share.worker = blockIdx.x;
+  share.workers = gridDim.x;
   filter_share<T, kAdjoint>(x, y, o, share, memory);
 }
 
 // ---- few long rows ----------------------------------------------------------------------------
 constexpr int kStates = 2 * kSplitSections;
 
-// The transition of all sections over a tile, [2S, 2S], by one block of threads.
+// The transition of all sections over so many samples, [2S, 2S], by one block of threads.
 template <bool kAdjoint>
-__device__ void fill_transition(const Operands& o, int64_t tile, Wide (&m)[2][kStates * kStates],
+__device__ void fill_transition(const Operands& o, int64_t samples, Wide (&m)[2][kStates * kStates],
                                 double* transition) {
   const int n = 2 * o.sections;
   for (int i = threadIdx.x; i < n * n; i += blockDim.x) {
@@ -236,7 +339,7 @@ __device__ void fill_transition(const Operands& o, int64_t tile, Wide (&m)[2][kS
   }
   __syncthreads();
   int now = 0;
-  for (int64_t samples = 1; samples < tile; samples *= 2, now ^= 1) {
+  for (int64_t done = 1; done < samples; done *= 2, now ^= 1) {
     for (int i = threadIdx.x; i < n * n; i += blockDim.x) {
       m[now ^ 1][i] = square_element(m[now], n, i / n, i % n);
     }
@@ -245,74 +348,110 @@ __device__ void fill_transition(const Operands& o, int64_t tile, Wide (&m)[2][kS
   for (int i = threadIdx.x; i < n * n; i += blockDim.x) transition[i] = m[now][i].hi;
 }
 
-// The states that tiles leave when they start from rest, ends [rows, tiles, S, 2] = o.state_out;
-// one more block makes the transition.
+// The states that parts leave when they start from rest, ends [rows, parts, S, 2] = o.state_out;
+// the first block makes the transition over a part.
 template <class T, bool kAdjoint>
 __global__ void __launch_bounds__(kMaxWarps* kLanes, 2)
-    find_ends(const T* x, Operands o, int64_t tiles, double* transition) {
+    find_ends(const T* x, Operands o, Share share, double* transition) {
   __shared__ union Memory {
     TileMemory<T> tile;
     Wide transition[2][kStates * kStates];
     __device__ Memory() {}
   } memory;
-  if (blockIdx.x == gridDim.x - 1) {
-    fill_transition<kAdjoint>(o, blockDim.x * kSegment, memory.transition, transition);
-  } else {
-    filter_share<T, kAdjoint>(x, static_cast<T*>(nullptr), o, {tiles, 1, false}, memory.tile);
+  if (blockIdx.x == 0) {
+    fill_transition<kAdjoint>(o, share.tiles * blockDim.x * kSegment, memory.transition,
+                              transition);
+    return;
   }
+  share.worker = blockIdx.x - 1;
+  share.workers = gridDim.x - 1;
+  filter_share<T, kAdjoint>(x, static_cast<T*>(nullptr), o, share, memory.tile);
 }
 
-// A warp a row, a lane a state: turns ends [rows, tiles, S, 2] into the tiles' true starts.
+// A warp a row, a lane a state: turns ends [rows, parts, S, 2] into the parts' true starts. A batch
+// of them is in shared memory at once, so that no step waits for memory.
 template <bool kAdjoint>
-__global__ void join_tiles(Operands o, int64_t tiles, const double* transition, double* ends) {
-  __shared__ double rows[kStates * (kStates + 1)], now[kStates];
-  const int n = 2 * o.sections, r = threadIdx.x, lane = r < n ? r : 0;
-  for (int i = r; i < n * n; i += kLanes) rows[i / n * (n + 1) + i % n] = transition[i];
-  const int section = section_at<kAdjoint>(lane / 2, o.sections);
+__global__ void join_parts(Operands o, int64_t parts, const double* transition, double* ends) {
+  constexpr int kBatch = 32;
+  __shared__ double left[kBatch * kStates], now[kStates];
+  const int n = 2 * o.sections, r = threadIdx.x, lane = r < n ? r : 0, pair = lane & ~1;
+  double row[kStates];
+#pragma unroll
+  for (int c = 0; c < kStates; ++c) row[c] = c <= (lane | 1) ? transition[lane * n + c] : 0;
+  const int section = section_at<kAdjoint>(lane / 2, o.sections), at = 2 * section;
   const double sign = joint<kAdjoint>(biquad(o.sos + 6 * section)).sign;
   const auto own = [&](Pair z) { return lane % 2 == 0 ? z.p : z.q; };
   const auto read = [&](const double* z) { return own(to_joint<kAdjoint>(sign, {z[0], z[1]})); };
-  double* end = ends + blockIdx.x * tiles * n + 2 * section;
-  double start = read(o.state + int64_t(blockIdx.x) * n + 2 * section), left = read(end);
-  for (int64_t tile = 0; tile < tiles; ++tile, end += n) {
-    const double next_left = tile + 1 < tiles ? read(end + n) : 0;
-    if (r < n) now[r] = start;
-    __syncwarp();  // and all lanes have read `end`, which a neighbour will write
-    if (r < n) {
-      const int pair = r & ~1;
-      end[r % 2] = own(from_joint<kAdjoint>(sign, {now[pair], now[pair + 1]}));
-      start = join_element(rows + r * (n + 1), r, now, left);
+  double start = read(o.state + int64_t(blockIdx.x) * n + at);
+  for (int64_t first = 0; first < parts; first += kBatch) {
+    const int count = int(min(int64_t(kBatch), parts - first));
+    double* batch = ends + (blockIdx.x * parts + first) * n;
+    for (int i = r; i < count * n; i += kLanes) left[i] = batch[i];
+    for (int part = 0; part < count; ++part) {
+      if (r < n) now[r] = start;
+      __syncwarp();
+      double* end = left + part * n + at;
+      start = join_element(row, lane, now, read(end));
+      const double true_start = own(from_joint<kAdjoint>(sign, {now[pair], now[pair + 1]}));
+      __syncwarp();  // before a neighbour writes what was read
+      if (r < n) end[r % 2] = true_start;
     }
     __syncwarp();
-    left = next_left;
+    for (int i = r; i < count * n; i += kLanes) batch[i] = left[i];
+    __syncwarp();
   }
 }
 
 // ---- launches ---------------------------------------------------------------------------------
+// As many blocks as the device holds at once, or as there are jobs.
+template <class Kernel>
+unsigned resident(Kernel kernel, int threads, int64_t jobs) {
+  int device = 0, multiprocessors = 0, blocks = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
+        "cudaDeviceGetAttribute");
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, 0),
+        "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+  return static_cast<unsigned>(std::min<int64_t>(jobs, int64_t(multiprocessors) * blocks));
+}
+
 template <class T, bool kAdjoint>
-void launch_split(const T* x, T* y, Operands o, const Plan& plan, double* scratch, cudaStream_t s) {
+void launch_tiles(const T* x, T* y, const Operands& o, const Plan& plan, cudaStream_t s) {
   const int threads = plan.warps * kLanes;
+  const int64_t jobs = o.rows * plan.parts();
+  const auto kernel = filter_tiles<T, kAdjoint>;
+  kernel<<<resident(kernel, threads, jobs), threads, 0, s>>>(
+      x, y, o, Share{plan.parts(), plan.walked(), jobs, true, 0, 0});
+  check_launch("launch of sosfilt's filter_tiles");
+}
+
+template <class T, bool kAdjoint>
+void launch_split(const T* x, T* y, const Operands& o, const Plan& plan, double* scratch,
+                  cudaStream_t s) {
+  const int threads = plan.warps * kLanes;
+  const int64_t parts = plan.parts(), jobs = o.rows * parts;
   double* ends = scratch;
-  double* transition = scratch + o.rows * plan.tiles() * 2 * o.sections;
+  double* transition = scratch + jobs * 2 * o.sections;
   Operands rest = o, whole = o;
   rest.state = nullptr;
   rest.state_out = ends;
   whole.state = ends;
-  const unsigned blocks = grid(o.rows * plan.tiles() + 1, kOp);
-  find_ends<T, kAdjoint><<<blocks, threads, 0, s>>>(x, rest, plan.tiles(), transition);
+  const auto kernel = find_ends<T, kAdjoint>;
+  kernel<<<resident(kernel, threads, jobs + 1), threads, 0, s>>>(
+      x, rest, Share{parts, plan.walked(), jobs, false, 0, 0}, transition);
   check_launch("launch of sosfilt's find_ends");
-  join_tiles<kAdjoint><<<grid(o.rows, kOp), kLanes, 0, s>>>(o, plan.tiles(), transition, ends);
-  check_launch("launch of sosfilt's join_tiles");
-  filter_tiles<T, kAdjoint>
-      <<<blocks - 1, threads, 0, s>>>(x, y, whole, Share{plan.tiles(), 1, true});
-  check_launch("launch of sosfilt's filter_tiles");
+  join_parts<kAdjoint><<<grid(o.rows, kOp), kLanes, 0, s>>>(o, parts, transition, ends);
+  check_launch("launch of sosfilt's join_parts");
+  launch_tiles<T, kAdjoint>(x, y, whole, plan, s);
 }
 
 template <class T, bool kAdjoint>
 void launch(const SosfiltArgs& a, const Plan& plan, double* scratch, cudaStream_t s) {
   const T* x = static_cast<const T*>(a.x.data);
   T* y = static_cast<T*>(a.y.data);
-  const Operands o = {a.sos, a.state.data, a.state_out.data, a.rows, a.time, int(a.sections)};
+  const bool wide = reinterpret_cast<uintptr_t>(x) % 16 == 0 &&
+                    reinterpret_cast<uintptr_t>(y) % 16 == 0 && a.time * sizeof(T) % 16 == 0;
+  const Operands o = {a.sos, a.state.data, a.state_out.data, a.rows, a.time, int(a.sections), wide};
   switch (plan.form) {
     case Form::sequential: {
       const size_t states = 2 * sizeof(double) * kLanes * a.sections;
@@ -320,10 +459,7 @@ void launch(const SosfiltArgs& a, const Plan& plan, double* scratch, cudaStream_
           <<<grid((a.rows + kLanes - 1) / kLanes, kOp), kLanes, states, s>>>(x, y, o);
       return check_launch("launch of sosfilt's filter_rows");
     }
-    case Form::tiled:
-      filter_tiles<T, kAdjoint>
-          <<<grid(a.rows, kOp), plan.warps * kLanes, 0, s>>>(x, y, o, Share{1, plan.tiles(), true});
-      return check_launch("launch of sosfilt's filter_tiles");
+    case Form::tiled: return launch_tiles<T, kAdjoint>(x, y, o, plan, s);
     case Form::split: return launch_split<T, kAdjoint>(x, y, o, plan, scratch, s);
   }
 }

@@ -19,12 +19,16 @@ struct Plan {
   Form form;
   int warps;  // of a tile: a power of two
   int64_t time;
+  int64_t walk = 1;  // tiles of a part in `split`: a power of two
 
   int64_t tile() const { return int64_t(warps) * kWarpSamples; }
   int64_t tiles() const { return (time + tile() - 1) / tile(); }
-  // In doubles: a state a tile, and the transition over a tile.
+  int64_t walked() const { return form == Form::split ? walk : tiles(); }  // by a block, in order
+  int64_t part() const { return walk * tile(); }
+  int64_t parts() const { return form == Form::split ? (time + part() - 1) / part() : 1; }
+  // In doubles: a state a part, and the transition over a part.
   int64_t scratch(int64_t rows, int64_t sections) const {
-    return form == Form::split ? rows * tiles() * 2 * sections + 4 * sections * sections : 0;
+    return form == Form::split ? rows * parts() * 2 * sections + 4 * sections * sections : 0;
   }
 };
 
@@ -35,11 +39,16 @@ inline Plan choose_plan(int64_t rows, int64_t time, int64_t sections) {
   constexpr int64_t kManyRows = 1 << 14;  // with a thread each, a warp for each of 512 schedulers
   constexpr int64_t kFewRows = 128;       // below, a block of threads each leaves half a GPU idle
   constexpr int64_t kLeastTiles = 4;
+  constexpr int kBusyWarps = 4;  // blocks that wait at barriers of their own fill a busy GPU better
+  constexpr int64_t kJobs = 1024;  // parts of all rows: more only lengthen the joins
   if (time <= kStream || rows >= kManyRows) return {Form::sequential, 1, time};
+  const int most = rows < kFewRows ? Plan::kMaxWarps : kBusyWarps;
   Plan plan = {Form::tiled, 1, time};
-  while (plan.warps < Plan::kMaxWarps && plan.tile() < time) plan.warps *= 2;
+  while (plan.warps < most && plan.tile() < time) plan.warps *= 2;
   if (rows < kFewRows && plan.tiles() >= kLeastTiles && sections <= kSplitSections) {
     plan.form = Form::split;
+    plan.warps = kBusyWarps;
+    while (rows * plan.parts() >= 2 * kJobs) plan.walk *= 2;
   }
   return plan;
 }

@@ -51,10 +51,18 @@ def operands(
     return x, torch.randn(rows, count, 2, dtype=torch.float64)
 
 
-def by(x: Tensor, sos: Tensor, state: Tensor, form: str, warps: int, adjoint: bool = False):
-    """The GPU's algorithm in the form given, where the tensors are."""
+def by(
+    x: Tensor,
+    sos: Tensor,
+    state: Tensor,
+    form: str,
+    warps: int,
+    adjoint: bool = False,
+    walk: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """The GPU's algorithm in the form given, where the tensors are; parts of `walk` tiles."""
     stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
-    return _C.sosfilt_by(x, sos, state, adjoint, form, warps, stream)
+    return _C.sosfilt_by(x, sos, state, adjoint, form, warps, walk, stream)
 
 
 def scipys(x: Tensor, sos: Tensor, state: Tensor, real: type) -> tuple[np.ndarray, np.ndarray]:

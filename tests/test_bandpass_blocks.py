@@ -39,6 +39,16 @@ def test_joins_lose_nothing(form, warps, name, offset):
     cases.assert_as_good_as_scipy(found, x, sos, state, or_one_pass=not cases.is_stable(sos))
 
 
+@pytest.mark.parametrize("name", cases.HARD)
+@pytest.mark.parametrize(("warps", "walk"), [(1, 2), (1, 4), (2, 8)])
+def test_joins_of_parts_lose_nothing(warps, walk, name):
+    """Parts of several tiles."""
+    sos = torch.from_numpy(cases.HARD[name])
+    x, state = cases.operands(3, 9000, len(sos))
+    found = cases.by(x, sos, state, "split", warps, walk=walk)
+    cases.assert_as_good_as_scipy(found, x, sos, state, or_one_pass=not cases.is_stable(sos))
+
+
 @forms
 @pytest.mark.parametrize("name", [None, *cases.HARD])
 @pytest.mark.parametrize("time", [1, 33, 1024, 3100])
@@ -111,10 +121,12 @@ def test_the_ends_of_nothing_and_of_few(form, warps):
 
 
 def test_the_form_follows_from_the_shape():
-    assert _C.sosfilt_plan(1280, 8064, 4) == ("tiled", 8, 1)
-    assert _C.sosfilt_plan(32, 1_000_000, 4) == ("split", 8, 123)
-    assert _C.sosfilt_plan(32, 1_000_000, 9) == ("tiled", 8, 123)
-    assert _C.sosfilt_plan(1280, 1000, 4) == ("tiled", 1, 1)
+    assert _C.sosfilt_plan(1280, 8064, 4) == ("tiled", 4, 2, 1)
+    assert _C.sosfilt_plan(32, 8064, 4) == ("tiled", 8, 1, 1)
+    assert _C.sosfilt_plan(1, 1_000_000, 4) == ("split", 4, 245, 245)
+    assert _C.sosfilt_plan(32, 1_000_000, 4) == ("split", 4, 245, 62)
+    assert _C.sosfilt_plan(32, 1_000_000, 9) == ("tiled", 8, 123, 1)
+    assert _C.sosfilt_plan(1280, 1000, 4) == ("tiled", 1, 1, 1)
     assert _C.sosfilt_plan(32, 512, 4)[0] == "sequential"
     assert _C.sosfilt_plan(1 << 14, 8064, 4)[0] == "sequential"
 

@@ -12,10 +12,10 @@ pytestmark = pytest.mark.gpu
 forms = pytest.mark.parametrize(("form", "warps"), [*cases.FORMS, ("tiled", 8), ("split", 8)])
 
 
-def both(x, sos, state, form, warps, adjoint=False):
+def both(x, sos, state, form, warps, adjoint=False, walk=1):
     """The host form's results and the GPU's, on the CPU."""
-    host = cases.by(x, sos, state, form, warps, adjoint)
-    found = cases.by(x.cuda(), sos.cuda(), state.cuda(), form, warps, adjoint)
+    host = cases.by(x, sos, state, form, warps, adjoint, walk)
+    found = cases.by(x.cuda(), sos.cuda(), state.cuda(), form, warps, adjoint, walk)
     return host, tuple(t.cpu() for t in found)
 
 
@@ -48,6 +48,29 @@ def test_hard_filters(form, warps, name, adjoint):
     sos = torch.from_numpy(cases.HARD[name])
     x, state = cases.operands(3, 20_000, len(sos), offset=4200)
     assert_same_bits(*both(x, sos, state, form, warps, adjoint))
+
+
+@pytest.mark.parametrize("time", [20_000, 20_001])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_parts_of_several_tiles(time, dtype, adjoint):
+    x, state = cases.operands(3, time, 4, dtype)
+    assert_same_bits(*both(x, cases.SOS, state, "split", 2, adjoint, walk=4))
+
+
+@pytest.mark.parametrize("count", [4, 17])
+@pytest.mark.parametrize("time", [2048, 2300])
+def test_more_rows_than_blocks_that_a_gpu_holds(count, time):
+    x, state = cases.operands(5000, time, count, torch.float32)
+    assert_same_bits(*both(x, cases.sections(count), state, "tiled", 1))
+
+
+def test_where_rows_do_not_begin_at_16_bytes():
+    x, state = cases.operands(5, 4100, 4, torch.float32)
+    buffer = torch.empty(x.numel() + 1, device="cuda")
+    shifted = buffer[1:].view(x.shape).copy_(x)
+    args = cases.SOS.cuda(), state.cuda(), "tiled", 4
+    assert_same_bits(cases.by(shifted, *args), cases.by(x.cuda(), *args))
 
 
 @pytest.mark.parametrize(
