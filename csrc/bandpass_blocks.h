@@ -210,23 +210,6 @@ CLMER_HD Pair filter_halves(const Biquad& f, Pair early, Pair late, double (&v)[
   return kept;
 }
 
-// The same in one chain from z; returns the state behind its sample `length` - 1.
-template <bool kAdjoint>
-CLMER_HD Pair filter_segment(const Biquad& f, Pair z, double (&v)[kSegment], int length) {
-  if (length >= kSegment) {
-#pragma unroll
-    for (int m = 0; m < kSegment; ++m) v[m] = step<kAdjoint>(f, v[m], z);
-    return z;
-  }
-  Pair kept = z;
-#pragma unroll
-  for (int m = 0; m < kSegment; ++m) {
-    v[m] = step<kAdjoint>(f, v[m], z);
-    if (m + 1 == length) kept = z;
-  }
-  return kept;
-}
-
 // ---- the cascade over a tile ------------------------------------------------------------------
 // States stand in the order in which sections are passed: the adjoint takes the last one first.
 template <bool kAdjoint>

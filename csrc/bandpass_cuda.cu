@@ -137,6 +137,15 @@ __device__ __forceinline__ int64_t run_begin(int64_t row, int64_t time, int64_t 
   return row * time + (kAdjoint ? time - t - kSegment : t);
 }
 
+// Has L2 fetch a segment, where a whole one follows.
+template <class T>
+__device__ __forceinline__ void prefetch(const T* x) {
+#pragma unroll
+  for (int m = 0; m < kSegment; m += 128 / sizeof(T)) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(x + m));
+  }
+}
+
 // ---- a thread a row: streams' chunks, and very many rows --------------------------------------
 struct Operands {
   const double* sos;
@@ -146,6 +155,41 @@ struct Operands {
   int sections;
   bool wide;  // every row of x and y begins at a multiple of 16 bytes
 };
+
+// N sections from k on over the first `length` samples, from and to a lane's states: N chains,
+// which overlap.
+template <bool kAdjoint, int N>
+__device__ __forceinline__ void filter_in_order(const Operands& o, int k, double* states, int lane,
+                                                double (&v)[kSegment], int length) {
+  Biquad f[N];
+  Pair z[N];
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    const int s = section_at<kAdjoint>(k + i, o.sections);
+    f[i] = biquad(o.sos + 6 * s);
+    z[i] = {states[2 * s * kLanes + lane], states[(2 * s + 1) * kLanes + lane]};
+  }
+  const auto pass = [&](double sample) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) sample = step<kAdjoint>(f[i], sample, z[i]);
+    return sample;
+  };
+  if (length >= kSegment) {
+#pragma unroll
+    for (int m = 0; m < kSegment; ++m) v[m] = pass(v[m]);
+  } else {
+#pragma unroll
+    for (int m = 0; m < kSegment; ++m) {
+      if (m < length) v[m] = pass(v[m]);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    const int s = section_at<kAdjoint>(k + i, o.sections);
+    states[2 * s * kLanes + lane] = z[i].p;
+    states[(2 * s + 1) * kLanes + lane] = z[i].q;
+  }
+}
 
 // One warp a block; the states of its rows [sections, 2, 32] behind the strip.
 template <class T, bool kAdjoint>
@@ -158,18 +202,17 @@ __global__ void filter_rows(const T* x, T* y, Operands o) {
     states[i * kLanes + lane] = row < o.rows ? o.state[row * 2 * o.sections + i] : 0;
   }
   for (int64_t begin = 0; begin < o.time; begin += kSegment) {
-    const int count = o.time - begin < kSegment ? int(o.time - begin) : kSegment;
+    const int count = int(min(int64_t(kSegment), o.time - begin));
     const auto length = [&](int run) { return first_row + run < o.rows ? count : 0; };
     const int64_t runs = run_begin<kAdjoint>(first_row, o.time, begin);
     double v[kSegment];
     load_runs<kAdjoint>(o.wide, x + runs, o.time, strip, lane, length, v);
-    for (int k = 0; k < o.sections; ++k) {
-      const int s = section_at<kAdjoint>(k, o.sections);
-      double* z = states + 2 * s * kLanes + lane;
-      const Pair end = filter_segment<kAdjoint>(biquad(o.sos + 6 * s), {z[0], z[kLanes]}, v, count);
-      z[0] = end.p;
-      z[kLanes] = end.q;
+    if (row < o.rows && begin + 2 * kSegment <= o.time) {
+      prefetch(x + run_begin<kAdjoint>(row, o.time, begin + kSegment));
     }
+    int k = 0;
+    for (; k + 1 < o.sections; k += 2) filter_in_order<kAdjoint, 2>(o, k, states, lane, v, count);
+    if (k < o.sections) filter_in_order<kAdjoint, 1>(o, k, states, lane, v, count);
     store_runs<kAdjoint>(o.wide, y + runs, o.time, strip, lane, length, v);
   }
   if (row >= o.rows) return;
@@ -249,15 +292,6 @@ struct Share {
   bool last_only;
   int64_t worker, workers;
 };
-
-// Has L2 fetch a segment, where a whole one follows.
-template <class T>
-__device__ __forceinline__ void prefetch(const T* x) {
-#pragma unroll
-  for (int m = 0; m < kSegment; m += 128 / sizeof(T)) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(x + m));
-  }
-}
 
 // y may be null where only ends matter.
 template <class T, bool kAdjoint>
