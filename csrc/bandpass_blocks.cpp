@@ -30,8 +30,9 @@ struct Row {
 
 template <bool kAdjoint>
 void fill_table(const double* row, SectionTable& table) {
-  fill_section<kAdjoint>(row, table);
+  table.f = biquad(row);
   Joint own = joint<kAdjoint>(table.f);
+  table.sign = own.sign;
   for (int squarings = 0; squarings <= kSquarings; ++squarings) {
     Wide squared[4];
     for (int i = 0; i < 4; ++i) {
@@ -46,17 +47,20 @@ void fill_table(const double* row, SectionTable& table) {
 // Section `k` over a tile of segments [warps * lanes]; returns the state behind `count` samples.
 template <bool kAdjoint>
 Pair filter_tile(const SectionTable& table, Pair before, std::vector<Segment>& v, int64_t count) {
-  std::vector<Pair> early(v.size()), sum(v.size());
+  const auto length = [&](size_t i) {
+    return static_cast<int>(
+        std::min<int64_t>(kSegment, count - static_cast<int64_t>(i) * kSegment));
+  };
+  std::vector<Pair> sum(v.size()), kept(v.size());
   for (size_t i = 0; i < v.size(); ++i) {
-    const Ends own = ends_from_rest(table, v[i]);
-    early[i] = own.early;
-    sum[i] = over_half(table, own.early, own.late);
+    const Pair behind = filter_from_rest<kAdjoint>(table.f, v[i], length(i), kept[i]);
+    sum[i] = to_joint<kAdjoint>(table.sign, behind);
   }
   for (size_t warp = 0; warp < v.size(); warp += kLanes) {
     for (int k = 0; k < kLevels; ++k) {
       for (int lane = kLanes - 1; lane >= 1 << k; --lane) {
         Pair& own = sum[warp + lane];
-        own = advance(table.power[k + 1], sum[warp + lane - (1 << k)], own);
+        own = advance(table.power[k], sum[warp + lane - (1 << k)], own);
       }
     }
   }
@@ -64,16 +68,12 @@ Pair filter_tile(const SectionTable& table, Pair before, std::vector<Segment>& v
   before = to_joint<kAdjoint>(table.sign, before);
   for (size_t i = 0; i < v.size(); ++i) {
     const int lane = static_cast<int>(i % kLanes);
-    if (lane == 0 && i > 0) before = advance(table.power[kLevels + 1], before, sum[i - 1]);
+    if (lane == 0 && i > 0) before = advance(table.power[kLevels], before, sum[i - 1]);
     Pair start = carried(table, lane, before);
     if (lane > 0) start = {start.p + sum[i - 1].p, start.q + sum[i - 1].q};
-    const int64_t left = count - static_cast<int64_t>(i) * kSegment;
-    const int length = static_cast<int>(std::min<int64_t>(kSegment, left));
-    const Pair late = over_half(table, start, early[i]);
-    const Pair behind =
-        filter_halves<kAdjoint>(table.f, from_joint<kAdjoint>(table.sign, start),
-                                from_joint<kAdjoint>(table.sign, late), v[i], length);
-    if (left > 0) end = behind;
+    start = from_joint<kAdjoint>(table.sign, start);
+    add_response<kAdjoint>(table.f, start, v[i], length(i), kept[i]);
+    if (length(i) > 0) end = kept[i];
   }
   return end;
 }

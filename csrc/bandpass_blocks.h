@@ -1,11 +1,11 @@
 // Plan: what the GPU does with time, in functions that a host form runs too (bandpass_blocks.cpp).
-// A thread holds a segment of 32 samples in registers, as two halves whose chains overlap and which
-// share what is read of tables; a warp holds 32 segments, a block of threads a tile of up to 8
-// warps. Section by section: the state that a half leaves behind when it starts from rest is a dot
-// product with a table; a scan over the segments adds what the earlier ones and the tile's start
-// have left, A^n times that, A the section's 2 x 2 transition; then every half is filtered from its
-// true start, sample after sample. So the joins are those of one section at a time, S is any
-// number, and x is read once.
+// A thread holds a segment of 32 samples in registers, a warp 32 segments, a block of threads a
+// tile of up to 8 warps. Section by section: every segment is filtered from rest in place; a scan
+// over the states that segments leave adds what the earlier ones and the tile's start have left,
+// A^n times that, A the section's 2 x 2 transition; then the response to its true start is added to
+// every segment, sample after sample. So the joins are those of one section at a time, S is any
+// number, x is read once, and no sample takes a table: a double that every lane reads from shared
+// memory costs as much time as two multiply-adds with it.
 //
 // Few long rows fill no GPU with one block of threads a row. There (`split`) every part of a row, a
 // few tiles, is first run from rest for the state of all sections that it leaves; one warp a row
@@ -27,12 +27,10 @@ namespace clmer {
 namespace CLMER_LEVEL {
 
 constexpr int kSegment = 32;  // samples of a thread
-constexpr int kHalf = 16;
-constexpr int kHalfLevel = 4;  // 2^kHalfLevel samples
 constexpr int kLanes = 32;
-constexpr int kLevels = 5;                              // 2^kLevels lanes
-constexpr int kSquarings = kHalfLevel + 1 + kLevels;    // from a sample to a warp
-constexpr int kFew = 8, kJumps = kFew + kLanes / kFew;  // see SectionTable
+constexpr int kLevels = 5;                              // 2^kLevels samples of a segment, or lanes
+constexpr int kSquarings = 2 * kLevels;                 // from a sample to a warp
+constexpr int kFew = 4, kJumps = kFew + kLanes / kFew;  // see SectionTable
 constexpr int kMaxWarps = Plan::kMaxWarps;
 static_assert(Plan::kWarpSamples == kSegment * kLanes);
 
@@ -123,27 +121,13 @@ CLMER_HD Pair advance(const Transition& m, Pair from, Pair onto) {
 struct SectionTable {
   Biquad f;
   double sign;                    // of its Joint, as are:
-  Pair left[kHalf];               // in the state at a half's end by a 1 at its sample m
-  Transition power[kLevels + 2];  // over half a segment, one, two, ... and a warp
-  Transition jump[kJumps];        // over 0 .. 7 segments; behind these, over 0, 8, 16, 24
+  Transition power[kLevels + 1];  // over 2^k segments; the last is that over a warp
+  Transition jump[kJumps];        // over 0 .. 3 segments; behind these, over 0, 4, ... 28
 };
-
-template <bool kAdjoint>
-CLMER_HD void fill_section(const double* row, SectionTable& table) {
-  table.f = biquad(row);
-  const Joint own = joint<kAdjoint>(table.f);
-  table.sign = own.sign;
-  const Transition one = {{own.step[0].hi, own.step[1].hi, own.step[2].hi, own.step[3].hi}};
-  Pair left = own.input;
-  for (int at = kHalf - 1; at >= 0; --at) {
-    table.left[at] = left;
-    left = advance(one, left, {0, 0});
-  }
-}
 
 // Takes element i of A squared so many times.
 CLMER_HD void keep_power(SectionTable& table, int squarings, int i, Wide element) {
-  if (squarings >= kHalfLevel) table.power[squarings - kHalfLevel].of[i] = element.hi;
+  if (squarings >= kLevels) table.power[squarings - kLevels].of[i] = element.hi;
 }
 
 // Made of the powers.
@@ -152,32 +136,10 @@ CLMER_HD void fill_jump(SectionTable& table, int which) {
   Pair p = {1, 0}, q = {0, 1};  // the columns
   for (int k = 0; k < kLevels; ++k) {
     if (!(segments >> k & 1)) continue;
-    p = advance(table.power[k + 1], p, {0, 0});
-    q = advance(table.power[k + 1], q, {0, 0});
+    p = advance(table.power[k], p, {0, 0});
+    q = advance(table.power[k], q, {0, 0});
   }
   table.jump[which] = {{p.p, q.p, p.q, q.q}};
-}
-
-// Joint states behind the halves of a segment when each starts from rest.
-struct Ends {
-  Pair early, late;
-};
-
-CLMER_HD Ends ends_from_rest(const SectionTable& table, const double (&v)[kSegment]) {
-  Ends e = {{0, 0}, {0, 0}};
-#pragma unroll
-  for (int m = 0; m < kHalf; ++m) {
-    const Pair left = table.left[m];
-    const double a = v[m], b = v[kHalf + m];
-    e.early = {fused(left.p, a, e.early.p), fused(left.q, a, e.early.q)};
-    e.late = {fused(left.p, b, e.late.p), fused(left.q, b, e.late.q)};
-  }
-  return e;
-}
-
-// `from` over half a segment, onto what is there.
-CLMER_HD Pair over_half(const SectionTable& table, Pair from, Pair onto) {
-  return advance(table.power[0], from, onto);
 }
 
 // What `start`, the joint state before a warp's first segment, has become before that of `lane`.
@@ -186,28 +148,49 @@ CLMER_HD Pair carried(const SectionTable& table, int lane, Pair start) {
   return advance(table.jump[lane % kFew], start, {0, 0});
 }
 
-// Filters a segment in place, a half from each state, and returns the state behind its sample
-// `length` - 1.
+// Filters a segment from rest, in place; `kept` is the state behind its sample `length` - 1.
 template <bool kAdjoint>
-CLMER_HD Pair filter_halves(const Biquad& f, Pair early, Pair late, double (&v)[kSegment],
-                            int length) {
+CLMER_HD Pair filter_from_rest(const Biquad& f, double (&v)[kSegment], int length, Pair& kept) {
+  Pair z = {0, 0};
   if (length >= kSegment) {
 #pragma unroll
-    for (int m = 0; m < kHalf; ++m) {
-      v[m] = step<kAdjoint>(f, v[m], early);
-      v[kHalf + m] = step<kAdjoint>(f, v[kHalf + m], late);
-    }
-    return late;
+    for (int m = 0; m < kSegment; ++m) v[m] = step<kAdjoint>(f, v[m], z);
+    return kept = z;
   }
-  Pair kept = early;
 #pragma unroll
-  for (int m = 0; m < kHalf; ++m) {
-    v[m] = step<kAdjoint>(f, v[m], early);
-    v[kHalf + m] = step<kAdjoint>(f, v[kHalf + m], late);
-    if (m + 1 == length) kept = early;
-    if (kHalf + m + 1 == length) kept = late;
+  for (int m = 0; m < kSegment; ++m) {
+    v[m] = step<kAdjoint>(f, v[m], z);
+    if (m + 1 == length) kept = z;
   }
-  return kept;
+  return z;
+}
+
+// Adds to a sample the response to the state z before it, and takes z behind it.
+template <bool kAdjoint>
+CLMER_HD void respond(const Biquad& f, double& sample, Pair& z) {
+  if (kAdjoint) {
+    sample = fused(f.c1, z.p, fused(f.c2, z.q, sample));
+    z = {fused(f.minus_a1, z.p, f.minus_a2 * z.q), z.p};
+  } else {
+    sample += z.p;
+    z = {fused(f.minus_a1, z.p, z.q), f.minus_a2 * z.p};
+  }
+}
+
+// Adds the response to z to a segment, and to `kept` what is left of z.
+template <bool kAdjoint>
+CLMER_HD void add_response(const Biquad& f, Pair z, double (&v)[kSegment], int length, Pair& kept) {
+  Pair left = z;
+#pragma unroll
+  for (int m = 0; m < kSegment; ++m) respond<kAdjoint>(f, v[m], z);
+  if (length < kSegment) {
+    double none = 0;
+#pragma unroll 1
+    for (int m = 0; m < length; ++m) respond<kAdjoint>(f, none, left);
+  } else {
+    left = z;
+  }
+  kept = {kept.p + left.p, kept.q + left.q};
 }
 
 // ---- the cascade over a tile ------------------------------------------------------------------

@@ -4,10 +4,10 @@
 // own 4.5 KB of shared memory, so that a thread holds 32 samples of one segment as doubles in
 // registers; there they stay while all sections pass over them, one barrier a section (a warp's
 // totals for the next), and go back the same way. Meanwhile the next tile is fetched into L2. x is
-// read and y written once: the roofline is memory, or about 8 double-precision operations a sample
-// and section (5 to filter, 2 for the ends, 1 to join). Few long rows read x twice (`split`).
-// Streams' chunks and very many rows take the same segments with a thread a row and no joins.
-// Launches are all on the caller's stream; scratch is the caller's.
+// read and y written once: the roofline is memory, or about 9 double-precision operations a sample
+// and section (5 from rest, 3 for the response to the start, 1 to join). Few long rows read x twice
+// (`split`). Streams' chunks and very many rows take the same segments with a thread a row and no
+// joins. Launches are all on the caller's stream; scratch is the caller's.
 #define CLMER_LEVEL cuda
 #include "bandpass_blocks.h"
 
@@ -238,27 +238,28 @@ template <bool kAdjoint>
 __device__ __forceinline__ Pair filter_tile(const SectionTable& table, Pair (&total)[kMaxWarps],
                                             const Pair& before, double (&v)[kSegment], int length) {
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
-  const Ends own = ends_from_rest(table, v);
-  Pair sum = over_half(table, own.early, own.late);
+  Pair kept = {0, 0};
+  Pair sum = filter_from_rest<kAdjoint>(table.f, v, length, kept);
+  sum = to_joint<kAdjoint>(table.sign, sum);
 #pragma unroll
   for (int k = 0; k < kLevels; ++k) {
     const Pair earlier = {__shfl_up_sync(kAll, sum.p, 1 << k), __shfl_up_sync(kAll, sum.q, 1 << k)};
-    if (lane >= 1 << k) sum = advance(table.power[k + 1], earlier, sum);
+    if (lane >= 1 << k) sum = advance(table.power[k], earlier, sum);
   }
   if (lane == kLanes - 1) total[warp] = sum;
   __syncthreads();
   Pair start = to_joint<kAdjoint>(table.sign, before);
-  for (int w = 0; w < warp; ++w) start = advance(table.power[kLevels + 1], start, total[w]);
+#pragma unroll 1
+  for (int w = 0; w < warp; ++w) start = advance(table.power[kLevels], start, total[w]);
   start = carried(table, lane, start);
   const Pair earlier = {__shfl_up_sync(kAll, sum.p, 1), __shfl_up_sync(kAll, sum.q, 1)};
   if (lane > 0) start = {start.p + earlier.p, start.q + earlier.q};
-  const Pair late = over_half(table, start, own.early);
-  return filter_halves<kAdjoint>(table.f, from_joint<kAdjoint>(table.sign, start),
-                                 from_joint<kAdjoint>(table.sign, late), v, length);
+  add_response<kAdjoint>(table.f, from_joint<kAdjoint>(table.sign, start), v, length, kept);
+  return kept;
 }
 
 // The tables of up to kTables sections from `first` on, in the order of passing. Powers take a lane
-// an element, in the first warp; the rest of a section a thread of the last one.
+// an element, in the first warp.
 template <class T, bool kAdjoint>
 __device__ __forceinline__ void fill_tables(const Operands& o, int first, TileMemory<T>& memory) {
   static_assert(4 * kTables == kLanes);
@@ -266,7 +267,15 @@ __device__ __forceinline__ void fill_tables(const Operands& o, int first, TileMe
   const auto row = [&](int k) { return o.sos + 6 * section_at<kAdjoint>(first + k, o.sections); };
   if (thread < kLanes) {
     const int k = thread / 4, i = thread % 4;
-    if (k < count) memory.power[0][k][i] = joint<kAdjoint>(biquad(row(k))).step[i];
+    if (k < count) {
+      const Biquad f = biquad(row(k));
+      const Joint own = joint<kAdjoint>(f);
+      if (i == 0) {
+        memory.table[k].f = f;
+        memory.table[k].sign = own.sign;
+      }
+      memory.power[0][k][i] = own.step[i];
+    }
     for (int squarings = 0; squarings <= kSquarings; ++squarings) {
       __syncwarp();
       if (k >= count) continue;
@@ -275,8 +284,6 @@ __device__ __forceinline__ void fill_tables(const Operands& o, int first, TileMe
       memory.power[(squarings + 1) % 2][k][i] = square_element(now, 2, i / 2, i % 2);
     }
   }
-  const int own = thread - (int(blockDim.x) - kLanes);
-  if (own >= 0 && own < count) fill_section<kAdjoint>(row(own), memory.table[own]);
   __syncthreads();
   for (int i = thread; i < count * kJumps; i += blockDim.x) {
     fill_jump(memory.table[i / kJumps], i % kJumps);
@@ -288,9 +295,10 @@ __device__ __forceinline__ void fill_tables(const Operands& o, int first, TileMe
 // state[j], its end goes to state_out[j]; with `last_only`, to state_out[row], by the last part.
 // Worker w of `workers` takes jobs w, w + workers, ...
 struct Share {
-  int64_t parts, tiles, jobs;
+  unsigned parts, jobs;
+  int64_t tiles;
   bool last_only;
-  int64_t worker, workers;
+  unsigned worker, workers;
 };
 
 // y may be null where only ends matter.
@@ -300,7 +308,7 @@ __device__ __forceinline__ void filter_share(const T* x, T* y, const Operands& o
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
   const int tile = blockDim.x * kSegment, own = threadIdx.x * kSegment;
   const int64_t part = share.tiles * tile;
-  const auto fetch = [&](int64_t job, int64_t t) {
+  const auto fetch = [&](unsigned job, int64_t t) {
     if (job < share.jobs && t + own + kSegment <= o.time) {
       prefetch(x + run_begin<kAdjoint>(job / share.parts, o.time, t + own));
     }
@@ -309,11 +317,13 @@ __device__ __forceinline__ void filter_share(const T* x, T* y, const Operands& o
   fill_tables<T, kAdjoint>(o, 0, memory);
   int parity = 0;
   bool filled = true;
-  for (int64_t job = share.worker; job < share.jobs; job += share.workers) {
+  for (unsigned job = share.worker; job < share.jobs; job += share.workers) {
+    const unsigned next = job + share.workers;
     const int64_t row = job / share.parts, begin = job % share.parts * part;
-    const int64_t stop = min(o.time, begin + part), next = job + share.workers;
+    const int64_t stop = min(o.time, begin + part);
     for (int k = threadIdx.x; k < o.sections; k += blockDim.x) {
-      const double* z = o.state + (job * o.sections + section_at<kAdjoint>(k, o.sections)) * 2;
+      const double* z =
+          o.state + (int64_t(job) * o.sections + section_at<kAdjoint>(k, o.sections)) * 2;
       memory.carry[0][k] = o.state ? Pair{z[0], z[1]} : Pair{0, 0};
     }
     int side = 0;
@@ -439,23 +449,23 @@ __global__ void join_parts(Operands o, int64_t parts, const double* transition, 
 // ---- launches ---------------------------------------------------------------------------------
 // As many blocks as the device holds at once, or as there are jobs.
 template <class Kernel>
-unsigned resident(Kernel kernel, int threads, int64_t jobs) {
+unsigned resident(Kernel kernel, int threads, unsigned jobs) {
   int device = 0, multiprocessors = 0, blocks = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
   check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
         "cudaDeviceGetAttribute");
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, 0),
         "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
-  return static_cast<unsigned>(std::min<int64_t>(jobs, int64_t(multiprocessors) * blocks));
+  return std::min(jobs, unsigned(multiprocessors * blocks));
 }
 
 template <class T, bool kAdjoint>
 void launch_tiles(const T* x, T* y, const Operands& o, const Plan& plan, cudaStream_t s) {
   const int threads = plan.warps * kLanes;
-  const int64_t jobs = o.rows * plan.parts();
+  const unsigned parts = grid(plan.parts(), kOp), jobs = grid(o.rows * plan.parts(), kOp);
   const auto kernel = filter_tiles<T, kAdjoint>;
   kernel<<<resident(kernel, threads, jobs), threads, 0, s>>>(
-      x, y, o, Share{plan.parts(), plan.walked(), jobs, true, 0, 0});
+      x, y, o, Share{parts, jobs, plan.walked(), true, 0, 0});
   check_launch("launch of sosfilt's filter_tiles");
 }
 
@@ -463,16 +473,16 @@ template <class T, bool kAdjoint>
 void launch_split(const T* x, T* y, const Operands& o, const Plan& plan, double* scratch,
                   cudaStream_t s) {
   const int threads = plan.warps * kLanes;
-  const int64_t parts = plan.parts(), jobs = o.rows * parts;
+  const unsigned parts = grid(plan.parts(), kOp), jobs = grid(o.rows * plan.parts(), kOp);
   double* ends = scratch;
-  double* transition = scratch + jobs * 2 * o.sections;
+  double* transition = scratch + int64_t(jobs) * 2 * o.sections;
   Operands rest = o, whole = o;
   rest.state = nullptr;
   rest.state_out = ends;
   whole.state = ends;
   const auto kernel = find_ends<T, kAdjoint>;
   kernel<<<resident(kernel, threads, jobs + 1), threads, 0, s>>>(
-      x, rest, Share{parts, plan.walked(), jobs, false, 0, 0}, transition);
+      x, rest, Share{parts, jobs, plan.walked(), false, 0, 0}, transition);
   check_launch("launch of sosfilt's find_ends");
   join_parts<kAdjoint><<<grid(o.rows, kOp), kLanes, 0, s>>>(o, parts, transition, ends);
   check_launch("launch of sosfilt's join_parts");
