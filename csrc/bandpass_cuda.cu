@@ -102,9 +102,8 @@ __global__ void filter_rows(const T* x, T* y, Operands o) {
 }
 
 // ---- a block of threads a row, or a tile ------------------------------------------------------
-template <class T>
+// Beside a strip a warp, which is dynamic.
 struct TileMemory {
-  Strip<T> strip[kMaxWarps];
   SectionTable table[kTables];
   Wide power[2][kTables][4];
   Pair total[2][kMaxWarps];
@@ -140,8 +139,8 @@ __device__ __forceinline__ Pair filter_tile(const SectionTable& table, Pair (&to
 
 // The tables of up to kTables sections from `first` on, in the order of passing. Powers take a lane
 // an element, in the first warp.
-template <class T, bool kAdjoint>
-__device__ __forceinline__ void fill_tables(const Operands& o, int first, TileMemory<T>& memory) {
+template <bool kAdjoint>
+__device__ __forceinline__ void fill_tables(const Operands& o, int first, TileMemory& memory) {
   static_assert(4 * kTables == kLanes);
   const int count = min(kTables, o.sections - first), thread = threadIdx.x;
   const auto row = [&](int k) { return o.sos + 6 * section_at<kAdjoint>(first + k, o.sections); };
@@ -184,8 +183,10 @@ struct Share {
 // y may be null where only ends matter.
 template <class T, bool kAdjoint>
 __device__ __forceinline__ void filter_share(const T* x, T* y, const Operands& o,
-                                             const Share& share, TileMemory<T>& memory) {
+                                             const Share& share, TileMemory& memory) {
+  extern __shared__ __align__(16) double strips[];
   const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
+  Strip<T>& strip = reinterpret_cast<Strip<T>*>(strips)[warp];
   const int tile = blockDim.x * kSegment, own = threadIdx.x * kSegment;
   const int64_t part = share.tiles * tile;
   const auto fetch = [&](unsigned job, int64_t t) {
@@ -194,7 +195,7 @@ __device__ __forceinline__ void filter_share(const T* x, T* y, const Operands& o
     }
   };
   fetch(share.worker, share.worker % share.parts * part);
-  fill_tables<T, kAdjoint>(o, 0, memory);
+  fill_tables<kAdjoint>(o, 0, memory);
   int parity = 0;
   bool filled = true;
   for (unsigned job = share.worker; job < share.jobs; job += share.workers) {
@@ -214,12 +215,12 @@ __device__ __forceinline__ void filter_share(const T* x, T* y, const Operands& o
       const int64_t runs = run_begin<kAdjoint>(row, o.time, t0 + warp * kLanes * kSegment);
       constexpr int kStride = kAdjoint ? -kSegment : kSegment;
       double v[kSegment];
-      load_runs<kAdjoint>(o.wide, x + runs, kStride, memory.strip[warp], lane, length_of, v);
+      load_runs<kAdjoint>(o.wide, x + runs, kStride, strip, lane, length_of, v);
       t0 + tile < stop ? fetch(job, t0 + tile) : fetch(next, next % share.parts * part);
       for (int k = 0; k < o.sections; ++k, parity ^= 1) {
         if (o.sections > kTables && k % kTables == 0 && !filled) {
           __syncthreads();
-          fill_tables<T, kAdjoint>(o, k, memory);
+          fill_tables<kAdjoint>(o, k, memory);
         }
         filled = false;
         const Pair end = filter_tile<kAdjoint>(memory.table[k % kTables], memory.total[parity],
@@ -227,7 +228,7 @@ __device__ __forceinline__ void filter_share(const T* x, T* y, const Operands& o
         if (int(threadIdx.x) == owner) memory.carry[side ^ 1][k] = end;
       }
       if (y) {
-        store_runs<kAdjoint>(o.wide, y + runs, kStride, memory.strip[warp], lane, length_of, v);
+        store_runs<kAdjoint>(o.wide, y + runs, kStride, strip, lane, length_of, v);
       }
     }
     __syncthreads();
@@ -244,7 +245,7 @@ __device__ __forceinline__ void filter_share(const T* x, T* y, const Operands& o
 template <class T, bool kAdjoint>
 __global__ void __launch_bounds__(kMaxWarps* kLanes, 2)
     filter_tiles(const T* x, T* y, Operands o, Share share) {
-  __shared__ TileMemory<T> memory;
+  __shared__ TileMemory memory;
   share.worker = blockIdx.x;
   share.workers = gridDim.x;
   filter_share<T, kAdjoint>(x, y, o, share, memory);
@@ -278,7 +279,7 @@ template <class T, bool kAdjoint>
 __global__ void __launch_bounds__(kMaxWarps* kLanes, 2)
     find_ends(const T* x, Operands o, Share share, double* transition) {
   __shared__ union Memory {
-    TileMemory<T> tile;
+    TileMemory tile;
     Wide transition[2][kStates * kStates];
     __device__ Memory() {}
   } memory;
@@ -329,12 +330,12 @@ __global__ void join_parts(Operands o, int64_t parts, const double* transition, 
 // ---- launches ---------------------------------------------------------------------------------
 // As many blocks as the device holds at once, or as there are jobs.
 template <class Kernel>
-unsigned resident(Kernel kernel, int threads, unsigned jobs) {
+unsigned resident(Kernel kernel, int threads, size_t bytes, unsigned jobs) {
   int device = 0, multiprocessors = 0, blocks = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
   check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
         "cudaDeviceGetAttribute");
-  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, 0),
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, bytes),
         "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
   return std::min(jobs, unsigned(multiprocessors * blocks));
 }
@@ -342,9 +343,10 @@ unsigned resident(Kernel kernel, int threads, unsigned jobs) {
 template <class T, bool kAdjoint>
 void launch_tiles(const T* x, T* y, const Operands& o, const Plan& plan, cudaStream_t s) {
   const int threads = plan.warps * kLanes;
+  const size_t bytes = plan.warps * sizeof(Strip<T>);
   const unsigned parts = grid(plan.parts(), kOp), jobs = grid(o.rows * plan.parts(), kOp);
   const auto kernel = filter_tiles<T, kAdjoint>;
-  kernel<<<resident(kernel, threads, jobs), threads, 0, s>>>(
+  kernel<<<resident(kernel, threads, bytes, jobs), threads, bytes, s>>>(
       x, y, o, Share{parts, jobs, plan.walked(), true, 0, 0});
   check_launch("launch of sosfilt's filter_tiles");
 }
@@ -353,6 +355,7 @@ template <class T, bool kAdjoint>
 void launch_split(const T* x, T* y, const Operands& o, const Plan& plan, double* scratch,
                   cudaStream_t s) {
   const int threads = plan.warps * kLanes;
+  const size_t bytes = plan.warps * sizeof(Strip<T>);
   const unsigned parts = grid(plan.parts(), kOp), jobs = grid(o.rows * plan.parts(), kOp);
   double* ends = scratch;
   double* transition = scratch + int64_t(jobs) * 2 * o.sections;
@@ -361,7 +364,7 @@ void launch_split(const T* x, T* y, const Operands& o, const Plan& plan, double*
   rest.state_out = ends;
   whole.state = ends;
   const auto kernel = find_ends<T, kAdjoint>;
-  kernel<<<resident(kernel, threads, jobs + 1), threads, 0, s>>>(
+  kernel<<<resident(kernel, threads, bytes, jobs + 1), threads, bytes, s>>>(
       x, rest, Share{parts, jobs, plan.walked(), false, 0, 0}, transition);
   check_launch("launch of sosfilt's find_ends");
   join_parts<kAdjoint><<<grid(o.rows, kOp), kLanes, 0, s>>>(o, parts, transition, ends);
