@@ -229,11 +229,13 @@ CLMER_DEVICE void finish_scores(const AttentionArgs& a, const ShortPlan& p, cons
                                 int row, int key, const uint32_t (&bits)[2], Block& s) {
 #pragma unroll
   for (int e = 0; e < 8; ++e) s[e] *= p.scale * kLog2E;
-  if (kPlain || !bias) return;
+  if constexpr (!kPlain) {
+    if (!bias) return;
 #pragma unroll
-  for (int e = 0; e < 8; ++e) {
-    const int r = row + e / 2 % 2 * 8, c = key + e / 4 * 8 + e % 2;
-    if (counts(bits, e)) s[e] += kLog2E * bias[r * a.bias.row + c * a.bias.col];
+    for (int e = 0; e < 8; ++e) {
+      const int r = row + e / 2 % 2 * 8, c = key + e / 4 * 8 + e % 2;
+      if (counts(bits, e)) s[e] += kLog2E * bias[r * a.bias.row + c * a.bias.col];
+    }
   }
 }
 

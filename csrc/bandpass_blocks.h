@@ -153,11 +153,11 @@ template <bool kAdjoint>
 CLMER_HD Pair filter_from_rest(const Biquad& f, double (&v)[kSegment], int length, Pair& kept) {
   Pair z = {0, 0};
   if (length >= kSegment) {
-#pragma unroll
+    CLMER_UNROLL
     for (int m = 0; m < kSegment; ++m) v[m] = step<kAdjoint>(f, v[m], z);
     return kept = z;
   }
-#pragma unroll
+  CLMER_UNROLL
   for (int m = 0; m < kSegment; ++m) {
     v[m] = step<kAdjoint>(f, v[m], z);
     if (m + 1 == length) kept = z;
@@ -181,11 +181,11 @@ CLMER_HD void respond(const Biquad& f, double& sample, Pair& z) {
 template <bool kAdjoint>
 CLMER_HD void add_response(const Biquad& f, Pair z, double (&v)[kSegment], int length, Pair& kept) {
   Pair left = z;
-#pragma unroll
+  CLMER_UNROLL
   for (int m = 0; m < kSegment; ++m) respond<kAdjoint>(f, v[m], z);
   if (length < kSegment) {
     double none = 0;
-#pragma unroll 1
+    CLMER_KEEP_LOOP
     for (int m = 0; m < length; ++m) respond<kAdjoint>(f, none, left);
   } else {
     left = z;
@@ -219,7 +219,7 @@ CLMER_HD Wide transition_element(const double* sos, int sections, int r, int c) 
 // Element r of the joint state behind a part: `left` by its samples, plus the transition's row r
 // times `start`, the state before it.
 CLMER_HD double join_element(const double* row, int r, const double* start, double left) {
-#pragma unroll
+  CLMER_UNROLL
   for (int c = 0; c < 2 * kSplitSections; ++c) {
     if (c <= (r | 1)) left = fused(row[c], start[c], left);
   }
