@@ -17,12 +17,22 @@ from torch import Tensor
 _FORMS: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
 
 
+def cdiv(n: int, size: int) -> int:
+    """Blocks of that size that n takes: Triton's own takes 10 us outside a kernel."""
+    return -(-n // size)
+
+
+def next_power_of_2(n: int) -> int:
+    """The least that is at least n, which is positive."""
+    return 1 << (n - 1).bit_length()
+
+
 def _kind(argument: Any) -> Any:
     """What of an argument a kernel's form depends on; integers must not be specialised."""
+    if type(argument) is int:
+        return -(2**31) <= argument < 2**31
     if isinstance(argument, Tensor):
         return argument.dtype, argument.data_ptr() % 16 == 0
-    if isinstance(argument, int):
-        return -(2**31) <= argument < 2**31
     return type(argument)
 
 

@@ -17,10 +17,9 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 
-from clmer.kernels._launch import launch
+from clmer.kernels._launch import cdiv, launch, next_power_of_2
 from clmer.kernels._precision import float32_precision
 from clmer.kernels._variants import Variant
 from clmer.kernels.attention_long import long_forward, long_grad_keys, long_grad_query
@@ -62,13 +61,13 @@ _UNROLLED = 32 * 256
 
 def _edge(length: int) -> int:
     """The least tile edge that holds `length`: a power of two that a tensor core multiplies."""
-    return max(16, triton.next_power_of_2(length))
+    return max(16, next_power_of_2(length))
 
 
 def choose_tiles(rows: int, keys: int, width: int, kind: str) -> Tiles:
     """By Lq, Lk, the wider of D and Dv, and how factors are multiplied: half, tf32 or ieee."""
     block_q, block_k, block_d = _edge(rows), _edge(keys), _edge(width)
-    slot = triton.next_power_of_2(max(rows, keys, 1))
+    slot = next_power_of_2(max(rows, keys, 1))
     heads = max(1, 16 // slot)
     longer = max(block_q, block_k)
     if block_d > _WIDEST[kind].get(longer, 0):
@@ -273,9 +272,9 @@ def attention_forward(
     call = _call(operands, terms, seed, dropout_p, scale, out=out, lse=lse)
     with torch.cuda.device_of(query):  # Triton launches on the current device
         if call.tiles.HEADS:
-            call.launch(short_forward, triton.cdiv(lse.shape[:-1].numel(), call.tiles.HEADS))
+            call.launch(short_forward, cdiv(lse.shape[:-1].numel(), call.tiles.HEADS))
         else:
-            blocks = triton.cdiv(query.shape[-2], call.tiles.BLOCK_Q)
+            blocks = cdiv(query.shape[-2], call.tiles.BLOCK_Q)
             call.launch(long_forward, lse.shape[:-1].numel() * blocks)
     return out, lse
 
@@ -317,12 +316,12 @@ def attention_backward(
         ds = query.new_empty((*query.shape[:-1], keys), dtype=torch.float32)
     with torch.cuda.device_of(query):
         if call.tiles.HEADS:
-            programs = triton.cdiv(heads, call.tiles.HEADS)
+            programs = cdiv(heads, call.tiles.HEADS)
             grads = {"grad_query": dq, "grad_key": dk, "grad_value": dv}
             call.launch(short_backward, programs, **grads, grad_scores=ds)
         else:
-            blocks_q = triton.cdiv(rows, call.tiles.BLOCK_Q)
-            blocks_k = triton.cdiv(keys, call.tiles.BLOCK_K)
+            blocks_q = cdiv(rows, call.tiles.BLOCK_Q)
+            blocks_k = cdiv(keys, call.tiles.BLOCK_K)
             call.launch(long_grad_query, heads * blocks_q, grad_query=dq, grad_scores=ds)
             call.launch(long_grad_keys, heads * blocks_k, grad_key=dk, grad_value=dv)
     return dq, dk, dv, None if ds is None or bias is None else ds.sum_to_size(bias.shape)

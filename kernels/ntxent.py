@@ -14,8 +14,8 @@ backward  dz = W z, W symmetric, never whole. Two ways:
                    the device: 3 M^2 D. The row form would compute s anew for every 256 features:
                    8 M^2 D at D = 768. Memory traffic, beside products over D features: 3 M^2
                    elements of W and 8 M^2 D / EDGE bytes of dz.
-Extra memory at M = 65,536, D = 768, bfloat16: z 101 MB, its gradient in float32 201, the views'
-gradients 101, W 34; forward sums 38, freed before. By count 0.44 GB, results included.
+Extra memory at M = 65,536, D = 768, bfloat16: z 101 MB, its gradient in float32 201, W 134, freed
+before the views' gradients take 101; forward sums 38, freed before. By count 0.44 GB.
 Launches at G M^2 up to 4 M pairs, M <= 1024, D <= 128: 3 forward (unit_rows, sum_pairs,
 collect_sums with the mean), 1 backward; a learnt temperature adds PyTorch's sum and product.
 Launch configuration: ntxent_launches.py.
@@ -27,16 +27,16 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 
+from clmer.kernels._launch import cdiv
 from clmer.kernels.ntxent_launches import WHOLE, Config, choose, collect
 from clmer.kernels.ntxent_launches import variants as variants
 from clmer.ops._dispatch import no_double_backward
 
 _PANEL = 64  # row blocks whose sums are in memory at a time
 _STRIP = 8  # column blocks that a program of sum_pairs takes, where there are many
-_EDGE = 4096  # rows and columns of a square of W
+_EDGE = 8192  # rows and columns of a square of W
 _FAR = -(1 << 30)  # the offset of another rank's columns
 
 
@@ -69,7 +69,7 @@ def unit(view_a: Tensor, view_b: Tensor, tau: float | Tensor, normalize: bool, t
     )
     launch = to.unit(dim, isinstance(tau, Tensor))
     # one program at least: a rank without samples still wants 1 / tau
-    programs = max(1, triton.cdiv(groups * n, launch.constants["BLOCK_R"]))
+    programs = max(1, cdiv(groups * n, launch.constants["BLOCK_R"]))
     launch(programs, view_a, view_b, tau, *rows, max(n, 1), dim, padded, groups * n, int(normalize))
     return rows
 
@@ -115,9 +115,9 @@ class Sums:
         z, _, positive, inverse_tau = self.rows
         groups, m, dim = z.shape
         m_j, edge = columns.shape[1], self.to.blocks.edge
-        blocks, all_strips = triton.cdiv(m, edge), triton.cdiv(m_j, edge)
+        blocks, all_strips = cdiv(m, edge), cdiv(m_j, edge)
         strip = min(_STRIP, max(1, all_strips // _PANEL))
-        all_strips = triton.cdiv(all_strips, strip)
+        all_strips = cdiv(all_strips, strip)
         panel = max(1, min(_PANEL, blocks))  # a rank may have no rows
         new = z.new_empty
         row_part = new((2, groups, all_strips, panel * edge), dtype=torch.float32)
@@ -133,7 +133,7 @@ class Sums:
             )  # fmt: skip
             # what a triangle's panel leaves for later rows, too
             start, stop = first * edge, m if own else min(m, (first + taken) * edge)
-            programs = groups * triton.cdiv(stop - start, add.constants["BLOCK_R"])
+            programs = groups * cdiv(stop - start, add.constants["BLOCK_R"])
             finished = min(end, (first + taken) * edge)
             add(
                 programs, row_part, column_part, self.carry, positive, inverse_tau, self.stats,
@@ -177,10 +177,10 @@ def add_products(
     weigh = to.weights(bounded)
     for i in range(0, m_i, edge):
         rows = slice(i, min(i + edge, m_i))
-        tiles_i = triton.cdiv(rows.stop - i, tile)
+        tiles_i = cdiv(rows.stop - i, tile)
         for j in range(i if own else 0, m_j, edge):
             columns = slice(j, min(j + edge, m_j))
-            tiles_j = triton.cdiv(columns.stop - j, tile)
+            tiles_j = cdiv(columns.stop - j, tile)
             weigh(
                 groups * tiles_i * tiles_j, z_i, z_j, stats_i, stats_j, inverse_tau, w, m_i, m_j,
                 dim // 16, i, j, 0 if own else _FAR, tiles_i, tiles_j, edge // tile, groups,
@@ -217,7 +217,7 @@ def view_gradients_of(
     grad_a, grad_b = z.new_empty((2, groups, n, dim)).unbind()
     dots = torch.empty_like(inverse_length)
     launch = to.views(dim)
-    programs = triton.cdiv(2 * groups * n, launch.constants["BLOCK_R"])
+    programs = cdiv(2 * groups * n, launch.constants["BLOCK_R"])
     launch(
         programs, dz, z, inverse_length, grad_loss, inverse_tau, grad_a, grad_b, dots,
         grad_loss.stride(0), 2 * n, dim, z.shape[2], 2 * groups * n, int(normalize),
@@ -257,7 +257,7 @@ class _NtXent(torch.autograd.Function):
                 grad_a, grad_b = z.new_empty((2, groups, n, dim)).unbind()
                 dots = torch.empty_like(inverse_length)
                 launch = to.rows(z.shape[2], ctx.bounded)
-                programs = groups * triton.cdiv(2 * n, launch.constants["BLOCK_M"])
+                programs = groups * cdiv(2 * n, launch.constants["BLOCK_M"])
                 launch(
                     programs, z, stats, inverse_length, grad_loss, inverse_tau, grad_a, grad_b,
                     dots, grad_loss.stride(0), 2 * n, dim, groups, int(ctx.normalize),

@@ -2,7 +2,8 @@
 
 One table, keyed by precision and by whether large tiles still fill the device, serves the launches
 and `variants()`, which says what they are to tools without a GPU. It is made for the shared memory
-and registers of sm_80; none of it has been measured.
+and registers of sm_80; the rows of half types and the small one of tf32x3 were chosen by timing on
+an H200 (docs/ntxent.md), the others were not.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-import triton
 
-from clmer.kernels._launch import launch
+from clmer.kernels._launch import cdiv, launch, next_power_of_2
 from clmer.kernels._precision import float32_precision
 from clmer.kernels._variants import Variant
 from clmer.kernels.ntxent_pairs import row_gradients, sum_pairs, weigh_pairs
@@ -40,12 +40,12 @@ class Blocks(NamedTuple):
 
 #: (precision, whether large)
 _TABLE = {
-    ("half", False): Blocks(64, 32, 4, 3, 32, 64, 4, 2, 256),
-    ("half", True): Blocks(128, 64, 8, 3, 128, 64, 8, 2, 128),
+    ("half", False): Blocks(64, 64, 4, 2, 16, 128, 4, 2, 256),
+    ("half", True): Blocks(128, 64, 4, 3, 128, 64, 8, 2, 128),
     ("tf32", False): Blocks(64, 32, 4, 3, 32, 64, 4, 2, 128),
     ("tf32", True): Blocks(128, 32, 8, 3, 64, 64, 8, 2, 128),
-    ("ieee", False): Blocks(32, 32, 4, 2, 16, 32, 4, 1, 128),
-    ("ieee", True): Blocks(64, 32, 8, 2, 32, 32, 8, 1, 128),
+    ("tf32x3", False): Blocks(64, 32, 4, 3, 16, 64, 4, 2, 128),
+    ("tf32x3", True): Blocks(64, 32, 4, 3, 16, 64, 4, 2, 128),
 }
 _NAMES = {
     torch.float32: "fp32",
@@ -70,7 +70,7 @@ class Config(NamedTuple):
     """The launches of one shape class."""
 
     dtype: torch.dtype  # of z
-    precision: str  # "half", "tf32" or "ieee"
+    precision: str  # "half", "tf32", or "tf32x3": three products that keep float32's digits
     large: bool
 
     @property
@@ -81,7 +81,7 @@ class Config(NamedTuple):
     @property
     def counts_exp(self) -> bool:
         """Whether one exp a pair instead of two is worth kernels of their own."""
-        return self.large and self.precision != "ieee"
+        return self.large
 
     @property
     def scale(self) -> float:
@@ -92,11 +92,11 @@ class Config(NamedTuple):
         """Features of z with the zeros that complete its blocks."""
         most, depth = self.blocks.most, self.blocks.depth
         if dim <= most:
-            return max(depth, triton.next_power_of_2(dim))
-        return triton.cdiv(dim, depth) * depth
+            return max(depth, next_power_of_2(dim))
+        return cdiv(dim, depth) * depth
 
     def _products(self) -> dict[str, Any]:
-        precision = "tf32" if self.precision == "tf32" else "ieee"
+        precision = "ieee" if self.precision == "half" else self.precision
         return {"BLOCK_K": self.blocks.depth, "PRECISION": precision}
 
     def _options(self) -> dict[str, int]:
@@ -143,7 +143,9 @@ def collect(bounded: bool, whole: bool) -> Launch:
 
 def choose(z_dtype: torch.dtype, groups: int, m: int) -> Config:
     """The shape class; products of float32 take tf32 only where torch's own do."""
-    precision = float32_precision() if z_dtype == torch.float32 else "half"
+    precision = "half"
+    if z_dtype == torch.float32:
+        precision = "tf32" if float32_precision() == "tf32" else "tf32x3"
     return Config(z_dtype, precision, groups * m * m >= _LARGE)
 
 
@@ -184,7 +186,7 @@ def variants() -> Iterator[Variant]:
                 launch = Config(dtype, "half", False).unit(dim, learnt)
                 yield _variant(launch, _NAMES[dtype], temperature=tau)
             yield _variant(Config(dtype, "half", False).views(dim), _NAMES[dtype])
-        for precision in ("ieee", "tf32") if dtype == torch.float32 else ("half",):
+        for precision in ("tf32x3", "tf32") if dtype == torch.float32 else ("half",):
             for large in (False, True):
                 yield from _pair_variants(Config(dtype, precision, large))
 

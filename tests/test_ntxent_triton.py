@@ -40,15 +40,17 @@ def assert_within_plain_error(shape, tau, normalize, device="cpu"):
 
 
 def assert_half_close(shape, tau, dtype, device="cpu", normalize=True):
-    """Within 2 eps of the dtype: z and W are rounded to it once."""
+    """Within 2 eps of the dtype, to which z and W are rounded once, and the gradient's last digit."""
     a, b = views(shape, dtype, normalize)
     on_device = (v.to(device) for v in (a, b))
     ours = results(nt_xent, *on_device, tau, normalize=normalize, impl="triton")
     wide = results(nt_xent_reference, a.double(), b.double(), tau, normalize=normalize)
     assert ours[0].dtype == torch.float32
     assert ours[1].dtype == dtype
+    info = torch.finfo(dtype)
+    rounding = info.smallest_normal * info.eps / 2  # of subnormal numbers
     for mine, want in zip(ours, wide, strict=True):
-        limit = 2 * torch.finfo(dtype).eps * want.abs().max()
+        limit = 2 * info.eps * want.abs().max() + rounding
         assert (mine.cpu().double() - want).abs().max() <= limit
 
 
@@ -98,8 +100,8 @@ def many_blocks_check():
     shape = (2, 75, 130)
     launched = recorded(lambda: assert_within_plain_error(shape, 0.2, True))
     names = [kernel.__name__ for kernel, _, _ in launched]
-    assert names.count("sum_pairs") == 3  # 5 blocks of 32 rows, 2 a panel
-    assert names.count("weigh_pairs") == 15  # 5 a side: two groups halve a square
+    assert names.count("sum_pairs") == 2  # 3 blocks of 64 rows, 2 a panel
+    assert names.count("weigh_pairs") == 6  # squares of one tile, 3 a side
     launched += recorded(lambda: assert_within_plain_error((75, 9), 0.02, False))
     table._LARGE = 0
     launched += recorded(lambda: assert_half_close((150, 24), 0.2, torch.float16))

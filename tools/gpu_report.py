@@ -71,7 +71,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def git_commit() -> str:
-    """The commit, marked where the tree differs from it; in a copy without git, what $COMMIT says."""
+    """The commit, marked where the tree differs from it; without git, what $COMMIT says."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True)

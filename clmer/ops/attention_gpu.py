@@ -13,7 +13,7 @@ from clmer.ops._dispatch import has_triton, why_no_cuda
 
 
 def best_on_gpu(query: Tensor, key: Tensor, value: Tensor) -> str:
-    """What impl=None takes for tensors on a GPU: the faster form, as measured (docs/attention.md)."""
+    """What impl=None takes on a GPU: the faster form, as measured (docs/attention.md)."""
     longest = max(query.shape[-2], key.shape[-2])
     widest = max(query.shape[-1], value.shape[-1])
     if query.dtype == torch.float64:
