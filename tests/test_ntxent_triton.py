@@ -40,7 +40,7 @@ def assert_within_plain_error(shape, tau, normalize, device="cpu"):
 
 
 def assert_half_close(shape, tau, dtype, device="cpu", normalize=True):
-    """Within 2 eps of the dtype, to which z and W are rounded once, and the gradient's last digit."""
+    """Within 2 eps of the dtype, to which z and W are rounded once, and a last digit."""
     a, b = views(shape, dtype, normalize)
     on_device = (v.to(device) for v in (a, b))
     ours = results(nt_xent, *on_device, tau, normalize=normalize, impl="triton")
