@@ -16,7 +16,7 @@ from attention_cases import (
     check_what_masks_hide_leaks_nothing,
 )
 from test_attention import inputs
-from test_ntxent import run_in_child
+from test_ntxent import run_in_child, run_in_interpreter
 from test_ntxent_triton import needs_triton
 
 from clmer.ops.attention import cross_attention
@@ -107,7 +107,7 @@ def check_compilation():
 @needs_triton
 @pytest.mark.parametrize("check", [check_results, check_masks, check_arguments])
 def test_in_the_interpreter(check):
-    run_in_child(check, TRITON_INTERPRET="1")
+    run_in_interpreter(check)
 
 
 @needs_triton

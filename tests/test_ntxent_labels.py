@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from test_ntxent import assert_close, op_inputs, results, run_in_child, views
+from test_ntxent import assert_close, op_inputs, results, run_in_interpreter, views
 from test_ntxent_triton import needs_triton
 from torch import Tensor
 
@@ -177,7 +177,7 @@ def triton_check() -> None:
 
 @needs_triton
 def test_triton_in_the_interpreter() -> None:
-    run_in_child(triton_check, TRITON_INTERPRET="1")
+    run_in_interpreter(triton_check)
 
 
 def distributed_worker(rank: int, world: int, path: str) -> None:

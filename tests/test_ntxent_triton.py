@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 import torch
 import torch.distributed as dist
-from test_ntxent import assert_close, results, run_in_child, views
+from test_ntxent import assert_close, results, run_in_interpreter, views
 from test_ntxent_distributed import assert_equal_to_one_process, in_processes, joined
 
 from clmer.ops.ntxent import nt_xent, nt_xent_reference
@@ -177,7 +177,7 @@ def ring_worker(rank, world, path):
     "check", [equality_check, many_blocks_check, bounded_gradient_check, edges_check]
 )
 def test_in_the_interpreter(check):
-    run_in_child(check, TRITON_INTERPRET="1")
+    run_in_interpreter(check)
 
 
 @needs_triton
