@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from test_ntxent import assert_close, op_inputs, results, run_in_interpreter, views
+from test_ntxent_distributed import in_processes
 from test_ntxent_triton import needs_triton
 from torch import Tensor
 
@@ -204,4 +204,4 @@ def distributed_worker(rank: int, world: int, path: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    mp.spawn(distributed_worker, (2, str(tmp_path / "store")), nprocs=2)
+    in_processes(distributed_worker, 2, tmp_path)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from test_ntxent import views
+from test_ntxent_distributed import in_processes
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -109,4 +109,4 @@ def distributed_worker(rank: int, world: int, path: str) -> None:
 
 
 def test_data_parallel_training_equals_one_process(tmp_path: Path) -> None:
-    mp.spawn(distributed_worker, (2, str(tmp_path / "store")), nprocs=2)
+    in_processes(distributed_worker, 2, tmp_path)

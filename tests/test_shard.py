@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from test_ntxent_distributed import in_processes, joined
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.overrides import TorchFunctionMode
 
 from clmer import ranks
 from clmer.nn import ContrastiveModel, Encoder, sublayer
@@ -122,30 +124,50 @@ def test_a_numbered_gpu_becomes_the_current_one(monkeypatch):
     assert current == [torch.device("cuda:1")]
 
 
+class Float32Draws(TorchFunctionMode):
+    """A float64 model draws the noise that it would in float32."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is not torch.randn:
+            return func(*args, **kwargs)
+        return func(*args, **{**kwargs, "dtype": torch.float32}).double()
+
+
+def gradient_error(model, truth):
+    """The largest error of any gradient, as a share of the largest gradient."""
+    pairs = zip(model.parameters(), truth.parameters(), strict=True)
+    largest = max(p.grad.abs().max() for p in truth.parameters())
+    return max(float((p.grad - q.grad).abs().max() / largest) for p, q in pairs)
+
+
 def model_worker(rank, world, path):
     group = joined(rank, world, path)
     for form in ("batch", "printed"):
         for dtype, limit in ((torch.float64, 1e-11), (torch.float32, 1e-5)):
             torch.manual_seed(0)
             one = ContrastiveModel(Encoder(4, 40, width=8), form=form).to(dtype)
-            many = copy.deepcopy(one)
+            many, wide = copy.deepcopy(one), copy.deepcopy(one).double()
             wrapped = DistributedDataParallel(many)
             for batch in (8, 5, 2):  # of two samples a third rank gets none
                 x = torch.randn(batch, 4, 40, dtype=dtype)
                 results = []
-                for model, shard in ((one, None), (wrapped, Shard.of(group, batch))):
+                for model, shard in ((one, None), (wrapped, Shard.of(group, batch)), (wide, None)):
                     torch.manual_seed(1)
-                    losses = model(x, torch.Generator().manual_seed(2), shard=shard)
+                    generator = torch.Generator().manual_seed(2)
+                    with Float32Draws() if model is wide else nullcontext():
+                        losses = model(x.double() if model is wide else x, generator, shard=shard)
                     model.zero_grad()
                     averaged_later(losses["loss"], 1 if shard is None else world).backward()
                     results.append(losses)
                 for name in ("loss", "sample", "temporal"):
                     found, wanted = results[1][name], results[0][name]
                     torch.testing.assert_close(found, wanted, rtol=limit, atol=0)
-                largest = max(p.grad.abs().max() for p in one.parameters())
-                for (name, p), q in zip(one.named_parameters(), many.parameters(), strict=True):
-                    error = (p.grad - q.grad).abs().max() / largest
-                    assert error < limit, (form, dtype, batch, name, float(error))
+                error, allowed = gradient_error(many, one), limit
+                if dtype == torch.float32:  # one process is itself 5 to 75 eps from the truth
+                    error = gradient_error(many, wide)
+                    allowed = max(3 * gradient_error(one, wide), 8 * torch.finfo(dtype).eps)
+                assert error <= allowed, (form, dtype, batch, error, allowed)
                 for wanted, found in zip(one.buffers(), many.buffers(), strict=True):
                     torch.testing.assert_close(found, wanted, rtol=limit, atol=limit)
     dist.destroy_process_group()
