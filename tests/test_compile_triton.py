@@ -15,7 +15,7 @@ SOME = (
     r"collect_sums.*BOUNDED=False, WHOLE=True|unit_rows\[bf16, fp32.*BLOCK_F=256"
     r"|view_gradients\[fp32.*BLOCK_F=64|sum_pairs\[fp32; OWN=False.*BLOCK=64"
     r"|(sum_pairs\[bf16; OWN=True|weigh_pairs\[bf16).*BOUNDED=True, BLOCK=128"
-    r"|row_gradients\[bf16; .*BLOCK_M=32.*BLOCK_D=64"
+    r"|row_gradients\[bf16; .*BLOCK_M=16.*BLOCK_D=64"
 )
 
 
