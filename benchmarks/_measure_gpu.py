@@ -40,6 +40,17 @@ def medians(runs: Mapping[str, Run], rounds: int = 21, warm_up: int = 2) -> dict
     return {name: median(each) for name, each in times.items()}
 
 
+def milliseconds(run: Run, calls: int = 20) -> float:
+    """Of one call, between two events around many: of calls that follow each other."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    for _ in range(calls):
+        run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / calls
+
+
 def captured(run: Run) -> Run:
     """The call as a CUDA graph: what it takes without the launches' cost on the CPU."""
     side = torch.cuda.Stream()

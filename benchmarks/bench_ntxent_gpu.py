@@ -5,7 +5,7 @@
 
 Times are medians in ms between CUDA events, all contenders in turn. The floor is 4 M^2 D flops over
 the rate of a large matrix product measured before and after. Extra MiB: peak of allocated memory
-above what was there. "graph" is ours replayed from a CUDA graph.
+above what was there. "graph" is the same replayed from a CUDA graph.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from _measure_gpu import captured, milliseconds, product_rate
 from bench_ntxent import exp_sum as eager
 from torch import Tensor
 
@@ -33,36 +34,6 @@ CASES = [
 
 def ours(a: Tensor, b: Tensor) -> Tensor:
     return nt_xent(a, b, TAU, impl="triton")
-
-
-def milliseconds(run: Callable[[], object]) -> float:
-    """Between two events on the current stream."""
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    run()
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end)
-
-
-def matrix_rate(dtype: torch.dtype) -> float:
-    """Flops a second of a product of 8192-cubed in this dtype, at torch's own precision."""
-    x = torch.randn(8192, 8192, device="cuda", dtype=dtype)
-    x @ x
-    return 2 * 8192**3 / median(milliseconds(lambda: x @ x) for _ in range(9)) * 1e3
-
-
-def captured(run: Callable[[], object]) -> Callable[[], object]:
-    """The same, replayed."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
-    return graph.replay
 
 
 def measured(shape: tuple[int, int, int], dtype: torch.dtype, fits: bool) -> dict[str, Any]:
@@ -84,13 +55,13 @@ def measured(shape: tuple[int, int, int], dtype: torch.dtype, fits: bool) -> dic
     torch.cuda.reset_peak_memory_stats()
     runs["ours"]()
     extra = (torch.cuda.max_memory_allocated() - before) / 2**20
-    runs["graph"] = captured(runs["ours"])
-    rate = matrix_rate(dtype)
+    runs |= {f"{name} graph": captured(run) for name, run in runs.items()}
+    rate, calls = product_rate(dtype), 20 if fits else 1
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(51 if fits else 11):
+    for _ in range(15 if fits else 11):
         for name, run in runs.items():
-            times[name].append(milliseconds(run))
-    rates = rate, matrix_rate(dtype)
+            times[name].append(milliseconds(run, calls))
+    rates = rate, product_rate(dtype)
     medians = {name: median(each) for name, each in times.items()}
     floor = 4 * groups * (2 * n) ** 2 * dim / max(rates) * 1e3
     return {
@@ -102,19 +73,23 @@ def measured(shape: tuple[int, int, int], dtype: torch.dtype, fits: bool) -> dic
         "extra_mib": extra,
         "matrix_tflops": [each / 1e12 for each in rates],
         "floor_ms": floor,
-        "of_floor": medians["graph"] / floor,
-        "ratios": {name: medians[name] / medians["ours"] for name in medians if name != "ours"},
+        "of_floor": medians["ours graph"] / floor,
     }
 
 
-def report_row(row: dict[str, Any]) -> dict[str, Any]:
+def report_row(row: dict[str, Any], graphs: bool) -> dict[str, Any]:
     """A row of `measured` in the schema of tools/gpu_report.py."""
     groups, n, dim = row["shape"]
-    medians = row["median_ms"]
-    others = {name: each for name, each in medians.items() if name not in ("ours", "graph")}
+    medians = {
+        name.removesuffix(" graph"): each
+        for name, each in row["median_ms"].items()
+        if name.endswith(" graph") == graphs
+    }
+    others = {name: each for name, each in medians.items() if name != "ours"}
+    how = "captured" if graphs else "called"
     return {
         "op": row["op"],
-        "case": f"{groups} x {2 * n} rows of {dim}, {row['pass']}",
+        "case": f"{groups} x {2 * n} rows of {dim}, {row['pass']}, {how}",
         "dtype": row["dtype"].removeprefix("torch."),
         "ours_ms": medians["ours"],
         "contenders": others,
@@ -127,7 +102,8 @@ def report_row(row: dict[str, Any]) -> dict[str, Any]:
 
 def rows() -> list[dict[str, Any]]:
     """All cases, for tools/gpu_check.sh."""
-    return [report_row(measured(*case)) for case in CASES]
+    every = [measured(*case) for case in CASES]
+    return [report_row(row, graphs) for row in every for graphs in (False, True)]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")

@@ -44,12 +44,12 @@ workers=()
 "$python" -c 'import xdist' 2>/dev/null && workers=(-n 8)
 pytest=(-m pytest -q -p no:cacheprovider "${tests[@]}")
 declare -A running
-limited 200 "$python" "${pytest[@]}" -m gpu "${workers[@]}" >"$work/tests" 2>&1 &
+limited 130 "$python" "${pytest[@]}" -m gpu "${workers[@]}" >"$work/tests" 2>&1 &
 running["tests marked gpu"]=$!
 for tool in memcheck racecheck; do
   command -v compute-sanitizer >/dev/null || { skip "$tool" "compute-sanitizer is not on PATH"; continue; }
   # Without torch's cache every tensor is an allocation of its own, and memcheck sees its ends.
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 limited 200 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 limited 110 compute-sanitizer --tool "$tool" --error-exitcode 9 \
     --target-processes all "$python" "${pytest[@]}" -m sanitizer >"$work/$tool" 2>&1 &
   running[$tool]=$!
 done
