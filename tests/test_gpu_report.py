@@ -88,24 +88,38 @@ def test_rows_pass_through_a_file(tool, tmp_path):
     assert json.loads((tmp_path / "rows.json").read_text()) == [made_up()]
 
 
+def test_the_command_line_takes_checks_and_rows_in_turn(tool, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, "machine", lambda: MACHINE)
+    folder, files = tmp_path / "results", [tmp_path / name for name in ("one.json", "two.json")]
+    for case, file in zip("ab", files, strict=True):
+        file.write_text(json.dumps([made_up(case=case)]))
+    checks = ["--check", "tests=passed", "--check", "memcheck=skipped: no tool"]
+    tool.main(["write", str(folder), *checks, "--rows", str(files[0]), "--rows", str(files[1])])
+    page, text = (Path(line) for line in capsys.readouterr().out.split())
+    assert [row["case"] for row in json.loads(page.read_text())["rows"]] == ["a", "b"]
+    assert "| memcheck | skipped: no tool |" in text.read_text()
+
+
 def measured_rows():
-    """What the benchmarks measure, made up: by their file's name."""
-    times = {"triton": 2.0, "cuda": 1.0, "SDPA flash": 4.0, "triton graph": 1.5, "cuda graph": 0.5}
+    """What the benchmarks measure, made up, and its ratio as called and captured: by file."""
+    times = {"triton": 2.0, "cuda": 1.0, "SDPA flash": 4.0, "empty": 0.1}
+    times |= {"triton graph": 1.5, "cuda graph": 0.5, "SDPA flash graph": 3.0}
     attention = {"shape": (6, 64, 4, 50, 16), "dtype": "float32", "medians_ms": times}
     alone = {"op": "nt_xent", "shape": [1, 8, 4], "dtype": "torch.bfloat16", "pass": "both"}
-    alone |= {"median_ms": {"ours": 2.0, "graph": 1.0}, "floor_ms": 0.5}
-    beside = alone | {"median_ms": {"ours": 2.0, "eager": 6.0, "graph": 1.0}}
-    yield "bench_attention_gpu", attention | {"floor_ms": 0.25}, 4.0
-    yield "bench_ntxent_gpu", alone, None
-    yield "bench_ntxent_gpu", beside, 3.0
+    alone |= {"median_ms": {"ours": 2.0, "ours graph": 1.0}, "floor_ms": 0.5}
+    beside = {"ours": 2.0, "eager": 6.0, "ours graph": 1.0, "eager graph": 2.0}
+    yield "bench_attention_gpu", attention | {"floor_ms": 0.25}, (4.0, 6.0)
+    yield "bench_ntxent_gpu", alone, (None, None)
+    yield "bench_ntxent_gpu", alone | {"median_ms": beside}, (3.0, 2.0)
 
 
-@pytest.mark.parametrize(("name", "measured", "ratio"), list(measured_rows()))
-def test_benchmarks_report_in_the_schema(tool, monkeypatch, name, measured, ratio):
+@pytest.mark.parametrize(("name", "measured", "ratios"), list(measured_rows()))
+def test_benchmarks_report_in_the_schema(tool, monkeypatch, name, measured, ratios):
     monkeypatch.syspath_prepend(tool.BENCHMARKS)
-    row = importlib.import_module(name).report_row(measured)
-    tool.check_row(row, name)
-    assert row["ratio"] == ratio
+    for graphs, ratio in zip((False, True), ratios, strict=True):
+        row = importlib.import_module(name).report_row(measured, graphs)
+        tool.check_row(row, name)
+        assert row["ratio"] == ratio
 
 
 def test_an_outcome_has_a_known_name(tool):

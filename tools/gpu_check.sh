@@ -61,17 +61,20 @@ for check in tests memcheck racecheck; do
   [ -e "$work/$check" ] && { echo "-- $check"; tail -n 40 "$work/$check"; }
 done
 
+mkdir -p "$out"
 rows=()
 for benchmark in benchmarks/bench_*_gpu.py; do
   [ -e "$benchmark" ] || continue
   name=$(basename "$benchmark" .py)
   step "$name"
-  limited 60 "$python" tools/gpu_report.py rows "$benchmark" "$work/$name.json"
+  limited 90 "$python" tools/gpu_report.py rows "$benchmark" "$out/$name.json"
   status=$?
   outcome "$name" $status
-  [ $status -eq 0 ] && rows+=("$work/$name.json")
+  [ $status -eq 0 ] && rows+=(--rows "$out/$name.json")
 done
 
 step "report"
-timeout 30 "$python" tools/gpu_report.py write "$out" "${checks[@]}" "${rows[@]}" || failed=1
+# The benchmarks' own files go once the report holds them.
+timeout 30 "$python" tools/gpu_report.py write "$out" "${checks[@]}" "${rows[@]}" &&
+  rm -f "$out"/bench_*_gpu.json || failed=1
 exit $failed

@@ -1,7 +1,7 @@
 """The Python part of tools/gpu_check.sh: runs a benchmark's rows(), and writes the report.
 
     python tools/gpu_report.py rows benchmarks/bench_bandpass_gpu.py FILE.json
-    python tools/gpu_report.py write FOLDER [--check NAME=passed|failed|skipped ...] [ROWS.json ...]
+    python tools/gpu_report.py write FOLDER [--check NAME=passed|failed|skipped ...] [--rows FILE ...]
 
 A row is {op, case, dtype, ours_ms, contenders {name: ms}, floor_ms, floor_kind, ratio, extra}:
 contenders may be empty, and ratio is then None; floor_kind is "bytes" (over the measured rate of a
@@ -170,11 +170,14 @@ def main(arguments: list[str] | None = None) -> None:
     one.add_argument("target", type=Path)
     whole = commands.add_parser("write")
     whole.add_argument("folder", type=Path)
-    whole.add_argument("rows", type=Path, nargs="*")
+    whole.add_argument("--rows", type=Path, action="append", default=[])
     whole.add_argument("--check", action="append", default=[], metavar="NAME=OUTCOME")
     given = parser.parse_args(arguments)
     if given.command == "rows":
-        given.target.write_text(json.dumps(rows_of(given.benchmark)))
+        rows = rows_of(given.benchmark)
+        given.target.write_text(json.dumps(rows))
+        for row in rows:
+            print(f"{row['op']}, {row['case']}, {row['dtype']}: {row['ours_ms']:.4g} ms")
         return
     rows = [row for path in given.rows for row in json.loads(path.read_text())]
     checks = dict(check.split("=", 1) for check in given.check)
