@@ -27,6 +27,7 @@ def compile_triton(*arguments, code=None):
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tools'}"},
         capture_output=True,
         text=True,
+        timeout=600,
     )
 
 

@@ -131,7 +131,9 @@ def test_an_outcome_has_a_known_name(tool):
 def test_without_a_gpu_the_script_measures_nothing(tmp_path):
     environment = os.environ | {"OUT": str(tmp_path / "results")}
     script = ROOT / "tools" / "gpu_check.sh"
-    done = subprocess.run(["bash", script], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", script], env=environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 1
     assert "nothing was checked, nothing measured" in done.stdout
     assert not (tmp_path / "results").exists()

@@ -37,7 +37,12 @@ def test_the_clones_kernels_shadow_nothing(tmp_path):
     code = "import kernels; print(kernels.owner)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPO, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=REPO,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.stdout == "another project\n", done.stderr
 

@@ -233,7 +233,9 @@ def test_import_stays_light():
     import sys
 
     code = "import clmer, sys; print('sklearn' in sys.modules, 'scipy' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+    )
     assert out.stdout.split() == ["False", "False"]
     with pytest.raises(AttributeError, match="no attribute 'laod'"):
         clmer.laod  # noqa: B018

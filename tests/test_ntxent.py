@@ -170,6 +170,7 @@ def run_in_child(function, first="pass", **environment):
         env={**os.environ, "PYTHONPATH": paths, **environment},
         capture_output=True,
         text=True,
+        timeout=300,
     )
     assert child.returncode == 0, child.stderr
 

@@ -1,6 +1,7 @@
 """`nt_xent` over process groups: two and three gloo processes against one."""
 
 import os
+import time
 
 import pytest
 import torch
@@ -20,7 +21,14 @@ def joined(rank, world, path):
 def in_processes(worker, world, tmp_path):
     """Worker(rank, world, path) as so many ranks; the first error of any fails the test."""
     together = mp.get_context("spawn").Barrier(world)
-    mp.spawn(run_and_leave, (together, worker, world, str(tmp_path / "store")), nprocs=world)
+    arguments = (together, worker, world, str(tmp_path / "store"))
+    context = mp.spawn(run_and_leave, arguments, nprocs=world, join=False)
+    deadline = time.monotonic() + 300
+    while not context.join(timeout=10):
+        if time.monotonic() > deadline:
+            for process in context.processes:
+                process.kill()
+            pytest.fail(f"{world} ranks of {worker.__name__} still run after 300 s")
 
 
 def run_and_leave(rank, together, worker, world, path):

@@ -174,7 +174,12 @@ def test_same_splits_in_any_process() -> None:
     for hash_seed in ("0", "4242"):
         env = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
         run = subprocess.run(
-            [sys.executable, "-c", _DIGEST], env=env, capture_output=True, text=True, check=True
+            [sys.executable, "-c", _DIGEST],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
         )
         digests.add(run.stdout)
     assert len(digests) == 1

@@ -124,7 +124,7 @@ def test_a_killed_writer_leaves_nothing_that_is_taken_for_data(tmp_path: Path) -
         assert time.monotonic() < deadline
         time.sleep(0.01)
     writer.kill()
-    writer.wait()
+    writer.wait(timeout=100)
     assert not root.exists()
     write_deap(root, **SMALL)
     assert [p.name for p in tmp_path.iterdir()] == ["d"]

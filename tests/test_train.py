@@ -56,7 +56,7 @@ def kill_after(process, out, count):
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.wait(timeout=100)
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +268,17 @@ def torchrun(deap, out, *extra):
     return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
+def finished(process):
+    """What a process printed that has to end well, and in time."""
+    try:
+        printed = process.communicate(timeout=300)[0].decode()
+    except subprocess.TimeoutExpired as error:
+        process.terminate()  # torchrun passes it on
+        pytest.fail(f"still running after 300 s; it printed {(error.output or b'').decode()}")
+    assert process.returncode == 0, printed
+    return printed
+
+
 def contrastive(out):
     """The losses of every epoch of the contrastive stage."""
     read = map(json.loads, lines(out))
@@ -281,9 +292,7 @@ def contrastive(out):
 @pytest.fixture(scope="module")
 def shared(deap):
     process = torchrun(deap, deap / "shared")
-    printed = process.communicate()[0].decode()
-    assert process.returncode == 0, printed
-    return deap / "shared", printed
+    return deap / "shared", finished(process)
 
 
 def test_two_processes_train_what_one_does(whole, shared):
@@ -309,9 +318,8 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(deap, shared):
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)  # torchrun passes it on; no process handles it
-    process.wait()
-    process = torchrun(deap, out, "--resume")
-    assert process.wait() == 0, process.stdout.read().decode()
+    process.wait(timeout=100)
+    finished(torchrun(deap, out, "--resume"))
     for name in ("results.json", "predictions.csv", "metrics.jsonl"):
         assert (out / name).read_bytes() == (shared[0] / name).read_bytes()
 
