@@ -1,5 +1,5 @@
 // How attention_short.h lies on a GPU: warps a head, heads a block, what stands where in shared
-// memory. Reckoned from bytes and tiles, not measured.
+// memory. Reckoned from bytes and tiles.
 #pragma once
 
 #include <cstdint>

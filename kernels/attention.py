@@ -5,9 +5,9 @@ ones are streamed (attention_long.py); attention_terms.py holds what both share.
 numbered along the grid's first dimension, which has room for 2^31. Leading dimensions of any
 strides are folded to three; only what does not fold, and features that are not adjacent, are
 copied. Tiles and warps come from the tables below, chosen by what compilers report (a program's
-memory fits every GPU since sm_80) and not measured. float32 is multiplied as float32, without
-tensor cores, unless torch.backends.cuda.matmul allows tf32. A launch waits for nothing: CUDA graphs
-may hold it.
+memory fits every GPU since sm_80); those of 64 x 64 in half types also by timing. float32 is
+multiplied as float32, without tensor cores, unless torch.backends.cuda.matmul allows tf32. A launch
+waits for nothing: CUDA graphs may hold it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The Python part of tools/gpu_check.sh: runs a benchmark's rows(), and writes the report.
 
     python tools/gpu_report.py rows benchmarks/bench_bandpass_gpu.py FILE.json
-    python tools/gpu_report.py write FOLDER [--check NAME=passed|failed|skipped ...] [--rows FILE ...]
+    python tools/gpu_report.py write FOLDER [--check NAME=passed|failed|skipped] [--rows FILE]
 
 A row is {op, case, dtype, ours_ms, contenders {name: ms}, floor_ms, floor_kind, ratio, extra}:
 contenders may be empty, and ratio is then None; floor_kind is "bytes" (over the measured rate of a
