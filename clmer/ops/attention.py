@@ -78,7 +78,8 @@ def cross_attention(
         impl: None, "native" (CPU), "reference" (plain PyTorch, differentiable any number of times),
             "triton" (GPU; elsewhere in Triton's interpreter; not float64; D and Dv up to 256) or
             "cuda" (GPU; not float64; Lq and Lk up to 128, D and Dv up to 64). None is native on the
-            CPU and the reference on a GPU, until the GPU's forms have been measured there.
+            CPU; on a GPU "cuda" where it fits and was built, else "triton" for half types up to its
+            widths, else the reference.
 
     Returns:
         O [..., Lq, Dv] of query's dtype. The masks give a hidden pair the weight 0, exactly. A

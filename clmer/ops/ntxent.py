@@ -75,7 +75,8 @@ def nt_xent(
             (without other `impl` and `labels`).
         impl: None, "native" (CPU), "reference" (plain PyTorch, differentiable any number of times)
             or "triton" (GPU; elsewhere in Triton's interpreter; not float64). None is native on
-            the CPU and the reference on a GPU, until the Triton form has been measured there.
+            the CPU; on a GPU "triton", but the reference for float64, for gather="ring", and where
+            compilers or functorch look on.
 
     Returns:
         The loss, 0-d or [G]; float32 for half-precision views, which could not resolve it.
@@ -176,7 +177,7 @@ def _distributed(
             labels = labels.expand(views.shape[1:-1]).to(torch.int64)
             labels = ntxent_distributed.gather_samples(labels, -1, sizes, group)
         return nt_xent(view_a, view_b, temperature, labels=labels, normalize=normalize, impl=impl)
-    if impl == "triton":  # the default stays PyTorch's until both have been measured on a GPU
+    if impl == "triton":  # the default is PyTorch's: not measured over several GPUs
         from clmer.ops.ntxent_ring import nt_xent_triton_ring
 
         a, b = (view.unsqueeze(0) if view.dim() == 2 else view for view in (view_a, view_b))
