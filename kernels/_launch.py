@@ -13,8 +13,9 @@ import torch
 import triton
 from torch import Tensor
 
-#: What a form depends on -> that form, and the constants behind its arguments.
-_FORMS: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...]]] = {}
+#: What a form depends on -> that form, the constants behind its arguments, and its kernel, whose id
+#: is in the key and must not become another's.
+_FORMS: dict[tuple[Any, ...], tuple[Any, tuple[Any, ...], Any]] = {}
 
 
 def cdiv(n: int, size: int) -> int:
@@ -67,7 +68,7 @@ def launch(
                 raise TypeError(f"{kernel.__name__}: {parameter.name}: an integer is specialised")
         form = kernel[grid](*arguments, **constants, **options)
         last = kernel.arg_names[len(arguments) :]
-        _FORMS[key] = form, tuple(constants[name] for name in last)
+        _FORMS[key] = form, tuple(constants[name] for name in last), kernel
     else:
-        form, behind = known
+        form, behind, _ = known
         form[grid](*arguments, *behind)

@@ -30,8 +30,7 @@ def nt_xent_triton_ring(
     """The loss [G] of all ranks' rows, float32, from this rank's views [G, n, D]."""
     if view_a.dtype == torch.bfloat16 and not view_a.is_cuda:
         view_a, view_b = view_a.float(), view_b.float()  # the interpreter takes it for integers
-    if isinstance(temperature, Tensor):
-        temperature = temperature.float()
+    temperature = temperature.float() if isinstance(temperature, Tensor) else float(temperature)
     views = view_a.contiguous(), view_b.contiguous()
     loss: Tensor = _TritonRing.apply(*views, temperature, normalize, tuple(sizes), group)
     return loss
