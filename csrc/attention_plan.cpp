@@ -115,7 +115,8 @@ ShortPlan plan_short(const AttentionGradArgs& a, Product product, bool backward)
   p.value_by_16 = by_16(a.value, a.value_dim, element_size);
   p.grad_out_by_16 = by_16(a.grad_out, a.value_dim, element_size);
   p.dense_by_16 = a.dim * element_size % 16 == 0;
-  p.dense_value_by_16 = a.value_dim * element_size % 16 == 0;
+  p.dense_value_by_16 =  // the backward reads an O that somebody else may have placed
+      a.value_dim * element_size % 16 == 0 && reinterpret_cast<uintptr_t>(a.out) % 16 == 0;
   return p;
 }
 
