@@ -33,6 +33,16 @@ def test_half_precision(shape, tau, dtype):
     assert_half_close(shape, tau, dtype, "cuda")
 
 
+@pytest.mark.parametrize("shape", [(700, 300), (2, 350, 300)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_several_squares_of_several_tiles(monkeypatch, shape, dtype):
+    monkeypatch.setattr("clmer.kernels.ntxent._EDGE", 512)
+    if dtype == torch.float32:
+        assert_within_plain_error(shape, 0.2, True, "cuda")
+    else:
+        assert_half_close(shape, 0.2, dtype, "cuda")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(3, 128, 128), (2, 1100, 40), (4500, 300)])
 def test_fifty_times_the_same_bits(shape, dtype):

@@ -102,6 +102,12 @@ def many_blocks_check():
     names = [kernel.__name__ for kernel, _, _ in launched]
     assert names.count("sum_pairs") == 2  # 3 blocks of 64 rows, 2 a panel
     assert names.count("weigh_pairs") == 6  # squares of one tile, 3 a side
+    page._EDGE = 128
+    several = recorded(lambda: assert_within_plain_error((75, 130), 0.2, True))
+    names = [kernel.__name__ for kernel, _, _ in several]
+    assert names.count("weigh_pairs") == 3  # squares of 2 x 2 tiles, 2 x 1 and 1
+    launched += several
+    page._EDGE = 64
     launched += recorded(lambda: assert_within_plain_error((75, 9), 0.02, False))
     table._LARGE = 0
     launched += recorded(lambda: assert_half_close((150, 24), 0.2, torch.float16))
