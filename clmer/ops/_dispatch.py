@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import shutil
 from functools import cache
 
 import torch
@@ -65,7 +66,8 @@ def choose_impl(
 
     Args:
         impl: the caller's wish; None takes the native kernel where the device has one and the
-            plain PyTorch form elsewhere. An explicit wish is met or refused.
+            plain PyTorch form elsewhere (a GPU's form the op asks for). An explicit wish is met or
+            refused.
         device: where the tensors are.
         native_on: device types that the native kernel covers in this build.
         also: what else this op has: "triton", "cuda" or nothing.
@@ -97,6 +99,16 @@ _find_spec = cache(importlib.util.find_spec)
 _reason = cache(_C.why_no_cuda)
 
 
+@cache
+def _has_compiler() -> bool:
+    return any(shutil.which(each) for each in (os.environ.get("CC"), "clang", "gcc", "cc") if each)
+
+
+@cache
+def _is_made_for(device: torch.device) -> bool:
+    return torch.version.cuda is not None and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 # compilers take the answers for constants, and do not look inside
 @torch.compiler.assume_constant_result
 def why_no_cuda() -> str:
@@ -108,6 +120,18 @@ def why_no_cuda() -> str:
 def has_triton() -> bool:
     """Whether Triton is installed."""
     return _find_spec("triton") is not None
+
+
+@torch.compiler.assume_constant_result
+def compiles_triton() -> bool:
+    """Whether Triton is installed, and a C compiler with which it makes its launchers."""
+    return _find_spec("triton") is not None and _has_compiler()
+
+
+@torch.compiler.assume_constant_result
+def is_made_for(device: torch.device) -> bool:
+    """Whether the GPU kernels are: for NVIDIA GPUs of architecture 8.0 or later."""
+    return _is_made_for(device)
 
 
 def _require_cuda(device: torch.device) -> None:

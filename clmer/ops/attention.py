@@ -78,8 +78,9 @@ def cross_attention(
         impl: None, "native" (CPU), "reference" (plain PyTorch, differentiable any number of times),
             "triton" (GPU; elsewhere in Triton's interpreter; not float64; D and Dv up to 256) or
             "cuda" (GPU; not float64; Lq and Lk up to 128, D and Dv up to 64). None is native on the
-            CPU; on a GPU "cuda" where it fits and was built, else "triton" for half types up to its
-            widths, else the reference.
+            CPU; on a GPU of architecture 8.0 or later "cuda" where it fits and was built (in
+            float32 past 80 tokens up to 32 features), else "triton" for half types up to its widths
+            where it finds a C compiler, else the reference.
 
     Returns:
         O [..., Lq, Dv] of query's dtype. The masks give a hidden pair the weight 0, exactly. A

@@ -9,18 +9,21 @@ from torch import Tensor
 
 from clmer._native import _C
 from clmer.kernels._precision import float32_precision
-from clmer.ops._dispatch import has_triton, why_no_cuda
+from clmer.ops._dispatch import compiles_triton, is_made_for, why_no_cuda
 
 
 def best_on_gpu(query: Tensor, key: Tensor, value: Tensor) -> str:
     """What impl=None takes on a GPU: the faster form, as measured (docs/attention.md)."""
     longest = max(query.shape[-2], key.shape[-2])
     widest = max(query.shape[-1], value.shape[-1])
-    if query.dtype == torch.float64:
+    single = query.dtype == torch.float32
+    if query.dtype == torch.float64 or not is_made_for(query.device):
+        return "reference"
+    if single and widest > 32 and longest > 80:  # more shared memory than some GPUs have
         return "reference"
     if longest <= 128 and widest <= 64 and not why_no_cuda():
         return "cuda"
-    if query.dtype != torch.float32 and widest <= 256 and has_triton():
+    if not single and widest <= 256 and compiles_triton():
         return "triton"
     return "reference"
 

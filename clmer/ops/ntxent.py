@@ -75,8 +75,8 @@ def nt_xent(
             (without other `impl` and `labels`).
         impl: None, "native" (CPU), "reference" (plain PyTorch, differentiable any number of times)
             or "triton" (GPU; elsewhere in Triton's interpreter; not float64). None is native on
-            the CPU; on a GPU "triton", but the reference for float64, for gather="ring", and where
-            compilers or functorch look on.
+            the CPU; on a GPU "triton", but the reference for float64, for gather="ring", where
+            compilers or functorch look on, before architecture 8.0 and without a C compiler.
 
     Returns:
         The loss, 0-d or [G]; float32 for half-precision views, which could not resolve it.

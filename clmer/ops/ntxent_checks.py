@@ -8,7 +8,14 @@ import numbers
 import torch
 from torch import Tensor
 
-from clmer.ops._dispatch import check_dtype, choose_impl, has_triton, is_ordinary, is_tracing
+from clmer.ops._dispatch import (
+    check_dtype,
+    choose_impl,
+    compiles_triton,
+    is_made_for,
+    is_ordinary,
+    is_tracing,
+)
 from clmer.ops.ntxent_labels import check_labels
 
 _NATIVE = ("cpu",)
@@ -56,7 +63,7 @@ def check_arguments(
 def _best_on_gpu(view_a: Tensor, view_b: Tensor) -> str:
     """The faster form, as measured (docs/ntxent.md), where it may be called outright."""
     outright = not is_tracing() and is_ordinary(view_a, view_b)
-    takes = view_a.dtype != torch.float64 and has_triton()
+    takes = view_a.dtype != torch.float64 and is_made_for(view_a.device) and compiles_triton()
     return "triton" if outright and takes else "reference"
 
 
