@@ -30,6 +30,7 @@ body { max-width: 76rem; }
 h2 { margin-top: 3rem; border-bottom: 2px solid var(--faint); }
 .numbers { font-variant-numeric: tabular-nums; }
 .numbers td, .numbers tbody th { white-space: nowrap; }
+.numbers a { display: inline-block; min-width: 12rem; white-space: normal; }
 .numbers .wrap { display: inline-block; min-width: 16rem; white-space: normal; }
 .confusion td, .confusion th { padding: .3rem .7rem; }
 .confusion td { background: rgb(var(--hue) / var(--share)); text-align: center; }
