@@ -343,8 +343,10 @@ def fusion_stage(
         rows.append(metrics.Predictions.of_split(name, split, windows, y, logp))
     if job.config.permuted and job.models:
         first = next(iter(job.models.values()))
+        # Under `block` the splits test parts of one recording, which have one label.
+        draw = 0 if job.config.protocol == "block" else number
         shuffled = metrics.permute_labels(
-            y, windows.recording, windows.subject, seed_of(job.config.seed, "permuted", number)
+            y, windows.recording, windows.subject, seed_of(job.config.seed, "permuted", draw)
         )
         stage, part = f"split{number + 1}/permuted", read_by(first, tokens)
         logp = fit_members(job, split, stage, first.spec, part, shuffled)

@@ -58,7 +58,8 @@ from clmer.stages import (
 from clmer.step import TrainStep
 
 PERMUTED = (
-    "permuted labels: one permutation a split, a noisy control where people have few recordings."
+    "permuted labels: one permutation a split (one for all under block), a noisy control where "
+    "people have few recordings."
 )
 THINNED = f"svm: fitted on at most {svm.MOST} training windows, evenly spaced."
 TRANSDUCTIVE = (

@@ -65,6 +65,18 @@ def whole(deap):
     return deap / "whole"
 
 
+def test_under_block_a_recording_has_one_permuted_label(tmp_path):
+    """Every split tests a part of each recording; its parts are scored as one."""
+    write_deap(tmp_path / "data", people=2, trials=4, seconds=30)
+    data = ["deap", "--root", str(tmp_path / "data"), "--cache", str(tmp_path / "cache")]
+    options = ["--protocol", "block", "--repeats", "0", "--modalities", "physio"]
+    options += ["--epochs-contrastive", "1", "--epochs-fusion", "1", "--ablation", "none"]
+    out = tmp_path / "run"
+    assert main(["train", *data, "--out", str(out), *SMALL, *options]) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert "permuted labels" in {model["name"] for model in results["models"]}
+
+
 def test_a_run_leaves_what_it_promises(whole):
     results = json.loads((whole / "results.json").read_text())
     names = [model["name"] for model in results["models"]]
