@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from _measure_gpu import medians, product_rate
 from _step_forms import PlainFusion, eager, looped, sdpa
-from bench_serialization import FORMS, SETTINGS
+from bench_serialization import FORMS, SETTINGS, peak
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -51,16 +51,6 @@ class Problem:
         with counter, torch.no_grad():
             PlainFusion(copy.deepcopy(model), eager)(self.x)
         return 3 * counter.get_total_flops()
-
-
-def peak(run: Callable[[], object]) -> float:
-    """MiB that a call allocates at most; a graph's are there already."""
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    run()
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def row(case: str, ours: float, others: dict[str, float], floor: float, **extra: Any) -> dict:
