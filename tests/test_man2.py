@@ -77,6 +77,20 @@ def test_emotiv_csv_s_faults_are_named(tmp_path: Path) -> None:
         read_emotiv(tmp_path / "absent.csv")
 
 
+def test_a_rate_that_no_headset_has(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for seconds, found in ((16e9, "1.6e\\+10"), (2.0, "2"), (0.0, "0"), (1e-6, "1e-06")):
+        write_times(path, seconds * np.arange(9))
+        path.write_text(path.read_text().replace(",sampling rate:eeg_128", ""))
+        with pytest.raises(DataError, match=f"Timestamp: found steps of {found} s"):
+            read_emotiv(path)
+    for rate in (0, 10**6, 10**400):
+        write_emotiv_csv(path, ramp())
+        path.write_text(path.read_text().replace("eeg_128", f"eeg_{rate}"))
+        with pytest.raises(DataError, match=r"sampling rate: found .* Hz, expected 1 to 100000"):
+            read_emotiv(path)
+
+
 def write_times(path: Path, seconds: np.ndarray) -> None:
     """An Emotiv CSV whose samples have these times."""
     write_emotiv_csv(path, np.resize(ramp(), (14, len(seconds))))

@@ -27,6 +27,7 @@ EPOC_CHANNELS = tuple("AF3 F7 F3 FC5 T7 P7 O1 O2 P8 T8 FC6 F4 F8 AF4".split())
 MAX_LOST_S = 0.05
 #: Share by which a headset's clock may be off; more is another rate, or lost samples.
 _CLOCK = 0.005
+_RATES = 1, 100_000  # samples a second that a recording may have
 _ENVELOPE_S = 0.125  # longer than the bursts in which a receiver hands samples on
 
 _SERVICE = {"Counter", "Interpolated", "RawCq", "Battery", "BatteryPercent", "MarkerHardware"}
@@ -89,8 +90,13 @@ def read_layout(path: Path) -> Layout:
 
 
 def _checked(layout: Layout) -> Layout:
-    if not layout.columns or layout.fs == 0:
-        raise DataError(layout.path, "header", f"{len(layout.columns)} sensors", "EEG columns")
+    if not layout.columns:
+        raise DataError(layout.path, "header", "no sensor", "EEG columns")
+    low, high = _RATES
+    if layout.fs is not None and not low <= layout.fs <= high:
+        raise DataError(
+            layout.path, "sampling rate", f"{layout.fs:g} Hz", f"{low} to {high} samples a second"
+        )
     return layout
 
 
@@ -185,8 +191,11 @@ def _read_table(path: Path, size: int, changed_ns: int) -> np.ndarray:
 
 def _rate(path: Path, seconds: np.ndarray) -> float:
     step = float(np.median(np.diff(seconds)))
-    if not step > 0:
-        raise DataError(path, "Timestamp", f"steps of {step:g} s", "increasing seconds")
+    low, high = _RATES
+    if not 1 / high <= step <= 1 / low:
+        raise DataError(
+            path, "Timestamp", f"steps of {step:g} s", f"seconds, {low} to {high} samples in each"
+        )
     return float(round(1 / step))
 
 
