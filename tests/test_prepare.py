@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +68,7 @@ def run(tmp_path: Path) -> Callable[..., Store]:
     """Prepare some recordings: run(recordings, **options)."""
     (tmp_path / "toy.dat").write_text("toy")
 
-    def call(recordings: list[Recording], **options: Any) -> Store:
+    def call(recordings: list[Recording], gaps: bool = False, **options: Any) -> Store:
         def read(root: Path, *, face: bool = True) -> Iterator[Recording]:
             yield from recordings
 
@@ -84,6 +85,7 @@ def run(tmp_path: Path) -> Callable[..., Store]:
             paper_band=(4.0, 45.0),
             obtain="",
             notes=("a note",),
+            gaps=gaps,
         )
         options.setdefault("progress", False)
         options.setdefault("cache", tmp_path / "cache" / str(len(list(tmp_path.rglob("*")))))
@@ -211,6 +213,7 @@ def test_recordings_that_cannot_be_used_are_named(run: Callable[..., Store]) -> 
             make_recording("t1", face=make_face(), subject="s2"),
         ],
         modalities=("eeg", "landmarks"),
+        gaps=True,
     )
     report = store.report
     assert report["recordings_skipped"] == {
@@ -224,6 +227,15 @@ def test_recordings_that_cannot_be_used_are_named(run: Callable[..., Store]) -> 
     assert report["windows"] == len(store.windows) == 20
     assert report["notes"] == ["a note"]
     assert sorted(set(store.windows.recording)) == ["s1/t1", "s2/t1"]
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e39])
+def test_a_sample_that_is_no_number_is_named(run: Callable[..., Store], value: float) -> None:
+    broken = make_recording("t3")
+    broken.signals["physio"].data[1, 7] = value
+    shown = re.escape(str(value))
+    with pytest.raises(DataError, match=rf"C4 of s1/t3: found {shown} at 0\.0\d\d s, expected fin"):
+        run([make_recording(), broken])
 
 
 def test_nothing_left_is_an_error(run: Callable[..., Store]) -> None:

@@ -38,6 +38,8 @@ class Dataset:
         obtain: how to get the data.
         notes: what a user should know about every preparation.
         fs: rate in Hz that signals are resampled to.
+        gaps: whether recordings may have samples that are not finite, and are then left out; a file
+            of any other data set that holds one is refused.
         labels: whose labels `read(..., labels=)` can give, the default first; empty for one kind.
         describe: `(root, labels=...)` -> what a user should know about these recordings.
         refused: protocols that would mislead here, and why.
@@ -58,6 +60,7 @@ class Dataset:
     obtain: str
     notes: tuple[str, ...] = ()
     fs: float = 128.0
+    gaps: bool = False
     labels: tuple[str, ...] = ()
     describe: Callable[..., Sequence[str]] = lambda root, **options: ()
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -100,6 +103,7 @@ DATASETS = {
             band=amigos.BAND,
             paper_band=(4.0, 45.0),
             obtain=amigos.OBTAIN,
+            gaps=True,
             labels=amigos_labels.LABELS,
             describe=amigos.describe_short,
         ),
@@ -115,6 +119,7 @@ DATASETS = {
             band=amigos.BAND,
             paper_band=(4.0, 45.0),
             obtain=amigos.OBTAIN,
+            gaps=True,
             labels=amigos_labels.LABELS,
             describe=amigos.describe_long,
             refused={

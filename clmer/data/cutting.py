@@ -156,7 +156,8 @@ def cut(plan: Plan, recording: Recording, embed: Embed | None = None) -> Cut:
         embed: what makes "mobilevit" of pictures.
 
     Raises:
-        DataError: a rate from which the common one cannot be reached.
+        DataError: a rate from which the common one cannot be reached; samples that are not finite,
+            in a data set without gaps.
     """
     account = Cut(replace(recording, signals={}, face=None))
     try:
@@ -277,7 +278,7 @@ class _Cutter:
             else:
                 x[rows] = sosfiltfilt(sos, signal.data[rows])
         if not np.isfinite(x).all():  # a filter carries what is not finite to the ends of a row
-            raise _Skip(f"{name} has samples that are not finite")
+            raise self._not_finite(name, signal)
         try:
             x = resample(x, signal.fs, fs)
         except ValueError as error:
@@ -290,6 +291,20 @@ class _Cutter:
             ) from error
         first, seconds = round(self.recording.baseline_s * fs), self.recording.length_s
         return x[:, first : None if seconds is None else first + round(seconds * fs)]
+
+    def _not_finite(self, name: str, signal: Signal) -> Exception:
+        """What a signal with such samples comes to."""
+        if self.plan.dataset.gaps:
+            return _Skip(f"{name} has samples that are not finite")
+        size = np.nan_to_num(np.abs(signal.data), nan=np.inf, posinf=np.inf)
+        channel, sample = np.unravel_index(size.argmax(), size.shape)
+        return DataError(
+            self.recording.files.get(name, self.recording.source),
+            f"{signal.channels[channel]} of {self.recording.subject}/{self.recording.trial}",
+            f"{signal.data[channel, sample]} at {sample / signal.fs:.3f} s",
+            "finite numbers within float32's range",
+            "The file is damaged: download or copy it again.",
+        )
 
     def _bands(self, signal: Signal) -> dict[Band, slice | list[int]]:
         """The rows of each pass band, as a slice where they are neighbours."""

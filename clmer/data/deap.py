@@ -225,8 +225,6 @@ def _read_person(
         _check_ratings(path, labels, ratings)
     for row in range(shape[0]):
         video = row + 1
-        if not np.isfinite(data[row]).all():
-            raise DataError(path, f"data row {row}", "NaN or infinite samples", "finite numbers")
         samples = data[row].astype(np.float64, copy=False)
         face = None
         if root is not None and ratings is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 class Flush:
     """Sends what is written to the disk meanwhile, so that the last flush waits for little."""
 
-    EVERY = 16 * 2**20  # bytes
+    EVERY = 8 * 2**20  # bytes
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clmer-flush")
