@@ -139,6 +139,9 @@ def test_block_takes_one_recording_a_class() -> None:
     y = (windows.stimulus == "v01").astype(int)
     for split in make_splits(windows, y, "block", folds=4):
         assert set(y[split.test]) == set(y[split.train]) == {0, 1}
+        assert "Every recording has one class" in split.note
+    y[windows.recording == "s00/t00"] = (np.arange(12) // 3) % 2
+    assert "one class" not in make_splits(windows, y, "block", folds=3)[0].note
 
 
 def test_shuffled_is_70_15_15_in_five_orders_and_says_that_it_is_inflated() -> None:

@@ -115,6 +115,7 @@ def make_splits(
     if protocol == "shuffled":
         return _shuffled(windows, y, draw, repeats or 5)
     if protocol == "block":
+        draw.note += _recordings_tell(windows, y)
         return _block(windows, y, draw, folds, repeats or folds)
     groups = {"trial": windows.recording, "stimulus": windows.stimulus}.get(protocol, windows.group)
     if protocol == "trial":
@@ -179,6 +180,17 @@ def _check_trial(windows: Windows, y: np.ndarray, draw: _Draw) -> str:
     if alone.any():
         return f" {alone.sum()} recordings are their person's only one of a class."
     return ""
+
+
+def _recordings_tell(windows: Windows, y: np.ndarray) -> str:
+    pairs = np.stack([np.unique(windows.recording, return_inverse=True)[1], y])
+    count = len(np.unique(windows.recording))
+    if len(np.unique(pairs, axis=1).T) > count:
+        return ""
+    return (
+        " Every recording has one class, so a model can score by recognising the recording: "
+        "compare with its score on permuted labels."
+    )
 
 
 def _deal(groups: np.ndarray, y: np.ndarray, draw: _Draw, folds: int, turn: int) -> np.ndarray:
