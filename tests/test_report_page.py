@@ -17,6 +17,7 @@ from clmer import cli
 from clmer.config import ConfigError, build
 from clmer.data.recording import DataError
 from clmer.data.synthetic import write_deap
+from clmer.options import parser
 from clmer.report import learned
 from clmer.report.__main__ import main
 from clmer.report.command import command
@@ -216,7 +217,7 @@ def asked(line: str) -> dict:
     """The configuration that a command asks for, without where the recordings are."""
     words = shlex.split(line)
     assert words[:3] == ["python", "-m", "clmer.train"]
-    given = vars(cli.parser().parse_args(["train", *words[3:]]))
+    given = vars(parser().parse_args(["train", *words[3:]]))
     elsewhere = ("command", "cache", "out", "resume", "threads", "synthetic", "root")
     elsewhere += ("people", "control", "generator_seed")
     config = build(given.pop("dataset"), {k: v for k, v in given.items() if k not in elsewhere})

@@ -19,6 +19,7 @@ from clmer.data import DATASETS
 from clmer.data.cache import stores_folder
 from clmer.data.recording import SYNTHETIC_MARKER, DataError
 from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
+from clmer.options import parser
 from clmer.report.reading import check, read_json
 from clmer.runs import CONFIG, RESULTS
 
@@ -198,7 +199,7 @@ def _config(argv: tuple[str, ...]) -> Config:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            options = vars(cli.parser().parse_args(["train", *argv]))
+            options = vars(parser().parse_args(["train", *argv]))
     except SystemExit as stop:
         message = said.getvalue().strip().rsplit("error: ", 1)[-1]
         raise ConfigError(f"clmer train: {message}") from stop
