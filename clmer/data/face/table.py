@@ -19,8 +19,6 @@ _MAX_BYTES = 2**31
 # An empty cell, which pandas writes for NaN; Windows builds of OpenFace write "-nan(ind)".
 _EMPTY = {s: re.compile(rf"(?<={s})[ ]*(?={s}|$)|^[ ]*(?={s})", re.MULTILINE) for s in (",", ";")}
 _WINDOWS_NAN = re.compile(r"-?nan\(\w*\)")
-#: What such cells leave in a file, among other things that do: two spaces are any number of them.
-_TRACES = (b"nan(", b",,", b", ,", b",  ", b";;", b"; ;", b";  ")
 
 
 @dataclass(frozen=True)
@@ -73,26 +71,18 @@ def read_columns(header: Header, wanted: Sequence[str]) -> dict[str, np.ndarray]
         raise DataError(
             path, "size", f"{size / 2**30:.1f} GiB", "at most 2 GiB", "Cut the video into trials."
         )
+    position = {name: i for i, name in reversed(list(enumerate(header.names)))}
+    places = [position[name] for name in wanted]
+    if _is_blank(path):
+        raise DataError(path, "rows", "0 rows", "one row a video frame")
     try:
-        body = path.read_bytes().partition(b"\n")[2]
-        if not body.strip():
-            raise DataError(path, "rows", "0 rows", "one row a video frame")
-        odd = any(trace in body for trace in _TRACES)
-        rows = io.StringIO(_with_nan(body.decode("utf-8"), separator)) if odd else str(path)
+        try:  # by path NumPy reads in blocks, which is faster than line by line
+            table = _load(str(path), 1, separator, places)
+        except ValueError:
+            _, _, body = path.read_text(encoding="utf-8-sig").partition("\n")
+            table = _load(io.StringIO(_with_nan(body, separator)), 0, separator, places)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, "file", error, "a readable text file") from error
-    position = {name: i for i, name in reversed(list(enumerate(header.names)))}
-    try:
-        table = np.loadtxt(
-            rows,  # by path NumPy reads it in blocks, which is faster than line by line
-            delimiter=separator,
-            skiprows=0 if odd else 1,
-            encoding="utf-8-sig",
-            usecols=[position[name] for name in wanted],
-            ndmin=2,
-            comments=None,
-            quotechar='"',
-        )
     except ValueError as error:
         raise DataError(
             path,
@@ -102,6 +92,28 @@ def read_columns(header: Header, wanted: Sequence[str]) -> dict[str, np.ndarray]
             "The file may be truncated: make it again.",
         ) from error
     return {name: table[:, i] for i, name in enumerate(wanted)}
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether nothing follows the header."""
+    with path.open("rb") as file:
+        file.readline()
+        return not any(map(bytes.strip, file))
+
+
+def _load(
+    rows: str | io.StringIO, skip: int, separator: str | None, places: Sequence[int]
+) -> np.ndarray:
+    return np.loadtxt(
+        rows,
+        delimiter=separator,
+        skiprows=skip,
+        usecols=places,
+        ndmin=2,
+        comments=None,
+        quotechar='"',
+        encoding="utf-8-sig",
+    )
 
 
 def _with_nan(body: str, separator: str | None) -> str:
