@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,11 +141,12 @@ def _run(
         again = resume or not ranks.leads
         run = Run(folder, described, environment, store.origin, again, writes=ranks.leads)
     try:
-        job = Job(config, run, store, task, y, splits, device, ranks)
-        if ranks.leads:
-            train.train(job)
-        else:
-            train.follow(job)
+        with closing(run):
+            job = Job(config, run, store, task, y, splits, device, ranks)
+            if ranks.leads:
+                train.train(job)
+            else:
+                train.follow(job)
     except KeyboardInterrupt:
         if ranks.leads:
             print(

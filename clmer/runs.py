@@ -128,6 +128,20 @@ class Run:
         threading.excepthook = _quiet_full_disk
         return SummaryWriter(str(self.folder / "events"))
 
+    def close(self) -> None:
+        """Write what TensorBoard's thread still holds, and end it.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        events = vars(self).pop("events", None)
+        if events is None:
+            return
+        try:
+            events.close()
+        except OSError as error:
+            raise unwritable(self.folder / "events", error) from error
+
     def log_size(self) -> int:
         """Bytes in metrics.jsonl."""
         path = self.folder / "metrics.jsonl"

@@ -337,6 +337,6 @@ def settings(config: Config) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from clmer.cli import main
+    from clmer import cli, ranks
 
-    sys.exit(main(["train", *sys.argv[1:]]))
+    ranks.leave(cli.main(["train", *sys.argv[1:]]))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from clmer.config import ConfigError, build
 from clmer.data.recording import DataError
@@ -73,6 +75,19 @@ def test_a_configuration_that_cannot_be_read_is_the_folder_s_fault(
     described.write_text(json.dumps({"config": config}))
     with pytest.raises(DataError, match=message):
         read_config(tmp_path)
+
+
+def test_a_closed_run_keeps_its_events_and_no_thread(tmp_path: Path) -> None:
+    before = threading.active_count()
+    run = Run(tmp_path / "run", {}, {}, {})
+    run.log({"stage": "split1/fusion", "epoch": 1, "loss": 0.5})
+    assert threading.active_count() == before + 1
+    run.close()
+    run.close()
+    assert threading.active_count() == before
+    (path,) = (tmp_path / "run" / "events").iterdir()
+    events = [e for e in EventFileLoader(str(path)).Load() if e.HasField("summary")]
+    assert [e.summary.value[0].tag for e in events] == ["split1/fusion/loss"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"config": []}', "{}", "\xff"])
