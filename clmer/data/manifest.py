@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ def sources(root: Path) -> list[Path]:
     files = {table} | {row.path for row in _read_rows(table)}
     for path in list(files):
         beside = _BESIDE.get(path.suffix.lower(), ())
-        files |= {p for p in map(path.with_suffix, beside) if p.is_file()}
+        files |= {p for p in map(path.with_suffix, beside) if os.path.isfile(p)}
     return sorted(files)
 
 
@@ -345,7 +346,8 @@ def _number(text: str) -> float | None:
 
 
 def _check_files(table: Path, rows: list[Row]) -> None:
-    absent = sorted({str(row.path) for row in rows if not row.path.is_file()})
+    # unlike Path.is_file, this takes a name that is too long for one of no file
+    absent = sorted({str(row.path) for row in rows if not os.path.isfile(row.path)})
     if absent:
         raise DataError(
             table, "path", f"{len(absent)} missing: {', '.join(absent)}", "files that exist"

@@ -10,6 +10,7 @@ middle, at most half a second away ("temporal alignment is maintained at a one-s
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -82,7 +83,7 @@ class FaceImages:
 def beside(path: Path, frame: np.ndarray | None) -> FaceImages | None:
     """The pictures that OpenFace wrote beside a CSV with these frame numbers, if it did."""
     folder = folder_of(path)
-    if frame is None or not folder.is_dir():
+    if frame is None or not os.path.isdir(folder):
         return None
     return FaceImages(folder, frame.astype(np.int64))
 
@@ -95,7 +96,7 @@ def folder_of(path: Path) -> Path:
 def folders(sources: Sequence[Path]) -> list[Path]:
     """The folders of pictures beside some files; their times tell when pictures were made anew."""
     beside_csv = (folder_of(path) for path in sources if path.suffix == ".csv")
-    return [folder for folder in beside_csv if folder.is_dir()]
+    return [folder for folder in beside_csv if os.path.isdir(folder)]
 
 
 def downsampled(images: np.ndarray) -> np.ndarray:
