@@ -20,7 +20,9 @@ from clmer.nn import Encoder, as_tokens
 _CHUNK = 2048
 #: Bins of a spectrum token, equally wide in log frequency, and their range in Hz.
 _BINS, _LOW, _HIGH = 16, 0.5, 45.0
-_FLAT = 1e-12  # a channel with less variance than this carries nothing: it becomes zeros
+#: A channel whose standard deviation is at most this, or this share of its largest value, carries
+#: nothing but rounding, a filter's or float32's: it becomes zeros.
+_FLAT, _FLAT_SHARE = 1e-9, 8 * float(np.finfo(np.float32).eps)
 
 
 class Scale(NamedTuple):
@@ -60,6 +62,15 @@ class Inputs:
             scales = {name: Scale(*_statistics(x, train)) for name, x in arrays.items()}
         lengths = {name: array.shape[2] for name, array in arrays.items()}
         return cls(store.modalities, lengths, kind, normalize, scales)
+
+    def constant(self) -> dict[str, tuple[str, ...]]:
+        """Channels that do not vary in training and become zeros, by modality; none elsewhere."""
+        found = {}
+        for name, scale in self.windows.items():
+            flat = scale.std[:, 0].isinf().tolist()
+            channels = zip(self.modalities[name].channels, flat, strict=True)
+            found[name] = tuple(channel for channel, is_flat in channels if is_flat)
+        return {name: channels for name, channels in found.items() if channels}
 
     def standardise(
         self,
@@ -196,9 +207,13 @@ def _statistics(windows: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     parts = [rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
     count = len(rows) * windows.shape[2]
     mean = sum(windows[part].sum((0, 2), dtype=np.float64) for part in parts) / count
-    centred = (windows[part] - mean[:, None] for part in parts)
-    variance = sum(np.square(part).sum((0, 2)) for part in centred) / count
-    std = np.where(variance > _FLAT, np.sqrt(variance), np.inf)
+    variance, peak = np.zeros(len(mean)), np.zeros(len(mean))
+    for part in parts:
+        x = windows[part]
+        variance += np.square(x - mean[:, None]).sum((0, 2)) / count
+        np.maximum(peak, np.abs(x).max((0, 2)), out=peak)
+    std = np.sqrt(variance)
+    std[std <= np.maximum(_FLAT, _FLAT_SHARE * peak)] = np.inf
     return torch.from_numpy(mean[:, None]), torch.from_numpy(std[:, None])
 
 

@@ -361,7 +361,10 @@ def power_features(job: Job, name: str) -> np.ndarray:
     kept = dataset.band.get("eeg") if job.config.filter == "type" else None
     low, high = kept or dataset.paper_band
     band = (low or 0.0, high or dataset.fs / 2)
-    return bandpower.features(job.store.array(name), modality.fs, name, band=band)
+    array, kind, kinds = job.store.array(name), name, None
+    if name != "physio" and modality.kinds:  # a manifest names its modalities as it likes
+        kind, kinds = "physio", modality.kinds
+    return bandpower.features(array, modality.fs, kind, band=band, kinds=kinds)
 
 
 def baselines(

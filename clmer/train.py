@@ -130,8 +130,10 @@ def train(job: Job) -> dict[str, Any]:
     predictions: list[metrics.Predictions] = []
     probes: list[dict[str, Any]] = []
     powers = {name: power_features(job, name) for name in store.modalities}
+    constant: dict[str, None] = {}
     for number, split in enumerate(job.splits):
         inputs, x = standardised(job, split)
+        constant |= dict.fromkeys(constant_lines(inputs))
         if number == 0:
             announce_time(job, split, inputs, x)
         encoders: dict[str, Encoder] = {}
@@ -143,7 +145,7 @@ def train(job: Job) -> dict[str, Any]:
         if config.fusion:
             predictions += fusion_stage(job, split, number, tokens)
             predictions += baselines(job, split, powers)
-    return finish(job, predictions, probes)
+    return finish(job, predictions, probes, list(constant))
 
 
 def follow(job: Job) -> None:
@@ -160,6 +162,15 @@ def standardised(job: Job, split: Split) -> tuple[Inputs, dict[str, Tensor]]:
     return inputs, inputs.standardise(arrays, job.device, store.windows.subject)
 
 
+def constant_lines(inputs: Inputs) -> list[str]:
+    """What to say of channels that a model gets as zeros."""
+    shown = []
+    for name, channels in inputs.constant().items():
+        more = f" and {len(channels) - 5} more" if len(channels) > 5 else ""
+        shown.append(f"{name} {', '.join(channels[:5])}{more}")
+    return [f"Constant in a training part, so given as zeros: {'; '.join(shown)}."] * bool(shown)
+
+
 def save_inputs(job: Job, split: Split, number: int, inputs: Inputs) -> None:
     """Put what stands between windows and tokens beside the split's weights."""
     tensors, notes = inputs.state()
@@ -171,12 +182,13 @@ def finish(
     job: Job,
     predictions: list[metrics.Predictions],
     probes: list[dict[str, Any]],
+    notes: list[str],
 ) -> dict[str, Any]:
-    """Write results.json and what goes with it, and print the table."""
+    """Write results.json and what goes with it, further notes included, and print the table."""
     config = job.config
     means, bounds = mean_probe(probes), bayes_bounds(job)
     extra = {"probe": means, "bayes": bounds, "data": job.store.report}
-    notes = [TRANSDUCTIVE] if config.normalize == "subject" else []
+    notes += [TRANSDUCTIVE] if config.normalize == "subject" else []
     notes += probe_lines(means)
     notes += [PERMUTED] if config.permuted and config.fusion and job.models else []
     if SVM in job.main and any(len(split.train) > svm.MOST for split in job.splits):

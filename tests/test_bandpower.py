@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from clmer.data.cache import Modality
 from clmer.data.splits import Split
 from clmer.nn.baselines import bandpower
+from clmer.stages import power_features
 
 FS = 128.0
 
@@ -94,6 +98,27 @@ def test_physio_treats_each_channel_by_its_kind() -> None:
     assert bandpower.features(x, FS, "physio").shape == (3, 4 * 7)
     with pytest.raises(ValueError, match="2 kinds for 4 channels"):
         bandpower.features(x, FS, "physio", kinds=("eeg", "ecg"))
+
+
+def test_a_modality_of_any_name_is_read_by_its_kinds() -> None:
+    x = np.random.default_rng(0).normal(size=(3, 4, 640)).astype(np.float32)
+
+    def powers(name: str, *kinds: str) -> np.ndarray:
+        modality = Modality(name, 4, FS, tuple("abcd"), kinds)
+        store = SimpleNamespace(array=lambda _: x, modalities={name: modality})
+        config = SimpleNamespace(dataset="manifest", filter="type")
+        return power_features(SimpleNamespace(store=store, config=config), name)  # type: ignore[arg-type]
+
+    eeg = powers("eeg", *["eeg"] * 4)
+    assert eeg.shape == (3, 4 * 4)  # 4 to 45 Hz
+    np.testing.assert_array_equal(powers("headset", *["eeg"] * 4), eeg)
+    assert powers("headset", "eeg", "ecg", "gsr", "eeg").shape == (3, 2 * 4 + 4 + 2)
+    assert powers("physio", *["eeg"] * 4).shape == (3, 4 * 6)
+    assert powers("landmarks").shape == (3, 8)
+
+
+def test_a_window_of_a_sample_has_no_bands_but_zero_power() -> None:
+    assert bandpower.band_power(np.ones((2, 3, 1)), FS).shape == (2, 15)
 
 
 def problem(n: int = 300) -> tuple[np.ndarray, np.ndarray, Split]:

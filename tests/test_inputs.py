@@ -9,6 +9,7 @@ from clmer import inputs
 from clmer.data.cache import Modality
 from clmer.nn import Encoder
 from clmer.runs import Run
+from clmer.train import constant_lines
 
 
 def store_of(x, fs=128.0, tokens=None):
@@ -63,6 +64,24 @@ def test_one_persons_windows_alone_are_standardised_as_among_others(windows):
     fitted = inputs.Inputs.fit(store_of(windows), np.arange(20), "raw", "subject")
     alone = fitted.standardise({"eeg": windows[20:]}, CPU)["eeg"]
     assert torch.equal(alone, standardised(windows, "subject")[20:])
+
+
+def test_small_units_are_no_constant_channels(windows):
+    rng = np.random.default_rng(0)
+    x = np.repeat(windows[:, :1].astype(np.float64), 5, axis=1)
+    x[:, 0] *= 1e-7  # siemens
+    x[:, 1] = 5e-6 + 3e-7 * x[:, 1]
+    x[:, 2] = 4200.0
+    x[:, 3] = 4200.0 + 1e-4 * rng.standard_normal(x[:, 3].shape)  # float32's last digit
+    x[:, 4] = 1e-11 * rng.standard_normal(x[:, 4].shape)  # what a filter leaves of a constant
+    fitted = inputs.Inputs.fit(store_of(x.astype(np.float32)), np.arange(20), "raw", "train")
+    assert fitted.constant() == {"eeg": ("c2", "c3", "c4")}
+    out = fitted.standardise({"eeg": x}, CPU)["eeg"][:20]
+    torch.testing.assert_close(out[:, :2].std((0, 2)), torch.ones(2), rtol=1e-3, atol=0)
+    assert not out[:, 2:].any()
+    assert constant_lines(fitted) == [
+        "Constant in a training part, so given as zeros: eeg c2, c3, c4."
+    ]
 
 
 def test_raw_tokens_are_axis_major_rows():

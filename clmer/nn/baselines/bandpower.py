@@ -30,8 +30,8 @@ BANDS = {
 }
 #: Inverse regularisation strengths tried on the validation part, strongest regularisation first.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-#: Smallest power that is told from silence; uV^2 where signals are in uV.
-POWER_FLOOR = 1e-10
+#: Smallest power that is told from silence, far below that of an EEG in volts.
+POWER_FLOOR = 1e-20
 #: RR intervals outside this range (seconds) are missed or doubled beats.
 RR_RANGE_S = (0.3, 2.0)
 #: Windows handled at a time: bounds the memory of the spectra.
@@ -114,8 +114,9 @@ def band_power(x: np.ndarray, fs: float, band: tuple[float, float] | None = None
     """
     low, high = band or (0.0, fs / 2)
     clipped = [(max(a, low), min(b, high, fs / 2)) for a, b in BANDS.values()]
-    frequency, density = signal.welch(x, fs, nperseg=min(x.shape[-1], round(2 * fs)), axis=-1)
-    step = frequency[1] - frequency[0]
+    segment = min(x.shape[-1], round(2 * fs))
+    frequency, density = signal.welch(x, fs, nperseg=segment, axis=-1)
+    step = fs / segment
     inside = np.array(
         [(frequency >= a) & (frequency < b) for a, b in clipped if b - a >= 1.0], dtype=np.float64
     )
