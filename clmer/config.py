@@ -7,11 +7,24 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from clmer.data import DATASETS
-from clmer.data.face.windows import IMAGES
+from clmer.data.cutting import FILTERS
+from clmer.data.face.windows import FACES, IMAGES
 from clmer.nn.baselines import MODELS, NAMES
 
 #: What scikit-learn and NumPy take as a seed.
 MAX_SEED = 2**32 - 1
+
+
+#: What the options that are words may be.
+CHOICES = {
+    "filter": FILTERS,
+    "face": FACES,
+    "normalize": ("train", "subject"),
+    "ablation": ("none", "single"),
+    "tokens": ("channel", "time", "spectrum"),
+    "temporal": ("batch", "printed"),
+    "amp": ("none", "bf16"),
+}
 
 
 class ConfigError(ValueError):
@@ -125,8 +138,10 @@ class Config:
             raise ConfigError(
                 f"--window, --stride: found {self.window} and {self.stride}, expected seconds > 0"
             )
-        if self.amp not in ("none", "bf16"):
-            raise ConfigError(f"--amp: found {self.amp!r}, expected none or bf16")
+        for name, choices in CHOICES.items():
+            found = getattr(self, name)
+            if found not in choices:
+                raise ConfigError(f"--{name}: found {found!r}, expected {' or '.join(choices)}")
         if self.graph and not self.device.startswith("cuda"):
             raise ConfigError(
                 f"--graph: found --device {self.device}, expected a GPU: what is captured is a "

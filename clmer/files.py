@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -35,5 +36,8 @@ def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 def unwritable(path: Path, error: OSError) -> DataError:
     """What to say where a file cannot be written."""
-    hint = "Free some space or choose another folder; nothing half-written is left."
-    return DataError(path, "writing", error.strerror, "a writable disk", hint)
+    hint = "Make the folder, or choose one that may be written to"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "Free some space or choose another folder"
+    left = "nothing half-written is left."
+    return DataError(path, "writing", error.strerror, "a writable disk", f"{hint}; {left}")

@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from clmer import predict
+from clmer.config import CHOICES
 from clmer.data import DATASETS
-from clmer.data.face.windows import FACES
 from clmer.data.splits import PROTOCOLS
 from clmer.data.synthetic import WRITERS
 from clmer.nn.baselines import NAMES
@@ -82,12 +82,12 @@ def _data_options(group: Any) -> None:
     group.add_argument("--stride", type=float, metavar="S", help="window step (the window)")
     group.add_argument(
         "--filter",
-        choices=("type", "paper"),
+        choices=CHOICES["filter"],
         help="band by signal type (default), or the paper's one band on every channel",
     )
     group.add_argument(
         "--face",
-        choices=FACES,
+        choices=CHOICES["face"],
         help="landmarks as tracked (raw, default), or without the head's motion (aligned)",
     )
     group.add_argument(
@@ -95,7 +95,7 @@ def _data_options(group: Any) -> None:
     )
     group.add_argument(
         "--normalize",
-        choices=("train", "subject"),
+        choices=CHOICES["normalize"],
         help="statistics of the training part (default), or of each person (transductive)",
     )
     group.add_argument("--cache", metavar="DIR", help="prepared stores (~/.cache/clmer)")
@@ -119,7 +119,7 @@ def _protocol_options(group: Any) -> None:
     )
     group.add_argument(
         "--ablation",
-        choices=("none", "single"),
+        choices=CHOICES["ablation"],
         help="single: each modality alone beside the fusion (default on eegmat)",
     )
     group.add_argument(
@@ -167,13 +167,13 @@ def _model_options(group: Any) -> None:
     )
     group.add_argument(
         "--tokens",
-        choices=("channel", "time", "spectrum"),
+        choices=CHOICES["tokens"],
         help="what a token of the fusion is: a channel (the paper's), an encoder time step, or a "
         "channel's log power spectrum (no encoder)",
     )
     group.add_argument(
         "--temporal",
-        choices=("batch", "printed"),
+        choices=CHOICES["temporal"],
         help="negatives of Eq. 3: other windows, or other steps of the same one, as printed",
     )
     for name, what in _SIZES.items():
@@ -187,7 +187,7 @@ def _model_options(group: Any) -> None:
 def _run_options(group: Any) -> None:
     group.add_argument(
         "--amp",
-        choices=("none", "bf16"),
+        choices=CHOICES["amp"],
         help="bf16: bfloat16 autocast in training; slower on CPUs without bfloat16 (default none)",
     )
     group.add_argument(

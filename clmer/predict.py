@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -80,6 +81,9 @@ def main(
     """
     from clmer.trained import load  # TensorBoard and more, which --help need not wait for
 
+    _check_numbers(rate, face_rate, face_start)
+    if out != "-" and not Path(out).parent.is_dir():
+        raise DataError(Path(out), "--out", "no such folder", "one that exists", "Make it first.")
     trained = load(run, split, device)
     files = files_of(recording, trained.modalities)
     whole = read_recording(trained, files, rate=rate)
@@ -94,6 +98,18 @@ def main(
     else:
         write_file(Path(out), table.encode())
     return 0
+
+
+def _check_numbers(rate: float | None, face_rate: float | None, face_start: float | None) -> None:
+    least = manifest.LEAST_RATE
+    for name, value, low in (
+        ("--rate", rate, least),
+        ("--face-rate", face_rate, least),
+        ("--face-start", face_start, -math.inf),
+    ):
+        if value is not None and not (math.isfinite(value) and value >= low):
+            expected = f"at least {low:g} Hz" if math.isfinite(low) else "seconds"
+            raise ConfigError(f"{name}: found {value}, expected {expected}")
 
 
 def files_of(recording: Sequence[str], modalities: Mapping[str, Modality]) -> dict[str, Path]:
@@ -127,6 +143,7 @@ def read_recording(
         rate: samples a second of an .npy.
 
     Raises:
+        ConfigError: an .npy without a rate.
         DataError: a file that cannot be read, or lacks a channel (which).
     """
     open_file = DATASETS[trained.config.dataset].open_file
@@ -134,6 +151,8 @@ def read_recording(
     for name, path in files.items():
         modality = trained.modalities[name]
         if open_file is None:
+            if path.suffix.lower() == ".npy" and rate is None:
+                raise ConfigError(f"--rate: found none, expected the samples a second of {path}")
             signal = manifest.read_file(path, name, channels=modality.channels, rate=rate)
         else:
             signal = _picked(open_file(path), modality)

@@ -42,6 +42,9 @@ SUPPORTED = (
     "Py-Feat or clmer.data.video for the face"
 )
 
+#: Samples or frames a second that a table may give: less is a slip, and would be resampled to 128.
+LEAST_RATE = 0.1
+
 #: Pass bands in Hz by signal type; the others keep their slow part.
 BAND: dict[str, tuple[float | None, float | None] | None] = {"eeg": (4.0, 45.0), "ecg": (0.5, 40.0)}
 
@@ -171,7 +174,7 @@ def read_file(
         DataError: the file cannot be read, or lacks a channel.
     """
     row = Row(0, "", "", modality, path, {}, 0.0, None, "", "", rate, "", channels)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(path, "file", "nothing", SUPPORTED)
     return _read_signal(row)
 
@@ -305,13 +308,15 @@ def _parse(table: Path, number: int, line: dict[str, str], label_names: list[str
     empty = [name for name in (*NEEDED, *label_names) if cells[name].lower() in ("", "nan")]
     if empty:
         raise DataError(table, where, f"no value in {', '.join(empty)}", "a value")
+    if "/" in cells["subject"]:  # recordings are called subject/trial
+        raise DataError(table, f"{where}, subject", cells["subject"], "a name without /")
     numbers: dict[str, float | None] = {}
-    for name, low in (("start_s", 0.0), ("stop_s", 0.0), ("rate", 1e-9)):
+    for name, low in (("start_s", 0.0), ("stop_s", 0.0), ("rate", LEAST_RATE)):
         text = cells.get(name, "")
         numbers[name] = _number(text)
         value = numbers[name]
         if text and (value is None or value < low):
-            raise DataError(table, f"{where}, {name}", repr(text), f"a number above {low:g}")
+            raise DataError(table, f"{where}, {name}", repr(text), f"a number from {low:g}")
     start_s, stop_s = numbers["start_s"] or 0.0, numbers["stop_s"]
     if stop_s is not None and start_s >= stop_s:
         raise DataError(
