@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clmer.config import MAX_SEED, Config, ConfigError
 from clmer.data.cache import Modality, Store, Windows
+from clmer.data.cutting import NAME, may_be_called
 from clmer.data.splits import Split
 from clmer.data.tasks import Task
 from clmer.inputs import Inputs
@@ -165,6 +166,9 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
             if X.ndim > 3:
                 raise ValueError(f"X: found {X.ndim} dimensions, expected 2 or 3")
             return {"x": np.asarray(X.reshape(len(X), -1, X.shape[-1]), dtype=np.float32)}
+        for name in self.modalities:
+            if not may_be_called(name):
+                raise ConfigError(f"modalities: found {name!r}, expected {NAME}")
         sizes = [channels * samples for channels, samples in self.modalities.values()]
         if X.ndim != 2 or X.shape[1] != sum(sizes):
             raise ValueError(

@@ -19,6 +19,7 @@ from clmer.data.recording import DataError
 from clmer.data.synthetic import WRITERS
 from clmer.data.synthetic.model import Control
 from clmer.exits import EXIT_INPUT, EXIT_INTERRUPTED
+from clmer.files import file_name
 from clmer.options import parser
 
 if TYPE_CHECKING:
@@ -225,7 +226,8 @@ def default_folder(config: Config) -> Path:
     """Run folder where no --out is given."""
     source = "synthetic-" if config.synthetic else ""
     models = "" if config.models == ("clmer",) else "-" + "-".join(config.models)
-    return Path("runs") / f"{config.dataset}-{source}{config.task}-{config.protocol}{models}"
+    task = file_name(config.task)
+    return Path("runs") / f"{config.dataset}-{source}{task}-{config.protocol}{models}"
 
 
 if __name__ == "__main__":

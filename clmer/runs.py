@@ -10,6 +10,7 @@ results.json predictions.csv confusion.png events/
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,6 +34,7 @@ from clmer.files import unwritable, write_file
 CONFIG, RESULTS = Path("config.json"), Path("results.json")
 CHECKPOINT = Path("checkpoint.safetensors")
 DATA = Path("data.json")
+LOCK = ".lock"
 _SHOWN = 5  # differences of the data in one message
 
 
@@ -53,7 +55,8 @@ class Run:
         writes: False for a process that trains along: it reads, and leaves the folder alone.
 
     Raises:
-        ConfigError: the folder exists and `resume` is off, or it holds another configuration.
+        ConfigError: the folder exists and `resume` is off, it holds another configuration, or
+            another process writes into it.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Run:
             _same_config(folder, wanted, data)
         else:
             self._make({"config": wanted, "environment": environment}, data)
+        self._lock = _sole_user(folder) if writes else None
 
     def _make(self, content: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """A new folder, or none at all."""
@@ -129,11 +133,13 @@ class Run:
         return SummaryWriter(str(self.folder / "events"))
 
     def close(self) -> None:
-        """Write what TensorBoard's thread still holds, and end it.
+        """Let others use the folder; write what TensorBoard's thread still holds, and end it.
 
         Raises:
             DataError: the disk is full.
         """
+        if self._lock is not None:
+            self._lock.close()
         events = vars(self).pop("events", None)
         if events is None:
             return
@@ -178,6 +184,7 @@ class Unsaved(Run):
 
     def __init__(self) -> None:
         self.folder, self.writes, self.logged = Path("(in memory)"), False, 0
+        self._lock = None
 
     def load_tensors(self, name: Path) -> None:
         """Nothing was saved."""
@@ -260,12 +267,25 @@ def check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: found a file, expected a folder; choose another --out.")
     # A run killed while it made its folder leaves these behind.
-    ours = (".gitignore", str(DATA), f".{CONFIG}.", f".{DATA}.", "..gitignore.")
+    ours = (".gitignore", LOCK, str(DATA), f".{CONFIG}.", f".{DATA}.", "..gitignore.")
     if folder.exists() and not all(path.name.startswith(ours) for path in folder.iterdir()):
         raise ConfigError(
             f"{folder}: found a folder with other files in it, expected a new or empty one; "
             "choose another --out."
         )
+
+
+def _sole_user(folder: Path) -> IO[bytes]:
+    # The kernel gives the lock back when its holder dies, so a killed run never blocks the next.
+    file = (folder / LOCK).open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise ConfigError(
+            f"{folder}: another process trains this run; wait for it, or choose another --out."
+        ) from error
+    return file
 
 
 def _quiet_full_disk(args: threading.ExceptHookArgs) -> None:

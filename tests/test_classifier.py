@@ -133,6 +133,8 @@ def test_it_goes_into_a_pipeline(study):
         ({"validation": 0.7}, "validation: found 0.7, expected 0 to 0.5"),
         ({"dim": 15}, "--dim: found 15, expected a multiple of --heads 2"),
         ({"tokens": "time", "contrastive": False}, "needs the contrastive stage"),
+        ({"tokens": "chanel"}, "--tokens: found 'chanel', expected channel or time or spectrum"),
+        ({"modalities": {"keys": (2, 20)}}, "modalities: found 'keys', expected letters"),
     ],
 )
 def test_what_cannot_be_met_is_named(study, options, message):

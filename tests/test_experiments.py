@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +15,14 @@ from clmer import cli
 from clmer.config import ConfigError
 from clmer.data.recording import SYNTHETIC_MARKER, DataError
 from clmer.data.synthetic import write_deap
-from clmer.experiments import command, figures, leakage, paper
+from clmer.experiments import command, figures, leakage, paper, runner
 from clmer.experiments.cells import Setup, plan
 from clmer.experiments.output import write
 from clmer.experiments.runner import FAILED, MISSING, REFUSED, Shard
 from clmer.experiments.scores import SHOWN, best_validation, collect, mean_curve, validation_curves
 from clmer.experiments.sheets import VIEWS, two_classes
 from clmer.experiments.specs import EXPERIMENTS
+from clmer.options import parser
 
 SMALL = ("--folds", "3", "--threads", "1", "--width", "4", "--dim", "8", "--heads", "2")
 SMALL += ("--cross-layers", "1", "--memory-layers", "1", "--single-layers", "1")
@@ -83,6 +85,27 @@ def test_every_run_is_one_that_train_takes(name, dataset, tmp_path):
         assert config is not None, line.cell.why
         assert (config.task, config.protocol) == (line.task, line.cell.protocol)
         assert config.ablation == "none" or name == "leakage"
+
+
+def test_one_modality_has_no_pairs_for_mult(tmp_path):
+    each = plan(EXPERIMENTS["leakage"], "deap", setup(tmp_path, modalities=("eeg",)), ("trial",))
+    assert [line.row.key for line in each.lines] == [
+        *("clmer", "svm", "husformer", "eeg-conformer", "fetcheeg")
+    ]
+
+
+@pytest.mark.parametrize("given", [("--cache", "here"), ("--cache=here",), ("--cac", "here")])
+def test_options_reach_every_run_however_they_are_written(tmp_path, given):
+    each = plan(EXPERIMENTS["table4"], "deap", setup(tmp_path, *given), ("trial",))
+    assert {cell.cache for cell in each.cells.values()} == {Path("here")}
+
+
+def test_the_users_threads_come_last(tmp_path):
+    each = plan(EXPERIMENTS["fig4"], "deap", setup(tmp_path, "--threads=8"), ("trial",))
+    (cell,) = each.cells.values()
+    line = runner.command(cell, tmp_path, 1)
+    argv = ["train", *line[line.index("clmer.train") + 1 :]]
+    assert parser().parse_args(argv).threads == 8
 
 
 def test_the_rows_of_the_ablation_are_the_papers(tmp_path):

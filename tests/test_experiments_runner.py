@@ -86,6 +86,7 @@ def test_an_unfinished_run_continues_and_a_failed_one_leaves_the_rest(deap, made
     assert (made[0] / "results.json").read_bytes() == whole
     assert (made[0] / "metrics.jsonl").read_bytes() == epochs
     said = capsys.readouterr()
+    assert not made[0].with_name(f"{made[0].name}.usage.json").exists()  # not in one piece
     assert "2 of 4 runs failed" in said.err
     assert "--task joy: found no such label" in said.err
     text = (deap / "out" / "table4-deap-synthetic-trial.md").read_text()

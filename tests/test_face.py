@@ -124,6 +124,18 @@ def test_windows_not_a_number_is_a_lost_frame(tmp_path: Path) -> None:
     assert not read_openface(path, max_gap_s=0).valid[5]
 
 
+@pytest.mark.parametrize("separator", [",", "; ", "\t"])
+def test_an_empty_cell_is_a_lost_frame(tmp_path: Path, separator: str) -> None:
+    path = write(tmp_path / "a.csv", make_table(), separator)
+    lines = path.read_text().splitlines()
+    cells = lines[6].split(separator)
+    cells[20] = ""
+    lines[6] = separator.join(cells)
+    path.write_text("\n".join(lines))
+    assert not read_openface(path, max_gap_s=0).valid[5]
+    assert read_openface(path, max_gap_s=0).valid[4]
+
+
 def drop_some(table: Table) -> None:
     for name in ("Y_3", "Y_4", "Y_5", "Z_67", "AU12_r", "AU45_c"):
         del table[name]

@@ -1,6 +1,7 @@
 """Pictures of faces as modalities: which one stands for a window, what becomes of it, errors."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -167,6 +168,13 @@ def test_pictures_are_no_series_for_the_contrastive_stage():
 
 
 # --- MobileViT ------------------------------------------------------------------------------------
+def test_a_missing_package_is_named(monkeypatch):
+    mobilevit = pytest.importorskip("clmer.data.face.mobilevit")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(DataError, match=r'package: .*pip install "clmer\[transformers\]"'):
+        mobilevit.embedder()
+
+
 def test_mobilevit_s_makes_16_patches_of_640_features(tmp_path):
     mobilevit = pytest.importorskip("clmer.data.face.mobilevit")
     transformers = pytest.importorskip("transformers")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clmer.data.inspect import PRIVATE, inspect, main
+from clmer.data.inspect import GENERATED, PRIVATE, inspect, main
 from clmer.data.synthetic import write_deap
 
 
@@ -50,7 +50,8 @@ def test_the_page_holds_everything_itself(root: Path, tmp_path: Path) -> None:
     page = inspect("deap", root, task="valence", filter="paper", cache=tmp_path)
     tags = Tags(page)
     assert tags.seen.count("img") == 4  # signals, map, face, labels
-    assert html.escape(PRIVATE) in page
+    assert html.escape(GENERATED) in page
+    assert html.escape(PRIVATE) not in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     for picture in re.findall(r"base64,([A-Za-z0-9+/=]+)", page):
         assert base64.b64decode(picture).startswith(b"\x89PNG")
@@ -84,11 +85,23 @@ def test_the_command(
     assert "no such folder" in capsys.readouterr().err
     assert not out.exists()
     assert main([*base, "--root", str(root), "--modalities", "physio,au"]) == 0
-    assert "Keep it private" in capsys.readouterr().out
+    assert "it shows no people" in capsys.readouterr().out
     Tags(out.read_text())
     with pytest.raises(SystemExit):
         main(["deap", "--root", str(root), "--out", str(tmp_path / "absent" / "page.html")])
     assert "found no folder" in capsys.readouterr().err
+
+
+def test_recordings_are_looked_for_in_clmer_data(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["deap", "--cache", str(tmp_path / "stores"), "--out", str(tmp_path / "page.html")]
+    (tmp_path / "deap").symlink_to(root)
+    monkeypatch.setenv("CLMER_DATA", str(tmp_path))
+    assert main([*out, "--modalities", "physio"]) == 0
+    monkeypatch.delenv("CLMER_DATA")
+    assert main(out) == 2
+    assert "Give root or set CLMER_DATA" in capsys.readouterr().err
 
 
 def test_a_data_set_without_faces_or_ratings(tmp_path: Path) -> None:
@@ -103,6 +116,7 @@ def test_a_data_set_without_faces_or_ratings(tmp_path: Path) -> None:
     page = inspect("manifest", tmp_path, cache=tmp_path / "stores")
     Tags(page)
     assert "&lt;angry&gt;" in page
+    assert html.escape(PRIVATE) in page
     assert "<angry>" not in page
     assert "Face tracking" not in page
     assert "Channel map" not in page

@@ -159,6 +159,8 @@ def test_a_slow_video_loses_no_window_at_a_trial_s_end(write: Callable[..., Path
     [
         (("p1,t1,calm,eeg,c.npy,,,128", "p1,t2,x,eeg,d.npy,,,1"), r"2 missing: .*c\.npy, .*d\.npy"),
         ((f"p1,t1,calm,eeg,{300 * 'x'}.npy,,,128",), "path: found 1 missing: .*xxx"),
+        (("p/1,t1,calm,eeg,a.npy,,,128",), "line 2, subject: found p/1, expected a name without /"),
+        (("p1,t1,calm,eeg,a.npy,,,0.01",), "line 2, rate: found '0.01', expected a number from"),
         ((*GOOD, GOOD[0]), r"line 4: found p1 t1 eeg again, as in line 2"),
         ((GOOD[0], GOOD[1].replace("angry", "calm")), "label: found only calm"),
         ((*GOOD, "p1,t1,angry,ecg,b.npy,1,9,128"), "line 4, label: found angry, expected calm"),

@@ -113,12 +113,21 @@ def test_a_face_comes_with_its_recording(face_run, capsys):
         (["--face", "{root}/none.csv"], "none.csv"),
         (["--threads", "0"], "--threads: found 0"),
         (["--split", "split9"], "split: found split9, expected split1"),
+        (["--face-rate", "0"], "--face-rate: found 0.0, expected at least 0.1 Hz"),
+        (["--face-start", "nan"], "--face-start: found nan, expected seconds"),
+        (["--rate", "inf"], "--rate: found inf, expected at least 0.1 Hz"),
+        (["--out", "{root}/none/p.csv"], "--out: found no such folder"),
     ],
 )
 def test_what_does_not_fit_a_run_with_faces_exits_2(face_run, extra, message, capsys):
     line = ["predict", str(face_run / "run"), str(face_run / "a.npy"), "--rate", "128"]
     assert main([*line, *(part.format(root=face_run) for part in extra)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_array_needs_a_rate(face_run, capsys):
+    assert main(["predict", str(face_run / "run"), str(face_run / "a.npy")]) == 2
+    assert "--rate: found none, expected the samples a second of" in capsys.readouterr().err
 
 
 def test_landmarks_in_another_unit_are_refused(face_run):

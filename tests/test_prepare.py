@@ -229,13 +229,16 @@ def test_recordings_that_cannot_be_used_are_named(run: Callable[..., Store]) -> 
     assert sorted(set(store.windows.recording)) == ["s1/t1", "s2/t1"]
 
 
-@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e39])
-def test_a_sample_that_is_no_number_is_named(run: Callable[..., Store], value: float) -> None:
-    broken = make_recording("t3")
-    broken.signals["physio"].data[1, 7] = value
-    shown = re.escape(str(value))
-    with pytest.raises(DataError, match=rf"C4 of s1/t3: found {shown} at 0\.0\d\d s, expected fin"):
-        run([make_recording(), broken])
+@pytest.mark.parametrize("fs", [128.0, 256.0])
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e40])
+def test_a_sample_that_is_no_number_is_named(
+    run: Callable[..., Store], value: float, fs: float
+) -> None:
+    whole, broken = make_recording(fs=fs), make_recording("t3", fs=fs)
+    broken.signals["physio"].data[1, 77] = value
+    found = re.escape(f"{value} {77 / fs:.3f} s after its start")
+    with pytest.raises(DataError, match=rf"C4 of s1/t3: found {found}, expected finite"):
+        run([whole, broken])
 
 
 def test_nothing_left_is_an_error(run: Callable[..., Store]) -> None:

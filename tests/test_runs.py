@@ -77,6 +77,15 @@ def test_a_configuration_that_cannot_be_read_is_the_folder_s_fault(
         read_config(tmp_path)
 
 
+def test_a_run_has_one_process_at_a_time(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", {}, {}, {})
+    with pytest.raises(ConfigError, match="another process trains this run"):
+        Run(tmp_path / "run", {}, {}, {}, resume=True)
+    Run(tmp_path / "run", {}, {}, {}, resume=True, writes=False).close()  # another rank
+    run.close()
+    Run(tmp_path / "run", {}, {}, {}, resume=True).close()
+
+
 def test_a_closed_run_keeps_its_events_and_no_thread(tmp_path: Path) -> None:
     before = threading.active_count()
     run = Run(tmp_path / "run", {}, {}, {})

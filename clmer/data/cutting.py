@@ -39,6 +39,18 @@ _ALIKE = {
 }
 
 
+#: What `may_be_called` asks.
+NAME = (
+    "letters, digits, spaces, _, + and -, and no word that PyTorch's modules or a run's folder use"
+)
+
+
+def may_be_called(name: str) -> bool:
+    """Whether a modality may have a name: it becomes one of files and of modules."""
+    taken = name in _RESERVED or _MEMBER.fullmatch(name) or hasattr(nn.ModuleDict(), name)
+    return not taken and re.fullmatch(r"\w[\w +-]*", name) is not None
+
+
 @dataclass(frozen=True)
 class Plan:
     """Validated parameters of a preparation, see `clmer.data.prepare.prepare`.
@@ -76,14 +88,12 @@ class Plan:
         """Modalities name files, and modules of the model."""
         if name == "face":
             raise DataError(self.root, "modality", name, f"some of {', '.join(FACE_TOKENS)}")
-        taken = name in _RESERVED or _MEMBER.fullmatch(name) or hasattr(nn.ModuleDict(), name)
-        if taken or not re.fullmatch(r"\w[\w +-]*", name):
+        if not may_be_called(name):
             raise DataError(
                 self.root,
                 "modality",
                 repr(name),
-                "letters, digits, spaces, _, + and -, and no word that PyTorch's modules or a "
-                "run's folder use",
+                NAME,
                 f"Call it my_{re.sub(r'[^A-Za-z0-9]', '_', name)}, for example.",
             )
 
@@ -277,8 +287,6 @@ class _Cutter:
                 sosfiltfilt(sos, signal.data[rows], out=x[rows])
             else:
                 x[rows] = sosfiltfilt(sos, signal.data[rows])
-        if not np.isfinite(x).all():  # a filter carries what is not finite to the ends of a row
-            raise self._not_finite(name, signal)
         try:
             x = resample(x, signal.fs, fs)
         except ValueError as error:
@@ -289,6 +297,10 @@ class _Cutter:
                 "a rounded rate",
                 str(error),
             ) from error
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32, copy=False)
+        if not np.isfinite(x).all():  # a filter carries what is not finite to the ends of a row
+            raise self._not_finite(name, signal)
         first, seconds = round(self.recording.baseline_s * fs), self.recording.length_s
         return x[:, first : None if seconds is None else first + round(seconds * fs)]
 
@@ -301,9 +313,9 @@ class _Cutter:
         return DataError(
             self.recording.files.get(name, self.recording.source),
             f"{signal.channels[channel]} of {self.recording.subject}/{self.recording.trial}",
-            f"{signal.data[channel, sample]} at {sample / signal.fs:.3f} s",
+            f"{signal.data[channel, sample]} {sample / signal.fs:.3f} s after its start",
             "finite numbers within float32's range",
-            "The file is damaged: download or copy it again.",
+            "Interpolate the gap or leave that part out; a download may be damaged: get it again.",
         )
 
     def _bands(self, signal: Signal) -> dict[Band, slice | list[int]]:

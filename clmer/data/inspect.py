@@ -19,10 +19,10 @@ import numpy as np
 from clmer.data import DATASETS, inspect_figures
 from clmer.data.cache import stores_folder
 from clmer.data.face.windows import FACE_TOKENS
-from clmer.data.recording import DataError, Recording
+from clmer.data.recording import SYNTHETIC_MARKER, DataError, Recording
 from clmer.data.splits import PROTOCOLS, make_splits
 from clmer.data.synthetic import WRITERS
-from clmer.data.windows import WindowDataset, load
+from clmer.data.windows import WindowDataset, load, root_of
 from clmer.pages import Section, page, picture, table, write_page
 
 PRIVATE = (
@@ -30,12 +30,13 @@ PRIVATE = (
     "a data set's agreement (DEAP, AMIGOS, ...) forbids to pass on. Keep it private: do not "
     "commit, upload or publish it."
 )
+GENERATED = "This page was made from generated recordings: it shows no people."
 _PARTS = ("train", "val", "test")
 
 
 def inspect(
     name: str,
-    root: Path,
+    root: Path | None = None,
     *,
     task: str | None = None,
     modalities: Sequence[str] = (),
@@ -48,7 +49,7 @@ def inspect(
 
     Args:
         name: one of `clmer.data.DATASETS`.
-        root: its folder.
+        root: its folder; None for `$CLMER_DATA/<name>`.
         task: whose classes the protocols are balanced for; None for the default.
         modalities: as in `clmer.data.prepare.prepare`.
         filter: "type" or "paper".
@@ -62,6 +63,7 @@ def inspect(
     Raises:
         DataError: files that cannot be used.
     """
+    root = root_of(name, root)
     dataset = load(
         name,
         root,
@@ -85,7 +87,8 @@ def inspect(
         _losses(dataset),
         _protocols(dataset, source.refused),
     ]
-    return page(f"{name}: what is in it", str(root), PRIVATE, sections)
+    warning = GENERATED if (root / SYNTHETIC_MARKER).exists() else PRIVATE
+    return page(f"{name}: what is in it", str(root), warning, sections)
 
 
 def _overview(dataset: WindowDataset) -> Section:
@@ -180,8 +183,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m clmer.data.inspect", description=__doc__)
     parser.add_argument("dataset", choices=sorted(DATASETS))
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--root", type=Path, metavar="DIR", help="the recordings")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--root", type=Path, metavar="DIR", help="the recordings ($CLMER_DATA/<data set>)"
+    )
     source.add_argument("--synthetic", action="store_true", help="generated recordings")
     parser.add_argument("--task", metavar="NAME", help="whose classes to balance")
     parser.add_argument("--modalities", default="", metavar="A,B,...")
@@ -199,7 +204,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = given.out or Path(f"inspect-{given.dataset}.html")
     if not out.parent.is_dir():
         parser.error(f"--out: found no folder {out.parent}")
-    return write_page(out, lambda: _asked_for(given), f"open it in a browser. {PRIVATE}")
+    generated = given.synthetic or (given.root and (given.root / SYNTHETIC_MARKER).exists())
+    warning = GENERATED if generated else PRIVATE
+    return write_page(out, lambda: _asked_for(given), f"open it in a browser. {warning}")
 
 
 def _asked_for(given: argparse.Namespace) -> str:

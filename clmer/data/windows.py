@@ -137,6 +137,18 @@ def _copied(batch: Batch) -> Batch:
     return {name: part.clone() for name, part in batch.items()}
 
 
+def root_of(name: str, root: Path | str | None) -> Path:
+    """A data set's folder: as given, or `$CLMER_DATA/<name>`.
+
+    Raises:
+        DataError: neither is there.
+    """
+    data = os.environ.get("CLMER_DATA")
+    if root is None and not data:
+        raise DataError(name, "root", "no CLMER_DATA", "a folder", "Give root or set CLMER_DATA.")
+    return Path(data or "") / name if root is None else Path(root)
+
+
 def load(
     name: str,
     root: Path | str | None = None,
@@ -178,16 +190,10 @@ def load(
 
     if name not in DATASETS:
         raise ValueError(f"load: found {name!r}, expected one of {', '.join(DATASETS)}")
-    dataset = DATASETS[name]
-    if root is None:
-        root = Path(os.environ.get("CLMER_DATA", "")) / name
-        if not os.environ.get("CLMER_DATA"):
-            raise DataError(
-                root, "root", "no CLMER_DATA", "a folder", "Give root or set CLMER_DATA."
-            )
+    dataset, root = DATASETS[name], root_of(name, root)
     store = prepare(
         dataset,
-        Path(root),
+        root,
         modalities=modalities,
         window_s=window_s,
         stride_s=stride_s,

@@ -19,6 +19,7 @@ from clmer.data import DATASETS
 from clmer.data.cache import stores_folder
 from clmer.data.recording import SYNTHETIC_MARKER, DataError
 from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
+from clmer.files import file_name
 from clmer.options import parser
 from clmer.report.reading import check, read_json
 from clmer.runs import CONFIG, RESULTS
@@ -166,14 +167,15 @@ def cell(
 ) -> Cell:
     """The run of a row's options on a task."""
     argv = _argv(experiment, dataset, setup, protocol, task, options)
-    config, why = None, ""
+    config, why, cache = None, "", None
     try:
+        cache = _parsed(argv)["cache"]
         config = _config(argv)
     except (ConfigError, DataError) as error:
         why = str(error)
     kept = protocol or DATASETS[dataset].protocol
     name = _name(dataset, task, kept, argv, config)
-    return Cell(name, dataset, task, kept, argv, _cache(argv), config, why)
+    return Cell(name, dataset, task, kept, argv, stores_folder(cache), config, why)
 
 
 def _argv(
@@ -190,28 +192,32 @@ def _argv(
     return (*argv, *setup.options, *options)
 
 
+def _parsed(argv: tuple[str, ...]) -> dict[str, Any]:
+    """The options by name.
+
+    Raises:
+        ConfigError: options that `clmer.train` does not take.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return vars(parser().parse_args(["train", *argv]))
+    except SystemExit as stop:
+        message = said.getvalue().strip().rsplit("error: ", 1)[-1]
+        raise ConfigError(f"clmer train: {message}") from stop
+
+
 def _config(argv: tuple[str, ...]) -> Config:
     """The resolved configuration.
 
     Raises:
         ConfigError: options that `clmer.train` does not take or cannot meet.
     """
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            options = vars(parser().parse_args(["train", *argv]))
-    except SystemExit as stop:
-        message = said.getvalue().strip().rsplit("error: ", 1)[-1]
-        raise ConfigError(f"clmer train: {message}") from stop
+    options = _parsed(argv)
     config = cli.configure(**{k: v for k, v in options.items() if k not in _PROCESS})
     if not config.fusion:
         raise ConfigError("--no-fusion: tables are made of classifiers; leave this option out")
     return config
-
-
-def _cache(argv: tuple[str, ...]) -> Path:
-    given = [value for name, value in zip(argv, argv[1:], strict=False) if name == "--cache"]
-    return stores_folder(given[-1] if given else None)
 
 
 def _name(
@@ -219,7 +225,7 @@ def _name(
 ) -> str:
     """What a person needs to find a folder, and a digest of all that decides the run."""
     content: Any = list(argv)
-    parts = [dataset, task or "label", protocol]
+    parts = [dataset, file_name(task or "label"), protocol]
     if config is not None:
         from clmer.train import settings
 

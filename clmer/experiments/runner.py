@@ -86,10 +86,9 @@ def of_torchrun(environment: Mapping[str, str]) -> bool:
 
 def command(cell: Cell, folder: Path, threads: int | None) -> list[str]:
     """The process of a cell; `threads` where the user gave none."""
-    line = [sys.executable, "-m", "clmer.train", *cell.argv, "--out", str(folder), "--resume"]
-    if threads is not None and "--threads" not in cell.argv:
-        line += ["--threads", str(threads)]
-    return line
+    own = () if threads is None else ("--threads", str(threads))  # of two the last one counts
+    line = [sys.executable, "-m", "clmer.train", *own, *cell.argv]
+    return [*line, "--out", str(folder), "--resume"]
 
 
 @dataclass(eq=False)
@@ -159,6 +158,7 @@ def _start(cell: Cell, folder: Path, threads: int | None, number: str) -> _Runni
         if not _locked(file):
             print(f"{number}: {cell.name}: another process runs it", flush=True)
             return Outcome(MISSING, "another process runs it")
+        (folder / f"{cell.name}.usage.json").unlink(missing_ok=True)  # an earlier run's
         line = command(cell, run, threads)
         file.write(f"\n$ {' '.join(line)}\n".encode())
         file.flush()

@@ -153,7 +153,9 @@ def token_lengths(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tupl
 def leakage(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Row, ...]:
     """Every model at the data set's own settings, each a run; a run brings its baselines along."""
     part, name, signal = _of(modalities), "+".join(modalities), modalities[:1]
-    others = (("svm", "SVM on band power"), ("mult", "MulT"), ("husformer", "Husformer"))
+    others = [("svm", "SVM on band power"), ("mult", "MulT"), ("husformer", "Husformer")]
+    if len(modalities) < 2:
+        others.remove(("mult", "MulT"))  # it is made of pairs
     alone = (("eeg-conformer", "EEG-Conformer"), ("fetcheeg", "FetchEEG-style"))
     return (
         Row("clmer", ("CLMER", name), (*part, "--permuted")),

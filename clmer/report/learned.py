@@ -118,7 +118,7 @@ def read_sample(run: RunFiles, cache: Path) -> Sample:
 
 
 def _of_windows(sample: Sample) -> str:
-    few = f"every {-(-sample.of // MOST)}th of " if sample.of > len(sample.y) else ""
+    few = f"one in {-(-sample.of // MOST)} of " if sample.of > len(sample.y) else ""
     return f"{few}{sample.of} test windows of the first split"
 
 

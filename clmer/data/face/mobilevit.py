@@ -38,13 +38,16 @@ class MobileViTFeatures(nn.Module):
             (seed 0).
 
     Raises:
-        DataError: the folder holds no such model.
-        ModuleNotFoundError: transformers is not installed.
+        DataError: the folder holds no such model, or transformers is not installed.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         super().__init__()
-        from transformers import MobileViTConfig, MobileViTModel
+        try:
+            from transformers import MobileViTConfig, MobileViTModel
+        except ModuleNotFoundError as error:
+            hint = 'pip install "clmer[transformers]"'
+            raise DataError("mobilevit", "package", error, "transformers", hint) from error
 
         if folder is None:
             with torch.random.fork_rng(devices=[]):

@@ -17,7 +17,7 @@ _MAX_HEADER = 2**20
 _MAX_BYTES = 2**31
 
 # An empty cell, which pandas writes for NaN; Windows builds of OpenFace write "-nan(ind)".
-_EMPTY = {s: re.compile(rf"(?<={s})[ ]*(?={s}|$)|^[ ]*(?={s})", re.MULTILINE) for s in (",", ";")}
+_EMPTY = {s: re.compile(rf"(?<={s})[ ]*(?={s}|$)|^[ ]*(?={s})", re.MULTILINE) for s in ",;\t"}
 _WINDOWS_NAN = re.compile(r"-?nan\(\w*\)")
 
 
@@ -73,14 +73,9 @@ def read_columns(header: Header, wanted: Sequence[str]) -> dict[str, np.ndarray]
         )
     position = {name: i for i, name in reversed(list(enumerate(header.names)))}
     places = [position[name] for name in wanted]
-    if _is_blank(path):
-        raise DataError(path, "rows", "0 rows", "one row a video frame")
     try:
-        try:  # by path NumPy reads in blocks, which is faster than line by line
-            table = _load(str(path), 1, separator, places)
-        except ValueError:
-            _, _, body = path.read_text(encoding="utf-8-sig").partition("\n")
-            table = _load(io.StringIO(_with_nan(body, separator)), 0, separator, places)
+        body = path.read_bytes().partition(b"\n")[2]
+        table = _table(path, body, separator, places) if body.strip() else None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, "file", error, "a readable text file") from error
     except ValueError as error:
@@ -91,14 +86,19 @@ def read_columns(header: Header, wanted: Sequence[str]) -> dict[str, np.ndarray]
             f"{len(header.names)} numbers a row",
             "The file may be truncated: make it again.",
         ) from error
+    if table is None:
+        raise DataError(path, "rows", "0 rows", "one row a video frame")
     return {name: table[:, i] for i, name in enumerate(wanted)}
 
 
-def _is_blank(path: Path) -> bool:
-    """Whether nothing follows the header."""
-    with path.open("rb") as file:
-        file.readline()
-        return not any(map(bytes.strip, file))
+def _table(path: Path, body: bytes, separator: str | None, places: Sequence[int]) -> np.ndarray:
+    """Columns [rows, places]; of the body, mended, where NumPy cannot read the file as it is."""
+    if b"nan(" not in body:
+        try:  # by path NumPy reads in blocks, which is faster than line by line
+            return _load(str(path), 1, separator, places)
+        except ValueError:  # an empty cell, or what is then an error again
+            pass
+    return _load(io.StringIO(_with_nan(body.decode("utf-8"), separator)), 0, separator, places)
 
 
 def _load(
@@ -118,5 +118,8 @@ def _load(
 
 def _with_nan(body: str, separator: str | None) -> str:
     """Rows in which empty cells, and those of Windows, are "nan"."""
-    body = _WINDOWS_NAN.sub("nan", body)
-    return _EMPTY[separator].sub("nan", body) if separator in _EMPTY else body
+    if "nan(" in body:
+        body = _WINDOWS_NAN.sub("nan", body)
+    if separator in _EMPTY and separator * 2 in body.replace(" ", ""):
+        body = _EMPTY[separator].sub("nan", body)
+    return body
