@@ -320,7 +320,8 @@ def test_without_store_or_weights_the_page_says_so(place: Path, tmp_path: Path) 
 def test_an_unfinished_run_is_listed_as_such(place: Path, tmp_path: Path) -> None:
     for name in ("early", "late"):
         (tmp_path / name).mkdir()
-        shutil.copy(place / "runs" / "trial" / "config.json", tmp_path / name)
+        for file in ("config.json", "data.json"):
+            shutil.copy(place / "runs" / "trial" / file, tmp_path / name)
     log = (place / "runs" / "trial" / "metrics.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "late" / "metrics.jsonl").write_text("".join(log[:3]) + log[3][:20])
     page = report([tmp_path], cache=place / "cache")
@@ -409,5 +410,7 @@ def test_the_command_line(
 def test_runs_of_one_name_are_told_apart(place: Path, tmp_path: Path) -> None:
     for parent in ("one", "two"):
         shutil.copytree(place / "runs" / "trial-eeg", tmp_path / parent / "run")
+    (tmp_path / "mobilevit").mkdir()
+    (tmp_path / "mobilevit" / "config.json").write_text("{}")  # of a model, no run
     runs = find_runs([tmp_path, tmp_path / "one" / "run"])
     assert [run.name for run in runs] == ["one/run", "two/run"]

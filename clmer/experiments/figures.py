@@ -81,7 +81,7 @@ def curves(panels: Mapping[str, Mapping[str, np.ndarray]], best: Mapping[str, st
     """
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(5.2 * columns, 3.6 * rows), layout="constrained")
+    figure = Figure(figsize=(6.4 * columns, 3.6 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
@@ -103,7 +103,7 @@ def curves(panels: Mapping[str, Mapping[str, np.ndarray]], best: Mapping[str, st
         axis.set_xlabel("epoch")
         axis.set_ylabel("balanced accuracy, validation")
         axis.grid(alpha=0.25)
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
     return figure
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from clmer.data.recording import DataError
 from clmer.metrics import SCORES, Predictions
-from clmer.runs import CONFIG, RESULTS
+from clmer.runs import CONFIG, DATA, RESULTS
 
 NUMBER, MAYBE = (int, float), (int, float, NoneType)
 _NAMES = {str: "text", int: "a whole number", NUMBER: "a number", MAYBE: "a number or null"}
@@ -116,7 +116,9 @@ def find_runs(paths: Sequence[Path]) -> list[RunFiles]:
     for path in paths:
         if not path.is_dir():
             raise _no_run(path, "no such folder")
-        found = sorted(each.parent for each in path.rglob(CONFIG.name))
+        folders_below = sorted(each.parent for each in path.rglob(CONFIG.name))
+        # Others' config.json (a pretrained model's) have no data.json beside them.
+        found = [each for each in folders_below if each == path or (each / DATA).is_file()]
         if not found:
             raise _no_run(path, f"no {CONFIG} in it or below")
         for folder in found:
