@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import clmer
-from clmer.ops import cross_attention
+from clmer.ops import cross_attention, nt_xent, sosfilt
 from clmer.signal import butter_bandpass
 
 OPS = torch.ops.clmer
@@ -138,6 +138,27 @@ def test_autocast_lowers_no_implementation(op, dtype):
         with torch.autocast("cpu", torch.bfloat16):
             lowered = op(x, impl)
         assert torch.equal(lowered, op(x, impl))
+
+
+SECTION = torch.tensor([[1.0, 0.2, 0.1, 1.0, -0.5, 0.1]], dtype=F64)
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes"),
+    [
+        (cross_attention, ((2, 4, 8), (2, 5, 8), (2, 5, 3))),
+        (nt_xent, ((2, 6, 8), (2, 6, 8))),
+        (lambda x: sosfilt(x, SECTION)[0], ((3, 50),)),
+    ],
+)
+def test_a_batch_of_gradients_is_each_of_them(op, shapes):
+    inputs = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    out = op(*inputs)
+    batch = torch.randn(3, *out.shape)
+    together = torch.autograd.grad(out, inputs, batch, is_grads_batched=True, retain_graph=True)
+    each = [torch.autograd.grad(out, inputs, grad, retain_graph=True) for grad in batch]
+    for found, one_by_one in zip(together, zip(*each, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.stack(one_by_one), rtol=0, atol=0)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")

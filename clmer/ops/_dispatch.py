@@ -20,6 +20,7 @@ _functorch_is_active = torch._C._are_functorch_transforms_active
 _jit_state = torch._C._get_tracing_state
 _modes = torch._C._len_torch_dispatch_stack
 _profiler_is_on = torch._C._autograd._profiler_enabled
+_is_batched = torch._C._functorch.is_legacy_batchedtensor
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -41,12 +42,15 @@ def is_plain(*tensors: torch.Tensor | None) -> bool:
 def is_ordinary(*tensors: torch.Tensor | None) -> bool:
     """Whether no mode or forward derivative is active and no tensor is more than its memory.
 
-    That is: none is a subclass or has a lazy sign or lazy zeros.
+    That is: none is a subclass, has a lazy sign or lazy zeros, or stands for several, as gradients
+    under `torch.autograd.grad(..., is_grads_batched=True)` do.
     """
     if _modes() > 0 or forward_ad._current_level >= 0:
         return False
     for t in tensors:
-        if t is not None and (type(t) not in _PLAIN or t.is_neg() or t._is_zerotensor()):
+        if t is not None and (
+            type(t) not in _PLAIN or t.is_neg() or t._is_zerotensor() or _is_batched(t)
+        ):
             return False
     return True
 
