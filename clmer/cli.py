@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import clmer
 from clmer import predict
@@ -230,5 +230,14 @@ def default_folder(config: Config) -> Path:
     return Path("runs") / f"{config.dataset}-{source}{task}-{config.protocol}{models}"
 
 
-if __name__ == "__main__":
+def script() -> NoReturn:
+    """`clmer` on the command line."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # to know that, torch need not be imported
+        from clmer import ranks
+
+        ranks.leave_after(main)
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    script()

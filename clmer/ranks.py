@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -75,22 +76,33 @@ def launched() -> bool:
     return dist.is_available() and dist.is_torchelastic_launched()
 
 
-def leave(code: int) -> NoReturn:
-    """End this process; one of torchrun without tearing the interpreter down.
+def leave_after(main: Callable[[], int]) -> NoReturn:
+    """Exit with what `main` returns; a rank of torchrun without tearing anything down.
 
-    A group that served DistributedDataParallel is never freed (torch 2.13) and keeps gloo's
-    threads: one that lets go of a Python object during the teardown aborts the process.
+    A DistributedDataParallel that goes after its process group joins gloo's threads with the GIL
+    held, which one of them may want (torch 2.13): the rank would wait for ever. A thread that still
+    lets go of a Python object while the interpreter is torn down would abort it.
     """
-    if launched():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    if not launched():
+        sys.exit(main())
+    code = 1
+    try:
+        code = main()
+    except SystemExit as stop:  # of argparse
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextmanager
 def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
-    """All ranks of torchrun, or this process alone; and its own device ("cuda": its local GPU)."""
+    """All ranks of torchrun, or this process alone; and its own device ("cuda": its local GPU).
+
+    The group is not destroyed: see `leave_after`.
+    """
     own = torch.device(device)
     if launched() and own.type == "cuda":
         own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -100,7 +112,4 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
         yield Ranks(), own
         return
     dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=PATIENCE)
-    try:
-        yield Ranks(dist.group.WORLD, dist.get_rank(), dist.get_world_size()), own
-    finally:
-        dist.destroy_process_group()
+    yield Ranks(dist.group.WORLD, dist.get_rank(), dist.get_world_size()), own

@@ -351,4 +351,4 @@ def settings(config: Config) -> dict[str, Any]:
 if __name__ == "__main__":
     from clmer import cli, ranks
 
-    ranks.leave(cli.main(["train", *sys.argv[1:]]))
+    ranks.leave_after(lambda: cli.main(["train", *sys.argv[1:]]))

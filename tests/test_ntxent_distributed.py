@@ -34,9 +34,8 @@ def in_processes(worker, world, tmp_path):
 def run_and_leave(rank, together, worker, world, path):
     worker(rank, world, path)
     together.wait()  # another may still be connecting to this one
-    # A process group that served DistributedDataParallel is never freed (torch 2.13), and keeps
-    # its gloo threads: one that still lets go of a Python object while the interpreter is torn
-    # down is ended there, inside a destructor, which aborts the process.
+    # No group is destroyed, and nothing torn down: a DistributedDataParallel that goes after its
+    # group joins gloo's threads with the GIL held, which one of them may want (torch 2.13).
     os._exit(0)
 
 
@@ -98,7 +97,6 @@ def equality_worker(rank, world, path):
         if rank != 1:
             for gather in ("all", "ring"):
                 assert_equal_to_one_process(pair, [2, 3], (4,), 0.2, gather=gather)
-    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -132,7 +130,6 @@ def ddp_worker(rank, world, path):
         (world * many(*mine, process_group=group, gather=gather)).backward()
         for grad, expected in zip((p.grad for p in one.parameters()), want, strict=True):
             torch.testing.assert_close(grad, expected, rtol=1e-5, atol=1e-6)
-    dist.destroy_process_group()
 
 
 def test_ddp_on_the_loss_times_the_world_size_is_one_process(tmp_path):
@@ -193,7 +190,6 @@ def properties_worker(rank, world, path):
         nt_xent(ones, ones, labels=(torch.zeros(2, dtype=torch.int64), [0, 0])[rank], **group_of)
     with pytest.raises(ValueError, match="which only gather='all' takes"):
         nt_xent(torch.ones(2, 4), torch.ones(2, 4), gather="ring", impl="native", **group_of)
-    dist.destroy_process_group()
 
 
 def test_edges_and_refusals_reach_every_rank(tmp_path):

@@ -105,7 +105,6 @@ def distributed_worker(rank: int, world: int, path: str) -> None:
     torch.testing.assert_close(loss, want)
     for got, expected in zip(shared.parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(got.grad, expected.grad)
-    dist.destroy_process_group()
 
 
 def test_data_parallel_training_equals_one_process(tmp_path: Path) -> None:

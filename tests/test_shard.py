@@ -72,7 +72,6 @@ def layers_worker(rank, world, path):
             assert torch.equal(Dropout(0.5)(own), masked)
         assert torch.equal(torch.rand(1), after)  # a rank without samples draws along
     assert current_group() is None
-    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -107,7 +106,6 @@ def sublayers_worker(rank, world, path):
         weights = (weight, bias, weight, bias)
         found = sublayer.feed_forward(x[:, shard.rows], *weights, 0.5, 0.25)
     close(found, wanted[:, shard.rows], "feed_forward")
-    dist.destroy_process_group()
 
 
 def test_sublayers_drop_what_one_process_would(tmp_path):
@@ -170,7 +168,6 @@ def model_worker(rank, world, path):
                 assert error <= allowed, (form, dtype, batch, error, allowed)
                 for wanted, found in zip(one.buffers(), many.buffers(), strict=True):
                     torch.testing.assert_close(found, wanted, rtol=limit, atol=limit)
-    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("world", [2, 3])
