@@ -168,7 +168,9 @@ def constant_lines(inputs: Inputs) -> list[str]:
     for name, channels in inputs.constant().items():
         more = f" and {len(channels) - 5} more" if len(channels) > 5 else ""
         shown.append(f"{name} {', '.join(channels[:5])}{more}")
-    return [f"Constant in a training part, so given as zeros: {'; '.join(shown)}."] * bool(shown)
+    if not shown:
+        return []
+    return [f"Constant in a training part, so given as zeros: {'; '.join(shown)}."]
 
 
 def save_inputs(job: Job, split: Split, number: int, inputs: Inputs) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import pytest
@@ -120,6 +123,31 @@ def test_a_numbered_gpu_becomes_the_current_one(monkeypatch):
             assert alone.leads
             assert own == torch.device(name)
     assert current == [torch.device("cuda:1")]
+
+
+@pytest.mark.parametrize(
+    ("main", "code", "said"),
+    [
+        ("lambda: 3", 3, ""),
+        ("lambda: sys.exit(2)", 2, ""),
+        ("lambda: 1 / 0", 1, "ZeroDivisionError"),
+    ],
+)
+@pytest.mark.parametrize("launched", [True, False])
+def test_a_rank_leaves_with_its_code_and_without_a_teardown(main, code, said, launched):
+    program = f"""
+import atexit, sys
+from clmer import ranks
+atexit.register(lambda: print("torn down"))
+print("done")
+ranks.leave_after({main})
+"""
+    environment = {**os.environ, **({"TORCHELASTIC_RUN_ID": "x"} if launched else {})}
+    line = [sys.executable, "-c", program]
+    ended = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == code
+    assert ended.stdout.split("\n")[:-1] == (["done"] if launched else ["done", "torn down"])
+    assert said in ended.stderr
 
 
 class Float32Draws(TorchFunctionMode):

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def plan(experiment: Experiment, dataset: str, setup: Setup, protocols: tuple[st
         ConfigError: an option that no cell can meet.
         DataError: a manifest that cannot be read.
     """
-    first = _config(_argv(experiment, dataset, setup, protocols[0], "", ()))
+    first = _config(_parsed(_argv(experiment, dataset, setup, protocols[0], "", ())))
     modalities = setup.modalities or first.modalities or DATASETS[dataset].found(Path(first.root))
     lengths = setup.lengths or LENGTHS.get(dataset, OTHER_LENGTHS)
     rows = ROWS[experiment.rows](tuple(modalities), lengths)
@@ -169,8 +170,9 @@ def cell(
     argv = _argv(experiment, dataset, setup, protocol, task, options)
     config, why, cache = None, "", None
     try:
-        cache = _parsed(argv)["cache"]
-        config = _config(argv)
+        given = _parsed(argv)
+        cache = given["cache"]
+        config = _config(given)
     except (ConfigError, DataError) as error:
         why = str(error)
     kept = protocol or DATASETS[dataset].protocol
@@ -207,13 +209,12 @@ def _parsed(argv: tuple[str, ...]) -> dict[str, Any]:
         raise ConfigError(f"clmer train: {message}") from stop
 
 
-def _config(argv: tuple[str, ...]) -> Config:
+def _config(options: Mapping[str, Any]) -> Config:
     """The resolved configuration.
 
     Raises:
-        ConfigError: options that `clmer.train` does not take or cannot meet.
+        ConfigError: options that `clmer.train` cannot meet.
     """
-    options = _parsed(argv)
     config = cli.configure(**{k: v for k, v in options.items() if k not in _PROCESS})
     if not config.fusion:
         raise ConfigError("--no-fusion: tables are made of classifiers; leave this option out")
