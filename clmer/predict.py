@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clmer.config import ConfigError
-from clmer.data import DATASETS, manifest
+from clmer.data import DATASETS, manifest, manifest_table
 from clmer.data.cache import Modality
 from clmer.data.cutting import Cut, Plan, check_alike, cut
 from clmer.data.face import read_face
@@ -44,8 +44,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recording",
         nargs="*",
-        help=f"one file with all channels of the run: {manifest.SUPPORTED}; or NAME=FILE for each "
-        "modality. None where the run has faces alone",
+        help=f"one file with all channels of the run: {manifest_table.SUPPORTED}; or NAME=FILE for "
+        "each modality. None where the run has faces alone",
     )
     parser.add_argument("--face", metavar="CSV", help="the face tracker's table, where it is used")
     parser.add_argument(
@@ -101,7 +101,7 @@ def main(
 
 
 def _check_numbers(rate: float | None, face_rate: float | None, face_start: float | None) -> None:
-    least = manifest.LEAST_RATE
+    least = manifest_table.LEAST_RATE
     for name, value, low in (
         ("--rate", rate, least),
         ("--face-rate", face_rate, least),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clmer.data import amigos, amigos_labels, deap, deap_raw, eegmat, man2, manifest
+from clmer.data import amigos, amigos_labels, deap, deap_raw, eegmat, man2, manifest, manifest_table
 from clmer.data.recording import DataError, Recording, Signal
 from clmer.data.tasks import RATING_TASKS
 
@@ -194,7 +194,7 @@ DATASETS = {
             tasks=(),
             band=manifest.BAND,
             paper_band=(4.0, 45.0),
-            obtain=manifest.OBTAIN,
+            obtain=manifest_table.OBTAIN,
         ),
     )
 }
