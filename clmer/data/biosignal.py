@@ -1,49 +1,52 @@
-"""EDF, BDF, BrainVision, SET and FIF through MNE, with damage as an error instead of a warning."""
+"""Recordings of physiology by channel name and type: EDF and BDF, and what MNE reads.
+
+Every channel is typed once (`clmer.data.channels`), samples come in our units at each channel's own
+rate (`clmer.data.units`), and pauses and bad stretches stay what they are (`clmer.data.timeline`).
+Damage is an error, not a warning.
+"""
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Callable, Sequence
+import csv
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from clmer.data.recording import DataError, Signal
-
-#: Bytes a sample, by suffix, of the formats whose header states how long the file must be.
-_SAMPLE_BYTES = {".edf": 2, ".bdf": 3}
-
-#: suffix -> name of MNE's reader
-SUFFIXES = {
-    ".edf": "read_raw_edf",
-    ".bdf": "read_raw_bdf",
-    ".vhdr": "read_raw_brainvision",
-    ".set": "read_raw_eeglab",
-    ".fif": "read_raw_fif",
-}
-
-#: MNE's channel types -> ours; the rest (stimulus, status, ...) is no physiology.
-_KINDS = {
-    **dict.fromkeys(("eeg", "seeg", "ecog", "dbs"), "eeg"),
-    **{kind: kind for kind in ("eog", "emg", "ecg", "gsr", "resp")},
-    "temperature": "temp",
-    "bio": "other",
-}
-#: Types that MNE converts to volts; the others keep their own unit.
-_VOLTS = ("eeg", "eog", "emg", "ecg", "other")
-
-
-#: What Emotiv's EDF holds beside its sensors, all typed as EEG.
-_EMOTIV_SERVICE = re.compile(
-    r"TIME_STAMP_m?s|(OR_)?(MOTION_)?(COUNTER|INTERPOLATED)|RAW_CQ|BATTERY(_PERCENT)?|"
-    r"MARKER_HARDWARE|MarkerHardware|[CE]Q_\w+"
+from clmer.data import units
+from clmer.data.channels import (
+    QUANTITY,
+    SERVICE,
+    Channel,
+    as_kind,
+    find,
+    listed,
+    near,
+    plain_name,
+    renamed,
+    typed,
 )
+from clmer.data.formats import edf
+from clmer.data.formats.mne_files import FOLDERS, READERS, MneFile, open_mne, suffix_of
+from clmer.data.recording import KINDS, DataError, Signal
+from clmer.data.timeline import Timeline
 
-#: What MNE's readers raise on files cut off or filled with something else.
-_MNE_ERRORS = (ValueError, RuntimeError, OSError, IndexError, KeyError, AssertionError)
+#: Suffixes that are read.
+SUFFIXES = (".edf", ".bdf", *READERS)
+
+#: BIDS' types of channels (channels.tsv) -> ours; the rest are no signal of a body.
+_BIDS = {
+    **{kind.upper(): kind for kind in KINDS},
+    **dict.fromkeys(("SEEG", "ECOG", "DBS"), "ieeg"),
+    **dict.fromkeys(("HEOG", "VEOG"), "eog"),
+    **dict.fromkeys(("EYEGAZE", "PUPIL"), "other"),
+    **dict.fromkeys(("ACCEL", "ACC"), "acc"),
+    **{"EDA": "gsr", "BVP": "ppg", "TRIG": "trigger", "REF": "ref", "SYSCLOCK": "time"},
+    **dict.fromkeys(("AUDIO", "ADC", "DAC"), "trigger"),
+    **dict.fromkeys(("MEGMAG", "MEGGRADAXIAL", "MEGGRADPLANAR", "MEGREFMAG"), "meg"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,51 +55,178 @@ class BiosignalFile:
 
     Args:
         path: the file.
-        raw: MNE's object.
-        channels: names of the physiological channels.
-        kinds: their types, out of `recording.KINDS`.
-        rates: their native rates in Hz; MNE brings slower ones to the fastest one's.
+        source: what reads its samples.
+        all_channels: every channel, in the file's order; names are unique.
+        rows: of each channel in `source`.
+        files: all files that it is made of.
+        notes: what was odd and read all the same.
     """
 
     path: Path
-    raw: Any
-    channels: tuple[str, ...]
-    kinds: tuple[str, ...]
-    rates: tuple[float, ...]
+    source: edf.EdfFile | MneFile
+    all_channels: tuple[Channel, ...]
+    rows: tuple[int, ...]
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def _signals(self) -> list[Channel]:
+        return [channel for channel in self.all_channels if channel.kind in KINDS]
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels that are a signal of a known type."""
+        return tuple(channel.name for channel in self._signals)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Their types, out of `recording.KINDS`."""
+        return tuple(channel.kind for channel in self._signals)
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Their own rates in Hz."""
+        return tuple(channel.fs for channel in self._signals)
 
     @property
     def fs(self) -> float:
-        """Samples a second."""
-        return float(self.raw.info["sfreq"])
+        """Samples a second of the fastest of them."""
+        return max(self.rates or (0.0,))
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds."""
-        return int(self.raw.n_times) / self.fs
+        """Length in seconds, pauses included."""
+        return self._timeline(0).duration_s
+
+    def _timeline(self, number: int) -> Timeline:
+        if isinstance(self.source, MneFile):
+            return self.source.timeline()
+        return self.source.timeline(self.source.signals[self.rows[number]])
+
+    def codes(self, name: str) -> tuple[np.ndarray, float] | None:
+        """The stored integers [n] of a channel of markers, and its rate; None without one.
+
+        Raises:
+            DataError: the format keeps none.
+        """
+        names = [channel.name for channel in self.all_channels]
+        if name not in names:
+            return None
+        if isinstance(self.source, MneFile):
+            raise DataError(self.path, name, "a recording of MNE's", "an EDF or BDF file")
+        at = names.index(name)
+        return self.source.codes(self.rows[at]), self.all_channels[at].fs
+
+    def select(
+        self,
+        modality: str,
+        wanted: Sequence[str] = (),
+        *,
+        kind: str = "",
+        without: Collection[str] = (),
+    ) -> list[Channel]:
+        """The channels of a modality.
+
+        Args:
+            modality: its name: a type takes the channels of that type, any other name all channels
+                of known types.
+            wanted: names, in the order wanted, instead; see `channels.find`.
+            kind: the type that somebody stated for them; it counts more than the file's.
+            without: names that are left out where none are wanted.
+
+        Returns:
+            Channels, of which each has the type that it is to have.
+
+        Raises:
+            DataError: no such channel, or one of another type.
+        """
+        need = kind or as_kind(modality)
+        if wanted:
+            return [self._named(name, modality, need, bool(kind)) for name in wanted]
+        usable = [c for c in self._signals if not c.bad and c.name not in without]
+        if not need and usable:
+            return usable
+        chosen = [channel for channel in usable if channel.kind == need]
+        if not chosen and kind:  # "where the file does not say"
+            guessed = [c for c in self.all_channels if c.guessed and c.name not in without]
+            chosen = [channel.of_kind(kind) for channel in guessed]
+        if chosen:
+            return chosen
+        raise DataError(
+            self.path,
+            f"channels of modality {modality}",
+            listed(self.all_channels) + ("; all of that type are left out" if usable else ""),
+            f"some of type {need}" if need else f"some of type {', '.join(KINDS)}",
+            "Name the channels in the manifest's column channels, and their type in the column "
+            "kind where the file's names do not tell it.",
+        )
+
+    def _named(self, name: str, modality: str, need: str, stated: bool) -> Channel:
+        names = [channel.name for channel in self.all_channels]
+        try:
+            at = find(name, names)
+        except LookupError as error:
+            raise DataError(
+                self.path, "channels", error, "one channel", "Write the name as in the file."
+            ) from error
+        if at is None:
+            raise DataError(
+                self.path,
+                "channels",
+                f"no {name}",
+                f"some of {listed(self.all_channels)}",
+                near(name, names),
+            )
+        channel = self.all_channels[at]
+        unknown = channel.kind == "unknown" or channel.guessed
+        if stated or channel.kind == need or unknown:
+            return channel.of_kind(need or (channel.kind if channel.kind in KINDS else "other"))
+        if channel.kind in SERVICE or need:
+            raise DataError(
+                self.path,
+                f"channel {channel.name} of modality {modality}",
+                f"one of type {channel.kind}",
+                f"one of type {need}" if need else f"one of type {', '.join(KINDS)}",
+                "If its name misleads, state the true type in the manifest's column kind.",
+            )
+        return channel
 
     def signal(
-        self, channels: Sequence[str], start_s: float = 0.0, stop_s: float | None = None
+        self,
+        channels: Sequence[str | Channel],
+        start_s: float = 0.0,
+        stop_s: float | None = None,
+        *,
+        unit: str = "",
+        finest: float = 128.0,
     ) -> Signal:
         """Some channels between two times.
 
         Args:
-            channels: names, in the order wanted.
+            channels: names, or what `select` gave, in the order wanted.
             start_s: first second.
             stop_s: end in seconds; None for the file's end.
+            unit: of the samples, which counts more than the file's; "" for the file's.
+            finest: Hz of the windows that are cut of it.
 
         Returns:
-            float64 samples, in uV where the channel is a voltage.
+            float64 samples, in uV where the channel is a voltage; its pieces count from `start_s`.
 
         Raises:
-            DataError: a channel is missing, or the channels' native rates differ.
+            DataError: a channel is missing, the channels' own rates differ, or a voltage has no
+                unit.
         """
-        missing = [name for name in channels if name not in self.channels]
-        if missing:
-            raise DataError(
-                self.path, "channels", f"no {', '.join(missing)}", f"some of {list(self.channels)}"
-            )
-        at = [self.channels.index(name) for name in channels]
-        rates = sorted({self.rates[i] for i in at})
+        names = [channel.name for channel in self.all_channels]
+        chosen = []
+        for each in channels:
+            if isinstance(each, Channel):
+                chosen.append(each)
+            elif each in names:
+                chosen.append(self.all_channels[names.index(each)])
+            else:
+                chosen.append(self._named(each, "any", "", True))
+        at = [names.index(channel.name) for channel in chosen]
+        rates = sorted({channel.fs for channel in chosen})
         if len(rates) > 1:
             raise DataError(
                 self.path,
@@ -105,124 +235,156 @@ class BiosignalFile:
                 "one rate for the channels of a modality",
                 "Make them separate modalities, or resample the file.",
             )
-        kinds = tuple(self.kinds[i] for i in at)
-        first = round(start_s * self.fs)
-        last = self.raw.n_times if stop_s is None else round(stop_s * self.fs)
-        try:
-            data = self.raw.get_data(
-                picks=list(channels), start=first, stop=min(last, self.raw.n_times), verbose="ERROR"
+        line = self._timeline(at[0])
+        part = line.part(start_s, line.duration_s if stop_s is None else stop_s, finest)
+        rows = [self.rows[i] for i in at]
+        pieces = [self.source.samples(rows, piece.first, piece.stop) for piece in part.pieces]
+        data = np.concatenate(pieces, axis=1) if pieces else np.empty((len(rows), 0))
+        factors = [self._unit(channel, unit) for channel in chosen]
+        for row, (factor, _) in zip(data, factors, strict=True):
+            if factor != 1.0:
+                row *= factor
+        spelt = {name for _, name in factors}
+        taken = {channel.name for channel in chosen}
+        return Signal(
+            data,
+            rates[0],
+            tuple(channel.name for channel in chosen),
+            tuple(c.kind if c.kind in KINDS else "other" for c in chosen),
+            spelt.pop() if len(spelt) == 1 else "mixed",
+            timeline=part.shifted(),
+            left_out=tuple(str(c) for c in self.all_channels if c.name not in taken),
+            notes=self.notes,
+        )
+
+    def _unit(self, channel: Channel, stated: str) -> tuple[float, str]:
+        """What a channel's numbers are multiplied by, and the unit that they then have."""
+        spelt = stated or channel.unit
+        unit = units.parse(spelt)
+        if unit is not None:
+            return unit.factor, unit.ours
+        if QUANTITY.get(channel.kind) == "voltage" or stated:
+            raise DataError(
+                self.path,
+                f"unit of {channel.name}",
+                repr(spelt) if spelt else "none",
+                "uV, mV, V or another voltage that is known",
+                "State it in the manifest's column unit (clmer predict: --unit).",
             )
-        except _MNE_ERRORS as error:  # a FIF file cut off within its samples, for one
-            raise _unreadable(self.path, error) from error
-        volts = np.array([kind in _VOLTS for kind in kinds])
-        data[volts] *= 1e6
-        return Signal(data, self.fs, tuple(channels), kinds, "uV" if volts.all() else "mixed")
+        return 1.0, spelt
 
 
 def open_biosignal(path: Path) -> BiosignalFile:
     """Open a file by its suffix (`SUFFIXES`); the header is checked, samples stay on disk.
 
     Raises:
-        DataError: no such file, unknown suffix, a damaged or truncated file, no physiology in it.
+        DataError: no such file, unknown suffix, a damaged or truncated file, no channel in it.
     """
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if suffix not in SUFFIXES:
         raise DataError(path, "suffix", suffix or "none", f"one of {', '.join(SUFFIXES)}")
-    if not path.is_file():
+    there = path.is_dir() if suffix in FOLDERS else path.is_file()
+    if not there:
         raise DataError(path, "file", "nothing", f"a {suffix} recording")
-    rates = _edf_rates(path, _SAMPLE_BYTES[suffix]) if suffix in _SAMPLE_BYTES else None
-    raw = _open_raw(path, suffix)
-    types = raw.get_channel_types()
-    keep = [
-        i
-        for i, (kind, name) in enumerate(zip(types, raw.ch_names, strict=True))
-        if kind in _KINDS and not _EMOTIV_SERVICE.fullmatch(name)
-    ]
-    if not keep:
-        raise DataError(path, "channels", f"types {sorted(set(types))}", "EEG or other physiology")
-    if rates is None or len(rates) != len(types):
-        rates = [float(raw.info["sfreq"])] * len(types)
+    stat = path.stat()
+    if not stat.st_size:
+        raise DataError(path, "file", "0 bytes", f"a {suffix} recording", "Copy it again.")
+    return _opened(path, suffix, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)  # trials of one file come one after the other
+def _opened(path: Path, suffix: str, size: int, changed_ns: int) -> BiosignalFile:
+    table = _bids_table(path)
+    source: edf.EdfFile | MneFile
+    if suffix in (".edf", ".bdf"):
+        source = file = edf.open_edf(path)
+        channels, rows = _of_edf(file, table)
+        files = [path]
+    else:
+        source = recording = open_mne(path)
+        channels, rows = _of_mne(recording, table)
+        files = recording.files
+    beside = [_bids_path(path)] if table else []
+    names = dict.fromkeys((path, *files, *beside))
     return BiosignalFile(
-        path,
-        raw,
-        tuple(raw.ch_names[i] for i in keep),
-        tuple(_KINDS[types[i]] for i in keep),
-        tuple(rates[i] for i in keep),
+        path, source, tuple(renamed(channels)), tuple(rows), tuple(names), source.notes
     )
 
 
-def _open_raw(path: Path, suffix: str) -> Any:
-    import mne  # its import takes about a second, which `clmer --help` need not wait for
-
-    read: Callable[..., Any] = getattr(mne.io, SUFFIXES[suffix])
-    # "EEG Fp1" and "ECG ECG" name their types; MNE then takes the prefix off.
-    # Annotations, which nobody reads here, are not always UTF-8.
-    edf = suffix in _SAMPLE_BYTES
-    options = {"infer_types": True, "encoding": "latin1"} if edf else {}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            raw = read(path, preload=False, verbose="WARNING", **options)
-        except _MNE_ERRORS as error:
-            raise _unreadable(path, error) from error
-    for warning in caught:
-        # A BrainVision header does not state the length: markers past the end tell a cut file.
-        if "outside data range" in str(warning.message) and "Omitted" in str(warning.message):
-            raise DataError(
-                path,
-                "samples",
-                f"{raw.n_times}, which end before the last markers",
-                "samples up to the last marker",
-                "The data file may be truncated: copy it again.",
-            )
-    return raw
+def _of_edf(file: edf.EdfFile, table: dict[str, dict[str, str]]) -> tuple[list[Channel], list[int]]:
+    rows = [i for i, signal in enumerate(file.signals) if not signal.is_note]
+    labels = [file.signals[i].label for i in rows]
+    spelt = [file.signals[i].unit for i in rows]
+    rates = [file.rate(file.signals[i]) for i in rows]
+    return _channels(labels, [""] * len(rows), spelt, rates, table), rows
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(
-        path,
-        "file",
-        f"MNE's error {error!s:.200}",
-        f"a whole {path.suffix.lower()} recording",
-        "It may be truncated: copy or export it again.",
+def _of_mne(file: MneFile, table: dict[str, dict[str, str]]) -> tuple[list[Channel], list[int]]:
+    labels, rates = file.labels, [file.fs] * len(file.labels)
+    spelt = list(file.header.units) if file.header else [""] * len(labels)
+    made = _channels(labels, file.told, spelt, rates, table, file.placed, file.bads)
+    # What MNE's numbers are in depends on the type, unless the file says it itself.
+    made = [c.in_unit(file.unit(i, c.kind) or c.unit) for i, c in enumerate(made)]
+    return made, list(range(len(labels)))
+
+
+def _channels(
+    labels: Sequence[str],
+    told: Sequence[str],
+    spelt: Sequence[str],
+    rates: Sequence[float],
+    table: dict[str, dict[str, str]],
+    placed: Sequence[bool] | None = None,
+    bads: Sequence[bool] | None = None,
+) -> list[Channel]:
+    """Channels by what the file, and BIDS' table beside it, say."""
+    entries = [table.get(label) or table.get(plain_name(label)[0]) or {} for label in labels]
+    bids = [_BIDS.get(entry.get("type", "").upper(), "") for entry in entries]
+    unsure = [entry.get("type", "n/a").upper() in ("N/A", "MISC", "OTHER", "") for entry in entries]
+    spelt = [unit or entry.get("units", "") for unit, entry in zip(spelt, entries, strict=True)]
+    told = [b if not u and b else t for b, u, t in zip(bids, unsure, told, strict=True)]
+    kinds, guessed = typed(
+        labels,
+        told=told,
+        spelt_units=spelt,
+        placed=placed,
+        sure=[bool(b) and not u for b, u in zip(bids, unsure, strict=True)],
     )
-
-
-def _edf_rates(path: Path, sample_bytes: int) -> list[float]:
-    """Native rates of an EDF or BDF file's signals, annotations left out; its length is checked."""
-    header_error = DataError(
-        path,
-        "header",
-        f"{path.stat().st_size} bytes that are no EDF or BDF header",
-        "a whole EDF or BDF file",
-        "It may be truncated: copy or export it again.",
-    )
-    with path.open("rb") as file:
-        head = file.read(256)
-        try:
-            header_bytes, records = int(head[184:192]), int(head[236:244])
-            record_s, signals = float(head[244:252]), int(head[252:256])
-            table = file.read(256 * signals)
-            labels = [table[16 * i : 16 * i + 16] for i in range(signals)]
-            counts = [int(table[216 * signals + 8 * i :][:8]) for i in range(signals)]
-        except ValueError as error:
-            raise header_error from error
-    if header_bytes != 256 * (signals + 1) or min([record_s, *counts]) <= 0:
-        raise header_error
-    if head[192:197] in (b"EDF+D", b"BDF+D"):
-        raise DataError(path, "header", "EDF+D, with interruptions", "a continuous recording")
-    expected = header_bytes + records * sum(counts) * sample_bytes
-    if records < 1 or path.stat().st_size != expected:
-        have = (path.stat().st_size - header_bytes) / (sum(counts) * sample_bytes)
-        raise DataError(
-            path,
-            "number of records",
-            f"{have:g} records in the file",
-            f"{records} as in its header",
-            "The file is truncated, or was not closed: copy or export it again.",
-        )
     return [
-        count / record_s
-        for count, label in zip(counts, labels, strict=True)
-        if not label.strip().endswith(b"Annotations")
+        Channel(
+            plain_name(label)[0],
+            kind,
+            "" if unit.lower() == "n/a" else unit,
+            fs,
+            (bads is not None and bads[i]) or entry.get("status", "").lower() == "bad",
+            guess,
+        )
+        for i, (label, kind, unit, fs, entry, guess) in enumerate(
+            zip(labels, kinds, spelt, rates, entries, guessed, strict=True)
+        )
     ]
+
+
+def _bids_path(path: Path) -> Path:
+    return path.with_name(f"{path.name.partition('.')[0].rpartition('_')[0]}_channels.tsv")
+
+
+def _bids_table(path: Path) -> dict[str, dict[str, str]]:
+    """BIDS' channels.tsv beside a recording, by channel name; empty where there is none.
+
+    Raises:
+        DataError: it is there and cannot be read.
+    """
+    table = _bids_path(path)
+    if "_" not in path.name or not table.is_file():
+        return {}
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", restval=""))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(table, "table", error, "a tab-separated channels.tsv") from error
+    if rows and not {"name", "type"} <= set(rows[0]):
+        raise DataError(table, "header", ", ".join(map(str, rows[0])), "name, type, units, ...")
+    return {
+        row["name"].strip(): {k: (v or "").strip() for k, v in row.items() if k} for row in rows
+    }

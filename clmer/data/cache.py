@@ -55,7 +55,10 @@ class Modality:
         fs: samples (or frames) a second.
         channels: C names of the stored rows.
         kinds: C signal types, which decided the filters; none for the face.
-        unit: of landmarks as tracked, "mm" or "px"; "" elsewhere.
+        unit: of landmarks as tracked, "mm" or "px", or of signals; "" where there is none or where
+            channels differ.
+        native_fs: the recordings' own rate in Hz, of the first one; 0 where it is not known.
+        levels: (type, median amplitude) of a signal, of the first recording; none for the face.
     """
 
     name: str
@@ -64,11 +67,15 @@ class Modality:
     channels: tuple[str, ...]
     kinds: tuple[str, ...] = ()
     unit: str = ""
+    native_fs: float = 0.0
+    levels: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Modality:
         """Undo `dataclasses.asdict` after a journey through JSON."""
-        return cls(**{**fields, **{n: tuple(fields[n]) for n in ("channels", "kinds")}})
+        levels = tuple((kind, level) for kind, level in fields.get("levels", ()))
+        plain = {n: tuple(fields[n]) for n in ("channels", "kinds")}
+        return cls(**{**fields, **plain, "levels": levels})
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,11 @@
 
 Filtering comes first, at the native rate and over the whole recording with its baseline, forwards
 and backwards (zero phase), so that no inner window sees an edge; then polyphase resampling; then
-the baseline goes. Nothing is standardised here: that needs the training part of a split.
+the baseline goes. Both happen piece by piece where a recording has pauses (`clmer.data.timeline`).
+Nothing is standardised here: that needs the training part of a split.
+
+Windows begin every stride on one clock. One is cut where every modality has it within one piece and
+nothing in it is marked as bad; the others are counted, each with its first reason.
 
 `cut` looks at nothing but its arguments, so recordings may be cut side by side in any order.
 """
@@ -20,7 +24,10 @@ import numpy as np
 from torch import nn
 
 from clmer.data import Band, Dataset
+from clmer.data.account import Account, measure
 from clmer.data.cache import Modality
+from clmer.data.channels import canonical
+from clmer.data.copies import words_of
 from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, FACES, IMAGES, Embed, FaceWindows
 from clmer.data.recording import DataError, FaceSeries, Recording, Signal
 from clmer.nn.baselines import NAMES
@@ -36,6 +43,13 @@ _ALIKE = {
     "channels": "Every recording needs the same channels in the same order.",
     "kinds": "Types decide the filters: state them in the manifest's column kind.",
     "unit": "Use one tracker for all, or --face aligned, which scales pixels to mm.",
+}
+#: The same of signals.
+_ALIKE_SIGNALS = {
+    "channels": "Every recording needs the same channels; name those that all of them have in the "
+    "manifest's column channels.",
+    "kinds": "Types decide the filters: state them in the manifest's column kind.",
+    "unit": "State the true unit in the manifest's column unit.",
 }
 
 
@@ -145,6 +159,9 @@ class Cut:
         filters: what was done to each signal type.
         dropped: windows left out, by reason.
         tracker: what made the face; "" where no face was used.
+        signals: what was understood of each signal.
+        words: of each signal, for `clmer.data.copies`.
+        notes: what to say of this recording.
     """
 
     recording: Recording
@@ -155,6 +172,9 @@ class Cut:
     filters: dict[str, str] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     tracker: str = ""
+    signals: dict[str, Account] = field(default_factory=dict)
+    words: dict[str, tuple[np.ndarray, np.ndarray, float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def cut(plan: Plan, recording: Recording, embed: Embed | None = None) -> Cut:
@@ -179,6 +199,25 @@ def cut(plan: Plan, recording: Recording, embed: Embed | None = None) -> Cut:
     return account
 
 
+def align(cut: Cut, known: Mapping[str, Modality]) -> None:
+    """Bring a recording's channels into the known order, where they are the same by other names.
+
+    Args:
+        cut: the recording, whose arrays and modalities are changed.
+        known: modalities by name; those that are not in it stay as they are.
+    """
+    for name, new in list(cut.modalities.items()):
+        wanted = known[name].channels if name in known else new.channels
+        keys = [canonical(channel) for channel in new.channels]
+        places = [keys.index(key) for key in map(canonical, wanted) if key in keys]
+        if new.channels == wanted or sorted(places) != list(range(len(keys))):
+            continue
+        kinds = tuple(new.kinds[i] for i in places) if new.kinds else ()
+        cut.modalities[name] = replace(new, channels=wanted, kinds=kinds)
+        if name in cut.arrays:
+            cut.arrays[name] = np.ascontiguousarray(cut.arrays[name][:, places])
+
+
 def check_alike(cut: Cut, known: Mapping[str, Modality], where: str) -> None:
     """Refuse a recording whose channels, types or units are not the known ones.
 
@@ -192,15 +231,15 @@ def check_alike(cut: Cut, known: Mapping[str, Modality], where: str) -> None:
     """
     files, source = cut.recording.files, cut.recording.source
     for name, new in cut.modalities.items():
-        for field_, hint in _ALIKE.items():
+        for field_, hint in (_ALIKE if name in FACE_TOKENS else _ALIKE_SIGNALS).items():
             found, wanted = getattr(new, field_), getattr(known[name], field_)
             if found != wanted:
-                by = f" ({cut.tracker})" if field_ == "unit" else ""
+                by = f" ({cut.tracker})" if field_ == "unit" and name in FACE_TOKENS else ""
                 raise DataError(
                     files.get("face" if name in FACE_TOKENS else name, source),
                     f"{field_} of {name}",
-                    (found if by else " ".join(found)) + by,
-                    f"{wanted if by else ' '.join(wanted)} as {where}",
+                    (found if field_ == "unit" else " ".join(found)) + by or "none",
+                    f"{(wanted if field_ == 'unit' else ' '.join(wanted)) or 'none'} as {where}",
                     hint,
                 )
 
@@ -240,16 +279,20 @@ class _Cutter:
         if plan.has_face and face is None:
             raise _Skip("no face")
         series = {name: self._filtered(name, signal) for name, signal in signals.items()}
-        lengths = [x.shape[1] for x in series.values()]
-        if face is not None and not lengths:
+        ends = {name: stretches[-1].stop_s for name, stretches in series.items() if stretches}
+        if len(ends) < len(series):
+            raise _Skip("shorter than the filter needs")
+        if face is not None and not ends:
             seconds = recording.face_start_s + len(face.valid) / face.fps - recording.baseline_s
-            seconds = min(seconds, recording.length_s or seconds)
-            lengths = [int(seconds * plan.dataset.fs + 1e-6)]
-        if min(lengths) < plan.length:
+            ends["face"] = min(seconds, recording.length_s or seconds)
+        if min(ends.values()) + 1e-6 < plan.length / plan.dataset.fs:
             raise _Skip("shorter than a window")
-        starts = np.arange(0, min(lengths) - plan.length + 1, plan.step)
-        start_s = starts / plan.dataset.fs
-        arrays = {n: _windows(x, len(starts), plan) for n, x in series.items()}
+        count = int((max(ends.values()) * plan.dataset.fs + 1e-6 - plan.length) // plan.step) + 1
+        start_s = np.arange(count) * plan.step / plan.dataset.fs
+        places = {name: _Places.of(stretches, start_s, plan) for name, stretches in series.items()}
+        keep = self._kept(signals, places, start_s)
+        arrays = {n: _windows(series[n], place.of_rows(keep), plan) for n, place in places.items()}
+        start_s = start_s[keep]
         if face is not None:
             windows = self._face(face, start_s)
             arrays |= windows.arrays
@@ -258,6 +301,29 @@ class _Cutter:
                 arrays = {name: array[keep] for name, array in arrays.items()}
                 start_s = start_s[keep]
         return {name: np.ascontiguousarray(arrays[name]) for name in plan.modalities}, start_s
+
+    def _kept(
+        self, signals: dict[str, Signal], places: dict[str, _Places], start_s: np.ndarray
+    ) -> np.ndarray:
+        """Which windows every signal has, [n] bool; the others are counted by reason."""
+        keep = np.ones(len(start_s), bool)
+        stop_s = start_s + self.plan.length / self.plan.dataset.fs
+        reasons = []
+        for name, place in places.items():
+            reasons += [(f"after the end of {name}", place.late)]
+            reasons += [(f"before the start of {name}", place.early)]
+            reasons += [(f"across a pause in {name}", place.stretch < 0)]
+            for span in signals[name].line.bad:
+                first, last = (t - self.recording.baseline_s for t in (span.start_s, span.stop_s))
+                inside = (start_s < last - 1e-9) & (stop_s > first + 1e-9)
+                reasons.append((f"{span.reason} in {name}", inside))
+        for reason, rows in reasons:
+            if (rows & keep).any():
+                self.account.dropped[reason] += int((rows & keep).sum())
+                keep &= ~rows
+        if not keep.any():
+            raise _Skip(f"every window {self.account.dropped.most_common(1)[0][0]}")
+        return keep
 
     def _find(self, name: str) -> Signal:
         """A signal by name, or the channels of a type out of one that has them."""
@@ -269,40 +335,70 @@ class _Cutter:
                 return signal.select(name)
         raise _Skip(f"no {name}, only {', '.join(signals) or 'a face'}")
 
-    def _filtered(self, name: str, signal: Signal) -> np.ndarray:
-        """[C, T] at the common rate, from the stimulus on."""
+    def _filtered(self, name: str, signal: Signal) -> list[_Stretch]:
+        """The signal at the common rate, from the stimulus on, piece by piece."""
         fs = self.plan.dataset.fs
+        file = self.recording.files.get(name, self.recording.source)
         names, kinds = signal.channels, signal.kinds
-        self.account.modalities[name] = Modality(name, len(names), fs, names, kinds)
+        unit = signal.unit if signal.unit != "mixed" else ""
+        if not np.isfinite(signal.data).all():
+            raise self._not_finite(name, signal)
+        account = measure(name, signal, file)
+        self.account.signals[name] = account
+        self.account.notes += account.notes
+        self.account.modalities[name] = Modality(
+            name, len(names), fs, names, kinds, unit, signal.fs, tuple(account.levels.items())
+        )
+        if signal.data.size:
+            self.account.words[name] = words_of(signal.data[0])
+        baseline_s, length_s = self.recording.baseline_s, self.recording.length_s
+        stretches = []
+        for piece in signal.line.pieces:
+            start_s = piece.start_s - baseline_s
+            x = self._piece(name, signal, slice(piece.first, piece.stop))
+            if x is None:
+                continue
+            if length_s is not None:
+                x = x[:, : max(0, round((length_s - start_s) * fs))]
+            if x.shape[1]:
+                stretches.append(_Stretch(start_s, x, fs))
+        return stretches
+
+    def _piece(self, name: str, signal: Signal, piece: slice) -> np.ndarray | None:
+        """One piece, filtered and resampled, [C, T]; None where it is too short for the filter."""
+        fs = self.plan.dataset.fs
+        data = signal.data[:, piece]
         # The kernels compute in float64 whatever they write: rounding to float32 comes last.
         dtype = np.dtype(np.float32 if signal.fs == fs else np.float64)
-        x = np.empty(signal.data.shape, dtype)
-        for band, rows in self._bands(signal).items():  # together: a vector takes several channels
+        x = np.empty(data.shape, dtype)
+        for band, rows in self._bands(name, signal).items():  # a vector takes several channels
             sos, _ = sections_of(band, signal.fs)
             if sos is None:
-                x[rows] = signal.data[rows]
+                x[rows] = data[rows]
             elif x.shape[1] <= 3 * (2 * len(sos) + 1):
-                raise _Skip("shorter than the filter needs")
+                return None
             elif isinstance(rows, slice):
-                sosfiltfilt(sos, signal.data[rows], out=x[rows])
+                sosfiltfilt(sos, data[rows], out=x[rows])
             else:
-                x[rows] = sosfiltfilt(sos, signal.data[rows])
+                x[rows] = sosfiltfilt(sos, data[rows])
         try:
             x = resample(x, signal.fs, fs)
         except ValueError as error:
-            raise DataError(
-                self.recording.files.get(name, self.recording.source),
-                f"rate of {name}",
-                f"{signal.fs} Hz",
-                "a rounded rate",
-                str(error),
-            ) from error
+            raise self._rate_error(name, signal, str(error)) from error
         with np.errstate(over="ignore"):
             x = x.astype(np.float32, copy=False)
-        if not np.isfinite(x).all():  # a filter carries what is not finite to the ends of a row
+        if not np.isfinite(x).all():  # beyond float32's range
             raise self._not_finite(name, signal)
-        first, seconds = round(self.recording.baseline_s * fs), self.recording.length_s
-        return x[:, first : None if seconds is None else first + round(seconds * fs)]
+        return x
+
+    def _rate_error(self, name: str, signal: Signal, hint: str) -> DataError:
+        return DataError(
+            self.recording.files.get(name, self.recording.source),
+            f"rate of {name}",
+            f"{signal.fs:g} Hz",
+            "a rate that the filter and the windows can be made of",
+            hint,
+        )
 
     def _not_finite(self, name: str, signal: Signal) -> Exception:
         """What a signal with such samples comes to."""
@@ -318,9 +414,19 @@ class _Cutter:
             "Interpolate the gap or leave that part out; a download may be damaged: get it again.",
         )
 
-    def _bands(self, signal: Signal) -> dict[Band, slice | list[int]]:
+    def _bands(self, name: str, signal: Signal) -> dict[Band, slice | list[int]]:
         """The rows of each pass band, as a slice where they are neighbours."""
         bands = {kind: self.plan.band(kind) for kind in dict.fromkeys(signal.kinds)}
+        for kind, band in bands.items():
+            if band is not None and band[0] is not None and band[0] >= signal.fs / 2:
+                hint = (
+                    f"{kind} is filtered from {band[0]:g} Hz on, which such a rate does not hold."
+                )
+                if self.plan.filter == "paper":
+                    hint += " Leave out --filter paper, which filters every channel so."
+                elif kind == "eeg":
+                    hint += " If it is no EEG, state its type in the manifest's column kind."
+                raise self._rate_error(name, signal, hint)
         for kind, band in bands.items():
             self.account.filters.setdefault(kind, sections_of(band, signal.fs)[1])
         return {
@@ -360,8 +466,71 @@ def _as_slice(rows: Sequence[int]) -> slice | list[int]:
     return slice(first, last + 1) if last - first + 1 == len(rows) else list(rows)
 
 
-def _windows(x: np.ndarray, count: int, plan: Plan) -> np.ndarray:
-    """[C, T] -> [count, C, length] float32."""
-    views = np.lib.stride_tricks.sliding_window_view(x, plan.length, axis=1)  # [C, starts, length]
-    views = views[:, : count * plan.step : plan.step].transpose(1, 0, 2)
-    return np.ascontiguousarray(views, dtype=np.float32)
+@dataclass(frozen=True)
+class _Stretch:
+    """Samples [C, T] at the common rate without a gap, the first of them at `start_s`."""
+
+    start_s: float
+    x: np.ndarray
+    fs: float
+
+    @property
+    def stop_s(self) -> float:
+        """Their end."""
+        return self.start_s + self.x.shape[1] / self.fs
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the windows lie in a signal's stretches.
+
+    Args:
+        stretch: [n] the stretch that holds each whole; -1 where none does.
+        first: [n] its first sample there.
+        early, late: [n] bool, before the first or after the last stretch.
+    """
+
+    stretch: np.ndarray
+    first: np.ndarray
+    early: np.ndarray
+    late: np.ndarray
+
+    @classmethod
+    def of(cls, stretches: Sequence[_Stretch], start_s: np.ndarray, plan: Plan) -> _Places:
+        """The places of windows that begin at `start_s` [n]."""
+        fs, length = plan.dataset.fs, plan.length
+        which = np.full(len(start_s), -1)
+        first = np.zeros(len(start_s), np.int64)
+        for number, stretch in enumerate(stretches):
+            at = np.rint((start_s - stretch.start_s) * fs).astype(np.int64)
+            inside = (at >= 0) & (at + length <= stretch.x.shape[1])
+            which[inside], first[inside] = number, at[inside]
+        half = 0.5 / fs
+        late = (which < 0) & (start_s + length / fs > stretches[-1].stop_s + half)
+        early = (which < 0) & (start_s < stretches[0].start_s - half)
+        return cls(which, first, early, late)
+
+    def of_rows(self, keep: np.ndarray) -> _Places:
+        """Those of some windows."""
+        return _Places(self.stretch[keep], self.first[keep], self.early[keep], self.late[keep])
+
+
+def _windows(stretches: Sequence[_Stretch], places: _Places, plan: Plan) -> np.ndarray:
+    """[n, C, length] float32 out of stretches [C, T]."""
+    out = np.empty((len(places.first), len(stretches[0].x), plan.length), np.float32)
+    for number, stretch in enumerate(stretches):
+        rows = _as_slice_of(np.flatnonzero(places.stretch == number))
+        at = _as_slice_of(places.first[rows])
+        views = np.lib.stride_tricks.sliding_window_view(stretch.x, plan.length, axis=1)
+        out[rows] = views[:, at].transpose(1, 0, 2)  # [C, n, length]
+    return out
+
+
+def _as_slice_of(numbers: np.ndarray) -> slice | np.ndarray:
+    """Evenly spaced numbers [n] as a slice, which is read without a copy."""
+    if len(numbers) == 0:
+        return slice(0, 0)
+    step = int(numbers[1] - numbers[0]) if len(numbers) > 1 else 1
+    if step < 1 or (np.diff(numbers) != step).any():
+        return numbers
+    return slice(int(numbers[0]), int(numbers[-1]) + 1, step)

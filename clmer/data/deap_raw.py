@@ -16,6 +16,7 @@ ratings. Nothing else in a BDF says which video a stretch belongs to.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +150,8 @@ def _bdf_files(root: Path) -> dict[str, Path]:
 
 def _check_channels(file: BiosignalFile) -> None:
     needed = (*EEG_CHANNELS, *(name for pair in PAIRS for name in pair), *SENSORS)
-    missing = [name for name in needed if name not in file.channels]
+    there = [channel.name for channel in file.all_channels]
+    missing = [name for name in needed if name not in there]
     if missing:
         found = f"no {', '.join(missing)}"
         raise DataError(file.path, "channels", found, "the 48 channels of DEAP's BDF files")
@@ -157,12 +159,12 @@ def _check_channels(file: BiosignalFile) -> None:
 
 def _video_starts(file: BiosignalFile, trials: int, length_s: float) -> list[float]:
     """Seconds at which the videos began, in the order in which they were shown."""
-    types = file.raw.get_channel_types()
-    if "stim" not in types:
+    words = file.codes("Status")
+    if words is None:
         raise DataError(file.path, "Status", "no such channel", "the channel of event markers")
-    status = file.raw.get_data(picks=[types.index("stim")])[0].astype(np.int64)
+    status, fs = words
     playing = (status & 0xFF) == VIDEO_STARTS
-    starts = np.flatnonzero(playing & ~np.concatenate([[False], playing[:-1]])) / file.fs
+    starts = np.flatnonzero(playing & ~np.concatenate([[False], playing[:-1]])) / fs
     if len(starts) != trials or starts[-1] + length_s > file.duration_s:
         found = f"{len(starts)} starts of a video in {file.duration_s:g} s"
         raise DataError(
@@ -182,4 +184,6 @@ def _physio(file: BiosignalFile, start_s: float, stop_s: float) -> Signal:
     count = len(EEG_CHANNELS)
     eeg, electrodes, sensors = np.split(raw.data, [count, count + 2 * len(PAIRS)])
     rows = [eeg - eeg.mean(axis=0), electrodes[::2] - electrodes[1::2], sensors]
-    return Signal(np.concatenate(rows), raw.fs, CHANNELS, CHANNEL_KINDS, "mixed")
+    return replace(
+        raw, data=np.concatenate(rows), channels=CHANNELS, kinds=CHANNEL_KINDS, unit="mixed"
+    )

@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from clmer.data.recording import DataError, Signal
+from clmer.data import units
+from clmer.data.channels import find, near, typed
+from clmer.data.recording import KINDS, DataError, Signal
 
 #: The EPOC's sensors, in the order of its exports.
 EPOC_CHANNELS = tuple("AF3 F7 F3 FC5 T7 P7 O1 O2 P8 T8 FC6 F4 F8 AF4".split())
@@ -106,6 +108,7 @@ def read_emotiv(
     channels: Sequence[str] = (),
     start_s: float = 0.0,
     stop_s: float | None = None,
+    unit: str = "",
 ) -> Signal:
     """Some sensors of an Emotiv CSV between two times.
 
@@ -114,6 +117,7 @@ def read_emotiv(
         channels: sensors in the order wanted, without "EEG."; all of them by default.
         start_s: first second, counted from the first sample.
         stop_s: end in seconds; None for the last sample.
+        unit: of the samples where it is not uV.
 
     Returns:
         float64 samples in uV, offset and all.
@@ -123,12 +127,10 @@ def read_emotiv(
             file, a rate that the times contradict, or lost samples of more than `MAX_LOST_S`.
     """
     layout = read_layout(path)
-    names = tuple(channels) or tuple(layout.columns)
-    missing = [name for name in names if name not in layout.columns]
-    if missing:
-        raise DataError(
-            path, "columns", f"no {', '.join(missing)}", f"some of {list(layout.columns)}"
-        )
+    kinds = dict(zip(layout.columns, typed(list(layout.columns))[0], strict=True))
+    names = tuple(_named(path, name, layout) for name in channels)
+    names = names or tuple(name for name, kind in kinds.items() if kind in KINDS)
+    factor = _factor(path, unit)
     stat = path.stat()
     table = _read_table(path, stat.st_size, stat.st_mtime_ns)
     seconds = table[:, 0] - table[0, 0]
@@ -151,7 +153,43 @@ def read_emotiv(
         raise DataError(
             path, names[channel], f"no number at {seconds[first + sample]:.3f} s", "finite numbers"
         )
-    return Signal(np.ascontiguousarray(data), fs, names, ("eeg",) * len(names), "uV")
+    times = seconds[first:last]
+    _check_ends(path, times, start_s, end_s if stop_s is None else stop_s, fs)
+    return Signal(
+        np.ascontiguousarray(data) * factor,
+        fs,
+        names,
+        tuple(kinds[name] if kinds[name] in KINDS else "eeg" for name in names),
+        "uV",
+        left_out=tuple(f"{name} ({kinds[name]})" for name in order if name not in names),
+    )
+
+
+def _named(path: Path, name: str, layout: Layout) -> str:
+    """A column by a name that may differ in case or prefix."""
+    names = list(layout.columns)
+    at = find(name, names)
+    if at is None:
+        raise DataError(path, "columns", f"no {name}", f"some of {names}", near(name, names))
+    return names[at]
+
+
+def _factor(path: Path, unit: str) -> float:
+    known = units.parse(unit or "uV")
+    if known is None or known.quantity not in ("voltage", "none"):
+        raise DataError(path, "unit", repr(unit), "uV, mV, V or another voltage")
+    return known.factor
+
+
+def _check_ends(path: Path, seconds: np.ndarray, start_s: float, stop_s: float, fs: float) -> None:
+    """A part must not begin or end in a pause."""
+    slack = MAX_LOST_S + 1 / fs
+    for what, found, wanted in (
+        ("begin", float(seconds[0]), start_s),
+        ("end", float(seconds[-1]) + 1 / fs, stop_s),
+    ):
+        if abs(found - wanted) > slack:
+            raise _gap(path, f"samples that {what} at {found:.3f} s, not at {wanted:.3f}", fs)
 
 
 @lru_cache(maxsize=1)

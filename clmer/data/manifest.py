@@ -23,14 +23,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from clmer.data.biosignal import open_biosignal
+from clmer.data import units
+from clmer.data.biosignal import SUFFIXES, open_biosignal
+from clmer.data.channels import QUANTITY, SERVICE, as_kind, kind_of_name
 from clmer.data.emotiv import read_emotiv
 from clmer.data.face import read_face
+from clmer.data.formats import check_suffix, suffix_of
 from clmer.data.manifest_table import (
     FACE_MODALITIES,
     SUPPORTED,
@@ -39,8 +43,13 @@ from clmer.data.manifest_table import (
     read_rows,
     table_path,
 )
-from clmer.data.recording import KINDS, DataError, FaceSeries, Recording, Signal
+from clmer.data.recording import DataError, FaceSeries, Recording, Signal
 from clmer.data.tasks import RATING_TASKS
+from clmer.data.timeline import Timeline
+from clmer.data.units import OURS
+
+#: Hz that signals are brought to, which decides how near to its start a part must begin.
+FINEST = 128.0
 
 #: Pass bands in Hz by signal type; the others keep their slow part.
 BAND: dict[str, tuple[float | None, float | None] | None] = {"eeg": (4.0, 45.0), "ecg": (0.5, 40.0)}
@@ -130,7 +139,13 @@ def _read_trial(rows: list[Row], numeric: dict[str, bool], face: bool) -> Record
 
 
 def read_file(
-    path: Path, modality: str, *, channels: tuple[str, ...] = (), rate: float | None = None
+    path: Path,
+    modality: str,
+    *,
+    channels: tuple[str, ...] = (),
+    rate: float | None = None,
+    unit: str = "",
+    kind: str = "",
 ) -> Signal:
     """A whole file as one modality, as a row of a manifest that names it has it.
 
@@ -139,42 +154,60 @@ def read_file(
         modality: its name.
         channels: names, in the order wanted; those of the modality's type, or all, by default.
         rate: samples a second of an .npy.
+        unit: of the samples, where the file does not say; it counts more than the file's.
+        kind: type of the channels, where the file does not say.
 
     Raises:
         DataError: the file cannot be read, or lacks a channel.
     """
-    row = Row(0, "", "", modality, path, {}, 0.0, None, "", "", rate, "", channels)
-    if not os.path.isfile(path):
+    row = Row(*(0, "", "", modality, path, {}, 0.0, None, "", "", rate, kind, channels), unit=unit)
+    if not os.path.exists(path):
         raise DataError(path, "file", "nothing", SUPPORTED)
+    check_suffix(path, (*SUFFIXES, ".npy", ".csv"), SUPPORTED)
     return _read_signal(row)
 
 
-def _read_signal(row: Row) -> Signal:
-    read = {".npy": _read_npy, ".csv": _read_emotiv}.get(row.path.suffix.lower(), _read_biosignal)
-    signal = read(row)
-    if row.kind:
-        kinds = (row.kind,) * len(signal.kinds)
-        return Signal(signal.data, signal.fs, signal.channels, kinds, signal.unit)
-    return signal
-
-
-def _read_biosignal(row: Row) -> Signal:
+def _read_signal(row: Row, without: Collection[str] = ()) -> Signal:
+    suffix = suffix_of(row.path)
+    if suffix == ".npy":
+        return _read_npy(row)
+    if suffix == ".csv":
+        return _read_emotiv(row)
     file = open_biosignal(row.path)
-    start_s, stop_s = _span(row, file.duration_s, 1 / file.fs)
-    names = row.channels or file.channels
-    if not row.channels and row.modality in file.kinds:
-        pairs = zip(file.channels, file.kinds, strict=True)
-        names = tuple(name for name, kind in pairs if kind == row.modality)
-    signal = file.signal(names, start_s, stop_s)
-    if row.modality in KINDS and row.modality not in signal.kinds:
-        # The file types its channels otherwise, often all as EEG: the manifest knows better.
-        kinds = (row.modality,) * len(names)
-        return Signal(signal.data, signal.fs, signal.channels, kinds, signal.unit)
-    return signal
+    start_s, stop_s = _span(row, file.duration_s, 1 / file.fs if file.fs else 0.0)
+    channels = file.select(row.modality, row.channels, kind=row.kind, without=without)
+    return file.signal(channels, start_s, stop_s, unit=row.unit)
 
 
 def _read_emotiv(row: Row) -> Signal:
-    return read_emotiv(row.path, channels=row.channels, start_s=row.start_s, stop_s=row.stop_s)
+    signal = read_emotiv(
+        row.path, channels=row.channels, start_s=row.start_s, stop_s=row.stop_s, unit=row.unit
+    )
+    return _of_modality(row, signal)
+
+
+def _of_modality(row: Row, signal: Signal) -> Signal:
+    """The channels that a modality takes out of a table of named columns.
+
+    Raises:
+        DataError: none of its type.
+    """
+    need = row.kind or as_kind(row.modality)
+    if row.kind:
+        return replace(signal, kinds=(row.kind,) * len(signal.kinds))
+    keep = [i for i, kind in enumerate(signal.kinds) if kind == need] if need else []
+    if not need or len(keep) == len(signal.kinds):
+        return signal
+    if keep and not row.channels:
+        return signal.select(need)
+    found = ", ".join(f"{c} ({k})" for c, k in zip(signal.channels, signal.kinds, strict=True))
+    raise DataError(
+        row.path,
+        f"channels of modality {row.modality}",
+        found,
+        f"channels of type {need}",
+        "State the type in the manifest's column kind where the file's names do not tell it.",
+    )
 
 
 def _read_npy(row: Row) -> Signal:
@@ -199,19 +232,75 @@ def _read_npy(row: Row) -> Signal:
         raise DataError(
             row.path, "channels", f"{len(array)} rows", f"{len(names)} as in the manifest"
         )
-    start_s, stop_s = _span(row, array.shape[1] / row.rate, 1 / row.rate)
-    data = np.array(array[:, round(start_s * row.rate) : round(stop_s * row.rate)], np.float64)
+    line = Timeline.whole(row.rate, array.shape[1])
+    start_s, stop_s = _span(row, line.duration_s, 1 / row.rate)
+    part = line.part(start_s, stop_s, FINEST)
+    piece = part.pieces[0]
+    data = np.array(array[:, piece.first : piece.stop], np.float64)
     if not np.isfinite(data).all():
         channel, sample = np.argwhere(~np.isfinite(data))[0]
         raise DataError(
             row.path,
             names[channel],
-            f"{data[channel, sample]} at {start_s + sample / row.rate:.3f} s",
+            f"{data[channel, sample]} at {(piece.first + sample) / row.rate:.3f} s",
             "finite numbers",
             "Interpolate the gap, or leave that part out with start_s and stop_s.",
         )
-    kind = row.modality if row.modality in KINDS else "other"
-    return Signal(data, row.rate, names, (kind,) * len(names), "uV" if kind == "eeg" else "mixed")
+    kinds = _kinds_of_array(row, names)
+    unit = _unit_of_array(row, data, kinds)
+    signal = Signal(data, row.rate, names, kinds, unit, timeline=part.shifted())
+    signals = [i for i, kind in enumerate(kinds) if kind == (as_kind(row.modality) or kind)]
+    return signal if row.kind or len(signals) == len(kinds) else _of_modality(_unnamed(row), signal)
+
+
+def _unnamed(row: Row) -> Row:
+    """The same row; an array's names say what its rows are, not which of them are wanted."""
+    return replace(row, channels=())
+
+
+def _kinds_of_array(row: Row, names: Sequence[str]) -> tuple[str, ...]:
+    """The type of each of an array's rows: as stated, by its name, or the modality's.
+
+    Raises:
+        DataError: a row whose name tells that it is no signal, such as a trigger.
+    """
+    default = row.kind or as_kind(row.modality) or "other"
+    if row.kind:
+        return (default,) * len(names)
+    told = [kind_of_name(name) if row.channels else "unknown" for name in names]
+    service = [f"{n} ({k})" for n, k in zip(names, told, strict=True) if k in SERVICE[:-1]]
+    if service:
+        raise DataError(
+            row.path,
+            f"channels in line {row.line} of the manifest",
+            ", ".join(service),
+            "names of signals",
+            "Save the array without those rows; or, if a name misleads, state the true type in the "
+            "column kind.",
+        )
+    return tuple(default if kind == "unknown" else kind for kind in told)
+
+
+def _unit_of_array(row: Row, data: np.ndarray, kinds: Sequence[str]) -> str:
+    """Bring an array's numbers to our unit, in place, and name it.
+
+    Raises:
+        DataError: an unknown unit.
+    """
+    need = {QUANTITY.get(kind) for kind in kinds}
+    if not row.unit:
+        quantity = need.pop() if len(need) == 1 else None
+        return OURS[quantity] if quantity else "mixed"
+    unit = units.parse(row.unit)
+    if unit is None:
+        raise DataError(
+            row.path,
+            f"unit in line {row.line} of the manifest",
+            repr(row.unit),
+            "uV, mV, V, uS, degC, g or another known unit; none for numbers without one",
+        )
+    data *= unit.factor
+    return unit.ours
 
 
 def _read_face(row: Row) -> tuple[FaceSeries, float]:

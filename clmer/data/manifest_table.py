@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clmer.data.biosignal import SUFFIXES
+from clmer.data.formats import check_suffix
 from clmer.data.recording import KINDS, DataError
 
 NEEDED = ("subject", "trial", "modality", "path")
@@ -149,15 +150,14 @@ def number(text: str) -> float | None:
 
 def _check_files(table: Path, rows: list[Row]) -> None:
     # unlike Path.is_file, this takes a name that is too long for one of no file
-    absent = sorted({str(row.path) for row in rows if not os.path.isfile(row.path)})
+    absent = sorted({str(row.path) for row in rows if not os.path.exists(row.path)})
     if absent:
         raise DataError(
             table, "path", f"{len(absent)} missing: {', '.join(absent)}", "files that exist"
         )
     for row in rows:
         suffix = row.path.suffix.lower()
-        if suffix not in (*SUFFIXES, ".npy", ".csv"):
-            raise DataError(row.path, "suffix", suffix or "none", SUPPORTED)
+        check_suffix(row.path, (*SUFFIXES, ".npy", ".csv"), SUPPORTED)
         if suffix != ".csv" and row.modality in FACE_MODALITIES:
             raise DataError(
                 row.path,

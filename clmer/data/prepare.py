@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from clmer.data import Dataset
+from clmer.data import Dataset, account
+from clmer.data.account import Account
 from clmer.data.cache import Modality, Store, StoreWriter, build
-from clmer.data.cutting import Cut, Plan, check_alike, cut
+from clmer.data.copies import Copies
+from clmer.data.cutting import Cut, Plan, align, check_alike, cut
 from clmer.data.face.images import folders
 from clmer.data.face.mobilevit import RANDOM_NOTE, embedder, weights_digest
 from clmer.data.face.windows import Embed
@@ -166,6 +168,9 @@ class _Job:
     interpolated: int = 0
     filters: dict[str, str] = field(default_factory=dict)
     trackers: Counter[str] = field(default_factory=Counter)
+    accounts: list[tuple[str, Account]] = field(default_factory=list)
+    copies: Copies = field(default_factory=Copies)
+    said: dict[str, list[str]] = field(default_factory=dict)
     _sources: set[Path] = field(default_factory=set)
 
     def follow(self, source: Path, files: Sequence[Path], bar: Any) -> None:
@@ -186,10 +191,16 @@ class _Job:
         recording = cut.recording
         name = f"{recording.subject}/{recording.trial}"
         self.recordings += 1
+        align(cut, self.modalities)
         self.modalities = cut.modalities | self.modalities
         check_alike(cut, self.modalities, "in the recordings before it")
         self.filters = cut.filters | self.filters
         self.dropped += cut.dropped
+        self.accounts += [(name, each) for each in cut.signals.values()]
+        for note in cut.notes:
+            self.said.setdefault(note, []).append(name)
+        for modality, words in cut.words.items():
+            self.copies.add(name, modality, words, cut.signals[modality].fs)
         if cut.tracker:
             self.trackers[cut.tracker] += 1
         if cut.skipped:
@@ -224,7 +235,10 @@ class _Job:
                 "at least one",
                 "Choose other modalities or a shorter --window.",
             )
+        shared = self.copies.shared()
         return {
+            "signals": account.summary(self.accounts),
+            "shared_samples": [asdict(pair) for pair in shared],
             "people": len(self.people),
             "recordings": self.recordings,
             "recordings_used": self.recordings - len(self.skipped),
@@ -237,8 +251,24 @@ class _Job:
         }
 
     def _notes(self) -> list[str]:
-        """What to say of the faces."""
+        """What to say of the recordings."""
+        notes = [
+            f"{note} ({_names(recordings, self.recordings)})"
+            for note, recordings in self.said.items()
+        ]
+        notes += account.scale_notes(self.accounts)
         if len(self.trackers) < 2:
-            return []
+            return notes
         counts = ", ".join(f"{name} {count}" for name, count in self.trackers.items())
-        return [f"Faces come from different trackers, whose values are not comparable: {counts}."]
+        notes.append(
+            f"Faces come from different trackers, whose values are not comparable: {counts}."
+        )
+        return notes
+
+
+def _names(recordings: Sequence[str], count: int) -> str:
+    """Some recordings, for a note: "in all 12 recordings", "in p1/1, p1/2 and 3 more"."""
+    if len(recordings) == count > 1:
+        return f"in all {count} recordings"
+    more = f" and {len(recordings) - 3} more of {count}" if len(recordings) > 3 else ""
+    return f"in {', '.join(recordings[:3])}{more}"

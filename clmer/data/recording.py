@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clmer.data.timeline import Timeline
+
 if TYPE_CHECKING:
     from clmer.data.face.hog import Hog
     from clmer.data.face.images import FaceImages
 
 #: Signal types that preparation filters differently (`prepare.py`).
-KINDS = ("eeg", "eog", "emg", "ecg", "gsr", "resp", "ppg", "temp", "other")
+KINDS = (
+    *("eeg", "ieeg", "eog", "emg", "ecg", "gsr", "resp", "ppg", "temp"),
+    *("acc", "gyro", "magn", "other"),
+)
 #: The root of generated data carries this file; it says what they were made by.
 SYNTHETIC_MARKER = "synthetic.json"
 
@@ -49,6 +54,10 @@ class Signal:
         channels: C names.
         kinds: C signal types out of `KINDS`.
         unit: physical unit of the channels, "uV" for EEG; "mixed" where they differ.
+        timeline: when the samples were recorded, on the recording's clock; None for all of them one
+            after the other, from 0 s.
+        left_out: channels of the file that are not among them, each with its type.
+        notes: what was odd about the file and read all the same.
     """
 
     data: np.ndarray
@@ -56,6 +65,9 @@ class Signal:
     channels: tuple[str, ...]
     kinds: tuple[str, ...]
     unit: str = "uV"
+    timeline: Timeline | None = None
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = self.data.shape[0]
@@ -70,18 +82,24 @@ class Signal:
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds."""
-        return self.data.shape[1] / self.fs
+        """Length in seconds, pauses included."""
+        return self.line.duration_s
+
+    @property
+    def line(self) -> Timeline:
+        """The samples' timeline."""
+        return self.timeline or Timeline.whole(self.fs, self.data.shape[1])
 
     def select(self, kind: str) -> Signal:
         """The channels of one kind, in order."""
         rows = [i for i, k in enumerate(self.kinds) if k == kind]
-        return Signal(
-            self.data[rows],
-            self.fs,
-            tuple(self.channels[i] for i in rows),
-            tuple(self.kinds[i] for i in rows),
-            self.unit,
+        others = (i for i in range(len(self.kinds)) if i not in rows)
+        return replace(
+            self,
+            data=self.data[rows],
+            channels=tuple(self.channels[i] for i in rows),
+            kinds=tuple(self.kinds[i] for i in rows),
+            left_out=(*(f"{self.channels[i]} ({self.kinds[i]})" for i in others), *self.left_out),
         )
 
 

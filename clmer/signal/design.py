@@ -10,6 +10,11 @@ import numpy as np
 import scipy.signal
 from numpy.typing import ArrayLike, NDArray
 
+#: The largest term of a ratio of rates: the filter's length grows with it.
+_TERMS = 10_000
+#: Samples by which a signal may be off at its end.
+_DRIFT = 0.05
+
 
 def butter_bandpass(
     low: float | None, high: float | None, fs: float, order: int = 4
@@ -121,19 +126,34 @@ def resample(x: ArrayLike, fs_in: float, fs_out: float, axis: int = -1) -> NDArr
         x at fs_out, ceil(T fs_out / fs_in) samples long.
 
     Raises:
-        ValueError: a rate that is not positive, or a ratio of terms over 10000.
+        ValueError: a rate that is not positive, or a ratio that no fraction of terms up to 10,000
+            comes near to.
     """
     x = np.asarray(x)
     if not (fs_in > 0 and fs_out > 0):
         raise ValueError(f"resample: found rates {fs_in} and {fs_out} Hz, expected positive ones")
     if fs_in == fs_out:
         return x
-    ratio = (Fraction(fs_out).limit_denominator(10**6)) / Fraction(fs_in).limit_denominator(10**6)
-    if max(ratio.numerator, ratio.denominator) > 10_000:
-        raise ValueError(
-            f"resample: {fs_in} Hz to {fs_out} Hz is the ratio {ratio}, expected terms up to "
-            "10000; round the rates"
-        )
+    ratio = _ratio(fs_in, fs_out, x.shape[axis])
     return np.asarray(
         scipy.signal.resample_poly(x, ratio.numerator, ratio.denominator, axis=axis, padtype="line")
+    )
+
+
+def _ratio(fs_in: float, fs_out: float, count: int) -> Fraction:
+    """fs_out / fs_in, or the simplest fraction near it over which `count` samples do not drift.
+
+    A device's clock is not a round number (600.614990234375 Hz; 3906 us): after all samples the
+    ratio is off by at most `_DRIFT` of one.
+    """
+    exact = Fraction(fs_out).limit_denominator(10**9) / Fraction(fs_in).limit_denominator(10**9)
+    flip = exact > 1  # bound the larger term
+    near = 1 / exact if flip else exact
+    for terms in (100, 1000, _TERMS):
+        simple = near.limit_denominator(terms)
+        if simple > 0 and abs(simple / near - 1) * count * max(1, exact) <= _DRIFT:
+            return 1 / simple if flip else simple
+    raise ValueError(
+        f"resample: {fs_in} Hz to {fs_out} Hz is the ratio {exact}, expected one near a fraction of "
+        f"terms up to {_TERMS}"
     )

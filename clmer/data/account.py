@@ -1,0 +1,264 @@
+"""What was understood of a recording's signals: one line per modality, and what is implausible.
+
+`measure` looks at one signal as it was read; `summary` turns all recordings' accounts into lines:
+
+    eeg: 19 channels (eeg), uV, median amplitude 9.8, 500 Hz; 48 recordings, 62 to 188 s; left out: ...
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clmer.data.recording import DataError, Signal
+
+#: Samples of a channel that its statistics are taken from, evenly spaced.
+_LOOKED_AT = 512
+#: A first sample this many spreads away from the rest is no sample.
+_NO_SAMPLE = 1e6
+#: Recordings of one modality whose amplitudes differ by this much were not made in one unit.
+_OTHER_SCALE = 300.0
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a type's numbers are like, in our unit.
+
+    Args:
+        unit: that unit; signals in another one are not judged.
+        level: whether the median itself counts (skin conductance), not the spread around it.
+        usual: numbers within need no word.
+        possible: numbers outside are an error.
+    """
+
+    unit: str
+    level: bool
+    usual: tuple[float, float]
+    possible: tuple[float, float]
+
+
+BOUNDS = {
+    "eeg": Bounds("uV", False, (0.3, 5e3), (1e-3, 1e6)),
+    "ieeg": Bounds("uV", False, (0.3, 2e4), (1e-3, 1e7)),
+    "eog": Bounds("uV", False, (0.3, 2e4), (1e-3, 1e7)),
+    "emg": Bounds("uV", False, (0.1, 2e4), (1e-3, 1e7)),
+    "ecg": Bounds("uV", False, (3.0, 2e4), (1e-3, 1e7)),
+    "gsr": Bounds("uS", True, (0.01, 200.0), (1e-6, 1e6)),
+    "temp": Bounds("degC", True, (5.0, 50.0), (1e-3, 1e5)),
+}
+
+
+@dataclass(frozen=True)
+class Account:
+    """One signal of one recording.
+
+    Args:
+        modality: its name.
+        channels: names.
+        kinds: types.
+        unit: of the samples.
+        fs: its own rate in Hz.
+        seconds: length, pauses included.
+        pieces: stretches without a pause.
+        levels: median amplitude by type, in `unit`.
+        left_out: channels of the file that are not used, with their types.
+        notes: what to say of it.
+    """
+
+    modality: str
+    channels: tuple[str, ...]
+    kinds: tuple[str, ...]
+    unit: str
+    fs: float
+    seconds: float
+    pieces: int
+    levels: dict[str, float]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def measure(name: str, signal: Signal, path: Path) -> Account:
+    """Look at a signal as it was read.
+
+    Raises:
+        DataError: numbers that the type cannot have (what factor is between), or a first sample
+            that is none.
+    """
+    x = np.asarray(signal.data[:, :: max(1, signal.data.shape[1] // _LOOKED_AT)], np.float64)
+    low, middle, high = np.percentile(x, (25, 50, 75), axis=1) if x.size else np.zeros((3, len(x)))
+    spread = (high - low) / 1.349
+    still = spread == 0
+    if still.any():
+        spread[still] = x[still].std(axis=1)
+    _check_first(signal, middle, spread, path)
+    levels = {}
+    for kind in dict.fromkeys(signal.kinds):
+        rows = [i for i, each in enumerate(signal.kinds) if each == kind]
+        bounds = BOUNDS.get(kind)
+        values = np.abs(middle[rows]) if bounds and bounds.level else spread[rows]
+        levels[kind] = float(np.median(values[values > 0])) if (values > 0).any() else 0.0
+    notes = [*signal.notes, *_shape_notes(name, signal, x, spread)]
+    notes += [text for kind in levels if (text := _judged(name, kind, levels[kind], signal, path))]
+    return Account(
+        modality=name,
+        channels=signal.channels,
+        kinds=signal.kinds,
+        unit=signal.unit,
+        fs=signal.fs,
+        seconds=signal.duration_s,
+        pieces=len(signal.line.pieces),
+        levels=levels,
+        left_out=signal.left_out,
+        notes=tuple(notes),
+    )
+
+
+def _check_first(signal: Signal, middle: np.ndarray, spread: np.ndarray, path: Path) -> None:
+    """Headers read as samples stand far outside everything else."""
+    if signal.data.shape[1] < 16:
+        return
+    scale = np.maximum(spread, 1e-3 * np.abs(middle))
+    for sample in (0, 1):
+        far = np.abs(signal.data[:, sample] - middle) > _NO_SAMPLE * scale
+        wrong = np.flatnonzero(far & (scale > 0))
+        if len(wrong):
+            row = wrong[0]
+            raise DataError(
+                path,
+                f"sample {sample + 1} of {signal.channels[row]}",
+                f"{signal.data[row, sample]:.10g}",
+                f"a number near the others, which lie around {middle[row]:.4g}",
+                "It is no sample: some devices write a start time and a rate above their samples "
+                "(Empatica's CSV: lines 1 and 2). Leave those lines out, and state the rate.",
+            )
+
+
+def _shape_notes(name: str, signal: Signal, x: np.ndarray, spread: np.ndarray) -> list[str]:
+    """Channels that are flat, or copies of another."""
+    notes = []
+    flat = [c for c, s in zip(signal.channels, spread, strict=True) if s == 0]
+    if flat:
+        notes.append(f"{name}: {_few(flat)} flat (constant)")
+    seen: dict[int, str] = {}
+    for channel, row, s in zip(signal.channels, x, spread, strict=True):
+        other = seen.setdefault(zlib.crc32(row.tobytes()), channel) if s > 0 else channel
+        if other != channel:
+            notes.append(f"{name}: {channel} is a copy of {other}")
+    return notes
+
+
+def _judged(name: str, kind: str, level: float, signal: Signal, path: Path) -> str:
+    """What to say of an amplitude; "" where it is as usual.
+
+    Raises:
+        DataError: no body gives such numbers.
+    """
+    bounds = BOUNDS.get(kind)
+    if bounds is None or level == 0 or signal.unit not in (bounds.unit, "mixed"):
+        return ""
+    if signal.unit == "mixed" and bounds.unit != "uV":
+        return ""
+    low, high = bounds.usual
+    if low <= level <= high:
+        return ""
+    what = "median" if bounds.level else "median amplitude"
+    middle = np.sqrt(low * high)
+    factor = 1000.0 ** max(1, round(abs(np.log10(level / middle)) / 3))
+    way = "small" if level < low else "large"
+    factor_text = f"about {factor:g} times too {way} for {kind}"
+    least, most = bounds.possible
+    if least <= level <= most:
+        return (
+            f"{name}: {what} {level:.3g} {bounds.unit}, {factor_text}: is the unit right? The "
+            "manifest's column unit states it"
+        )
+    raise DataError(
+        path,
+        f"amplitude of {name} ({kind})",
+        f"a {what} of {level:.3g} {bounds.unit}",
+        f"{low:g} to {high:g} {bounds.unit}",
+        f"It is {factor_text}: the numbers are in another unit than the file says, or says nothing "
+        "of. State the true one in the manifest's column unit (uV, mV, V, uS, ...; none for numbers "
+        "without one; clmer predict: --unit).",
+    )
+
+
+def summary(accounts: Sequence[tuple[str, Account]]) -> list[str]:
+    """A line per modality and group of like recordings.
+
+    Args:
+        accounts: (recording, account), in the order read.
+    """
+    groups: dict[tuple[object, ...], list[Account]] = {}
+    for _, a in accounts:
+        key = (a.modality, a.channels, a.kinds, a.unit, a.fs, a.left_out)
+        groups.setdefault(key, []).append(a)
+    return [_line(group) for group in groups.values()]
+
+
+def _line(group: Sequence[Account]) -> str:
+    first = group[0]
+    by_kind = {k: first.kinds.count(k) for k in dict.fromkeys(first.kinds)}
+    count = len(first.channels)
+    kinds = (
+        next(iter(by_kind))
+        if len(by_kind) == 1
+        else ", ".join(f"{n} {k}" for k, n in by_kind.items())
+    )
+    named = (
+        f" {' '.join(first.channels)}"
+        if count <= 4
+        else f" {first.channels[0]} ... " + (first.channels[-1])
+    )
+    levels = ", ".join(
+        f"{np.median([a.levels[k] for a in group]):.3g}" + (f" {k}" if len(by_kind) > 1 else "")
+        for k in by_kind
+    )
+    seconds = [a.seconds for a in group]
+    spans = f"{min(seconds):.4g} s"
+    if max(seconds) - min(seconds) > 0.05:
+        spans = f"{min(seconds):.4g} to {max(seconds):.4g} s"
+    pauses = sum(a.pieces - 1 for a in group)
+    parts = [
+        f"{first.modality}: {count} channel{'s' * (count > 1)} ({kinds}){named}",
+        f"{first.unit or 'no unit'}, median amplitude {levels}",
+        f"{first.fs:g} Hz",
+        f"{len(group)} recording{'s' * (len(group) > 1)} of {spans}",
+    ]
+    parts += [f"{pauses} pause{'s' * (pauses > 1)}"] if pauses else []
+    parts += [f"left out: {_few(first.left_out)}"] if first.left_out else []
+    return "; ".join(parts)
+
+
+def scale_notes(accounts: Iterable[tuple[str, Account]]) -> list[str]:
+    """Recordings whose amplitude is another than that of most, by a factor that units make."""
+    levels: dict[tuple[str, str], list[tuple[str, float]]] = {}
+    for recording, account in accounts:
+        for kind, level in account.levels.items():
+            if level > 0:
+                levels.setdefault((account.modality, kind), []).append((recording, level))
+    notes = []
+    for (modality, kind), found in levels.items():
+        usual = float(np.median([level for _, level in found]))
+        for word, far in (
+            ("large", [(r, v) for r, v in found if v > usual * _OTHER_SCALE]),
+            ("small", [(r, v) for r, v in found if v < usual / _OTHER_SCALE]),
+        ):
+            if far:
+                ratio = np.median([v for _, v in far]) / usual
+                factor = max(ratio, 1 / ratio)
+                notes.append(
+                    f"{modality}: the {kind} of {_few([r for r, _ in far])} is {factor:.2g} times "
+                    f"too {word} beside the other recordings': were they stored in another unit? "
+                    "The manifest's column unit states it"
+                )
+    return notes
+
+
+def _few(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,321 @@
+"""EDF, EDF+, BDF and BDF+: the header, the clock, and physical samples at each signal's own rate.
+
+A file is records of equal length, in each of which every signal has its own number of samples. A
+"+" file has annotation signals besides; the first note in each record says when it began, and in a
+discontinuous one (EDF+D) that is the only thing that tells pauses.
+
+MNE brings slower signals to the fastest one's rate, piece by piece and by FFT, and knows three
+units; so this reads the samples itself. Format: https://www.edfplus.info/specs/edfplus.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from clmer.data.recording import DataError
+from clmer.data.timeline import Span, Timeline, marked
+
+_AGAIN = "Copy or export it again."
+#: Bytes of the fixed head, and of each signal's fields behind it, in the order of the file.
+_HEAD = 256
+_FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
+_TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\x00]*)")
+
+
+@dataclass(frozen=True)
+class EdfSignal:
+    """One signal's header.
+
+    Args:
+        label: as written, spaces around it taken off.
+        unit: physical dimension as written.
+        physical: least and greatest value in that unit.
+        digital: what they are stored as.
+        count: samples a record.
+        offset: bytes from a record's start.
+    """
+
+    label: str
+    unit: str
+    physical: tuple[float, float]
+    digital: tuple[float, float]
+    count: int
+    offset: int
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it holds annotations."""
+        return self.label.rstrip().endswith("Annotations")
+
+
+@dataclass(frozen=True)
+class EdfFile:
+    """An open file; samples stay on disk.
+
+    Args:
+        path: the file.
+        signals: in the order of the file, annotations included.
+        records: how many whole ones there are.
+        record_s: seconds of each, as written.
+        header_bytes: before the first.
+        sample_bytes: 2 in EDF, 3 in BDF.
+        plus: "EDF+C", "EDF+D", "BDF+C", "BDF+D" or "".
+        notes: what was odd and read all the same.
+    """
+
+    path: Path
+    signals: tuple[EdfSignal, ...]
+    records: int
+    record_s: str
+    header_bytes: int
+    sample_bytes: int
+    plus: str
+    notes: tuple[str, ...]
+
+    def rate(self, signal: EdfSignal) -> float:
+        """Samples a second: the simplest rate that the written length of a record allows."""
+        written = Fraction(self.record_s)
+        decimals = len(self.record_s.partition(".")[2]) if "e" not in self.record_s.lower() else 9
+        slack = Fraction(1, 2 * 10**decimals) if decimals >= 4 else Fraction(0)
+        low, high = signal.count / (written + slack), signal.count / max(written - slack, slack)
+        for limit in (1, 10, 1000, 10**6):
+            simple = (signal.count / written).limit_denominator(limit)
+            if low <= simple <= high:
+                return float(simple)
+        return float(signal.count / written)
+
+    def samples(self, rows: Sequence[int], first: int, stop: int) -> np.ndarray:
+        """Signals of one rate between two of their samples, [C, stop - first], in their own units.
+
+        Raises:
+            DataError: a signal whose limits define no scale.
+        """
+        count = self.signals[rows[0]].count
+        a, b = first // count, -(-stop // count)
+        out = np.empty((len(rows), stop - first))
+        for row, target in zip(rows, out, strict=True):
+            signal = self.signals[row]
+            gain, offset = self._scale(signal)
+            digital = self._digital(signal, a, b).reshape(-1)[first - a * count :][: stop - first]
+            np.multiply(digital, gain, out=target)
+            target += offset
+        return out
+
+    def codes(self, row: int) -> np.ndarray:
+        """All stored integers of a signal, [n] int32, such as a BDF's Status words."""
+        return self._digital(self.signals[row], 0, self.records).reshape(-1).astype(np.int32)
+
+    @cached_property
+    def _bytes(self) -> np.ndarray:
+        size = self.sample_bytes * sum(signal.count for signal in self.signals)
+        return np.memmap(
+            self.path, np.uint8, "r", offset=self.header_bytes, shape=(self.records, size)
+        )
+
+    def _digital(self, signal: EdfSignal, first: int, stop: int) -> np.ndarray:
+        """Stored integers of some records, [records, count]."""
+        size = self.sample_bytes
+        part = self._bytes[first:stop, signal.offset : signal.offset + size * signal.count]
+        if size == 2:
+            return np.ascontiguousarray(part).view("<i2")
+        wide = np.zeros((stop - first, signal.count, 4), np.uint8)
+        wide[..., 1:] = part.reshape(stop - first, signal.count, 3)
+        return np.right_shift(wide.view("<i4")[..., 0], 8)
+
+    def _scale(self, signal: EdfSignal) -> tuple[float, float]:
+        (low, high), (least, most) = signal.physical, signal.digital
+        if not (np.isfinite([low, high, least, most]).all() and most != least and low != high):
+            raise DataError(
+                self.path,
+                f"limits of {signal.label}",
+                f"physical {low:g} to {high:g}, digital {least:g} to {most:g}",
+                "two different numbers each, which give the samples their scale",
+                f"Leave the channel out (column channels), or export the file again. {_AGAIN}",
+            )
+        gain = (high - low) / (most - least)
+        return gain, low - least * gain
+
+    @cached_property
+    def annotations(self) -> list[tuple[float, float, str]]:
+        """Onset on the file's clock, duration (s) and text of every annotation with a text."""
+        return self._notes[1]
+
+    @cached_property
+    def _notes(self) -> tuple[np.ndarray, list[tuple[float, float, str]]]:
+        """When each record began [records], NaN where it is not said; and the annotations."""
+        onsets, texts = np.full(self.records, np.nan), []
+        rows = [signal for signal in self.signals if signal.is_note]
+        for signal in rows if self.plus else ():
+            size = self.sample_bytes * signal.count
+            part = self._bytes[:, signal.offset : signal.offset + size]
+            for record, line in enumerate(np.ascontiguousarray(part)):
+                for entry in line.tobytes().split(b"\x00"):
+                    found = _TAL.match(entry)
+                    if not found:
+                        continue
+                    if found[3].strip(b"\x14") == b"" and np.isnan(onsets[record]):
+                        onsets[record] = float(found[1])
+                    for text in filter(None, found[3].split(b"\x14")):
+                        value = text.decode("utf-8", errors="replace")
+                        texts.append((float(found[1]), float(found[2] or 0), value))
+        origin = onsets[0] if self.records and np.isfinite(onsets[0]) else 0.0
+        return onsets, [(onset - origin, duration, text) for onset, duration, text in texts]
+
+    def timeline(self, signal: EdfSignal) -> Timeline:
+        """A signal's pieces and bad spans.
+
+        Raises:
+            DataError: a discontinuous file that does not say when its records began.
+        """
+        fs, count = self.rate(signal), signal.count
+        _, bad = marked(self.annotations, fs)
+        if not self.plus.endswith("D"):
+            return Timeline.whole(fs, self.records * count, bad)
+        onsets = self._notes[0]
+        if not np.isfinite(onsets).all():
+            record = int(np.flatnonzero(~np.isfinite(onsets))[0]) + 1
+            raise self._clock_error(f"no time of record {record}")
+        try:
+            line = Timeline.clocked(fs, onsets, count)
+        except ValueError as error:
+            raise self._clock_error(str(error)) from error
+        return Timeline(fs, line.pieces, tuple(bad))
+
+    def _clock_error(self, found: str) -> DataError:
+        return DataError(
+            self.path,
+            f"record times of an {self.plus} file",
+            found,
+            "the time of each record in its annotations, ascending",
+            "Export it again, as a continuous file (EDF+C) for each stretch.",
+        )
+
+    def bad_spans(self) -> list[Span]:
+        """The spans that annotations mark as bad."""
+        return marked(self.annotations, 1.0)[1]
+
+
+def open_edf(path: Path) -> EdfFile:
+    """The checked header of an EDF or BDF file.
+
+    Raises:
+        DataError: another kind of file, a damaged header, a length that is not the header's.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+        _check_kind(path, head)
+        try:
+            header_bytes, records = int(_text(head[184:192])), int(_text(head[236:244]))
+            record_s = _text(head[244:252]).replace(",", ".")
+            count = int(_text(head[252:256]))
+            table = file.read(_HEAD * count) if 0 < count < 10_000 else b""
+            signals = _signals(table, count, 3 if head[0] == 0xFF else 2)
+            seconds = float(record_s)
+        except ValueError as error:
+            raise _header_error(path, f"{size} bytes of which the header is damaged") from error
+    notes: list[str] = []
+    if header_bytes != _HEAD * (count + 1) or not 0 <= seconds < float("inf"):
+        raise _header_error(path, f"{header_bytes} bytes of header, {count} signals, {seconds} s")
+    if seconds == 0 or all(signal.is_note for signal in signals):
+        raise DataError(path, "signals", "annotations only", "signals of a positive rate")
+    if min(signal.count for signal in signals) <= 0:
+        raise _header_error(path, "a signal without samples")
+    sample_bytes = 3 if head[0] == 0xFF else 2
+    record_bytes = sample_bytes * sum(signal.count for signal in signals)
+    have = _records(path, records, (size - header_bytes) / record_bytes, notes)
+    plus = _text(head[192:236])[:5]
+    plus = plus if plus in ("EDF+C", "EDF+D", "BDF+C", "BDF+D") else ""
+    return EdfFile(path, signals, have, record_s, header_bytes, sample_bytes, plus, tuple(notes))
+
+
+def _records(path: Path, stated: int, have: float, notes: list[str]) -> int:
+    """How many whole records there are to read."""
+    if stated < 0 and have >= 1:  # "unknown": the recorder did not come back to fill it in
+        if have != int(have):
+            notes.append(
+                f"{path.name} does not state its length and ends within a record: "
+                f"{int(have)} whole ones are read"
+            )
+        return int(have)
+    if stated >= 1 and have > stated and have == int(have):
+        notes.append(
+            f"{path.name} holds {have:.0f} records, its header says {stated}: all are read"
+        )
+        return int(have)
+    if stated < 1 or have != stated:
+        longer = have > stated
+        raise DataError(
+            path,
+            "number of records",
+            f"{have:g} records in the file",
+            f"{stated} as in its header",
+            "Something was appended to the file, or its header is another one's: export it again."
+            if longer
+            else "The file is truncated, or was not closed: copy or export it again.",
+        )
+    return stated
+
+
+def _check_kind(path: Path, head: bytes) -> None:
+    """Whether it is EDF or BDF at all."""
+    if len(head) == _HEAD and (head[:1] == b"\xff" or _text(head[:8]) == "0"):
+        return
+    if len(head) < _HEAD:
+        raise _header_error(path, f"{len(head)} bytes that are no EDF or BDF header")
+    raise DataError(
+        path,
+        "header",
+        f"a file that begins with {head[:8]!r}",
+        "an EDF or BDF file, which begins with '0' or 255 BIOSEMI",
+        "It is a file of another kind under this name: rename it, or export it as EDF.",
+    )
+
+
+def _header_error(path: Path, found: str) -> DataError:
+    hint = "It may be truncated: copy or export it again."
+    return DataError(path, "header", found, "a whole EDF or BDF file", hint)
+
+
+def _text(field: bytes) -> str:
+    return field.split(b"\x00")[0].decode("latin-1").strip()
+
+
+def _signals(table: bytes, count: int, sample_bytes: int) -> tuple[EdfSignal, ...]:
+    """The signals' headers, field by field."""
+    if len(table) < _HEAD * count or count < 1:
+        raise ValueError("a table of signals cut short")
+    columns, at = [], 0
+    for width in _FIELDS:
+        columns.append([table[at + width * i : at + width * (i + 1)] for i in range(count)])
+        at += width * count
+    signals, offset = [], 0
+    for label, _, unit, low, high, least, most, _, samples, _ in zip(*columns, strict=True):
+        number = int(_text(samples))
+        signals.append(
+            EdfSignal(
+                _text(label),
+                _text(unit),
+                (_float(low), _float(high)),
+                (_float(least), _float(most)),
+                number,
+                offset,
+            )
+        )
+        offset += sample_bytes * number
+    return tuple(signals)
+
+
+def _float(field: bytes) -> float:
+    """A number of a signal's header; NaN where it is none, an error only if it is needed."""
+    try:
+        return float(_text(field).replace(",", "."))
+    except ValueError:
+        return float("nan")

@@ -1,0 +1,243 @@
+"""Recordings that MNE reads, opened with its warnings turned into notes or errors."""
+
+from __future__ import annotations
+
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.io.matlab import MatReadError
+
+from clmer.data.formats.brainvision import BrainVisionHeader, read_header
+from clmer.data.recording import DataError
+from clmer.data.timeline import Timeline, marked
+
+#: suffix -> name of MNE's reader
+READERS = {
+    ".vhdr": "read_raw_brainvision",
+    ".ahdr": "read_raw_brainvision",
+    ".set": "read_raw_eeglab",
+    ".fif": "read_raw_fif",
+    ".fif.gz": "read_raw_fif",
+    ".gdf": "read_raw_gdf",
+    ".cnt": "read_raw_cnt",
+    ".mff": "read_raw_egi",
+    ".nedf": "read_raw_nedf",
+    ".lay": "read_raw_persyst",
+}
+#: Of these, recordings that are folders.
+FOLDERS = (".mff",)
+#: Readers that type a channel as EEG only where the file says so.
+_TYPED = (".fif", ".fif.gz", ".mff")
+
+#: MNE's channel types -> ours; "" where its name tells more.
+_KINDS = {
+    **dict.fromkeys(("seeg", "ecog", "dbs"), "ieeg"),
+    **{kind: kind for kind in ("eeg", "eog", "emg", "ecg", "gsr", "resp")},
+    **dict.fromkeys(("mag", "grad", "ref_meg"), "meg"),
+    **dict.fromkeys(("chpi", "exci", "ias", "syst", "dipole", "gof"), "quality"),
+    **dict.fromkeys(("eyegaze", "pupil"), "other"),
+    "temperature": "temp",
+    "stim": "trigger",
+    "bio": "other",
+}
+_UNITS = {"eeg": "V", "ieeg": "V", "eog": "V", "emg": "V", "ecg": "V", "gsr": "S", "temp": "C"}
+
+#: What MNE's readers raise on files cut off or filled with something else.
+_ERRORS = (
+    *(ValueError, RuntimeError, OSError, LookupError, AssertionError, TypeError, AttributeError),
+    *(NotImplementedError, MatReadError, struct.error, zlib.error, EOFError, MemoryError),
+)
+#: Warnings about what is handled here (pauses, types, places), or does not touch the samples.
+_HANDLED = re.compile(
+    r"naming convention|'boundary' events|No coordinate information|Not setting position|"
+    r"Unknown types found|measurement date|Could not inspect|unit.*(unknown|not recogni|misc)|"
+    r"MarkerFile|head radius|cutoff frequency|software filter|No info on DataPoints|"
+    r"(highpass|lowpass) filters|positions|channel type|set as EEG|DigMontage|montage",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class MneFile:
+    """An open recording of MNE's.
+
+    Args:
+        path: the file.
+        raw: MNE's object; samples stay on disk.
+        header: BrainVision's own, where it is one.
+        notes: what MNE warned of.
+    """
+
+    path: Path
+    suffix: str
+    raw: Any
+    header: BrainVisionHeader | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of all channels."""
+        return list(self.raw.ch_names)
+
+    @property
+    def fs(self) -> float:
+        """Samples a second, as text would state it: MNE keeps FIF's in float32."""
+        fs = float(self.raw.info["sfreq"])
+        if self.suffix.startswith(".fif") and fs == np.float32(fs):
+            return float(str(np.float32(fs)))
+        return fs
+
+    @property
+    def told(self) -> list[str]:
+        """The type of each channel as far as the file says it; "" where it does not."""
+        kinds = [_KINDS.get(kind, "") for kind in self.raw.get_channel_types()]
+        return [k if k != "eeg" or self.suffix in _TYPED else "" for k in kinds]
+
+    @property
+    def placed(self) -> list[bool]:
+        """Whether each channel has a place on the scalp."""
+        places = [np.asarray(channel["loc"][:3]) for channel in self.raw.info["chs"]]
+        return [bool(np.isfinite(place).all() and place.any()) for place in places]
+
+    @property
+    def bads(self) -> list[bool]:
+        """Whether the file marks each channel as bad."""
+        return [name in self.raw.info["bads"] for name in self.labels]
+
+    def unit(self, row: int, kind: str) -> str:
+        """The unit of what `samples` gives for a channel of a type."""
+        if self.header is not None:
+            return self.header.units[row] or "uV"
+        if self.suffix == ".set":
+            return "uV" if _UNITS.get(kind) == "V" else ""
+        return _UNITS.get(kind, "")
+
+    def samples(self, rows: list[int], first: int, stop: int) -> np.ndarray:
+        """Channels between two samples, [C, stop - first] float64, in `unit`.
+
+        Raises:
+            DataError: the file ends before its header says.
+        """
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                data = self.raw.get_data(picks=rows, start=first, stop=stop, verbose="WARNING")
+            except _ERRORS as error:  # a FIF file cut off within its samples, for one
+                raise unreadable(self.path, error) from error
+        serious = [w for w in caught if not _HANDLED.search(str(w.message))]
+        if serious:
+            raise unreadable(self.path, serious[0].message)
+        channels = [self.raw.info["chs"][row] for row in rows]
+        if self.header is not None:  # "range" is the unit's factor to SI, as far as MNE knows it
+            data /= np.array([channel["range"] for channel in channels])[:, None]
+        elif self.suffix == ".set":  # EEGLAB has no units but uV
+            data /= np.array([channel["cal"] for channel in channels])[:, None]
+        return np.asarray(data)
+
+    def timeline(self) -> Timeline:
+        """Pieces between joints and pauses, and bad spans."""
+        fs, count = self.fs, int(self.raw.n_times)
+        notes = [
+            (float(onset - self.raw.first_time), float(duration), str(text))
+            for onset, duration, text in zip(
+                self.raw.annotations.onset,
+                self.raw.annotations.duration,
+                self.raw.annotations.description,
+                strict=True,
+            )
+        ]
+        breaks, bad = marked(notes, fs)
+        return Timeline.broken(fs, count, breaks, bad)
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that hold its samples and markers."""
+        found = [Path(name) for name in self.raw.filenames if name is not None]
+        return [*found, *(self.header.files if self.header else ())]
+
+
+def suffix_of(path: Path) -> str:
+    """The part of a name that tells the format: ".fif.gz" is one suffix."""
+    name = path.name.lower()
+    return ".fif.gz" if name.endswith(".fif.gz") else path.suffix.lower()
+
+
+def open_mne(path: Path) -> MneFile:
+    """Open a recording by its suffix (`READERS`).
+
+    Raises:
+        DataError: a damaged file, an epoched one, or one of another kind.
+    """
+    import mne  # its import takes about a second, which `clmer --help` need not wait for
+
+    suffix = suffix_of(path)
+    header = read_header(path) if READERS[suffix] == "read_raw_brainvision" else None
+    read: Callable[..., Any] = getattr(mne.io, READERS[suffix])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            raw = read(path, preload=False, verbose="WARNING")
+        except _ERRORS as error:
+            raise _refused(path, suffix, error) from error
+    notes = []
+    for warning in caught:
+        text = str(warning.message)
+        # A BrainVision header does not state the length: markers past the end tell a cut file.
+        if "outside data range" in text and "Omitted" in text:
+            raise DataError(
+                path,
+                "samples",
+                f"{raw.n_times}, which end before the last markers",
+                "samples up to the last marker",
+                "The data file may be truncated: copy it again.",
+            )
+        if not _HANDLED.search(text) and issubclass(warning.category, RuntimeWarning):
+            notes.append(f"MNE warns: {' '.join(text.split()):.200}")
+    return MneFile(path, suffix, raw, header, tuple(dict.fromkeys(notes)))
+
+
+def _refused(path: Path, suffix: str, error: Exception) -> DataError:
+    """The real cause, where it is known."""
+    text = str(error)
+    trials = re.search(r"number of trials is (\d+)", text)
+    if trials:
+        return DataError(
+            path,
+            "EEG.trials",
+            f"{trials[1]} epochs",
+            "a continuous recording",
+            "It is cut into epochs: give the data set from before the epochs were cut; start_s and "
+            "stop_s, or --window, cut it here.",
+        )
+    if suffix == ".set" and isinstance(error, AttributeError) and "'get'" in text:
+        return DataError(
+            path,
+            "EEG.chaninfo",
+            "an empty one, which MNE cannot read",
+            "a structure",
+            "In EEGLAB: EEG.chaninfo = struct('nosedir', '+X'); then save the data set again.",
+        )
+    if ".fdt" in text and isinstance(error, OSError):
+        return DataError(
+            path, "EEG.data", text[:200], "the .fdt file beside it", "Copy both, under one name."
+        )
+    return unreadable(path, error)
+
+
+def unreadable(path: Path, error: object) -> DataError:
+    """What to say of a file on which MNE gives up."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return DataError(
+        path,
+        "file",
+        f"MNE's error {text:.200}",
+        f"a whole {suffix_of(path)} recording",
+        "It may be truncated, or of a version that MNE does not know: copy or export it again.",
+    )
