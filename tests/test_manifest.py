@@ -94,7 +94,8 @@ def test_files_through_mne(write: Callable[..., Path], clmer_data: Path) -> None
         one, vhdr, bdf, odd = read_all(root)
     assert one.signals["ecg"].channels == ("ECG",)
     assert one.signals["ecg"].kinds == ("ecg",)
-    assert len(one.signals["eeg"].channels) == 20
+    assert len(one.signals["eeg"].channels) == 19
+    assert one.signals["eeg"].left_out == ("A2-A1 (ref)", "ECG (ecg)")
     assert one.signals["eeg"].duration_s == one.signals["ecg"].duration_s == 2.0
     assert vhdr.signals["eeg"].fs == 1000.0
     assert set(vhdr.signals["eeg"].kinds) == {"eeg"}
@@ -117,6 +118,10 @@ def test_a_truncated_brainvision_file(write: Callable[..., Path], clmer_data: Pa
     root = write("p1,t1,x,eeg,test.vhdr,,,", "p1,t2,y,eeg,a.npy,,,128")
     for name in ("test.vhdr", "test.vmrk", "test.eeg"):
         (root / name).write_bytes((clmer_data / "eeg-formats" / name).read_bytes()[:100_000])
+    with pytest.raises(DataError, match=r"test\.eeg: length: found 100000 bytes, .*truncated"):
+        read_all(root)
+    with (root / "test.eeg").open("r+b") as file:
+        file.truncate(64 * 1000)  # whole samples, but markers lie behind their end
     with pytest.raises(DataError, match=r"test\.vhdr: samples"):
         read_all(root)
 

@@ -254,9 +254,25 @@ def test_nothing_left_is_an_error(run: Callable[..., Store]) -> None:
 
 def test_other_channels_are_an_error(run: Callable[..., Store]) -> None:
     other = make_recording("t2")
-    swapped = replace(other.signals["physio"], channels=("C4", "C3", "GSR"))
-    with pytest.raises(DataError, match="found C4 C3 GSR, expected C3 C4 GSR"):
-        run([make_recording(), replace(other, signals={"physio": swapped})])
+    renamed = replace(other.signals["physio"], channels=("C4", "Pz", "GSR"))
+    with pytest.raises(DataError, match=r"found C4 Pz GSR, expected C3 C4 GSR .* column channels"):
+        run([make_recording(), replace(other, signals={"physio": renamed})])
+
+
+def test_channels_are_matched_by_name_whatever_order_case_and_prefix(
+    run: Callable[..., Store],
+) -> None:
+    other = make_recording("t2")
+    data = other.signals["physio"].data
+    swapped = replace(
+        other.signals["physio"],
+        data=data[[1, 0, 2]],
+        channels=("EEG C4-Ref", "c3", "GSR"),
+    )
+    want = run([make_recording(), other]).array("physio")
+    store = run([make_recording(), replace(other, signals={"physio": swapped})])
+    np.testing.assert_array_equal(store.array("physio"), want)
+    assert store.modalities["physio"].channels == ("C3", "C4", "GSR")
 
 
 @pytest.mark.parametrize(

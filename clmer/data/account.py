@@ -2,7 +2,9 @@
 
 `measure` looks at one signal as it was read; `summary` turns all recordings' accounts into lines:
 
-    eeg: 19 channels (eeg), uV, median amplitude 9.8, 500 Hz; 48 recordings, 62 to 188 s; left out: ...
+    eeg: 19 channels (eeg) Fp1 ... Pz; uV, median amplitude 9.8; 500 Hz; 48 recordings of 62 to
+    188 s;
+    left out: ECG (ecg), A2-A1 (ref)
 """
 
 from __future__ import annotations
@@ -181,9 +183,9 @@ def _judged(name: str, kind: str, level: float, signal: Signal, path: Path) -> s
         f"amplitude of {name} ({kind})",
         f"a {what} of {level:.3g} {bounds.unit}",
         f"{low:g} to {high:g} {bounds.unit}",
-        f"It is {factor_text}: the numbers are in another unit than the file says, or says nothing "
-        "of. State the true one in the manifest's column unit (uV, mV, V, uS, ...; none for numbers "
-        "without one; clmer predict: --unit).",
+        f"It is {factor_text}: the numbers are in another unit than the file says or than is taken "
+        "for granted. State the true one in the manifest's column unit (uV, mV, V, uS, ...; none "
+        "for numbers without one; clmer predict: --unit).",
     )
 
 

@@ -252,6 +252,15 @@ def typed(
             # "T1" in degC is no electrode.
             kind = _TYPE_OF_QUANTITY.get(quantities[i] or "", kind)
         kinds.append(kind)
+    # "CP5" in "BS" beside thirty channels in uV: whatever it is, it is no EEG in a known unit. If
+    # no voltage has a known unit, reading one is an error.
+    if any(q == "voltage" for q in quantities):
+        spelt = spelt_units or [""] * count
+        odd = [bool(unit.strip()) and q is None for unit, q in zip(spelt, quantities, strict=True)]
+        kinds = [
+            "unknown" if strange and QUANTITY.get(kind) == "voltage" else kind
+            for kind, strange in zip(kinds, odd, strict=True)
+        ]
     if "eeg" not in kinds and "ieeg" not in kinds:
         # EDF, BDF and BrainVision without a unit are in uV more often than not; what reads the
         # samples asks for the unit itself.

@@ -151,9 +151,9 @@ def _ratio(fs_in: float, fs_out: float, count: int) -> Fraction:
     near = 1 / exact if flip else exact
     for terms in (100, 1000, _TERMS):
         simple = near.limit_denominator(terms)
-        if simple > 0 and abs(simple / near - 1) * count * max(1, exact) <= _DRIFT:
+        if simple > 0 and abs(simple / near - 1) * count * max(Fraction(1), exact) <= _DRIFT:
             return 1 / simple if flip else simple
     raise ValueError(
-        f"resample: {fs_in} Hz to {fs_out} Hz is the ratio {exact}, expected one near a fraction of "
-        f"terms up to {_TERMS}"
+        f"resample: {fs_in} Hz to {fs_out} Hz is the ratio {exact}, expected one near a fraction "
+        f"of terms up to {_TERMS}"
     )
