@@ -123,6 +123,7 @@ def _run(
     import torch
 
     from clmer import train
+    from clmer.data import account
     from clmer.runs import Run, check_folder
     from clmer.stages import Job
 
@@ -140,7 +141,8 @@ def _run(
         store, task, y, splits = train.load(config, stores)
         described = {**train.settings(config), "data": store.fingerprint}
         again = resume or not ranks.leads
-        run = Run(folder, described, environment, store.origin, again, writes=ranks.leads)
+        read = {**store.origin, "read": account.lines(store.report)}
+        run = Run(folder, described, environment, read, again, writes=ranks.leads)
     try:
         with closing(run):
             job = Job(config, run, store, task, y, splits, device, ranks)

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clmer.config import ConfigError
-from clmer.data import DATASETS, manifest, manifest_table
+from clmer.data import DATASETS, account, manifest, manifest_table
+from clmer.data.account import OTHER_SCALE
 from clmer.data.cache import Modality
 from clmer.data.cutting import Cut, Plan, check_alike, cut
 from clmer.data.face import read_face
@@ -56,6 +57,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--face-rate", type=float, metavar="HZ", help="of a CSV without times")
     parser.add_argument("--rate", type=float, metavar="HZ", help="samples a second of an .npy")
+    parser.add_argument(
+        "--unit", default="", help="of the samples (uV, mV, V, ...), where the file does not say"
+    )
     parser.add_argument("--split", metavar="NAME", help="split1, ... (default: the mean of all)")
     parser.add_argument("--out", default="-", metavar="CSV", help="- for standard output (default)")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, ...")
@@ -69,6 +73,7 @@ def main(
     face_start: float | None,
     face_rate: float | None,
     rate: float | None,
+    unit: str,
     split: str | None,
     out: str,
     device: str,
@@ -86,7 +91,7 @@ def main(
         raise DataError(Path(out), "--out", "no such folder", "one that exists", "Make it first.")
     trained = load(run, split, device)
     files = files_of(recording, trained.modalities)
-    whole = read_recording(trained, files, rate=rate)
+    whole = read_recording(trained, files, rate=rate, unit=unit)
     whole = with_face(trained, whole, face, start_s=face_start, fps=face_rate)
     windows = windows_of(trained, whole)
     proba = trained.predict_proba(windows.arrays)
@@ -133,7 +138,7 @@ def files_of(recording: Sequence[str], modalities: Mapping[str, Modality]) -> di
 
 
 def read_recording(
-    trained: Trained, files: Mapping[str, Path], *, rate: float | None = None
+    trained: Trained, files: Mapping[str, Path], *, rate: float | None = None, unit: str = ""
 ) -> Recording:
     """A recording's signals, channels as in training.
 
@@ -141,6 +146,7 @@ def read_recording(
         trained: says which channels, and of which type each is.
         files: by modality, from `files_of`.
         rate: samples a second of an .npy.
+        unit: of the samples, which counts more than the files'.
 
     Raises:
         ConfigError: an .npy without a rate.
@@ -153,7 +159,15 @@ def read_recording(
         if open_file is None:
             if path.suffix.lower() == ".npy" and rate is None:
                 raise ConfigError(f"--rate: found none, expected the samples a second of {path}")
-            signal = manifest.read_file(path, name, channels=modality.channels, rate=rate)
+            signal = manifest.read_file(
+                path,
+                name,
+                channels=modality.channels,
+                rate=rate,
+                unit=unit,
+                kind=modality.kinds[0] if len(set(modality.kinds)) == 1 else "",
+            )
+            signal = replace(signal, channels=modality.channels)
         else:
             signal = _picked(open_file(path), modality)
         signals[name] = replace(signal, kinds=modality.kinds)
@@ -238,15 +252,46 @@ def windows_of(trained: Trained, recording: Recording) -> Cut:
     embed = embedder(weights) if "mobilevit" in trained.modalities else None
     found = cut(plan, recording, embed)
     check_alike(found, trained.modalities, "in training")
+    check_scale(found, trained.modalities)
     if found.skipped:
         expected = f"windows of {config.window:g} s with {', '.join(trained.modalities)}"
         raise DataError(recording.source, "recording", found.skipped, expected)
     return found
 
 
+def check_scale(found: Cut, known: Mapping[str, Modality]) -> None:
+    """Refuse numbers of another size than the training's.
+
+    Raises:
+        DataError: they differ by a factor that only a unit makes.
+    """
+    for name, signal in found.signals.items():
+        for kind, usual in known[name].levels:
+            level = signal.levels.get(kind, 0.0)
+            ratio = level / usual if usual > 0 else 0.0
+            if ratio > OTHER_SCALE or 0 < ratio < 1 / OTHER_SCALE:
+                factor = max(ratio, 1 / ratio)
+                raise DataError(
+                    found.recording.files.get(name, found.recording.source),
+                    f"amplitude of {name} ({kind})",
+                    f"{level:.3g} {signal.unit}, {factor:.2g} times too "
+                    f"{'large' if ratio > 1 else 'small'}",
+                    f"about {usual:.3g} {known[name].unit} as in training",
+                    "Was it stored in another unit? State the true one with --unit.",
+                )
+
+
 def notes(trained: Trained, windows: Cut) -> list[str]:
     """What a reader of the predictions should know."""
-    lines = [f"left out: {count} windows, {reason}" for reason, count in windows.dropped.items()]
+    lines = account.summary([("recording", each) for each in windows.signals.values()])
+    faces = [name for name in trained.modalities if name in FACE_TOKENS]
+    lines += account.face_summary(faces, [windows.face] if windows.face else [])
+    lines += [f"note: {note}" for note in windows.notes]
+    for name, signal in windows.signals.items():
+        usual = trained.modalities[name].native_fs
+        if usual and signal.fs != usual:
+            lines.append(f"note: {name} was recorded at {signal.fs:g} Hz, in training at {usual:g}")
+    lines += [f"left out: {count} windows, {reason}" for reason, count in windows.dropped.items()]
     if len(trained.splits) > 1:
         lines.append(
             f"mean of {len(trained.splits)} splits' models, which together saw every person of the "

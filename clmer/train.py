@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from clmer import metrics, report
 from clmer.config import Config
-from clmer.data import DATASETS, manifest, synthetic
+from clmer.data import DATASETS, account, manifest, synthetic
 from clmer.data.cache import Store
 from clmer.data.face.windows import IMAGES
 from clmer.data.prepare import prepare
@@ -116,8 +115,30 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
         repeats=config.repeats or None,
         seed=config.seed,
         source=root,
+        shared=shared_recordings(store, root),
     )
     return store, task, y, splits
+
+
+def shared_recordings(store: Store, root: Path) -> list[tuple[str, str]]:
+    """Pairs of recordings that hold the same samples.
+
+    Raises:
+        DataError: they are of two people, one of whom did not give them.
+    """
+    pairs = [(pair["one"], pair["other"]) for pair in store.report.get("shared_samples", ())]
+    people = dict(zip(store.windows.recording.tolist(), store.windows.subject, strict=True))
+    for one, other in pairs:
+        if one in people and other in people and people[one] != people[other]:
+            raise DataError(
+                root,
+                "recordings",
+                f"the same samples in {one} and {other}",
+                "recordings of their own for two people",
+                "One file stands under two people, or was copied: correct the table. Otherwise a "
+                "model would be tested on what it was trained on.",
+            )
+    return pairs
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -271,16 +292,8 @@ def describe(job: Job) -> None:
         f"preset {config.preset} on {config.device}, {ranks}{torch.get_num_threads()} threads; "
         f"protocol {config.protocol}, {len(job.splits)} split(s); run folder {job.run.folder}"
     )
-    account = job.store.report
-    skipped = account["recordings_skipped"].values()
-    for reason, count in Counter(skipped).most_common():
-        print(f"left out: {count} of {account['recordings']} recordings, {reason}")
-    for reason, count in account["windows_dropped"].items():
-        print(f"left out: {count} windows, {reason}")
-    if account.get("samples_interpolated"):
-        print(f"interpolated: {account['samples_interpolated']} samples in short gaps")
-    for note in account["notes"]:
-        print(f"note: {note}")
+    for line in account.lines(job.store.report):
+        print(line)
     if config.models != ("clmer",):
         print(f"models: {', '.join(config.models)}")
     if job.splits[0].note:

@@ -366,9 +366,10 @@ def test_an_error_of_the_reader_waits_for_the_recordings_before_it(
     with pytest.raises(type(error)) as caught:
         run(Broken([make_recording(f"t{i}") for i in range(3)]), cache=cache)
     assert caught.value is error
-    odd = make_recording("t2", fs=128 / 3.14159265)  # no ratio of small numbers: fails when cut
+    odd = make_recording("t2")  # volts as microvolts: fails when cut
+    odd.signals["physio"].data[:2] *= 1e6
     if isinstance(error, DataError):
-        with pytest.raises(DataError, match="rate of physio"):
+        with pytest.raises(DataError, match=r"amplitude of physio \(eeg\)"):
             run(Broken([make_recording(), odd]), cache=cache)
     assert [path for path in cache.iterdir() if path.is_dir()] == [kept.path]
 

@@ -10,9 +10,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +25,7 @@ _LOOKED_AT = 512
 #: A first sample this many spreads away from the rest is no sample.
 _NO_SAMPLE = 1e6
 #: Recordings of one modality whose amplitudes differ by this much were not made in one unit.
-_OTHER_SCALE = 300.0
+OTHER_SCALE = 300.0
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,51 @@ def _judged(name: str, kind: str, level: float, signal: Signal, path: Path) -> s
     )
 
 
+@dataclass(frozen=True)
+class FaceAccount:
+    """The face of one recording: tracker, unit of the landmarks, frames a second, and frames."""
+
+    tracker: str
+    unit: str
+    fps: float
+    frames: int
+    lost: int
+
+
+def face_summary(names: Sequence[str], faces: Sequence[FaceAccount]) -> list[str]:
+    """A line for each group of like faces: `names` are the modalities made of them."""
+    groups: dict[tuple[object, ...], list[FaceAccount]] = {}
+    for face in faces:
+        groups.setdefault((face.tracker, face.unit, face.fps), []).append(face)
+    lines = []
+    for group in groups.values():
+        first, frames = group[0], sum(face.frames for face in group)
+        lost = sum(face.lost for face in group)
+        lines.append(
+            f"{', '.join(names)}: {first.tracker}, landmarks in {first.unit}; {first.fps:g} frames "
+            f"a second; {_of_length([face.frames / face.fps for face in group])}; "
+            f"{100 * lost / max(frames, 1):.3g} % of the frames without a face"
+        )
+    return lines
+
+
+def lines(report: Mapping[str, Any]) -> list[str]:
+    """What a store's report says of the data, for whoever is about to use them.
+
+    Args:
+        report: `Store.report`.
+    """
+    said = list(report.get("signals", ()))
+    skipped = Counter(report.get("recordings_skipped", {}).values())
+    for reason, count in skipped.most_common():
+        said.append(f"left out: {count} of {report['recordings']} recordings, {reason}")
+    for reason, count in report.get("windows_dropped", {}).items():
+        said.append(f"left out: {count} windows, {reason}")
+    if report.get("samples_interpolated"):
+        said.append(f"interpolated: {report['samples_interpolated']} samples in short gaps")
+    return said + [f"note: {note}" for note in report.get("notes", ())]
+
+
 def summary(accounts: Sequence[tuple[str, Account]]) -> list[str]:
     """A line per modality and group of like recordings.
 
@@ -220,20 +267,23 @@ def _line(group: Sequence[Account]) -> str:
         f"{np.median([a.levels[k] for a in group]):.3g}" + (f" {k}" if len(by_kind) > 1 else "")
         for k in by_kind
     )
-    seconds = [a.seconds for a in group]
-    spans = f"{min(seconds):.4g} s"
-    if max(seconds) - min(seconds) > 0.05:
-        spans = f"{min(seconds):.4g} to {max(seconds):.4g} s"
     pauses = sum(a.pieces - 1 for a in group)
     parts = [
         f"{first.modality}: {count} channel{'s' * (count > 1)} ({kinds}){named}",
         f"{first.unit or 'no unit'}, median amplitude {levels}",
         f"{first.fs:g} Hz",
-        f"{len(group)} recording{'s' * (len(group) > 1)} of {spans}",
+        _of_length([a.seconds for a in group]),
     ]
     parts += [f"{pauses} pause{'s' * (pauses > 1)}"] if pauses else []
     parts += [f"left out: {_few(first.left_out)}"] if first.left_out else []
     return "; ".join(parts)
+
+
+def _of_length(seconds: Sequence[float]) -> str:
+    """How many recordings, and how long: "24 recordings of 62 to 188 s"."""
+    low, high = min(seconds), max(seconds)
+    span = f"{low:.4g} s" if high - low <= 0.05 else f"{low:.4g} to {high:.4g} s"
+    return f"{len(seconds)} recording{'s' * (len(seconds) > 1)} of {span}"
 
 
 def scale_notes(accounts: Iterable[tuple[str, Account]]) -> list[str]:
@@ -247,8 +297,8 @@ def scale_notes(accounts: Iterable[tuple[str, Account]]) -> list[str]:
     for (modality, kind), found in levels.items():
         usual = float(np.median([level for _, level in found]))
         for word, far in (
-            ("large", [(r, v) for r, v in found if v > usual * _OTHER_SCALE]),
-            ("small", [(r, v) for r, v in found if v < usual / _OTHER_SCALE]),
+            ("large", [(r, v) for r, v in found if v > usual * OTHER_SCALE]),
+            ("small", [(r, v) for r, v in found if v < usual / OTHER_SCALE]),
         ):
             if far:
                 ratio = np.median([v for _, v in far]) / usual
@@ -259,6 +309,15 @@ def scale_notes(accounts: Iterable[tuple[str, Account]]) -> list[str]:
                     "The manifest's column unit states it"
                 )
     return notes
+
+
+def levels_of(accounts: Iterable[tuple[str, Account]], modality: str) -> dict[str, float]:
+    """The median over recordings of a modality's amplitude, by type."""
+    found: dict[str, list[float]] = {}
+    for _, account in accounts:
+        for kind, level in account.levels.items() if account.modality == modality else ():
+            found.setdefault(kind, []).append(level)
+    return {kind: float(np.median(levels)) for kind, levels in found.items()}
 
 
 def _few(names: Sequence[str], most: int = 8) -> str:

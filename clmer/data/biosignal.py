@@ -21,6 +21,7 @@ from clmer.data.channels import (
     SERVICE,
     Channel,
     as_kind,
+    canonical,
     find,
     listed,
     near,
@@ -132,7 +133,7 @@ class BiosignalFile:
                 of known types.
             wanted: names, in the order wanted, instead; see `channels.find`.
             kind: the type that somebody stated for them; it counts more than the file's.
-            without: names that are left out where none are wanted.
+            without: names (`channels.canonical`) that are left out where none are wanted.
 
         Returns:
             Channels, of which each has the type that it is to have.
@@ -143,12 +144,12 @@ class BiosignalFile:
         need = kind or as_kind(modality)
         if wanted:
             return [self._named(name, modality, need, bool(kind)) for name in wanted]
-        usable = [c for c in self._signals if not c.bad and c.name not in without]
+        usable = [c for c in self._signals if not c.bad and canonical(c.name) not in without]
         if not need and usable:
             return usable
         chosen = [channel for channel in usable if channel.kind == need]
         if not chosen and kind:  # "where the file does not say"
-            guessed = [c for c in self.all_channels if c.guessed and c.name not in without]
+            guessed = [c for c in self.all_channels if c.guessed and not c.bad]
             chosen = [channel.of_kind(kind) for channel in guessed]
         if chosen:
             return chosen
@@ -244,6 +245,9 @@ class BiosignalFile:
         for row, (factor, _) in zip(data, factors, strict=True):
             if factor != 1.0:
                 row *= factor
+        notes = [*self.notes]
+        if not unit and suffix_of(self.path).startswith(".fif"):
+            notes += _siemens(data, chosen)
         spelt = {name for _, name in factors}
         taken = {channel.name for channel in chosen}
         return Signal(
@@ -254,7 +258,7 @@ class BiosignalFile:
             spelt.pop() if len(spelt) == 1 else "mixed",
             timeline=part.shifted(),
             left_out=tuple(str(c) for c in self.all_channels if c.name not in taken),
-            notes=self.notes,
+            notes=tuple(notes),
         )
 
     def _unit(self, channel: Channel, stated: str) -> tuple[float, str]:
@@ -272,6 +276,46 @@ class BiosignalFile:
                 "State it in the manifest's column unit (clmer predict: --unit).",
             )
         return 1.0, spelt
+
+
+def _siemens(data: np.ndarray, channels: Sequence[Channel]) -> list[str]:
+    """Undo MNE's siemens where they cannot be meant, in place; what to say of it.
+
+    FIF has no unit for skin conductance but S, and hardly anybody scales to it: 2 "S" are 2 uS. The
+    skin's range, 0.01 to 200 uS, leaves no doubt which of the two it is.
+    """
+    notes = []
+    for row, channel in zip(data, channels, strict=True):
+        level = float(np.median(np.abs(row))) if row.size else 0.0
+        if channel.kind == "gsr" and channel.unit == "S" and level > 1e4:
+            row /= 1e6
+            notes.append(f"{channel.name}: {level / 1e6:.3g} S is no skin; read as uS")
+    return [notes[0].partition(":")[0] + ": numbers above 0.01 S are read as uS"] if notes else []
+
+
+def files_of(path: Path) -> list[Path]:
+    """All files that a recording is made of, BIDS' channels.tsv among them.
+
+    Raises:
+        DataError: a header that names them cannot be read.
+    """
+    if suffix_of(path) in (".edf", ".bdf"):
+        return [path, *([_bids_path(path)] if _bids_table(path) else [])]
+    files = [*open_biosignal(path).files]
+    return [
+        each for file in files for each in (sorted(file.rglob("*")) if file.is_dir() else [file])
+    ]
+
+
+def bad_channels(path: Path) -> list[str]:
+    """Names of the channels that a recording, or BIDS' table beside it, marks as bad.
+
+    Raises:
+        DataError: the recording cannot be read.
+    """
+    if suffix_of(path) in (".edf", ".bdf") and not _bids_table(path):
+        return []  # the format has no such mark
+    return [channel.name for channel in open_biosignal(path).all_channels if channel.bad]
 
 
 def open_biosignal(path: Path) -> BiosignalFile:

@@ -24,7 +24,7 @@ import numpy as np
 from torch import nn
 
 from clmer.data import Band, Dataset
-from clmer.data.account import Account, measure
+from clmer.data.account import Account, FaceAccount, measure
 from clmer.data.cache import Modality
 from clmer.data.channels import canonical
 from clmer.data.copies import words_of
@@ -161,6 +161,7 @@ class Cut:
         tracker: what made the face; "" where no face was used.
         signals: what was understood of each signal.
         words: of each signal, for `clmer.data.copies`.
+        face: what was understood of the face; None where none was used.
         notes: what to say of this recording.
     """
 
@@ -174,6 +175,7 @@ class Cut:
     tracker: str = ""
     signals: dict[str, Account] = field(default_factory=dict)
     words: dict[str, tuple[np.ndarray, np.ndarray, float]] = field(default_factory=dict)
+    face: FaceAccount | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -234,6 +236,8 @@ def check_alike(cut: Cut, known: Mapping[str, Modality], where: str) -> None:
     files, source = cut.recording.files, cut.recording.source
     for name, new in cut.modalities.items():
         for field_, hint in (_ALIKE if name in FACE_TOKENS else _ALIKE_SIGNALS).items():
+            if field_ == "unit" and name not in FACE_TOKENS and not known[name].native_fs:
+                continue  # a run of before units were kept
             found, wanted = getattr(new, field_), getattr(known[name], field_)
             if found != wanted:
                 by = f" ({cut.tracker})" if field_ == "unit" and name in FACE_TOKENS else ""
@@ -443,6 +447,10 @@ class _Cutter:
             if getattr(face, "images" if name in IMAGES else name, face) is None:
                 raise _Skip(f"no {name} from {face.tracker}")
         self.account.tracker = face.tracker
+        lost = int((~face.valid).sum())
+        unit = face.unit
+        self.account.face = FaceAccount(face.tracker, unit, face.fps, len(face.valid), lost)
+        self.account.notes += getattr(face, "notes", ())
         for name in plan.face_names:
             unit = face.unit if name == "landmarks" and plan.face == "raw" else ""
             rows = FACE_ROWS[name]

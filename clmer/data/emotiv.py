@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from clmer.data import units
 from clmer.data.channels import find, near, typed
+from clmer.data.formats import AS_ARRAY
 from clmer.data.recording import KINDS, DataError, Signal
 
 #: The EPOC's sensors, in the order of its exports.
@@ -87,7 +88,7 @@ def read_layout(path: Path) -> Layout:
         "header",
         f"{head[0][:60]!r}",
         "EmotivPRO's two lines (Timestamp, EEG.AF3, ...) or OpenViBE's one (Time:128Hz, ...)",
-        "Other recordings are read as EDF, BDF, BrainVision, SET, FIF or .npy.",
+        f"Is it another device's table? {AS_ARRAY}",
     )
 
 

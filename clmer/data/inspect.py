@@ -99,10 +99,7 @@ def _overview(dataset: WindowDataset) -> Section:
         ("windows", f"{len(store.windows)} of {store.windows.window_s:g} s"),
         ("stimuli", len(np.unique(store.windows.stimulus))),
     ]
-    rows += [
-        (f"modality {m.name}", f"{len(m.channels)} channels, {m.fs:g} a second")
-        for m in store.modalities.values()
-    ]
+    rows += [("read", line) for line in report["signals"]]
     rows += [(f"filter of {kind}", text) for kind, text in report["filter"].items()]
     rows += [("note", note) for note in report["notes"]]
     return Section("Overview", "After filtering, resampling and cutting.", table((), rows))
@@ -158,12 +155,14 @@ def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
         raise ValueError("protocols need a task")
     y, classes = dataset.y.numpy(), dataset.task.classes
     rows: list[tuple[object, ...]] = []
+    pairs = dataset.store.report["shared_samples"]
+    shared = [(pair["one"], pair["other"]) for pair in pairs]
     for protocol in PROTOCOLS:
         if protocol in refused:
             rows.append((protocol, f"refused: {refused[protocol]}"))
             continue
         try:
-            splits = make_splits(dataset.store.windows, y, protocol)
+            splits = make_splits(dataset.store.windows, y, protocol, shared=shared)
         except DataError as error:
             rows.append((protocol, f"refused: found {error.found}, expected {error.expected}"))
             continue

@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 
 from clmer.data import units
-from clmer.data.biosignal import SUFFIXES, open_biosignal
-from clmer.data.channels import QUANTITY, SERVICE, as_kind, kind_of_name
+from clmer.data.biosignal import SUFFIXES, bad_channels, files_of, open_biosignal
+from clmer.data.channels import QUANTITY, SERVICE, as_kind, canonical, kind_of_name
 from clmer.data.emotiv import read_emotiv
 from clmer.data.face import read_face
 from clmer.data.formats import check_suffix, suffix_of
@@ -54,9 +54,6 @@ FINEST = 128.0
 #: Pass bands in Hz by signal type; the others keep their slow part.
 BAND: dict[str, tuple[float | None, float | None] | None] = {"eeg": (4.0, 45.0), "ecg": (0.5, 40.0)}
 
-#: Samples and markers of BrainVision, samples of EEGLAB, and OpenFace's HOG lie beside the file.
-_BESIDE = {".vhdr": (".eeg", ".vmrk", ".dat"), ".set": (".fdt",), ".csv": (".hog",)}
-
 
 def sources(root: Path) -> list[Path]:
     """The manifest and the files it names, with those that belong to them, sorted.
@@ -67,8 +64,10 @@ def sources(root: Path) -> list[Path]:
     table = table_path(root)
     files = {table} | {row.path for row in read_rows(table)}
     for path in list(files):
-        beside = _BESIDE.get(path.suffix.lower(), ())
-        files |= {p for p in map(path.with_suffix, beside) if os.path.isfile(p)}
+        if suffix_of(path) in SUFFIXES:
+            files |= set(files_of(path))
+        elif (hog := path.with_suffix(".hog")).is_file():
+            files.add(hog)
     return sorted(files)
 
 
@@ -111,16 +110,46 @@ def read(root: Path, *, face: bool = True) -> Iterator[Recording]:
     trials: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         trials.setdefault((row.subject, row.trial), []).append(row)
+    bad = _bad_channels(rows)
     for subject, trial in sorted(trials):
-        yield _read_trial(trials[subject, trial], numeric, face)
+        yield _read_trial(trials[subject, trial], numeric, face, bad)
 
 
-def _read_trial(rows: list[Row], numeric: dict[str, bool], face: bool) -> Recording:
+def _bad_channels(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
+    """What to say of each channel that a file marks as bad, by modality and canonical name.
+
+    All recordings of a modality need the same channels, so what is bad in one is left out of all.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        if row.modality in FACE_MODALITIES or row.channels or suffix_of(row.path) not in SUFFIXES:
+            continue
+        for name in bad_channels(row.path):
+            of_name = found.setdefault(row.modality, {}).setdefault(canonical(name), [name])
+            of_name.append(f"{row.subject}/{row.trial}")
+    total = {name: sum(row.modality == name for row in rows) for name in found}
+    return {
+        modality: {
+            key: f"{modality}: {name} is marked as bad in {len(where)} of {total[modality]} "
+            f"recordings ({', '.join(where[:3])}{', ...' if len(where) > 3 else ''}) and "
+            "left out of all"
+            for key, (name, *where) in names.items()
+        }
+        for modality, names in found.items()
+    }
+
+
+def _read_trial(
+    rows: list[Row], numeric: dict[str, bool], face: bool, bad: dict[str, dict[str, str]]
+) -> Recording:
     series, face_start_s = None, 0.0
     signals: dict[str, Signal] = {}
     for row in rows:
         if row.modality not in FACE_MODALITIES:
-            signals[row.modality] = _read_signal(row)
+            without = bad.get(row.modality, {})
+            signal = _read_signal(row, without)
+            notes = (*signal.notes, *(() if row.channels else without.values()))
+            signals[row.modality] = replace(signal, notes=notes)
         elif face and series is None:
             series, face_start_s = _read_face(row)
     first = rows[0]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ import torch
 from tqdm import tqdm
 
 from clmer.data import Dataset, account
-from clmer.data.account import Account
+from clmer.data.account import Account, FaceAccount
 from clmer.data.cache import Modality, Store, StoreWriter, build
-from clmer.data.copies import Copies
+from clmer.data.copies import Copies, Shared
 from clmer.data.cutting import Cut, Plan, align, check_alike, cut
 from clmer.data.face.images import folders
 from clmer.data.face.mobilevit import RANDOM_NOTE, embedder, weights_digest
@@ -127,7 +127,7 @@ def prepare(
             fingerprint=key,
             parameters=parameters,
             sources=sources,
-            modalities=[job.modalities[name] for name in names],
+            modalities=[job.modality(name) for name in names],
             window_s=window_s,
             report=report,
         )
@@ -169,6 +169,7 @@ class _Job:
     filters: dict[str, str] = field(default_factory=dict)
     trackers: Counter[str] = field(default_factory=Counter)
     accounts: list[tuple[str, Account]] = field(default_factory=list)
+    faces: list[FaceAccount] = field(default_factory=list)
     copies: Copies = field(default_factory=Copies)
     said: dict[str, list[str]] = field(default_factory=dict)
     _sources: set[Path] = field(default_factory=set)
@@ -201,6 +202,8 @@ class _Job:
             self.said.setdefault(note, []).append(name)
         for modality, words in cut.words.items():
             self.copies.add(name, modality, words, cut.signals[modality].fs)
+        if cut.face is not None:
+            self.faces.append(cut.face)
         if cut.tracker:
             self.trackers[cut.tracker] += 1
         if cut.skipped:
@@ -217,6 +220,11 @@ class _Job:
             start_s=cut.start_s,
             labels=recording.labels,
         )
+
+    def modality(self, name: str) -> Modality:
+        """A modality, with the amplitude that is usual in all recordings."""
+        levels = account.levels_of(self.accounts, name)
+        return replace(self.modalities[name], levels=tuple(levels.items()))
 
     def report(self, notes: Sequence[str]) -> dict[str, Any]:
         """What was read, used and left out.
@@ -237,7 +245,8 @@ class _Job:
             )
         shared = self.copies.shared()
         return {
-            "signals": account.summary(self.accounts),
+            "signals": account.summary(self.accounts)
+            + account.face_summary(self.plan.face_names, self.faces),
             "shared_samples": [asdict(pair) for pair in shared],
             "people": len(self.people),
             "recordings": self.recordings,
@@ -247,16 +256,24 @@ class _Job:
             "windows_dropped": dict(self.dropped),
             "samples_interpolated": self.interpolated,
             "filter": self.filters,
-            "notes": [*self.plan.dataset.notes, *notes, *self._notes()],
+            "notes": [*self.plan.dataset.notes, *notes, *self._notes(shared)],
         }
 
-    def _notes(self) -> list[str]:
+    def _notes(self, shared: Sequence[Shared]) -> list[str]:
         """What to say of the recordings."""
         notes = [
-            f"{note} ({_names(recordings, self.recordings)})"
-            for note, recordings in self.said.items()
+            note
+            if note.endswith("left out of all")
+            else f"{note} ({_names(where, self.recordings)})"
+            for note, where in self.said.items()
         ]
         notes += account.scale_notes(self.accounts)
+        notes += [
+            f"{pair} hold the same samples: they stay on one side of every split"
+            for pair in shared[:3]
+        ]
+        if len(shared) > 3:
+            notes.append(f"{len(shared) - 3} more pairs of recordings hold the same samples")
         if len(self.trackers) < 2:
             return notes
         counts = ", ".join(f"{name} {count}" for name, count in self.trackers.items())

@@ -13,6 +13,7 @@ Every choice is drawn from the seed alone, so that any process draws the same sp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -68,6 +69,7 @@ def make_splits(
     repeats: int | None = None,
     seed: int = 0,
     source: Path | str = "prepared windows",
+    shared: Sequence[tuple[str, str]] = (),
 ) -> list[Split]:
     """Split windows under a protocol.
 
@@ -83,6 +85,8 @@ def make_splits(
         repeats: number of splits; None for everyone once (5 under `shuffled`).
         seed: of every draw.
         source: named in errors.
+        shared: pairs of recordings that hold the same samples (`clmer.data.copies`): they stay on
+            one side, with all that the protocol keeps together with them.
 
     Returns:
         `repeats` splits.
@@ -115,15 +119,46 @@ def make_splits(
     if protocol == "shuffled":
         return _shuffled(windows, y, draw, repeats or 5)
     if protocol == "block":
+        if shared:
+            raise draw.error(
+                f"the same samples in {shared[0][0]} and {shared[0][1]}",
+                "recordings that do not overlap",
+                "Correct start_s and stop_s, or choose another --protocol: it keeps them together.",
+            )
         draw.note += _recordings_tell(windows, y)
         return _block(windows, y, draw, folds, repeats or folds)
     groups = {"trial": windows.recording, "stimulus": windows.stimulus}.get(protocol, windows.group)
+    groups, joined = united(groups, windows.recording, shared)
+    if joined:
+        draw.note += f" {joined} recordings share samples with others and stay on their side."
     if protocol == "trial":
         draw.note += _check_trial(windows, y, draw)
     if protocol == "loso":
         return _loso(groups, y, draw, folds, repeats)
     _check_groups(groups, y, draw, folds)
     return _rotate(groups, y, draw, folds, repeats or folds)
+
+
+def united(
+    groups: np.ndarray, recording: np.ndarray, shared: Sequence[tuple[str, str]]
+) -> tuple[np.ndarray, int]:
+    """Groups [N], those of recordings that share samples made one; and how many such there are."""
+    if not shared:
+        return groups, 0
+    leader: dict[str, str] = {}
+
+    def lead(group: str) -> str:
+        while group in leader:
+            group = leader[group]
+        return group
+
+    of_recording: dict[str, str] = dict(zip(recording.tolist(), groups.tolist(), strict=True))
+    pairs = [pair for pair in shared if pair[0] in of_recording and pair[1] in of_recording]
+    for one, other in pairs:
+        first, second = sorted((lead(of_recording[one]), lead(of_recording[other])))
+        if first != second:
+            leader[second] = first
+    return np.array([lead(group) for group in groups.tolist()]), len({r for p in pairs for r in p})
 
 
 class _Draw:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clmer.config import ConfigError
+from clmer.data import account
 from clmer.pages import Html, Section, escape, page, table
 from clmer.report import figures, tables
 from clmer.report.command import command
@@ -127,6 +128,7 @@ def _facts(run: RunFiles) -> Html:
         ]
     else:
         rows += [("protocol", config["protocol"])]
+    rows += [("data", line) for line in account.lines((run.results or {}).get("data", {}))]
     versions = ", ".join(f"{name} {value}" for name, value in run.environment.items())
     rows += [
         ("modalities", ", ".join(config["modalities"])),

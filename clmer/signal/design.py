@@ -11,7 +11,7 @@ import scipy.signal
 from numpy.typing import ArrayLike, NDArray
 
 #: The largest term of a ratio of rates: the filter's length grows with it.
-_TERMS = 10_000
+_TERMS = 100_000
 #: Samples by which a signal may be off at its end.
 _DRIFT = 0.05
 
@@ -126,7 +126,7 @@ def resample(x: ArrayLike, fs_in: float, fs_out: float, axis: int = -1) -> NDArr
         x at fs_out, ceil(T fs_out / fs_in) samples long.
 
     Raises:
-        ValueError: a rate that is not positive, or a ratio that no fraction of terms up to 10,000
+        ValueError: a rate that is not positive, or a ratio that no fraction of terms up to 100,000
             comes near to.
     """
     x = np.asarray(x)
@@ -149,7 +149,7 @@ def _ratio(fs_in: float, fs_out: float, count: int) -> Fraction:
     exact = Fraction(fs_out).limit_denominator(10**9) / Fraction(fs_in).limit_denominator(10**9)
     flip = exact > 1  # bound the larger term
     near = 1 / exact if flip else exact
-    for terms in (100, 1000, _TERMS):
+    for terms in (100, 1000, 10_000, _TERMS):
         simple = near.limit_denominator(terms)
         if simple > 0 and abs(simple / near - 1) * count * max(Fraction(1), exact) <= _DRIFT:
             return 1 / simple if flip else simple

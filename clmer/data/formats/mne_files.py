@@ -228,12 +228,17 @@ def _refused(path: Path, suffix: str, error: Exception) -> DataError:
         return DataError(
             path, "EEG.data", text[:200], "the .fdt file beside it", "Copy both, under one name."
         )
+    package = re.search(r"the module (\w+) is needed", text)
+    if package:
+        name = package[1]
+        return DataError(path, "package", f"no {name}", name, f"pip install {name}")
     return unreadable(path, error)
 
 
 def unreadable(path: Path, error: object) -> DataError:
     """What to say of a file on which MNE gives up."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    said = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = said[-1] if said else type(error).__name__
     return DataError(
         path,
         "file",
