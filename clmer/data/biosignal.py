@@ -61,6 +61,7 @@ class BiosignalFile:
         rows: of each channel in `source`.
         files: all files that it is made of.
         notes: what was odd and read all the same.
+        state: of `files` when it was opened.
     """
 
     path: Path
@@ -69,6 +70,7 @@ class BiosignalFile:
     rows: tuple[int, ...]
     files: tuple[Path, ...]
     notes: tuple[str, ...]
+    state: object = None
 
     @property
     def _signals(self) -> list[Channel]:
@@ -153,10 +155,11 @@ class BiosignalFile:
             chosen = [channel.of_kind(kind) for channel in guessed]
         if chosen:
             return chosen
+        bad = any(c.kind == need or not need for c in self._signals)
         raise DataError(
             self.path,
             f"channels of modality {modality}",
-            listed(self.all_channels) + ("; all of that type are left out" if usable else ""),
+            listed(self.all_channels) + ("; those of that type are marked as bad" if bad else ""),
             f"some of type {need}" if need else f"some of type {', '.join(KINDS)}",
             "Name the channels in the manifest's column channels, and their type in the column "
             "kind where the file's names do not tell it.",
@@ -330,14 +333,23 @@ def open_biosignal(path: Path) -> BiosignalFile:
     there = path.is_dir() if suffix in FOLDERS else path.is_file()
     if not there:
         raise DataError(path, "file", "nothing", f"a {suffix} recording")
-    stat = path.stat()
-    if not stat.st_size:
+    if not path.stat().st_size:
         raise DataError(path, "file", "0 bytes", f"a {suffix} recording", "Copy it again.")
-    return _opened(path, suffix, stat.st_size, stat.st_mtime_ns)
+    file = _opened(path, suffix, _state([path]))
+    if _state(file.files) != file.state:  # what belongs to it has changed or gone
+        _opened.cache_clear()
+        file = _opened(path, suffix, _state([path]))
+    return file
+
+
+def _state(files: Sequence[Path]) -> tuple[tuple[int, int] | None, ...]:
+    """Size and time of change of each file; None where it is gone."""
+    stats = (path.stat() if path.exists() else None for path in files)
+    return tuple((stat.st_size, stat.st_mtime_ns) if stat else None for stat in stats)
 
 
 @lru_cache(maxsize=8)  # trials of one file come one after the other
-def _opened(path: Path, suffix: str, size: int, changed_ns: int) -> BiosignalFile:
+def _opened(path: Path, suffix: str, state: object) -> BiosignalFile:
     table = _bids_table(path)
     source: edf.EdfFile | MneFile
     if suffix in (".edf", ".bdf"):
@@ -349,9 +361,9 @@ def _opened(path: Path, suffix: str, size: int, changed_ns: int) -> BiosignalFil
         channels, rows = _of_mne(recording, table)
         files = recording.files
     beside = [_bids_path(path)] if table else []
-    names = dict.fromkeys((path, *files, *beside))
+    names = tuple(dict.fromkeys((path, *files, *beside)))
     return BiosignalFile(
-        path, source, tuple(renamed(channels)), tuple(rows), tuple(names), source.notes
+        path, source, tuple(renamed(channels)), tuple(rows), names, source.notes, _state(names)
     )
 
 

@@ -304,9 +304,9 @@ def find(wanted: str, names: Sequence[str]) -> int | None:
 
 def near(wanted: str, names: Sequence[str]) -> str:
     """A question such as "Did you mean Fp1?" for a name that is not there; "" if none is near."""
-    close = difflib.get_close_matches(wanted.lower(), [name.lower() for name in names], 1, 0.6)
-    names = [name for name in names if name.lower() in close]
-    return f"Did you mean {names[0]}?" if names else ""
+    keys = {canonical(name): name for name in reversed(names)}
+    close = difflib.get_close_matches(canonical(wanted), list(keys), 1, 0.6)
+    return f"Did you mean {keys[close[0]]}?" if close else ""
 
 
 def unique(names: Sequence[str]) -> list[str]:

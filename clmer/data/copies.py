@@ -28,16 +28,16 @@ _LEAST_SHARED = 6
 _MOST_RECORDINGS = 32
 
 
-def words_of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def words_of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """The kept words of a channel [T].
 
     Returns:
-        words [k] uint64; the sample [k] at which each begins; the share of all words that was kept.
+        words [k] uint64; the sample [k] at which each begins; T.
     """
     rising = np.diff(x) > 0
     count = len(rising) - _BITS + 1
     if count < 1:
-        return np.empty(0, np.uint64), np.empty(0, np.int64), 1.0
+        return np.empty(0, np.uint64), np.empty(0, np.int64), len(x)
     words, turns = rising.astype(np.uint64), np.zeros(len(rising) + 1, np.int64)
     for step in (1, 2, 4, 8, 16, 32):
         words = words[: len(words) - step] | (words[step:] << np.uint64(step))
@@ -46,7 +46,7 @@ def words_of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     share = min(1.0, KEPT / count)
     small = (words * _MIX) >> np.uint64(32) < np.uint64(int(share * 2**32))
     at = np.flatnonzero(enough & small)
-    return words[at], at, share
+    return words[at], at, len(x)
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,18 @@ class Copies:
     _words: dict[str, list[np.ndarray]] = field(default_factory=dict)
     _places: dict[str, list[np.ndarray]] = field(default_factory=dict)
     _names: dict[str, list[str]] = field(default_factory=dict)
+    #: Seconds of a recording for each of its words.
     _scale: dict[str, list[float]] = field(default_factory=dict)
 
     def add(
-        self, name: str, modality: str, found: tuple[np.ndarray, np.ndarray, float], fs: float
+        self, name: str, modality: str, found: tuple[np.ndarray, np.ndarray, int], fs: float
     ) -> None:
         """A recording's words, as `words_of` gave them, at `fs` samples a second."""
-        words, places, share = found
+        words, places, samples = found
         self._words.setdefault(modality, []).append(words)
         self._places.setdefault(modality, []).append(places)
         self._names.setdefault(modality, []).append(name)
-        self._scale.setdefault(modality, []).append(share * fs)
+        self._scale.setdefault(modality, []).append(samples / fs / max(len(words), 1))
 
     def shared(self) -> list[Shared]:
         """Every pair of recordings that share samples, the longest stretch first."""
@@ -112,7 +113,7 @@ class Copies:
         for (i, j, _), count in lags.items():
             best[i, j] = max(best.get((i, j), 0), count)
         return [
-            Shared(names[i], names[j], modality, count / min(scale[i], scale[j]))
+            Shared(names[i], names[j], modality, count * max(scale[i], scale[j]))
             for (i, j), count in best.items()
             if count >= _LEAST_SHARED
         ]

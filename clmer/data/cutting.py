@@ -174,7 +174,7 @@ class Cut:
     dropped: Counter[str] = field(default_factory=Counter)
     tracker: str = ""
     signals: dict[str, Account] = field(default_factory=dict)
-    words: dict[str, tuple[np.ndarray, np.ndarray, float]] = field(default_factory=dict)
+    words: dict[str, tuple[np.ndarray, np.ndarray, int]] = field(default_factory=dict)
     face: FaceAccount | None = None
     notes: list[str] = field(default_factory=list)
 

@@ -1,0 +1,61 @@
+"""Pieces between pauses, and parts of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clmer.data.timeline import Piece, Span, Timeline, marked
+
+
+def test_records_with_times_of_their_own() -> None:
+    onsets = np.array([5.0, 6.0, 9.5, 10.5, 10.5 + 1 + 1e-3])
+    line = Timeline.clocked(100.0, onsets, 100)
+    assert line.pieces == (Piece(0.0, 0, 200), Piece(4.5, 200, 500))
+    assert line.duration_s == pytest.approx(7.5)
+    with pytest.raises(ValueError, match=r"record 3 begins 0\.5 s too early"):
+        Timeline.clocked(100.0, np.array([0.0, 1.0, 1.5]), 100)
+
+
+def test_joints_are_pauses_of_unknown_length() -> None:
+    line = Timeline.broken(10.0, 100, [0, 40, 100, 70, 70, 120])
+    assert line.pieces == (Piece(0, 0, 40), Piece(4, 40, 70), Piece(7, 70, 100))
+    assert Timeline.broken(10.0, 0, []).pieces == ()
+
+
+def test_a_part_counts_from_its_own_start() -> None:
+    bad = (Span(1.0, 2.0, "bad"), Span(4.0, 6.0, "worse"))
+    line = Timeline(10.0, (Piece(0.0, 0, 30), Piece(5.0, 30, 80)), bad)
+    part = line.part(2.0, 7.0, 128.0)
+    assert part.pieces == (Piece(0.0, 20, 30), Piece(3.0, 30, 50))
+    assert part.bad == (Span(2.0, 4.0, "worse"),)
+    assert part.shifted().pieces == (Piece(0.0, 0, 10), Piece(3.0, 10, 30))
+    assert line.part(3.5, 4.5, 128.0).pieces == ()  # in the pause
+    late = line.part(4.0, 6.0, 128.0)  # begins in the pause
+    assert late.pieces == (Piece(1.0, 30, 40),)
+
+
+def test_a_start_between_two_samples() -> None:
+    fast, slow = Timeline.whole(500.0, 5000), Timeline.whole(4.0, 40)
+    near = fast.part(1.0009, 3.0, 128.0).pieces[0]
+    assert (near.first, near.start_s) == (500, pytest.approx(-0.0009))
+    before = slow.part(1.2, 3.0, 128.0).pieces[0]  # the next one is at 1.25 s: too late
+    assert (before.first, before.start_s) == (4, pytest.approx(-0.2))
+
+
+def test_what_annotations_say() -> None:
+    breaks, bad = marked(
+        [
+            (2.0, 1.0, "BAD_movement"),
+            (3.0, 0.0, "BAD_nothing"),
+            (4.9995, 0.0, "boundary"),
+            (6.0, 0.0, "New Segment/"),
+            (7.0, 0.0, "EDGE boundary"),
+            (7.0, 0.0, "BAD boundary"),
+            (8.0, 0.5, "BAD_ACQ_SKIP"),
+            (9.0, 1.0, "stimulus"),
+        ],
+        1000.0,
+    )
+    assert sorted(set(breaks)) == [5000, 6000, 7000, 8000, 8500]
+    assert bad == [Span(2, 3, "marked BAD_movement"), Span(8, 8.5, "not recorded")]
