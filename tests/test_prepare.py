@@ -18,6 +18,7 @@ from clmer.data.cache import Store
 from clmer.data.prepare import prepare
 from clmer.data.recording import DataError, FaceSeries, Recording, Signal
 from clmer.data.synthetic import write_deap
+from clmer.data.timeline import Piece, Span, Timeline
 
 CHANNELS = ("C3", "C4", "GSR")
 KINDS = ("eeg", "eeg", "gsr")
@@ -111,6 +112,95 @@ def test_filters_the_whole_recording_then_drops_the_baseline(run: Callable[..., 
     assert store.windows.start_s.tolist() == [0, 1, 2, 3, 4, 5]
     modality = store.modalities["physio"]
     assert (modality.tokens, modality.fs, modality.channels) == (3, 128.0, CHANNELS)
+
+
+def test_no_window_spans_a_pause_and_time_goes_on_in_it(run: Callable[..., Store]) -> None:
+    recording = make_recording(seconds=10.0)
+    signal = recording.signals["physio"]
+    line = Timeline(
+        128.0, (Piece(0.0, 0, 600), Piece(6.5, 600, 1280))
+    )  # 1.8125 s were not recorded
+    paused = replace(recording, signals={"physio": replace(signal, timeline=line)})
+    store = run([paused])
+    assert store.windows.start_s.tolist() == [0, 1, 2, 3, 7, 8, 9, 10]
+    assert store.report["windows_dropped"] == {"across a pause in physio": 3}
+    first, second = filtered(signal.data[:2, :600], 128.0), filtered(signal.data[:2, 600:], 128.0)
+    got = store.array("physio")[:, :2]
+    want = [*(first[:, 128 * i :][:, :128] for i in range(4))]
+    want += [second[:, 64 + 128 * i :][:, :128] for i in range(4)]
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-3)
+    short = Timeline(128.0, (Piece(0.0, 0, 10), Piece(6.5, 10, 1280)))  # too short for the filter
+    store = run([replace(recording, signals={"physio": replace(signal, timeline=short)})])
+    assert store.windows.start_s[0] == 7.0
+    assert "; 1 pause" in store.report["signals"][0]
+
+
+def test_a_pause_in_one_modality_leaves_the_window_out_of_all(run: Callable[..., Store]) -> None:
+    recording = make_recording(seconds=10.0)
+    signal = recording.signals["physio"]
+    other = Signal(
+        np.arange(40.0)[None] + 5, 4.0, ("T",), ("temp",), "degC",
+        Timeline(4.0, (Piece(0.0, 0, 10), Piece(3.5, 10, 40))),
+    )  # fmt: skip
+    both = {"physio": signal, "skin": other}
+    store = run([replace(recording, signals=both)], modalities=("physio", "skin"))
+    assert store.windows.start_s.tolist() == [0, 1, 4, 5, 6, 7, 8, 9]
+    assert store.report["windows_dropped"] == {
+        "after the end of physio": 1,
+        "across a pause in skin": 2,
+    }
+
+
+def test_spans_that_are_bad_are_left_out_and_counted(run: Callable[..., Store]) -> None:
+    recording = make_recording(seconds=12.0, baseline_s=2.0)
+    signal = recording.signals["physio"]
+    bad = [Span(4.0, 5.0, "marked BAD_blink"), Span(8.999, 9.1, "marked BAD_jump")]
+    line = Timeline.whole(128.0, signal.data.shape[1], bad)
+    store = run([replace(recording, signals={"physio": replace(signal, timeline=line)})])
+    assert store.windows.start_s.tolist() == [0, 1, 3, 4, 5, 8, 9]
+    assert store.report["windows_dropped"] == {
+        "marked BAD_blink in physio": 1,
+        "marked BAD_jump in physio": 2,
+    }
+    everything = Timeline.whole(128.0, signal.data.shape[1], [Span(0, 12, "marked BAD")])
+    with pytest.raises(DataError, match="every window marked BAD in physio"):
+        run([replace(recording, signals={"physio": replace(signal, timeline=everything)})])
+
+
+def test_modalities_of_different_length_are_cut_to_the_common_part(
+    run: Callable[..., Store],
+) -> None:
+    recording = make_recording(seconds=10.0)
+    skin = Signal(np.linspace(30, 31, 30)[None], 4.0, ("T",), ("temp",), "degC")  # 7.5 s
+    both = {**recording.signals, "skin": skin}
+    store = run([replace(recording, signals=both)], modalities=("physio", "skin"))
+    assert store.windows.start_s.tolist() == list(range(7))
+    assert store.report["windows_dropped"] == {"after the end of skin": 3}
+
+
+def test_a_part_that_begins_between_two_samples_is_not_shifted(run: Callable[..., Store]) -> None:
+    fs, start_s = 4.0, 1.15
+    whole = Signal(np.arange(80.0)[None] / fs, fs, ("x",), ("other",), "")  # each value its time
+    part = whole.line.part(start_s, 15.0, 128.0)
+    piece = part.pieces[0]
+    cut = replace(whole, data=whole.data[:, piece.first : piece.stop], timeline=part.shifted())
+    store = run([make_recording(signals={"physio": cut})])
+    got = store.array("physio")[2:-2, 0]
+    at = store.windows.start_s[2:-2, None] + np.arange(128) / 128 + start_s
+    assert np.abs(got - at).max() < 0.5 / 128 + 0.01
+
+
+def test_recordings_that_hold_the_same_samples_are_named(run: Callable[..., Store]) -> None:
+    recording = make_recording(seconds=20.0)
+    signal = recording.signals["physio"]
+    signal.data[0] = 20 * np.random.default_rng(9).standard_normal(2560)
+    later = replace(signal, data=1e-3 * signal.data[:, 640:])
+    copy = make_recording("t2", subject="s2", signals={"physio": later})
+    store = run([recording, make_recording("t3", seconds=20.0), copy])
+    (pair,) = store.report["shared_samples"]
+    assert (pair["one"], pair["other"], pair["modality"]) == ("s1/t1", "s2/t2", "physio")
+    assert pair["seconds"] == pytest.approx(15, rel=0.3)
+    assert any("s1/t1 and s2/t2" in note for note in store.report["notes"])
 
 
 def test_resamples_after_filtering_at_the_native_rate(run: Callable[..., Store]) -> None:

@@ -145,7 +145,10 @@ class BiosignalFile:
         """
         need = kind or as_kind(modality)
         if wanted:
-            return [self._named(name, modality, need, bool(kind)) for name in wanted]
+            found = [self._place(name) for name in wanted]
+            self._check_found(wanted, found)
+            places = (place for place in found if place is not None)
+            return [self._of_type(place, modality, need, bool(kind)) for place in places]
         usable = [c for c in self._signals if not c.bad and canonical(c.name) not in without]
         if not need and usable:
             return usable
@@ -165,22 +168,27 @@ class BiosignalFile:
             "kind where the file's names do not tell it.",
         )
 
-    def _named(self, name: str, modality: str, need: str, stated: bool) -> Channel:
-        names = [channel.name for channel in self.all_channels]
+    def _place(self, name: str) -> int | None:
         try:
-            at = find(name, names)
+            return find(name, [channel.name for channel in self.all_channels])
         except LookupError as error:
             raise DataError(
                 self.path, "channels", error, "one channel", "Write the name as in the file."
             ) from error
-        if at is None:
+
+    def _check_found(self, wanted: Sequence[str], found: Sequence[int | None]) -> None:
+        missing = [name for name, at in zip(wanted, found, strict=True) if at is None]
+        if missing:
             raise DataError(
                 self.path,
                 "channels",
-                f"no {name}",
+                f"no {', '.join(missing)}",
                 f"some of {listed(self.all_channels)}",
-                near(name, names),
+                near(missing[0], [channel.name for channel in self.all_channels]),
             )
+
+    def _of_type(self, at: int, modality: str, need: str, stated: bool) -> Channel:
+        """A channel that was asked for by name, as the type that it is to have."""
         channel = self.all_channels[at]
         unknown = channel.kind == "unknown" or channel.guessed
         if stated or channel.kind == need or unknown:
@@ -221,15 +229,16 @@ class BiosignalFile:
                 unit.
         """
         names = [channel.name for channel in self.all_channels]
-        chosen = []
-        for each in channels:
-            if isinstance(each, Channel):
-                chosen.append(each)
-            elif each in names:
-                chosen.append(self.all_channels[names.index(each)])
-            else:
-                chosen.append(self._named(each, "any", "", True))
-        at = [names.index(channel.name) for channel in chosen]
+        places = [
+            names.index(each.name) if isinstance(each, Channel) else self._place(each)
+            for each in channels
+        ]
+        self._check_found([str(each) for each in channels], places)
+        at = [place for place in places if place is not None]
+        chosen = [
+            each if isinstance(each, Channel) else self.all_channels[place]
+            for each, place in zip(channels, at, strict=True)
+        ]
         rates = sorted({channel.fs for channel in chosen})
         if len(rates) > 1:
             raise DataError(

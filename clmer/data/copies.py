@@ -3,10 +3,10 @@
 A file under two names, trials that overlap in one file, one person's recording given to another: a
 model that saw one of them has seen the other. Names cannot tell, so samples do.
 
-Of every 65 successive samples the 64 signs of their differences make a word. It survives a change
-of unit, offset, or rounding, and a cut at another second. A recording keeps the words whose hash is
-smallest, about `KEPT` of them, with their places. Two recordings that share words at one and the
-same distance share the samples between them.
+The samples between one turning point of a channel and the next are counted; `RUNS` such counts in a
+row make a word. It survives a change of unit, offset, or rounding, and a cut at another second. A
+recording keeps the words whose hash is smallest, about `KEPT` of them, with their places. Two
+recordings that share words at one and the same distance share the samples between them.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 #: Words kept of a recording, about.
 KEPT = 1024
-_BITS = 64
-_MIX = np.uint64(0x9E3779B97F4A7C15)
-#: A word with fewer turns says too little: a slow drift rises for seconds on end.
-_LEAST_TURNS = 12
+#: Turning points of a word.
+RUNS = 24
+#: A word whose counts differ by less is a plain rhythm, which two recordings may have in common.
+_LEAST_RANGE = 2
 #: Shared words at one distance that are no chance.
 _LEAST_SHARED = 6
 #: A word in more recordings than this is a pattern of the device, not a copy.
 _MOST_RECORDINGS = 32
+
+
+_WEIGHTS = np.random.default_rng(0).integers(1, 2**64 - 1, RUNS, dtype=np.uint64) | np.uint64(1)
 
 
 def words_of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
@@ -35,18 +39,20 @@ def words_of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
         words [k] uint64; the sample [k] at which each begins; T.
     """
     rising = np.diff(x) > 0
-    count = len(rising) - _BITS + 1
+    turns = np.flatnonzero(rising[1:] != rising[:-1])
+    runs = np.diff(turns)
+    count = len(runs) - RUNS + 1
     if count < 1:
         return np.empty(0, np.uint64), np.empty(0, np.int64), len(x)
-    words, turns = rising.astype(np.uint64), np.zeros(len(rising) + 1, np.int64)
-    for step in (1, 2, 4, 8, 16, 32):
-        words = words[: len(words) - step] | (words[step:] << np.uint64(step))
-    turns[2:] = np.cumsum(rising[1:] != rising[:-1])
-    enough = turns[_BITS : _BITS + count] - turns[1 : 1 + count] >= _LEAST_TURNS
+    views = sliding_window_view(runs, RUNS)
+    varied = views.max(axis=1) - views.min(axis=1) >= _LEAST_RANGE
+    words = views.astype(np.uint64) @ _WEIGHTS  # modulo 2^64
+    words ^= words >> np.uint64(29)
+    words *= _WEIGHTS[0]
     share = min(1.0, KEPT / count)
-    small = (words * _MIX) >> np.uint64(32) < np.uint64(int(share * 2**32))
-    at = np.flatnonzero(enough & small)
-    return words[at], at, len(x)
+    small = words >> np.uint64(32) < np.uint64(int(share * 2**32))
+    at = np.flatnonzero(varied & small)
+    return words[at], turns[at], len(x)
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,9 @@ class Signal:
                 f"Signal: data {self.data.shape} needs [C, T] with C = {len(self.channels)} "
                 f"channels = {len(self.kinds)} kinds"
             )
+        pieces = self.timeline.pieces if self.timeline else ()
+        if self.timeline and sum(p.stop - p.first for p in pieces) != self.data.shape[1]:
+            raise ValueError(f"Signal: timeline {pieces} is not of data {self.data.shape}")
         unknown = set(self.kinds) - set(KINDS)
         if unknown:
             raise ValueError(f"Signal: unknown kinds {sorted(unknown)}, expected some of {KINDS}")
