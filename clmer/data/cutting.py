@@ -285,6 +285,7 @@ class _Cutter:
         if plan.has_face and face is None:
             raise _Skip("no face")
         series = {name: self._filtered(name, signal) for name, signal in signals.items()}
+        self._share_left_out()
         ends = {name: stretches[-1].stop_s for name, stretches in series.items() if stretches}
         if len(ends) < len(series):
             raise _Skip("shorter than the filter needs")
@@ -307,6 +308,15 @@ class _Cutter:
                 arrays = {name: array[keep] for name, array in arrays.items()}
                 start_s = start_s[keep]
         return {name: np.ascontiguousarray(arrays[name]) for name in plan.modalities}, start_s
+
+    def _share_left_out(self) -> None:
+        """What one modality of a file leaves out and another takes is not left out."""
+        accounts = self.account.signals
+        pairs = (zip(a.channels, a.kinds, strict=True) for a in accounts.values())
+        taken = {f"{channel} ({kind})" for pair in pairs for channel, kind in pair}
+        for name, account in accounts.items():
+            rest = tuple(each for each in account.left_out if each not in taken)
+            accounts[name] = replace(account, left_out=rest)
 
     def _kept(
         self, signals: dict[str, Signal], places: dict[str, _Places], start_s: np.ndarray

@@ -229,13 +229,21 @@ def _read_table(path: Path, size: int, changed_ns: int) -> np.ndarray:
 
 
 def _rate(path: Path, seconds: np.ndarray) -> float:
-    step = float(np.median(np.diff(seconds)))
+    """Samples a second where the header does not say; times may be rounded to milliseconds."""
+    step = _step(seconds)
     low, high = _RATES
     if not 1 / high <= step <= 1 / low:
         raise DataError(
             path, "Timestamp", f"steps of {step:g} s", f"seconds, {low} to {high} samples in each"
         )
-    return float(round(1 / step))
+    whole = round(1 / step)
+    return float(whole) if abs(whole * step - 1) < _CLOCK else 1 / step
+
+
+def _step(seconds: np.ndarray) -> float:
+    """Seconds from sample to sample: the median over stretches of some, which rounding spares."""
+    apart = min(64, len(seconds) - 1)
+    return float(np.median(seconds[apart:] - seconds[:-apart])) / apart
 
 
 def _check_times(path: Path, seconds: np.ndarray, fs: float) -> None:
@@ -247,7 +255,7 @@ def _check_times(path: Path, seconds: np.ndarray, fs: float) -> None:
         raise _gap(path, f"a gap of {steps[where]:.3f} s at {seconds[where]:.3f} s", fs)
     duration_s = seconds[-1] - seconds[0]
     lost = _lost_samples(seconds, fs)
-    other_rate = lost.sum() > len(steps) / 2
+    other_rate = lost.sum() > len(steps) / 2 or lost.sum() < -len(steps) / 4
     if lost.sum() > MAX_LOST_S * fs and not other_rate:
         found = f"{lost.sum()} samples lost in {duration_s:.1f} s"
         where = int(np.flatnonzero(lost > 0)[0])
@@ -255,7 +263,11 @@ def _check_times(path: Path, seconds: np.ndarray, fs: float) -> None:
     measured = (len(steps) + (0 if other_rate else lost.sum())) / duration_s
     if len(steps) > fs and abs(measured / fs - 1) > _CLOCK:
         raise DataError(
-            path, "sampling rate", f"{fs:g} Hz in the header", f"the times' {measured:.1f} Hz"
+            path,
+            "sampling rate",
+            f"{fs:g} Hz in the header",
+            f"the times' {measured:.1f} Hz",
+            "One of the two is wrong: correct the header, or export the file again.",
         )
 
 
