@@ -23,10 +23,11 @@ from clmer.data.cache import Modality, Store, StoreWriter, build
 from clmer.data.cutting import Cut, Plan, check_alike, cut
 from clmer.data.face.images import folders
 from clmer.data.face.mobilevit import RANDOM_NOTE, embedder, weights_digest
-from clmer.data.face.windows import Embed
+from clmer.data.face.windows import FACE_TOKENS, Embed
 from clmer.data.in_order import map_in_order
 from clmer.data.origin import fingerprint, listed
 from clmer.data.recording import KINDS, DataError, Recording
+from clmer.data.spelling import did_you_mean
 from clmer.signal.passes import threads_of_a_pass
 
 #: Bytes of signals and faces that may wait to be cut, beside the recording just read.
@@ -83,6 +84,7 @@ def prepare(
     stride_s = window_s if stride_s is None else stride_s
     files = dataset.sources(root)
     names = tuple(modalities) or dataset.modalities or dataset.found(root)
+    _check_modalities(dataset, root, modalities)
     plan = Plan(dataset, root, names, window_s, stride_s, filter, fps, face)
     options = dataset.options(root, labels)
     parameters = {
@@ -131,6 +133,22 @@ def prepare(
         )
 
     return build(cache, dataset.name, key, fill)
+
+
+def _check_modalities(dataset: Dataset, root: Path, asked: Sequence[str]) -> None:
+    """Refuse a name that is neither one of the data set's nor a signal type nor of the face."""
+    if not asked:
+        return
+    found = dataset.found(root)
+    for name in asked:
+        if name not in (*found, *KINDS, *FACE_TOKENS):
+            raise DataError(
+                root,
+                f"--modalities {','.join(asked)}",
+                f"no modality {name}",
+                f"some of {', '.join(found)}",
+                did_you_mean(name, (*found, *KINDS, *FACE_TOKENS)),
+            )
 
 
 def _cuts(plan: Plan, recordings: Iterator[Recording], embed: Embed | None) -> Generator[Cut]:

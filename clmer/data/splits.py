@@ -13,7 +13,7 @@ Every choice is drawn from the seed alone, so that any process draws the same sp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
@@ -76,7 +76,7 @@ def make_splits(
 
     Args:
         windows: N windows.
-        y: [N] int class of each.
+        y: [N] int class of each; windows of class -1 have none and are in no part.
         protocol: one of `PROTOCOLS`.
         folds: parts that the groups are dealt into, at least 3; under `loso` one of `folds` parts
             of the other people is for validation.
@@ -107,6 +107,20 @@ def make_splits(
         raise ValueError(
             f"make_splits: y {y.shape}, expected ({len(windows)},): one class a window"
         )
+    known = np.flatnonzero(y >= 0)
+    if len(known) < len(y):
+        splits = make_splits(
+            _taken(windows, known),
+            y[known],
+            protocol,
+            folds=folds,
+            repeats=repeats,
+            seed=seed,
+            source=source,
+        )
+        return [
+            replace(s, train=known[s.train], val=known[s.val], test=known[s.test]) for s in splits
+        ]
     if len(np.unique(y)) < 2:
         raise DataError(
             source, "classes", len(np.unique(y)), "at least 2", "Choose another --task."
@@ -124,6 +138,19 @@ def make_splits(
         return _loso(groups, y, draw, folds, repeats)
     _check_groups(groups, y, draw, folds)
     return _rotate(groups, y, draw, folds, repeats or folds)
+
+
+def _taken(windows: Windows, rows: np.ndarray) -> Windows:
+    """Some of the windows."""
+    return replace(
+        windows,
+        subject=windows.subject[rows],
+        group=windows.group[rows],
+        recording=windows.recording[rows],
+        stimulus=windows.stimulus[rows],
+        start_s=windows.start_s[rows],
+        labels={name: values[rows] for name, values in windows.labels.items()},
+    )
 
 
 class _Draw:
