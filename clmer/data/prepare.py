@@ -147,7 +147,7 @@ def _check_modalities(dataset: Dataset, root: Path, asked: Sequence[str]) -> Non
                 f"--modalities {','.join(asked)}",
                 f"no modality {name}",
                 f"some of {', '.join(found)}",
-                did_you_mean(name, (*found, *KINDS, *FACE_TOKENS)),
+                did_you_mean(name, found) or did_you_mean(name, (*KINDS, *FACE_TOKENS)),
             )
 
 

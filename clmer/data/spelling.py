@@ -21,7 +21,9 @@ def unpadded(text: str) -> str:
 def closest(name: str, known: Iterable[str]) -> str:
     """The known name that was probably meant; "" where none is near."""
     by_key = {_letters(each): each for each in reversed(list(known))}
-    found = get_close_matches(_letters(name), by_key, n=1, cutoff=0.6)
+    key = _letters(name)
+    found = [each for each in by_key if sorted(each) == sorted(key)]  # "ege" is eeg, not eog
+    found = found[-1:] or get_close_matches(key, by_key, n=1, cutoff=0.6)
     return by_key[found[0]] if found else ""
 
 
