@@ -58,7 +58,8 @@ def test_windows_1252_is_read_and_said(path: Path) -> None:
     path.write_bytes("name,label\nA,fröhlich\n".encode("cp1252"))
     table = read_table(path)
     assert table.lines() == [(2, ["A", "fröhlich"])]
-    assert "Windows-1252" in table.notes[0] and "CSV UTF-8" in table.notes[0]
+    assert "Windows-1252" in table.notes[0]
+    assert "CSV UTF-8" in table.notes[0]
 
 
 @pytest.mark.parametrize("raw", [b"a,b\n\x81\xff,1\n", b"PK\x03\x04\0\0,", b"\xff\xfea"])

@@ -124,7 +124,7 @@ TABLE += "p1,1,fröhlich,eeg,b.npy,128,0.5,19.5\n"
         TABLE.replace(",", ";").replace(".5", ",5").encode("utf-8-sig"),
         ("sep=;\n" + TABLE.replace(",", ";").replace(".5", ",5")).encode("cp1252"),
         TABLE.replace(",", "\t").encode("utf-16"),
-        TABLE.replace("0.5", '"0,5"').replace("19.5", '"19,5"').replace("19.\"0,5\"", '"19,5"').encode(),
+        TABLE.replace(",0.5", ',"0,5"').replace("19.5", '"19,5"').encode(),
         (TABLE + ",,,,,,,\n,,,,,,,\n\n").encode(),
         TABLE.replace("\n", ",,\n").encode(),
         TABLE.replace("\n", "\r").encode(),

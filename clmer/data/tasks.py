@@ -140,7 +140,7 @@ class Task:
             raise DataError(source, column, repr(value), expected)
         if not (math.isfinite(value) and low <= value <= high):
             hint = "" if self.scale == RATING_SCALE else "The scale is what --scale says."
-            raise DataError(source, column, value, expected, hint)
+            raise DataError(source, column, value, expected, f"{hint} {_codes(value)}".strip())
         return float(value)
 
 
@@ -342,6 +342,7 @@ def _seen_scale(
     low, high = float(found.min()), float(found.max())
     if low >= RATING_MIN and _SEVEN < high <= RATING_MAX:
         return RATING_SCALE
+    remark = " ".join(filter(None, (_codes(low) or _codes(high), remark)))
     steps = next((top for top in (5, 7) if low >= 1 and high <= top and high > top - 2), None)
     example = _example(low, high) if steps is None else f"1,{steps}"
     raise DataError(
@@ -352,6 +353,13 @@ def _seen_scale(
         f"Give the scale's ends, such as --scale {example} if that is what was asked: it is split "
         f"in the middle; or say where low ends: --threshold X.{' ' + remark if remark else ''}",
     )
+
+
+def _codes(value: float) -> str:
+    """What to say of a number that often stands for no answer; "" for others."""
+    if abs(value) not in (99, 999, 9999):
+        return ""
+    return f"If {value:g} stands for no answer, leave those cells empty."
 
 
 def _example(low: float, high: float) -> str:
