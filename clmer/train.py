@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +33,7 @@ from clmer.data.synthetic.images import draw_faces
 from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
 from clmer.data.tasks import Task
-from clmer.data.windows import task_of
+from clmer.data.windows import explained, left_out, task_of
 from clmer.inputs import Inputs
 from clmer.nn import Encoder
 from clmer.nn.baselines import SVM, svm
@@ -127,18 +126,8 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
             source=root,
         )
     except DataError as error:
-        lost = "; ".join(left_out(store.report))
-        if not lost:
-            raise
-        hint = f"{error.hint} Left out were {lost}.".strip()
-        raise DataError(error.path, error.field, error.found, error.expected, hint) from error
+        raise explained(error, store) from error
     return store, task, y, splits
-
-
-def left_out(account: Mapping[str, Any]) -> list[str]:
-    """Recordings of a store's report without a window, a phrase per reason."""
-    reasons = Counter(account["recordings_skipped"].values()).most_common()
-    return [f"{count} of {account['recordings']} recordings, {why}" for why, count in reasons]
 
 
 def train(job: Job) -> dict[str, Any]:

@@ -263,7 +263,10 @@ def test_the_ratings_table_is_required_for_faces_and_must_agree(small: Path, cop
         ({"Dominance": ""}, "line 2, Dominance: found ''"),
         ({"Valence": "9.5"}, "line 2, Valence: found '9.5'"),
         ({"Trial": "1.5"}, "line 2, Trial: found '1.5', expected a whole number"),
-        ({"Experiment_id": rows[1]["Experiment_id"]}, "Experiment_id of s01: found 2 again"),
+        (
+            {"Experiment_id": rows[1]["Experiment_id"]},
+            r"line 3, Experiment_id of s01: found \d+ again",
+        ),
     ):
         write_table(copy, [{**rows[0], **change}, *rows[1:]])
         with pytest.raises(DataError, match=message):

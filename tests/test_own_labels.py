@@ -16,6 +16,7 @@ import clmer.data
 from clmer.cli import main
 from clmer.data.inspect import inspect
 from clmer.data.inspect import main as inspect_main
+from clmer.data.recording import DataError
 from clmer.data.splits import make_splits
 from clmer.report.command import command
 from clmer.runs import read_config
@@ -170,6 +171,8 @@ def test_too_few_classes_for_recordings_left_out(
     error = capsys.readouterr().err
     assert "1 class ['calm']" in error
     assert "Left out were 11 of 12 recordings, no eeg, only ege" in error
+    with pytest.raises(DataError, match="1 class.*Left out were 11 of 12 recordings, no eeg"):
+        clmer.data.load("manifest", root, task="label", modalities=("eeg",), cache=tmp_path / "c")
 
 
 def test_one_root_however_it_is_spelt(

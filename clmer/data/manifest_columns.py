@@ -23,7 +23,7 @@ _OTHER_WORDS = {
     "trial": "trialid trialno trialnumber",
     "modality": "modalities mod signaltype",
     "path": "file filename filepath fname pathname",
-    "start_s": "start starttime startsec startms begin beginning onset onsets tstart tmin t0",
+    "start_s": "start starttime startsec startms begin beginning onset onsets tstart tmin t0 latency timestamp",
     "stop_s": "stop stoptime stopsec stopms end ends endtime ending offset tstop tend tmax t1 "
     "finish duration durations length",
     "stimulus": "stim stims stimuli stimulusid stimid",
@@ -74,8 +74,8 @@ def header(table: Table) -> tuple[list[str], list[str]]:
     nameless = [name for name in names if not name or re.match("(?i)unnamed", name)]
     if missing or twice or nameless or meant or not labels:
         hints = [f"Did you mean {column} for {name}?" for name, column in meant.items()]
-        if any(name.startswith("duration") for name in meant):
-            hints.append("stop_s is start_s plus the duration.")
+        if {"start_s", "stop_s"} & set(meant.values()):
+            hints.append("Both are in seconds from the file's start, stop_s no duration.")
         if meant and not missing:
             hints.append("Rename it, a label too: label_... is one.")
         if twice:

@@ -84,8 +84,8 @@ def prepare(
     stride_s = window_s if stride_s is None else stride_s
     files = dataset.sources(root)
     names = tuple(modalities) or dataset.modalities or dataset.found(root)
-    _check_modalities(dataset, root, modalities)
     plan = Plan(dataset, root, names, window_s, stride_s, filter, fps, face)
+    _check_modalities(dataset, root, modalities)
     options = dataset.options(root, labels)
     parameters = {
         "dataset": dataset.name,

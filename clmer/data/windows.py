@@ -14,6 +14,7 @@ of the page cache, no copy; a batch is one copy or gather an array, no Python pe
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -156,6 +157,19 @@ def root_of(name: str, root: Path | str | None) -> Path:
     return Path(data or "") / name if root is None else Path(root)
 
 
+def left_out(account: Mapping[str, Any]) -> list[str]:
+    """Recordings of a store's report without a window, a phrase per reason."""
+    reasons = Counter(account["recordings_skipped"].values()).most_common()
+    return [f"{count} of {account['recordings']} recordings, {why}" for why, count in reasons]
+
+
+def explained(error: DataError, store: Store) -> DataError:
+    """An error about labels or splits, with the recordings that were left out: often the cause."""
+    lost = "; ".join(left_out(store.report))
+    hint = f"{error.hint} Left out were {lost}.".strip() if lost else error.hint
+    return DataError(error.path, error.field, error.found, error.expected, hint)
+
+
 def task_of(
     dataset: Dataset,
     root: Path,
@@ -254,5 +268,8 @@ def load(
         return WindowDataset(store, None, rows)
     columns = store.windows.labels
     wanted = task or (dataset.task if dataset.tasks else next(iter(columns)))
-    chosen = task_of(dataset, root, wanted, columns, scale=scale, threshold=threshold)
-    return WindowDataset(store, chosen, rows)
+    try:
+        chosen = task_of(dataset, root, wanted, columns, scale=scale, threshold=threshold)
+        return WindowDataset(store, chosen, rows)
+    except DataError as error:
+        raise explained(error, store) from error
