@@ -23,7 +23,8 @@ _OTHER_WORDS = {
     "trial": "trialid trialno trialnumber",
     "modality": "modalities mod signaltype",
     "path": "file filename filepath fname pathname",
-    "start_s": "start starttime startsec startms begin beginning onset onsets tstart tmin t0 latency timestamp",
+    "start_s": "start starttime startsec startms begin beginning onset onsets tstart tmin t0 "
+    "latency timestamp",
     "stop_s": "stop stoptime stopsec stopms end ends endtime ending offset tstop tend tmax t1 "
     "finish duration durations length",
     "stimulus": "stim stims stimuli stimulusid stimid",
@@ -69,22 +70,14 @@ def header(table: Table) -> tuple[list[str], list[str]]:
     twice = [name for name, count in Counter(map(folded, names)).items() if count > 1 and name]
     meant = {name: _meant(name, [n for n in known if n not in names]) for name in labels}
     loose = {name: _loosely_meant(name, missing) for name in labels}
-    meant = {name: meant[name] or loose[name] for name in labels}
-    meant = {name: column for name, column in meant.items() if column}
+    meant = {name: meant[name] or loose[name] for name in labels if meant[name] or loose[name]}
     nameless = [name for name in names if not name or re.match("(?i)unnamed", name)]
-    if missing or twice or nameless or meant or not labels:
-        hints = [f"Did you mean {column} for {name}?" for name, column in meant.items()]
-        if {"start_s", "stop_s"} & set(meant.values()):
-            hints.append("Both are in seconds from the file's start, stop_s no duration.")
-        if meant and not missing:
-            hints.append("Rename it, a label too: label_... is one.")
-        if twice:
-            hints.append(f"Twice, but for case and spaces: {', '.join(twice)}.")
-        if nameless:
-            hints.append(
-                "A column has no name: pandas writes its index so, and leaves it out with "
-                "index=False."
-            )
+    if meant:
+        raise _misspelt(table.path, meant)
+    if missing or twice or nameless or not labels:
+        hints = [f"Twice, but for case and spaces: {', '.join(twice)}."] if twice else []
+        if nameless and names:
+            hints.append("pandas writes its index so, a column without a name: index=False.")
         raise DataError(
             table.path,
             "header",
@@ -94,6 +87,16 @@ def header(table: Table) -> tuple[list[str], list[str]]:
             " ".join(hints),
         )
     return names, labels
+
+
+def _misspelt(path: Path, meant: dict[str, str]) -> DataError:
+    """The error of columns that are nearly known, by what they probably mean."""
+    hints = [f"Did you mean {column} for {name}?" for name, column in meant.items()]
+    if {"start_s", "stop_s"} & set(meant.values()):
+        hints.append("Both are in seconds from the file's start, stop_s no duration.")
+    hints.append("A label needs a name of its own, such as label_2.")
+    expected = ", ".join(dict.fromkeys(meant.values()))
+    return DataError(path, "header", ", ".join(meant), expected, " ".join(hints))
 
 
 def _canonical(name: str) -> str:
@@ -107,7 +110,7 @@ def _meant(name: str, absent: list[str]) -> str:
 
     Args:
         name: of a label column.
-        absent: known columns that the header lacks: only near names of these are slips.
+        absent: known columns that the header lacks: a name less near is a slip for one of these.
     """
     key = re.sub(r"[\W_]", "", folded(name))
     for column, words in _OTHER_WORDS.items():
