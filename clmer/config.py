@@ -42,6 +42,8 @@ class Config:
             recordings.
         labels: whose labels, out of the data set's; "" where it has one kind.
         task: what is predicted, see `clmer.data.tasks`.
+        scale: least and largest rating; None for the data set's own, or 1-9 where values show it.
+        threshold: largest rating of the lower class where a task has two; None for the middle.
         protocol: what is kept whole between training, validation and test, see `clmer.data.splits`.
         modalities: in the order the model stacks them.
         window, stride: seconds.
@@ -83,6 +85,8 @@ class Config:
     window: float
     stride: float
     labels: str = ""
+    scale: tuple[float, float] | None = None
+    threshold: float | None = None
     filter: str = "type"
     face: str = "raw"
     mobilevit: str = ""
@@ -138,6 +142,7 @@ class Config:
             raise ConfigError(
                 f"--window, --stride: found {self.window} and {self.stride}, expected seconds > 0"
             )
+        self._check_scale()
         for name, choices in CHOICES.items():
             found = getattr(self, name)
             if found not in choices:
@@ -175,6 +180,18 @@ class Config:
             raise ConfigError(
                 f"--modalities {','.join(pictures)}: pictures are no series that the contrastive "
                 "stage or a spectrum could take; add --no-contrastive --tokens channel"
+            )
+
+    def _check_scale(self) -> None:
+        low, high = self.scale or (0.0, 1.0)
+        if not -math.inf < low < high < math.inf:
+            raise ConfigError(f"--scale: found {low:g},{high:g}, expected LOW,HIGH with LOW < HIGH")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise ConfigError(f"--threshold: found {self.threshold}, expected a number")
+        if self.threshold is not None and self.scale and not low <= self.threshold < high:
+            raise ConfigError(
+                f"--threshold: found {self.threshold:g}, expected one within --scale "
+                f"{low:g},{high:g}: ratings up to it are low, those above it high"
             )
 
 

@@ -371,7 +371,7 @@ def permute_labels(
     and scored against it shows what is left when labels say nothing.
 
     Args:
-        y: [N] int, class of each window.
+        y: [N] int, class of each window; -1, which stays where it is, for none.
         recording: [N] recording, unique in the data set.
         subject: [N] person.
         seed: of the permutation.
@@ -389,7 +389,7 @@ def permute_labels(
         raise ValueError(f"permute_labels: recording {name!r} has more than one label or person")
     moved = label.copy()
     for person in np.unique(owner):
-        rows = np.flatnonzero(owner == person)
+        rows = np.flatnonzero((owner == person) & (label >= 0))
         moved[rows] = label[rng.permutation(rows)]
     return np.asarray(moved[inverse])
 

@@ -8,6 +8,7 @@ from typing import Any
 from clmer import predict
 from clmer.config import CHOICES
 from clmer.data import DATASETS
+from clmer.data.scale_options import add_scale, take_negative_pairs
 from clmer.data.splits import PROTOCOLS
 from clmer.data.synthetic import WRITERS
 from clmer.nn.baselines import NAMES
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    take_negative_pairs(train)
     train.add_argument("dataset", choices=sorted(DATASETS))
     _data_options(train.add_argument_group("data"))
     _protocol_options(train.add_argument_group("task and protocol"))
@@ -108,6 +110,7 @@ def _protocol_options(group: Any) -> None:
         help="valence, arousal, dominance, liking (2 classes); these with 9 behind (9 levels); "
         "va4, va9, or a label column such as label",
     )
+    add_scale(group)
     group.add_argument(
         "--protocol", choices=PROTOCOLS, help="what stays whole between training and test"
     )

@@ -35,6 +35,7 @@ CONFIG, RESULTS = Path("config.json"), Path("results.json")
 CHECKPOINT = Path("checkpoint.safetensors")
 DATA = Path("data.json")
 LOCK = ".lock"
+_FOLDERS = ("root", "mobilevit")  # options that are paths
 _SHOWN = 5  # differences of the data in one message
 
 
@@ -234,8 +235,8 @@ def read_config(folder: Path) -> Config:
         raise DataError(path, ", ".join(missing), "nothing", "what a run wrote")
     chosen = {name: value for name, value in found.items() if name in known}
     try:
-        for name in chosen.keys() & {"modalities", "models"}:  # JSON has no tuples
-            chosen[name] = tuple(chosen[name])
+        for name in chosen.keys() & {"modalities", "models", "scale"}:  # JSON has no tuples
+            chosen[name] = chosen[name] if chosen[name] is None else tuple(chosen[name])
         return Config(**chosen)
     except (ConfigError, TypeError) as error:  # the message names the option
         raise DataError(path, "config", error, "options that this version takes") from error
@@ -301,6 +302,7 @@ def _same_config(folder: Path, wanted: dict[str, Any], data: Mapping[str, Any]) 
         f"{key}: this folder has {found.get(key)!r}, now {wanted.get(key)!r}"
         for key in sorted({*found, *wanted} - {"data"})
         if found.get(key) != wanted.get(key)
+        and not (key in _FOLDERS and _same_folder(found.get(key), wanted.get(key)))
     ]
     if found.get("data") != wanted.get("data"):
         changes = differences(_read(folder / DATA), data)
@@ -311,6 +313,11 @@ def _same_config(folder: Path, wanted: dict[str, Any], data: Mapping[str, Any]) 
             f"{path}: --resume needs the configuration and the data that the run began with. "
             + "; ".join(differing)
         )
+
+
+def _same_folder(a: Any, b: Any) -> bool:
+    """Whether two paths are spellings of one: relative or not, through links, with a final /."""
+    return bool(a and b) and os.path.realpath(a) == os.path.realpath(b)
 
 
 def _read(path: Path, *keys: str) -> dict[str, Any]:

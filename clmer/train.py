@@ -27,11 +27,13 @@ from clmer.data.cache import Store
 from clmer.data.face.windows import IMAGES
 from clmer.data.prepare import prepare
 from clmer.data.recording import DataError
+from clmer.data.spelling import did_you_mean
 from clmer.data.splits import Split, make_splits
 from clmer.data.synthetic.images import draw_faces
 from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
-from clmer.data.tasks import Task, task_for
+from clmer.data.tasks import Task
+from clmer.data.windows import explained, task_of
 from clmer.inputs import Inputs
 from clmer.nn import Encoder
 from clmer.nn.baselines import SVM, svm
@@ -82,8 +84,14 @@ def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
     known = dataset.tasks or manifest.tasks(root)
     if config.task not in known:
         raise DataError(
-            root, f"--task {config.task}", "no such label", f"one of {', '.join(known)}"
+            root,
+            f"--task {config.task}",
+            "no such label",
+            f"one of {', '.join(known)}",
+            did_you_mean(config.task, known),
         )
+    if dataset.rated is None:  # say what is wrong before the data is prepared
+        task_of(dataset, root, config.task, scale=config.scale, threshold=config.threshold)
     store = prepare(
         dataset,
         root,
@@ -103,20 +111,23 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
     """Files -> prepared store, task, the class [N] of each window, and the protocol's splits."""
     root, store = prepared(config, cache)
     labels = store.windows.labels
-    found = labels[config.task].tolist() if config.task in labels else None
-    task = task_for(config.dataset, config.task, found)
-    y = task.encode(labels, root / "manifest.csv" if config.dataset == "manifest" else root)
-    check_models(config, store, len(task.classes))
-    splits = make_splits(
-        store.windows,
-        y,
-        config.protocol,
-        folds=config.folds,
-        repeats=config.repeats or None,
-        seed=config.seed,
-        source=root,
-        shared=shared_recordings(store, root),
-    )
+    dataset, scale = DATASETS[config.dataset], config.scale
+    try:
+        task = task_of(dataset, root, config.task, labels, scale=scale, threshold=config.threshold)
+        y = task.encode(labels, root / "manifest.csv" if config.dataset == "manifest" else root)
+        check_models(config, store, len(task.classes))
+        splits = make_splits(
+            store.windows,
+            y,
+            config.protocol,
+            folds=config.folds,
+            repeats=config.repeats or None,
+            seed=config.seed,
+            source=root,
+            shared=shared_recordings(store, root),
+        )
+    except DataError as error:
+        raise explained(error, store) from error
     return store, task, y, splits
 
 
@@ -280,12 +291,15 @@ def bayes_lines(
 def describe(job: Job) -> None:
     """Data, model and protocol, in a few lines."""
     windows, config = job.store.windows, job.config
-    counts = np.bincount(job.y, minlength=job.classes)
+    known = job.y >= 0
+    counts = np.bincount(job.y[known], minlength=job.classes)
     classes = ", ".join(f"{name} {n}" for name, n in zip(job.task.classes, counts, strict=True))
-    people = len(np.unique(windows.subject))
+    people = len(np.unique(windows.subject[known]))
+    split = job.task.describe()
     print(
-        f"{config.dataset}{' (synthetic)' if config.synthetic else ''}: {len(windows)} windows of "
+        f"{config.dataset}{' (synthetic)' if config.synthetic else ''}: {known.sum()} windows of "
         f"{config.window:g} s, {people} people; {job.task.name}: {classes}"
+        + (f" ({split})" if split else "")
     )
     ranks = f"{job.ranks.count} ranks, " if job.ranks.count > 1 else ""
     print(
@@ -294,6 +308,12 @@ def describe(job: Job) -> None:
     )
     for line in account.lines(job.store.report):
         print(line)
+    if not known.all():
+        trials = len(np.unique(windows.recording[~known]))
+        print(
+            f"left out: {(~known).sum()} windows of {trials} recordings, no value in "
+            f"{' or '.join(job.task.columns)}"
+        )
     if config.models != ("clmer",):
         print(f"models: {', '.join(config.models)}")
     if job.splits[0].note:
@@ -360,6 +380,7 @@ def settings(config: Config) -> dict[str, Any]:
         **asdict(config),
         "modalities": list(config.modalities),
         "models": list(config.models),
+        "scale": config.scale and list(config.scale),
     }
 
 

@@ -206,12 +206,18 @@ def test_stimulus_labels_are_the_mean_over_people_or_the_given_table(copy: Path)
     (copy / "videos.csv").write_text("\n".join(lines))
     labels = next(amigos.read_short(copy)).labels
     assert labels == {"valence": 1.0, "arousal": 7.5}
+    spreadsheet = "sep=;\n" + "\n".join(lines).replace(",", ";").replace("7.5", "7,5")
+    (copy / "videos.csv").write_bytes(spreadsheet.encode("utf-16"))
+    assert next(amigos.read_short(copy)).labels == labels
     assert "quadrants of videos.csv" in amigos.describe_short(copy)[0]
     assert copy / "videos.csv" in amigos.sources(copy)
     for wrong, message in (
         (lines[:-1], "no U1"),
         ([lines[0], "10, low, 9.5"], "'9.5', expected low, high"),
         ([lines[0], "10, low, nan"], "'nan'"),
+        ([lines[0], "10, n/a, 3"], "line 2, valence: found 'n/a', expected low, high"),
+        ([lines[0], "10, low, "], "line 2, arousal: found ''"),
+        (["video, valance, arousal", "10, low, 3"], "no valence.*Did you mean valance"),
         ([*lines, "10, low, 3"], "each video once"),
         (["video, valence"], "no arousal"),
     ):
@@ -277,6 +283,8 @@ def test_people_who_watched_together_are_one_group(copy: Path) -> None:
     (copy / "groups.csv").write_text("subject,group\n1,a\nP03,a\nP40,b\n")
     groups = {r.subject: r.group for r in amigos.read_long(copy, face=False)}
     assert groups == {"P01": "together:a", "P02": "P02", "P03": "together:a", "P04": "P04"}
+    (copy / "groups.csv").write_text("Subject;Group\np1;A\nP003;a\n40;b\n")
+    assert {r.subject: r.group for r in amigos.read_long(copy, face=False)} == groups
     (copy / "groups.csv").unlink()
     groups = {r.subject: r.group for r in amigos.read_long(copy, face=False)}
     assert all(subject == group for subject, group in groups.items())
@@ -285,7 +293,10 @@ def test_people_who_watched_together_are_one_group(copy: Path) -> None:
         ("subject\nP01\n", "no group"),
         ("subject,group\nS1,a\n", "found S1, expected P01"),
         ("subject,group\nP01,a\nP01,b\n", "every person once"),
-        ("subject,group\nP01,\n", "with a group"),
+        ("subject,group\nP01,\n", "line 2, group: found '', expected every person with a group"),
+        ("subject,group\nP01,a\nP02,n/a\nP03,n/a\n", "line 3, group: found 'n/a'"),
+        ("subject,group\nNA,a\n", "line 2, subject: found 'NA'"),
+        ("subject,group\nP01,a\np1,b\n", "line 3, subject: found 'p1', expected every person"),
     ):
         (copy / "groups.csv").write_text(content)
         with pytest.raises(DataError, match=message):

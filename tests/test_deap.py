@@ -245,7 +245,7 @@ def test_only_the_marker_allows_another_trial_length(copy: Path) -> None:
         next(deap.read(copy, face=False))
 
 
-def test_the_ratings_table_is_required_for_faces_and_must_agree(copy: Path) -> None:
+def test_the_ratings_table_is_required_for_faces_and_must_agree(small: Path, copy: Path) -> None:
     rows = table_of(copy)
     swapped = [dict(row) for row in rows]
     a, b = swapped[0], swapped[1]  # the map of two videos exchanged: their ratings betray it
@@ -257,11 +257,25 @@ def test_the_ratings_table_is_required_for_faces_and_must_agree(copy: Path) -> N
     for change, message in (
         ({"Experiment_id": "99"}, "each of 1-6 once"),
         ({"Trial": rows[1]["Trial"]}, "each of 1-6 once"),
-        ({"Valence": "high"}, "line 2"),
+        ({"Valence": "high"}, "line 2, Valence: found 'high', expected a rating from 1 to 9"),
+        ({"Arousal": "NA"}, "line 2, Arousal: found 'NA', expected a rating from 1 to 9"),
+        ({"Liking": "nan"}, "line 2, Liking: found 'nan'"),
+        ({"Dominance": ""}, "line 2, Dominance: found ''"),
+        ({"Valence": "9.5"}, "line 2, Valence: found '9.5'"),
+        ({"Trial": "1.5"}, "line 2, Trial: found '1.5', expected a whole number"),
+        (
+            {"Experiment_id": rows[1]["Experiment_id"]},
+            r"line 3, Experiment_id of s01: found \d+ again",
+        ),
     ):
         write_table(copy, [{**rows[0], **change}, *rows[1:]])
         with pytest.raises(DataError, match=message):
             next(deap.read(copy))
+    write_table(copy, rows)
+    table = copy / "metadata_csv" / "participant_ratings.csv"
+    text = table.read_text()
+    table.write_bytes(text.replace(",", ";").replace(".", ",").encode("utf-16"))
+    assert next(deap.read(copy)).labels == next(deap.read(small)).labels
     write_table(copy, [row for row in rows if row["Participant_id"] != "1"])
     with pytest.raises(DataError, match="no rows of s01"):
         next(deap.read(copy))

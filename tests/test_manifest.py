@@ -176,8 +176,6 @@ def test_a_slow_video_loses_no_window_at_a_trial_s_end(write: Callable[..., Path
         ((*GOOD, "p1,t3,calm,eeg,a.npy,-1,5,128"), "line 4, start_s: found '-1'"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,1,11,128"), r"1 to 11 s in line 4 .* the file's 10 s"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,10,,128"), "10 to the end s"),
-        ((*GOOD, "p1,t3,,eeg,a.npy,,,128"), "line 4: found no value in label"),
-        ((*GOOD, "p1,t3,NaN,eeg,a.npy,,,128"), "line 4: found no value in label"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,,,"), r"a\.npy: rate: found none"),
         ((*GOOD, "p1,t3,calm,face,a.npy,,,128"), "modality in line 4"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,,,128,9,9"), "line 4: found more cells"),

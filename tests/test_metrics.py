@@ -228,6 +228,15 @@ def test_permute_labels_moves_whole_recordings_within_a_person() -> None:
     assert (again == moved[order]).all()
 
 
+def test_permute_labels_leaves_recordings_without_a_label_alone() -> None:
+    recording = np.array([f"{person}/{trial}" for person in "abcdefgh" for trial in range(6)])
+    subject = np.array([name[0] for name in recording])
+    y = np.tile([0, 1, 0, -1, 1, -1], 8)
+    moved = metrics.permute_labels(y, recording, subject, seed=0)
+    assert ((moved == -1) == (y == -1)).all()
+    assert (moved != y).any()
+
+
 def test_permute_labels_of_two_recordings_swaps_about_half_the_people() -> None:
     recording = np.array([f"{s:03d}/{t}" for s in range(200) for t in (1, 2)])
     subject = np.array([r[:3] for r in recording])

@@ -77,7 +77,7 @@ def run(tmp_path: Path) -> Callable[..., Store]:
             name="toy",
             read=read,
             sources=lambda root: [root / "toy.dat"],
-            found=lambda root: ("physio",),
+            found=lambda root: ("physio", "skin"),
             modalities=("physio",),
             window_s=1.0,
             protocol="trial",

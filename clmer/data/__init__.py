@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clmer.data import amigos, amigos_labels, deap, deap_raw, eegmat, man2, manifest, manifest_table
 from clmer.data.recording import DataError, Recording, Signal
-from clmer.data.tasks import RATING_TASKS
+from clmer.data.tasks import RATING_SCALE, RATING_TASKS
 
 if TYPE_CHECKING:
     from clmer.data.windows import WindowDataset
@@ -42,6 +42,7 @@ class Dataset:
             of any other data set that holds one is refused.
         labels: whose labels `read(..., labels=)` can give, the default first; empty for one kind.
         describe: `(root, labels=...)` -> what a user should know about these recordings.
+        rated: least and largest rating; None where each study has a scale of its own.
         refused: protocols that would mislead here, and why.
         open_file: path -> the channels of one file, where the reader derives them; None where they
             are the file's own.
@@ -63,6 +64,7 @@ class Dataset:
     gaps: bool = False
     labels: tuple[str, ...] = ()
     describe: Callable[..., Sequence[str]] = lambda root, **options: ()
+    rated: tuple[float, float] | None = RATING_SCALE
     refused: Mapping[str, str] = field(default_factory=dict)
     open_file: Callable[[Path], Signal] | None = None
 
@@ -195,6 +197,8 @@ DATASETS = {
             band=manifest.BAND,
             paper_band=(4.0, 45.0),
             obtain=manifest_table.OBTAIN,
+            describe=manifest.describe,
+            rated=None,
         ),
     )
 }

@@ -226,14 +226,18 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         report: `Store.report`.
     """
     said = list(report.get("signals", ()))
-    skipped = Counter(report.get("recordings_skipped", {}).values())
-    for reason, count in skipped.most_common():
-        said.append(f"left out: {count} of {report['recordings']} recordings, {reason}")
+    said += [f"left out: {phrase}" for phrase in left_out(report)]
     for reason, count in report.get("windows_dropped", {}).items():
         said.append(f"left out: {count} windows, {reason}")
     if report.get("samples_interpolated"):
         said.append(f"interpolated: {report['samples_interpolated']} samples in short gaps")
     return said + [f"note: {note}" for note in report.get("notes", ())]
+
+
+def left_out(report: Mapping[str, Any]) -> list[str]:
+    """Recordings of a store's report without a window, a phrase per reason."""
+    reasons = Counter(report.get("recordings_skipped", {}).values()).most_common()
+    return [f"{count} of {report['recordings']} recordings, {why}" for why, count in reasons]
 
 
 def summary(accounts: Sequence[tuple[str, Account]]) -> list[str]:

@@ -12,15 +12,17 @@ valence; an annotation is index, **valence**, arousal.
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from clmer.data.delimited import is_missing, number, read_table
 from clmer.data.matfile import Value
 from clmer.data.recording import DataError
+from clmer.data.spelling import did_you_mean, folded
 from clmer.data.tasks import RATING_MAX, RATING_MIN, task_for
 
 LABELS = ("stimulus", "self", "external")
@@ -149,7 +151,7 @@ def read_videos(path: Path, videos: Collection[str]) -> Stimuli:
         pair = []
         for name in DIMENSIONS:
             text = row[name].lower()
-            rating = _LEVELS.get(text) or _number(text)
+            rating = _LEVELS.get(text) or number(text)
             if rating is None or not RATING_MIN <= rating <= RATING_MAX:
                 raise DataError(
                     path, f"line {line}, {name}", repr(row[name]), "low, high or a rating, 1 to 9"
@@ -175,33 +177,34 @@ def read_groups(root: Path, people: Collection[str]) -> dict[str, str]:
         return {}
     groups: dict[str, str] = {}
     for line, row in _table(path, ("subject", "group")):
-        subject = row["subject"]
-        if subject.isdecimal() and len(subject) < 3:
-            subject = f"P{int(subject):02d}"
-        if subject in groups or not row["group"]:
-            raise DataError(path, f"line {line}", f"{row}", "every person once, with a group")
-        groups[subject] = f"together:{row['group']}"
+        written = re.fullmatch("[Pp]?0*(\\d{1,2})", row["subject"])
+        subject = f"P{int(written[1]):02d}" if written else row["subject"]
+        if subject in groups or is_missing(subject):
+            raise DataError(
+                path, f"line {line}, subject", repr(row["subject"]), "every person once"
+            )
+        if is_missing(row["group"]):
+            raise DataError(
+                path,
+                f"line {line}, group",
+                repr(row["group"]),
+                "every person with a group, that of those who watched together",
+                "Leave out the line of a person who watched alone.",
+            )
+        groups[subject] = f"together:{folded(row['group'])}"
     if not set(groups) & set(people):
         raise DataError(path, "subject", ", ".join(list(groups)[:3]) or "nobody", "P01 and so on")
     return {subject: group for subject, group in groups.items() if subject in people}
 
 
 def _table(path: Path, names: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """Lines of a small CSV with their numbers; cells without surrounding spaces."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True, restval="")
-            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-            missing = [name for name in names if name not in reader.fieldnames]
-            if missing:
-                raise DataError(path, "header", f"no {', '.join(missing)}", ",".join(names))
-            return [(reader.line_num, {n: row[n].strip() for n in names}) for row in reader]
-    except (csv.Error, UnicodeDecodeError, OSError) as error:
-        raise DataError(path, "text", error, "a comma-separated UTF-8 table") from error
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    """Lines of a small table with their numbers, numbers with a decimal point."""
+    table = read_table(path)
+    header = [name.lower() for name in table.names]
+    missing = [name for name in names if name not in header]
+    if missing:
+        near = (did_you_mean(name, header) for name in missing)
+        hint = next(filter(None, near), "")
+        raise DataError(path, "header", f"no {', '.join(missing)}", ",".join(names), hint)
+    rows = ((line, dict(zip(header, cells, strict=True))) for line, cells in table.lines())
+    return [(line, {name: table.plain(row[name]) for name in names}) for line, row in rows]

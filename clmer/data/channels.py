@@ -15,13 +15,13 @@ What is left is "unknown": nothing takes it unless it is asked for by name.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clmer.data import units
 from clmer.data.recording import KINDS
+from clmer.data.spelling import closest, folded
 
 #: What no modality takes: lines that carry no signal of a body.
 SERVICE = ("trigger", "ref", "counter", "time", "battery", "quality", "derived", "meg", "unknown")
@@ -120,6 +120,7 @@ _ALIASES = {
         "ekg": "ecg",
         "eda": "gsr",
         "scl": "gsr",
+        "scr": "gsr",
         "bvp": "ppg",
         "rsp": "resp",
         "respiration": "resp",
@@ -280,7 +281,7 @@ def _may_be_eeg(name: str) -> bool:
 
 def as_kind(name: str) -> str:
     """The type that a modality's name means ("EEG", "EDA" -> "eeg", "gsr"); "" for a free name."""
-    key = name.strip().lower()
+    key = folded(name)
     key = _ALIASES.get(key, key)
     return key if key in KINDS else ""
 
@@ -305,8 +306,8 @@ def find(wanted: str, names: Sequence[str]) -> int | None:
 def near(wanted: str, names: Sequence[str]) -> str:
     """A question such as "Did you mean Fp1?" for a name that is not there; "" if none is near."""
     keys = {canonical(name): name for name in reversed(names)}
-    close = difflib.get_close_matches(canonical(wanted), list(keys), 1, 0.6)
-    return f"Did you mean {keys[close[0]]}?" if close else ""
+    found = closest(canonical(wanted), keys)
+    return f"Did you mean {keys[found]}?" if found else ""
 
 
 def unique(names: Sequence[str]) -> list[str]:

@@ -14,16 +14,17 @@ The signals begin 3 s before the stimulus. The face videos are taken to begin wi
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from clmer.data.delimited import Table, is_missing, read_table
 from clmer.data.face import read_openface
 from clmer.data.recording import SYNTHETIC_MARKER, DataError, FaceSeries, Recording, Signal
 from clmer.data.restricted_pickle import load_arrays
+from clmer.data.spelling import did_you_mean
 from clmer.data.tasks import RATING_MAX, RATING_MIN
 
 FS = 128.0
@@ -172,21 +173,30 @@ def read_ratings(path: Path, trials: int) -> dict[str, dict[int, tuple[int, np.n
     numbers = ("Participant_id", "Trial", "Experiment_id")
     ratings = tuple(name.capitalize() for name in LABELS)
     people: dict[str, dict[int, tuple[int, np.ndarray]]] = {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        table = csv.DictReader(file, skipinitialspace=True)
-        table.fieldnames = [name.strip() for name in table.fieldnames or ()]
-        missing = [name for name in (*numbers, *ratings) if name not in table.fieldnames]
-        if missing:
+    table = read_table(path)
+    missing = [name for name in (*numbers, *ratings) if name not in table.names]
+    if missing:
+        near = (did_you_mean(name, table.names) for name in missing)
+        raise DataError(
+            path,
+            "header",
+            f"no {', '.join(missing)}",
+            ", ".join((*numbers, *ratings)),
+            next(filter(None, near), ""),
+        )
+    for line, cells in table.lines():
+        row = dict(zip(table.names, cells, strict=True))
+        person, trial, experiment = (_whole(table, line, name, row[name]) for name in numbers)
+        values = np.array([_rating(table, line, name, row[name]) for name in ratings])
+        rows = people.setdefault(f"s{person:02d}", {})
+        if experiment in rows:
             raise DataError(
-                path, "header", f"no {', '.join(missing)}", ", ".join((*numbers, *ratings))
+                path,
+                f"line {line}, Experiment_id of s{person:02d}",
+                f"{experiment} again",
+                "each video once",
             )
-        for row in _rows(table, path):
-            try:
-                person, trial, experiment = (int(row[name]) for name in numbers)
-                values = np.array([float(row[name]) for name in ratings])
-            except (TypeError, ValueError) as error:
-                raise DataError(path, f"line {table.line_num}", error, "numbers") from error
-            people.setdefault(f"s{person:02d}", {})[experiment] = (trial, values)
+        rows[experiment] = (trial, values)
     complete = set(range(1, trials + 1))
     for subject, rows in people.items():
         if set(rows) != complete or {trial for trial, _ in rows.values()} != complete:
@@ -205,11 +215,25 @@ def face_of(root: Path, subject: str, presented: int) -> FaceSeries | None:
     return read_openface(path) if path.is_file() else None
 
 
-def _rows(table: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:
-    try:
-        yield from table
-    except csv.Error as error:
-        raise DataError(path, f"line {table.line_num}", error, "comma-separated values") from error
+def _whole(table: Table, line: int, name: str, text: str) -> int:
+    value = table.number(text)
+    if value is None or value != int(value):
+        raise DataError(table.path, f"line {line}, {name}", repr(text), "a whole number")
+    return int(value)
+
+
+def _rating(table: Table, line: int, name: str, text: str) -> float:
+    value = table.number(text)
+    if value is None or not RATING_MIN <= value <= RATING_MAX:
+        hint = "DEAP's own table has a rating of every video: get it again."
+        raise DataError(
+            table.path,
+            f"line {line}, {name}",
+            repr(text),
+            f"a rating from {RATING_MIN:g} to {RATING_MAX:g}",
+            hint if is_missing(text) else "",
+        )
+    return value
 
 
 def _read_person(

@@ -20,6 +20,7 @@ from clmer.data import DATASETS, inspect_figures
 from clmer.data.cache import stores_folder
 from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.recording import SYNTHETIC_MARKER, DataError, Recording
+from clmer.data.scale_options import add_scale, take_negative_pairs
 from clmer.data.splits import PROTOCOLS, make_splits
 from clmer.data.synthetic import WRITERS
 from clmer.data.windows import WindowDataset, load, root_of
@@ -42,6 +43,8 @@ def inspect(
     modalities: Sequence[str] = (),
     filter: str = "type",
     labels: str = "",
+    scale: tuple[float, float] | None = None,
+    threshold: float | None = None,
     cache: Path | None = None,
     progress: bool = False,
 ) -> str:
@@ -54,6 +57,8 @@ def inspect(
         modalities: as in `clmer.data.prepare.prepare`.
         filter: "type" or "paper".
         labels: whose labels, where a data set has several; "" for its default.
+        scale: least and largest rating of a manifest, as in `clmer.data.load`, like threshold.
+        threshold: the largest rating that is low.
         cache: folder of the prepared stores; None for the default.
         progress: show a bar while preparing.
 
@@ -71,6 +76,8 @@ def inspect(
         modalities=modalities,
         filter=filter,
         labels=labels,
+        scale=scale,
+        threshold=threshold,
         cache=cache,
         progress=progress,
     )
@@ -100,6 +107,10 @@ def _overview(dataset: WindowDataset) -> Section:
         ("stimuli", len(np.unique(store.windows.stimulus))),
     ]
     rows += [("read", line) for line in report["signals"]]
+    if dataset.task is not None:
+        split = dataset.task.describe()
+        classes = ", ".join(dataset.task.classes)
+        rows.append((f"task {dataset.task.name}", f"{classes} ({split})" if split else classes))
     rows += [(f"filter of {kind}", text) for kind, text in report["filter"].items()]
     rows += [("note", note) for note in report["notes"]]
     return Section("Overview", "After filtering, resampling and cutting.", table((), rows))
@@ -138,7 +149,8 @@ def _labels(dataset: WindowDataset) -> Section:
     windows = dataset.store.windows
     _, first = np.unique(windows.recording, return_index=True)
     labels = {name: values[first] for name, values in windows.labels.items()}
-    drawn = inspect_figures.labels(labels)
+    task = dataset.task
+    drawn = inspect_figures.labels(labels, dict.fromkeys(task.columns, task.edges) if task else {})
     return Section("Labels", "One count a recording.", picture(drawn, "Histograms of labels"))
 
 
@@ -146,6 +158,10 @@ def _losses(dataset: WindowDataset) -> Section:
     report = dataset.store.report
     rows = [(f"windows: {why}", n) for why, n in report["windows_dropped"].items()]
     rows += [(f"recording {name}", why) for name, why in report["recordings_skipped"].items()]
+    if dataset.task is not None and dataset.y is not None:
+        unlabelled = int((dataset.y < 0).sum())
+        columns = " or ".join(dataset.task.columns)
+        rows += [(f"windows: no value in {columns}", unlabelled)] if unlabelled else []
     text = "Windows dropped and recordings skipped, and why." if rows else "Nothing was left out."
     return Section("What was left out", text, table((), rows))
 
@@ -190,6 +206,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--task", metavar="NAME", help="whose classes to balance")
     parser.add_argument("--modalities", default="", metavar="A,B,...")
     parser.add_argument("--labels", default="", metavar="NAME", help="whose, on amigos-*")
+    take_negative_pairs(parser)
+    add_scale(parser)
     parser.add_argument("--filter", choices=("type", "paper"), default="type")
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="prepared stores (~/.cache/clmer)"
@@ -223,6 +241,8 @@ def _asked_for(given: argparse.Namespace) -> str:
             modalities=tuple(filter(None, given.modalities.split(","))),
             filter=given.filter,
             labels=given.labels,
+            scale=given.scale,
+            threshold=given.threshold,
             cache=stores_folder(cache),
             progress=True,
         )

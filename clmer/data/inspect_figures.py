@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.signal
@@ -17,6 +17,7 @@ from clmer.data.recording import FaceSeries, Recording, Signal
 from clmer.signal import sosfiltfilt
 
 _SHOWN_S = 5.0
+_CROSSED = ("valence", "arousal")  # drawn against each other
 _ALPHA = (8.0, 13.0)  # Hz
 _LEAST_POSITIONS = 4  # channels with a known place, fewer make no map
 
@@ -109,9 +110,17 @@ def tracking(face: FaceSeries) -> str:
     return png(figure)
 
 
-def labels(columns: Mapping[str, np.ndarray]) -> str:
-    """A histogram of every label, and valence against arousal where both are ratings."""
-    crossed = {"valence", "arousal"} <= set(columns) and columns["valence"].dtype.kind == "f"
+def labels(
+    columns: Mapping[str, np.ndarray], edges: Mapping[str, Sequence[float]] | None = None
+) -> str:
+    """A histogram of every label, and valence against arousal where both are ratings.
+
+    Args:
+        columns: one value per recording, nan or "" where there is none.
+        edges: where the task splits a column of ratings.
+    """
+    edges = edges or {}
+    crossed = all(each in columns and columns[each].dtype.kind == "f" for each in _CROSSED)
     count = len(columns) + crossed
     across = min(count, 3)
     down = math.ceil(count / across)
@@ -119,17 +128,22 @@ def labels(columns: Mapping[str, np.ndarray]) -> str:
     axes = figure.subplots(down, across, squeeze=False).ravel()
     for axis, (name, values) in zip(axes, columns.items(), strict=False):
         if values.dtype.kind == "f":
-            axis.hist(values, bins=np.arange(0.75, 9.5, 0.5))
-            axis.axvline(5, color="0.4", lw=0.8)
+            values = values[np.isfinite(values)]
+            on_nine = values.size and values.min() >= 1 and values.max() <= 9
+            axis.hist(values, bins=np.arange(0.75, 9.5, 0.5) if on_nine else 16)
+            for edge in edges.get(name, ()):
+                axis.axvline(edge, color="0.4", lw=0.8)
         else:
-            found, counts = np.unique(values, return_counts=True)
+            found, counts = np.unique(values[values != ""], return_counts=True)
             axis.bar(found, counts)
         axis.set_title(name, fontsize=9)
     if crossed:
         axis = axes[len(columns)]
         axis.scatter(columns["valence"], columns["arousal"], s=8, alpha=0.6)
-        axis.axvline(5, color="0.4", lw=0.8)
-        axis.axhline(5, color="0.4", lw=0.8)
+        for edge in edges.get("valence", ()):
+            axis.axvline(edge, color="0.4", lw=0.8)
+        for edge in edges.get("arousal", ()):
+            axis.axhline(edge, color="0.4", lw=0.8)
         axis.set_xlabel("valence")
         axis.set_ylabel("arousal")
     for axis in axes[count:]:

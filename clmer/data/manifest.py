@@ -3,7 +3,7 @@
 | column | |
 |---|---|
 | `subject`, `trial` | the person, and the recording within the person |
-| label columns | any other names: a rating (all numbers) or a class; at least one |
+| label columns | any other names: a rating (all numbers) or a class; at least one; may be missing |
 | `modality` | a signal's name ("eeg", "ecg", "physio", ...), or "face" for a face tracker's CSV |
 | `path` | relative to the manifest's folder |
 | `start_s`, `stop_s` | optional: the trial's part of the file; empty for its start and end |
@@ -39,7 +39,7 @@ from clmer.data.manifest_table import (
     FACE_MODALITIES,
     SUPPORTED,
     Row,
-    number,
+    read_manifest,
     read_rows,
     table_path,
 )
@@ -87,10 +87,34 @@ def labels(root: Path) -> tuple[str, ...]:
 
 
 def tasks(root: Path) -> tuple[str, ...]:
-    """The label columns, and the rating tasks that they make up."""
-    columns = labels(root)
-    made = (name for name, (needed, _, _) in RATING_TASKS.items() if set(needed) <= set(columns))
-    return tuple(dict.fromkeys((*columns, *made)))
+    """The label columns, and the rating tasks that those of numbers make up."""
+    table = read_manifest(table_path(root))
+    made = (name for name, (needed, _, _) in RATING_TASKS.items() if table.numeric >= set(needed))
+    return tuple(dict.fromkeys((*table.rows[0].labels, *made)))
+
+
+def label_values(root: Path) -> dict[str, np.ndarray]:
+    """The label columns, one value per row: float64, nan where missing, or str and ""."""
+    table = read_manifest(table_path(root))
+    return {
+        name: np.array([_value(row.labels[name], name in table.numeric) for row in table.rows])
+        for name in table.rows[0].labels
+    }
+
+
+def missing(root: Path) -> dict[str, str]:
+    """By label column, a sentence on the trials without a value; none where all have one."""
+    return read_manifest(table_path(root)).missing
+
+
+def describe(root: Path) -> tuple[str, ...]:
+    """What was odd about the table and how it was read, a sentence each."""
+    return read_manifest(table_path(root)).notes
+
+
+def _value(text: str, numeric: bool) -> float | str:
+    """A label as a recording has it; nan or "" where there is none."""
+    return float(text or "nan") if numeric else text
 
 
 def read(root: Path, *, face: bool = True) -> Iterator[Recording]:
@@ -103,16 +127,13 @@ def read(root: Path, *, face: bool = True) -> Iterator[Recording]:
     Raises:
         DataError: the manifest or a file it names cannot be used.
     """
-    rows = read_rows(table_path(root))
-    numeric = {
-        name: all(number(row.labels[name]) is not None for row in rows) for name in rows[0].labels
-    }
+    table = read_manifest(table_path(root))
     trials: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
+    for row in table.rows:
         trials.setdefault((row.subject, row.trial), []).append(row)
-    bad = _bad_channels(rows)
+    bad = _bad_channels(table.rows)
     for subject, trial in sorted(trials):
-        yield _read_trial(trials[subject, trial], numeric, face, bad)
+        yield _read_trial(trials[subject, trial], table.numeric, face, bad)
 
 
 def _bad_channels(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
@@ -140,7 +161,7 @@ def _bad_channels(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
 
 
 def _read_trial(
-    rows: list[Row], numeric: dict[str, bool], face: bool, bad: dict[str, dict[str, str]]
+    rows: list[Row], numeric: frozenset[str], face: bool, bad: dict[str, dict[str, str]]
 ) -> Recording:
     series, face_start_s = None, 0.0
     signals: dict[str, Signal] = {}
@@ -158,7 +179,7 @@ def _read_trial(
         trial=first.trial,
         stimulus=first.stimulus,
         group=first.group,
-        labels={name: float(v) if numeric[name] else v for name, v in first.labels.items()},
+        labels={name: _value(v, name in numeric) for name, v in first.labels.items()},
         signals=signals,
         face=series,
         face_start_s=face_start_s,

@@ -21,9 +21,14 @@ def listed(root: Path, sources: Sequence[Path]) -> list[list[Any]]:
     The digest tells files that were exchanged under a kept size and time; a folder has none.
     """
     files = [(source, source.stat()) for source in sources]
-    return sorted(
-        [os.path.relpath(path, root), s.st_size, s.st_mtime_ns, _digest(path)] for path, s in files
-    )
+    return sorted([_name(path, root), s.st_size, s.st_mtime_ns, _digest(path)] for path, s in files)
+
+
+def _name(path: Path, root: Path) -> str:
+    """A path below the root as it is written; elsewhere what it is whatever the root is called."""
+    if path.is_relative_to(root):
+        return os.path.relpath(path, root)
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(root))
 
 
 def _digest(path: Path) -> str:

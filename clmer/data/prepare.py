@@ -25,10 +25,11 @@ from clmer.data.copies import Copies, Shared
 from clmer.data.cutting import Cut, Plan, align, check_alike, cut
 from clmer.data.face.images import folders
 from clmer.data.face.mobilevit import RANDOM_NOTE, embedder, weights_digest
-from clmer.data.face.windows import Embed
+from clmer.data.face.windows import FACE_TOKENS, Embed
 from clmer.data.in_order import map_in_order
 from clmer.data.origin import fingerprint, listed
 from clmer.data.recording import KINDS, DataError, Recording
+from clmer.data.spelling import did_you_mean
 from clmer.signal.passes import threads_of_a_pass
 
 #: Bytes of signals and faces that may wait to be cut, beside the recording just read.
@@ -86,6 +87,7 @@ def prepare(
     files = dataset.sources(root)
     names = tuple(modalities) or dataset.modalities or dataset.found(root)
     plan = Plan(dataset, root, names, window_s, stride_s, filter, fps, face)
+    _check_modalities(dataset, root, modalities)
     options = dataset.options(root, labels)
     parameters = {
         "dataset": dataset.name,
@@ -133,6 +135,22 @@ def prepare(
         )
 
     return build(cache, dataset.name, key, fill)
+
+
+def _check_modalities(dataset: Dataset, root: Path, asked: Sequence[str]) -> None:
+    """Refuse a name that is neither one of the data set's nor a signal type nor of the face."""
+    if not asked:
+        return
+    found = dataset.found(root)
+    for name in asked:
+        if name not in (*found, *KINDS, *FACE_TOKENS):
+            raise DataError(
+                root,
+                f"--modalities {','.join(asked)}",
+                f"no modality {name}",
+                f"some of {', '.join(found)}",
+                did_you_mean(name, found) or did_you_mean(name, (*KINDS, *FACE_TOKENS)),
+            )
 
 
 def _cuts(plan: Plan, recordings: Iterator[Recording], embed: Embed | None) -> Generator[Cut]:

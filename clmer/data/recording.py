@@ -40,6 +40,7 @@ class DataError(ValueError):
         self, path: Path | str, field: str, found: object, expected: object, hint: str = ""
     ) -> None:
         self.path, self.field, self.found, self.expected = Path(path), field, found, expected
+        self.hint = hint
         message = f"{path}: {field}: found {found}, expected {expected}."
         super().__init__(f"{message} {hint}" if hint else message)
 

@@ -14,7 +14,7 @@ Every choice is drawn from the seed alone, so that any process draws the same sp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
@@ -78,7 +78,7 @@ def make_splits(
 
     Args:
         windows: N windows.
-        y: [N] int class of each.
+        y: [N] int class of each; windows of class -1 have none and are in no part.
         protocol: one of `PROTOCOLS`.
         folds: parts that the groups are dealt into, at least 3; under `loso` one of `folds` parts
             of the other people is for validation.
@@ -111,6 +111,20 @@ def make_splits(
         raise ValueError(
             f"make_splits: y {y.shape}, expected ({len(windows)},): one class a window"
         )
+    known = np.flatnonzero(y >= 0)
+    if len(known) < len(y):
+        splits = make_splits(
+            _taken(windows, known),
+            y[known],
+            protocol,
+            folds=folds,
+            repeats=repeats,
+            seed=seed,
+            source=source,
+        )
+        return [
+            replace(s, train=known[s.train], val=known[s.val], test=known[s.test]) for s in splits
+        ]
     if len(np.unique(y)) < 2:
         raise DataError(
             source, "classes", len(np.unique(y)), "at least 2", "Choose another --task."
@@ -159,6 +173,19 @@ def united(
         if first != second:
             leader[second] = first
     return np.array([lead(group) for group in groups.tolist()]), len({r for p in pairs for r in p})
+
+
+def _taken(windows: Windows, rows: np.ndarray) -> Windows:
+    """Some of the windows."""
+    return replace(
+        windows,
+        subject=windows.subject[rows],
+        group=windows.group[rows],
+        recording=windows.recording[rows],
+        stimulus=windows.stimulus[rows],
+        start_s=windows.start_s[rows],
+        labels={name: values[rows] for name, values in windows.labels.items()},
+    )
 
 
 class _Draw:

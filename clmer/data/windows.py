@@ -14,7 +14,7 @@ of the page cache, no copy; a batch is one copy or gather an array, no Python pe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 from torch.utils.data import Dataset as TorchDataset
 
+from clmer.data import Dataset, manifest
+from clmer.data.account import left_out
 from clmer.data.cache import Store, stores_folder
 from clmer.data.recording import DataError
-from clmer.data.tasks import Task, task_for
+from clmer.data.tasks import Task, choose_task
 
 Batch = dict[str, Tensor]
 
@@ -39,6 +41,8 @@ class WindowDataset(TorchDataset[Batch]):
         store: prepared windows.
         task: what to predict; None leaves "y" out.
         rows: window numbers in the store to use, such as a split's `train`; None for all.
+
+    Windows without a label for the task (`y` -1) are left out; `rows` says which remain.
 
     `dataset[i]` is one window ([C, T] by modality, y 0-d); a slice or a sequence of numbers gives a
     batch ([B, C, T], y [B]). Slices of all rows are views of the memory map, which is private to
@@ -59,7 +63,11 @@ class WindowDataset(TorchDataset[Batch]):
                 )
         self.y = None
         if task is not None:
-            self.y = torch.from_numpy(task.encode(store.windows.labels, store.path))
+            y = task.encode(store.windows.labels, store.path)
+            self.y = torch.from_numpy(y)
+            if (y < 0).any():
+                used = np.arange(count) if self.rows is None else self.rows
+                self.rows = used[y[used] >= 0]
 
     @cached_property
     def arrays(self) -> Batch:
@@ -149,6 +157,47 @@ def root_of(name: str, root: Path | str | None) -> Path:
     return Path(data or "") / name if root is None else Path(root)
 
 
+def explained(error: DataError, store: Store) -> DataError:
+    """An error about labels or splits, with the recordings that were left out: often the cause."""
+    lost = "; ".join(left_out(store.report))
+    hint = f"{error.hint} Left out were {lost}.".strip() if lost else error.hint
+    return DataError(error.path, error.field, error.found, error.expected, hint)
+
+
+def task_of(
+    dataset: Dataset,
+    root: Path,
+    name: str,
+    columns: Mapping[str, np.ndarray] | None = None,
+    *,
+    scale: tuple[float, float] | None = None,
+    threshold: float | None = None,
+) -> Task:
+    """A data set's task: classes are those of the prepared windows, a scale that of all recordings.
+
+    Args:
+        dataset: one of `clmer.data.DATASETS`.
+        root: its folder.
+        name: label column or rating task.
+        columns: labels of the prepared windows; None where nothing is prepared yet (a manifest).
+        scale: least and largest rating, as the user says.
+        threshold: the largest rating that is low, as the user says.
+
+    Raises:
+        DataError: the labels cannot carry the task.
+    """
+    if dataset.rated is None:
+        missing = manifest.missing(root)
+        remark = " ".join(text for column, text in missing.items() if name.startswith(column))
+        seen = manifest.label_values(root)
+        task = choose_task(root, name, seen, dataset=dataset.name, rated=None, scale=scale,
+                           threshold=threshold, remark=remark)  # fmt: skip
+        if task.edges or columns is None:
+            return task
+    return choose_task(root, name, columns or {}, dataset=dataset.name, rated=dataset.rated,
+                       scale=scale, threshold=threshold)  # fmt: skip
+
+
 def load(
     name: str,
     root: Path | str | None = None,
@@ -160,6 +209,8 @@ def load(
     filter: str = "type",
     face: str = "raw",
     labels: str = "",
+    scale: tuple[float, float] | None = None,
+    threshold: float | None = None,
     rows: np.ndarray | None = None,
     cache: Path | str | None = None,
     progress: bool = False,
@@ -177,7 +228,9 @@ def load(
         filter: "type" or "paper".
         face: "raw" or "aligned".
         labels: whose labels, where a data set has several; "" for its default.
-        rows: window numbers to use; None for all.
+        scale: least and largest rating, of a manifest; None where 1-9 shows in the values.
+        threshold: the largest rating that is low, in tasks of two levels; None for the middle.
+        rows: window numbers to use; None for all. Windows without a label are left out.
         cache: folder of the stores; None for `$CLMER_CACHE` or ~/.cache/clmer.
         progress: show a bar while preparing.
 
@@ -191,6 +244,8 @@ def load(
     if name not in DATASETS:
         raise ValueError(f"load: found {name!r}, expected one of {', '.join(DATASETS)}")
     dataset, root = DATASETS[name], root_of(name, root)
+    if task and dataset.rated is None:  # say what is wrong before the data is prepared
+        task_of(dataset, root, task, scale=scale, threshold=threshold)
     store = prepare(
         dataset,
         root,
@@ -207,5 +262,8 @@ def load(
         return WindowDataset(store, None, rows)
     columns = store.windows.labels
     wanted = task or (dataset.task if dataset.tasks else next(iter(columns)))
-    found = columns[wanted].tolist() if wanted in columns else None
-    return WindowDataset(store, task_for(name, wanted, found), rows)
+    try:
+        chosen = task_of(dataset, root, wanted, columns, scale=scale, threshold=threshold)
+        return WindowDataset(store, chosen, rows)
+    except DataError as error:
+        raise explained(error, store) from error

@@ -56,5 +56,5 @@ def _source(root: str, synthetic: Mapping[str, Any] | None) -> list[str]:
 def _words(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [name if value else name.replace("--", "--no-", 1)]
-    text = ",".join(value) if isinstance(value, list) else str(value)
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return [name, text]
