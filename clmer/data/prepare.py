@@ -149,7 +149,8 @@ def _nbytes(recording: Recording) -> int:
     """What a recording keeps in memory, but for its face's textures, which stay on disk."""
     size = sum(signal.data.nbytes for signal in recording.signals.values())
     face = recording.face
-    return size if face is None else size + face.landmarks.nbytes + 2 * face.au_intensity.nbytes
+    parts = () if face is None else (face.landmarks, face.au_intensity, face.au_presence)
+    return size + sum(part.nbytes for part in parts if part is not None)
 
 
 @dataclass
