@@ -9,8 +9,9 @@ import numpy as np
 from clmer.data.face.rows import Rows
 from clmer.data.recording import DataError
 
-#: Two faces at once in more than this share of the frames with a face are two people.
-TWO_PEOPLE = 0.25
+#: Two faces at once in more than this share of the frames with a face, and in as many frames, are
+#: two people.
+TWO_PEOPLE, _TWO_PEOPLE_FRAMES = 0.25, 5
 #: A number that shares more than this part of its frames with the face kept is another face.
 _BESIDE = 0.1
 #: The same person, seen again: how far the head may be from where it was (in radii of the face:
@@ -99,7 +100,7 @@ def _refuse_two_people(rows: Rows, key: np.ndarray, faces: list[_Face], fps: flo
         np.concatenate([np.unique(key[face.rows]) for face in faces]), return_counts=True
     )
     shared = int((counts > 1).sum())
-    if shared <= TWO_PEOPLE * len(frames):
+    if shared < _TWO_PEOPLE_FRAMES or shared <= TWO_PEOPLE * len(frames):
         return
     listed = "; ".join(_described(rows, face, fps) for face in faces[:_LISTED])
     more = f" and {len(faces) - _LISTED} more" if len(faces) > _LISTED else ""
