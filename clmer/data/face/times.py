@@ -93,7 +93,7 @@ def _differ(values: np.ndarray) -> bool:
 
 
 def _steps(rows: Rows) -> np.ndarray:
-    """Seconds a frame between successive rows of a face, where time goes on."""
+    """Seconds a frame between successive rows of a face, where time goes on; else their mean."""
     assert rows.seconds is not None
     count = len(rows.seconds)
     face = np.zeros(count) if rows.face is None else rows.face
@@ -103,8 +103,11 @@ def _steps(rows: Rows) -> np.ndarray:
         time = np.diff(rows.seconds[order])
         number = np.diff(frame[order]) if rows.frame is not None else np.ones(count - 1)
         same = np.diff(face[order]) == 0
-        use = same & (time > 0) & (number > 0) & np.isfinite(time) & np.isfinite(number)
-    return np.asarray(time[use] / number[use])
+        use = same & (time >= 0) & (number > 0) & np.isfinite(time) & np.isfinite(number)
+    time, number = time[use], number[use]
+    if (time == 0).any():  # rounded: single steps say little
+        return np.array([time.sum() / number.sum()] if time.any() else [])
+    return np.asarray(time / number)
 
 
 def _factor(rows: Rows, step: float, fps: float | None, counter: float | None) -> float:
@@ -121,16 +124,19 @@ def _factor(rows: Rows, step: float, fps: float | None, counter: float | None) -
                 return factor
     found = f"steps of {step:g}, which as seconds are {1 / step:.4g} frames a second"
     expected = "seconds, at more than 1 and less than 1000 frames a second"
-    smaller = (f"divide by {k:g} if they are {u}" for k, u in _SMALLER.items() if k / step > 1)
-    larger = (f"multiply by {k:g} if they are {u}" for k, u in _LARGER.items() if 1 / step / k > 1)
+    smaller = (f"Divide by {k:g} if they are {u}." for k, u in _SMALLER.items() if k / step > 1)
+    larger = (
+        f"Multiply by {k:g} if they are {u}."
+        for k, u in _LARGER.items()
+        if _USUAL[0] <= 1 / step / k <= _USUAL[1]
+    )
     if counter is not None:
         found, hint = f"{found}: it seems to count frames", _STATE_RATE
     elif fps is not None:
         expected = f"times of the stated {fps:g} frames a second"
         hint = "Remove the column timestamp to have frame numbers and that rate used."
     else:
-        ways = next(iter(smaller if 1 / step <= 1 else larger), "")
-        hint = f"{ways[:1].upper()}{ways[1:]}." if ways else "Remove the column, state the rate."
+        hint = next(smaller if 1 / step <= 1 else larger, _STATE_RATE)
     raise DataError(rows.path, "timestamp", found, expected, hint)
 
 
