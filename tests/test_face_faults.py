@@ -320,6 +320,7 @@ def test_left_out_frames_and_times_that_ignore_them(csv: Csv) -> None:
     rows = np.delete(np.arange(FRAMES), slice(100, 150))
     table = some(person(), rows)
     face = read_face(csv(table))  # times go on: the frames are lost
+    assert face.notes == ("no row for 2.04 s in all, longest from 3.96 s (line 101) to 6 s",)
     assert np.flatnonzero(~face.valid).tolist() == list(range(100, 150))
     table["timestamp"] = np.arange(450) / FPS
     with pytest.raises(DataError, match=r"line 102, timestamp: .* but 51 frames"):
@@ -349,13 +350,20 @@ def test_rounded_timestamps(csv: Csv) -> None:
 def test_a_late_start_and_rows_without_a_time(csv: Csv) -> None:
     table = some(person(), slice(100, None))
     face = read_face(csv(table))
-    assert "4 s" in face.notes[0]
+    assert "the first row is at 4 s" in face.notes[0]
     assert not face.valid[:100].any()
     table = person()
     table["timestamp"][[7, 8]] = np.nan
     face = read_face(csv(table))
     assert "2 rows without a timestamp" in face.notes[0]
     assert face.valid.all()
+
+
+def test_numbers_all_over_the_place_are_one_short_note(csv: Csv) -> None:
+    table = person()
+    table["face_id"] = np.random.default_rng(0).integers(0, 400, FRAMES).astype(float)
+    (note,) = read_face(csv(table)).notes
+    assert len(note) < 600
 
 
 # --- what is not in the file ---
@@ -522,6 +530,8 @@ def change_cell(content: str, separator: str, line: int, cell: str) -> str:
         ),
         (change_cell(PLAIN, ", ", 12, "1_5"), r"line 12, X_15: found '1_5', expected a number"),
         (change_cell(PLAIN, ", ", 12, "twelve"), r"line 12, X_15: found 'twelve'"),
+        (PLAIN + PLAIN, r"line 62, timestamp: found 'timestamp'.*Split it there"),
+        ("\n".join(f'"{line}"' for line in PLAIN.split("\n")), "each line as one quoted cell"),
         (change_cell("sep=,\n" + PLAIN, ", ", 13, "twelve"), r"line 13, X_15"),
         (change_cell("\n\n" + PLAIN, ", ", 14, "twelve"), r"line 14, X_15"),
         (change_cell(PLAIN.replace("\n", "\n\n", 1), ", ", 13, "twelve"), r"line 13, X_15"),

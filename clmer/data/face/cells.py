@@ -70,6 +70,8 @@ class _Reader:
         except ValueError:
             pass
         hint = _POINTS if re.fullmatch(r"[-+\d., ']+", text) else ""
+        if text == name:
+            hint = "Two tables in one file? Split it there: one CSV a clip."
         raise DataError(self.path, where, repr(text[:40]), "a number", hint)
 
     def check_marks(self) -> None:

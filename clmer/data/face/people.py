@@ -135,7 +135,8 @@ def _joined(
     main, *others = faces
     keep = rows.face == main.number
     kept = main.rows
-    joined, notes = [], []
+    joined: list[str] = []
+    left: list[str] = []
     for face in sorted(others, key=lambda f: _distance(key, main, f)):
         beside = np.isin(key[face.rows], key[kept])
         if beside.mean() > _BESIDE:
@@ -143,17 +144,23 @@ def _joined(
         else:
             reason = _another(rows, key, kept, face.rows[~beside])
         if reason:
-            notes.append(f"{_described(rows, face, fps)}, is left out: {reason}")
+            left.append(f"{_described(rows, face, fps)}, is left out: {reason}")
             continue
         its = (rows.face == face.number) & ~np.isin(key, key[kept])
         keep |= its
         kept = np.concatenate([kept, face.rows[~beside]])
         kept = kept[np.argsort(key[kept], kind="stable")]
         joined.append(_described(rows, face, fps))
+    notes = left[:_LISTED] + [f"{len(left) - _LISTED} more faces are left out"] * (
+        len(left) > _LISTED
+    )
     if joined:
-        why = "place, size and shape agree" if rows.landmarks is not None else "nothing overlaps"
-        text = f"{_described(rows, main, fps)}, goes on as {'; '.join(joined)}: {why}"
-        notes.insert(0, text if rows.landmarks is not None else f"{text}, no landmarks to compare")
+        why = "place, size and shape agree"
+        if rows.landmarks is None:
+            why = "nothing overlaps, and there are no landmarks to compare"
+        more = f" and {len(joined) - _LISTED} more" if len(joined) > _LISTED else ""
+        goes_on = f"goes on as {'; '.join(joined[:_LISTED])}{more}: {why}"
+        notes.insert(0, f"{_described(rows, main, fps)}, {goes_on}")
     return keep, notes
 
 

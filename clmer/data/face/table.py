@@ -79,6 +79,9 @@ def read_header(path: Path) -> Header:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, "file", error, "a readable text file") from error
     separator = told or _separator(line)
+    if separator is None and line.startswith('"') and _separator(line.replace('"', "")):
+        found, expected = "each line as one quoted cell", "a cell for each column"
+        raise DataError(path, "header", found, expected, "Save it again as CSV, without quotes.")
     names = _names(path, line, separator)
     if line and not any(re.search(r"[A-Za-z]", name) for name in names):
         found, expected = f"{line[:40]!r} as its header", "a readable text file of named columns"

@@ -19,6 +19,10 @@ _LARGER = {60.0: "minutes", 3600.0: "hours", 86400.0: "days"}
 _RATE_DIFFERS, _RATE_AGREES = 0.02, 0.002
 #: Seconds from which times are those of a calendar.
 _EPOCH_S = 1e8
+#: Frames that times of a constant rate may be off.
+_EXACT = 0.05
+#: Seconds without any row that are said.
+_PAUSE_S = 1.0
 #: Seconds that frame numbers may skip while the timestamps go on as if nothing was missing.
 _SKIPPED_S = 0.2
 _STATE_RATE = "State the video's frame rate (fps): the manifest's column rate, or --face-rate."
@@ -177,10 +181,22 @@ def positions(rows: Rows, fps: float | None, first: float) -> tuple[np.ndarray, 
     if fps is not None:
         notes += _compare(rows, rate, fps)
         place, rate = seconds * fps, fps
-    first = float(seconds.min())
-    if first > 1.0:
-        notes.append(f"the first row is at {first:.6g} s: nothing is known of the face before it")
-    return place, rate, notes
+    return place, rate, notes + _pauses(seconds[order], rows.lines[order])
+
+
+def _pauses(seconds: np.ndarray, lines: np.ndarray) -> list[str]:
+    """Where the table says nothing for a while."""
+    notes = []
+    if seconds[0] > _PAUSE_S:
+        notes.append(f"the first row is at {seconds[0]:.6g} s: nothing is known before it")
+    steps = np.diff(seconds)
+    if (steps > _PAUSE_S).any():
+        at = int(steps.argmax())
+        notes.append(
+            f"no row for {steps[steps > _PAUSE_S].sum():.4g} s in all, longest from "
+            f"{seconds[at]:.6g} s (line {lines[at]}) to {seconds[at + 1]:.6g} s"
+        )
+    return notes
 
 
 def _in_order(rows: Rows) -> tuple[Rows, np.ndarray, list[str]]:
@@ -289,9 +305,19 @@ def _of_frames(
     if len(order) < 2 or not time[-1] > 0:
         return None, 0.0
     rate = round(float(number[-1] / time[-1]), 3)
-    if not rate > 0 or np.abs(time * rate - number).max() > 0.5:
+    rounded = 1.05 * rate * _resolution(seconds)  # a time and the last one, in frames
+    if not rate > 0 or np.abs(time * rate - number).max() > max(_EXACT, rounded):
         return None, 0.0
     return frame + float(np.median(seconds * rate - frame)), rate
+
+
+def _resolution(seconds: np.ndarray) -> float:
+    """The decimal that times are rounded to, in seconds."""
+    for digits in range(6):
+        scaled = seconds * 10.0**digits
+        if np.abs(scaled - np.rint(scaled)).max() < 1e-4:
+            return 10.0**-digits
+    return 0.0
 
 
 def _rate(rows: Rows, seconds: np.ndarray) -> float:
