@@ -137,9 +137,20 @@ def _snapped(rows: Rows, place: np.ndarray, last: float) -> np.ndarray:
             "timestamp" if rows.seconds is not None else "frame",
             f"{count} rows at frames {place.min():g} to {end:g}",
             "times counted from the video's start",
+            _longest_pause(rows, place),
         )
     regular = np.rint(place)
     return regular if np.abs(place - regular).max() <= _REGULAR else place
+
+
+def _longest_pause(rows: Rows, place: np.ndarray) -> str:
+    """Where the rows of an impossible clip are furthest apart."""
+    order = np.argsort(place)
+    steps = np.diff(place[order])
+    if not steps.size or not np.isfinite(steps).all():
+        return ""
+    at = order[int(steps.argmax()) + 1]
+    return f"Line {rows.lines[at]} is {steps.max():.0f} frames after the row before it."
 
 
 def _series(
