@@ -40,10 +40,22 @@ def test_two_people_are_refused_unless_one_is_asked_for(face_csv: Csv) -> None:
     assert len(other.valid) == FRAMES
     assert other.valid[:250].all()
     assert not other.valid[250:].any()
-    with pytest.raises(DataError, match=r"face_id: found no 7, expected one of 0, 1"):
+    with pytest.raises(DataError, match=r"face_id: found no 7, expected some of 0, 1"):
         read_face(path, face_id=7)
     with pytest.raises(DataError, match=r"face_id: found 'left'"):
         read_face(path, face_id="left")
+
+
+def test_one_of_two_people_whose_number_changes(face_csv: Csv) -> None:
+    left, right = person(seed=1, x=-150), person(seed=2, number=1, x=200)
+    left["face_id"][300:] = 2
+    path = face_csv(stacked(left, right, by="frame"))
+    face = read_face(path, face_id="0; 2")
+    np.testing.assert_allclose(face.au_intensity[:, 8], left["AU12_r"], rtol=1e-5)
+    assert face.valid.all()
+    both = read_face(path, face_id="2;1")  # the second stands in where the first is absent
+    np.testing.assert_allclose(both.au_intensity[:300, 8], right["AU12_r"][:300], rtol=1e-5)
+    np.testing.assert_allclose(both.au_intensity[300:, 8], left["AU12_r"][300:], rtol=1e-5)
 
 
 def test_a_face_id_of_a_table_without_ids(face_csv: Csv) -> None:
@@ -84,6 +96,16 @@ def test_a_person_whose_number_changes_goes_on(face_csv: Csv) -> None:
     assert "face 0 in 260 frames" in note
     assert "goes on as face 1 in 140 frames" in note
     assert "face 3 in 100 frames" in note
+
+
+def test_rows_of_a_lost_number_hide_no_face(face_csv: Csv) -> None:
+    first, second = person(), person(number=1)  # both have rows throughout
+    first["success"][260:] = 0
+    second["success"][:260] = 0
+    path = face_csv(stacked(first, second, by="frame"))
+    for face in (read_face(path), read_face(path, face_id="0;1"), read_face(path, face_id="1;0")):
+        np.testing.assert_allclose(face.au_intensity[:, 8], first["AU12_r"], rtol=1e-5)
+        assert face.valid.all()
 
 
 @pytest.mark.parametrize(

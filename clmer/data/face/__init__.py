@@ -55,7 +55,8 @@ def read_face(
         fps: frames per second; by default from the timestamps, which Py-Feat lacks.
         min_confidence: the tracker's confidence (0-1) under which a frame counts as lost.
         max_gap_s: longest gap in seconds that is interpolated; longer ones have valid = False.
-        face_id: the number of the face that is wanted, where the table has several people's.
+        face_id: the number of the face that is wanted, where the table has several people's;
+            "0;2" where it changes.
 
     Raises:
         DataError: no such file, missing columns, no rows, a cell that is no number, no timestamp
@@ -69,7 +70,7 @@ def read_face(
         fps=fps,
         min_confidence=min_confidence,
         max_gap_s=max_gap_s,
-        face_id=_number(path, face_id),
+        face_id=_numbers(path, face_id),
     )
 
 
@@ -87,16 +88,15 @@ def read_openface(
         fps=fps,
         min_confidence=min_confidence,
         max_gap_s=max_gap_s,
-        face_id=_number(path, face_id),
+        face_id=_numbers(path, face_id),
     )
 
 
-def _number(path: Path, face_id: float | str | None) -> float | None:
-    """The number of a face; None where none is asked for."""
-    if face_id is None or face_id == "":
-        return None
+def _numbers(path: Path, face_id: float | str | None) -> tuple[float, ...]:
+    """The numbers of a face; none where none is asked for."""
+    parts = [] if face_id is None else [part.strip() for part in str(face_id).split(";")]
     try:
-        return float(face_id)
+        return tuple(float(part) for part in parts if part)
     except ValueError as error:
-        expected = "the number of a face in that file"
+        expected = "the number of a face in that file, or several with ; between them"
         raise DataError(path, "face_id", repr(face_id), expected) from error

@@ -20,7 +20,7 @@ def to_series(
     fps: float | None,
     min_confidence: float,
     max_gap_s: float,
-    face_id: float | None = None,
+    face_id: tuple[float, ...] = (),
 ) -> FaceSeries:
     """One face on a regular frame grid that begins at the video's start and ends with the rows.
 
@@ -34,7 +34,7 @@ def to_series(
         fps: frames per second; by default from the timestamps.
         min_confidence: confidence (0-1) under which a frame counts as lost.
         max_gap_s: longest gap in seconds that is interpolated.
-        face_id: the tracker's number of the face wanted, where the file has several.
+        face_id: the tracker's numbers of the face wanted, where the file has several.
 
     Raises:
         DataError: no timestamp and no fps, unusable times, two people, values on another scale, or

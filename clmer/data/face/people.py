@@ -38,7 +38,7 @@ class _Face:
 
 
 def choose(
-    rows: Rows, good: np.ndarray, wanted: float | None, fps: float | None
+    rows: Rows, good: np.ndarray, wanted: tuple[float, ...], fps: float | None
 ) -> tuple[np.ndarray, list[str]]:
     """The rows of one person.
 
@@ -48,7 +48,7 @@ def choose(
     Args:
         rows: of all faces, times in seconds.
         good: [r] bool, rows with a face.
-        wanted: the number of the face that is asked for.
+        wanted: the numbers of the face that is asked for; of two at once the first counts.
         fps: the stated frame rate.
 
     Returns:
@@ -59,9 +59,9 @@ def choose(
     """
     all_rows = np.ones(len(good), dtype=bool)
     if rows.face is None:
-        if wanted not in (None, 0.0):
+        if any(wanted):
             found, expected = "no column of that name: one face", "0, or no face_id"
-            raise DataError(rows.path, f"face_id {wanted:g}", found, expected)
+            raise DataError(rows.path, f"face_id {wanted[0]:g}", found, expected)
         return all_rows, []
     key = _key(rows)
     order = np.argsort(key, kind="stable")
@@ -70,16 +70,38 @@ def choose(
     for number in numbers:
         its = order[(rows.face == number)[order] & good[order]]
         faces.append(_Face(float(number), its, float(rows.confidence[its].sum())))
-    if wanted is not None:
-        if wanted not in numbers:
-            known = ", ".join(f"{n:g}" for n in numbers[:20])
-            raise DataError(rows.path, "face_id", f"no {wanted:g}", f"one of {known}")
-        return rows.face == wanted, []
+    if wanted:
+        return _asked_for(rows, key, good, wanted, numbers), []
     faces = sorted((f for f in faces if len(f.rows)), key=lambda f: -f.weight)
     if len(faces) < 2:
         return all_rows if len(numbers) < 2 else rows.face == faces[0].number, []
     _refuse_two_people(rows, key, faces, fps)
-    return _joined(rows, key, faces, fps)
+    return _joined(rows, key, good, faces, fps)
+
+
+def _asked_for(
+    rows: Rows,
+    key: np.ndarray,
+    good: np.ndarray,
+    wanted: tuple[float, ...],
+    numbers: list[float],
+) -> np.ndarray:
+    """Rows of some numbers, in the order of preference."""
+    assert rows.face is not None
+    keep = np.zeros(len(key), dtype=bool)
+    for number in wanted:
+        if number not in numbers:
+            known = ", ".join(f"{n:g}" for n in numbers[:20])
+            raise DataError(rows.path, "face_id", f"no {number:g}", f"some of {known}")
+        _add(keep, rows.face == number, key, good)
+    return keep
+
+
+def _add(keep: np.ndarray, its: np.ndarray, key: np.ndarray, good: np.ndarray) -> None:
+    """Keep a number's rows too, in frames in which the face kept is absent or lost."""
+    new = its & np.where(good, ~np.isin(key, key[keep & good]), ~np.isin(key, key[keep]))
+    keep[keep & ~good & np.isin(key, key[new & good])] = False
+    keep |= new
 
 
 def _key(rows: Rows) -> np.ndarray:
@@ -128,7 +150,7 @@ def _described(rows: Rows, face: _Face, fps: float | None) -> str:
 
 
 def _joined(
-    rows: Rows, key: np.ndarray, faces: list[_Face], fps: float | None
+    rows: Rows, key: np.ndarray, good: np.ndarray, faces: list[_Face], fps: float | None
 ) -> tuple[np.ndarray, list[str]]:
     """The surest face, and those that go on with it."""
     assert rows.face is not None
@@ -146,8 +168,7 @@ def _joined(
         if reason:
             left.append(f"{_described(rows, face, fps)}, is left out: {reason}")
             continue
-        its = (rows.face == face.number) & ~np.isin(key, key[kept])
-        keep |= its
+        _add(keep, rows.face == face.number, key, good)
         kept = np.concatenate([kept, face.rows[~beside]])
         kept = kept[np.argsort(key[kept], kind="stable")]
         joined.append(_described(rows, face, fps))
