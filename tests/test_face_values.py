@@ -91,6 +91,7 @@ def scaled(prefix: tuple[str, ...], factor: float, plus: float = 0.0) -> Table:
         (scaled(("X_", "Y_", "Z_"), 1e3), r"Divide X, Y and Z by 1000"),
         (scaled(("Z_",), 0), r"Z_0\.\.67: found 0 in every row"),
         (scaled(("confidence",), 500), r"confidence: found up to 490"),
+        (scaled(("X_7",), 1, 1e9), r"line \d+, X_0.*: found 1e\+09, expected at most 1e\+06"),
     ],
 )
 def test_scales_that_cannot_be(face_csv: Csv, table: Table, message: str) -> None:

@@ -16,6 +16,8 @@ _AU_MAX, _AU_SLACK, _AU_SHARE = 5.0, 0.5, 0.01
 #: grown person about 65; and the least radius that is a face in metres, and the most in any unit.
 _RADIUS_MM = (25.0, 150.0)
 _METRES, _MICROMETRES = (0.02, 0.5), 10_000.0
+#: Above any value in any unit.
+_HUGE = 1e6
 #: A face whose values stay exactly the same for so long was not tracked.
 _STILL_S = 1.0
 #: Frames from which a clip tells a scale.
@@ -79,11 +81,22 @@ def check(rows: Rows, rate: float) -> tuple[Rows, list[str]]:
     Raises:
         DataError: action units far above 5, landmarks in metres or without depth.
     """
+    _refuse_huge(rows)
     notes = [*_check_intensities(rows), *_check_presences(rows), *_check_landmarks(rows)]
     if rows.gaze is not None and np.median(np.abs(rows.gaze).max(axis=1)) > np.pi:
         rows = replace(rows, gaze=np.radians(rows.gaze))
         notes.append("gaze angles exceed 3.14: they are taken for degrees")
     return rows, [*notes, *_still(rows, rate)]
+
+
+def _refuse_huge(rows: Rows) -> None:
+    for name, values in rows.values.items():
+        if max(values.max(), -values.min()) > _HUGE:
+            row, place = np.unravel_index(int(np.abs(values).argmax()), values.shape)
+            where = f"line {rows.lines[row]}, {_columns(rows, name)}"
+            found, expected = f"{values[row, place]:g}", f"at most {_HUGE:g}"
+            hint = "The row may be damaged: make the file again, or empty the row's cells."
+            raise DataError(rows.path, where, found, expected, hint)
 
 
 def _columns(rows: Rows, name: str) -> str:
