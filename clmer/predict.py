@@ -56,6 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="second of the recording at which the face video begins (0)",
     )
     parser.add_argument("--face-rate", type=float, metavar="HZ", help="of a CSV without times")
+    parser.add_argument("--face-id", metavar="N", help="which face of a CSV with several people's")
     parser.add_argument("--rate", type=float, metavar="HZ", help="samples a second of an .npy")
     parser.add_argument(
         "--unit", default="", help="of the samples (uV, mV, V, ...), where the file does not say"
@@ -72,6 +73,7 @@ def main(
     face: str | None,
     face_start: float | None,
     face_rate: float | None,
+    face_id: str | None,
     rate: float | None,
     unit: str,
     split: str | None,
@@ -92,7 +94,7 @@ def main(
     trained = load(run, split, device)
     files = files_of(recording, trained.modalities)
     whole = read_recording(trained, files, rate=rate, unit=unit)
-    whole = with_face(trained, whole, face, start_s=face_start, fps=face_rate)
+    whole = with_face(trained, whole, face, start_s=face_start, fps=face_rate, face_id=face_id)
     windows = windows_of(trained, whole)
     proba = trained.predict_proba(windows.arrays)
     for line in notes(trained, windows):
@@ -196,6 +198,7 @@ def with_face(
     *,
     start_s: float | None = None,
     fps: float | None = None,
+    face_id: str | None = None,
 ) -> Recording:
     """The recording with its face, where the run uses one.
 
@@ -205,6 +208,7 @@ def with_face(
         face: a face tracker's CSV.
         start_s: second of the recording at which the video begins; None for 0.
         fps: frames a second of a CSV without times.
+        face_id: the number of the face in a CSV with several people's.
 
     Raises:
         ConfigError: the face is missing, or not used.
@@ -214,7 +218,7 @@ def with_face(
     if used and face is None:
         names = ", ".join(used)
         raise ConfigError(f"--face: found none, expected a face's CSV: the run uses {names}")
-    if not used and (face, start_s, fps) != (None, None, None):
+    if not used and (face, start_s, fps, face_id) != (None, None, None, None):
         names = ", ".join(trained.modalities)
         raise ConfigError(f"--face: found {face}, expected none: the run uses {names} alone")
     if face is None:
@@ -222,7 +226,7 @@ def with_face(
     path = Path(face)
     return replace(
         recording,
-        face=read_face(path, fps=fps),
+        face=read_face(path, fps=fps, face_id=face_id),
         face_start_s=start_s or 0.0,
         source=path if not recording.signals else recording.source,
         files={**recording.files, "face": path},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from face_cases import Table, text
 
 import clmer
 from clmer._native import _C
@@ -58,3 +59,16 @@ def poison_empty() -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(before, warn_only=warn_only)
+
+
+@pytest.fixture
+def face_csv(tmp_path: Path) -> Callable[[Table | str | bytes], Path]:
+    """Write a face table, or its text, into the test's folder."""
+
+    def write(content: Table | str | bytes) -> Path:
+        path = tmp_path / "a.csv"
+        content = text(content) if isinstance(content, dict) else content
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write

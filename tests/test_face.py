@@ -25,9 +25,10 @@ def make_table(frames: int = FRAMES, fps: float = 25.0) -> Table:
         "gaze_0_x": np.zeros(frames),
     }
     for i, name in enumerate(NEEDED_COLUMNS):
-        table[name] = (
-            np.full(frames, float(i % 2)) if name.endswith("_c") else np.round(i + time, 6)
-        )
+        if name.endswith("_c"):
+            table[name] = np.full(frames, float(i % 2))
+        else:  # intensities stay under 5
+            table[name] = np.round((i % 17 / 10 if name.endswith("_r") else i) + time, 6)
     table["AU28_c"] = np.ones(frames)
     return table
 

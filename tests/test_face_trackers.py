@@ -71,16 +71,45 @@ def test_py_feat_2_has_gaze_and_empty_rows_are_lost_frames(tmp_path: Path) -> No
     assert face.confidence[5] == 0
 
 
-def test_of_py_feat_s_faces_in_a_frame_the_largest_is_kept(tmp_path: Path) -> None:
+def beside(table: dict[str, list[object]], frames: range) -> dict[str, list[object]]:
+    """Py-Feat's table with a second, smaller face in some frames, before the other's row."""
+    rows = []
+    for frame in range(FRAMES):
+        row = {name: values[frame] for name, values in table.items()}
+        if frame in frames:
+            rows.append(row | {"FaceRectX": 400.0, "FaceRectWidth": 50.0, "x_0": 400.0})
+        rows.append(row)
+    return {name: [row[name] for row in rows] for name in table}
+
+
+def test_py_feat_s_two_people_are_refused_unless_one_is_asked_for(tmp_path: Path) -> None:
     table = pyfeat()
-    small = {name: list(values) for name, values in table.items()}
-    small["FaceRectWidth"] = [20.0] * FRAMES
-    small["x_0"] = [0.0] * FRAMES
-    both = {
-        name: [v for p in zip(small[name], table[name], strict=True) for v in p] for name in table
-    }
-    face = read_face(write_csv(tmp_path / "a.csv", both), fps=25.0)
+    path = write_csv(tmp_path / "a.csv", beside(table, range(FRAMES)))
+    with pytest.raises(DataError) as caught:
+        read_face(path, fps=25.0)
+    assert "face 0 in 40 frames, 0 to 1.56 s" in str(caught.value)
+    assert "face 1 in 40 frames" in str(caught.value)
+    assert "face_id" in str(caught.value)
+    large, small = (read_face(path, fps=25.0, face_id=number) for number in (0, "1"))
+    assert large.landmarks[:, 0, 0].tolist() == table["x_0"]
+    assert small.landmarks[:, 0, 0].tolist() == [400.0] * FRAMES
+
+
+def test_py_feat_s_brief_second_face_is_left_out_and_said(tmp_path: Path) -> None:
+    table = pyfeat()
+    face = read_face(write_csv(tmp_path / "a.csv", beside(table, range(10, 18))), fps=25.0)
     assert face.landmarks[:, 0, 0].tolist() == table["x_0"]
+    assert face.valid.all()
+    note, *_ = face.notes
+    assert "face 1 in 8 frames, 0.4 to 0.68 s" in note
+    assert "left out: beside face 0" in note
+
+
+def test_two_clips_of_py_feat_in_one_table(tmp_path: Path) -> None:
+    table = {name: values * 2 for name, values in pyfeat().items()}
+    path = write_csv(tmp_path / "a.csv", table)
+    with pytest.raises(DataError, match=r"line 42, frame: found 0 after the 39 of line 41.*Split"):
+        read_face(path, fps=25.0)
 
 
 def test_an_old_py_feat_lacks_action_units(tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def test_a_face_comes_with_its_recording(face_run, capsys):
         (["--split", "split9"], "split: found split9, expected split1"),
         (["--face-rate", "0"], "--face-rate: found 0.0, expected at least 0.1 Hz"),
         (["--face-start", "nan"], "--face-start: found nan, expected seconds"),
+        (["--face", "{root}/a.csv", "--face-id", "3"], "face_id 3: found no column of that name"),
         (["--rate", "inf"], "--rate: found inf, expected at least 0.1 Hz"),
         (["--out", "{root}/none/p.csv"], "--out: found no such folder"),
     ],

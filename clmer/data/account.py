@@ -197,7 +197,7 @@ class FaceAccount:
 
     tracker: str
     unit: str
-    fps: float
+    fs: float
     frames: int
     lost: int
 
@@ -206,14 +206,14 @@ def face_summary(names: Sequence[str], faces: Sequence[FaceAccount]) -> list[str
     """A line for each group of like faces: `names` are the modalities made of them."""
     groups: dict[tuple[object, ...], list[FaceAccount]] = {}
     for face in faces:
-        groups.setdefault((face.tracker, face.unit, face.fps), []).append(face)
+        groups.setdefault((face.tracker, face.unit, face.fs), []).append(face)
     lines = []
     for group in groups.values():
         first, frames = group[0], sum(face.frames for face in group)
         lost = sum(face.lost for face in group)
         lines.append(
-            f"{', '.join(names)}: {first.tracker}, landmarks in {first.unit}; {first.fps:g} frames "
-            f"a second; {_of_length([face.frames / face.fps for face in group])}; "
+            f"{', '.join(names)}: {first.tracker}, landmarks in {first.unit}; {first.fs:g} frames "
+            f"a second; {_of_length([face.frames / face.fs for face in group])}; "
             f"{100 * lost / max(frames, 1):.3g} % of the frames without a face"
         )
     return lines

@@ -453,14 +453,16 @@ class _Cutter:
     def _face(self, face: FaceSeries, start_s: np.ndarray) -> FaceWindows:
         """The face at the windows' times."""
         plan, recording = self.plan, self.recording
-        for name in plan.face_names:
-            if getattr(face, "images" if name in IMAGES else name, face) is None:
-                raise _Skip(f"no {name} from {face.tracker}")
+        self._check_face(face)
         self.account.tracker = face.tracker
         lost = int((~face.valid).sum())
         unit = face.unit
         self.account.face = FaceAccount(face.tracker, unit, face.fps, len(face.valid), lost)
-        self.account.notes += getattr(face, "notes", ())
+        self.account.notes += face.notes
+        # What a face shares with another recording's face tells as well as a signal does.
+        trace = face.au_intensity if face.landmarks is None else face.landmarks[:, 30]
+        if trace is not None:
+            self.account.words["face"] = words_of(trace[:, 0])
         for name in plan.face_names:
             unit = face.unit if name == "landmarks" and plan.face == "raw" else ""
             rows = FACE_ROWS[name]
@@ -469,6 +471,32 @@ class _Cutter:
         times = recording.baseline_s - recording.face_start_s + start_s[:, None]
         times = times + np.arange(plan.frames) / plan.fps
         return FaceWindows.cut(face, times, plan.face_names, plan.face, self.embed)
+
+    def _check_face(self, face: FaceSeries) -> None:
+        """Refuse a face table without the landmarks or action units that are asked for.
+
+        Raises:
+            DataError: one of the two is not in the file.
+            _Skip: something else is not.
+        """
+        plan, files = self.plan, self.recording.files
+        held = {"au": "au_intensity", **dict.fromkeys(IMAGES, "images")}
+        words = {"landmarks": "landmarks", "au": "action units"}
+        there = [w for n, w in words.items() if getattr(face, held.get(n, n)) is not None]
+        absent = [n for n in plan.face_names if getattr(face, held.get(n, n)) is None]
+        for name in absent:
+            if name not in words:
+                raise _Skip(f"no {name} from {face.tracker}")
+            left = ",".join(n for n in plan.modalities if n not in absent)
+            raise DataError(
+                next(
+                    (files[n] for n in ("face", *FACE_TOKENS) if n in files), self.recording.source
+                ),
+                name,
+                f"no {words[name]}: it holds {' and '.join(there) or 'gaze'} only",
+                f"{words[name]}, as --modalities {','.join(plan.modalities)} asks",
+                f"Use --modalities {left}." if left else "Run the tracker with them.",
+            )
 
     def _drop(self, lost: np.ndarray, outside: np.ndarray) -> np.ndarray:
         """Count the windows [n] without a face; returns those that stay."""

@@ -96,17 +96,18 @@ def tracking(face: FaceSeries) -> str:
     """Where the face was lost, the tracker's confidence, and the mean action unit, over time."""
     seconds = np.arange(len(face.valid)) / face.fps
     figure = Figure(figsize=(10, 3), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
+    rows = 1 if face.au_intensity is None else 2
+    above, *below = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     above.fill_between(seconds, face.valid, step="mid", alpha=0.6)
     if face.confidence is not None:
         above.plot(seconds, face.confidence, "C1", lw=0.8, label="confidence")
         above.legend(fontsize=8, loc="lower right")
     above.set_ylim(0, 1.05)
     above.set_ylabel("tracked")
-    intensity = np.where(face.valid, face.au_intensity.mean(1), np.nan)
-    below.plot(seconds, intensity, lw=0.8)
-    below.set_ylabel("mean AU, 0-5")
-    below.set_xlabel("s")
+    if face.au_intensity is not None:
+        below[0].plot(seconds, np.where(face.valid, face.au_intensity.mean(1), np.nan), lw=0.8)
+        below[0].set_ylabel("mean AU, 0-5")
+    (below or [above])[-1].set_xlabel("s")
     return png(figure)
 
 

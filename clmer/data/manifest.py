@@ -355,7 +355,7 @@ def _unit_of_array(row: Row, data: np.ndarray, kinds: Sequence[str]) -> str:
 
 def _read_face(row: Row) -> tuple[FaceSeries, float]:
     """The frames that surround a span, and the first one's time after the span's start."""
-    face = read_face(row.path, fps=row.rate)
+    face = read_face(row.path, fps=row.rate, face_id=row.face_id)
     start_s, stop_s = _span(row, len(face.valid) / face.fps, 1.5 / face.fps)
     first = math.floor(start_s * face.fps + 1e-6)
     last = math.floor(stop_s * face.fps + 1e-6) + 1

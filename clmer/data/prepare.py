@@ -169,7 +169,8 @@ def _nbytes(recording: Recording) -> int:
     """What a recording keeps in memory, but for its face's textures, which stay on disk."""
     size = sum(signal.data.nbytes for signal in recording.signals.values())
     face = recording.face
-    return size if face is None else size + face.landmarks.nbytes + 2 * face.au_intensity.nbytes
+    parts = () if face is None else (face.landmarks, face.au_intensity, face.au_presence)
+    return size + sum(part.nbytes for part in parts if part is not None)
 
 
 @dataclass
@@ -219,7 +220,8 @@ class _Job:
         for note in cut.notes:
             self.said.setdefault(note, []).append(name)
         for modality, words in cut.words.items():
-            self.copies.add(name, modality, words, cut.signals[modality].fs)
+            known = cut.signals.get(modality) or cut.face
+            self.copies.add(name, modality, words, known.fs if known else 1.0)
         if cut.face is not None:
             self.faces.append(cut.face)
         if cut.tracker:

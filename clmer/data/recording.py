@@ -115,8 +115,9 @@ class FaceSeries:
         fps: frames per second.
         landmarks: [n, 68, 3] iBUG points in `unit`. "mm": camera frame, x to the image's right, y
             down, z away from the camera. "px": image coordinates, x right, y down, third axis 0.
-        au_intensity: [n, 17] action-unit intensities, 0-5 (`clmer.data.face.AU_NAMES`).
-        au_presence: [n, 17] action-unit presences, 0 or 1.
+            None where the file has none.
+        au_intensity: [n, 17] action-unit intensities, 0-5 (`clmer.data.face.AU_NAMES`), or None.
+        au_presence: [n, 17] action-unit presences, 0 or 1, or None.
         valid: [n] bool, False where the face was lost and could not be interpolated.
         gaze: [n, 2] mean direction of the eyes in rad: from the image's left (-) to its right (+),
             from up (-) to down (+), 0 into the camera; None where the tracker has none.
@@ -125,12 +126,13 @@ class FaceSeries:
         images: aligned pictures of the face, read when asked for; None where there are none.
         unit: of the landmarks, "mm" or "px".
         tracker: what made it: "OpenFace", "MediaPipe", "Py-Feat 1" or "Py-Feat 2".
+        notes: what was odd in the file, and what was done about it.
     """
 
     fps: float
-    landmarks: np.ndarray
-    au_intensity: np.ndarray
-    au_presence: np.ndarray
+    landmarks: np.ndarray | None
+    au_intensity: np.ndarray | None
+    au_presence: np.ndarray | None
     valid: np.ndarray
     gaze: np.ndarray | None = None
     confidence: np.ndarray | None = None
@@ -138,18 +140,23 @@ class FaceSeries:
     images: FaceImages | None = None
     unit: str = "mm"
     tracker: str = "OpenFace"
+    notes: tuple[str, ...] = ()
 
     def cut(self, start: int, stop: int) -> FaceSeries:
         """Frames `start` to `stop`, the latter left out."""
         part = slice(start, stop)
+
+        def of(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[part]
+
         return replace(
             self,
-            landmarks=self.landmarks[part],
-            au_intensity=self.au_intensity[part],
-            au_presence=self.au_presence[part],
+            landmarks=of(self.landmarks),
+            au_intensity=of(self.au_intensity),
+            au_presence=of(self.au_presence),
             valid=self.valid[part],
-            gaze=None if self.gaze is None else self.gaze[part],
-            confidence=None if self.confidence is None else self.confidence[part],
+            gaze=of(self.gaze),
+            confidence=of(self.confidence),
             hog=None if self.hog is None else self.hog.at(part),
             images=None if self.images is None else self.images.at(part),
         )

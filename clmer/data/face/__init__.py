@@ -1,9 +1,11 @@
 """Serialised faces: what trackers wrote, as one `FaceSeries`.
 
     read_face("p01.csv")                      # OpenFace 1 and 2, Py-Feat 1 and 2, clmer.data.video
+    read_face("pair.csv", face_id=1)          # one of two people in one table
     aligned(series)                           # expression without the head's motion
 
-The header tells the tracker; OpenFace 3, which has no 3-D landmarks, is refused.
+The header tells the tracker; OpenFace 3, which has no 3-D landmarks, is refused. What was odd in a
+table, and what was done about it, is in `FaceSeries.notes`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from clmer.data.face.names import (
 from clmer.data.face.openface import NEEDED_COLUMNS
 from clmer.data.face.rigid import STABLE_POINTS, aligned
 from clmer.data.face.table import read_header
-from clmer.data.recording import FaceSeries
+from clmer.data.recording import DataError, FaceSeries
 
 __all__ = [
     "AU_NAMES",
@@ -44,6 +46,7 @@ def read_face(
     fps: float | None = None,
     min_confidence: float = 0.5,
     max_gap_s: float = 0.2,
+    face_id: float | str | None = None,
 ) -> FaceSeries:
     """Read a tracker's CSV as a series of one face on a regular grid from the video's start.
 
@@ -52,14 +55,23 @@ def read_face(
         fps: frames per second; by default from the timestamps, which Py-Feat lacks.
         min_confidence: the tracker's confidence (0-1) under which a frame counts as lost.
         max_gap_s: longest gap in seconds that is interpolated; longer ones have valid = False.
+        face_id: the number of the face that is wanted, where the table has several people's;
+            "0;2" where it changes.
 
     Raises:
         DataError: no such file, missing columns, no rows, a cell that is no number, no timestamp
-            and no fps, or a face lost throughout.
+            and no fps, times that are no seconds or go back, two people and no face_id, values on
+            another scale, or a face lost throughout.
     """
     header = read_header(path)
     reader = pyfeat.read_rows if pyfeat.is_pyfeat(header) else openface.read_rows
-    return to_series(reader(header), fps=fps, min_confidence=min_confidence, max_gap_s=max_gap_s)
+    return to_series(
+        reader(header),
+        fps=fps,
+        min_confidence=min_confidence,
+        max_gap_s=max_gap_s,
+        face_id=_numbers(path, face_id),
+    )
 
 
 def read_openface(
@@ -68,7 +80,23 @@ def read_openface(
     fps: float | None = None,
     min_confidence: float = 0.5,
     max_gap_s: float = 0.2,
+    face_id: float | str | None = None,
 ) -> FaceSeries:
     """`read_face` for OpenFace's CSV alone: any other is an error that names missing columns."""
-    rows = openface.read_rows(read_header(path))
-    return to_series(rows, fps=fps, min_confidence=min_confidence, max_gap_s=max_gap_s)
+    return to_series(
+        openface.read_rows(read_header(path)),
+        fps=fps,
+        min_confidence=min_confidence,
+        max_gap_s=max_gap_s,
+        face_id=_numbers(path, face_id),
+    )
+
+
+def _numbers(path: Path, face_id: float | str | None) -> tuple[float, ...]:
+    """The numbers of a face; none where none is asked for."""
+    parts = [] if face_id is None else [part.strip() for part in str(face_id).split(";")]
+    try:
+        return tuple(float(part) for part in parts if part)
+    except ValueError as error:
+        expected = "the number of a face in that file, or several with ; between them"
+        raise DataError(path, "face_id", repr(face_id), expected) from error

@@ -2,186 +2,200 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
-from clmer.data.face.hog import Hog
-from clmer.data.face.images import FaceImages
+from clmer.data.face import checks, people, times
+from clmer.data.face.rows import Rows
 from clmer.data.recording import DataError, FaceSeries
 
 #: Rows further than this from a regular frame (in frames) come from a variable frame rate.
 _REGULAR = 0.25
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """What a tracker wrote, in the units of `FaceSeries`.
-
-    Args:
-        path: the file.
-        tracker: its name.
-        unit: of the landmarks, "mm" or "px".
-        landmarks: [r, 68, 3].
-        au_intensity, au_presence: [r, 17].
-        gaze: [r, 2] rad, or None.
-        confidence: [r], 0-1.
-        success: [r] bool, False where the tracker says that it lost the face.
-        seconds: [r] time of the frame in the video, or None.
-        frame: [r] number of the frame, from 0 or 1, or None.
-        face: [r] which of several faces, or None.
-        hog: the descriptors of the same rows, or None.
-        images: the pictures of the same rows, or None.
-    """
-
-    path: Path
-    tracker: str
-    unit: str
-    landmarks: np.ndarray
-    au_intensity: np.ndarray
-    au_presence: np.ndarray
-    gaze: np.ndarray | None
-    confidence: np.ndarray
-    success: np.ndarray
-    seconds: np.ndarray | None
-    frame: np.ndarray | None
-    face: np.ndarray | None
-    hog: Hog | None = None
-    images: FaceImages | None = None
-
-
 def to_series(
-    rows: Rows, *, fps: float | None, min_confidence: float, max_gap_s: float
+    rows: Rows,
+    *,
+    fps: float | None,
+    min_confidence: float,
+    max_gap_s: float,
+    face_id: tuple[float, ...] = (),
 ) -> FaceSeries:
-    """One face on a regular frame grid that begins at the video's start.
+    """One face on a regular frame grid that begins at the video's start and ends with the rows.
 
     A frame is lost where the tracker says so, `confidence` is under `min_confidence`, a value is
-    not finite or the row is absent. Gaps up to `max_gap_s` with a face on both sides are
-    interpolated linearly; longer ones hold their neighbours' values and have valid = False. Of
-    several faces the one with the largest sum of confidence over its frames is kept (a long and
-    sure one beats a brief or doubtful one). Frames at irregular times are interpolated too.
+    not finite or the row is absent or another face's. Gaps up to `max_gap_s` with a face on both
+    sides are interpolated linearly; longer ones hold their neighbours' values and have valid =
+    False. Frames at irregular times are interpolated too. Whose rows are taken: `people.choose`.
 
     Args:
         rows: as the tracker wrote them.
         fps: frames per second; by default from the timestamps.
         min_confidence: confidence (0-1) under which a frame counts as lost.
         max_gap_s: longest gap in seconds that is interpolated.
+        face_id: the tracker's numbers of the face wanted, where the file has several.
 
     Raises:
-        DataError: no timestamp and no fps, unusable times, or a face lost throughout.
+        DataError: no timestamp and no fps, unusable times, two people, values on another scale, or
+            a face lost throughout.
     """
-    count = len(rows.success)
-    values = [rows.landmarks.reshape(count, -1), rows.au_intensity, rows.au_presence]
-    values += [rows.gaze] if rows.gaze is not None else []
-    table = np.concatenate(values, axis=1)  # [r, 238 or 240]
-    good = rows.success & (rows.confidence >= min_confidence) & np.isfinite(table).all(axis=1)
+    notes: list[str] = []
+    for step in (checks.with_confidence, checks.without_empty):
+        rows, said = step(rows)
+        notes += said
+    rows, said = times.in_seconds(rows, fps)
+    notes += said
+    rows, said = _placed(rows)
+    notes += said
+    good = _good(rows, min_confidence)
+    everyone, first = rows, 0.0 if rows.frame is None else float(rows.frame.min(initial=1.0))
+    if good.any():
+        keep, said = people.choose(rows, good, face_id, fps)
+        notes += said
+        rows, good = (rows, good) if keep.all() else (rows.at(keep), good[keep])
     if not good.any():
         raise DataError(
             rows.path,
             "success, confidence",
-            f"the face lost in all {count} rows",
+            f"the face lost in all {len(good)} rows",
             f"frames with success 1 and confidence >= {min_confidence:g}",
             "Leave this recording's face out or check the video.",
         )
-    keep = np.ones(count, dtype=bool)
-    if rows.face is not None:
-        keep = rows.face == _main_face(rows.face, np.where(good, rows.confidence, 0))
-    position, rate = _positions(rows, keep, fps)
-    frames = int(np.rint(position[keep]).max()) + 1
+    rows, said = _one_face_s_pictures(rows)
+    notes += said
+    place, rate, said = times.positions(rows, fps, first)
+    notes += said
+    last = _last(everyone, rate, first) if len(everyone.lines) > len(place) else 0.0
+    place = _snapped(rows, place, last)
+    known = np.flatnonzero(good)
+    known = known[np.argsort(place[known], kind="stable")]
+    known = known[np.append(np.diff(place[known]) > 0, True)]  # of equal places the last row
+    whole = len(known) == len(place) and (np.diff(known) == 1).all()
+    seen, said = checks.check(rows if whole else rows.at(known), rate)
+    notes += said
+    frames = int(max(np.rint(place).max(), np.rint(last))) + 1
     confidence = np.zeros(frames, dtype=np.float32)
-    confidence[np.rint(position[keep]).astype(np.int64)] = np.nan_to_num(rows.confidence[keep])
-
-    known = np.flatnonzero(keep & good)
-    known = known[np.argsort(position[known], kind="stable")]
-    known = known[np.append(np.diff(position[known]) > 0, True)]  # of equal times the last row
-    filled, valid, nearest = _fill(table[known], position[known], frames, max_gap_s * rate)
-    parts = np.split(filled, np.cumsum([part.shape[1] for part in values])[:-1], axis=1)
-    return FaceSeries(
-        fps=rate,
-        landmarks=parts[0].reshape(frames, 68, 3).astype(np.float32),
-        au_intensity=parts[1].astype(np.float32),
-        au_presence=(parts[2] >= 0.5).astype(np.float32),
-        valid=valid,
-        gaze=parts[3].astype(np.float32) if rows.gaze is not None else None,
-        confidence=confidence,
-        hog=None if rows.hog is None else rows.hog.at(known[nearest]),
-        images=None if rows.images is None else rows.images.at(known[nearest]),
-        unit=rows.unit,
-        tracker=rows.tracker,
-    )
+    confidence[np.rint(place).astype(np.int64)] = np.nan_to_num(rows.confidence)
+    return _series(seen, place[known], frames, rate, max_gap_s, confidence, tuple(notes))
 
 
-def _main_face(face: np.ndarray, confidence: np.ndarray) -> float:
-    ids, inverse = np.unique(face, return_inverse=True)
-    return float(ids[np.argmax(np.bincount(inverse, weights=confidence))])
-
-
-def _positions(rows: Rows, keep: np.ndarray, fps: float | None) -> tuple[np.ndarray, float]:
-    """Each row's place in frames after the video's start, and the frame rate."""
-    count = len(rows.success)
+def _last(rows: Rows, rate: float, first: float) -> float:
+    """The place of the last row, whoever's face it is: the video goes on until there."""
     if rows.seconds is not None:
-        rate = fps if fps is not None else _rate(rows.path, np.sort(rows.seconds[keep]))
-        position = rows.seconds * rate
-    elif fps is None:
-        raise DataError(
-            rows.path,
-            "timestamp",
-            "no such column",
-            "seconds of each frame, or a frame rate",
-            "State the video's frame rate (fps).",
-        )
-    else:
-        rate = fps
-        position = np.arange(count, dtype=np.float64) if rows.frame is None else rows.frame
-        position = position - min(1.0, position.min())  # OpenFace counts from 1, others from 0
-    if not (
-        np.isfinite(position).all() and position.min() > -0.5 and position.max() < 100 * count + 1e3
-    ):
+        return float(rows.seconds.max()) * rate
+    return 0.0 if rows.frame is None else float(rows.frame.max()) - first
+
+
+def _good(rows: Rows, min_confidence: float) -> np.ndarray:
+    """[r] bool, rows with a face."""
+    good = rows.success & (rows.confidence >= min_confidence)
+    for values in rows.values.values():
+        good &= np.isfinite(values).all(axis=1)
+    return good
+
+
+def _placed(rows: Rows) -> tuple[Rows, list[str]]:
+    """The rows that have a time, or else a frame number."""
+    notes = []
+    seconds, frame = rows.seconds, rows.frame
+    if frame is not None and not np.isfinite(frame).all():
+        unnumbered = not np.isfinite(frame).any()
+        if unnumbered or (seconds is not None and np.isfinite(seconds[~np.isfinite(frame)]).any()):
+            notes.append("the column frame has empty cells and is not used")
+            rows, frame = replace(rows, frame=None), None
+    place = seconds if seconds is not None else frame
+    if place is None or np.isfinite(place).all():
+        return rows, notes
+    name = "timestamp" if seconds is not None else "frame number"
+    placed = np.isfinite(place)
+    return rows.at(placed), [*notes, f"{int((~placed).sum())} rows without a {name} are left out"]
+
+
+def _one_face_s_pictures(rows: Rows) -> tuple[Rows, list[str]]:
+    """Pictures are named after the tracker's number of the face."""
+    if rows.images is None or rows.face is None:
+        return rows, []
+    numbers = np.unique(rows.face[np.isfinite(rows.face)])
+    if len(numbers) > 1:
+        return replace(rows, images=None), ["no pictures are used, as the face's number changes"]
+    if len(numbers) == 1 and 0 <= numbers[0] < 100:
+        return replace(rows, images=replace(rows.images, face=int(numbers[0]))), []
+    return rows, []
+
+
+def _snapped(rows: Rows, place: np.ndarray, last: float) -> np.ndarray:
+    """Places on whole frames where they are off by rounded timestamps only.
+
+    Raises:
+        DataError: places that no video has.
+    """
+    count, end = len(place), max(place.max(), last)
+    if not (np.isfinite(place).all() and place.min() > -0.5 and end < 100 * count + 1e3):
         raise DataError(
             rows.path,
             "timestamp" if rows.seconds is not None else "frame",
-            f"{count} rows at frames {position.min():g} to {position.max():g}",
+            f"{count} rows at frames {place.min():g} to {end:g}",
             "times counted from the video's start",
+            _longest_pause(rows, place),
         )
-    regular = np.rint(position)
-    if np.abs(position - regular)[keep].max() <= _REGULAR:  # off by rounded timestamps only
-        position = regular
-    return position, rate
+    regular = np.rint(place)
+    return regular if np.abs(place - regular).max() <= _REGULAR else place
 
 
-def _rate(path: Path, seconds: np.ndarray) -> float:
-    """Frames per second; rounded timestamps and absent rows do not bias it."""
-    steps = np.diff(seconds)
-    steps = steps[steps > 0]
-    if not (steps.size and np.isfinite(steps).all()):
-        raise DataError(
-            path,
-            "timestamp",
-            f"{seconds.size} row(s) without two different times",
-            "increasing seconds",
-            "State the video's frame rate (fps).",
-        )
-    frames = np.rint(steps / np.median(steps)).sum()
-    return round(float(frames / steps.sum()), 3)
+def _longest_pause(rows: Rows, place: np.ndarray) -> str:
+    """Where the rows of an impossible clip are furthest apart."""
+    order = np.argsort(place)
+    steps = np.diff(place[order])
+    if not steps.size or not np.isfinite(steps).all():
+        return ""
+    at = order[int(steps.argmax()) + 1]
+    return f"Line {rows.lines[at]} is {steps.max():.0f} frames after the row before it."
 
 
-def _fill(
-    values: np.ndarray, at: np.ndarray, frames: int, max_gap: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values [m, V] at ascending places [m] brought to frames 0, 1, ...
+def _series(
+    rows: Rows,
+    at: np.ndarray,
+    frames: int,
+    rate: float,
+    max_gap_s: float,
+    confidence: np.ndarray,
+    notes: tuple[str, ...],
+) -> FaceSeries:
+    """Rows [m] with a face at ascending places, brought to frames 0, 1, ..."""
+    nearest, valid = _nearest(at, frames, max_gap_s * rate)
 
-    Returns:
-        values [frames, V]; valid [frames], between rows at most `max_gap` lost frames apart; the
-        nearest row of each frame.
-    """
+    def filled(values: np.ndarray | None) -> np.ndarray | None:
+        if values is None:
+            return None
+        flat = values.reshape(len(values), -1)
+        out = np.empty((frames, flat.shape[1]))
+        for column in range(flat.shape[1]):
+            out[:, column] = np.interp(np.arange(frames), at, flat[:, column])
+        return out.reshape(frames, *values.shape[1:]).astype(np.float32)
+
+    presence = filled(rows.au_presence)
+    return FaceSeries(
+        fps=rate,
+        landmarks=filled(rows.landmarks),
+        au_intensity=filled(rows.au_intensity),
+        au_presence=None if presence is None else (presence >= 0.5).astype(np.float32),
+        valid=valid,
+        gaze=filled(rows.gaze),
+        confidence=confidence,
+        hog=None if rows.hog is None else rows.hog.at(nearest),
+        images=None if rows.images is None else rows.images.at(nearest),
+        unit=rows.unit,
+        tracker=rows.tracker,
+        notes=notes,
+    )
+
+
+def _nearest(at: np.ndarray, frames: int, max_gap: float) -> tuple[np.ndarray, np.ndarray]:
+    """The row nearest to each frame, and whether it lies between rows at most `max_gap` apart."""
     time = np.arange(frames)
-    filled = np.empty((frames, values.shape[1]))
-    for column in range(values.shape[1]):
-        filled[:, column] = np.interp(time, at, values[:, column])
     after = np.searchsorted(at, time).clip(max=len(at) - 1)
     before = np.searchsorted(at, time, side="right").clip(min=1) - 1
     valid = at[after] - at[before] <= int(max_gap + 1e-6) + 1
     valid &= (at[0] - 0.5 <= time) & (time <= at[-1] + 0.5)
-    nearest = np.where(np.abs(at[after] - time) < np.abs(at[before] - time), after, before)
-    return filled, valid, nearest
+    return np.where(np.abs(at[after] - time) < np.abs(at[before] - time), after, before), valid

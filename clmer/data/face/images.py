@@ -25,7 +25,7 @@ from clmer.data.recording import DataError
 #: Pixels a side of OpenFace's aligned faces, and of the downsampled ones.
 SIDE, SMALL = 112, 32
 
-_NAME = re.compile(r"frame_det(?:_00)?_(\d+)\.(?:bmp|png|jpg)")
+_NAME = re.compile(r"frame_det(?:_(\d\d))?_(\d+)\.(?:bmp|png|jpg)")
 _HINT = "Make them with OpenFace's FeatureExtraction -simalign -simsize 112."
 
 
@@ -36,10 +36,12 @@ class FaceImages:
     Args:
         folder: `<stem>_aligned` beside the CSV.
         frames: [n] the picture's number for each frame of the series.
+        face: OpenFace's number of the face, 0 where it follows one only.
     """
 
     folder: Path
     frames: np.ndarray
+    face: int = 0
 
     def at(self, frames: np.ndarray | slice) -> FaceImages:
         """The same folder for other frames, numbered as those of now."""
@@ -48,9 +50,11 @@ class FaceImages:
     @cached_property
     def _files(self) -> tuple[np.ndarray, list[Path]]:
         """Numbers, ascending, and files of the pictures that are there."""
-        named = {int(m[1]): p for p in self.folder.iterdir() if (m := _NAME.fullmatch(p.name))}
+        matches = ((p, _NAME.fullmatch(p.name)) for p in self.folder.iterdir())
+        named = {int(m[2]): p for p, m in matches if m and int(m[1] or 0) == self.face}
         if not named:
-            raise DataError(self.folder, "folder", "no frame_det_00_*.bmp", "pictures", _HINT)
+            found = f"no frame_det_{self.face:02d}_*.bmp"
+            raise DataError(self.folder, "folder", found, "pictures", _HINT)
         numbers = sorted(named)
         return np.array(numbers), [named[number] for number in numbers]
 
@@ -85,7 +89,8 @@ def beside(path: Path, frame: np.ndarray | None) -> FaceImages | None:
     folder = folder_of(path)
     if frame is None or not os.path.isdir(folder):
         return None
-    return FaceImages(folder, frame.astype(np.int64))
+    # a row without a number has no picture: none is near so low a number
+    return FaceImages(folder, np.nan_to_num(frame, nan=-1e9).clip(-1e9, 1e15).astype(np.int64))
 
 
 def folder_of(path: Path) -> Path:

@@ -37,7 +37,12 @@ def aligned(face: FaceSeries) -> FaceSeries:
     """A series whose landmarks are in the head's frame; all else is unchanged.
 
     Landmarks in mm keep their size; those in pixels are scaled to mm by the upright face's.
+
+    Raises:
+        ValueError: the series has no landmarks.
     """
+    if face.landmarks is None:
+        raise ValueError("aligned: found no landmarks, expected [n, 68, 3]")
     flat = face.unit == "px"
     dimensions = 2 if flat else 3
     points = face.landmarks[..., :dimensions].astype(np.float64)

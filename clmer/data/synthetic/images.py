@@ -51,10 +51,12 @@ def _draw_series(face: FaceSeries, folder: Path) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    points = aligned(face).landmarks
+    points, intensity = aligned(face).landmarks, face.au_intensity
+    assert points is not None  # `draw_faces` saw their columns
+    assert intensity is not None
     for second in range(int(len(face.valid) / face.fps)):
         frame = int((second + 0.5) * face.fps)
-        picture = draw(points[frame], face.au_intensity[frame])
+        picture = draw(points[frame], intensity[frame])
         Image.fromarray(picture).save(temporary / f"frame_det_00_{frame + 1:06d}.png")
     try:
         os.replace(temporary, folder)
