@@ -212,7 +212,6 @@ def finish(
         classes=job.task.classes,
         splits=job.splits,
         main=job.main,
-        seed=config.seed,
         notes=notes + bayes_lines(bounds, models, job.classes),
     )
     report.write_report(job.run.folder, results, models)

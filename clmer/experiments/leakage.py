@@ -16,7 +16,7 @@ from clmer.experiments.cells import Cell, Plan
 from clmer.experiments.figures import Dot, dots
 from clmer.experiments.runner import REFUSED, Outcome
 from clmer.experiments.scores import Found, record, text
-from clmer.experiments.sheets import Cells, Sheet, Table, unfinished
+from clmer.experiments.sheets import Cells, Sheet, Table, interval_methods, unfinished
 from clmer.metrics import Predictions
 from clmer.report import CONTROLS
 from clmer.significance import compare, holm
@@ -185,8 +185,8 @@ def _notes(
         )
     if protocols:
         notes.append(
-            "A dot is the score of all test windows together, its line the 95 % bootstrap interval "
-            "over people; in the table, mean ± sd over splits."
+            "A dot is the score of all test windows together, its line the "
+            f"{interval_methods(cells)}; in the table, mean ± sd over splits."
         )
         notes += _shown(rows, protocols)
     if plan.generated:

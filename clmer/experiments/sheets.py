@@ -286,7 +286,7 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
     said = []
     if done:
         said.append(
-            "Mean ± sd over splits; [ ]: 95 % bootstrap interval over people, around the score of "
+            f"Mean ± sd over splits; [ ]: {interval_methods(cells)}, around the score of "
             "all test windows together. Balanced: the mean recall over classes; chance is 1 / "
             "classes."
         )
@@ -301,6 +301,12 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
             f"protocol {plan.protocol} beside them answer another question."
         )
     return said + _sizes(plan) + unfinished(plan, cells)
+
+
+def interval_methods(cells: Cells) -> str:
+    """How the intervals of finished cells were computed; an earlier version made them otherwise."""
+    done = [found.results for found in cells.values() if found.results is not None]
+    return " or ".join(dict.fromkeys(report.interval_method(results) for results in done))
 
 
 def _sizes(plan: Plan) -> list[str]:

@@ -23,11 +23,12 @@ from matplotlib.image import AxesImage
 
 from clmer.data.splits import Split
 from clmer.files import write_file
+from clmer.intervals import METHOD
 from clmer.metrics import Predictions, confusion, confusion_scores, evaluate
-from clmer.significance import compare
+from clmer.significance import compare, fewest_people
 
-#: Bootstrap resamples behind every interval.
-DRAWS = 10_000
+#: What runs without the field "interval" have.
+BOOTSTRAP = "95 % percentile bootstrap interval over people (of an earlier version)"
 #: Digits after the point in results.json and predictions.csv.
 DIGITS = 6
 #: Models that know nothing of the signals or the labels; they are shown and not tested against.
@@ -49,9 +50,7 @@ def build_results(
     classes: Sequence[str],
     splits: Sequence[Split],
     main: Sequence[str],
-    seed: int = 0,
     notes: Sequence[str] = (),
-    draws: int = DRAWS,
 ) -> dict[str, Any]:
     """Everything that `results.json` holds and the table shows.
 
@@ -63,9 +62,7 @@ def build_results(
         classes: class names in the order of the log-probability columns.
         splits: all splits of the run.
         main: names of the models under study; the others are baselines and controls.
-        seed: of the bootstrap.
         notes: sentences to print below the table ("transductive: ...").
-        draws: bootstrap resamples.
 
     Returns:
         Plain dicts, lists, strings and numbers; "models" holds `clmer.metrics.evaluate`'s answers
@@ -100,13 +97,9 @@ def build_results(
             }
             for split in splits
         ],
-        "draws": draws,
-        "seed": seed,
+        "interval": METHOD,
         "main": list(main),
-        "models": [
-            {"name": m.model, **evaluate(m, classes, protocol, draws=draws, seed=seed)}
-            for m in models
-        ],
+        "models": [{"name": m.model, **evaluate(m, classes, protocol)} for m in models],
         "comparisons": compare(tested),
         "notes": list(notes),
     }
@@ -267,8 +260,8 @@ def legend(results: Mapping[str, Any]) -> list[str]:
     """What the scores of a run mean and how far they hold, a sentence or a line an element."""
     count = len(results["classes"])
     lines = [
-        f"Chance is {1 / count:.3f} balanced. [ ]: 95 % bootstrap interval over people "
-        f"({results['draws']} draws of {results['people']} people with all their windows).",
+        f"Chance is {1 / count:.3f} balanced. [ ]: {interval_method(results)}, "
+        f"{plural(results['people'], 'person', 'people')} with all their windows.",
         f"Groups shared between training, validation and test: {results['shared_groups']}.",
     ]
     if any(model["repeats"] > 1 for model in results["models"]):
@@ -279,6 +272,11 @@ def legend(results: Mapping[str, Any]) -> list[str]:
     if results["protocol"] == "shuffled":
         lines += SHUFFLED_WARNING
     return [*lines, *results["notes"]]
+
+
+def interval_method(results: Mapping[str, Any]) -> str:
+    """How the intervals of a run were computed; its results.json may be of an earlier version."""
+    return str(results.get("interval", BOOTSTRAP))
 
 
 def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -296,12 +294,21 @@ def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def test_line(comparisons: Sequence[Mapping[str, Any]]) -> str:
-    """Which test the p-values of `clmer.significance.compare` come from."""
+    """Which test the p-values of `clmer.significance.compare` come from, and if it can tell.
+
+    Few people cannot give a small p, however much their scores differ.
+    """
     tests = sum(pair["p"] is not None for pair in comparisons)
-    return (
+    most = max((pair["people"] for pair in comparisons), default=0)
+    needed = fewest_people(tests)
+    line = (
         "Wilcoxon signed-rank over people, balanced accuracy per window, "
         f"Holm's correction over {plural(tests, 'test')}"
     )
+    if most >= needed:
+        return line
+    so_many = plural(most, "person", "people")
+    return f"{line} ({so_many} cannot reach p < 0.05 after it; that takes {needed} or more)"
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
