@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from clmer.data.recording import DataError
+from clmer.numbers import score_text
 from clmer.runs import CHECKPOINT, Run, optimizer_tensors, restore_optimizer, weights_of
 from clmer.step import GraphedStep, Losses, TrainStep
 
@@ -123,7 +124,7 @@ def fit(
                 state = model.state_dict()
                 progress.best = {key: value.detach().clone() for key, value in state.items()}
         run.log({"stage": stage, "epoch": epoch, **line})
-        bar.set_postfix({key: f"{value:.3f}" for key, value in line.items() if key != "lr"})
+        bar.set_postfix({key: score_text(value) for key, value in line.items() if key != "lr"})
         progress.epoch = epoch + 1
         _checkpoint(run, stage, model, optimizer, plateau, progress)
     bar.close()

@@ -36,6 +36,7 @@ from clmer.data.tasks import Task, task_for
 from clmer.inputs import Inputs
 from clmer.nn import Encoder
 from clmer.nn.baselines import SVM, svm
+from clmer.numbers import score_text
 from clmer.probe import mean_probe, probe_lines
 from clmer.runs import weights_of
 from clmer.stages import (
@@ -248,8 +249,8 @@ def bayes_lines(
             if above > 0.01:
                 share = f", {100 * (reached - 1 / classes) / above:.0f} % of it above chance"
             lines.append(
-                f"Bayes accuracy per window of {part.model}: {best:.3f} (the generator's own; an "
-                f"upper bound); reached {reached:.3f}{share}."
+                f"Bayes accuracy per window of {part.model}: {score_text(best)} (the generator's "
+                f"own; an upper bound); reached {score_text(reached)}{share}."
             )
     return lines
 

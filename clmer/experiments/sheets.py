@@ -23,6 +23,7 @@ from clmer.experiments.scores import (
     record,
     text,
 )
+from clmer.numbers import percent
 
 Cells = Mapping[str, Found]
 
@@ -133,7 +134,7 @@ def _chosen(plan: Plan, cells: Cells, rows: Sequence[dict[str, Any]]) -> dict[st
 
 def _mark(row: Mapping[str, Any]) -> str:
     score = row.get("validation_balanced_accuracy")
-    return "" if score is None else f"{100 * score:.1f}{' (chosen)' if row['chosen'] else ''}"
+    return "" if score is None else f"{percent(score)}{' (chosen)' if row['chosen'] else ''}"
 
 
 def confusion(plan: Plan, cells: Cells) -> Sheet:
@@ -159,7 +160,7 @@ def costs(plan: Plan, cells: Cells) -> Sheet:
     for key, row in rows.items():
         line = [row["method"], row["modalities"], f"{row['done']} of {row['runs']}"]
         line += [_plain(row["seconds"]), _plain(row["memory_mib"])]
-        line += ["-" if row["accuracy"] is None else f"{100 * row['accuracy']:.1f}"]
+        line += ["-" if row["accuracy"] is None else percent(row["accuracy"])]
         if beside and key in beside:
             cost = beside[key]
             line += [str(cost.seconds), str(cost.memory_mib), f"{cost.accuracy:.2f}"]

@@ -2,7 +2,6 @@
 
 from clmer.report.results import (
     CONTROLS,
-    DIGITS,
     SHUFFLED_WARNING,
     build_results,
     confusion_figure,
@@ -18,7 +17,6 @@ from clmer.report.results import (
 
 __all__ = [
     "CONTROLS",
-    "DIGITS",
     "SHUFFLED_WARNING",
     "build_results",
     "confusion_figure",
