@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from clmer.data.recording import DataError
 from clmer.numbers import score_text
 from clmer.runs import CHECKPOINT, Run, optimizer_tensors, restore_optimizer, weights_of
 from clmer.step import GraphedStep, Losses, TrainStep
+from clmer.streams import is_nowhere
 
 Step = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
 #: (score to maximise, loss) on the validation part.
@@ -96,7 +98,7 @@ def fit(
         initial=progress.epoch,
         total=schedule.epochs,
         unit="epoch",
-        disable=None if run.writes else True,
+        disable=None if run.writes and not is_nowhere(sys.stderr) else True,
         leave=False,
     )
     for epoch in bar:
