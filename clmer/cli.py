@@ -21,6 +21,7 @@ from clmer.data.synthetic.model import Control
 from clmer.exits import EXIT_INPUT, EXIT_INTERRUPTED
 from clmer.files import file_name
 from clmer.options import parser
+from clmer.streams import for_streams
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from clmer.ranks import Ranks
 
 
+@for_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the return value is the exit code."""
     options = vars(parser().parse_args(argv))
@@ -41,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\n{_who()}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        raise
     except OSError as error:
         if error.errno is None or (error.filename is None and error.errno != 28):
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from clmer.data.recording import DataError
+from clmer.numbers import score_text
 from clmer.runs import CHECKPOINT, Run, optimizer_tensors, restore_optimizer, weights_of
 from clmer.step import GraphedStep, Losses, TrainStep
+from clmer.streams import is_nowhere
 
 Step = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
 #: (score to maximise, loss) on the validation part.
@@ -95,7 +98,7 @@ def fit(
         initial=progress.epoch,
         total=schedule.epochs,
         unit="epoch",
-        disable=None if run.writes else True,
+        disable=None if run.writes and not is_nowhere(sys.stderr) else True,
         leave=False,
     )
     for epoch in bar:
@@ -123,7 +126,7 @@ def fit(
                 state = model.state_dict()
                 progress.best = {key: value.detach().clone() for key, value in state.items()}
         run.log({"stage": stage, "epoch": epoch, **line})
-        bar.set_postfix({key: f"{value:.3f}" for key, value in line.items() if key != "lr"})
+        bar.set_postfix({key: score_text(value) for key, value in line.items() if key != "lr"})
         progress.epoch = epoch + 1
         _checkpoint(run, stage, model, optimizer, plateau, progress)
     bar.close()

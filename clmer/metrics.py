@@ -11,8 +11,8 @@ What is averaged, exactly:
   are kept whole, and one split under `shuffled`. The sd has n - 1 in the denominator; with a single
   repeat it is None.
 - `split_mean` and `split_sd` are over the single splits, whose test parts hold different people.
-- `low` and `high` are a percentile bootstrap interval over people: people are drawn with
-  replacement and bring all their windows (of every repeat) along.
+- `low` and `high` are a 95 % interval over people, each with all their windows (of every repeat):
+  Student's t on the logit scale, see `clmer.intervals`.
 - A recording's prediction is the mean log-probability of its windows, within one repeat.
 """
 
@@ -27,6 +27,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_s
 
 from clmer.data.cache import Windows
 from clmer.data.splits import Split
+from clmer.intervals import person_intervals
 
 #: What `scores` and `confusion_scores` return, in this order.
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
@@ -243,33 +244,20 @@ def person_confusions(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]
     return people, counts.reshape(len(people), width, width)
 
 
-def bootstrap(
-    predictions: Predictions, *, draws: int = 10_000, level: float = 0.95, seed: int = 0
-) -> dict[str, tuple[float, float] | None]:
-    """Percentile intervals of every score, by resampling people with all their rows.
+def intervals(predictions: Predictions) -> dict[str, tuple[float, float] | None]:
+    """95 % intervals of every score over people (`clmer.intervals`).
 
-    Each draw adds up the confusion matrices of P people drawn with replacement, so a person who
-    lacks a class needs no special care. With fewer than two people there is nothing to resample:
-    None.
+    None where nothing can be said: one person, or no class in two people.
 
     Args:
         predictions: rows of windows or of recordings.
-        draws: number of resamples.
-        level: coverage of the interval.
-        seed: of the draws.
     """
-    people, counts = person_confusions(predictions)
-    if len(people) < 2:
-        return dict.fromkeys(SCORES)
-    rng = np.random.default_rng(seed)
-    weight = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), size=draws)
-    pooled = weight.astype(np.float64) @ counts.reshape(len(people), -1)  # [draws, K * K]
-    sampled = confusion_scores(pooled.reshape(draws, *counts.shape[1:]))
-    intervals: dict[str, tuple[float, float] | None] = {}
-    for name in SCORES:
-        low, high = np.quantile(sampled[name], [(1 - level) / 2, (1 + level) / 2])
-        intervals[name] = (float(low), float(high))
-    return intervals
+    _, counts = person_confusions(predictions)
+    found = person_intervals(counts)
+    return {
+        name: None if np.isnan(low) else (float(low), float(high))
+        for name, (low, high) in found.items()
+    }
 
 
 def _spread(rows: Sequence[Mapping[str, float]], name: str) -> tuple[float, float | None]:
@@ -281,15 +269,13 @@ def _level(
     by_repeat: Sequence[Predictions],
     by_split: Sequence[Predictions],
     classes: Sequence[str],
-    draws: int,
-    seed: int,
 ) -> dict[str, Any]:
     """Every score of one level (windows or recordings), as `evaluate` nests them."""
     rows = concat(by_repeat)
     pooled = scores(rows.y, rows.logp, classes)
     repeat_scores = [scores(part.y, part.logp, classes) for part in by_repeat]
     split_scores = [scores(part.y, part.logp, classes) for part in by_split]
-    interval = bootstrap(rows, draws=draws, seed=seed)
+    interval = intervals(rows)
     out: dict[str, Any] = {"n": len(rows), "confusion": confusion(rows).tolist()}
     for name in SCORES:
         mean, sd = _spread(repeat_scores, name)
@@ -327,22 +313,13 @@ def person_rows(windows: Predictions, recordings: Predictions) -> list[dict[str,
     ]
 
 
-def evaluate(
-    predictions: Predictions,
-    classes: Sequence[str],
-    protocol: str,
-    *,
-    draws: int = 10_000,
-    seed: int = 0,
-) -> dict[str, Any]:
+def evaluate(predictions: Predictions, classes: Sequence[str], protocol: str) -> dict[str, Any]:
     """Everything reported about one model, as plain numbers, lists and dicts.
 
     Args:
         predictions: over all splits of the run (`concat`).
         classes: class names, in the order of the log-probability columns.
         protocol: decides what a repeat is (see the module's text).
-        draws: bootstrap resamples.
-        seed: of the bootstrap.
 
     Returns:
         {"windows", "recordings"}: each {"n", "confusion", and per name in `SCORES` a dict of value,
@@ -354,8 +331,8 @@ def evaluate(
     whole_repeat = [per_recording(part) for part in by_repeat]
     whole_split = [per_recording(part) for part in by_split]
     return {
-        "windows": _level(by_repeat, by_split, classes, draws, seed),
-        "recordings": _level(whole_repeat, whole_split, classes, draws, seed),
+        "windows": _level(by_repeat, by_split, classes),
+        "recordings": _level(whole_repeat, whole_split, classes),
         "people": person_rows(concat(by_repeat), concat(whole_repeat)),
         "repeats": len(by_repeat),
         "splits": len(by_split),

@@ -31,6 +31,7 @@ from clmer.data.face.mobilevit import embedder
 from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.recording import DataError, Recording, Signal
 from clmer.files import write_file
+from clmer.streams import is_nowhere
 
 if TYPE_CHECKING:
     from clmer.trained import Trained
@@ -91,6 +92,10 @@ def main(
     _check_numbers(rate, face_rate, face_start)
     if out != "-" and not Path(out).parent.is_dir():
         raise DataError(Path(out), "--out", "no such folder", "one that exists", "Make it first.")
+    if out == "-" and is_nowhere(sys.stdout):
+        raise DataError(
+            Path(out), "--out", "a closed standard output", "an open one", "Name a file."
+        )
     trained = load(run, split, device)
     files = files_of(recording, trained.modalities)
     whole = read_recording(trained, files, rate=rate, unit=unit)

@@ -17,6 +17,7 @@ from torch import Tensor
 from clmer.data.splits import Split
 from clmer.inputs import encode
 from clmer.nn import Encoder
+from clmer.numbers import score_text, signed
 
 SHARE = 0.1
 
@@ -81,7 +82,7 @@ def probe_lines(means: Mapping[str, Mapping[str, float]]) -> list[str]:
     """`mean_probe` in words, a line a modality."""
     return [
         f"Linear probe of {name} at {100 * SHARE:.0f} % of the labels, balanced accuracy: trained "
-        f"encoder {mean['trained']:.3f}, random encoder {mean['random']:.3f} "
-        f"({mean['difference']:+.3f})."
+        f"encoder {score_text(mean['trained'])}, random encoder {score_text(mean['random'])} "
+        f"({signed(mean['difference'])})."
         for name, mean in means.items()
     ]

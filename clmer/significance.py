@@ -25,6 +25,17 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
+def fewest_people(tests: int) -> int:
+    """Fewest people with whom one of some tests can reach p < 0.05 after Holm's correction.
+
+    n people who all differ the same way have 2 of 2^n patterns of signs.
+    """
+    people = FEWEST_PEOPLE
+    while max(tests, 1) * 2.0 ** (1 - people) >= 0.05:
+        people += 1
+    return people
+
+
 def signed_rank(difference: np.ndarray) -> tuple[float | None, str]:
     """Two-sided Wilcoxon signed-rank p over people, or None and the reason why there is none.
 

@@ -37,6 +37,7 @@ from clmer.data.windows import explained, task_of
 from clmer.inputs import Inputs
 from clmer.nn import Encoder
 from clmer.nn.baselines import SVM, svm
+from clmer.numbers import score_text
 from clmer.probe import mean_probe, probe_lines
 from clmer.runs import weights_of
 from clmer.stages import (
@@ -244,7 +245,6 @@ def finish(
         classes=job.task.classes,
         splits=job.splits,
         main=job.main,
-        seed=config.seed,
         notes=notes + bayes_lines(bounds, models, job.classes),
     )
     report.write_report(job.run.folder, results, models)
@@ -281,8 +281,8 @@ def bayes_lines(
             if above > 0.01:
                 share = f", {100 * (reached - 1 / classes) / above:.0f} % of it above chance"
             lines.append(
-                f"Bayes accuracy per window of {part.model}: {best:.3f} (the generator's own; an "
-                f"upper bound); reached {reached:.3f}{share}."
+                f"Bayes accuracy per window of {part.model}: {score_text(best)} (the generator's "
+                f"own; an upper bound); reached {score_text(reached)}{share}."
             )
     return lines
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -322,6 +325,146 @@ def test_a_damaged_store_is_named(tmp_path: Path) -> None:
     (store.path / "store.json").write_text("{")
     with pytest.raises(DataError, match="Delete the folder"):
         open_store(store.path)
+
+
+Change = Callable[[bytes], bytes]
+_WRONG: dict[str, tuple[str, Change, str]] = {
+    "table cut": ("windows.npz", lambda b: b[:-10], "windows"),
+    "table flipped": ("windows.npz", lambda b: flipped(b, len(b) // 2), "windows"),
+    "table empty": ("windows.npz", lambda b: b"", "windows"),
+    "table of zeros": ("windows.npz", lambda b: bytes(len(b)), "windows"),
+    "table is an array": ("windows.npz", lambda b: npy(np.zeros(3)), "subject"),
+    "table of other columns": ("windows.npz", lambda b: npz(start_s=np.zeros(6)), "subject"),
+    "array empty": ("eeg.npy", lambda b: b"", "array"),
+    "array cut": ("eeg.npy", lambda b: b[:-4], "array"),
+    "array longer": ("eeg.npy", lambda b: b + b"0000", "size"),
+    "array is a zip": ("eeg.npy", lambda b: npz(x=np.zeros(3)), "array"),
+    "array of doubles": ("eeg.npy", lambda b: npy(np.zeros((6, 2, 4))), "dtype"),
+    "array by columns": ("eeg.npy", lambda b: npy(np.zeros((6, 2, 4), "f4", "F")), "dtype"),
+    "array of fewer windows": ("eeg.npy", lambda b: npy(np.zeros((5, 2, 4), "f4")), "shape"),
+    "array of no samples": ("eeg.npy", lambda b: npy(np.zeros((6, 2, 0), "f4")), "shape"),
+    "description empty": ("store.json", lambda b: b"", "JSON"),
+    "description {}": ("store.json", lambda b: b"{}", "format"),
+    "description []": ("store.json", lambda b: b"[]", "format"),
+    "description null": ("store.json", lambda b: b"null", "format"),
+    "description in UTF-16": ("store.json", lambda b: b.decode().encode("utf-16"), "JSON"),
+    "description deep": ("store.json", lambda b: b"[" * 100_000, "JSON"),
+    "no window_s": ("store.json", lambda b: b.replace(b"window_s", b"window_x"), "window_s"),
+    "no modality": ("store.json", lambda b: changed(b, modalities=[]), "modalities"),
+    "modality twice": ("store.json", lambda b: b.replace(b'"au"', b'"eeg"'), "modalities"),
+    "modality of text": ("store.json", lambda b: changed(b, modalities=["eeg"]), "modalities[0]"),
+    "tokens of text": ("store.json", lambda b: b.replace(b'"tokens": 2', b'"tokens": "2"'), "ns"),
+    "report of text": ("store.json", lambda b: changed(b, report="none"), "report"),
+    "later format": ("store.json", lambda b: changed(b, format=99), "99, of a later version"),
+    "earlier format": ("store.json", lambda b: changed(b, format=1), "1, of an earlier version"),
+    "later field": ("store.json", lambda b: changed(b, colour=1), "colour: found a field that"),
+    "later field of a modality": (
+        "store.json",
+        lambda b: b.replace(b'"tokens"', b'"new": 1, "tokens"', 1),
+        "modalities[0].new: found a field that this version does not know; a later version",
+    ),
+}
+
+
+def flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :]
+
+
+def changed(content: bytes, **fields: object) -> bytes:
+    return json.dumps(json.loads(content) | fields).encode()
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def npz(**columns: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **columns)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("case", _WRONG)
+def test_what_is_wrong_with_a_store_is_named_with_the_way_out(tmp_path: Path, case: str) -> None:
+    name, change, field = _WRONG[case]
+    store = build(tmp_path, "toy", "k" * 64, fill_with())
+    file = store.path / name
+    good = file.read_bytes()
+    assert change(good) != good
+    file.write_bytes(change(good))
+    for again in (build, open_store):
+        with pytest.raises(DataError) as caught:
+            again(tmp_path, "toy", "k" * 64, never) if again is build else again(store.path)
+        assert caught.value.path == file
+        assert field in str(caught.value).removeprefix(str(file))
+        assert f"Delete the folder {store.path} and run again" in str(caught.value)
+    shutil.rmtree(store.path)  # the way out
+    assert len(build(tmp_path, "toy", "k" * 64, fill_with()).windows) == 6
+
+
+@pytest.mark.parametrize("name", ["store.json", "windows.npz", "eeg.npy"])
+def test_a_file_that_is_gone_is_named(tmp_path: Path, name: str) -> None:
+    store = build(tmp_path, "toy", "k" * 64, fill_with())
+    (store.path / name).unlink()
+    with pytest.raises(DataError, match=f"{name}.*No such file.*Delete the folder"):
+        open_store(store.path)
+    (store.path / name).mkdir()
+    with pytest.raises(DataError, match=name):
+        open_store(store.path)
+
+
+def test_columns_of_a_later_version_and_of_other_types_are_named(tmp_path: Path) -> None:
+    store = build(tmp_path, "toy", "k" * 64, fill_with())
+    table = dict(np.load(store.path / "windows.npz"))
+    for column, value, found in (
+        ("colour", np.zeros(6), "colour.*later version"),
+        ("start_s", np.zeros(5), "6 windows|5 windows"),
+        ("start_s", np.arange(6), "start_s.*int64"),
+        ("subject", np.arange(6.0), "subject.*float64"),
+        ("label:valence", np.zeros((6, 2)), "label:valence"),
+    ):
+        (store.path / "windows.npz").write_bytes(npz(**table | {column: value}))
+        with pytest.raises(DataError, match=found):
+            open_store(store.path)
+
+
+def test_any_changed_byte_of_the_table_is_seen_or_without_effect(tmp_path: Path) -> None:
+    store = build(tmp_path, "toy", "k" * 64, fill_with())
+    files = {"windows.npz": len((store.path / "windows.npz").read_bytes()), "eeg.npy": 256}
+    named: list[Path] = []
+    for name, length in files.items():
+        file = store.path / name
+        good = file.read_bytes()
+        for at in range(0, length, 1 if length < 1000 else 3):
+            for bad in (flipped(good, at), good[:at]):
+                file.write_bytes(bad)
+                try:
+                    again = open_store(store.path)
+                except DataError as error:
+                    named.append(error.path)
+                else:
+                    assert again.windows.subject.tolist() == store.windows.subject.tolist()
+                    assert again.windows.start_s.tolist() == store.windows.start_s.tolist()
+                    assert (again.array("eeg") == store.array("eeg")).all()
+        file.write_bytes(good)
+    assert set(named) == {store.path / name for name in files}
+    assert len(named) > sum(files.values()) / 3
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_store_that_may_not_be_read_is_not_to_be_deleted(tmp_path: Path) -> None:
+    store = build(tmp_path, "toy", "k" * 64, fill_with())
+    (store.path / "windows.npz").chmod(0)
+    with pytest.raises(DataError, match="Permission denied.*Allow reading"):
+        open_store(store.path)
+
+
+def test_a_file_in_the_stores_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / f"toy-{'k' * 16}").write_text("")
+    with pytest.raises(DataError, match="found no folder.*Delete it and run again"):
+        build(tmp_path, "toy", "k" * 64, fill_with())
 
 
 def test_recordings_that_do_not_match_are_a_programming_error(tmp_path: Path) -> None:

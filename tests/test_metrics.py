@@ -1,4 +1,4 @@
-"""metrics: hand-computed scores, resampling of people, signed-rank tests, permuted labels."""
+"""metrics: hand-computed scores, intervals over people, signed-rank tests, permuted labels."""
 
 from __future__ import annotations
 
@@ -93,39 +93,30 @@ def test_non_finite_log_probabilities_are_refused(value: float) -> None:
         Predictions("m", column, column, column, np.zeros(2), np.array([0, 1]), logp)
 
 
-def test_bootstrap_resamples_people_not_windows() -> None:
-    # Two people all right, two all wrong, 100 windows each. Of 4 people drawn, all 4 are wrong
-    # ones in 1 of 16 draws, so the 95 % interval is [0, 1]; resampled windows would give 0.45-0.55.
+def test_the_interval_is_over_people_not_windows() -> None:
+    # Two people all right, two all wrong, 100 windows each: four people say next to nothing. Over
+    # windows it would be 0.45-0.55.
     subject = [s for s in "abcd" for _ in range(100)]
     y = [i % 2 for i in range(400)]
     said = [label if s in "ab" else 1 - label for label, s in zip(y, subject, strict=True)]
-    interval = metrics.bootstrap(predictions(y, said, subject=subject), draws=2000)
-    assert interval["accuracy"] == (0.0, 1.0)
-    assert interval["balanced_accuracy"] == (0.0, 1.0)
+    found = metrics.intervals(predictions(y, said, subject=subject))
+    for name in ("accuracy", "balanced_accuracy"):
+        assert found[name] is not None
+        low, high = found[name]
+        assert low < 0.1
+        assert high > 0.9
 
 
-def test_bootstrap_pools_people_who_lack_a_class() -> None:
-    # a has class 0 only (all right), b class 1 only (all wrong): draws aa, ab, bb give 1, 0.5, 0.
-    p = predictions([0, 0, 1, 1], [0, 0, 0, 0], subject=list("aabb"))
-    assert metrics.bootstrap(p, draws=500)["balanced_accuracy"] == (0.0, 1.0)
+def test_one_person_has_no_interval() -> None:
+    assert metrics.intervals(predictions(Y, SAID)) == dict.fromkeys(metrics.SCORES)
 
 
-def test_bootstrap_is_seeded_and_needs_two_people() -> None:
-    rng = np.random.default_rng(1)
-    y, said = rng.integers(2, size=(2, 300)).tolist()
-    p = predictions(y, said, subject=[f"p{i % 20}" for i in range(300)])
-    first = metrics.bootstrap(p, draws=300, seed=3)
-    assert first == metrics.bootstrap(p, draws=300, seed=3)
-    assert first != metrics.bootstrap(p, draws=300, seed=4)
-    assert metrics.bootstrap(predictions(Y, SAID)) == dict.fromkeys(metrics.SCORES)
-
-
-def test_ten_thousand_draws_of_a_full_data_set_are_quick() -> None:
+def test_intervals_of_a_full_data_set_are_quick() -> None:
     rng = np.random.default_rng(2)
     y, said = rng.integers(9, size=(2, 70_000)).tolist()
     p = predictions(y, said, subject=[f"p{i % 32}" for i in range(70_000)], width=9)
     start = time.process_time()
-    metrics.bootstrap(p)
+    metrics.intervals(p)
     assert time.process_time() - start < 1.0
 
 
@@ -136,7 +127,7 @@ def test_evaluate_pools_a_rotation_and_spreads_over_repeats() -> None:
     recording = ["r1", "r2", "r3", "r4"] * 2
     split = ["1", "2", "1", "2", "3", "4", "3", "4"]
     p = predictions(y, said, recording=recording, split=split, subject=list("abab") * 2)
-    result = metrics.evaluate(p, ["x", "y"], "subject", draws=50)
+    result = metrics.evaluate(p, ["x", "y"], "subject")
     accuracy = result["windows"]["accuracy"]
     assert (result["repeats"], result["splits"]) == (2, 4)
     assert accuracy["value"] == 0.5
@@ -145,9 +136,9 @@ def test_evaluate_pools_a_rotation_and_spreads_over_repeats() -> None:
     assert accuracy["split_sd"] == pytest.approx(np.std([1, 0.5, 0.5, 0], ddof=1))
     # One rotation has no spread; under `shuffled` the same rows are four repeats.
     half = metrics.parts_of(p, metrics.repeats(p, "subject"))[0]
-    once = metrics.evaluate(half, ["x", "y"], "subject", draws=50)
+    once = metrics.evaluate(half, ["x", "y"], "subject")
     assert once["windows"]["accuracy"]["sd"] is None
-    assert metrics.evaluate(p, ["x", "y"], "shuffled", draws=50)["repeats"] == 4
+    assert metrics.evaluate(p, ["x", "y"], "shuffled")["repeats"] == 4
 
 
 def test_a_split_is_never_torn_between_repeats() -> None:
@@ -161,14 +152,14 @@ def test_a_split_is_never_torn_between_repeats() -> None:
 
 def test_evaluate_does_not_mix_repeats_in_a_recording() -> None:
     p = predictions([0, 0], [0, 1], recording=["r", "r"], split=["1", "2"])
-    result = metrics.evaluate(p, ["x", "y"], "subject", draws=10)
+    result = metrics.evaluate(p, ["x", "y"], "subject")
     assert result["recordings"]["n"] == 2
     assert result["recordings"]["accuracy"]["value"] == 0.5
 
 
 def test_person_rows() -> None:
     p = predictions(Y * 2, [*SAID, 1, 1, 1, 1], subject=list("bbbbaaaa"))
-    a, b = metrics.evaluate(p, ["x", "y"], "subject", draws=10)["people"]
+    a, b = metrics.evaluate(p, ["x", "y"], "subject")["people"]
     assert (a["subject"], a["windows"], a["accuracy"]) == ("a", 4, 0.25)
     assert a["balanced_accuracy"] == 0.5
     assert b["balanced_accuracy"] == pytest.approx(5 / 6)
@@ -195,6 +186,12 @@ def test_signed_rank_by_hand_and_its_refusals() -> None:
     assert "5 of 7 people differ" in reason
     # Equal up to rounding error is equal.
     assert significance.signed_rank(np.full(8, 0.1 + 0.2) - 0.3)[0] is None
+
+
+def test_the_fewest_people_that_can_tell() -> None:
+    # 2 / 2^6 = 0.031, three tests 0.094; 2 / 2^7 = 0.016, three tests 0.047, four 0.063.
+    assert [significance.fewest_people(tests) for tests in (0, 1, 3, 4)] == [6, 6, 7, 8]
+    assert significance.signed_rank(np.arange(1, 6) / 10)[0] is None
 
 
 def test_compare_pairs_people_and_corrects() -> None:

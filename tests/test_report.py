@@ -15,8 +15,11 @@ from clmer import report
 from clmer.data.recording import DataError
 from clmer.data.splits import Split
 from clmer.files import write_file
+from clmer.intervals import METHOD
 from clmer.metrics import Predictions
+from clmer.significance import compare
 
+PAIR = {"a": "a", "b": "b", "people": 8, "difference": 0.1, "p": 0.02, "p_holm": 0.1, "reason": ""}
 CLASSES = ("calm, or so", "tense")
 
 
@@ -44,7 +47,6 @@ def results(models: list[Predictions], protocol: str = "subject", shared: int = 
         splits=splits,
         main=["eeg", "ecg"],
         notes=["subject normalisation: transductive."],
-        draws=200,
     )
 
 
@@ -168,6 +170,30 @@ def test_table_of_one_person_says_what_cannot_be_computed(
     assert "[not computable]" in text
     assert "not computable: 1 of 1 people differ" in text
     assert "nan" not in text.lower()
+
+
+def test_too_few_people_for_any_test_are_told_so() -> None:
+    def line(people: int, count: int) -> str:
+        rows = [model(name, 0.6, people=people, seed=i) for i, name in enumerate("abcd"[:count])]
+        return report.test_line(compare(rows))
+
+    assert "(4 people cannot reach p < 0.05 after it; that takes 6 or more)" in line(4, 2)
+    # Six people can in one test, and not among six tests.
+    assert "that takes 8 or more)" in report.test_line([PAIR | {"people": 7}] * 6)
+    assert "cannot" not in report.test_line([PAIR | {"people": 8}] * 6)
+    assert "cannot" not in line(20, 2)
+
+
+def test_the_method_of_the_interval_is_named_and_not_taken_for_another(
+    models: list[Predictions],
+) -> None:
+    made = results(models)
+    assert METHOD in report.table(made)
+    assert "8 people with all their windows" in report.table(made)
+    assert json.loads(report.results_json(made))["interval"] == METHOD
+    del made["interval"]  # as an earlier version wrote it
+    assert METHOD not in report.table(made)
+    assert "bootstrap" in report.table(made)
 
 
 def test_build_results_refuses_confused_names(models: list[Predictions]) -> None:

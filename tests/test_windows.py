@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Subset,
+    WeightedRandomSampler,
+    default_collate,
+    random_split,
+)
 
 import clmer.data
 from clmer.data.recording import DataError
@@ -80,9 +87,71 @@ def test_what_is_done_to_a_batch_does_not_come_back(dataset: WindowDataset, shuf
     assert torch.equal(dataset[0:24]["physio"], before)
 
 
-def test_the_plain_dataloader_fetches_a_batch_at_once(dataset: WindowDataset) -> None:
-    (batch,) = DataLoader(dataset, batch_size=24, collate_fn=lambda batch: batch)
-    torch.testing.assert_close(batch["physio"], dataset[0:24]["physio"])
+def same(batch: dict[str, torch.Tensor], want: dict[str, torch.Tensor]) -> None:
+    assert list(batch) == list(want)
+    for name, part in batch.items():
+        assert part.dtype == want[name].dtype
+        assert torch.equal(part, want[name])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_plain_dataloader_gives_batches(dataset: WindowDataset, workers: int) -> None:
+    batches = list(DataLoader(dataset, batch_size=10, num_workers=workers))
+    assert [len(batch["y"]) for batch in batches] == [10, 10, 4]
+    for at, batch in zip((0, 10, 20), batches, strict=True):
+        same(batch, dataset[at : at + 10])
+    for batch, ours in zip(batches, dataset.loader(10, num_workers=workers), strict=True):
+        same(batch, ours)
+
+
+def test_a_plain_dataloader_shuffles_and_takes_samplers(dataset: WindowDataset) -> None:
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(0)).tolist()
+    (batch,) = DataLoader(dataset, batch_size=24, sampler=order)
+    same(batch, dataset[order])
+    shuffled = list(DataLoader(dataset, batch_size=7, shuffle=True, generator=generator))
+    assert sum(len(batch["y"]) for batch in shuffled) == 24
+    weights = torch.rand(24)
+    (batch,) = DataLoader(dataset, batch_size=9, sampler=WeightedRandomSampler(weights, 9))
+    assert batch["physio"].shape == (9, 40, 128)
+    (one,) = DataLoader(Subset(dataset, [3]), batch_size=None)
+    same(one, dataset[3])
+
+
+def test_parts_and_sums_of_the_data_set(dataset: WindowDataset) -> None:
+    first, second = random_split(dataset, [0.5, 0.5], torch.Generator().manual_seed(1))
+    (batch,) = DataLoader(first, batch_size=12)
+    same(batch, dataset[list(first.indices)])
+    assert not {*first.indices} & {*second.indices}
+    (batch,) = DataLoader(Subset(second, [5, 0]), batch_size=2)  # a part of a part
+    same(batch, dataset[[second.indices[5], second.indices[0]]])
+    both = ConcatDataset([first, WindowDataset(dataset.store, dataset.task, np.array([2, 1]))])
+    last = list(DataLoader(both, batch_size=7, num_workers=1))[-1]
+    same(last, dataset[[*first.indices[7:], 2, 1]])
+    (batch,) = DataLoader(WindowDataset(dataset.store, None, np.array([7, 1, 2])), batch_size=3)
+    assert "y" not in batch
+    assert torch.equal(batch["au"], dataset[[7, 1, 2]]["au"])
+
+
+def test_collate_functions_get_a_list_of_windows(dataset: WindowDataset) -> None:
+    (found,) = DataLoader(dataset, batch_size=24, collate_fn=lambda windows: windows)
+    assert isinstance(found, list)
+    same(found[5], dataset[5])
+    same(default_collate([dataset[i] for i in (4, 2)]), dataset[[4, 2]])
+    assert dataset.__getitems__([]) == []
+
+
+def test_numbers_of_any_kind(dataset: WindowDataset) -> None:
+    for three in (torch.tensor(3), np.int64(3), np.array(3)):
+        same(dataset[three], dataset[3])
+    same(dataset[[-1, 0]], dataset[[23, 0]])
+    part = WindowDataset(dataset.store, dataset.task, np.array([5, 9]))
+    same(part[torch.tensor([-1])], dataset[[9]])
+    for wrong in ([24], [0, -25]):
+        with pytest.raises(IndexError, match="of 24"):
+            dataset[wrong]
+    with pytest.raises(IndexError, match="window 2 of 2"):
+        part[[2]]
 
 
 def test_rows_of_a_split(dataset: WindowDataset) -> None:

@@ -23,7 +23,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from io import BufferedWriter
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,18 @@ import numpy as np
 from clmer.data.flush import Flush, sync
 from clmer.data.origin import FORMAT
 from clmer.data.recording import DataError
+from clmer.data.store import Modality, Store, Windows, open_store
+
+__all__ = [
+    "NOTICE",
+    "Modality",
+    "Store",
+    "StoreWriter",
+    "Windows",
+    "build",
+    "open_store",
+    "stores_folder",
+]
 
 NOTICE = """\
 This folder was prepared by CLMER from recordings of people. It can hold faces, or data that a data
@@ -45,153 +57,9 @@ _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 _NPY_HEADER = 256
 
 
-@dataclass(frozen=True)
-class Modality:
-    """One modality of a store.
-
-    Args:
-        name: "physio", "eeg", "ecg", "landmarks", "au", or a manifest's own.
-        tokens: rows of the token view: a signal's channels, 3 for landmarks, 2 for action units.
-        fs: samples (or frames) a second.
-        channels: C names of the stored rows.
-        kinds: C signal types, which decided the filters; none for the face.
-        unit: of landmarks as tracked, "mm" or "px", or of signals; "" where there is none or where
-            channels differ.
-        native_fs: the recordings' own rate in Hz, of the first one; 0 where it is not known.
-        levels: (type, median amplitude) of a signal, of the first recording; none for the face.
-    """
-
-    name: str
-    tokens: int
-    fs: float
-    channels: tuple[str, ...]
-    kinds: tuple[str, ...] = ()
-    unit: str = ""
-    native_fs: float = 0.0
-    levels: tuple[tuple[str, float], ...] = ()
-
-    @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> Modality:
-        """Undo `dataclasses.asdict` after a journey through JSON."""
-        levels = tuple((kind, level) for kind, level in fields.get("levels", ()))
-        plain = {n: tuple(fields[n]) for n in ("channels", "kinds")}
-        return cls(**{**fields, **plain, "levels": levels})
-
-
-@dataclass(frozen=True, eq=False)
-class Windows:
-    """One row a window, in the order of the store's arrays.
-
-    Args:
-        subject: [N] str, the person.
-        group: [N] str, people who must stay together.
-        recording: [N] str, "subject/trial", unique a recording.
-        stimulus: [N] str, what was shown or asked.
-        start_s: [N] float64, seconds after the baseline.
-        labels: rating [N] float64 or class [N] str by name, as the files state them.
-        window_s: length of every window in seconds.
-    """
-
-    subject: np.ndarray
-    group: np.ndarray
-    recording: np.ndarray
-    stimulus: np.ndarray
-    start_s: np.ndarray
-    labels: dict[str, np.ndarray]
-    window_s: float
-
-    def __len__(self) -> int:
-        return len(self.start_s)
-
-
-@dataclass(frozen=True, eq=False)
-class Store:
-    """A read-only view of a prepared folder.
-
-    Args:
-        path: the folder.
-        fingerprint: SHA-256 of parameters and sources, hex.
-        parameters: what it was prepared with.
-        sources: name, size in bytes, modification time in ns and digest of the head of each file,
-            as `clmer.data.origin.listed`.
-        modalities: by name, in the order asked for.
-        windows: one row a window.
-        report: what was read, used, skipped and dropped, and why.
-    """
-
-    path: Path
-    fingerprint: str
-    parameters: dict[str, Any]
-    sources: list[list[Any]]
-    modalities: dict[str, Modality]
-    windows: Windows
-    report: dict[str, Any]
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """What the fingerprint is of, for a run's folder and `differences`."""
-        return {"format": FORMAT, "parameters": self.parameters, "sources": self.sources}
-
-    def array(self, name: str) -> np.ndarray:
-        """The windows of one modality as a memory map, [N, C, T] float32.
-
-        The map is private: what is written to it stays in this process.
-
-        Raises:
-            KeyError: the store has no such modality.
-            DataError: the file is not the one that was written.
-        """
-        shape = len(self.windows), len(self.modalities[name].channels)
-        path = self.path / f"{name}.npy"
-        try:
-            array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise _damaged(path, "array", error) from error
-        if array.shape[:2] != shape or array.ndim != 3:
-            raise _damaged(path, "shape", f"{array.shape}, not {shape} + (T,)")
-        return array
-
-
 def stores_folder(cache: Path | str | None) -> Path:
     """Where stores are: as given, `$CLMER_CACHE`, or ~/.cache/clmer."""
     return Path(cache or os.environ.get("CLMER_CACHE") or "~/.cache/clmer").expanduser()
-
-
-def open_store(path: Path) -> Store:
-    """Open a prepared folder.
-
-    Raises:
-        DataError: the folder is no store, or one of another version or damaged.
-    """
-    try:
-        meta = json.loads((path / "store.json").read_text(encoding="utf-8"))
-        with np.load(path / "windows.npz", allow_pickle=False) as table:
-            columns = {name: table[name] for name in table.files}
-    except (OSError, ValueError) as error:
-        raise _damaged(path, "store.json, windows.npz", error) from error
-    if meta["format"] != FORMAT:
-        raise _damaged(path, "format", meta["format"])
-    labels = {n.removeprefix("label:"): a for n, a in columns.items() if n.startswith("label:")}
-    plain = {f.name: columns[f.name] for f in fields(Windows) if f.name in columns}
-    return Store(
-        path=path,
-        fingerprint=meta["fingerprint"],
-        parameters=meta["parameters"],
-        sources=meta["sources"],
-        modalities={m["name"]: Modality.of(m) for m in meta["modalities"]},
-        windows=Windows(**plain, labels=labels, window_s=meta["window_s"]),
-        report=meta["report"],
-    )
-
-
-def _damaged(path: Path, field: str, found: object) -> DataError:
-    return DataError(
-        path,
-        field,
-        found,
-        f"a prepared store of format {FORMAT}",
-        "Delete the folder and run again.",
-    )
 
 
 class StoreWriter:
@@ -341,6 +209,9 @@ def build(cache: Path, name: str, key: str, fill: Callable[[StoreWriter], None])
     if path.is_dir():
         return open_store(path)
     _make_folder(cache)
+    if (path.is_symlink() or path.exists()) and not path.is_dir():
+        hint = "Delete it and run again, or choose another --cache."
+        raise DataError(path, "prepared store", "no folder", "a folder, or nothing yet", hint)
     with _only_builder(cache / f".{name}.lock"):
         # As many characters as a key has, no more: deap's are not deap-raw's.
         for stale in cache.glob(f".{name}-{'?' * len(short)}.building"):

@@ -25,6 +25,7 @@ from clmer.data.splits import PROTOCOLS, make_splits
 from clmer.data.synthetic import WRITERS
 from clmer.data.windows import WindowDataset, load, root_of
 from clmer.pages import Section, page, picture, table, write_page
+from clmer.streams import for_streams
 
 PRIVATE = (
     "This page was made from recordings of people. It can show the outlines of faces, or data that "
@@ -194,6 +195,7 @@ def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
     return Section("Class balance by protocol", text, table(header, rows))
 
 
+@for_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m clmer.data.inspect", description=__doc__)

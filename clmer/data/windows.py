@@ -1,4 +1,4 @@
-"""`load`: a prepared data set as a torch Dataset whose batches are whole slices.
+"""`load`: a prepared data set as a torch Dataset, for any `DataLoader` and in whole slices.
 
     import clmer.data
 
@@ -6,6 +6,9 @@
     for batch in dataset.loader(64, shuffle=True):
         batch["physio"]  # [64, 40, 128] float32
         batch["y"]  # [64] int64
+
+`DataLoader(dataset, batch_size=64)`, `Subset`, `random_split` and `ConcatDataset` work as with any
+data set and give the same batches; `loader` copies each window once instead of twice.
 
 Windows stay on disk until they are asked for: arrays are memory maps. A contiguous slice is a view
 of the page cache, no copy; a batch is one copy or gather an array, no Python per window.
@@ -83,6 +86,8 @@ class WindowDataset(TorchDataset[Batch]):
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray | Tensor) -> Batch:
         if isinstance(index, slice) and self.rows is None and (index.step or 1) > 0:
             return self._columns(lambda array: array[index])
+        if isinstance(index, Tensor | np.ndarray) and index.ndim == 0:
+            index = int(_numbers(index, len(self)))
         if isinstance(index, int | np.integer):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"window {index} of {len(self)}")
@@ -90,13 +95,22 @@ class WindowDataset(TorchDataset[Batch]):
             return self._columns(lambda array: array[row])
         if isinstance(index, slice):
             index = range(*index.indices(len(self)))
-        wanted = torch.from_numpy(_numbers(index, len(self)))
+        numbers = _numbers(index, len(self))
+        outside = (numbers < -len(self)) | (numbers >= len(self))
+        if outside.any():
+            raise IndexError(f"window {numbers[outside][0]} of {len(self)}")
+        wanted = torch.from_numpy(numbers % max(len(self), 1))
         if self.rows is not None:
             wanted = torch.from_numpy(self.rows)[wanted]
         return self._columns(lambda array: array.index_select(0, wanted))
 
-    #: `DataLoader` asks for a batch at once where a data set has this.
-    __getitems__ = __getitem__
+    def __getitems__(self, indices: Sequence[int] | np.ndarray | Tensor) -> list[Batch]:
+        """The windows one by one, gathered at once: what `DataLoader` and `Subset` ask for.
+
+        Their collate function, `default_collate` or another, gets a list as from any data set.
+        """
+        batch = self[_numbers(indices, len(self))]
+        return [{name: part[i] for name, part in batch.items()} for i in range(len(indices))]
 
     def _columns(self, take: Callable[[Tensor], Tensor]) -> Batch:
         batch = {name: take(array) for name, array in self.arrays.items()}

@@ -35,6 +35,7 @@ from clmer.experiments.runner import (
 from clmer.experiments.scores import collect
 from clmer.experiments.sheets import VIEWS
 from clmer.experiments.specs import DRAWINGS, ELSEWHERE, EXPERIMENTS
+from clmer.streams import for_streams
 
 EXIT_FAILED = 1
 
@@ -124,6 +125,7 @@ def _lengths(text: str) -> tuple[int, ...]:
     return lengths
 
 
+@for_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the return value is the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)

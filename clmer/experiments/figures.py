@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from clmer.numbers import score_text
+
 #: Axes of Fig. 7 and 8, in the order of `capabilities`.
 AXES = ("time efficiency", "space efficiency", "accuracy")
 _MEAN = (1.0, 1.0, 2.0)
@@ -136,7 +138,8 @@ def dots(groups: Mapping[str, Mapping[str, Dot]], series: Sequence[str], chance:
                 place = at + step * (number - (len(series) - 1) / 2)
                 _dot(axis, group[name], place, _COLOURS[number], "osD^vP"[number % 6])
     axis.axvline(chance, color="0.35", ls="--", lw=1)
-    axis.text(chance, -0.62, f"chance {chance:.2f}", ha="center", va="bottom", fontsize=8)
+    at_chance = f"chance {score_text(chance)}"
+    axis.text(chance, -0.62, at_chance, ha="center", va="bottom", fontsize=8)
     axis.set_yticks(range(len(groups)), list(groups))
     axis.set_ylim(len(groups) - 0.5, -0.5)
     axis.set_xlabel("balanced accuracy per window, 95 % interval over people")

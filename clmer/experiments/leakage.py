@@ -16,8 +16,9 @@ from clmer.experiments.cells import Cell, Plan
 from clmer.experiments.figures import Dot, dots
 from clmer.experiments.runner import REFUSED, Outcome
 from clmer.experiments.scores import Found, record, text
-from clmer.experiments.sheets import Cells, Sheet, Table, unfinished
+from clmer.experiments.sheets import Cells, Sheet, Table, interval_methods, unfinished
 from clmer.metrics import Predictions
+from clmer.numbers import p_value, percent, score_text, signed_percent
 from clmer.report import CONTROLS
 from clmer.significance import compare, holm
 
@@ -72,7 +73,9 @@ def sheet(plan: Plan, cells: Cells) -> Sheet:
         score = (row[f"balanced_accuracy_{part}"] for part in ("pooled", "low", "high"))
         groups.setdefault(row["model"], {})[row["protocol"]] = Dot(*score)
     chance = 1 / rows[0]["classes"]
-    alt = f"Balanced accuracy of each model under {', '.join(protocols)}, chance {chance:.2f}"
+    alt = (
+        f"Balanced accuracy of each model under {', '.join(protocols)}, chance {score_text(chance)}"
+    )
     figure = dots(groups, protocols, chance)
     return Sheet(stem, title, tuple(tables), tuple(rows), tuple(notes), figure, alt)
 
@@ -155,11 +158,11 @@ def _tests(what: str, head: str, pairs: Sequence[tuple[Predictions, Predictions,
     lines = []
     for row, (_, _, name) in zip(rows, pairs, strict=True):
         line = [name, f"{row['a']} - {row['b']}", str(row["people"])]
-        line.append("" if row["difference"] is None else f"{100 * row['difference']:+.1f}")
+        line.append("" if row["difference"] is None else signed_percent(row["difference"]))
         if row["p"] is None:
             line += [f"not computable: {row['reason']}", ""]
         else:
-            line += [f"{row['p']:.4f}", f"{next(adjusted):.4f}"]
+            line += [p_value(row["p"]), p_value(next(adjusted))]
         lines.append(tuple(line))
     meaning = (
         "Mean difference over people of balanced accuracy per window; Wilcoxon signed-rank, Holm's "
@@ -185,8 +188,8 @@ def _notes(
         )
     if protocols:
         notes.append(
-            "A dot is the score of all test windows together, its line the 95 % bootstrap interval "
-            "over people; in the table, mean ± sd over splits."
+            "A dot is the score of all test windows together, its line the "
+            f"{interval_methods(cells)}; in the table, mean ± sd over splits."
         )
         notes += _shown(rows, protocols)
     if plan.generated:
@@ -200,16 +203,16 @@ def _notes(
 
 def _shown(rows: Sequence[Mapping[str, Any]], protocols: Sequence[str]) -> list[str]:
     """What the picture shows of the model under study, in numbers."""
-    value = {(r["model"], r["protocol"]): 100 * r["balanced_accuracy_pooled"] for r in rows}
+    value = {(r["model"], r["protocol"]): r["balanced_accuracy_pooled"] for r in rows}
     model, said = rows[0]["model"], []
     others = [p for p in protocols if p != "shuffled" and (model, p) in value]
     if (model, "shuffled") in value and others:
-        scores = ", ".join(f"{value[model, p]:.1f} under {p}" for p in ("shuffled", *others))
+        scores = ", ".join(f"{percent(value[model, p])} under {p}" for p in ("shuffled", *others))
         said.append(f"{model} scores {scores}: the same model on the same recordings.")
     worth = value.get(("permuted labels", "shuffled"))
     if worth is not None:
         said.append(
-            f"On labels permuted within each person it scores {worth:.1f} under shuffled: what "
-            "recognising a recording is worth, whatever its label."
+            f"On labels permuted within each person it scores {percent(worth)} under shuffled: "
+            "what recognising a recording is worth, whatever its label."
         )
     return said

@@ -15,6 +15,7 @@ from clmer.experiments import paper
 from clmer.experiments.cells import Cell, Line, Plan, finished
 from clmer.experiments.runner import DONE, FAILED, MISSING, Outcome
 from clmer.metrics import Predictions
+from clmer.numbers import percent
 from clmer.report.reading import (
     MAYBE,
     NUMBER,
@@ -169,9 +170,9 @@ def text(row: Mapping[str, Any], score: str) -> str:
     if mean is None:
         return str(row["status"])
     sd, low, high = (row.get(f"{score}_{part}") for part in ("sd", "low", "high"))
-    spread = "" if sd is None else f" ± {100 * sd:.1f}"
-    interval = "" if low is None or high is None else f" [{100 * low:.1f}, {100 * high:.1f}]"
-    return f"{100 * mean:.1f}{spread}{interval}"
+    spread = "" if sd is None else f" ± {percent(sd)}"
+    interval = "" if low is None or high is None else f" [{percent(low)}, {percent(high)}]"
+    return f"{percent(mean)}{spread}{interval}"
 
 
 def validation_curves(folder: Path, model: str) -> list[list[float]]:

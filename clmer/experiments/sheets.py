@@ -23,6 +23,7 @@ from clmer.experiments.scores import (
     record,
     text,
 )
+from clmer.numbers import percent
 
 Cells = Mapping[str, Found]
 
@@ -133,7 +134,7 @@ def _chosen(plan: Plan, cells: Cells, rows: Sequence[dict[str, Any]]) -> dict[st
 
 def _mark(row: Mapping[str, Any]) -> str:
     score = row.get("validation_balanced_accuracy")
-    return "" if score is None else f"{100 * score:.1f}{' (chosen)' if row['chosen'] else ''}"
+    return "" if score is None else f"{percent(score)}{' (chosen)' if row['chosen'] else ''}"
 
 
 def confusion(plan: Plan, cells: Cells) -> Sheet:
@@ -159,7 +160,7 @@ def costs(plan: Plan, cells: Cells) -> Sheet:
     for key, row in rows.items():
         line = [row["method"], row["modalities"], f"{row['done']} of {row['runs']}"]
         line += [_plain(row["seconds"]), _plain(row["memory_mib"])]
-        line += ["-" if row["accuracy"] is None else f"{100 * row['accuracy']:.1f}"]
+        line += ["-" if row["accuracy"] is None else percent(row["accuracy"])]
         if beside and key in beside:
             cost = beside[key]
             line += [str(cost.seconds), str(cost.memory_mib), f"{cost.accuracy:.2f}"]
@@ -286,7 +287,7 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
     said = []
     if done:
         said.append(
-            "Mean ± sd over splits; [ ]: 95 % bootstrap interval over people, around the score of "
+            f"Mean ± sd over splits; [ ]: {interval_methods(cells)}, around the score of "
             "all test windows together. Balanced: the mean recall over classes; chance is 1 / "
             "classes."
         )
@@ -301,6 +302,12 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
             f"protocol {plan.protocol} beside them answer another question."
         )
     return said + _sizes(plan) + unfinished(plan, cells)
+
+
+def interval_methods(cells: Cells) -> str:
+    """How the intervals of finished cells were computed; an earlier version made them otherwise."""
+    done = [found.results for found in cells.values() if found.results is not None]
+    return " or ".join(dict.fromkeys(report.interval_method(results) for results in done))
 
 
 def _sizes(plan: Plan) -> list[str]:

@@ -2,30 +2,30 @@
 
 from clmer.report.results import (
     CONTROLS,
-    DIGITS,
-    DRAWS,
     SHUFFLED_WARNING,
     build_results,
     confusion_figure,
     confusion_png,
+    interval_method,
     predictions_csv,
     print_table,
     results_json,
     table,
+    test_line,
     write_report,
 )
 
 __all__ = [
     "CONTROLS",
-    "DIGITS",
-    "DRAWS",
     "SHUFFLED_WARNING",
     "build_results",
     "confusion_figure",
     "confusion_png",
+    "interval_method",
     "predictions_csv",
     "print_table",
     "results_json",
     "table",
+    "test_line",
     "write_report",
 ]

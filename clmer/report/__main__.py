@@ -18,8 +18,10 @@ from pathlib import Path
 from clmer.data.cache import stores_folder
 from clmer.pages import write_page
 from clmer.report.page import report
+from clmer.streams import for_streams
 
 
+@for_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(

@@ -17,6 +17,7 @@ from matplotlib import colormaps
 from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 
+from clmer.numbers import score_text
 from clmer.pages import Html, escape, picture
 
 #: Colours by number, told apart with red-green blindness too (Okabe and Ito), on light and dark.
@@ -208,7 +209,8 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], caption: 
     for name, row in zip(classes, counts, strict=True):
         total = max(sum(row), 1)
         cells = "".join(
-            f'<td style="--share:{0.6 * n / total:.3f}">{n / total:.2f}<small>{n}</small></td>'
+            f'<td style="--share:{0.6 * n / total:.3f}">{score_text(n / total, 2)}'
+            f"<small>{n}</small></td>"
             for n in row
         )
         rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{cells}</tr>')

@@ -21,10 +21,10 @@ from clmer import trained
 from clmer.data.cache import open_store
 from clmer.data.recording import DataError
 from clmer.nn.fusion import Fusion, attention_maps
+from clmer.numbers import stored
 from clmer.pages import Html, escape, table
 from clmer.report.figures import figure, heat_map, key, legend, panels, scatter
 from clmer.report.reading import RunFiles, read_predictions
-from clmer.report.results import DIGITS
 
 #: Windows that are shown; of more, every n-th.
 MOST = 400
@@ -99,9 +99,9 @@ def read_sample(run: RunFiles, cache: Path) -> Sample:
     tested = np.flatnonzero(first.split == results["splits"][0]["name"])
     chosen = tested[:: -(-len(tested) // MOST)]
     store = open_store(path)
-    starts = np.round(store.windows.start_s, DIGITS).tolist()
-    stored = zip(store.windows.recording.tolist(), starts, strict=True)
-    row_of = {pair: i for i, pair in enumerate(stored)}
+    starts = [stored(start) for start in store.windows.start_s.tolist()]
+    pairs = zip(store.windows.recording.tolist(), starts, strict=True)
+    row_of = {pair: i for i, pair in enumerate(pairs)}
     wanted = zip(first.recording[chosen].tolist(), first.start_s[chosen].tolist(), strict=True)
     try:
         rows = np.array([row_of[pair] for pair in wanted])

@@ -44,7 +44,7 @@ _SPLIT = {"name": str, **dict.fromkeys(("train", "val", "test", "shared_groups")
 _PROBE = {ANY: dict.fromkeys(("trained", "random", "difference"), NUMBER)}
 _RESULTS = {
     **dict.fromkeys(("dataset", "task", "protocol", "protocol_note"), str),
-    **dict.fromkeys(("people", "recordings", "windows", "shared_groups", "draws"), int),
+    **dict.fromkeys(("people", "recordings", "windows", "shared_groups"), int),
     "classes": [str],
     "splits": [_SPLIT],
     "main": [str],

@@ -23,13 +23,13 @@ from matplotlib.image import AxesImage
 
 from clmer.data.splits import Split
 from clmer.files import write_file
+from clmer.intervals import METHOD
 from clmer.metrics import Predictions, confusion, confusion_scores, evaluate
-from clmer.significance import compare
+from clmer.numbers import STORED, p_value, score_text, signed, stored
+from clmer.significance import compare, fewest_people
 
-#: Bootstrap resamples behind every interval.
-DRAWS = 10_000
-#: Digits after the point in results.json and predictions.csv.
-DIGITS = 6
+#: What runs without the field "interval" have.
+BOOTSTRAP = "95 % percentile bootstrap interval over people (of an earlier version)"
 #: Models that know nothing of the signals or the labels; they are shown and not tested against.
 CONTROLS = ("majority", "permuted labels")
 SHUFFLED_WARNING = (
@@ -49,9 +49,7 @@ def build_results(
     classes: Sequence[str],
     splits: Sequence[Split],
     main: Sequence[str],
-    seed: int = 0,
     notes: Sequence[str] = (),
-    draws: int = DRAWS,
 ) -> dict[str, Any]:
     """Everything that `results.json` holds and the table shows.
 
@@ -63,9 +61,7 @@ def build_results(
         classes: class names in the order of the log-probability columns.
         splits: all splits of the run.
         main: names of the models under study; the others are baselines and controls.
-        seed: of the bootstrap.
         notes: sentences to print below the table ("transductive: ...").
-        draws: bootstrap resamples.
 
     Returns:
         Plain dicts, lists, strings and numbers; "models" holds `clmer.metrics.evaluate`'s answers
@@ -100,13 +96,9 @@ def build_results(
             }
             for split in splits
         ],
-        "draws": draws,
-        "seed": seed,
+        "interval": METHOD,
         "main": list(main),
-        "models": [
-            {"name": m.model, **evaluate(m, classes, protocol, draws=draws, seed=seed)}
-            for m in models
-        ],
+        "models": [{"name": m.model, **evaluate(m, classes, protocol)} for m in models],
         "comparisons": compare(tested),
         "notes": list(notes),
     }
@@ -145,7 +137,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return _plain(value.item())
     if isinstance(value, float):
-        return round(value, DIGITS) + 0.0 if math.isfinite(value) else None  # + 0.0: no -0.0
+        return stored(value) if math.isfinite(value) else None
     return value
 
 
@@ -160,8 +152,8 @@ def predictions_csv(models: Sequence[Predictions], classes: Sequence[str]) -> by
             m.subject, m.recording, m.start_s, m.split, m.y, m.predicted, m.logp, strict=True
         )
         for subject, recording, start, split, true, said, logp in rows:
-            row = [subject, recording, round(float(start), DIGITS), split, m.model]
-            row += [classes[true], classes[said], *(f"{value:.{DIGITS}f}" for value in logp)]
+            row = [subject, recording, stored(start), split, m.model]
+            row += [classes[true], classes[said], *(f"{value:.{STORED}f}" for value in logp)]
             writer.writerow(row)
     return text.getvalue().encode()
 
@@ -200,7 +192,7 @@ def _panel(axis: Axes, model: Predictions, classes: Sequence[str], *, first: boo
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     size = 7 if len(classes) > 4 else 9
     for (i, j), value in np.ndenumerate(share):
-        text = f"{value:.2f}\n{counts[i, j]}"
+        text = f"{score_text(value, 2)}\n{counts[i, j]}"
         colour = "white" if value > 0.55 else "black"
         axis.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
     crowded = len(classes) * max(map(len, classes)) > 24
@@ -209,7 +201,7 @@ def _panel(axis: Axes, model: Predictions, classes: Sequence[str], *, first: boo
     axis.set_xlabel("predicted")
     axis.set_ylabel("true" if first else "")
     balanced = float(confusion_scores(counts)["balanced_accuracy"])
-    axis.set_title(f"{model.model}\nbalanced accuracy {balanced:.3f}", fontsize=10)
+    axis.set_title(f"{model.model}\nbalanced accuracy {score_text(balanced)}", fontsize=10)
     return image
 
 
@@ -240,9 +232,9 @@ def _score_lines(results: Mapping[str, Any]) -> list[str]:
     for model in results["models"]:
         windows, recordings = model["windows"], model["recordings"]
         cells = [model["name"], interval(windows), *([spread(windows)] if several else [])]
-        cells += [number(windows["accuracy"]["value"]), number(windows["macro_f1"]["value"])]
+        cells += [score_text(windows[name]["value"]) for name in ("accuracy", "macro_f1")]
         cells += [interval(recordings), *([spread(recordings)] if several else [])]
-        rows.append([*cells, number(recordings["accuracy"]["value"])])
+        rows.append([*cells, score_text(recordings["accuracy"]["value"])])
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     recordings_at = 4 + len(extra)  # first column of the right half
     left = sum(widths[:recordings_at]) + 2 * recordings_at
@@ -267,8 +259,8 @@ def legend(results: Mapping[str, Any]) -> list[str]:
     """What the scores of a run mean and how far they hold, a sentence or a line an element."""
     count = len(results["classes"])
     lines = [
-        f"Chance is {1 / count:.3f} balanced. [ ]: 95 % bootstrap interval over people "
-        f"({results['draws']} draws of {results['people']} people with all their windows).",
+        f"Chance is {score_text(1 / count)} balanced. [ ]: {interval_method(results)}, "
+        f"{plural(results['people'], 'person', 'people')} with all their windows.",
         f"Groups shared between training, validation and test: {results['shared_groups']}.",
     ]
     if any(model["repeats"] > 1 for model in results["models"]):
@@ -281,6 +273,11 @@ def legend(results: Mapping[str, Any]) -> list[str]:
     return [*lines, *results["notes"]]
 
 
+def interval_method(results: Mapping[str, Any]) -> str:
+    """How the intervals of a run were computed; its results.json may be of an earlier version."""
+    return str(results.get("interval", BOOTSTRAP))
+
+
 def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     if not comparisons:
         return []
@@ -288,20 +285,29 @@ def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     names = [f"{pair['a']} - {pair['b']}" for pair in comparisons]
     width = max(map(len, names))
     for name, pair in zip(names, comparisons, strict=True):
-        difference = "" if pair["difference"] is None else f"{pair['difference']:+.3f}"
-        said = f"p {pair['p']:.4f}  Holm {pair['p_holm']:.4f}" if pair["p"] is not None else ""
-        said = said or f"not computable: {pair['reason']}"
+        difference = "" if pair["difference"] is None else signed(pair["difference"])
+        said = f"p {p_value(pair['p'])}  Holm {p_value(pair['p_holm'])}"
+        said = f"not computable: {pair['reason']}" if pair["p"] is None else said
         lines.append(f"  {name:<{width}}  {difference:>6}  {said}")
     return lines
 
 
 def test_line(comparisons: Sequence[Mapping[str, Any]]) -> str:
-    """Which test the p-values of `clmer.significance.compare` come from."""
+    """Which test the p-values of `clmer.significance.compare` come from, and if it can tell.
+
+    Few people cannot give a small p, however much their scores differ.
+    """
     tests = sum(pair["p"] is not None for pair in comparisons)
-    return (
+    most = max((pair["people"] for pair in comparisons), default=0)
+    needed = fewest_people(tests)
+    line = (
         "Wilcoxon signed-rank over people, balanced accuracy per window, "
         f"Holm's correction over {plural(tests, 'test')}"
     )
+    if most >= needed:
+        return line
+    so_many = plural(most, "person", "people")
+    return f"{line} ({so_many} cannot reach p < 0.05 after it; that takes {needed} or more)"
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
@@ -309,17 +315,12 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
-def number(value: float | None) -> str:
-    """Three digits, or "-" where nothing could be computed."""
-    return "-" if value is None else f"{value:.3f}"
-
-
 def interval(level: Mapping[str, Any]) -> str:
     """Balanced accuracy of a level of `clmer.metrics.evaluate`, with its interval over people."""
     score = level["balanced_accuracy"]
     if score["low"] is None:
-        return f"{number(score['value'])} [not computable]"
-    return f"{number(score['value'])} [{score['low']:.3f}, {score['high']:.3f}]"
+        return f"{score_text(score['value'])} [not computable]"
+    return f"{score_text(score['value'])} [{score_text(score['low'])}, {score_text(score['high'])}]"
 
 
 def spread(level: Mapping[str, Any]) -> str:
@@ -327,4 +328,4 @@ def spread(level: Mapping[str, Any]) -> str:
     score = level["balanced_accuracy"]
     if score["sd"] is None:
         return "-"
-    return f"{number(score['mean'])} ± {number(score['sd'])}"
+    return f"{score_text(score['mean'])} ± {score_text(score['sd'])}"

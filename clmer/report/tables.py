@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from clmer.numbers import p_value, score_text, signed
 from clmer.pages import Html, escape, table
 from clmer.report import figures
 from clmer.report.reading import RunFiles
-from clmer.report.results import interval, number, plural, spread, test_line
+from clmer.report.results import interval, plural, spread, test_line
 from clmer.significance import compare_people
 
 _SCORES = (
@@ -47,7 +48,7 @@ def _cells(level: Mapping[str, Any], chance: float) -> list[object]:
     score = level["balanced_accuracy"]
     drawn = figures.strip(score["value"], score["low"], score["high"], chance)
     names = ("accuracy", "macro_f1", "weighted_f1")
-    return [interval(level), drawn, spread(level), *(number(level[n]["value"]) for n in names)]
+    return [interval(level), drawn, spread(level), *(score_text(level[n]["value"]) for n in names)]
 
 
 def joined_scores(runs: Sequence[RunFiles], level: str, caption: str) -> Html:
@@ -86,11 +87,8 @@ def people(results: Mapping[str, Any]) -> Html:
         cells = []
         for by_person in scored:
             row = by_person.get(person)
-            cells.append(
-                f"{row['balanced_accuracy']:.3f} / {row['recording_balanced_accuracy']:.3f}"
-                if row
-                else "-"
-            )
+            shown = ("balanced_accuracy", "recording_balanced_accuracy")
+            cells.append(" / ".join(score_text(row[n]) for n in shown) if row else "-")
         rows.append([person, first["windows"], first["recordings"], *cells])
     names = [_name(model["name"], results["main"]) for model in models]
     return table(
@@ -109,9 +107,9 @@ def comparisons(pairs: Sequence[Mapping[str, Any]]) -> Html:
             pair["a"],
             pair["b"],
             pair["people"],
-            "-" if pair["difference"] is None else f"{pair['difference']:+.3f}",
-            "-" if pair["p"] is None else f"{pair['p']:.4f}",
-            "-" if pair["p_holm"] is None else f"{pair['p_holm']:.4f}",
+            signed(pair["difference"]),
+            p_value(pair["p"]),
+            p_value(pair["p_holm"]),
             _why_not(pair["reason"]) if pair["p"] is None else "",
         ]
         for pair in pairs
@@ -172,10 +170,10 @@ def confusions(results: Mapping[str, Any]) -> Html:
 
 def probes(results: Mapping[str, Any]) -> Html:
     """The linear probe of each modality's encoder, beside a random one's."""
-    rows = [
-        [name, *(f"{values[key]:.3f}" for key in ("trained", "random", "difference"))]
-        for name, values in results["probe"].items()
-    ]
+    rows = []
+    for name, values in results["probe"].items():
+        scored = [score_text(values[key]) for key in ("trained", "random")]
+        rows.append([name, *scored, signed(values["difference"])])
     header = ("modality", "trained encoder", "random encoder", "difference")
     caption = "Linear probe of the contrastive features, balanced accuracy, mean over splits"
     return table(header, rows, caption=caption, heads=True, css="numbers")

@@ -12,6 +12,7 @@ from clmer.data.video import jobs
 from clmer.data.video.preview import FORMATS
 from clmer.data.video.tracker import FACES, MODEL_ENV, find_model
 from clmer.exits import EXIT_INPUT, EXIT_INTERRUPTED
+from clmer.streams import for_streams
 
 EXIT_NO_FACE = 3
 
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
+@for_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the return value is the exit code."""
     options = parser().parse_args(argv)

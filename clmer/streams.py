@@ -1,0 +1,95 @@
+"""Standard streams that are closed, as under daemons and cron, or whose reader has gone."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from clmer.exits import EXIT_INPUT, EXIT_NO_READER
+
+Main = Callable[..., int]
+
+
+class Nowhere(io.TextIOBase):
+    """Stands for a standard output or error stream that is closed: takes all, keeps nothing."""
+
+    encoding = "utf-8"
+
+    def writable(self) -> bool:
+        """It takes everything."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Forget the text."""
+        return len(text)
+
+
+def open_streams() -> None:
+    """Give the process standard streams where some are closed.
+
+    Python's are then None. Descriptors 0 to 2 are opened on the null device: else the next file
+    that is opened, such as a checkpoint, would be what libraries and child processes print into.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number, which is this one: those below it are open by now.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if _closed(sys.stdout):
+        sys.stdout = Nowhere()
+    if _closed(sys.stderr):
+        sys.stderr = Nowhere()
+
+
+def _closed(stream: object) -> bool:
+    return stream is None or bool(getattr(stream, "closed", False))
+
+
+def is_nowhere(stream: object) -> bool:
+    """Whether what is written there is lost: the stream was closed when the command began."""
+    return _closed(stream) or isinstance(stream, Nowhere)
+
+
+def for_streams(main: Main) -> Main:
+    """A command's `main` that works with closed streams, and ends quietly where its reader goes.
+
+    `clmer ... | head` closes the pipe that the rest would be printed into.
+    """
+
+    @functools.wraps(main)
+    def run(argv: Sequence[str] | None = None) -> int:
+        open_streams()
+        try:
+            try:
+                return main(argv)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            _give_up_output()
+            return EXIT_NO_READER
+        except OSError as error:
+            if error.errno != errno.ENOSPC or error.filename is not None:
+                raise
+            _give_up_output()
+            print(f"clmer: standard output: {error.strerror}", file=sys.stderr)
+            return EXIT_INPUT
+
+    return run
+
+
+def _give_up_output() -> None:
+    """Point what cannot be written any more to the null device, for Python's flush at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(io.UnsupportedOperation):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, stream.fileno())
+                os.close(null)
