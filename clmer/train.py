@@ -125,19 +125,21 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
             repeats=config.repeats or None,
             seed=config.seed,
             source=root,
-            shared=shared_recordings(store, root),
+            shared=shared_recordings(store, root, config.protocol),
         )
     except DataError as error:
         raise explained(error, store) from error
     return store, task, y, splits
 
 
-def shared_recordings(store: Store, root: Path) -> list[tuple[str, str]]:
-    """Pairs of recordings that hold the same samples.
+def shared_recordings(store: Store, root: Path, protocol: str) -> list[tuple[str, str]]:
+    """Pairs of recordings that hold the same samples; none where nothing is kept apart.
 
     Raises:
         DataError: they are of two people, one of whom did not give them.
     """
+    if protocol == "shuffled":
+        return []
     pairs = [(pair["one"], pair["other"]) for pair in store.report.get("shared_samples", ())]
     people = dict(zip(store.windows.recording.tolist(), store.windows.subject, strict=True))
     for one, other in pairs:
