@@ -290,7 +290,11 @@ def test_brainvision_s_units_and_pauses(tmp_path: Path) -> None:
     np.testing.assert_allclose(eeg.data[0], x[0], atol=STEP)
     np.testing.assert_allclose(gsr.data, x[3:4], atol=STEP)
     assert (gsr.unit, read_file(path, "temp").unit) == ("uS", "degC")
-    assert eeg.line.pieces == (Piece(0.0, 0, 400), Piece(1.6, 400, 1000))
+    assert eeg.line.pieces == (Piece(0.0, 0, 400), Piece(60.0, 400, 1000))  # a minute later
+    for date in ("00000000000000000000", "20200101000000000000", ""):  # nothing of how long
+        vmrk = path.with_suffix(".vmrk")
+        vmrk.write_text(re.sub(r"(401,1,0),\d*", rf"\1,{date}", vmrk.read_text()))
+        assert read_file(path, "eeg").line.pieces == (Piece(0.0, 0, 400), Piece(1.6, 400, 1000))
 
 
 def test_brainvision_files_that_belong_together(tmp_path: Path) -> None:
@@ -405,7 +409,8 @@ def test_eeglab_has_types_and_boundaries(tmp_path: Path) -> None:
     assert eeg.channels == ("Fz",)
     assert set(eeg.left_out) == {"Heart (ecg)", "EOG1 (eog)"}
     np.testing.assert_allclose(eeg.data[0], noise(3, 10, 128)[0], atol=1e-4)
-    assert eeg.line.pieces == (Piece(0.0, 0, 640), Piece(5.0, 640, 1280))
+    # 50 samples were cut out
+    assert eeg.line.pieces == (Piece(0.0, 0, 640), Piece(5 + 50 / 128, 640, 1280))
 
 
 def test_the_file_that_an_eeglab_set_names_is_a_source(tmp_path: Path) -> None:

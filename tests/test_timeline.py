@@ -17,10 +17,15 @@ def test_records_with_times_of_their_own() -> None:
         Timeline.clocked(100.0, np.array([0.0, 1.0, 1.5]), 100)
 
 
-def test_joints_are_pauses_of_unknown_length() -> None:
-    line = Timeline.broken(10.0, 100, [0, 40, 100, 70, 70, 120])
-    assert line.pieces == (Piece(0, 0, 40), Piece(4, 40, 70), Piece(7, 70, 100))
-    assert Timeline.broken(10.0, 0, []).pieces == ()
+def test_joints_are_pauses_of_known_or_unknown_length() -> None:
+    line = Timeline.broken(10.0, 100, {0: 9.0, 40: 0.0, 100: 1.0, 70: 2.5, 120: 1.0})
+    assert line.pieces == (Piece(0, 0, 40), Piece(4, 40, 70), Piece(9.5, 70, 100))
+    assert (line.duration_s, line.paused_s, line.out_of_step_s) == (12.5, 2.5, 4.0)
+    bad = [Span(3.0, 7.0, "a"), Span(6.5, 7.5, "b"), Span(7.0, 8.0, "c")]
+    line = Timeline.broken(10.0, 100, {70: 2.5}, bad)
+    assert line.bad == (Span(3, 7, "a"), Span(6.5, 10, "b"), Span(9.5, 10.5, "c"))
+    assert line.out_of_step_s is None
+    assert Timeline.broken(10.0, 0, {}).pieces == ()
 
 
 def test_a_part_counts_from_its_own_start() -> None:
@@ -44,11 +49,11 @@ def test_a_start_between_two_samples() -> None:
 
 
 def test_what_annotations_say() -> None:
-    breaks, bad = marked(
+    pauses, bad = marked(
         [
             (2.0, 1.0, "BAD_movement"),
             (3.0, 0.0, "BAD_nothing"),
-            (4.9995, 0.0, "boundary"),
+            (4.9995, 3.0, "boundary"),
             (6.0, 0.0, "New Segment/"),
             (7.0, 0.0, "EDGE boundary"),
             (7.0, 0.0, "BAD boundary"),
@@ -57,5 +62,5 @@ def test_what_annotations_say() -> None:
         ],
         1000.0,
     )
-    assert sorted(set(breaks)) == [5000, 6000, 7000, 8000, 8500]
+    assert pauses == {5000: 3.0, 6000: 0.0, 7000: 0.0, 8000: 0.0, 8500: 0.0}
     assert bad == [Span(2, 3, "marked BAD_movement"), Span(8, 8.5, "not recorded")]

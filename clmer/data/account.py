@@ -85,8 +85,14 @@ class Account:
     notes: tuple[str, ...]
 
 
-def measure(name: str, signal: Signal, path: Path) -> Account:
+def measure(name: str, signal: Signal, path: Path, *, alone: bool = True) -> Account:
     """Look at a signal as it was read.
+
+    Args:
+        name: of its modality.
+        signal: all of a recording's.
+        path: its file, for messages.
+        alone: whether no other modality has to keep step with it.
 
     Raises:
         DataError: numbers that the type cannot have (what factor is between), or a first sample
@@ -105,7 +111,11 @@ def measure(name: str, signal: Signal, path: Path) -> Account:
         bounds = BOUNDS.get(kind)
         values = np.abs(middle[rows]) if bounds and bounds.level else spread[rows]
         levels[kind] = float(np.median(values[values > 0])) if (values > 0).any() else 0.0
-    notes = [*signal.notes, *_shape_notes(name, signal, x, spread)]
+    notes = [
+        *signal.notes,
+        *_shape_notes(name, signal, x, spread),
+        *_time_notes(name, signal, alone),
+    ]
     notes += [text for kind in levels if (text := _judged(name, kind, levels[kind], signal, path))]
     return Account(
         modality=name,
@@ -139,6 +149,22 @@ def _check_first(signal: Signal, middle: np.ndarray, spread: np.ndarray, path: P
                 "It is no sample: some devices write a start time and a rate above their samples "
                 "(Empatica's CSV: lines 1 and 2). Leave those lines out, and state the rate.",
             )
+
+
+def _time_notes(name: str, signal: Signal, alone: bool) -> list[str]:
+    """Pauses, and what they do to the clock."""
+    line, notes = signal.line, []
+    if line.paused_s > 0.5 / signal.fs:
+        notes.append(
+            f"{name}: pauses of {line.paused_s:.4g} s in all; start_s, stop_s and the times of "
+            "windows count them"
+        )
+    if line.out_of_step_s is not None and not alone:
+        notes.append(
+            f"{name}: a pause of unknown length at {line.out_of_step_s:.4g} s: after it, other "
+            "modalities may be out of step"
+        )
+    return notes
 
 
 def _shape_notes(name: str, signal: Signal, x: np.ndarray, spread: np.ndarray) -> list[str]:

@@ -289,12 +289,15 @@ class _Cutter:
         ends = {name: stretches[-1].stop_s for name, stretches in series.items() if stretches}
         if len(ends) < len(series):
             raise _Skip("shorter than the filter needs")
-        if face is not None and not ends:
+        longest_s = max(ends.values(), default=0.0)
+        if face is not None:
             seconds = recording.face_start_s + len(face.valid) / face.fps - recording.baseline_s
-            ends["face"] = min(seconds, recording.length_s or seconds)
+            seconds = min(seconds, recording.length_s or seconds)
+            longest_s = max(longest_s, seconds)
+            ends = ends or {"face": seconds}
         if min(ends.values()) + 1e-6 < plan.length / plan.dataset.fs:
             raise _Skip("shorter than a window")
-        count = int((max(ends.values()) * plan.dataset.fs + 1e-6 - plan.length) // plan.step) + 1
+        count = int((longest_s * plan.dataset.fs + 1e-6 - plan.length) // plan.step) + 1
         start_s = np.arange(count) * plan.step / plan.dataset.fs
         places = {name: _Places.of(stretches, start_s, plan) for name, stretches in series.items()}
         keep = self._kept(signals, places, start_s)
@@ -328,15 +331,15 @@ class _Cutter:
         for name, place in places.items():
             reasons += [(f"after the end of {name}", place.late)]
             reasons += [(f"before the start of {name}", place.early)]
-            reasons += [(f"across a pause in {name}", place.stretch < 0)]
+            reasons += [("", place.apart), (f"across a pause in {name}", place.stretch < 0)]
             for span in signals[name].line.bad:
                 first, last = (t - self.recording.baseline_s for t in (span.start_s, span.stop_s))
                 inside = (start_s < last - 1e-9) & (stop_s > first + 1e-9)
                 reasons.append((f"{span.reason} in {name}", inside))
         for reason, rows in reasons:
-            if (rows & keep).any():
+            if reason and (rows & keep).any():
                 self.account.dropped[reason] += int((rows & keep).sum())
-                keep &= ~rows
+            keep &= ~rows
         if not keep.any():
             raise _Skip(f"every window {self.account.dropped.most_common(1)[0][0]}")
         return keep
@@ -359,7 +362,7 @@ class _Cutter:
         unit = signal.unit if signal.unit != "mixed" else ""
         if not np.isfinite(signal.data).all():
             raise self._not_finite(name, signal)
-        account = measure(name, signal, file)
+        account = measure(name, signal, file, alone=len(self.plan.modalities) == 1)
         self.account.signals[name] = account
         self.account.notes += account.notes
         self.account.modalities[name] = Modality(
@@ -536,12 +539,14 @@ class _Places:
         stretch: [n] the stretch that holds each whole; -1 where none does.
         first: [n] its first sample there.
         early, late: [n] bool, before the first or after the last stretch.
+        apart: [n] bool, as a whole within a pause, where there is nothing to leave out.
     """
 
     stretch: np.ndarray
     first: np.ndarray
     early: np.ndarray
     late: np.ndarray
+    apart: np.ndarray
 
     @classmethod
     def of(cls, stretches: Sequence[_Stretch], start_s: np.ndarray, plan: Plan) -> _Places:
@@ -549,18 +554,21 @@ class _Places:
         fs, length = plan.dataset.fs, plan.length
         which = np.full(len(start_s), -1)
         first = np.zeros(len(start_s), np.int64)
+        apart, stop_s = np.ones(len(start_s), bool), start_s + length / fs
         for number, stretch in enumerate(stretches):
+            apart &= (stop_s <= stretch.start_s) | (start_s >= stretch.stop_s)
             at = np.rint((start_s - stretch.start_s) * fs).astype(np.int64)
             inside = (at >= 0) & (at + length <= stretch.x.shape[1])
             which[inside], first[inside] = number, at[inside]
         half = 0.5 / fs
         late = (which < 0) & (start_s + length / fs > stretches[-1].stop_s + half)
         early = (which < 0) & (start_s < stretches[0].start_s - half)
-        return cls(which, first, early, late)
+        return cls(which, first, early, late, apart & ~early & ~late)
 
     def of_rows(self, keep: np.ndarray) -> _Places:
         """Those of some windows."""
-        return _Places(self.stretch[keep], self.first[keep], self.early[keep], self.late[keep])
+        columns = (self.stretch, self.first, self.early, self.late, self.apart)
+        return _Places(*(column[keep] for column in columns))
 
 
 def _windows(stretches: Sequence[_Stretch], places: _Places, plan: Plan) -> np.ndarray:

@@ -18,7 +18,8 @@ _HEAD = 4096  # bytes of a file that its own digest sees
 def listed(root: Path, sources: Sequence[Path]) -> list[list[Any]]:
     """Name below `root`, bytes, time of change in ns and digest of the head of each, sorted.
 
-    The digest tells files that were exchanged under a kept size and time; a folder has none.
+    The digest tells files that were exchanged under a kept size and time; a folder's is of the
+    names, sizes and times in it.
     """
     files = [(source, source.stat()) for source in sources]
     return sorted([_name(path, root), s.st_size, s.st_mtime_ns, _digest(path)] for path, s in files)
@@ -32,8 +33,9 @@ def _name(path: Path, root: Path) -> str:
 
 
 def _digest(path: Path) -> str:
-    if path.is_dir():
-        return ""
+    if path.is_dir():  # its own time of change says nothing of what a file in it holds
+        stats = sorted((e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in os.scandir(path))
+        return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
     with path.open("rb") as file:
         return hashlib.sha256(file.read(_HEAD)).hexdigest()[:16]
 

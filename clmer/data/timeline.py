@@ -8,8 +8,9 @@ are in seconds on the recording's own clock, which goes on during a pause.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -56,12 +57,31 @@ class Timeline:
 
     @classmethod
     def broken(
-        cls, fs: float, count: int, breaks: Iterable[int], bad: Iterable[Span] = ()
+        cls, fs: float, count: int, pauses: Mapping[int, float], bad: Iterable[Span] = ()
     ) -> Timeline:
-        """Samples with pauses of unknown length before some of them; the clock counts samples."""
-        at = sorted({0, count, *(b for b in breaks if 0 < b < count)})
-        pieces = (Piece(a / fs, a, b) for a, b in zip(at, at[1:], strict=False))
-        return cls(fs, tuple(pieces), tuple(bad))
+        """Samples with pauses before some of them.
+
+        Args:
+            fs: samples a second.
+            count: samples.
+            pauses: seconds of the pause before a sample; 0 where its length is unknown, so that
+                the clock does not go on in it.
+            bad: spans on a clock that counts samples alone.
+        """
+        before = sorted(at for at in pauses if 0 < at < count)
+        lengths = np.array([pauses[at] for at in before])
+        late = np.concatenate([[0.0], np.cumsum(lengths)])
+        edges = [0, *before, count] if count else []
+        pieces = (
+            Piece(a / fs + float(shift), a, b)
+            for a, b, shift in zip(edges, edges[1:], late, strict=False)
+        )
+
+        def clock(seconds: float, side: Literal["left", "right"]) -> float:
+            return seconds + float(late[np.searchsorted(np.array(before) / fs, seconds, side)])
+
+        spans = (Span(clock(s.start_s, "right"), clock(s.stop_s, "left"), s.reason) for s in bad)
+        return cls(fs, tuple(pieces), tuple(spans))
 
     @classmethod
     def clocked(cls, fs: float, onsets: np.ndarray, per_record: int) -> Timeline:
@@ -93,6 +113,20 @@ class Timeline:
         """From the first sample's time to the end of the last one's, pauses included."""
         last = self.pieces[-1] if self.pieces else Piece(0.0, 0, 0)
         return last.start_s + (last.stop - last.first) / self.fs
+
+    @property
+    def paused_s(self) -> float:
+        """Seconds of all pauses whose length is known."""
+        return self.duration_s - sum(piece.stop - piece.first for piece in self.pieces) / self.fs
+
+    @property
+    def out_of_step_s(self) -> float | None:
+        """When the first pause of unknown length is; None without one."""
+        for before, after in zip(self.pieces, self.pieces[1:], strict=False):
+            end_s = before.start_s + (before.stop - before.first) / self.fs
+            if after.start_s - end_s < 0.5 / self.fs:
+                return end_s
+        return None
 
     def part(self, start_s: float, stop_s: float, finest: float) -> Timeline:
         """What lies between two times, on a clock that starts at `start_s`.
@@ -141,24 +175,27 @@ class Timeline:
 
 def marked(
     annotations: Sequence[tuple[float, float, str]], fs: float
-) -> tuple[list[int], list[Span]]:
+) -> tuple[dict[int, float], list[Span]]:
     """Pauses and bad spans out of annotations (seconds, duration in s, text), as MNE names them.
 
-    "BAD..." with a duration is a bad span. "boundary", "New Segment", "EDGE ..." and "BAD boundary"
-    are joints: the samples before and after were not recorded one after the other.
+    "BAD..." with a duration is a bad span. "boundary" (EEGLAB, whose duration is what was cut out),
+    "New Segment", "EDGE ..." and "BAD boundary" are joints: the samples before and after were not
+    recorded one after the other.
 
     Returns:
-        sample numbers before which there is a joint; bad spans.
+        seconds of the pause before a sample, 0 where they are unknown; bad spans.
     """
-    breaks, bad = [], []
+    pauses: dict[int, float] = {}
+    bad = []
     for onset, duration, text in annotations:
         low = text.lower()
-        joint = "boundary" in low or "new segment" in low or low.startswith("edge")
-        if joint:
-            breaks.append(math.ceil(onset * fs - _ROUNDING))
+        if "boundary" in low or "new segment" in low or low.startswith("edge"):
+            known = duration if low == "boundary" and duration > 0 else 0.0
+            at = math.ceil(onset * fs - _ROUNDING)
+            pauses[at] = max(known, pauses.get(at, 0.0))
         elif low.startswith("bad_acq_skip"):
-            breaks += [round(onset * fs), round((onset + duration) * fs)]
+            pauses |= {round(at * fs): 0.0 for at in (onset, onset + duration)}
             bad.append(Span(onset, onset + duration, "not recorded"))
         elif low.startswith("bad") and duration > 0:
             bad.append(Span(onset, onset + duration, f"marked {text}"))
-    return breaks, bad
+    return pauses, bad

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from clmer.data.recording import DataError
 
 _SAMPLE_BYTES = {"INT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
 _MAX_BYTES = 2**24
+_SEGMENT = re.compile(r"^Mk\d+=New Segment,[^,]*,(\d+),\d+,-?\d+(?:,(\d*))?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,33 @@ class BrainVisionHeader:
     def files(self) -> list[Path]:
         """The files that the recording consists of beside the header."""
         return [self.data, *([self.markers] if self.markers else [])]
+
+    def pauses(self, fs: float) -> dict[int, float]:
+        """Seconds of the pause before each segment's first sample; 0 where they are unknown.
+
+        A marker "New Segment" has the sample it stands at (from 1) and, mostly, a date.
+        """
+        if self.markers is None:
+            return {}
+        found = [
+            (int(at) - 1, _moment(date))
+            for at, date in _SEGMENT.findall(_decoded(self.markers))
+            if int(at) >= 1
+        ]
+        pauses: dict[int, float] = {}
+        for (before, then), (sample, now) in zip(found, found[1:], strict=False):
+            pauses[sample] = 0.0
+            if then is not None and now is not None and now > then:
+                pauses[sample] = max(0.0, (now - then).total_seconds() - (sample - before) / fs)
+        return pauses
+
+
+def _moment(date: str) -> datetime | None:
+    """A marker's date; None where it is none (all zeros, for one)."""
+    try:
+        return datetime.strptime(date, "%Y%m%d%H%M%S%f")
+    except ValueError:
+        return None
 
 
 def read_header(path: Path) -> BrainVisionHeader:

@@ -153,8 +153,10 @@ class MneFile:
                 strict=True,
             )
         ]
-        breaks, bad = marked(notes, fs)
-        return Timeline.broken(fs, count, breaks, bad)
+        pauses, bad = marked(notes, fs)
+        if self.header is not None:
+            pauses |= self.header.pauses(fs)
+        return Timeline.broken(fs, count, pauses, bad)
 
     @property
     def files(self) -> list[Path]:
