@@ -111,7 +111,10 @@ def test_the_fingerprint_follows_parameters_and_files(tmp_path: Path) -> None:
     exchanged = listed(tmp_path, [file])
     every = (old, longer, later, named, exchanged)
     assert len({fingerprint({"filter": "type"}, each) for each in every}) == 5
-    assert listed(tmp_path, [tmp_path])[0][-1] == ""
+    folder, kept = listed(tmp_path, [tmp_path]), tmp_path.stat().st_mtime_ns
+    file.write_bytes(b"1234")  # which leaves the folder's own time as it was
+    assert tmp_path.stat().st_mtime_ns == kept
+    assert listed(tmp_path, [tmp_path]) != folder
 
 
 def test_what_makes_two_stores_differ_is_said() -> None:
