@@ -7,7 +7,6 @@ Damage is an error, not a warning.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,24 +29,13 @@ from clmer.data.channels import (
     typed,
 )
 from clmer.data.formats import edf
+from clmer.data.formats.bids import TYPES, read_table, table_path
 from clmer.data.formats.mne_files import FOLDERS, READERS, MneFile, open_mne, suffix_of
 from clmer.data.recording import KINDS, DataError, Signal
 from clmer.data.timeline import Timeline
 
 #: Suffixes that are read.
 SUFFIXES = (".edf", ".bdf", *READERS)
-
-#: BIDS' types of channels (channels.tsv) -> ours; the rest are no signal of a body.
-_BIDS = {
-    **{kind.upper(): kind for kind in KINDS},
-    **dict.fromkeys(("SEEG", "ECOG", "DBS"), "ieeg"),
-    **dict.fromkeys(("HEOG", "VEOG"), "eog"),
-    **dict.fromkeys(("EYEGAZE", "PUPIL"), "other"),
-    **dict.fromkeys(("ACCEL", "ACC"), "acc"),
-    **{"EDA": "gsr", "BVP": "ppg", "TRIG": "trigger", "REF": "ref", "SYSCLOCK": "time"},
-    **dict.fromkeys(("AUDIO", "ADC", "DAC"), "trigger"),
-    **dict.fromkeys(("MEGMAG", "MEGGRADAXIAL", "MEGGRADPLANAR", "MEGREFMAG"), "meg"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,7 +300,7 @@ def files_of(path: Path) -> list[Path]:
         DataError: a header that names them cannot be read.
     """
     if suffix_of(path) in (".edf", ".bdf"):
-        return [path, *([_bids_path(path)] if _bids_table(path) else [])]
+        return [path, *([table_path(path)] if read_table(path) else [])]
     files = [*open_biosignal(path).files]
     return [
         each for file in files for each in (sorted(file.rglob("*")) if file.is_dir() else [file])
@@ -325,7 +313,7 @@ def bad_channels(path: Path) -> list[str]:
     Raises:
         DataError: the recording cannot be read.
     """
-    if suffix_of(path) in (".edf", ".bdf") and not _bids_table(path):
+    if suffix_of(path) in (".edf", ".bdf") and not read_table(path):
         return []  # the format has no such mark
     return [channel.name for channel in open_biosignal(path).all_channels if channel.bad]
 
@@ -359,7 +347,7 @@ def _state(files: Sequence[Path]) -> tuple[tuple[int, int] | None, ...]:
 
 @lru_cache(maxsize=8)  # trials of one file come one after the other
 def _opened(path: Path, suffix: str, state: object) -> BiosignalFile:
-    table = _bids_table(path)
+    table = read_table(path)
     source: edf.EdfFile | MneFile
     if suffix in (".edf", ".bdf"):
         source = file = edf.open_edf(path)
@@ -369,7 +357,7 @@ def _opened(path: Path, suffix: str, state: object) -> BiosignalFile:
         source = recording = open_mne(path)
         channels, rows = _of_mne(recording, table)
         files = recording.files
-    beside = [_bids_path(path)] if table else []
+    beside = [table_path(path)] if table else []
     names = tuple(dict.fromkeys((path, *files, *beside)))
     return BiosignalFile(
         path, source, tuple(renamed(channels)), tuple(rows), names, source.notes, _state(names)
@@ -404,7 +392,7 @@ def _channels(
 ) -> list[Channel]:
     """Channels by what the file, and BIDS' table beside it, say."""
     entries = [table.get(label) or table.get(plain_name(label)[0]) or {} for label in labels]
-    bids = [_BIDS.get(entry.get("type", "").upper(), "") for entry in entries]
+    bids = [TYPES.get(entry.get("type", "").upper(), "") for entry in entries]
     unsure = [entry.get("type", "n/a").upper() in ("N/A", "MISC", "OTHER", "") for entry in entries]
     spelt = [unit or entry.get("units", "") for unit, entry in zip(spelt, entries, strict=True)]
     told = [b if not u and b else t for b, u, t in zip(bids, unsure, told, strict=True)]
@@ -428,28 +416,3 @@ def _channels(
             zip(labels, kinds, spelt, rates, entries, guessed, strict=True)
         )
     ]
-
-
-def _bids_path(path: Path) -> Path:
-    return path.with_name(f"{path.name.partition('.')[0].rpartition('_')[0]}_channels.tsv")
-
-
-def _bids_table(path: Path) -> dict[str, dict[str, str]]:
-    """BIDS' channels.tsv beside a recording, by channel name; empty where there is none.
-
-    Raises:
-        DataError: it is there and cannot be read.
-    """
-    table = _bids_path(path)
-    if "_" not in path.name or not table.is_file():
-        return {}
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(table, "table", error, "a tab-separated channels.tsv") from error
-    if rows and not {"name", "type"} <= set(rows[0]):
-        raise DataError(table, "header", ", ".join(map(str, rows[0])), "name, type, units, ...")
-    return {
-        row["name"].strip(): {k: (v or "").strip() for k, v in row.items() if k} for row in rows
-    }

@@ -30,6 +30,7 @@ from clmer.data.channels import canonical
 from clmer.data.copies import words_of
 from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, FACES, IMAGES, Embed, FaceWindows
 from clmer.data.recording import DataError, FaceSeries, Recording, Signal
+from clmer.data.stretches import Places, Stretch, windows_at
 from clmer.nn.baselines import NAMES
 from clmer.signal import butter_bandpass, resample, sosfiltfilt
 
@@ -299,9 +300,15 @@ class _Cutter:
             raise _Skip("shorter than a window")
         count = int((longest_s * plan.dataset.fs + 1e-6 - plan.length) // plan.step) + 1
         start_s = np.arange(count) * plan.step / plan.dataset.fs
-        places = {name: _Places.of(stretches, start_s, plan) for name, stretches in series.items()}
+        places = {
+            name: Places.of(stretches, start_s, plan.length, plan.dataset.fs)
+            for name, stretches in series.items()
+        }
         keep = self._kept(signals, places, start_s)
-        arrays = {n: _windows(series[n], place.of_rows(keep), plan) for n, place in places.items()}
+        arrays = {
+            n: windows_at(series[n], place.of_rows(keep), plan.length)
+            for n, place in places.items()
+        }
         start_s = start_s[keep]
         if face is not None:
             windows = self._face(face, start_s)
@@ -322,7 +329,7 @@ class _Cutter:
             accounts[name] = replace(account, left_out=rest)
 
     def _kept(
-        self, signals: dict[str, Signal], places: dict[str, _Places], start_s: np.ndarray
+        self, signals: dict[str, Signal], places: dict[str, Places], start_s: np.ndarray
     ) -> np.ndarray:
         """Which windows every signal has, [n] bool; the others are counted by reason."""
         keep = np.ones(len(start_s), bool)
@@ -354,7 +361,7 @@ class _Cutter:
                 return signal.select(name)
         raise _Skip(f"no {name}, only {', '.join(signals) or 'a face'}")
 
-    def _filtered(self, name: str, signal: Signal) -> list[_Stretch]:
+    def _filtered(self, name: str, signal: Signal) -> list[Stretch]:
         """The signal at the common rate, from the stimulus on, piece by piece."""
         fs = self.plan.dataset.fs
         file = self.recording.files.get(name, self.recording.source)
@@ -380,7 +387,7 @@ class _Cutter:
             if length_s is not None:
                 x = x[:, : max(0, round((length_s - start_s) * fs))]
             if x.shape[1]:
-                stretches.append(_Stretch(start_s, x, fs))
+                stretches.append(Stretch(start_s, x, fs))
         return stretches
 
     def _piece(self, name: str, signal: Signal, piece: slice) -> np.ndarray | None:
@@ -515,78 +522,3 @@ class _Cutter:
 def _as_slice(rows: Sequence[int]) -> slice | list[int]:
     first, last = rows[0], rows[-1]
     return slice(first, last + 1) if last - first + 1 == len(rows) else list(rows)
-
-
-@dataclass(frozen=True)
-class _Stretch:
-    """Samples [C, T] at the common rate without a gap, the first of them at `start_s`."""
-
-    start_s: float
-    x: np.ndarray
-    fs: float
-
-    @property
-    def stop_s(self) -> float:
-        """Their end."""
-        return self.start_s + self.x.shape[1] / self.fs
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Where the windows lie in a signal's stretches.
-
-    Args:
-        stretch: [n] the stretch that holds each whole; -1 where none does.
-        first: [n] its first sample there.
-        early, late: [n] bool, before the first or after the last stretch.
-        apart: [n] bool, as a whole within a pause, where there is nothing to leave out.
-    """
-
-    stretch: np.ndarray
-    first: np.ndarray
-    early: np.ndarray
-    late: np.ndarray
-    apart: np.ndarray
-
-    @classmethod
-    def of(cls, stretches: Sequence[_Stretch], start_s: np.ndarray, plan: Plan) -> _Places:
-        """The places of windows that begin at `start_s` [n]."""
-        fs, length = plan.dataset.fs, plan.length
-        which = np.full(len(start_s), -1)
-        first = np.zeros(len(start_s), np.int64)
-        apart, stop_s = np.ones(len(start_s), bool), start_s + length / fs
-        for number, stretch in enumerate(stretches):
-            apart &= (stop_s <= stretch.start_s) | (start_s >= stretch.stop_s)
-            at = np.rint((start_s - stretch.start_s) * fs).astype(np.int64)
-            inside = (at >= 0) & (at + length <= stretch.x.shape[1])
-            which[inside], first[inside] = number, at[inside]
-        half = 0.5 / fs
-        late = (which < 0) & (start_s + length / fs > stretches[-1].stop_s + half)
-        early = (which < 0) & (start_s < stretches[0].start_s - half)
-        return cls(which, first, early, late, apart & ~early & ~late)
-
-    def of_rows(self, keep: np.ndarray) -> _Places:
-        """Those of some windows."""
-        columns = (self.stretch, self.first, self.early, self.late, self.apart)
-        return _Places(*(column[keep] for column in columns))
-
-
-def _windows(stretches: Sequence[_Stretch], places: _Places, plan: Plan) -> np.ndarray:
-    """[n, C, length] float32 out of stretches [C, T]."""
-    out = np.empty((len(places.first), len(stretches[0].x), plan.length), np.float32)
-    for number, stretch in enumerate(stretches):
-        rows = _as_slice_of(np.flatnonzero(places.stretch == number))
-        at = _as_slice_of(places.first[rows])
-        views = np.lib.stride_tricks.sliding_window_view(stretch.x, plan.length, axis=1)
-        out[rows] = views[:, at].transpose(1, 0, 2)  # [C, n, length]
-    return out
-
-
-def _as_slice_of(numbers: np.ndarray) -> slice | np.ndarray:
-    """Evenly spaced numbers [n] as a slice, which is read without a copy."""
-    if len(numbers) == 0:
-        return slice(0, 0)
-    step = int(numbers[1] - numbers[0]) if len(numbers) > 1 else 1
-    if step < 1 or (np.diff(numbers) != step).any():
-        return numbers
-    return slice(int(numbers[0]), int(numbers[-1]) + 1, step)
