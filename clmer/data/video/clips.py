@@ -197,9 +197,7 @@ class Reader:
         shown = self.timing.seconds if self.timing.shown is None else self.timing.shown
         first = float(np.nanmin(shown[shown > -self.timing.step / 2], initial=np.inf))
         if _LATE_S < first < np.inf:
-            notes.append(
-                f"the picture starts {first:.2f} s after the file's start, which is 0 here"
-            )
+            notes.append(f"times are the file's, whose picture starts at {first:.2f} s")
         return notes
 
     @contextmanager

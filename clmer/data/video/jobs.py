@@ -149,7 +149,7 @@ def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> 
     reader = Reader(task.clip)
     with Tracker(model, task.faces) as tracker, TableWriter(task.csv) as table:
         seen = _track(task, reader, tracker, table, advance)
-        partial = [f"partial: {reader.damage}"] if reader.damage else []
+        partial = [f"partial: {reader.damage}; all that decodes is kept"] if reader.damage else []
         lines = [*partial, *seen.summary(), *reader.notes, *tracker.notes()]
         if not seen.found:
             record.discard(task.csv)

@@ -10,6 +10,8 @@ from clmer.data.recording import DataError
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 _CLIPS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".ts", ".wmv", ".flv", ".mts")
 _CLIP = "a video clip"
+#: FFmpeg's names of streams without a container; the times that it gives some are its own guess.
+RAW = ("h261", "h263", "h264", "hevc", "vvc", "m4v", "mjpeg", "mpegvideo", "obu", "vc1", "rawvideo")
 _RATE = "25 stands for the pictures per second"
 
 
@@ -51,7 +53,7 @@ def untimed(path: Path, codec: str) -> DataError:
         f"a raw {codec} stream, whose frames have no times",
         "a time per frame",
         f"Put it into a container: ffmpeg -framerate 25 -i {path.name} -c copy "
-        f"{path.stem}.mp4 ({_RATE} it was filmed with).",
+        f"{path.stem}.mp4 (25 stands for the pictures per second that it was filmed with).",
     )
 
 

@@ -22,8 +22,8 @@ _GROWTH = 1.5  # ratio of two sizes of one face
 _SAMPLES = 16
 _GALLERY = 48
 _NOVEL = 0.85  # views that correlate less with all earlier ones are kept
-# Likeness that is asked for: after a cut; after a gap; after a short one. On a real clip nine of ten
-# gaps of 0.5 to 2 s end with 0.6 or more, and one of ten other people's faces has that.
+# Likeness that is asked for: after a cut; after a gap; after a short one. On a real clip nine of
+# ten gaps of 0.5 to 2 s end with 0.6 or more; one in ten other people's faces has that.
 _ALIKE, _SIMILAR, _PLAUSIBLE = 0.7, 0.6, 0.4
 _SHORT_S = 0.5
 _SUDDEN, _SUDDEN_S = 0.6, 0.1  # between frames that are so near: the picture has changed

@@ -22,6 +22,8 @@ from clmer.data.video.extra import import_av
 _PROMISING = {"matroska", "mov", "avi", "flv", "asf"}  # others' lengths are FFmpeg's guesses
 _PRIMING_S = 0.1  # an encoder's silence before the sound, which players skip
 _RETRIES = 8
+_AVI_HEADER = 8  # bytes of a packet's name and size
+_BACK_S = 0.5  # times of decoding that go back by more: two recordings in one file
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,7 @@ class _Packets:
     keys: list[bool] = field(default_factory=list)
     corrupt: list[bool] = field(default_factory=list)
     hidden: list[bool] = field(default_factory=list)
+    places: list[int | None] = field(default_factory=list)
     last: int = 0  # duration of the last one
     others_end: float = 0.0  # seconds
 
@@ -82,18 +85,24 @@ def read_timing(path: Path, container: Any, stream: Any, again: Any) -> Timing:
     if not table.pts:
         raise DataError(path, "video", "no frame", "frames", "Record or copy the clip again.")
     pts, dts = _array(table.pts), _array(table.dts)
-    if np.isnan(pts).all() and np.isnan(dts).all():
+    no_times = np.isnan(pts).all() and np.isnan(dts).all()
+    if no_times or container.format.name in kinds.RAW:
         raise kinds.untimed(path, stream.codec_context.name)
     unit = float(stream.time_base)
+    notes = []
+    if container.format.name == "avi":
+        pts, dts, note = _by_index(stream, table, pts, dts)
+        notes += note
     _check_order(path, dts * unit)
     visible = np.sort(pts[~np.array(table.hidden) & np.isfinite(pts)])
     steps = np.diff(visible)
     step = float(np.median(steps)) if steps.size else 0.0
-    shown, notes = None, []
-    if _is_doubtful(stream, pts, dts):
+    shown = None
+    counted = container.format.name == "avi" and stream.codec_context.has_b_frames
+    if counted or _is_doubtful(stream, pts, dts):
         with again() as (other, pictures):
             order = _display_order(other, pictures)
-        if (np.diff(pts[order]) < 0).any() or np.isnan(pts).all():
+        if counted or (np.diff(pts[order]) < 0).any() or np.isnan(pts).all():
             pts = np.where(np.isfinite(dts), dts, pts)
             notes.append("the container has times of decoding only: put in the order of showing")
         elif np.isnan(pts).any():
@@ -147,6 +156,7 @@ def _read(container: Any, stream: Any) -> _Packets:
             table.keys.append(packet.is_keyframe)
             table.corrupt.append(packet.is_corrupt)
             table.hidden.append(packet.is_discard)
+            table.places.append(packet.pos)
             table.last = packet.duration or 0
         if packet.pts is not None and packet.time_base:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -158,9 +168,23 @@ def _array(values: list[int | None]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values])
 
 
+def _by_index(
+    stream: Any, table: _Packets, pts: np.ndarray, dts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """An AVI's times from its index: FFmpeg counts packets, and so passes over damaged ones."""
+    index = {entry.pos + _AVI_HEADER: entry.timestamp for entry in stream.index_entries}
+    found = np.array([index.get(place, np.nan) for place in table.places])
+    if np.isfinite(found).all():
+        return pts + (found - dts), found, []
+    if stream.frames in (0, len(dts)):
+        return pts, dts, []
+    note = f"{len(dts)} of {stream.frames} frames are there and none has a time of its own: those "
+    return pts, dts, [f"{note}after a damaged place come too early"]
+
+
 def _check_order(path: Path, dts: np.ndarray) -> None:
     known = dts[np.isfinite(dts)]
-    back = np.flatnonzero(np.diff(known) < 0)
+    back = np.flatnonzero(np.diff(known) < -_BACK_S)
     if back.size:
         at = back[0]
         raise DataError(
