@@ -61,14 +61,18 @@ def test_the_way_to_turn_a_picture() -> None:
     assert quarter_turn(image[20:], is_upright) == 0
 
 
-def test_a_view_holds_the_face_until_it_comes_near_the_edge() -> None:
-    face = square(300, 200, 40)
-    view = around(face, 640, 360)
-    assert view.holds(face)
-    assert view.holds(square(320, 190, 40))
-    assert not view.holds(square(360, 200, 40))
-    assert not view.holds(square(300, 200, 120))
-    assert not view.holds(square(300, 200, 8))
+def test_a_view_fits_until_the_face_has_moved_or_grown() -> None:
+    view = around(square(300, 200, 40), 640, 360)
+    for face, fits in (
+        (square(300, 200, 40), True),
+        (square(320, 190, 40), True),
+        (square(360, 200, 40), False),
+        (square(300, 200, 90), False),
+        (square(300, 200, 8), False),
+    ):
+        assert view.fits(face, 640, 360) == fits
+    large = around(square(300, 170, 300), 640, 360)  # as large as the picture
+    assert all(large.fits(square(x, 190, 310), 640, 360) for x in range(200, 400, 10))
     for x, y in ((0, 0), (640, 360), (5, 200)):
         edge = around(square(x, y, 40), 640, 360)
         image = np.arange(640 * 360 * 3, dtype=np.int64).reshape(360, 640, 3)

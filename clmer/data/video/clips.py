@@ -179,6 +179,8 @@ class Reader:
                 f"{len(timing.seconds) - timing.hidden} up to {timing.end:.2f} s, where its header "
                 f"states {timing.promised:.2f} s"
             )
+        if timing.promised <= 0:
+            self.notes.append("no length in its header: an early end would not show")
         if timing.step and timing.missing > _SHORT * timing.step:
             self.notes.append(f"it ends {timing.missing:.2f} s before its header says")
         return ""
@@ -303,7 +305,10 @@ def _clip(path: Path, container: Any, stream: Any) -> Clip:
             f"State the picture's: ffmpeg -i {path.name} -c copy -aspect 4:3 {path.stem}_new.mp4",
         )
     width, height = stream.codec_context.width, stream.codec_context.height
+    if not width or not height:
+        hint = "Its start may be missing: copy or record it again."
+        raise DataError(path, "video", "no picture that needs no other", "a key frame", hint)
     wide, high = square_size(width, height, aspect)
-    if not 0 < wide * high <= _MAX_PIXELS:
+    if wide * high > _MAX_PIXELS:
         raise DataError(path, "size", f"{width} x {height} px", f"at most {_MAX_PIXELS} pixels")
     return Clip(path, width, height, int(stream.frames), aspect)

@@ -20,6 +20,7 @@ import numpy as np
 _NEAR, _SPEED, _FAR = 0.25, 2.5, 1.0  # way in face sizes: of a frame, per second, at most
 _GROWTH = 1.5  # ratio of two sizes of one face
 _SAMPLES = 16
+_GREEN = 1  # stands for brightness
 _GALLERY = 48
 _NOVEL = 0.85  # views that correlate less with all earlier ones are kept
 # Likeness that is asked for: after a cut; after a gap; after a short one. On a real clip nine of
@@ -67,7 +68,7 @@ class Follower:
     strangers: int = 0
     _followed: _Spot | None = None
     _others: list[_Spot] = field(default_factory=list)
-    _gallery: list[np.ndarray] = field(default_factory=list)
+    _gallery: np.ndarray = field(default_factory=lambda: np.empty((0, _SAMPLES**2)))
     _last_view: np.ndarray | None = None
     _last_picture: np.ndarray | None = None
     _before: float = 0.0
@@ -188,14 +189,15 @@ class Follower:
 
     def _keep(self, spot: _Spot, view: np.ndarray) -> None:
         self._followed, self._last_view, self._strict = spot, view, False
-        if self._gallery and (view.std() < _FLAT or self._likeness(view) > _NOVEL):
+        if len(self._gallery) and (view.std() < _FLAT or self._likeness(view) > _NOVEL):
             return
-        if len(self._gallery) == _GALLERY:
-            del self._gallery[1]  # the first one is surely of the followed
-        self._gallery.append(_unit(view))
+        kept = self._gallery
+        if len(kept) == _GALLERY:
+            kept = np.delete(kept, 1, axis=0)  # the first one is surely of the followed
+        self._gallery = np.vstack([kept, _unit(view)])
 
     def _likeness(self, view: np.ndarray) -> float:
-        return float((np.stack(self._gallery) @ _unit(view)).max())
+        return float((self._gallery @ _unit(view)).max())
 
     def _is_sudden(self, view: np.ndarray, seconds: float) -> bool:
         last = self._last_view
@@ -209,7 +211,7 @@ class Follower:
         """Whether the whole picture is another one than before."""
         height, width, _ = image.shape
         rows, columns = (np.arange(n) * side // n for n, side in ((24, height), (32, width)))
-        picture = image[rows[:, None], columns].mean(axis=2).ravel()
+        picture = image[rows[:, None], columns, _GREEN].ravel().astype(np.float64)
         last, self._last_picture = self._last_picture, picture
         if last is None or np.abs(picture - last).mean() < _CUT_LEVELS:
             return False
@@ -250,7 +252,8 @@ def sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     grid = (middle + down[:, None] + across).reshape(-1, 2)
     column, row = np.rint(grid).astype(np.int64).T
     height, width, _ = image.shape
-    return image[row.clip(0, height - 1), column.clip(0, width - 1)].mean(axis=1)
+    light = image[row.clip(0, height - 1), column.clip(0, width - 1), _GREEN]
+    return light.astype(np.float64)
 
 
 def _spot(points: np.ndarray, seconds: float) -> _Spot:

@@ -3,7 +3,7 @@
 The detector (BlazeFace, short range) shrinks the whole picture to 128 x 128 px and finds faces of
 about a sixth of its longer side, however many pixels they have. `search` lets it look at square
 parts; a face that is found there is then tracked in a `View`, a square part of the picture that
-stays where it is until the face comes near its edge, in MediaPipe's own video mode.
+stays where it is until the face has moved or grown too much, in MediaPipe's own video mode.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from clmer.data.video.mesh import FIELD_OF_VIEW_DEG
 _SHARES = (1.0, 0.5, 0.25)  # of the shorter side: parts that are searched
 _MIN_PART = 48  # px
 _ROOM = 3.5  # side of a view in face sizes
-_MARGIN = 0.6  # face sizes between the face's centre and the view's edge: less, and it moves
-_SIZES = (0.15, 0.5)  # shares of the view's side that a face may take before it is made anew
+_OFF = 0.8  # face sizes by which a view may be off before another one takes its place
+_GROWN = 1.5  # the same of its side
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class View:
         rows = slice(self.top, self.top + self.side)
         return np.ascontiguousarray(image[rows, self.left : self.left + self.side])
 
-    def holds(self, points: np.ndarray) -> bool:
-        """Whether a face [n, 2 or more], px of the picture, is well inside."""
-        size = float(np.ptp(points[:, :2], axis=0).max())
-        middle = points[:, :2].mean(axis=0) - (self.left, self.top)
-        room = min(middle.min(), (self.side - middle).min())
-        return room >= _MARGIN * size and _SIZES[0] <= size / self.side <= _SIZES[1]
+    def fits(self, points: np.ndarray, width: int, height: int) -> bool:
+        """Whether a face [n, 2 or more], px, in a picture of that size needs no other view."""
+        best, size = around(points, width, height), float(np.ptp(points[:, :2], axis=0).max())
+        off = max(abs(best.left - self.left), abs(best.top - self.top))
+        grown = max(best.side, self.side) / min(best.side, self.side)
+        return off <= _OFF * size and grown <= _GROWN
 
 
 def around(points: np.ndarray, width: int, height: int) -> View:

@@ -38,7 +38,7 @@ class Timing:
         step: median time from picture to picture, 0 for a single one.
         end: end of the last picture that is there.
         missing: seconds up to the end that the header states, 0 where nothing lacks.
-        promised: that end.
+        promised: that end; 0 where it states none.
         hidden: pictures that the container says are not to be shown (a trimmed clip).
         notes: what is worth saying.
     """
@@ -243,10 +243,12 @@ def _promise(
     """The end that the header states, and the seconds that lack up to it, 0 if none do."""
     if _PROMISING.isdisjoint(container.format.name.split(",")):
         return 0.0, 0.0
-    stated = [(_stated(stream) - zero, end)]
+    stated = [(own - zero, end)] if (own := _stated(stream)) else []
     if container.duration:
         stop = (container.duration + (container.start_time or 0)) / 1e6 - zero
         stated.append((stop, max(end, others_end)))
+    if not stated:
+        return 0.0, 0.0
     promised, there = max(stated, key=lambda pair: pair[0] - pair[1])
     return promised, max(promised - there, 0.0)
 
@@ -254,7 +256,7 @@ def _promise(
 def _stated(stream: Any) -> float:
     """Where the stream ends as its header says, seconds of the file's own clock; 0 if unknown."""
     start = stream.start_time or 0
-    ends = [float((start + (stream.duration or 0)) * stream.time_base)]
+    ends = [float((start + stream.duration) * stream.time_base)] if stream.duration else []
     if stream.frames and stream.container.format.name == "avi" and stream.average_rate:
         ends.append(stream.frames / float(stream.average_rate))
     try:
@@ -262,4 +264,4 @@ def _stated(stream: Any) -> float:
         ends.append(3600 * int(hours) + 60 * int(minutes) + float(seconds))
     except ValueError:
         pass
-    return max(ends)
+    return max(ends, default=0.0)

@@ -108,7 +108,7 @@ class Tracker:
         if self._view is not None:
             self._in_parts += 1
             pose = search.in_picture(pose, self._view, width, height)
-            if not self._view.holds(points):
+            if not self._view.fits(points, width, height):
                 self._enter_view(search.around(points, width, height))
         return to_face(points / (width, height, width), scores, pose, width, height), len(faces)
 
@@ -127,6 +127,12 @@ class Tracker:
 
     def _look(self, frame: Frame) -> tuple[Any, list[np.ndarray]]:
         """MediaPipe's result and the faces [68, 3], px of the picture."""
+        if self._view is not None and frame.seconds >= self._next_search_s:
+            self._next_search_s = frame.seconds + _SEARCH_EVERY_S
+            found = self.detect(frame)
+            if found.face_landmarks:
+                self._leave_view()
+                return found, _points(found, frame.image)
         if self._view is None or self._part is None:
             found = self.detect(frame)
             return found, _points(found, frame.image)
