@@ -176,6 +176,30 @@ def test_a_turned_clip_s_pixels_are_made_square_before_it_is_turned(tmp_path: Pa
     assert next(frames(tmp_path / "a.mp4")).image.shape == (128, 64, 3)
 
 
+@pytest.mark.parametrize(("height", "width"), [(128, 192), (96, 192)])
+def test_a_picture_whose_size_changes_is_brought_to_the_first_one_s(
+    tmp_path: Path, height: int, width: int
+) -> None:
+    for name, first_ms, shape in (("a", 1000, (64, 96)), ("b", 1400, (height, width))):
+        times = [first_ms + 40 * k for k in range(10)]
+        path = tmp_path / f"{name}.ts"
+        write_clip(path, numbered(10, *shape), times, "mpeg2video", unit=Fraction(1, 25))
+    joined = (tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes()
+    (tmp_path / "c.ts").write_bytes(joined)
+    reader = Reader(tmp_path / "c.ts")
+    shapes = [frame.image.shape[:2] for frame in reader.frames()]
+    assert shapes[:9] == [(64, 96)] * 9  # the decoder drops the last one before the change
+    assert shapes[-10:] == [(64, 96) if height == 128 else (height, width)] * 10
+    assert any(f"size changes to {width} x {height} at 0.40 s" in note for note in reader.notes)
+
+
+def test_interlaced_pictures_are_said(tmp_path: Path) -> None:
+    options = {"x264-params": "tff=1"}
+    write_clip(tmp_path / "a.mp4", numbered(6), TIMES[:6], "libx264", options=options)
+    _, _, reader = seen(tmp_path / "a.mp4", 6)
+    assert [note[:10] for note in reader.notes] == ["interlaced"]
+
+
 def test_absurd_pixels_are_an_error(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4", numbered(2), TIMES[:2], aspect=Fraction(12))
     with pytest.raises(DataError, match=r"pixel aspect: found 12.*-aspect"):

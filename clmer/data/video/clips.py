@@ -15,7 +15,7 @@ from clmer.data.recording import DataError
 from clmer.data.video import kinds
 from clmer.data.video.extra import import_av
 from clmer.data.video.picture import rgb, square_size
-from clmer.data.video.timing import decode, packets, read_timing
+from clmer.data.video.timing import numbered, read_timing
 
 _MAX_PIXELS = 2**26
 _ASPECTS = (Fraction(1, 4), Fraction(4))
@@ -23,6 +23,8 @@ _TOLERANCE_S = 0.5  # a header's length may be rounded, or another stream's
 _LATE_S = 0.02
 _SHORT = 2.5  # frames that lack at the end and are said, though they pass
 _VARIABLE = 0.25  # steps that differ by this share of their median
+_SHAPE = 0.02  # width per height of two sizes that are taken for one
+_SAME_NOTE = 12  # letters
 _NAMED = 5  # places that a message lists
 
 
@@ -115,25 +117,21 @@ class Reader:
         """Every frame that can be decoded, in the order and at the times of showing.
 
         Raises:
-            DataError: no frame at all; a frame before the one in front of it.
+            DataError: no frame at all, or times that go back.
         """
-        timing, before, count = self.timing, -np.inf, 0
+        before, count = -np.inf, 0
         with self._again() as (container, stream):
             stream.thread_type = "AUTO"
-            size = square_size(self.clip.width, self.clip.height, self.clip.aspect)
-            stored = self.clip.width, self.clip.height
-            for frame in self._decoded(container, stream):
-                number = int(frame.pts)
-                seconds = timing.seconds[number] if timing.shown is None else timing.shown[count]
-                if seconds < before:
+            for number, frame in self._decoded(container, stream):
+                seconds = self._seconds(number, count)
+                if not seconds >= before:
                     found = f"{seconds:.3f} s after {before:.3f} s (frame {count})"
                     hint = f"Store it anew: ffmpeg -i {self.path.name} {self.path.stem}_new.mp4"
                     raise DataError(self.path, "time", found, "times that do not go back", hint)
-                before, count = float(seconds), count + 1
+                before, count = seconds, count + 1
                 if frame.is_corrupt:
                     self._spoil(number)
-                own = size if (frame.width, frame.height) == stored else _own(frame, self.clip)
-                yield Frame(before, rgb(frame, own))
+                yield Frame(seconds, rgb(frame, self._size(frame, seconds)))
         if count == 0:
             hint = "Record or copy the clip again."
             raise DataError(self.path, "video", "no frame", "frames", hint)
@@ -149,19 +147,49 @@ class Reader:
             "--partial.",
         )
 
-    def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
-        """Decoded frames; their pts is the number of their packet."""
-        number = -1
-        for number, packet in enumerate(packets(container, stream)):
-            packet.pts = number  # comes back with the frame, however pictures are reordered
-            given, error = decode(stream, packet)
+    def _decoded(self, container: Any, stream: Any) -> Iterator[tuple[int, Any]]:
+        """Decoded frames, each with the number of its packet."""
+        number, last, whole = -1, -1, len(self.timing.seconds)
+        for number, given, error in numbered(container, stream):
             if error:
-                self.damage.refused.append(float(self.timing.seconds[number]))
-            yield from given
-        given, error = decode(stream, None)
-        if error:
-            self.damage.refused.append(float(self.timing.seconds[number]))
-        yield from given
+                self.damage.refused.append(float(self.timing.seconds[min(number, whole - 1)]))
+            for frame in given:
+                last = min(last + 1 if frame.pts is None else frame.pts, whole - 1)
+                yield last, frame
+
+    def _seconds(self, number: int, count: int) -> float:
+        """When a frame is shown: that of packet `number`, which comes as number `count`."""
+        shown = self.timing.shown
+        if shown is None:
+            return float(self.timing.seconds[number])
+        if count >= len(shown):
+            found = f"more than {len(shown)} frames at a second reading"
+            raise DataError(self.path, "frames", found, "the same ones", "Copy the clip again.")
+        return float(shown[count])
+
+    def _size(self, frame: Any, seconds: float) -> tuple[int, int]:
+        """Width and height to bring a frame to: the first one's, if its shape is the same."""
+        clip = self.clip
+        size = square_size(clip.width, clip.height, clip.aspect)
+        if (frame.width, frame.height) != (clip.width, clip.height):
+            own = square_size(frame.width, frame.height, clip.aspect)
+            same = abs(own[0] * size[1] / (own[1] * size[0]) - 1) < _SHAPE
+            self._say(
+                f"the picture's size changes to {own[0]} x {own[1]} at {seconds:.2f} s"
+                + (f": brought to {size[0]} x {size[1]}" if same else ", and its shape too")
+            )
+            size = size if same else own
+        if frame.interlaced_frame:
+            self._say(
+                "interlaced: each picture holds two moments; better: "
+                f"ffmpeg -i {self.path.name} -vf bwdif {self.path.stem}_new.mp4"
+            )
+        return size
+
+    def _say(self, note: str) -> None:
+        """Once for each kind of note."""
+        if not any(known[:_SAME_NOTE] == note[:_SAME_NOTE] for known in self.notes):
+            self.notes.append(note)
 
     def _spoil(self, number: int) -> None:
         """A damaged picture, and those after it that are made from it."""
@@ -255,10 +283,6 @@ def variable_rate(seconds: np.ndarray) -> str:
 def _times(texts: list[str]) -> str:
     more = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
     return ", ".join(texts[:_NAMED]) + more
-
-
-def _own(frame: Any, clip: Clip) -> tuple[int, int]:
-    return square_size(frame.width, frame.height, clip.aspect)
 
 
 def _open(path: Path) -> Any:

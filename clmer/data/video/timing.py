@@ -31,7 +31,7 @@ class Timing:
     """A clip's times in seconds after the file's start.
 
     Args:
-        seconds: [packets] of each coded picture in the file's order, NaN where unknown.
+        seconds: [packets] of each coded picture in the file's order.
         shown: [frames] in the order of the decoder, where packets' own times are no use; or None.
         keys: [packets] bool, a picture that needs no other.
         corrupt: [packets] bool, marked as damaged by the container.
@@ -112,8 +112,10 @@ def read_timing(path: Path, container: Any, stream: Any, again: Any) -> Timing:
     last = np.nanmax(visible if visible.size else pts) + (table.last or step)
     end = float(last) * unit - zero
     promised, missing = _promise(container, stream, zero, end, table.others_end - zero)
+    at = np.arange(len(pts))
+    known = np.isfinite(pts)
     return Timing(
-        seconds=pts * unit - zero,
+        seconds=np.interp(at, at[known], pts[known]) * unit - zero,
         shown=None if shown is None else shown * unit - zero,
         keys=np.array(table.keys),
         corrupt=np.array(table.corrupt),
@@ -139,8 +141,20 @@ def packets(container: Any, *streams: Any) -> Iterator[Any]:
         return
 
 
-def decode(stream: Any, packet: Any) -> tuple[list[Any], str]:
-    """The frames that a packet completes (None: the last ones), and the decoder's error."""
+def numbered(container: Any, stream: Any) -> Iterator[tuple[int, list[Any], str]]:
+    """Decode: each packet's number, the frames that it completes, and the decoder's error.
+
+    A frame's pts is the number of the packet that it comes from, however pictures are reordered;
+    None where the decoder does not tell.
+    """
+    number = -1
+    for number, packet in enumerate(packets(container, stream)):
+        packet.pts = number
+        yield number, *_decode(stream, packet)
+    yield number, *_decode(stream, None)
+
+
+def _decode(stream: Any, packet: Any) -> tuple[list[Any], str]:
     try:
         return stream.codec_context.decode(packet), ""
     except import_av().FFmpegError as error:
@@ -200,10 +214,11 @@ def _display_order(container: Any, stream: Any) -> np.ndarray:
     """Number of the packet of each frame, as the decoder puts them out."""
     stream.thread_type = "AUTO"
     order: list[int] = []
-    for number, packet in enumerate(packets(container, stream)):
-        packet.pts = number
-        order += [frame.pts for frame in decode(stream, packet)[0]]
-    order += [frame.pts for frame in decode(stream, None)[0]]
+    last = -1
+    for number, given, _ in numbered(container, stream):
+        for frame in given:
+            last = min(last + 1, number) if frame.pts is None else frame.pts
+            order.append(last)
     return np.array(order, dtype=np.int64)
 
 
