@@ -204,6 +204,17 @@ def test_a_small_face_that_moves_is_followed(
     np.testing.assert_allclose(np.diff(table["x_30"]), 12, atol=6)
 
 
+def test_a_small_face_is_followed_though_a_large_one_appears(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small, large = scaled(portrait(clips), 130), scaled(portrait(clips)[:, ::-1], 500)
+    alone = placed(960, 540, (small, 100, 200))
+    both = placed(960, 540, (small, 100, 200), (large, 450, 20))
+    _, text, table = tracked(tmp_path, capsys, [alone] * 5 + [both] * 45)
+    assert "50 frames, a face in 50" in text
+    assert np.ptp(table["x_30"]) < 10
+
+
 def test_nothing_is_found_where_there_is_no_face(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

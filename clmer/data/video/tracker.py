@@ -130,9 +130,11 @@ class Tracker:
         if self._view is not None and frame.seconds >= self._next_search_s:
             self._next_search_s = frame.seconds + _SEARCH_EVERY_S
             found = self.detect(frame)
-            if found.face_landmarks:
-                self._leave_view()
-                return found, _points(found, frame.image)
+            faces = _points(found, frame.image)
+            height, width, _ = frame.image.shape
+            if any(self._view.fits(points, width, height) for points in faces):
+                self._leave_view()  # the face has become large enough, and is no one else's
+                return found, faces
         if self._view is None or self._part is None:
             found = self.detect(frame)
             return found, _points(found, frame.image)
