@@ -141,7 +141,7 @@ class Reader:
         return DataError(
             self.path,
             "frames",
-            f"{self.damage} ({count} frames decoded)",
+            f"{self.damage}" + (f" (after {count} frames)" if count else ""),
             "a whole clip",
             "The clip is truncated or damaged: copy it again, or keep what there is with "
             "--partial.",
