@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         "--faces",
         type=int,
         metavar="N",
-        help=f"faces that MediaPipe looks for ({FACES}); with 1 the search rests in between",
+        help=f"faces that MediaPipe looks for ({FACES}), at least 2: one would be smoothed",
     )
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="clips at a time (1)")
     command.add_argument(
@@ -64,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
         "--every", type=float, metavar="SECONDS", help="from picture to picture of png (1)"
     )
     command.add_argument(
-        "--partial", action="store_true", help="keep what can be decoded of a truncated clip"
+        "--partial",
+        action="store_true",
+        help="keep all that can be decoded of a truncated or damaged clip",
     )
     command.add_argument("--hog", action="store_true", help="with openface: write DIR/<clip>.hog")
     command.add_argument("--overwrite", action="store_true", help="do finished clips again")

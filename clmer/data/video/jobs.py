@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from clmer.data.face import read_face
 from clmer.data.recording import DataError
 from clmer.data.video import record
-from clmer.data.video.clips import frames, probe, variable_rate
+from clmer.data.video.clips import Reader, probe
 from clmer.data.video.preview import Preview, open_preview, preview_folder
+from clmer.data.video.seen import Seen
 from clmer.data.video.table import TableWriter
-from clmer.data.video.tracker import FACES, Tracker
+from clmer.data.video.tracker import FACES, MIN_FACES, Tracker
 
 OPENFACE = "FeatureExtraction"
 _POLL_S = 0.2
@@ -38,9 +38,9 @@ class Task:
         model: MediaPipe's model, or None for OpenFace.
         preview: "png" or "mp4", empty for none.
         every_s: seconds between the pictures of a "png" preview.
-        partial: keep what can be decoded of a truncated clip.
+        partial: keep what can be decoded of a truncated or damaged clip.
         hog: let OpenFace write its HOG file too.
-        faces: how many MediaPipe looks for.
+        faces: how many MediaPipe looks for; at least two.
     """
 
     clip: Path
@@ -144,67 +144,56 @@ def _stated_frames(task: Task) -> int:
         return 0
 
 
-@dataclass
-class _Seen:
-    """What a tracker saw of a clip: times of its frames, those with a face or several, the most."""
-
-    seconds: list[float] = field(default_factory=list)
-    found: int = 0
-    several: int = 0
-    most: int = 0
-    #: Why there are no more frames, where the clip was cut short.
-    partial: list[str] = field(default_factory=list)
-
-    def add(self, seconds: float, found: bool, faces: int) -> None:
-        """Count a frame."""
-        self.seconds.append(seconds)
-        self.found, self.several = self.found + found, self.several + (faces > 1)
-        self.most = max(self.most, faces)
-
-
 def _with_mediapipe(task: Task, model: Path, advance: Callable[[int], None]) -> Report:
     source = _source(task)
+    reader = Reader(task.clip)
     with Tracker(model, task.faces) as tracker, TableWriter(task.csv) as table:
-        seen = _track(task, tracker, table, advance)
-        count = len(seen.seconds)
+        seen = _track(task, reader, tracker, table, advance)
+        partial = [f"partial: {reader.damage}; all that decodes is kept"] if reader.damage else []
+        lines = [*partial, *seen.summary(), *reader.notes, *tracker.notes()]
         if not seen.found:
             record.discard(task.csv)
-            return Report(task, "no face", [*seen.partial, f"no face found in {count} frames"])
-        made = source | {"whole": not seen.partial} | _pictures(task)
+            return Report(task, "no face", lines)
+        made = source | {"whole": not partial, "notes": lines} | _pictures(task)
         table.finish(lambda temporary, csv: record.place(temporary, csv, made))
-    lines = [*seen.partial, f"{count} frames, a face in {seen.found}"]
-    if seen.most > 1:
-        lines.append(
-            f"{seen.most} faces at once, several in {seen.several} frames; one person's is kept"
-        )
-    rate = variable_rate(np.array(seen.seconds))
-    return Report(task, "done", lines + ([rate] if rate else []))
+    return Report(task, "done", lines)
 
 
 def _track(
-    task: Task, tracker: Tracker, table: TableWriter, advance: Callable[[int], None]
-) -> _Seen:
-    """Every frame into the table and the preview, which is finished when this returns."""
-    seen = _Seen()
+    task: Task,
+    reader: Reader,
+    tracker: Tracker,
+    table: TableWriter,
+    advance: Callable[[int], None],
+) -> Seen:
+    """Every frame into the table and the preview, which is finished when this returns.
+
+    Raises:
+        DataError: a damaged clip, as soon as that is known, unless a part of it will do.
+    """
+    seen = Seen()
     with _preview(task) as preview:
-        try:
-            for frame in frames(task.clip):
-                face, faces = tracker.track(frame)
-                table.add(frame.seconds, face, faces)
-                if preview:
-                    points = None if face is None else face.image
-                    preview.add(table.rows, frame.seconds, frame.image, points)
-                seen.add(frame.seconds, face is not None, faces)
-                advance(1)
-        except DataError as error:
-            if not (task.partial and seen.seconds and error.field == "frames"):
-                raise
-            seen.partial.append(f"partial: {error}")
+        _check(task, reader, 0)
+        for frame in reader.frames():
+            _check(task, reader, table.rows)
+            face, faces = tracker.track(frame)
+            table.add(frame.seconds, face, faces)
+            if preview:
+                points = None if face is None else face.image
+                preview.add(table.rows, frame.seconds, frame.image, points)
+            seen.add(frame.seconds, frame.image, face, faces)
+            advance(1)
+        _check(task, reader, table.rows)
     return seen
 
 
+def _check(task: Task, reader: Reader, count: int) -> None:
+    if reader.damage and not task.partial:
+        raise reader.error(count)
+
+
 def _source(task: Task) -> dict[str, Any]:
-    tracker, faces = ("mediapipe", task.faces) if task.model else ("openface", None)
+    tracker, faces = ("mediapipe", max(task.faces, MIN_FACES)) if task.model else ("openface", None)
     return record.describe(task.clip, tracker, task.model, faces)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from clmer.data.recording import DataError
-from clmer.data.video.clips import import_av
+from clmer.data.video.extra import import_av
 
 _FILES = {"png": "[0-9]*.png", "mp4": "preview.mp4"}
 FORMATS = tuple(_FILES)

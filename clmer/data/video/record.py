@@ -16,7 +16,7 @@ from clmer.data.recording import DataError
 from clmer.data.video.preview import has_preview, preview_folder
 from clmer.files import write_file
 
-_VERSION = 1  # raise when the same clip gives another series
+_VERSION = 2  # raise when the same clip gives another series
 
 
 def describe(
@@ -58,7 +58,7 @@ def outdated(
         csv: the series.
         source: of the wanted one, from `describe`.
         hog: a HOG file is wanted beside it.
-        partial: part of a truncated clip would do.
+        partial: part of a truncated or damaged clip would do.
         preview: "png" or "mp4" is wanted too.
         every: seconds from picture to picture of a "png".
 
@@ -88,7 +88,7 @@ def outdated(
         if record.get("every") != every:
             return "every changed"
     if not partial and not record.get("whole"):
-        return "it is part of a truncated clip"
+        return "it is part of a truncated or damaged clip"
     return None
 
 
@@ -98,8 +98,8 @@ def place(made: Path, csv: Path, record: dict[str, Any], hog: Path | None = None
     Args:
         made: the CSV under its temporary name, in the same file system.
         csv: where it goes.
-        record: `describe`'s and "whole" (the clip was read to its stated end), "preview" and
-            "every" of a preview that is finished.
+        record: `describe`'s and "whole" (the clip was read to its stated end, undamaged), "notes"
+            (what was said of it), "preview" and "every" of a preview that is finished.
         hog: its HOG file under a temporary name; without one, an older one is removed.
     """
     discard(csv)
