@@ -80,8 +80,17 @@ def test_resample_keeps_a_tone_and_removes_what_would_alias():
     assert y.shape == (1280,)
     want = np.sin(2 * np.pi * 10 * np.arange(1280) / 128)
     assert np.abs(y - want)[64:-64].max() < 0.02
-    with pytest.raises(ValueError, match="round the rates"):
-        signal.resample(tone, 499.9871, 128)
+    with pytest.raises(ValueError, match="expected one near a fraction of terms up to"):
+        signal.resample(tone, 500, 1e-4)
+
+
+@pytest.mark.parametrize("fs", [51.2, 204.8, 600.614990234375, 1e6 / 3906, 1e6 / 7813, 499.9871])
+def test_resample_from_a_clock_that_is_no_round_number(fs):
+    t = np.arange(round(20 * fs)) / fs
+    y = signal.resample(np.sin(2 * np.pi * 9 * t), fs, 128)
+    want = np.sin(2 * np.pi * 9 * np.arange(len(y)) / 128)
+    assert abs(len(y) - 2560) <= 1
+    assert np.abs(y - want)[128:-128].max() < 0.02  # no drift by the end
 
 
 def test_arrays_that_torch_does_not_take():

@@ -375,9 +375,11 @@ class _Cutter:
         self.account.modalities[name] = Modality(
             name, len(names), fs, names, kinds, unit, signal.fs, tuple(account.levels.items())
         )
-        if signal.data.size:
-            self.account.words[name] = words_of(signal.data[0])
         baseline_s, length_s = self.recording.baseline_s, self.recording.length_s
+        if signal.data.size:  # of what windows are cut from: what is around it may be another's too
+            first = round(baseline_s * signal.fs)
+            stop = None if length_s is None else first + round(length_s * signal.fs)
+            self.account.words[name] = words_of(signal.data[0, first:stop])
         stretches = []
         for piece in signal.line.pieces:
             start_s = piece.start_s - baseline_s
