@@ -61,7 +61,7 @@ def test_samples_in_microvolts(
     np.testing.assert_allclose(got.data, x, atol=0.51 * 400 / 65535)
 
 
-@pytest.mark.parametrize("unit", ["", "abc", "V/Hz"])
+@pytest.mark.parametrize("unit", ["", "abc", "V/Hz", "counts", "none"])
 def test_a_voltage_without_a_known_unit_is_an_error_with_a_way_out(
     tmp_path: Path, unit: str
 ) -> None:
@@ -70,6 +70,21 @@ def test_a_voltage_without_a_known_unit_is_an_error_with_a_way_out(
     with pytest.raises(DataError, match=r"unit of Fp1: .*column unit"):
         read_file(path, "eeg")
     np.testing.assert_allclose(read_file(path, "eeg", unit="mV").data, x * 1e3, atol=60)
+
+
+def test_a_stated_unit_must_be_one_of_the_type_s(tmp_path: Path) -> None:
+    edf, npy, x = tmp_path / "a.edf", tmp_path / "a.npy", noise(2, 4, 128)
+    write_edf(edf, ["Fp1", "C3"], x, 128)
+    np.save(npy, x)
+    for path, options in ((edf, {}), (npy, {"rate": 128.0})):
+        for unit in ("uS", "degC", "kOhm"):
+            with pytest.raises(DataError, match=rf"unit.*'{unit}', expected uV, mV, V"):
+                read_file(path, "eeg", unit=unit, **options)
+        assert read_file(path, "eeg", unit="none", **options).unit == ""
+    for unit, ours in (("kOhm", "kOhm"), ("mV", "uV"), ("S", "uS")):
+        assert read_file(npy, "gsr", unit=unit, rate=128.0).unit == ours
+    with pytest.raises(DataError, match="'degC', expected uS"):
+        read_file(npy, "gsr", unit="degC", rate=128.0)
 
 
 def test_slower_channels_keep_their_own_rate_and_time(tmp_path: Path) -> None:
@@ -454,3 +469,35 @@ def test_files_that_people_point_at(tmp_path: Path, name: str, message: str) -> 
     (tmp_path / name).write_bytes(b"GDF 2.20")
     with pytest.raises(DataError, match=message):
         read_file(tmp_path / name, "eeg")
+
+
+def test_arrays_that_are_none(tmp_path: Path) -> None:
+    path, x = tmp_path / "a.npy", noise(2, 4, 128)
+    np.savez(tmp_path / "a.npz", x=x)
+    for content, message in (
+        ((tmp_path / "a.npz").read_bytes(), r"an \.npz, which holds several arrays.*numpy\.save"),
+        (b"PK\x03\x04", r"an \.npz"),
+        (b"", "array: found"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            read_file(path, "eeg", rate=128.0)
+    for array, message in ((x.T, r"array\.T"), (x[None], "each trial as an array of its own")):
+        np.save(path, array)
+        with pytest.raises(DataError, match=message):
+            read_file(path, "eeg", rate=128.0)
+
+
+@pytest.mark.parametrize("interval", ["0", "", "abc"])
+def test_a_brainvision_header_without_a_rate(tmp_path: Path, interval: str) -> None:
+    write_brainvision = pytest.importorskip("pybv").write_brainvision
+    write_brainvision(
+        data=noise(1, 4, 128) * 1e-6, sfreq=128, ch_names=["Fp1"], fname_base="a",
+        folder_out=tmp_path,
+    )  # fmt: skip
+    path = tmp_path / "a.vhdr"
+    text = path.read_text(encoding="utf-8")
+    assert "SamplingInterval=7812.5" in text
+    path.write_text(text.replace("=7812.5", f"={interval}"), encoding="utf-8")
+    with pytest.raises(DataError, match="SamplingInterval.*microseconds"):
+        read_file(path, "eeg")

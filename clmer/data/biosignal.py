@@ -23,6 +23,7 @@ from clmer.data.channels import (
     as_kind,
     canonical,
     find,
+    fits,
     listed,
     near,
     plain_name,
@@ -31,7 +32,8 @@ from clmer.data.channels import (
 )
 from clmer.data.formats import edf
 from clmer.data.formats.mne_files import FOLDERS, READERS, MneFile, open_mne, suffix_of
-from clmer.data.recording import KINDS, DataError, Signal
+from clmer.data.lines import check_signals
+from clmer.data.recording import KINDS, DataError, Signal, wrong_unit
 from clmer.data.timeline import Timeline
 
 #: Suffixes that are read.
@@ -253,6 +255,8 @@ class BiosignalFile:
         rows = [self.rows[i] for i in at]
         pieces = [self.source.samples(rows, piece.first, piece.stop) for piece in part.pieces]
         data = np.concatenate(pieces, axis=1) if pieces else np.empty((len(rows), 0))
+        unsure = [channel.guessed for channel in chosen]
+        check_signals(self.path, data, [c.name for c in chosen], [c.kind for c in chosen], unsure)
         factors = [self._unit(channel, unit) for channel in chosen]
         for row, (factor, _) in zip(data, factors, strict=True):
             if factor != 1.0:
@@ -277,17 +281,12 @@ class BiosignalFile:
         """What a channel's numbers are multiplied by, and the unit that they then have."""
         spelt = stated or channel.unit
         unit = units.parse(spelt)
-        if unit is not None:
+        bare = unit is not None and bool(stated) and units.is_bare(unit)
+        if unit is not None and (bare or fits(channel.kind, unit.quantity)):
             return unit.factor, unit.ours
         if QUANTITY.get(channel.kind) == "voltage" or stated:
-            raise DataError(
-                self.path,
-                f"unit of {channel.name}",
-                repr(spelt) if spelt else "none",
-                "uV, mV, V or another voltage that is known",
-                "State it in the manifest's column unit (clmer predict: --unit).",
-            )
-        return 1.0, spelt
+            raise wrong_unit(self.path, f"unit of {channel.name}", spelt, channel.kind)
+        return (unit.factor, unit.ours) if unit else (1.0, spelt)
 
 
 def _siemens(data: np.ndarray, channels: Sequence[Channel]) -> list[str]:

@@ -52,7 +52,15 @@ _UNITS = {"eeg": "V", "ieeg": "V", "eog": "V", "emg": "V", "ecg": "V", "gsr": "S
 #: What MNE's readers raise on files cut off or filled with something else.
 _ERRORS = (
     *(ValueError, RuntimeError, OSError, LookupError, AssertionError, TypeError, AttributeError),
-    *(NotImplementedError, MatReadError, struct.error, zlib.error, EOFError, MemoryError),
+    *(
+        ArithmeticError,
+        NotImplementedError,
+        MatReadError,
+        struct.error,
+        zlib.error,
+        EOFError,
+        MemoryError,
+    ),
 )
 #: Warnings about what is handled here (pauses, types, places), or does not touch the samples.
 _HANDLED = re.compile(
