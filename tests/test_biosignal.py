@@ -169,6 +169,76 @@ def test_a_discontinuous_file_keeps_its_clock(tmp_path: Path) -> None:
         open_biosignal(path).signal(["C3"])
 
 
+@pytest.mark.parametrize("reserved", ["EDF+C", ""])
+def test_pauses_of_a_file_that_is_continuous_by_its_header(tmp_path: Path, reserved: str) -> None:
+    path, x = tmp_path / "a.edf", noise(2, 8, 128)
+    onsets = [0, 1, 2, 3, 13, 14, 15, 16]
+    write_edf(path, ["Fp1", "C3"], x, 128, reserved=reserved, notes=record_times(onsets))
+    signal = read_file(path, "eeg")
+    assert signal.line.pieces == (Piece(0.0, 0, 512), Piece(13.0, 512, 1024))
+    assert any("by its header" in note for note in signal.notes)
+    part = open_biosignal(path).signal(["C3"], 13.5, 15.0)
+    np.testing.assert_allclose(part.data[0], x[1, 576:768], atol=0.06)
+    # onsets that cannot be meant: the records follow one another, and it is said
+    write_edf(path, ["Fp1"], x[:1], 128, reserved=reserved, notes=record_times([0] * 8))
+    signal = read_file(path, "eeg")
+    assert signal.line.pieces == (Piece(0.0, 0, 1024),)
+    assert any("one after the other" in note for note in signal.notes)
+
+
+def test_onsets_that_are_rounded_are_no_pauses(tmp_path: Path) -> None:
+    path, x = tmp_path / "a.edf", noise(1, 2, 2048)
+    onsets = [round(i / 32, 3) for i in range(64)]
+    write_edf(
+        path, ["Fp1"], x, 2048, record_s=1 / 32, record_text="0.03125", reserved="EDF+D",
+        notes=record_times(onsets),
+    )  # fmt: skip
+    assert len(read_file(path, "eeg").line.pieces) == 1
+
+
+def test_records_times_that_drift_are_said(tmp_path: Path) -> None:
+    path, x = tmp_path / "a.edf", noise(1, 60, 128)
+    onsets = [round(i * 1.005, 3) for i in range(60)]
+    write_edf(path, ["Fp1"], x, 128, reserved="EDF+D", notes=record_times(onsets))
+    signal = read_file(path, "eeg")
+    assert len(signal.line.pieces) == 1
+    assert any("drift by 0.295 s" in note for note in signal.notes)
+
+
+def test_slow_signals_have_the_same_pauses(tmp_path: Path) -> None:
+    path, x = tmp_path / "a.edf", noise(1, 8, 128)[0]
+    onsets = [i * 1.2 for i in range(8)]
+    write_edf(
+        path, ["Fp1", "GSR"], [x, np.arange(32) / 100], [128, 4], units=["uV", "uS"],
+        reserved="EDF+D", notes=record_times(onsets),
+    )  # fmt: skip
+    starts = [[piece.start_s for piece in read_file(path, m).line.pieces] for m in ("eeg", "gsr")]
+    assert starts[0] == starts[1] == pytest.approx(onsets)
+
+
+@pytest.mark.parametrize("reserved", ["EDF+C", "EDF+D"])
+def test_joints_in_an_edf_are_kept(tmp_path: Path, reserved: str) -> None:
+    def notes(record: int) -> bytes:
+        joint = b"+3.5\x14BAD boundary\x14\x00" if record == 0 else b""
+        return f"+{record}\x14\x14".encode() + b"\0" + joint
+
+    path = tmp_path / "a.edf"
+    write_edf(path, ["Fp1"], noise(1, 8, 128), 128, reserved=reserved, notes=notes)
+    assert [piece.first for piece in read_file(path, "eeg").line.pieces] == [0, 448]
+
+
+def test_what_stands_in_for_a_file_is_named(tmp_path: Path) -> None:
+    for name in ("a.edf", "a.npy", "a.csv", "a.set"):
+        for content, message in (
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+            (b"/annex/objects/MD5E-s1--0.edf\n", "datalad get"),
+            (b"<!DOCTYPE html><html>", "a web page"),
+        ):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(DataError, match=message):
+                read_file(tmp_path / name, "eeg", rate=128.0)
+
+
 def test_spans_that_annotations_mark_as_bad(tmp_path: Path) -> None:
     def notes(record: int) -> bytes:
         more = b"+1.5\x150.75\x14BAD blink\x14\0+2\x14word\x14\0" if record == 0 else b""
@@ -461,6 +531,9 @@ def test_eeglab_files_that_mne_cannot_read_say_why(tmp_path: Path) -> None:
         ("log.txt", r"\.npy of \[channels, samples\]"),
         ("eeg.mat", r"scipy\.io\.loadmat"),
         ("a.gdf", r"a\.gdf: file: found MNE's error"),
+        ("a.rec", r"name it \.edf"),
+        ("a.acq", r"Export it as EDF.*\.npy of \[channels, samples\]"),
+        ("a.npz", r"as an \.npy of"),
     ],
 )
 def test_files_that_people_point_at(tmp_path: Path, name: str, message: str) -> None:

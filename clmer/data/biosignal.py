@@ -30,7 +30,7 @@ from clmer.data.channels import (
     renamed,
     typed,
 )
-from clmer.data.formats import edf
+from clmer.data.formats import check_content, edf
 from clmer.data.formats.mne_files import FOLDERS, READERS, MneFile, open_mne, suffix_of
 from clmer.data.lines import check_signals
 from clmer.data.recording import KINDS, DataError, Signal, wrong_unit
@@ -262,6 +262,8 @@ class BiosignalFile:
             if factor != 1.0:
                 row *= factor
         notes = [*self.notes]
+        if isinstance(self.source, edf.EdfFile):
+            notes += self.source.time_notes
         if not unit and suffix_of(self.path).startswith(".fif"):
             notes += _siemens(data, chosen)
         spelt = {name for _, name in factors}
@@ -343,6 +345,7 @@ def open_biosignal(path: Path) -> BiosignalFile:
         raise DataError(path, "file", "nothing", f"a {suffix} recording")
     if not path.stat().st_size:
         raise DataError(path, "file", "0 bytes", f"a {suffix} recording", "Copy it again.")
+    check_content(path)
     file = _opened(path, suffix, _state([path]))
     if _state(file.files) != file.state:  # what belongs to it has changed or gone
         _opened.cache_clear()

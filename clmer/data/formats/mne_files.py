@@ -49,6 +49,8 @@ _KINDS = {
 }
 _UNITS = {"eeg": "V", "ieeg": "V", "eog": "V", "emg": "V", "ecg": "V", "gsr": "S", "temp": "C"}
 
+_NUMBERED = re.compile(r"-99(\.0*)?")
+
 #: What MNE's readers raise on files cut off or filled with something else.
 _ERRORS = (
     *(ValueError, RuntimeError, OSError, LookupError, AssertionError, TypeError, AttributeError),
@@ -161,6 +163,8 @@ class MneFile:
                 strict=True,
             )
         ]
+        if self.suffix == ".set":  # EEGLAB's boundary where event types are numbers
+            notes = [(a, b, "boundary" if _NUMBERED.fullmatch(t) else t) for a, b, t in notes]
         pauses, bad = marked(notes, fs)
         if self.header is not None:
             pauses |= self.header.pauses(fs)
@@ -196,6 +200,8 @@ def open_mne(path: Path) -> MneFile:
             raw = read(path, preload=False, verbose="WARNING")
         except _ERRORS as error:
             raise _refused(path, suffix, error) from error
+    if suffix == ".set":
+        _check_fdt(path, raw)
     notes = []
     for warning in caught:
         text = str(warning.message)
@@ -211,6 +217,22 @@ def open_mne(path: Path) -> MneFile:
         if not _HANDLED.search(text) and issubclass(warning.category, RuntimeWarning):
             notes.append(f"MNE warns: {' '.join(text.split()):.200}")
     return MneFile(path, suffix, raw, header, tuple(dict.fromkeys(notes)))
+
+
+def _check_fdt(path: Path, raw: Any) -> None:
+    """Refuse an EEGLAB data file of another length than its header says."""
+    count = len(raw.ch_names) * int(raw.n_times)
+    for data in (Path(name) for name in raw.filenames if str(name).endswith(".fdt")):
+        size = data.stat().st_size
+        if size != 4 * count:
+            raise DataError(
+                data,
+                "length",
+                f"{size} bytes",
+                f"{4 * count}: {len(raw.ch_names)} channels of {raw.n_times} samples, as in "
+                f"{path.name}",
+                f"It is truncated, or belongs to another .set: copy it again, with {path.name}.",
+            )
 
 
 def _refused(path: Path, suffix: str, error: Exception) -> DataError:
@@ -233,6 +255,15 @@ def _refused(path: Path, suffix: str, error: Exception) -> DataError:
             "an empty one, which MNE cannot read",
             "a structure",
             "In EEGLAB: EEG.chaninfo = struct('nosedir', '+X'); then save the data set again.",
+        )
+    if "No raw data" in text:
+        return DataError(
+            path,
+            "file",
+            "no continuous recording in it: epochs, an average, or an ICA",
+            "raw data",
+            "Give the file from before the epochs were cut (raw.save): start_s and stop_s, or "
+            "--window, cut it here.",
         )
     if ".fdt" in text and isinstance(error, OSError):
         return DataError(
