@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edf_files import noise, record_times, write_edf
+from gdf_files import write_gdf
 
 from clmer.data.biosignal import bad_channels, files_of, open_biosignal
 from clmer.data.manifest import read_file
@@ -574,3 +575,61 @@ def test_a_brainvision_header_without_a_rate(tmp_path: Path, interval: str) -> N
     path.write_text(text.replace("=7812.5", f"={interval}"), encoding="utf-8")
     with pytest.raises(DataError, match="SamplingInterval.*microseconds"):
         read_file(path, "eeg")
+
+
+@pytest.mark.parametrize("version", [1.25, 2.2])
+def test_gdf_s_own_units_and_rates(tmp_path: Path, version: float) -> None:
+    pytest.importorskip("mne")
+    path, x = tmp_path / "a.gdf", noise(2, 8, 128)
+    resistance = 200 + np.sin(np.arange(256) / 20)
+    for unit, factor in (("uV", 1.0), ("mV", 1e-3), ("V", 1e-6), ("nV", 1e3)):
+        write_gdf(
+            path, ["Fp1", "C3", "GSR"], [*(x * factor), resistance], [128, 128, 32],
+            units=[unit, unit, "kOhm"], version=version, limit=300 * factor,
+        )  # fmt: skip
+        signal = read_file(path, "eeg")
+        assert (signal.unit, signal.fs) == ("uV", 128)
+        np.testing.assert_allclose(signal.data, x, atol=0.01)
+    with pytest.raises(DataError, match=r"rate of GSR: found 32 Hz beside 128 Hz.*as EDF"):
+        read_file(path, "gsr")
+    write_gdf(path, ["GSR"], [resistance], [32], units=["kOhm"], version=version)
+    signal = read_file(path, "gsr")
+    assert (signal.unit, signal.fs) == ("kOhm", 32)
+    np.testing.assert_allclose(signal.data[0], resistance, atol=0.1)
+    write_gdf(path, ["Fp1"], [x[0]], [128], units=[""], version=version, joints=[300])
+    with pytest.raises(DataError, match="unit of Fp1: found none"):
+        read_file(path, "eeg")
+    signal = read_file(path, "eeg", unit="uV")
+    np.testing.assert_allclose(signal.data[0], x[0], atol=0.1)
+    assert [piece.first for piece in signal.line.pieces] == [0, 300]
+
+
+def test_eeglab_files_that_do_not_fit_or_are_joined(tmp_path: Path) -> None:
+    pytest.importorskip("mne")
+    path, x = tmp_path / "a.set", noise(2, 4, 128)
+    events = np.array([(-99, 200.5), (3, 400.0)], dtype=[("type", object), ("latency", object)])
+    names = np.array([("Fp1",), ("C3",)], dtype=[("labels", object)])
+    eeg = {
+        **{"nbchan": 2, "trials": 1, "pnts": 512, "srate": 128.0, "xmin": 0.0, "data": "a.fdt"},
+        **{"chanlocs": names, "event": events, "chaninfo": {"nosedir": "+X"}, "epoch": []},
+        **{"icaweights": [], "icawinv": [], "icasphere": []},
+    }
+    pytest.importorskip("scipy.io").savemat(path, {"EEG": eeg}, appendmat=False)
+    content = x.T.astype("<f4").tobytes()
+    (tmp_path / "a.fdt").write_bytes(content)
+    signal = read_file(path, "eeg")
+    np.testing.assert_allclose(signal.data, x, rtol=1e-6)
+    assert [piece.first for piece in signal.line.pieces] == [0, 200]
+    for wrong in (content[:-80], content + b"\0" * 80):
+        (tmp_path / "a.fdt").write_bytes(wrong)
+        with pytest.raises(DataError, match=r"a\.fdt: length: .* as in a\.set"):
+            read_file(path, "eeg")
+
+
+def test_epochs_are_no_recording(tmp_path: Path) -> None:
+    mne = pytest.importorskip("mne")
+    info = mne.create_info(["Fp1", "C3"], 128.0, "eeg")
+    epochs = mne.EpochsArray(noise(6, 1, 128).reshape(3, 2, 128) * 1e-6, info, verbose=False)
+    epochs.save(tmp_path / "a-epo.fif", verbose=False)
+    with pytest.raises(DataError, match="no continuous recording.*before the epochs were cut"):
+        read_file(tmp_path / "a-epo.fif", "eeg")

@@ -387,8 +387,7 @@ def _of_edf(file: edf.EdfFile, table: dict[str, dict[str, str]]) -> tuple[list[C
 
 
 def _of_mne(file: MneFile, table: dict[str, dict[str, str]]) -> tuple[list[Channel], list[int]]:
-    labels, rates = file.labels, [file.fs] * len(file.labels)
-    spelt = list(file.header.units) if file.header else [""] * len(labels)
+    labels, rates, spelt = file.labels, file.rates, file.units
     made = _channels(labels, file.told, spelt, rates, table, file.placed, file.bads)
     # What MNE's numbers are in depends on the type, unless the file says it itself.
     made = [c.in_unit(file.unit(i, c.kind) or c.unit) for i, c in enumerate(made)]
