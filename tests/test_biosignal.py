@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edf_files import noise, record_times, write_edf
+from gdf_files import write_gdf
 
 from clmer.data.biosignal import bad_channels, files_of, open_biosignal
 from clmer.data.manifest import read_file
@@ -61,7 +62,7 @@ def test_samples_in_microvolts(
     np.testing.assert_allclose(got.data, x, atol=0.51 * 400 / 65535)
 
 
-@pytest.mark.parametrize("unit", ["", "abc", "V/Hz"])
+@pytest.mark.parametrize("unit", ["", "abc", "V/Hz", "counts", "none"])
 def test_a_voltage_without_a_known_unit_is_an_error_with_a_way_out(
     tmp_path: Path, unit: str
 ) -> None:
@@ -70,6 +71,21 @@ def test_a_voltage_without_a_known_unit_is_an_error_with_a_way_out(
     with pytest.raises(DataError, match=r"unit of Fp1: .*column unit"):
         read_file(path, "eeg")
     np.testing.assert_allclose(read_file(path, "eeg", unit="mV").data, x * 1e3, atol=60)
+
+
+def test_a_stated_unit_must_be_one_of_the_type_s(tmp_path: Path) -> None:
+    edf, npy, x = tmp_path / "a.edf", tmp_path / "a.npy", noise(2, 4, 128)
+    write_edf(edf, ["Fp1", "C3"], x, 128)
+    np.save(npy, x)
+    for path, options in ((edf, {}), (npy, {"rate": 128.0})):
+        for unit in ("uS", "degC", "kOhm"):
+            with pytest.raises(DataError, match=rf"unit.*'{unit}', expected uV, mV, V"):
+                read_file(path, "eeg", unit=unit, **options)
+        assert read_file(path, "eeg", unit="none", **options).unit == ""
+    for unit, ours in (("kOhm", "kOhm"), ("mV", "uV"), ("S", "uS")):
+        assert read_file(npy, "gsr", unit=unit, rate=128.0).unit == ours
+    with pytest.raises(DataError, match="'degC', expected uS"):
+        read_file(npy, "gsr", unit="degC", rate=128.0)
 
 
 def test_slower_channels_keep_their_own_rate_and_time(tmp_path: Path) -> None:
@@ -152,6 +168,76 @@ def test_a_discontinuous_file_keeps_its_clock(tmp_path: Path) -> None:
     write_edf(path, ["C3"], x, 100, reserved="EDF+D", notes=record_times([0, 1, 1.5, 3, 4, 5]))
     with pytest.raises(DataError, match="record 3 begins 0.5 s too early"):
         open_biosignal(path).signal(["C3"])
+
+
+@pytest.mark.parametrize("reserved", ["EDF+C", ""])
+def test_pauses_of_a_file_that_is_continuous_by_its_header(tmp_path: Path, reserved: str) -> None:
+    path, x = tmp_path / "a.edf", noise(2, 8, 128)
+    onsets = [0, 1, 2, 3, 13, 14, 15, 16]
+    write_edf(path, ["Fp1", "C3"], x, 128, reserved=reserved, notes=record_times(onsets))
+    signal = read_file(path, "eeg")
+    assert signal.line.pieces == (Piece(0.0, 0, 512), Piece(13.0, 512, 1024))
+    assert any("by its header" in note for note in signal.notes)
+    part = open_biosignal(path).signal(["C3"], 13.5, 15.0)
+    np.testing.assert_allclose(part.data[0], x[1, 576:768], atol=0.06)
+    # onsets that cannot be meant: the records follow one another, and it is said
+    write_edf(path, ["Fp1"], x[:1], 128, reserved=reserved, notes=record_times([0] * 8))
+    signal = read_file(path, "eeg")
+    assert signal.line.pieces == (Piece(0.0, 0, 1024),)
+    assert any("one after the other" in note for note in signal.notes)
+
+
+def test_onsets_that_are_rounded_are_no_pauses(tmp_path: Path) -> None:
+    path, x = tmp_path / "a.edf", noise(1, 2, 2048)
+    onsets = [round(i / 32, 3) for i in range(64)]
+    write_edf(
+        path, ["Fp1"], x, 2048, record_s=1 / 32, record_text="0.03125", reserved="EDF+D",
+        notes=record_times(onsets),
+    )  # fmt: skip
+    assert len(read_file(path, "eeg").line.pieces) == 1
+
+
+def test_records_times_that_drift_are_said(tmp_path: Path) -> None:
+    path, x = tmp_path / "a.edf", noise(1, 60, 128)
+    onsets = [round(i * 1.005, 3) for i in range(60)]
+    write_edf(path, ["Fp1"], x, 128, reserved="EDF+D", notes=record_times(onsets))
+    signal = read_file(path, "eeg")
+    assert len(signal.line.pieces) == 1
+    assert any("drift by 0.295 s" in note for note in signal.notes)
+
+
+def test_slow_signals_have_the_same_pauses(tmp_path: Path) -> None:
+    path, x = tmp_path / "a.edf", noise(1, 8, 128)[0]
+    onsets = [i * 1.2 for i in range(8)]
+    write_edf(
+        path, ["Fp1", "GSR"], [x, np.arange(32) / 100], [128, 4], units=["uV", "uS"],
+        reserved="EDF+D", notes=record_times(onsets),
+    )  # fmt: skip
+    starts = [[piece.start_s for piece in read_file(path, m).line.pieces] for m in ("eeg", "gsr")]
+    assert starts[0] == starts[1] == pytest.approx(onsets)
+
+
+@pytest.mark.parametrize("reserved", ["EDF+C", "EDF+D"])
+def test_joints_in_an_edf_are_kept(tmp_path: Path, reserved: str) -> None:
+    def notes(record: int) -> bytes:
+        joint = b"+3.5\x14BAD boundary\x14\x00" if record == 0 else b""
+        return f"+{record}\x14\x14".encode() + b"\0" + joint
+
+    path = tmp_path / "a.edf"
+    write_edf(path, ["Fp1"], noise(1, 8, 128), 128, reserved=reserved, notes=notes)
+    assert [piece.first for piece in read_file(path, "eeg").line.pieces] == [0, 448]
+
+
+def test_what_stands_in_for_a_file_is_named(tmp_path: Path) -> None:
+    for name in ("a.edf", "a.npy", "a.csv", "a.set"):
+        for content, message in (
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+            (b"/annex/objects/MD5E-s1--0.edf\n", "datalad get"),
+            (b"<!DOCTYPE html><html>", "a web page"),
+        ):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(DataError, match=message):
+                read_file(tmp_path / name, "eeg", rate=128.0)
 
 
 def test_spans_that_annotations_mark_as_bad(tmp_path: Path) -> None:
@@ -446,6 +532,9 @@ def test_eeglab_files_that_mne_cannot_read_say_why(tmp_path: Path) -> None:
         ("log.txt", r"\.npy of \[channels, samples\]"),
         ("eeg.mat", r"scipy\.io\.loadmat"),
         ("a.gdf", r"a\.gdf: file: found MNE's error"),
+        ("a.rec", r"name it \.edf"),
+        ("a.acq", r"Export it as EDF.*\.npy of \[channels, samples\]"),
+        ("a.npz", r"as an \.npy of"),
     ],
 )
 def test_files_that_people_point_at(tmp_path: Path, name: str, message: str) -> None:
@@ -454,3 +543,93 @@ def test_files_that_people_point_at(tmp_path: Path, name: str, message: str) -> 
     (tmp_path / name).write_bytes(b"GDF 2.20")
     with pytest.raises(DataError, match=message):
         read_file(tmp_path / name, "eeg")
+
+
+def test_arrays_that_are_none(tmp_path: Path) -> None:
+    path, x = tmp_path / "a.npy", noise(2, 4, 128)
+    np.savez(tmp_path / "a.npz", x=x)
+    for content, message in (
+        ((tmp_path / "a.npz").read_bytes(), r"an \.npz, which holds several arrays.*numpy\.save"),
+        (b"PK\x03\x04", r"an \.npz"),
+        (b"", "array: found"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            read_file(path, "eeg", rate=128.0)
+    for array, message in ((x.T, r"array\.T"), (x[None], "each trial as an array of its own")):
+        np.save(path, array)
+        with pytest.raises(DataError, match=message):
+            read_file(path, "eeg", rate=128.0)
+
+
+@pytest.mark.parametrize("interval", ["0", "", "abc"])
+def test_a_brainvision_header_without_a_rate(tmp_path: Path, interval: str) -> None:
+    write_brainvision = pytest.importorskip("pybv").write_brainvision
+    write_brainvision(
+        data=noise(1, 4, 128) * 1e-6, sfreq=128, ch_names=["Fp1"], fname_base="a",
+        folder_out=tmp_path,
+    )  # fmt: skip
+    path = tmp_path / "a.vhdr"
+    text = path.read_text(encoding="utf-8")
+    assert "SamplingInterval=7812.5" in text
+    path.write_text(text.replace("=7812.5", f"={interval}"), encoding="utf-8")
+    with pytest.raises(DataError, match="SamplingInterval.*microseconds"):
+        read_file(path, "eeg")
+
+
+@pytest.mark.parametrize("version", [1.25, 2.2])
+def test_gdf_s_own_units_and_rates(tmp_path: Path, version: float) -> None:
+    pytest.importorskip("mne")
+    path, x = tmp_path / "a.gdf", noise(2, 8, 128)
+    resistance = 200 + np.sin(np.arange(256) / 20)
+    for unit, factor in (("uV", 1.0), ("mV", 1e-3), ("V", 1e-6), ("nV", 1e3)):
+        write_gdf(
+            path, ["Fp1", "C3", "GSR"], [*(x * factor), resistance], [128, 128, 32],
+            units=[unit, unit, "kOhm"], version=version, limit=300 * factor,
+        )  # fmt: skip
+        signal = read_file(path, "eeg")
+        assert (signal.unit, signal.fs) == ("uV", 128)
+        np.testing.assert_allclose(signal.data, x, atol=0.01)
+    with pytest.raises(DataError, match=r"rate of GSR: found 32 Hz beside 128 Hz.*as EDF"):
+        read_file(path, "gsr")
+    write_gdf(path, ["GSR"], [resistance], [32], units=["kOhm"], version=version)
+    signal = read_file(path, "gsr")
+    assert (signal.unit, signal.fs) == ("kOhm", 32)
+    np.testing.assert_allclose(signal.data[0], resistance, atol=0.1)
+    write_gdf(path, ["Fp1"], [x[0]], [128], units=[""], version=version, joints=[300])
+    with pytest.raises(DataError, match="unit of Fp1: found none"):
+        read_file(path, "eeg")
+    signal = read_file(path, "eeg", unit="uV")
+    np.testing.assert_allclose(signal.data[0], x[0], atol=0.1)
+    assert [piece.first for piece in signal.line.pieces] == [0, 300]
+
+
+def test_eeglab_files_that_do_not_fit_or_are_joined(tmp_path: Path) -> None:
+    pytest.importorskip("mne")
+    path, x = tmp_path / "a.set", noise(2, 4, 128)
+    events = np.array([(-99, 200.5), (3, 400.0)], dtype=[("type", object), ("latency", object)])
+    names = np.array([("Fp1",), ("C3",)], dtype=[("labels", object)])
+    eeg = {
+        **{"nbchan": 2, "trials": 1, "pnts": 512, "srate": 128.0, "xmin": 0.0, "data": "a.fdt"},
+        **{"chanlocs": names, "event": events, "chaninfo": {"nosedir": "+X"}, "epoch": []},
+        **{"icaweights": [], "icawinv": [], "icasphere": []},
+    }
+    pytest.importorskip("scipy.io").savemat(path, {"EEG": eeg}, appendmat=False)
+    content = x.T.astype("<f4").tobytes()
+    (tmp_path / "a.fdt").write_bytes(content)
+    signal = read_file(path, "eeg")
+    np.testing.assert_allclose(signal.data, x, rtol=1e-6)
+    assert [piece.first for piece in signal.line.pieces] == [0, 200]
+    for wrong in (content[:-80], content + b"\0" * 80):
+        (tmp_path / "a.fdt").write_bytes(wrong)
+        with pytest.raises(DataError, match=r"a\.fdt: length: .* as in a\.set"):
+            read_file(path, "eeg")
+
+
+def test_epochs_are_no_recording(tmp_path: Path) -> None:
+    mne = pytest.importorskip("mne")
+    info = mne.create_info(["Fp1", "C3"], 128.0, "eeg")
+    epochs = mne.EpochsArray(noise(6, 1, 128).reshape(3, 2, 128) * 1e-6, info, verbose=False)
+    epochs.save(tmp_path / "a-epo.fif", verbose=False)
+    with pytest.raises(DataError, match="no continuous recording.*before the epochs were cut"):
+        read_file(tmp_path / "a-epo.fif", "eeg")

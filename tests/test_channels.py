@@ -8,28 +8,33 @@ from clmer.data.channels import as_kind, canonical, find, kind_of_name, near, ty
 
 NAMES = {
     "eeg": "Fp1 AF7 FCz CPP5h TP10 Iz Cz M1 T3 PO9 FT10; EEG Fp1; EEG Fp1-REF; C3-A2; Fpz-Cz; "
-    "F7-T3; EEG C3-LE; POL Fp1; RAW_TP9; EEG 001; eeg; Fp1 - Ref; EEG_C3; fp2",
-    "ecg": "ECG; EKG; ECG ECG; EKG EKG; ECG-R; ECG1; Lead II; aVR",
-    "eog": "EOG; HEOG; VEOG; EOG1; EOG left; LOC-A2; ROC-A1; E1-M2",
-    "emg": "EMG; EMG chin; zEMG; Corrugator; EMG submental; zygomaticus",
-    "gsr": "GSR; GSR1; EDA; EDA100C; Skin conductance; SCL; galvanic",
-    "resp": "Resp; Respiration; RSP; Thorax; Abdomen; Resp oro-nasal; airflow; breathing belt",
+    "F7-T3; EEG C3-LE; POL Fp1; RAW_TP9; EEG 001; eeg; Fp1 - Ref; EEG_C3; fp2; Fc5.; Cz..; "
+    "Fp1_ref; EEG(sec); EEG A; Fp1 (uV); C3:M2; C3 A2; FP1-0",
+    "ecg": "ECG; EKG; ECG ECG; EKG EKG; ECG-R; ECG1; Lead II; aVR; EKG-REF; ECG EKG-REF",
+    "eog": "EOG; HEOG; VEOG; EOG1; EOG left; LOC-A2; ROC-A1; E1-M2; EEG EOG-REF",
+    "emg": "EMG; EMG chin; zEMG; Corrugator; EMG submental; zygomaticus; LAT1; LLEG",
+    "gsr": "GSR; GSR1; EDA; EDA100C; Skin conductance; SCL; galvanic; Galvanic Skin Response; "
+    "GSR_Response; skin response",
+    "resp": "Resp; Respiration; RSP; Thorax; Abdomen; Resp oro-nasal; airflow; breathing belt; "
+    "RESP1; Effort THO; cannula",
     "ppg": "PPG; BVP; Plet; Plethysmograph; Pulse",
-    "temp": "Temp; Temperature; SKT; Temp rectal; Temp 1",
+    "temp": "Temp; Temperature; SKT; Temp rectal; Temp 1; index finger temp",
     "acc": "ACC_X; Accel X; AccX; acc-z; MOT.AccX; Accelerometer 1; Accel Channel 0",
     "gyro": "GyroX; gyro_z; Gyroscope Y",
     "magn": "Mag X; MagnX; magnetometer",
-    "other": "SpO2; SaO2 SaO2; pupil_left",
+    "other": "SpO2; SaO2 SaO2; pupil_left; OSAT",
     "trigger": "Status; TRIGGER; Trig; DIG DTRIG; Marker; Marker0; Event marker; STI 014; STI014; "
     "TTL; DC01; Photic; Stim; stimulus; EEG Status; Sync; Annotations; Button; Response; label; "
-    "Photodiode; Condition; valence; MARKER_HARDWARE; Mic",
-    "counter": "COUNTER; Sample Index; SampleNumber; nSeq; Packet; frame",
+    "Photodiode; Condition; valence; MARKER_HARDWARE; Mic; Mark; "
+    "EEG Mark1; TRG; Trg1; EVT; DIN1; LPT; Diode; Photo; Keypress; GPIO; Video; video_id; Score",
+    "counter": "COUNTER; Sample Index; SampleNumber; nSeq; Packet; frame; Package Num; CNT",
     "time": "TIMESTAMP; TIME_STAMP_s; time; Clock",
-    "battery": "BATTERY; Battery percent",
+    "battery": "BATTERY; Battery percent; VBAT",
     "quality": "CQ_AF3; EQ_O1; RAW_CQ; INTERPOLATED; impedance Fp1; HeadBandOn",
-    "derived": "Delta_TP9; Alpha AF7; Heart rate; HR; IBI",
-    "ref": "A2-A1; EEG A2-A1; M1-M2; REF; GND; CMS; DRL; VREF",
-    "unknown": "all; data; x; Foo; ch1; EXG1; AUX1; BIP 3; V1; TEMPORAL",
+    "derived": "Delta_TP9; Alpha AF7; Heart rate; HR; IBI; H.R.; Respiration Rate",
+    "ref": "A2-A1; EEG A2-A1; M1-M2; REF; GND; CMS; DRL; VREF; Ref1; EEG-REF",
+    "unknown": "all; data; x; Foo; ch1; EXG1; AUX1; BIP 3; V1; TEMPORAL; Digastric; Markus; "
+    "Runner; Keypoint",
 }
 
 

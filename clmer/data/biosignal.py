@@ -22,16 +22,18 @@ from clmer.data.channels import (
     as_kind,
     canonical,
     find,
+    fits,
     listed,
     near,
     plain_name,
     renamed,
     typed,
 )
-from clmer.data.formats import edf
+from clmer.data.formats import check_content, edf
 from clmer.data.formats.bids import TYPES, read_table, table_path
 from clmer.data.formats.mne_files import FOLDERS, READERS, MneFile, open_mne, suffix_of
-from clmer.data.recording import KINDS, DataError, Signal
+from clmer.data.lines import check_signals
+from clmer.data.recording import KINDS, DataError, Signal, wrong_unit
 from clmer.data.timeline import Timeline
 
 #: Suffixes that are read.
@@ -241,11 +243,15 @@ class BiosignalFile:
         rows = [self.rows[i] for i in at]
         pieces = [self.source.samples(rows, piece.first, piece.stop) for piece in part.pieces]
         data = np.concatenate(pieces, axis=1) if pieces else np.empty((len(rows), 0))
+        unsure = [channel.guessed for channel in chosen]
+        check_signals(self.path, data, [c.name for c in chosen], [c.kind for c in chosen], unsure)
         factors = [self._unit(channel, unit) for channel in chosen]
         for row, (factor, _) in zip(data, factors, strict=True):
             if factor != 1.0:
                 row *= factor
         notes = [*self.notes]
+        if isinstance(self.source, edf.EdfFile):
+            notes += self.source.time_notes
         if not unit and suffix_of(self.path).startswith(".fif"):
             notes += _siemens(data, chosen)
         spelt = {name for _, name in factors}
@@ -265,17 +271,12 @@ class BiosignalFile:
         """What a channel's numbers are multiplied by, and the unit that they then have."""
         spelt = stated or channel.unit
         unit = units.parse(spelt)
-        if unit is not None:
+        bare = unit is not None and bool(stated) and units.is_bare(unit)
+        if unit is not None and (bare or fits(channel.kind, unit.quantity)):
             return unit.factor, unit.ours
         if QUANTITY.get(channel.kind) == "voltage" or stated:
-            raise DataError(
-                self.path,
-                f"unit of {channel.name}",
-                repr(spelt) if spelt else "none",
-                "uV, mV, V or another voltage that is known",
-                "State it in the manifest's column unit (clmer predict: --unit).",
-            )
-        return 1.0, spelt
+            raise wrong_unit(self.path, f"unit of {channel.name}", spelt, channel.kind)
+        return (unit.factor, unit.ours) if unit else (1.0, spelt)
 
 
 def _siemens(data: np.ndarray, channels: Sequence[Channel]) -> list[str]:
@@ -332,6 +333,7 @@ def open_biosignal(path: Path) -> BiosignalFile:
         raise DataError(path, "file", "nothing", f"a {suffix} recording")
     if not path.stat().st_size:
         raise DataError(path, "file", "0 bytes", f"a {suffix} recording", "Copy it again.")
+    check_content(path)
     file = _opened(path, suffix, _state([path]))
     if _state(file.files) != file.state:  # what belongs to it has changed or gone
         _opened.cache_clear()
@@ -373,8 +375,7 @@ def _of_edf(file: edf.EdfFile, table: dict[str, dict[str, str]]) -> tuple[list[C
 
 
 def _of_mne(file: MneFile, table: dict[str, dict[str, str]]) -> tuple[list[Channel], list[int]]:
-    labels, rates = file.labels, [file.fs] * len(file.labels)
-    spelt = list(file.header.units) if file.header else [""] * len(labels)
+    labels, rates, spelt = file.labels, file.rates, file.units
     made = _channels(labels, file.told, spelt, rates, table, file.placed, file.bads)
     # What MNE's numbers are in depends on the type, unless the file says it itself.
     made = [c.in_unit(file.unit(i, c.kind) or c.unit) for i, c in enumerate(made)]

@@ -32,6 +32,9 @@ QUANTITY = {
     "temp": "temperature",
 }
 
+#: What else a type's sensors may measure, beside numbers without a unit.
+_ALSO = {"gsr": ("resistance", "voltage"), "temp": ("voltage", "resistance")}
+
 _FRONT_TO_BACK = (
     "Fp|AFp|AF|AFF|F|FFT|FFC|FT|FC|FTT|FCC|T|TTP|C|CCP|TP|CP|TPP|CPP|P|PPO|PO|POO|O|OI|I|N|Cb|A|M"
 )
@@ -40,9 +43,17 @@ _POSITION = re.compile(rf"(?:{_FRONT_TO_BACK})(?:z|10|[1-9])h?", re.IGNORECASE)
 _PREFIX = re.compile(r"^(?:EEG[ _.:/-]*|(?:POL|RAW)[ _.:/-]+)(?=.)", re.IGNORECASE)
 #: What may stand behind it: a reference or a ground.
 _REFERENCE = re.compile(
-    r"[ _]*[-/:][ _]*(?:EEG )?(?:REF\w*|LE|RE|AR|AVG?|AVE|AVERAGE|CAR|LINKED\w*|A1A2|A1\+A2|M1M2|"
+    r"[ _]*[-/:_][ _]*(?:EEG )?(?:REF\w*|LE|RE|AR|AVG?|AVE|AVERAGE|CAR|LINKED\w*|A1A2|A1\+A2|M1M2|"
     r"M1\+M2|A1|A2|M1|M2|AA|LER|CLE|ORG|G\d+|GND|CMS|VREF|NOSE|Cz)",
     re.IGNORECASE,
+)
+#: What is no part of it: PhysioNet's dots ("Fc5."), a unit in brackets, the number of a namesake.
+_TAIL = re.compile(r"\.+$|\s*[([](?:uV|mV|V|[\u00b5\u03bc]V)[)\]]$", re.IGNORECASE)
+_NAMESAKE = re.compile(r"-\d+$")
+#: Words whose meaning in a name is another than alone: a skin response is no answer.
+_OTHERWISE = re.compile(
+    r"(skin ?|galvanic ?|dermal ?|conductance ?|resistance ?|gsr ?|eda ?)response|"
+    r"index ?(?=finger|left|right)"
 )
 _EARS = re.compile(r"[AM][12]", re.IGNORECASE)
 _OLD_NAMES = {"t3": "t7", "t4": "t8", "t5": "p7", "t6": "p8"}
@@ -63,45 +74,66 @@ _WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "derived",
         (
             r"\b(delta|theta|alpha|beta|gamma)\b|heart ?rate|\b[hp]r\b|\bbpm\b|\bibi\b",
-            r"pulse ?rate|\brr ?int|spindle|attention|meditation|concentration|mellow",
+            r"pulse ?rate|\brr ?int|spindle|attention|meditation|concentration|mellow|\bh r\b",
+            r"(breath|breathing|resp|respiration|respiratory) ?rate|engagement|excitement",
         ),
     ),
     (
         "trigger",
         (
-            r"trig|status|marker|event|\bsti ?\d*\b|stim|\bttl|\bdins?\b|\bdig\b|digital|photic",
-            r"\bsync|annot|button|response|\bdc ?\d+|photo ?(diode|sens|cell)|light ?sens|keyb",
+            r"trig|status|marker|event|\bsti ?\d*\b|stim|\bttl|\bdins? ?\d*\b|photic",
+            r"\bdigi?\b|digital|\bgpio|\bbnc|\bbits?\b",
+            r"\btrg|\bmarks?\b|\bmark ?\d|\bmrks?|\bmkr?s?\b|\bevts?\b|\bd25[45]\b|\blpt|parallel",
+            r"\bsync|annot|\bann\b|comment|button|response|\bdc ?\d+|photo ?(diode|sens|cell)",
+            r"\bphoto ?\d*\b|diode|light ?sens|flash|\bopto|\bswitch|\bkeys?\b|key ?(b|pr)",
             r"\bmic\b|microph|audio|sound|label|\bclass|target|condition|trial|epoch|stage|hypno",
-            r"valence|arousal|emotion|rating|feedback|\bkeys?\b|\bcode|\btask|\bcue|\bphase\b",
+            r"valence|arousal|emotion|rating|feedback|\bcode|\btask|\bcue|\bphase\b",
+            r"\bscores?\b|slider",
+            r"\bvideo|\bmovie|\bfilm\b|\banswer|\bsubj(ect)?\b|\bblock\b|\brun\b|\bcond\b",
         ),
     ),
     ("time", (r"time|\bclock|unix|\bdate\b|\butc\b|elapsed",)),
     (
         "counter",
-        (r"counter|sample|\bn?seq\b|packet|frame ?n|\bframe\b|index|\brow\b|\bcount\b",),
+        (
+            r"counter|sample|\bn?seq\b|packet|package|frame ?n|\bframe\b|index|\brow\b",
+            r"\bcount\b|\bcnt\b|\bnum(ber)?\b|^no$",
+        ),
     ),
-    ("battery", (r"batt",)),
-    ("ref", (r"\bref\b|reference|\bgnd|ground|\bcms\b|\bdrl\b|\bvref|\bbias\b|^common|\bcomref",)),
+    ("battery", (r"batt|\bv ?bat\b|^bat$",)),
+    (
+        "ref",
+        (
+            r"\bref ?\d*\b|reference|\bgnd",
+            r"ground|\bcms\b|\bdrl\b|\bvref|\bbias\b|^common|\bcomref",
+        ),
+    ),
     ("eog", (r"eog|\bloc\b|\broc\b|ocul|\be[12] ?(m[12]|a[12])\b",)),
-    ("emg", (r"emg|\bchin|submental|corrugator|zygo|trapez|\b[lr]at\b|tibial|masseter",)),
+    (
+        "emg",
+        (
+            r"emg|\bchin|submental|corrugator|zygo|trapez|\b[lr]at ?\d?\b|tibial|masseter",
+            r"\b[lr]?legs?\b",
+        ),
+    ),
     ("ecg", (r"ecg|ekg|cardiogr|\bav[rlf]\b|\blead ?(i{1,3}|av[rlf]|v[1-6])\b",)),
     (
         "gsr",
-        (r"gsr|\beda|galvan|skin ?(cond|res|imp)|electroderm|conductance|\bsc[lr]\b",),
+        (r"gsr|\beda|galvan|skin ?(cond|res|imp)|electroderm|conductance|\bsc[lr]\b|\bskc\b",),
     ),
     ("ppg", (r"ppg|bvp|plet|photopl|blood ?vol|\bpulse ?(wave|ox)?\b",)),
     (
         "resp",
         (
-            r"\bresp\b|respir|\brsp\b|breath|thorax|\bthor|abdom|\babdo?\b|airflow|\bflow\b",
-            r"nasal|\brip\b|pneumo|\bchest",
+            r"\bresp ?\d*\b|respir|\brsp|breath|thorax|\bthor?\b|abdom|\babdo?\b|airflow|\bflow\b",
+            r"nasal|\brip\b|pneumo|\bchest|\bbelt|cannula|\beffort|\bptaf|\bair\b",
         ),
     ),
     ("temp", (r"\btemp\b|temperature|\bskt\b|thermi|\btemp ?\d",)),
     ("gyro", (r"gyr",)),
     ("magn", (r"magnet|\bmag ?[xyz]\b|\bmagn",)),
     ("acc", (r"\bacc|accel|\bmotion ?[xyz]\b|\bmot\b",)),
-    ("other", (r"spo2|sao2|oxy|pupil|gaze",)),
+    ("other", (r"spo2|sao2|oxy|\bosat|pupil|gaze",)),
 )
 _TYPE_OF_WORD = [(kind, re.compile("|".join(patterns))) for kind, patterns in _WORDS]
 _TYPE_OF_QUANTITY = {
@@ -169,7 +201,7 @@ def plain_name(label: str) -> tuple[str, str]:
 
 def canonical(name: str) -> str:
     """What two names of one electrode share: "EEG Fp1-REF" and "FP1", "T3" and "T7"."""
-    bare = _PREFIX.sub("", plain_name(name)[0], count=1)
+    bare = _PREFIX.sub("", _TAIL.sub("", plain_name(name)[0]), count=1)
     end = _REFERENCE.search(bare)
     if end and end.end() == len(bare) and not _EARS.fullmatch(bare[: end.start()].strip()):
         bare = bare[: end.start()] or bare
@@ -180,37 +212,49 @@ def canonical(name: str) -> str:
 def kind_of_name(name: str) -> str:
     """The type that a name tells, out of `KINDS` and `SERVICE`; "unknown" where it tells none."""
     bare, said = plain_name(name)
+    bare = _TAIL.sub("", bare)
     said = {"ekg": "ecg", "seeg": "ieeg", "ecog": "ieeg", "dbs": "ieeg"}.get(said, said)
-    by_place = _by_position(bare)
+    by_place = _by_position(bare) or _by_position(_NAMESAKE.sub("", bare))
     if by_place and said in ("", "eeg"):
         return by_place
-    spellings = _spaced(bare)
+    whole, referred = _spaced(bare), _spaced(_without_reference(bare))
     for kind, pattern in _TYPE_OF_WORD:
-        if any(pattern.search(words) for words in spellings):
+        if any(pattern.search(words) for words in (referred if kind == "ref" else whole)):
             return kind
     if said:
         return said
-    if re.fullmatch(r"eeg[ _.:-]*\d*", bare, re.IGNORECASE):
+    if re.search(r"(?<![a-z])eeg(?![a-z])", bare, re.IGNORECASE):
         return "eeg"
     return "unknown"
 
 
 def _by_position(name: str) -> str:
     """The type "eeg" for a 10-5 position or the difference of two; "ref" for that of two ears."""
-    parts = [part.strip() for part in re.split(r"[-/]", _PREFIX.sub("", name, count=1))]
-    end = _REFERENCE.search(name)
-    if end and end.end() == len(name) and len(parts) == 2 and not _POSITION.fullmatch(parts[1]):
-        parts = parts[:1]
-    if not 1 <= len(parts) <= 2 or not all(_POSITION.fullmatch(part) for part in parts):
+    bare = _PREFIX.sub("", name, count=1)
+    parts = [part.strip() for part in re.split(r"[-/:]| (?=[AM][12]$)", bare)]
+    if len(parts) == 1 or not all(_POSITION.fullmatch(part) for part in parts):
+        parts = [_without_reference(bare)]
+    if len(parts) > 2 or not all(_POSITION.fullmatch(part) for part in parts):
         return ""
     return "ref" if len(parts) == 2 and all(_EARS.fullmatch(part) for part in parts) else "eeg"
+
+
+def _without_reference(name: str) -> str:
+    """A name without the reference behind it, unless nothing but "EEG" stands before that."""
+    found = re.fullmatch(rf"(.*?){_REFERENCE.pattern}", name, re.IGNORECASE)
+    rest = found[1].strip() if found else ""
+    return name if rest.lower() in ("", "eeg") else rest
 
 
 def _spaced(name: str) -> tuple[str, str]:
     """A name in lower case, as it is and with spaces where words meet ("SampleIndex", "AccX")."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", " ", name)
     plain, apart = (re.sub(r"[^a-z0-9]+", " ", text.lower()).strip() for text in (name, apart))
-    return plain, apart
+    return _OTHERWISE.sub(_plainly, plain), _OTHERWISE.sub(_plainly, apart)
+
+
+def _plainly(found: re.Match[str]) -> str:
+    return f"{found[1]}conductance" if found[1] else ""
 
 
 def typed(
@@ -308,6 +352,12 @@ def near(wanted: str, names: Sequence[str]) -> str:
     keys = {canonical(name): name for name in reversed(names)}
     found = closest(canonical(wanted), keys)
     return f"Did you mean {keys[found]}?" if found else ""
+
+
+def fits(kind: str, quantity: str) -> bool:
+    """Whether samples of a type can be of a quantity."""
+    need = QUANTITY.get(kind)
+    return need in (None, quantity) or quantity in _ALSO.get(kind, ())
 
 
 def unique(names: Sequence[str]) -> list[str]:

@@ -31,10 +31,11 @@ import numpy as np
 
 from clmer.data import units
 from clmer.data.biosignal import SUFFIXES, bad_channels, files_of, open_biosignal
-from clmer.data.channels import QUANTITY, SERVICE, as_kind, canonical, kind_of_name
+from clmer.data.channels import QUANTITY, SERVICE, as_kind, canonical, fits, kind_of_name
 from clmer.data.emotiv import read_emotiv
 from clmer.data.face import read_face
 from clmer.data.formats import check_suffix, suffix_of
+from clmer.data.lines import check_signals
 from clmer.data.manifest_table import (
     FACE_MODALITIES,
     SUPPORTED,
@@ -43,7 +44,7 @@ from clmer.data.manifest_table import (
     read_rows,
     table_path,
 )
-from clmer.data.recording import DataError, FaceSeries, Recording, Signal
+from clmer.data.recording import DataError, FaceSeries, Recording, Signal, wrong_unit
 from clmer.data.tasks import RATING_TASKS
 from clmer.data.timeline import Timeline
 from clmer.data.units import OURS
@@ -264,10 +265,16 @@ def _read_npy(row: Row) -> Signal:
     if row.rate is None:
         raise DataError(row.path, "rate", "none", "samples a second in the manifest's column rate")
     try:
-        array = np.load(row.path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.lib.format.open_memmap(row.path, mode="r")
     except (ValueError, EOFError, OSError) as error:
+        with row.path.open("rb") as file:
+            packed = file.read(2) == b"PK"
         raise DataError(
-            row.path, "array", error, "an .npy of numbers [channels, samples]"
+            row.path,
+            "array",
+            "an .npz, which holds several arrays" if packed else error,
+            "an .npy of numbers [channels, samples]",
+            "Save the array of samples alone, with numpy.save." if packed else "",
         ) from error
     array = array[None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[0] > array.shape[1] or array.dtype.kind not in "fiu":
@@ -276,6 +283,7 @@ def _read_npy(row: Row) -> Signal:
             "array",
             f"shape {array.shape} of {array.dtype}",
             "real numbers [channels, samples], more samples than channels",
+            _other_shape(array),
         )
     names = row.channels or tuple(f"ch{i + 1}" for i in range(len(array)))
     if len(names) != len(array):
@@ -297,10 +305,22 @@ def _read_npy(row: Row) -> Signal:
             "Interpolate the gap, or leave that part out with start_s and stop_s.",
         )
     kinds = _kinds_of_array(row, names)
+    untold = [not row.channels or kind_of_name(name) == "unknown" for name in names]
+    if not row.kind:
+        check_signals(row.path, data, names, kinds, untold)
     unit = _unit_of_array(row, data, kinds)
     signal = Signal(data, row.rate, names, kinds, unit, timeline=part.shifted())
     signals = [i for i, kind in enumerate(kinds) if kind == (as_kind(row.modality) or kind)]
     return signal if row.kind or len(signals) == len(kinds) else _of_modality(_unnamed(row), signal)
+
+
+def _other_shape(array: np.ndarray) -> str:
+    """What to do with an array of another shape or of other numbers."""
+    if array.ndim == 2 and array.dtype.kind in "fiu" and array.size:
+        return "It looks like [samples, channels]: save its transpose, array.T."
+    if array.ndim == 3:
+        return "Save each trial as an array of its own, and name it in a row of the manifest."
+    return ""
 
 
 def _unnamed(row: Row) -> Row:
@@ -342,13 +362,11 @@ def _unit_of_array(row: Row, data: np.ndarray, kinds: Sequence[str]) -> str:
         quantity = need.pop() if len(need) == 1 else None
         return OURS[quantity] if quantity else "mixed"
     unit = units.parse(row.unit)
-    if unit is None:
-        raise DataError(
-            row.path,
-            f"unit in line {row.line} of the manifest",
-            repr(row.unit),
-            "uV, mV, V, uS, degC, g or another known unit; none for numbers without one",
-        )
+    for kind in dict.fromkeys(kinds):
+        if unit is None or not (units.is_bare(unit) or fits(kind, unit.quantity)):
+            where = f"unit in line {row.line} of the manifest" if row.line else "unit"
+            raise wrong_unit(row.path, where, row.unit, kind)
+    assert unit is not None
     data *= unit.factor
     return unit.ours
 

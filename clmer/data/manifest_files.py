@@ -59,6 +59,11 @@ def _near_file(path: Path) -> str:
         return f"{path.name} is a folder: name a file in it."
     if "\\" in path.name:
         return "Write paths with / and relative to the manifest's folder."
+    if os.path.islink(path):
+        return (
+            f"{path.name} is a link to a file that is not here: get its content first (datalad "
+            "get, git annex get)."
+        )
     folder = path.parent
     if not os.path.isdir(folder):
         return f"There is no folder {folder}."

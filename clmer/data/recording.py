@@ -45,6 +45,19 @@ class DataError(ValueError):
         super().__init__(f"{message} {hint}" if hint else message)
 
 
+def wrong_unit(path: Path, field: str, spelt: str, kind: str) -> DataError:
+    """A unit that is not known, or that samples of a type cannot have."""
+    expected = {"gsr": "uS, S, kOhm", "temp": "degC"}.get(kind, "uV, mV, V")
+    return DataError(
+        path,
+        field,
+        repr(spelt) if spelt else "none",
+        f"{expected} or another unit of {kind} that is known",
+        "State the true one in the manifest's column unit (clmer predict: --unit); none for "
+        "numbers without one.",
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Signal:
     """Regularly sampled channels.

@@ -84,23 +84,27 @@ class Timeline:
         return cls(fs, tuple(pieces), tuple(spans))
 
     @classmethod
-    def clocked(cls, fs: float, onsets: np.ndarray, per_record: int) -> Timeline:
+    def clocked(
+        cls, fs: float, onsets: np.ndarray, per_record: int, slack_s: float = 0.0
+    ) -> Timeline:
         """Records of equal length that each state when they began.
 
         Args:
             fs: samples a second.
             onsets: [records] seconds.
             per_record: samples of a record.
+            slack_s: a shorter pause is none, but a rounded onset; 0 for a sample.
 
         Raises:
             ValueError: a record begins before the one before it has ended.
         """
         late = np.diff(onsets) - per_record / fs
         # Onsets are rounded in the file, so that a jitter below a sample is no pause.
-        if (late < -1 / fs).any():
-            record = int(np.flatnonzero(late < -1 / fs)[0]) + 1
+        slack_s = slack_s or 1 / fs
+        if (late < -slack_s).any():
+            record = int(np.flatnonzero(late < -slack_s)[0]) + 1
             raise ValueError(f"record {record + 1} begins {-late[record - 1]:g} s too early")
-        starts = [0, *(np.flatnonzero(late > 1 / fs) + 1).tolist(), len(onsets)]
+        starts = [0, *(np.flatnonzero(late > slack_s) + 1).tolist(), len(onsets)]
         origin = float(onsets[0]) if len(onsets) else 0.0
         pieces = (
             Piece(float(onsets[a]) - origin, a * per_record, b * per_record)
@@ -127,6 +131,18 @@ class Timeline:
             if after.start_s - end_s < 0.5 / self.fs:
                 return end_s
         return None
+
+    def split(self, joints_s: Iterable[float]) -> Timeline:
+        """The same with a pause of unknown length at some times."""
+        pieces = list(self.pieces)
+        for time in joints_s:
+            for i, piece in enumerate(pieces):
+                at = math.ceil((time - piece.start_s) * self.fs - _ROUNDING)
+                if 0 < at < piece.stop - piece.first:
+                    rest = Piece(piece.start_s + at / self.fs, piece.first + at, piece.stop)
+                    pieces[i : i + 1] = [Piece(piece.start_s, piece.first, rest.first), rest]
+                    break
+        return Timeline(self.fs, tuple(pieces), self.bad)
 
     def part(self, start_s: float, stop_s: float, finest: float) -> Timeline:
         """What lies between two times, on a clock that starts at `start_s`.

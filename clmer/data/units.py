@@ -81,6 +81,11 @@ class Unit:
         return OURS[self.quantity]
 
 
+def is_bare(unit: Unit) -> bool:
+    """Whether it says that numbers have no unit."""
+    return unit.quantity == "none"
+
+
 def parse(text: str) -> Unit | None:
     """A unit by any of its usual spellings; None where it is not known (an empty one too).
 

@@ -13,6 +13,7 @@ AS_ARRAY = (
     "counters and markers and with lost samples filled in, and state rate, unit and channels in "
     "the manifest's columns of these names."
 )
+_EXPORT = f"Export it as EDF, if its program can. {AS_ARRAY}"
 #: What a suffix is a part of, or what to do about it.
 _HINTS = {
     ".xdf": "XDF is not read: load it with pyxdf. " + AS_ARRAY,
@@ -20,10 +21,21 @@ _HINTS = {
     ".mat": "Load it with scipy.io.loadmat. " + AS_ARRAY,
     ".gz": "Unpack it first (gunzip).",
     ".zip": "Unpack it first.",
+    ".npz": "Save its array of samples alone, with numpy.save, as an .npy of [channels, samples].",
+    ".rec": "If it is an EDF file, which begins with '0', name it .edf.",
+    ".edf+": "Name it .edf.",
+    ".bdf+": "Name it .bdf.",
 }
+#: What stands in for a file, in lower case: its beginning, what it is, and what to do.
+_STAND_INS = (
+    (b"version https://git-lfs", "a pointer of git-lfs", "Get the content: git lfs pull."),
+    (b"/annex/objects/", "a pointer of git-annex", "Get the content: datalad get, git annex get."),
+    (b"../.git/annex/", "a pointer of git-annex", "Get the content: datalad get, git annex get."),
+    (b"<!doctype", "a web page", "The download failed, or asked for a login: get the file again."),
+    (b"<html", "a web page", "The download failed, or asked for a login: get the file again."),
+)
 #: Parts of a recording that people give instead of its header.
 _PARTS = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".dat": ".vhdr", ".fdt": ".set"}
-_TABLES = (".txt", ".tsv", ".asc", ".xlsx", ".xls", ".json", ".h5", ".parquet")
 
 
 def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
@@ -39,6 +51,7 @@ def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
     """
     suffix = suffix_of(path)
     if suffix in readable:
+        check_content(path)
         return
     hint = ""
     header = path.with_suffix(_PARTS.get(suffix, ""))
@@ -47,9 +60,22 @@ def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
         hint = f"It is part of a recording: give {header.name}, {there}."
     elif path.name.lower().endswith(".tsv.gz"):
         hint = _HINTS[".tsv.gz"]
-    elif suffix in _TABLES:
-        hint = AS_ARRAY
-    raise DataError(path, "suffix", suffix or "none", expected, hint or _HINTS.get(suffix, ""))
+    raise DataError(path, "suffix", suffix or "none", expected, hint or _HINTS.get(suffix, _EXPORT))
 
 
-__all__ = ["AS_ARRAY", "READERS", "check_suffix", "suffix_of"]
+def check_content(path: Path) -> None:
+    """Refuse what stands in for a file's content: pointers of git-lfs and git-annex, web pages.
+
+    Raises:
+        DataError: it is one of these.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        head = file.read(64).lstrip().lower()
+    for start, what, hint in _STAND_INS:
+        if head.startswith(start):
+            raise DataError(path, "content", what, "the file itself", hint)
+
+
+__all__ = ["AS_ARRAY", "READERS", "check_content", "check_suffix", "suffix_of"]

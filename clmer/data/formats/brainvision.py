@@ -99,6 +99,7 @@ def read_header(path: Path) -> BrainVisionHeader:
             "one name per channel",
             "Rename them in the .vhdr, which is a text file.",
         )
+    _check_rate(path, values.get("samplinginterval", ""))
     _check_length(path, data, values, len(names))
     units = tuple(field[3].strip() for field in fields)
     return BrainVisionHeader(path, data, markers if markers.is_file() else None, names, units)
@@ -141,6 +142,21 @@ def _beside(path: Path, name: str, key: str, suffix: str) -> Path:
         f"Put it beside the header.{renamed}"
         f"The header is a text file: correct its {key}= where the name has changed.",
     )
+
+
+def _check_rate(path: Path, interval: str) -> None:
+    try:
+        seconds = float(interval) / 1e6
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise DataError(
+            path,
+            "SamplingInterval",
+            interval or "nothing",
+            "microseconds from sample to sample",
+            "The header is a text file: write 1000000 / rate there.",
+        )
 
 
 def _check_length(path: Path, data: Path, values: dict[str, str], listed: int) -> None:

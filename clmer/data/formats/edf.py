@@ -1,8 +1,8 @@
 """EDF, EDF+, BDF and BDF+: the header, the clock, and physical samples at each signal's own rate.
 
 A file is records of equal length, in each of which every signal has its own number of samples. A
-"+" file has annotation signals besides; the first note in each record says when it began, and in a
-discontinuous one (EDF+D) that is the only thing that tells pauses.
+"+" file has annotation signals besides; the first note in each record says when it began, which is
+the only thing that tells pauses. Only discontinuous files (EDF+D) should have them; others do too.
 
 MNE brings slower signals to the fastest one's rate, piece by piece and by FFT, and knows three
 units; so this reads the samples itself. Format: https://www.edfplus.info/specs/edfplus.html
@@ -26,6 +26,8 @@ _AGAIN = "Copy or export it again."
 #: Bytes of the fixed head, and of each signal's fields behind it, in the order of the file.
 _HEAD = 256
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
+#: Seconds by which records' times may drift against the rate before it is said.
+_DRIFT_S = 0.1
 _TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\x00]*)")
 
 
@@ -148,11 +150,11 @@ class EdfFile:
         return self._notes[1]
 
     @cached_property
-    def _notes(self) -> tuple[np.ndarray, list[tuple[float, float, str]]]:
-        """When each record began [records], NaN where it is not said; and the annotations."""
-        onsets, texts = np.full(self.records, np.nan), []
+    def _notes(self) -> tuple[np.ndarray, list[tuple[float, float, str]], int]:
+        """When each record began [records], NaN where it is not said; the annotations; decimals."""
+        onsets, texts, decimals = np.full(self.records, np.nan), [], 0
         rows = [signal for signal in self.signals if signal.is_note]
-        for signal in rows if self.plus else ():
+        for signal in rows:
             size = self.sample_bytes * signal.count
             part = self._bytes[:, signal.offset : signal.offset + size]
             for record, line in enumerate(np.ascontiguousarray(part)):
@@ -162,11 +164,64 @@ class EdfFile:
                         continue
                     if found[3].strip(b"\x14") == b"" and np.isnan(onsets[record]):
                         onsets[record] = float(found[1])
+                        decimals = max(decimals, len(found[1].partition(b".")[2]))
                     for text in filter(None, found[3].split(b"\x14")):
                         value = text.decode("utf-8", errors="replace")
                         texts.append((float(found[1]), float(found[2] or 0), value))
         origin = onsets[0] if self.records and np.isfinite(onsets[0]) else 0.0
-        return onsets, [(onset - origin, duration, text) for onset, duration, text in texts]
+        notes = [(onset - origin, duration, text) for onset, duration, text in texts]
+        return onsets, notes, decimals
+
+    @property
+    def _slack_s(self) -> float:
+        """The shortest pause: a sample of the fastest signal, or what rounding makes of onsets.
+
+        It is one for all signals, so that slow ones have the same pauses as the others.
+        """
+        digits, record_s = 10 ** self._notes[2], Fraction(self.record_s)
+        count = max(signal.count for signal in self.signals if not signal.is_note)
+        rounding = 0.0 if (record_s * digits).denominator == 1 else 1.001 / digits
+        return max(rounding, float(record_s) / count)
+
+    @cached_property
+    def _clock(self) -> tuple[np.ndarray | None, tuple[str, ...]]:
+        """When each record began, None where they follow one another; and what is odd about it.
+
+        Raises:
+            DataError: a discontinuous file that does not say it.
+        """
+        onsets, strict = self._notes[0], self.plus.endswith("D")
+        if not np.isfinite(onsets).all():
+            if not strict:
+                return None, ()
+            record = int(np.flatnonzero(~np.isfinite(onsets))[0]) + 1
+            raise self._clock_error(f"no time of record {record}")
+        late, slack_s = np.diff(onsets) - float(Fraction(self.record_s)), self._slack_s
+        steady, name = np.abs(late) <= slack_s, self.path.name
+        drift_s = float(late[steady].sum())
+        notes = []
+        if abs(drift_s) > max(_DRIFT_S, slack_s):
+            notes.append(f"{name}: its records' times drift by {drift_s:.3g} s against its rate")
+        if steady.all():
+            return None, tuple(notes)
+        if not strict and (late < -slack_s).any():
+            record = int(np.flatnonzero(late < -slack_s)[0]) + 2
+            notes.append(
+                f"{name}: by the records' times record {record} begins before the one before it "
+                "ends: they are read one after the other"
+            )
+            return None, tuple(notes)
+        if not strict:
+            notes.append(
+                f"{name} is a continuous file by its header; its records' times tell pauses, which "
+                "count"
+            )
+        return onsets, tuple(notes)
+
+    @property
+    def time_notes(self) -> tuple[str, ...]:
+        """What is odd about the records' times."""
+        return self._clock[1]
 
     def timeline(self, signal: EdfSignal) -> Timeline:
         """A signal's pieces and bad spans.
@@ -175,18 +230,15 @@ class EdfFile:
             DataError: a discontinuous file that does not say when its records began.
         """
         fs, count = self.rate(signal), signal.count
-        _, bad = marked(self.annotations, fs)
-        if not self.plus.endswith("D"):
-            return Timeline.whole(fs, self.records * count, bad)
-        onsets = self._notes[0]
-        if not np.isfinite(onsets).all():
-            record = int(np.flatnonzero(~np.isfinite(onsets))[0]) + 1
-            raise self._clock_error(f"no time of record {record}")
+        joints, bad = marked(self.annotations, fs)
+        onsets, _ = self._clock
+        if onsets is None:
+            return Timeline.broken(fs, self.records * count, joints, bad)
         try:
-            line = Timeline.clocked(fs, onsets, count)
+            line = Timeline.clocked(fs, onsets, count, self._slack_s)
         except ValueError as error:
             raise self._clock_error(str(error)) from error
-        return Timeline(fs, line.pieces, tuple(bad))
+        return Timeline(fs, line.pieces, tuple(bad)).split(at / fs for at in joints)
 
     def _clock_error(self, found: str) -> DataError:
         return DataError(
@@ -238,7 +290,7 @@ def open_edf(path: Path) -> EdfFile:
 
 def _records(path: Path, stated: int, have: float, notes: list[str]) -> int:
     """How many whole records there are to read."""
-    if stated < 0 and have >= 1:  # "unknown": the recorder did not come back to fill it in
+    if stated < 1 <= have:  # -1 is "unknown", 0 too: the recorder did not come back to fill it in
         if have != int(have):
             notes.append(
                 f"{path.name} does not state its length and ends within a record: "

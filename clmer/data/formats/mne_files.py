@@ -15,6 +15,7 @@ import numpy as np
 from scipy.io.matlab import MatReadError
 
 from clmer.data.formats.brainvision import BrainVisionHeader, read_header
+from clmer.data.formats.gdf import GdfHeader, read_gdf_header
 from clmer.data.recording import DataError
 from clmer.data.timeline import Timeline, marked
 
@@ -49,16 +50,28 @@ _KINDS = {
 }
 _UNITS = {"eeg": "V", "ieeg": "V", "eog": "V", "emg": "V", "ecg": "V", "gsr": "S", "temp": "C"}
 
+#: Numbers that mean a joint: EEGLAB's where types are numbers, GDF's "start of a new segment".
+_JOINTS = {".set": re.compile(r"-99(\.0*)?"), ".gdf": re.compile("32766")}
+
 #: What MNE's readers raise on files cut off or filled with something else.
 _ERRORS = (
     *(ValueError, RuntimeError, OSError, LookupError, AssertionError, TypeError, AttributeError),
-    *(NotImplementedError, MatReadError, struct.error, zlib.error, EOFError, MemoryError),
+    *(
+        ArithmeticError,
+        NotImplementedError,
+        MatReadError,
+        struct.error,
+        zlib.error,
+        EOFError,
+        MemoryError,
+    ),
 )
 #: Warnings about what is handled here (pauses, types, places), or does not touch the samples.
 _HANDLED = re.compile(
     r"naming convention|'boundary' events|No coordinate information|Not setting position|"
     r"Unknown types found|measurement date|Could not inspect|unit.*(unknown|not recogni|misc)|"
     r"MarkerFile|head radius|cutoff frequency|software filter|No info on DataPoints|"
+    r"Unsupported physical dimension|"
     r"(highpass|lowpass) filters|positions|channel type|set as EEG|DigMontage|montage",
     re.IGNORECASE,
 )
@@ -72,6 +85,7 @@ class MneFile:
         path: the file.
         raw: MNE's object; samples stay on disk.
         header: BrainVision's own, where it is one.
+        gdf: GDF's own, where it is one.
         notes: what MNE warned of.
     """
 
@@ -79,6 +93,7 @@ class MneFile:
     suffix: str
     raw: Any
     header: BrainVisionHeader | None = None
+    gdf: GdfHeader | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -93,6 +108,17 @@ class MneFile:
         if self.suffix.startswith(".fif") and fs == np.float32(fs):
             return float(str(np.float32(fs)))
         return fs
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Each channel's own rate in Hz."""
+        return self.gdf.rates if self.gdf else (self.fs,) * len(self.labels)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Each channel's unit as the file spells it; "" where it does not say."""
+        known = self.header or self.gdf
+        return known.units if known else ("",) * len(self.labels)
 
     @property
     def told(self) -> list[str]:
@@ -115,6 +141,8 @@ class MneFile:
         """The unit of what `samples` gives for a channel of a type."""
         if self.header is not None:
             return self.header.units[row] or "uV"
+        if self.gdf is not None:
+            return self.gdf.units[row]
         if self.suffix == ".set":
             return "uV" if _UNITS.get(kind) == "V" else ""
         return _UNITS.get(kind, "")
@@ -125,6 +153,15 @@ class MneFile:
         Raises:
             DataError: the file ends before its header says.
         """
+        for row in rows:
+            if abs(self.rates[row] - self.fs) > 1e-6 * self.fs:
+                raise DataError(
+                    self.path,
+                    f"rate of {self.labels[row]}",
+                    f"{self.rates[row]:g} Hz beside {self.fs:g} Hz",
+                    "one rate in a GDF file, since MNE resamples the slower channels",
+                    "Export it as EDF, which is read at each channel's own rate.",
+                )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
@@ -139,6 +176,8 @@ class MneFile:
             data /= np.array([channel["range"] for channel in channels])[:, None]
         elif self.suffix == ".set":  # EEGLAB has no units but uV
             data /= np.array([channel["cal"] for channel in channels])[:, None]
+        elif self.gdf is not None:
+            data /= np.array([self.gdf.factors[row] for row in rows])[:, None]
         return np.asarray(data)
 
     def timeline(self) -> Timeline:
@@ -153,6 +192,9 @@ class MneFile:
                 strict=True,
             )
         ]
+        if self.suffix in _JOINTS:
+            joint = _JOINTS[self.suffix]
+            notes = [(a, b, "boundary" if joint.fullmatch(t) else t) for a, b, t in notes]
         pauses, bad = marked(notes, fs)
         if self.header is not None:
             pauses |= self.header.pauses(fs)
@@ -188,6 +230,8 @@ def open_mne(path: Path) -> MneFile:
             raw = read(path, preload=False, verbose="WARNING")
         except _ERRORS as error:
             raise _refused(path, suffix, error) from error
+    if suffix == ".set":
+        _check_fdt(path, raw)
     notes = []
     for warning in caught:
         text = str(warning.message)
@@ -202,7 +246,24 @@ def open_mne(path: Path) -> MneFile:
             )
         if not _HANDLED.search(text) and issubclass(warning.category, RuntimeWarning):
             notes.append(f"MNE warns: {' '.join(text.split()):.200}")
-    return MneFile(path, suffix, raw, header, tuple(dict.fromkeys(notes)))
+    gdf = read_gdf_header(path) if suffix == ".gdf" else None
+    return MneFile(path, suffix, raw, header, gdf, tuple(dict.fromkeys(notes)))
+
+
+def _check_fdt(path: Path, raw: Any) -> None:
+    """Refuse an EEGLAB data file of another length than its header says."""
+    count = len(raw.ch_names) * int(raw.n_times)
+    for data in (Path(name) for name in raw.filenames if str(name).endswith(".fdt")):
+        size = data.stat().st_size
+        if size != 4 * count:
+            raise DataError(
+                data,
+                "length",
+                f"{size} bytes",
+                f"{4 * count}: {len(raw.ch_names)} channels of {raw.n_times} samples, as in "
+                f"{path.name}",
+                f"It is truncated, or belongs to another .set: copy it again, with {path.name}.",
+            )
 
 
 def _refused(path: Path, suffix: str, error: Exception) -> DataError:
@@ -225,6 +286,15 @@ def _refused(path: Path, suffix: str, error: Exception) -> DataError:
             "an empty one, which MNE cannot read",
             "a structure",
             "In EEGLAB: EEG.chaninfo = struct('nosedir', '+X'); then save the data set again.",
+        )
+    if "No raw data" in text:
+        return DataError(
+            path,
+            "file",
+            "no continuous recording in it: epochs, an average, or an ICA",
+            "raw data",
+            "Give the file from before the epochs were cut (raw.save): start_s and stop_s, or "
+            "--window, cut it here.",
         )
     if ".fdt" in text and isinstance(error, OSError):
         return DataError(
