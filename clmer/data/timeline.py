@@ -64,23 +64,28 @@ class Timeline:
         return cls(fs, tuple(pieces), tuple(bad))
 
     @classmethod
-    def clocked(cls, fs: float, onsets: np.ndarray, per_record: int) -> Timeline:
+    def clocked(
+        cls, fs: float, onsets: np.ndarray, per_record: int, finest: float = 0.0
+    ) -> Timeline:
         """Records of equal length that each state when they began.
 
         Args:
             fs: samples a second.
             onsets: [records] seconds.
             per_record: samples of a record.
+            finest: Hz of the file's fastest signal, if that is another; a pause of one of its
+                samples is one for all of them.
 
         Raises:
             ValueError: a record begins before the one before it has ended.
         """
         late = np.diff(onsets) - per_record / fs
         # Onsets are rounded in the file, so that a jitter below a sample is no pause.
-        if (late < -1 / fs).any():
-            record = int(np.flatnonzero(late < -1 / fs)[0]) + 1
+        jitter = (1 - _ROUNDING) / max(fs, finest)
+        if (late < -jitter).any():
+            record = int(np.flatnonzero(late < -jitter)[0]) + 1
             raise ValueError(f"record {record + 1} begins {-late[record - 1]:g} s too early")
-        starts = [0, *(np.flatnonzero(late > 1 / fs) + 1).tolist(), len(onsets)]
+        starts = [0, *(np.flatnonzero(late > jitter) + 1).tolist(), len(onsets)]
         origin = float(onsets[0]) if len(onsets) else 0.0
         pieces = (
             Piece(float(onsets[a]) - origin, a * per_record, b * per_record)
@@ -152,7 +157,7 @@ def marked(
     """
     breaks, bad = [], []
     for onset, duration, text in annotations:
-        low = text.lower()
+        low = text.lower().removeprefix("comment/")  # BrainVision's markers of free text
         joint = "boundary" in low or "new segment" in low or low.startswith("edge")
         if joint:
             breaks.append(math.ceil(onset * fs - _ROUNDING))

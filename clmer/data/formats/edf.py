@@ -179,11 +179,12 @@ class EdfFile:
         if not self.plus.endswith("D"):
             return Timeline.whole(fs, self.records * count, bad)
         onsets = self._notes[0]
+        finest = max(self.rate(each) for each in self.signals if not each.is_note)
         if not np.isfinite(onsets).all():
             record = int(np.flatnonzero(~np.isfinite(onsets))[0]) + 1
             raise self._clock_error(f"no time of record {record}")
         try:
-            line = Timeline.clocked(fs, onsets, count)
+            line = Timeline.clocked(fs, onsets, count, finest)
         except ValueError as error:
             raise self._clock_error(str(error)) from error
         return Timeline(fs, line.pieces, tuple(bad))
