@@ -371,7 +371,7 @@ class _Cutter:
         return stretches
 
     def _piece(self, name: str, signal: Signal, piece: slice) -> np.ndarray | None:
-        """One piece, filtered and resampled, [C, T]; None where it is too short for the filter."""
+        """One piece, filtered and resampled, [C, T]; None where it is too short for that."""
         fs = self.plan.dataset.fs
         data = signal.data[:, piece]
         # The kernels compute in float64 whatever they write: rounding to float32 comes last.
@@ -387,6 +387,8 @@ class _Cutter:
                 sosfiltfilt(sos, data[rows], out=x[rows])
             else:
                 x[rows] = sosfiltfilt(sos, data[rows])
+        if x.shape[1] < 2 and signal.fs != fs:  # no line goes through one sample
+            return None
         try:
             x = resample(x, signal.fs, fs)
         except ValueError as error:
@@ -529,7 +531,10 @@ def _windows(stretches: Sequence[_Stretch], places: _Places, plan: Plan) -> np.n
     """[n, C, length] float32 out of stretches [C, T]."""
     out = np.empty((len(places.first), len(stretches[0].x), plan.length), np.float32)
     for number, stretch in enumerate(stretches):
-        rows = _as_slice_of(np.flatnonzero(places.stretch == number))
+        held = np.flatnonzero(places.stretch == number)
+        if not len(held):  # such as a stretch that is shorter than a window
+            continue
+        rows = _as_slice_of(held)
         at = _as_slice_of(places.first[rows])
         views = np.lib.stride_tricks.sliding_window_view(stretch.x, plan.length, axis=1)
         out[rows] = views[:, at].transpose(1, 0, 2)  # [C, n, length]
@@ -538,8 +543,6 @@ def _windows(stretches: Sequence[_Stretch], places: _Places, plan: Plan) -> np.n
 
 def _as_slice_of(numbers: np.ndarray) -> slice | np.ndarray:
     """Evenly spaced numbers [n] as a slice, which is read without a copy."""
-    if len(numbers) == 0:
-        return slice(0, 0)
     step = int(numbers[1] - numbers[0]) if len(numbers) > 1 else 1
     if step < 1 or (np.diff(numbers) != step).any():
         return numbers
