@@ -236,6 +236,10 @@ class BiosignalFile:
                 "one rate for the channels of a modality",
                 "Make them separate modalities, or resample the file.",
             )
+        if isinstance(self.source, MneFile):
+            # What MNE's numbers are in depends on the type, which may have been stated since.
+            pairs = list(zip(chosen, (self.rows[i] for i in at), strict=True))
+            chosen = [c.in_unit(self.source.unit(row, c.kind) or c.unit) for c, row in pairs]
         line = self._timeline(at[0])
         part = line.part(start_s, line.duration_s if stop_s is None else stop_s, finest)
         rows = [self.rows[i] for i in at]
@@ -367,8 +371,6 @@ def _of_mne(file: MneFile, table: dict[str, dict[str, str]]) -> tuple[list[Chann
     labels, rates = file.labels, [file.fs] * len(file.labels)
     spelt = list(file.header.units) if file.header else [""] * len(labels)
     made = _channels(labels, file.told, spelt, rates, table, file.placed, file.bads)
-    # What MNE's numbers are in depends on the type, unless the file says it itself.
-    made = [c.in_unit(file.unit(i, c.kind) or c.unit) for i, c in enumerate(made)]
     return made, list(range(len(labels)))
 
 
@@ -386,6 +388,7 @@ def _channels(
     bids = [_BIDS.get(entry.get("type", "").upper(), "") for entry in entries]
     unsure = [entry.get("type", "n/a").upper() in ("N/A", "MISC", "OTHER", "") for entry in entries]
     spelt = [unit or entry.get("units", "") for unit, entry in zip(spelt, entries, strict=True)]
+    spelt = ["" if unit.lower() == "n/a" else unit for unit in spelt]
     told = [b if not u and b else t for b, u, t in zip(bids, unsure, told, strict=True)]
     kinds, guessed = typed(
         labels,
@@ -398,7 +401,7 @@ def _channels(
         Channel(
             plain_name(label)[0],
             kind,
-            "" if unit.lower() == "n/a" else unit,
+            unit,
             fs,
             (bads is not None and bads[i]) or entry.get("status", "").lower() == "bad",
             guess,

@@ -196,7 +196,8 @@ def kind_of_name(name: str) -> str:
 
 def _by_position(name: str) -> str:
     """The type "eeg" for a 10-5 position or the difference of two; "ref" for that of two ears."""
-    parts = [part.strip() for part in re.split(r"[-/]", _PREFIX.sub("", name, count=1))]
+    bare = _PREFIX.sub("", name, count=1).rstrip(".")  # "Fc5.", padded with dots
+    parts = [part.strip() for part in re.split(r"[-/]", bare)]
     end = _REFERENCE.search(name)
     if end and end.end() == len(name) and len(parts) == 2 and not _POSITION.fullmatch(parts[1]):
         parts = parts[:1]
