@@ -74,6 +74,14 @@ class Values:
             found.append(window)
         return found
 
+    def is_apart(self, start: Fraction, stop: Fraction) -> bool:
+        """Whether none of a window's samples was recorded."""
+        return all(
+            stop <= begin + _TOUCH_S or start >= begin + Fraction(x.shape[1], FS) - _TOUCH_S
+            for stretches in self.ways
+            for begin, x in stretches
+        )
+
     def touches_bad(self, start: Fraction, stop: Fraction) -> tuple[bool, bool]:
         """Whether a window lies in a bad stretch: by more than rounding, and at all."""
         overlap = [min(stop, b) - max(start, a) for a, b in self.bad]
@@ -87,7 +95,8 @@ class Expected:
     Args:
         must: starts of windows that have to be there.
         may: starts of those that may.
-        total: least and greatest number that the longest modality has room for.
+        total: least and greatest number of windows that are kept or counted as left out: windows
+            that lie wholly in a pause, or where only the face goes on, may be counted or not.
         values: by modality.
         face: the face's, if there is one.
     """
@@ -248,14 +257,22 @@ def recording(
     if not all(stretches for values in expected.values.values() for stretches in values.ways):
         return expected
     ends = [values.stops for values in expected.values.values()]
-    totals = [
-        max(0, math.floor((max(map(some, ends)) * FS - length + nudge) / step) + 1)
-        for some, nudge in ((min, -_ROUNDING), (max, _ROUNDING))
-    ]
-    expected.total = (totals[0], totals[1])
-    for i in range(totals[1]):
+    face_end = Fraction(0) if face_row is None else _face_end(study, face_row)
+    low, high = (
+        max(0, math.floor((end * FS - length) / step) + 1)
+        for end in (
+            max(map(min, ends)) - _TOUCH_S,
+            max(max(map(max, ends)), face_end) + Fraction(1, FS),
+        )
+    )
+    in_pause = 0
+    for i in range(high):
         start = Fraction(i * step, FS)
-        must, may = i < totals[0], True
+        must, may = i < low, True
+        in_pause += i < low and any(
+            values.is_apart(start, start + Fraction(length, FS))
+            for values in expected.values.values()
+        )
         for values in expected.values.values():
             found = [window is not None for window in values.choices(start, length)]
             surely, maybe = values.touches_bad(start, start + Fraction(length, FS))
@@ -268,7 +285,15 @@ def recording(
             expected.may.append(start)
         if must:
             expected.must.append(start)
+    expected.total = (low - in_pause, high)
     return expected
+
+
+def _face_end(study: Study, row: Row) -> Fraction:
+    """The end of a trial's last video frame, in s after the trial's start."""
+    face = study.faces[row.file]
+    end = Fraction(row.stop) if row.stop else Fraction(face.seconds)
+    return end - Fraction(row.start or 0) + Fraction(2, face.fps)
 
 
 def _whos(study: Study, row: Row, values: Values) -> list[str]:
