@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import scipy.signal
 from fuzz_recordings import check
-from fuzz_recordings_study import File, Line, Row, Study
+from fuzz_recordings_study import MICROVOLT, File, Line, Row, Study
 
 from clmer import signal
 from clmer.data import DATASETS
 from clmer.data.channels import kind_of_name
 from clmer.data.manifest import read_file
 from clmer.data.prepare import prepare
+from clmer.data.recording import DataError
 
 FZ = Line("Fz", "eeg", "Fz", "uV", "uV", 1.0, Fraction(200))
 GSR = Line("GSR", "gsr", "GSR", "uS", "uS", 1.0, Fraction(200))
@@ -136,3 +137,38 @@ def test_a_part_within_a_pause_is_left_out_without_a_warning(tmp_path: Path) -> 
         assert check(study, tmp_path) == 4
     store = prepare(DATASETS["manifest"], tmp_path, cache=tmp_path / "cache", progress=False)
     assert list(store.report["recordings_skipped"]) == ["p1/a"]
+
+
+@pytest.mark.parametrize("format_", ["edf", "bdf", "vhdr"])
+@pytest.mark.parametrize(
+    ("spelt", "true", "factor"),
+    [("V", "uV", r"1e\+06 times too large"), ("uV", "V", r"1e\+06 times too small")],
+)
+def test_numbers_in_another_unit_than_the_file_says(
+    tmp_path: Path, format_: str, spelt: str, true: str, factor: str
+) -> None:
+    """The error tells the factor, and the column `unit` mends it."""
+    line = replace(FZ, unit=spelt, factor=MICROVOLT[true])
+    record = "" if format_ == "vhdr" else "1"
+    # samples of single precision, since a BrainVision file's resolution follows its unit
+    file = replace(FILE, format=format_, record=record, lines=(line,), option=4)
+    with pytest.raises(DataError, match=factor):
+        compare(tmp_path, file)
+    (tmp_path / "stated").mkdir()
+    assert compare(tmp_path / "stated", file, Row("", "a", "eeg", "", unit=true)) == 38
+
+
+@pytest.mark.parametrize("spelt", ["BS", "mm", "K"])
+@pytest.mark.parametrize("format_", ["edf", "vhdr"])
+def test_a_unit_that_nobody_knows(tmp_path: Path, format_: str, spelt: str) -> None:
+    file = replace(
+        FILE,
+        format=format_,
+        record="" if format_ == "vhdr" else "1",
+        lines=(replace(FZ, unit=spelt),),
+        option=4,
+    )
+    with pytest.raises(DataError, match=f"unit of Fz: found '{spelt}'"):
+        compare(tmp_path, file)
+    (tmp_path / "stated").mkdir()
+    assert compare(tmp_path / "stated", file, Row("", "a", "eeg", "", unit="uV")) == 38
