@@ -103,7 +103,7 @@ def measure(name: str, signal: Signal, path: Path, *, alone: bool = True) -> Acc
     low, middle, high = np.percentile(x, (25, 50, 75), axis=1) if x.size else np.zeros((3, len(x)))
     spread = (high - low) / 1.349
     still = spread == 0
-    if still.any():
+    if x.size and still.any():
         spread[still] = x[still].std(axis=1)
     _check_first(signal, middle, spread, path)
     levels = {}

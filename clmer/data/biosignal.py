@@ -238,6 +238,10 @@ class BiosignalFile:
                 "one rate for the channels of a modality",
                 "Make them separate modalities, or resample the file.",
             )
+        if isinstance(self.source, MneFile):
+            # What MNE's numbers are in depends on the type, which may have been stated since.
+            pairs = list(zip(chosen, (self.rows[i] for i in at), strict=True))
+            chosen = [c.in_unit(self.source.unit(row, c.kind) or c.unit) for c, row in pairs]
         line = self._timeline(at[0])
         part = line.part(start_s, line.duration_s if stop_s is None else stop_s, finest)
         rows = [self.rows[i] for i in at]
@@ -377,8 +381,6 @@ def _of_edf(file: edf.EdfFile, table: dict[str, dict[str, str]]) -> tuple[list[C
 def _of_mne(file: MneFile, table: dict[str, dict[str, str]]) -> tuple[list[Channel], list[int]]:
     labels, rates, spelt = file.labels, file.rates, file.units
     made = _channels(labels, file.told, spelt, rates, table, file.placed, file.bads)
-    # What MNE's numbers are in depends on the type, unless the file says it itself.
-    made = [c.in_unit(file.unit(i, c.kind) or c.unit) for i, c in enumerate(made)]
     return made, list(range(len(labels)))
 
 
@@ -396,6 +398,7 @@ def _channels(
     bids = [TYPES.get(entry.get("type", "").upper(), "") for entry in entries]
     unsure = [entry.get("type", "n/a").upper() in ("N/A", "MISC", "OTHER", "") for entry in entries]
     spelt = [unit or entry.get("units", "") for unit, entry in zip(spelt, entries, strict=True)]
+    spelt = ["" if unit.lower() == "n/a" else unit for unit in spelt]
     told = [b if not u and b else t for b, u, t in zip(bids, unsure, told, strict=True)]
     kinds, guessed = typed(
         labels,
@@ -408,7 +411,7 @@ def _channels(
         Channel(
             plain_name(label)[0],
             kind,
-            "" if unit.lower() == "n/a" else unit,
+            unit,
             fs,
             (bads is not None and bads[i]) or entry.get("status", "").lower() == "bad",
             guess,

@@ -393,7 +393,7 @@ class _Cutter:
         return stretches
 
     def _piece(self, name: str, signal: Signal, piece: slice) -> np.ndarray | None:
-        """One piece, filtered and resampled, [C, T]; None where it is too short for the filter."""
+        """One piece, filtered and resampled, [C, T]; None where it is too short for that."""
         fs = self.plan.dataset.fs
         data = signal.data[:, piece]
         # The kernels compute in float64 whatever they write: rounding to float32 comes last.
@@ -409,6 +409,8 @@ class _Cutter:
                 sosfiltfilt(sos, data[rows], out=x[rows])
             else:
                 x[rows] = sosfiltfilt(sos, data[rows])
+        if x.shape[1] < 2 and signal.fs != fs:  # no line goes through one sample
+            return None
         try:
             x = resample(x, signal.fs, fs)
         except ValueError as error:

@@ -67,7 +67,10 @@ def windows_at(stretches: Sequence[Stretch], places: Places, length: int) -> np.
     """[n, C, length] float32 out of stretches [C, T]."""
     out = np.empty((len(places.first), len(stretches[0].x), length), np.float32)
     for number, stretch in enumerate(stretches):
-        rows = _as_slice(np.flatnonzero(places.stretch == number))
+        held = np.flatnonzero(places.stretch == number)
+        if not len(held):  # such as a stretch that is shorter than a window
+            continue
+        rows = _as_slice(held)
         at = _as_slice(places.first[rows])
         views = np.lib.stride_tricks.sliding_window_view(stretch.x, length, axis=1)
         out[rows] = views[:, at].transpose(1, 0, 2)  # [C, n, length]
@@ -76,8 +79,6 @@ def windows_at(stretches: Sequence[Stretch], places: Places, length: int) -> np.
 
 def _as_slice(numbers: np.ndarray) -> slice | np.ndarray:
     """Evenly spaced numbers [n] as a slice, which is read without a copy."""
-    if len(numbers) == 0:
-        return slice(0, 0)
     step = int(numbers[1] - numbers[0]) if len(numbers) > 1 else 1
     if step < 1 or (np.diff(numbers) != step).any():
         return numbers

@@ -204,7 +204,7 @@ def marked(
     pauses: dict[int, float] = {}
     bad = []
     for onset, duration, text in annotations:
-        low = text.lower()
+        low = text.lower().removeprefix("comment/")  # BrainVision's markers of free text
         if "boundary" in low or "new segment" in low or low.startswith("edge"):
             known = duration if low == "boundary" and duration > 0 else 0.0
             at = math.ceil(onset * fs - _ROUNDING)

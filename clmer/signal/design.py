@@ -149,7 +149,7 @@ def _ratio(fs_in: float, fs_out: float, count: int) -> Fraction:
     exact = Fraction(fs_out).limit_denominator(10**9) / Fraction(fs_in).limit_denominator(10**9)
     flip = exact > 1  # bound the larger term
     near = 1 / exact if flip else exact
-    for terms in (100, 1000, 10_000, _TERMS):
+    for terms in (1000, 10_000, _TERMS):  # the ratio of usual rates itself is among the first
         simple = near.limit_denominator(terms)
         if simple > 0 and abs(simple / near - 1) * count * max(Fraction(1), exact) <= _DRIFT:
             return 1 / simple if flip else simple

@@ -181,7 +181,7 @@ class EdfFile:
         digits, record_s = 10 ** self._notes[2], Fraction(self.record_s)
         count = max(signal.count for signal in self.signals if not signal.is_note)
         rounding = 0.0 if (record_s * digits).denominator == 1 else 1.001 / digits
-        return max(rounding, float(record_s) / count)
+        return max(rounding, (1 - 1e-3) * float(record_s) / count)  # a pause of one sample is one
 
     @cached_property
     def _clock(self) -> tuple[np.ndarray | None, tuple[str, ...]]:

@@ -123,8 +123,12 @@ class MneFile:
     @property
     def told(self) -> list[str]:
         """The type of each channel as far as the file says it; "" where it does not."""
-        kinds = [_KINDS.get(kind, "") for kind in self.raw.get_channel_types()]
-        return [k if k != "eeg" or self.suffix in _TYPED else "" for k in kinds]
+        types = self.raw.get_channel_types()
+        # For MNE, EEGLAB's channels are EEG if the file gives no type; but where it calls some of
+        # them MISC, it has typed them.
+        typed = self.suffix in _TYPED or (self.suffix == ".set" and "misc" in types)
+        kinds = [_KINDS.get(kind, "") for kind in types]
+        return [k if k != "eeg" or typed else "" for k in kinds]
 
     @property
     def placed(self) -> list[bool]:
