@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.lines import service_line
+from clmer.data.lines import doubtful, service_line
 from clmer.data.recording import DataError, Signal
 
 #: Samples of a channel that its statistics are taken from, evenly spaced.
@@ -179,9 +179,9 @@ def _shape_notes(name: str, signal: Signal, x: np.ndarray, spread: np.ndarray) -
         other = seen.setdefault(zlib.crc32(row.tobytes()), channel) if s > 0 else channel
         if other != channel:
             notes.append(f"{name}: {channel} is a copy of {other}")
-    for channel, kind, row in zip(signal.channels, signal.kinds, signal.data, strict=True):
-        if told := service_line(row, kind):
-            notes.append(f"{name}: {channel} has {told}: is it a signal?")
+    for row in np.flatnonzero(doubtful(signal.data)):
+        if told := service_line(signal.data[row], signal.kinds[row]):
+            notes.append(f"{name}: {signal.channels[row]} has {told}: is it a signal?")
     return notes
 
 

@@ -211,11 +211,13 @@ def align(cut: Cut, known: Mapping[str, Modality]) -> None:
     """
     for name, new in list(cut.modalities.items()):
         wanted = known[name].channels if name in known else new.channels
+        if new.channels == wanted:
+            continue
         keys = [canonical(channel) for channel in new.channels]
         if len(keys) != len(wanted):
             continue
         places = [keys.index(key) for key in map(canonical, wanted) if key in keys]
-        if new.channels == wanted or sorted(places) != list(range(len(wanted))):
+        if sorted(places) != list(range(len(wanted))):
             continue
         kinds = tuple(new.kinds[i] for i in places) if new.kinds else ()
         cut.modalities[name] = replace(new, channels=wanted, kinds=kinds)

@@ -36,8 +36,7 @@ def service_line(x: np.ndarray, kind: str) -> str:
         return ""
     if kind != "other" and QUANTITY.get(kind) != "voltage":
         return ""  # a temperature has few values, skin conductance may rise all the time
-    some = x[:: max(1, len(x) // _LOOKED_AT)]
-    few = len(np.unique(some)) <= _MORE_CODES
+    few = len(np.unique(x[:: max(1, len(x) // _LOOKED_AT)])) <= _MORE_CODES
     values = len(np.unique(x)) if few else _MORE_CODES + 1
     steps = np.diff(x)
     if 1 < values <= _CODES or (1 < values <= _MORE_CODES and (steps == 0).mean() >= _STEADY):
@@ -48,6 +47,21 @@ def service_line(x: np.ndarray, kind: str) -> str:
     if kind != "other" and len(x) >= _RISING and (steps > 0).all():
         return "values that only rise, as a clock"
     return ""
+
+
+def doubtful(data: np.ndarray) -> np.ndarray:
+    """Rows that `service_line` has to look at: few values, or steps that hardly change, [C] bool.
+
+    Args:
+        data: [C, T] samples.
+    """
+    if data.shape[1] < _LEAST:
+        return np.zeros(len(data), bool)
+    some = np.sort(data[:, :: max(1, data.shape[1] // _LOOKED_AT)], axis=1)
+    few = (np.diff(some, axis=1) != 0).sum(axis=1) < _MORE_CODES
+    steps = np.diff(data[:, : _RISING + 1], axis=1)
+    bends = np.abs(np.diff(steps, axis=1)) > 1e-3 * np.abs(steps[:, 1:])
+    return np.asarray(few | (bends.mean(axis=1) < 1 - _STEADY) | (steps > 0).all(axis=1))
 
 
 def check_signals(
