@@ -9,19 +9,22 @@ offset of about 4200, which any high-pass removes.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from clmer.data import units
-from clmer.data.channels import find, near, typed
+from clmer.data.channels import find, kind_of_name, near, typed
 from clmer.data.formats import AS_ARRAY
+from clmer.data.lines import check_signals
 from clmer.data.recording import KINDS, DataError, Signal
+from clmer.data.timeline import Span, Timeline
 
 #: The EPOC's sensors, in the order of its exports.
 EPOC_CHANNELS = tuple("AF3 F7 F3 FC5 T7 P7 O1 O2 P8 T8 FC6 F4 F8 AF4".split())
@@ -33,6 +36,8 @@ _CLOCK = 0.005
 _RATES = 1, 100_000  # samples a second that a recording may have
 _ENVELOPE_S = 0.125  # longer than the bursts in which a receiver hands samples on
 
+#: Longer stretches of samples that were filled in are not used.
+_MAX_FILLED_S = 0.25
 _SERVICE = {"Counter", "Interpolated", "RawCq", "Battery", "BatteryPercent", "MarkerHardware"}
 _NO_SENSOR = re.compile(r"Epoch|Label|Stage|Flag|Event .*")
 _RATE = re.compile(r"sampling rate\s*:\s*(?:\w*;)*(?:eeg_)?(\d+)", re.IGNORECASE)
@@ -51,6 +56,10 @@ class Layout:
         time: column of the seconds.
         columns: column of each sensor by name.
         fs: samples a second; None where the header does not say.
+        others: names of the columns that are no sensor's.
+        interpolated: column that marks samples which the headset's program filled in, if any.
+        separator: between cells; with ";" the comma is the decimal sign.
+        encoding: of the text.
     """
 
     path: Path
@@ -58,6 +67,15 @@ class Layout:
     time: int
     columns: dict[str, int]
     fs: float | None
+    others: tuple[str, ...] = ()
+    interpolated: int | None = None
+    separator: str = ","
+    encoding: str = "utf-8-sig"
+
+    def rows(self, file: TextIO) -> Iterator[str]:
+        """The lines behind the header, with decimal points."""
+        lines = islice(file, self.lines, None)
+        return (line.replace(",", ".") for line in lines) if self.separator == ";" else lines
 
 
 def read_layout(path: Path) -> Layout:
@@ -67,22 +85,19 @@ def read_layout(path: Path) -> Layout:
         DataError: no such file, or another one's header.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            head = [file.readline(_MAX_LINE).strip() for _ in range(2)]
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as raw:
+            wide = raw.read(2) in (b"\xff\xfe", b"\xfe\xff")
+        encoding = "utf-16" if wide else "utf-8-sig"
+        with path.open(encoding=encoding, errors="replace") as file:
+            head = [file.readline(_MAX_LINE).strip() for _ in range(3)]
+    except (OSError, UnicodeError) as error:
         raise DataError(path, "file", error, "an Emotiv CSV") from error
     for lines, line in enumerate(head, start=1):
-        names = [name.strip().strip('"') for name in line.split(",")]
-        if "Timestamp" in names and any(name.startswith("EEG.") for name in names):
-            rate = _RATE.search(head[0]) if lines == 2 else None
-            sensors = {n[4:]: i for i, n in enumerate(names) if n.startswith("EEG.")}
-            columns = {n: i for n, i in sensors.items() if n not in _SERVICE}
-            fs = float(rate[1]) if rate else None
-            return _checked(Layout(path, lines, names.index("Timestamp"), columns, fs))
-        rate = _OPENVIBE_RATE.fullmatch(names[0])
-        if rate and lines == 1:
-            columns = {n: i for i, n in enumerate(names) if i and not _NO_SENSOR.fullmatch(n)}
-            return _checked(Layout(path, 1, 0, columns, float(rate[1])))
+        separator = max(",;\t", key=line.count)
+        names = [name.strip().strip('"') for name in line.split(separator)]
+        found = _layout(path, names, lines, " ".join(head[: lines - 1]))
+        if found is not None:
+            return _checked(replace(found, separator=separator, encoding=encoding))
     raise DataError(
         path,
         "header",
@@ -90,6 +105,23 @@ def read_layout(path: Path) -> Layout:
         "EmotivPRO's two lines (Timestamp, EEG.AF3, ...) or OpenViBE's one (Time:128Hz, ...)",
         f"Is it another device's table? {AS_ARRAY}",
     )
+
+
+def _layout(path: Path, names: list[str], lines: int, above: str) -> Layout | None:
+    """What a line of column names says, and the text above it; None where it is no such line."""
+    if "Timestamp" in names and any(name.startswith("EEG.") for name in names):
+        rate = _RATE.search(above)
+        sensors = {n[4:]: i for i, n in enumerate(names) if n.startswith("EEG.")}
+        columns = {n: i for n, i in sensors.items() if n not in _SERVICE}
+        time, fs = names.index("Timestamp"), float(rate[1]) if rate else None
+    else:
+        rate = _OPENVIBE_RATE.fullmatch(names[0])
+        if not rate:
+            return None
+        sensors, time, fs = {}, 0, float(rate[1])
+        columns = {n: i for i, n in enumerate(names) if i and not _NO_SENSOR.fullmatch(n)}
+    others = (n for i, n in enumerate(names) if n and i not in (time, *columns.values()))
+    return Layout(path, lines, time, columns, fs, tuple(others), sensors.get("Interpolated"))
 
 
 def _checked(layout: Layout) -> Layout:
@@ -134,7 +166,7 @@ def read_emotiv(
     factor = _factor(path, unit)
     stat = path.stat()
     table = _read_table(path, stat.st_size, stat.st_mtime_ns)
-    seconds = table[:, 0] - table[0, 0]
+    seconds, notes = _in_seconds(path, table[:, 0] - table[0, 0], layout.fs)
     fs = layout.fs or _rate(path, seconds)
     end_s = float(seconds[-1]) + 1 / fs
     if start_s >= end_s or (stop_s or 0.0) > end_s + 1 / fs:
@@ -156,14 +188,71 @@ def read_emotiv(
         )
     times = seconds[first:last]
     _check_ends(path, times, start_s, end_s if stop_s is None else stop_s, fs)
+    check_signals(
+        path, data, names, ["eeg"] * len(names),
+        [not channels and kind_of_name(name) == "unknown" for name in names],
+    )  # fmt: skip
+    line = Timeline.whole(fs, data.shape[1])
+    if layout.interpolated is not None:
+        spans, said = _filled(table[first:last, -1] > 0, fs)
+        line, notes = replace(line, bad=spans), [*notes, *said]
     return Signal(
         np.ascontiguousarray(data) * factor,
         fs,
         names,
         tuple(kinds[name] if kinds[name] in KINDS else "eeg" for name in names),
         "uV",
-        left_out=tuple(f"{name} ({kinds[name]})" for name in order if name not in names),
+        timeline=line,
+        left_out=(
+            *(f"{name} ({kinds[name]})" for name in order if name not in names),
+            *(f"{name} ({kind_of_name(name)})" for name in layout.others),
+        ),
+        notes=tuple(notes),
     )
+
+
+def _in_seconds(path: Path, times: np.ndarray, fs: float | None) -> tuple[np.ndarray, list[str]]:
+    """Times that may be in ms, from the first sample on, in s, and what to say of them.
+
+    Raises:
+        DataError: times that go back.
+    """
+    if not (np.isfinite(times).all() and (np.diff(times) >= 0).all()):
+        where = int(np.flatnonzero(~(np.diff(times) >= 0))[0]) + 2
+        raise DataError(
+            path, "Timestamp", f"no time after the one before it in sample {where}",
+            "seconds, ascending",
+            "Leave such rows out; two recordings in one table need a file each.",
+        )  # fmt: skip
+    if times[-1] == 0:
+        raise DataError(
+            path, "Timestamp", "steps of 0 s in all rows", "seconds, ascending",
+            "A spreadsheet rounds them when it saves the table: take the original export.",
+        )  # fmt: skip
+    if not fs or abs(_step(times) * fs / 1e3 - 1) > _CLOCK:
+        return times, []
+    return times / 1e3, [f"{path.name}: its times are in ms"]
+
+
+def _filled(flags: np.ndarray, fs: float) -> tuple[tuple[Span, ...], list[str]]:
+    """Stretches of filled samples that are too long to count, and what to say of all.
+
+    Args:
+        flags: [n] bool, whether each sample was filled in.
+        fs: samples a second.
+    """
+    if not flags.any():
+        return (), []
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    spans = tuple(
+        Span(a / fs, b / fs, "filled in by the headset's program")
+        for a, b in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+        if b - a > _MAX_FILLED_S * fs
+    )
+    return spans, [
+        f"{int(flags.sum())} samples were lost and filled in by the headset's program; stretches "
+        f"above {_MAX_FILLED_S:g} s are left out"
+    ]
 
 
 def _named(path: Path, name: str, layout: Layout) -> str:
@@ -195,20 +284,24 @@ def _check_ends(path: Path, seconds: np.ndarray, start_s: float, stop_s: float, 
 
 @lru_cache(maxsize=1)
 def _read_table(path: Path, size: int, changed_ns: int) -> np.ndarray:
-    """Times and all sensors [rows, 1 + C]; the last file is kept, for its next trial."""
+    """Times, all sensors, and flags of filled samples where there are some [rows, 1 + C (+ 1)].
+
+    The last file is kept, for its next trial.
+    """
     if size > _MAX_BYTES:
         raise DataError(path, "size", f"{size / 2**30:.1f} GiB", "at most 4 GiB", "Cut it.")
     layout = read_layout(path)
+    flag = [] if layout.interpolated is None else [layout.interpolated]
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            rows = islice(file, layout.lines, None)
+        with path.open(encoding=layout.encoding, errors="replace") as file:
+            rows = layout.rows(file)
             first = next(rows, "")
             if not first.strip():
                 raise DataError(path, "rows", 0, "one a sample")
             table = np.loadtxt(
                 chain((first,), rows),
-                delimiter=",",
-                usecols=[layout.time, *layout.columns.values()],
+                delimiter=layout.separator,
+                usecols=[layout.time, *layout.columns.values(), *flag],
                 ndmin=2,
                 comments=None,
                 quotechar='"',

@@ -288,7 +288,11 @@ def _read_npy(row: Row) -> Signal:
     names = row.channels or tuple(f"ch{i + 1}" for i in range(len(array)))
     if len(names) != len(array):
         raise DataError(
-            row.path, "channels", f"{len(array)} rows", f"{len(names)} as in the manifest"
+            row.path,
+            "channels",
+            f"{len(array)} rows",
+            f"{len(names)}: {' '.join(names)}" + (" as in the manifest" if row.line else ""),
+            "An array's rows are all used, in their order: save it with these alone.",
         )
     line = Timeline.whole(row.rate, array.shape[1])
     start_s, stop_s = _span(row, line.duration_s, 1 / row.rate)

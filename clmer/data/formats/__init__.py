@@ -54,6 +54,8 @@ def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
         check_content(path)
         return
     hint = ""
+    if path.is_dir():
+        raise DataError(path, "file", "a folder", expected, "Name a file in it.")
     header = path.with_suffix(_PARTS.get(suffix, ""))
     if suffix in _PARTS:
         there = "which lies beside it" if header.is_file() else "which is missing"
