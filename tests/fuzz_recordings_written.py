@@ -315,7 +315,14 @@ def _fif(file: File, path: Path) -> list[np.ndarray]:
     if ahead:
         raw.crop(ahead / float(rate))
     raw.info["bads"] = [line.label for line in file.lines if line.bad]
-    raw.save(path, fmt="double" if double else "single", overwrite=True, verbose="ERROR")
+    raw.save(
+        path,
+        fmt="double" if double else "single",
+        buffer_size_sec=1,
+        split_size="2MB",  # the least that MNE takes: a few long recordings are split
+        overwrite=True,
+        verbose="ERROR",
+    )
     dtype = np.float64 if double else np.float32
     return [
         row[ahead:].astype(dtype).astype(np.float64) / factor

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import scipy.signal
 from fuzz_recordings import check
-from fuzz_recordings_study import MICROVOLT, File, Line, Row, Study
+from fuzz_recordings_study import ELECTRODES, MICROVOLT, File, Line, Row, Study
 
 from clmer import signal
 from clmer.data import DATASETS
@@ -117,6 +117,17 @@ def test_an_eeglab_file_that_types_its_channels(tmp_path: Path) -> None:
     read = read_file(tmp_path / "p1_a_eeg.set", "eeg")
     assert read.channels == ("foo",)
     assert read.left_out == ("X3 (unknown)",)
+
+
+def test_a_fif_recording_in_several_files(tmp_path: Path) -> None:
+    rate = Fraction(512)
+    names = [name for name in ELECTRODES if "-" not in name]
+    lines = tuple(Line(name, "eeg", name, "", "uV", 1.0, rate) for name in names)
+    bad = ((Fraction(14), Fraction(15), "BAD_late"),)
+    file = File("fif", lines, Fraction(24), ((Fraction(6), Fraction(0)),), bad, "", False, 2, 0)
+    row = Row("", "a", "eeg", "", "0", "22")
+    assert compare(tmp_path, file, row) == 2 * (43 - 1 - 3)
+    assert len(list(tmp_path.glob("p1_a_eeg*.fif"))) > 1
 
 
 def test_a_part_within_a_pause_is_left_out_without_a_warning(tmp_path: Path) -> None:
