@@ -291,9 +291,10 @@ class _Cutter:
         if face is not None and not ends:
             seconds = recording.face_start_s + len(face.valid) / face.fps - recording.baseline_s
             ends["face"] = min(seconds, recording.length_s or seconds)
-        if min(ends.values()) + 1e-6 < plan.length / plan.dataset.fs:
+        # A window is taken at the nearest sample, so that its end may be off by half of one.
+        if min(ends.values()) * plan.dataset.fs + 0.5 < plan.length:
             raise _Skip("shorter than a window")
-        count = int((max(ends.values()) * plan.dataset.fs + 1e-6 - plan.length) // plan.step) + 1
+        count = int((max(ends.values()) * plan.dataset.fs + 0.5 - plan.length) // plan.step) + 1
         start_s = np.arange(count) * plan.step / plan.dataset.fs
         places = {name: _Places.of(stretches, start_s, plan) for name, stretches in series.items()}
         keep = self._kept(signals, places, start_s)
