@@ -291,7 +291,8 @@ def _times(draw: Draw, format_: str, seconds: Fraction, step: Fraction, rate: Fr
         else:
             gap, position = Fraction(0), Fraction(round(position * rate)) / rate
         pauses.append((position, gap))
-    pauses = list(dict(pauses).items())
+    # A file of few records may round one to its end, where nothing comes after the pause.
+    pauses = [(at, gap) for at, gap in dict(pauses).items() if at < seconds]
     whole = seconds + sum(gap for _, gap in pauses)
     bad = []
     if draw(st.booleans()):

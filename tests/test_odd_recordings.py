@@ -108,6 +108,20 @@ def test_a_part_with_one_sample_of_a_slow_signal_before_a_pause(tmp_path: Path) 
     assert compare(tmp_path, file, *rows, window_s=0.5) > 0
 
 
+@pytest.mark.parametrize("names", [("eeg",), ("eeg", "ecg")])
+def test_a_part_of_one_window_that_begins_between_two_samples(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    """Its first sample is 2 ms early, and so is its end before the pause."""
+    file = replace(
+        FILE,
+        lines=(at(FZ, 32), replace(at(FZ, 50), who="ECG", kind="ecg", label="ECG")),
+        pauses=((Fraction(2), Fraction(2)),),
+    )
+    rows = [Row("", "a", name, "", "0.002", "2.502") for name in names]
+    assert compare(tmp_path, file, *rows, window_s=2.0) == 2
+
+
 def test_an_eeglab_file_that_types_its_channels(tmp_path: Path) -> None:
     """ "X3" is typed MISC, "foo" EEG: neither name tells it."""
     eeg = replace(FZ, who="foo", label="foo", unit="", told="eeg")

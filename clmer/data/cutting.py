@@ -298,9 +298,10 @@ class _Cutter:
             seconds = min(seconds, recording.length_s or seconds)
             longest_s = max(longest_s, seconds)
             ends = ends or {"face": seconds}
-        if min(ends.values()) + 1e-6 < plan.length / plan.dataset.fs:
+        # A window is taken at the nearest sample, so that its end may be off by half of one.
+        if min(ends.values()) * plan.dataset.fs + 0.5 < plan.length:
             raise _Skip("shorter than a window")
-        count = int((longest_s * plan.dataset.fs + 1e-6 - plan.length) // plan.step) + 1
+        count = int((longest_s * plan.dataset.fs + 0.5 - plan.length) // plan.step) + 1
         start_s = np.arange(count) * plan.step / plan.dataset.fs
         places = {
             name: Places.of(stretches, start_s, plan.length, plan.dataset.fs)
