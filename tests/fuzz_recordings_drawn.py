@@ -290,6 +290,8 @@ def _times(draw: Draw, format_: str, seconds: Fraction, step: Fraction, rate: Fr
             position = max(1, round(position / step)) * step
         else:
             gap, position = Fraction(0), Fraction(round(position * rate)) / rate
+            if format_ == "set":  # whose boundaries may say what was cut out
+                gap = draw(st.sampled_from((gap, Fraction(37, 100), Fraction(5, 2))))
         pauses.append((position, gap))
     # A file of few records may round one to its end, where nothing comes after the pause.
     pauses = [(at, gap) for at, gap in dict(pauses).items() if at < seconds]

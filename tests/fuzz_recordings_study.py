@@ -102,8 +102,8 @@ class File:
         format: one of `FORMATS`.
         lines: its channels.
         seconds: of samples, without pauses.
-        pauses: (seconds of samples before it, its length in s), in order. Only EDF+D and BDF+D know
-            the length; elsewhere it is 0, and the clock counts samples.
+        pauses: (seconds of samples before it, its length in s), in order. EDF+D, BDF+D and EEGLAB
+            know the length; where it is 0, the clock counts samples.
         bad: (start, stop, text) in s on the file's clock.
         record: length of an EDF's record as its header spells it.
         table: whether BIDS' channels.tsv lies beside it.

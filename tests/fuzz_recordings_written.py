@@ -259,8 +259,8 @@ def _eeglab(file: File, path: Path) -> list[np.ndarray]:
         types.get(line.kind, line.kind.upper()) if line.told not in ("", "?") else ""
         for line in file.lines
     ]
-    notes = [("boundary", float(at), 0.0) for at, _ in file.pauses]
-    notes += [(text, float(start), float(stop - start)) for start, stop, text in file.bad]
+    notes = [("boundary", float(at), float(gap)) for at, gap in file.pauses]
+    notes += _bad_by_samples(file)
     notes += [("S 1", 0.1, 0.0)]
     notes.sort(key=lambda note: note[1])
     precision = "single" if file.option % 2 else "double"
@@ -279,6 +279,26 @@ def _eeglab(file: File, path: Path) -> list[np.ndarray]:
     )
     kept = (x / 1e6) * 1e6
     return list(kept.astype(np.float32).astype(np.float64) if precision == "single" else kept)
+
+
+def _bad_by_samples(file: File) -> list[tuple[str, float, float]]:
+    """The bad stretches as a file has them that counts samples; (text, onset, duration) in s."""
+    notes = []
+    for start, stop, text in file.bad:
+        first, last = (
+            t - sum(min(max(t - at - before, 0), gap) for at, gap, before in _gaps(file))
+            for t in (start, stop)
+        )
+        notes.append((text, float(first), float(last - first)))
+    return notes
+
+
+def _gaps(file: File) -> list[tuple[Fraction, Fraction, Fraction]]:
+    """Each pause, and the length of those before it."""
+    before = [
+        sum((gap for _, gap in file.pauses[:i]), Fraction(0)) for i in range(len(file.pauses))
+    ]
+    return [(at, gap, b) for (at, gap), b in zip(file.pauses, before, strict=True)]
 
 
 # --- FIF

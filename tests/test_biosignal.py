@@ -477,7 +477,7 @@ def eeglab(path: Path, trials: int = 1, chaninfo: object = None, data: object = 
         places[i] = (name, kind, *[np.array([])] * 3)
     x = noise(3, 10, 128).astype("f4")
     event = np.zeros(1, [("type", "O"), ("latency", "O"), ("duration", "O")])
-    event[0] = ("boundary", 640.5, 50.0)
+    event[0] = ("boundary", 640.5, 1500.0)
     eeg = {
         **{"setname": "a", "nbchan": 3.0, "trials": float(trials), "pnts": 1280.0 / trials},
         **{"srate": 128.0, "xmin": 0.0, "xmax": 1.0, "chanlocs": places, "event": event},
@@ -495,8 +495,8 @@ def test_eeglab_has_types_and_boundaries(tmp_path: Path) -> None:
     assert eeg.channels == ("Fz",)
     assert set(eeg.left_out) == {"Heart (ecg)", "EOG1 (eog)"}
     np.testing.assert_allclose(eeg.data[0], noise(3, 10, 128)[0], atol=1e-4)
-    # 50 samples were cut out
-    assert eeg.line.pieces == (Piece(0.0, 0, 640), Piece(5 + 50 / 128, 640, 1280))
+    # 1500 samples were cut out, more than are left
+    assert eeg.line.pieces == (Piece(0.0, 0, 640), Piece(5 + 1500 / 128, 640, 1280))
 
 
 def test_the_file_that_an_eeglab_set_names_is_a_source(tmp_path: Path) -> None:

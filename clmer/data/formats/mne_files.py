@@ -84,6 +84,7 @@ class MneFile:
     Args:
         path: the file.
         raw: MNE's object; samples stay on disk.
+        annotations: MNE's, with their whole duration.
         header: BrainVision's own, where it is one.
         gdf: GDF's own, where it is one.
         notes: what MNE warned of.
@@ -92,6 +93,7 @@ class MneFile:
     path: Path
     suffix: str
     raw: Any
+    annotations: Any
     header: BrainVisionHeader | None = None
     gdf: GdfHeader | None = None
     notes: tuple[str, ...] = field(default=())
@@ -190,9 +192,9 @@ class MneFile:
         notes = [
             (float(onset - self.raw.first_time), float(duration), str(text))
             for onset, duration, text in zip(
-                self.raw.annotations.onset,
-                self.raw.annotations.duration,
-                self.raw.annotations.description,
+                self.annotations.onset,
+                self.annotations.duration,
+                self.annotations.description,
                 strict=True,
             )
         ]
@@ -251,7 +253,11 @@ def open_mne(path: Path) -> MneFile:
         if not _HANDLED.search(text) and issubclass(warning.category, RuntimeWarning):
             notes.append(f"MNE warns: {' '.join(text.split()):.200}")
     gdf = read_gdf_header(path) if suffix == ".gdf" else None
-    return MneFile(path, suffix, raw, header, gdf, tuple(dict.fromkeys(notes)))
+    annotations = raw.annotations
+    if suffix == ".set" and "boundary" in annotations.description:
+        # What was cut out may be longer than what is left, where a recording's own marks end.
+        annotations = mne.read_annotations(path)
+    return MneFile(path, suffix, raw, annotations, header, gdf, tuple(dict.fromkeys(notes)))
 
 
 def _check_fdt(path: Path, raw: Any) -> None:
