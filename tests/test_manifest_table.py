@@ -353,12 +353,16 @@ def shared(write: Write, *lines: str) -> list[tuple[int, int, float]]:
         (("p,1", "eeg,a.npy,128,,,,"), ("p,2", "eeg,a.npy,128,,,,"), math.inf),
         (("p,1", "eeg,a.npy,128,0,10,,"), ("q,1", "eeg,a.npy,128,5,15,,"), 5.0),
         (("p,1", "eeg,a.npy,128,0,5,,"), ("q,1", "eeg,a.npy,128,5,10,,"), 0.0),
+        (("p,1", "eeg,a.npy,128,0,10,EEG C3,"), ("q,1", "eeg,a.npy,128,8,18,c3,"), 2.0),
+        (("p,1", "face,f.csv,,0,10,,"), ("q,1", "face,f.csv,,8,18,,0"), 2.0),
+        (("p,1", "face,f.csv,,0,10,,0;2"), ("q,1", "face,f.csv,,8,18,,2"), 2.0),
     ],
 )
 def test_rows_that_read_the_same_seconds(
     write: Write, tmp_path: Path, one: tuple[str, str], two: tuple[str, str], seconds: float
 ) -> None:
     os.symlink("a.npy", tmp_path / "link.npy")
+    (tmp_path / "f.csv").write_text("")
     found = shared(
         write,
         *(f"{who},{label},{rest}" for (who, rest), label in zip((one, two), "xy", strict=True)),
@@ -374,6 +378,7 @@ def test_rows_that_read_the_same_seconds(
         (("p,1", "eeg,a.npy,128,0,10,,"), ("p,1", "ecg,a.npy,128,0,10,,")),
         (("p,1", "eeg,a.npy,128,0,10,C3,"), ("q,1", "eeg,a.npy,128,0,10,C4,")),
         (("p,1", "face,f.csv,,0,10,,0"), ("q,1", "face,f.csv,,0,10,,1")),
+        (("p,1", "face,f.csv,,0,10,,0;2"), ("q,1", "face,f.csv,,0,10,,1")),
     ],
 )
 def test_rows_that_share_nothing(
