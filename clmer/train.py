@@ -126,6 +126,7 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
             seed=config.seed,
             source=root,
             shared=shared_recordings(store, root, config.protocol),
+            classes=task.classes,
         )
     except DataError as error:
         raise explained(error, store) from error

@@ -46,7 +46,7 @@ from clmer.data.manifest_table import (
     table_path,
 )
 from clmer.data.recording import DataError, FaceSeries, Recording, Signal
-from clmer.data.tasks import RATING_TASKS
+from clmer.data.tasks import RATING_TASKS, Task
 from clmer.data.timeline import Timeline
 from clmer.data.units import OURS
 
@@ -102,6 +102,27 @@ def label_values(root: Path) -> dict[str, np.ndarray]:
         name: np.array([_value(row.labels[name], name in table.numeric) for row in table.rows])
         for name in table.rows[0].labels
     }
+
+
+def check_scale(root: Path, task: Task) -> None:
+    """Refuse ratings outside a task's scale, by their line.
+
+    Raises:
+        DataError: there is one.
+    """
+    table = table_path(root)
+    low, high = task.scale
+    for row in read_rows(table):
+        for column in task.columns:
+            value = float(row.labels[column] or "nan")
+            if value < low or value > high:
+                raise DataError(
+                    table,
+                    f"line {row.line}, {column}",
+                    f"{value:g}",
+                    f"a number from {low:g} to {high:g}",
+                    task.outside(value),
+                )
 
 
 def missing(root: Path) -> dict[str, str]:

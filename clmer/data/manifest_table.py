@@ -25,7 +25,7 @@ from clmer.data.manifest_files import SUPPORTED as SUPPORTED
 from clmer.data.manifest_files import find_files
 from clmer.data.manifest_labels import check_labels, check_spellings, unquoted
 from clmer.data.recording import KINDS, DataError
-from clmer.data.spelling import did_you_mean
+from clmer.data.spelling import did_you_mean, folded
 
 #: Samples or frames a second that a table may give: less is a slip, and would be resampled to 128.
 LEAST_RATE = 0.1
@@ -181,8 +181,9 @@ class _Parser:
         if "/" in named["subject"]:  # recordings are called subject/trial
             raise DataError(table, f"{where}, subject", named["subject"], "a name without /")
         for name in self.names:
+            says_none = name == "unit" and folded(cells[name]) == "none"  # numbers without a unit
             if name not in (*NEEDED, *self.label_names) and is_missing(cells[name]):
-                cells[name] = ""
+                cells[name] = "none" if says_none else ""
         start_s, stop_s, rate = self._numbers(line, cells)
         labels = {name: self._label(line, name, cells[name]) for name in self.label_names}
         return Row(
