@@ -111,3 +111,24 @@ def test_missing_values() -> None:
     assert all(map(is_missing, [*spelt, "#NA", "", " ", ".", "missing", "Missing", "<NA>", "–"]))
     assert not any(map(is_missing, ["0", "999", "-999", "no", "neutral", "nan1", "unknown"]))
     assert all(text == text.lower() for text in MISSING)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *("#NV", "#N/D", "#N/V", "#Н/Д", "#WERT!", "#VALEUR!", "#¡VALOR!", "#NOM?", "#CALC!"),
+        *("n.d.", "N.A", "na.", "k. A.", "keine Angabe", "not available", "No answer", "nil"),
+        *("(null)", "<NULL>", "[n/a]", "()", "NaT", "NA_real_", "1.#QNAN", "-1.#IND00", "+nan"),
+        *("\\N", "N\\A", "...", "…", "*", "/", "____", "—", "N／A", "－", "Missing value"),
+    ],
+)
+def test_missing_values_of_other_programs_and_languages(cell: str) -> None:
+    assert is_missing(cell)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["+", "++", ":)", ":-(", "#1", "#sad", "#AB", "-1", ".5", "(a)", "A.", "no", "nd"],
+)
+def test_words_that_are_values(cell: str) -> None:
+    assert not is_missing(cell)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from face_cases import FPS, FRAMES, Csv, person, some, stacked, text
+from face_cases import FPS, FRAMES, Csv, Table, person, some, stacked, text
 
 from clmer.data import manifest
 from clmer.data.face import LANDMARK_COLUMNS, read_face
@@ -160,3 +160,74 @@ def test_the_manifest_says_which_face(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines))
     with pytest.raises(DataError, match=r"1\.csv: face_id|0\.csv: face_id"):
         list(manifest.read(tmp_path))
+
+
+# --- one number, or none ------------------------------------------------------------------------
+def later(table: Table, frames: int = FRAMES) -> Table:
+    """The same rows, with times that go on after a first clip."""
+    return {
+        **table,
+        "frame": table["frame"] + frames,
+        "timestamp": table["timestamp"] + frames / FPS,
+    }
+
+
+def test_a_tracker_that_goes_over_to_another_person(face_csv: Csv) -> None:
+    one, other = person(seed=1), person(seed=2, x=200)
+    table = stacked(
+        some(one, slice(0, 300)), some(other, slice(300, 400)), some(one, slice(400, 500))
+    )
+    face = read_face(face_csv(table))
+    assert face.valid.tolist() == [True] * 300 + [False] * 100 + [True] * 100
+    np.testing.assert_allclose(face.au_intensity[450, 8], one["AU12_r"][450], rtol=1e-5)
+    (note,) = face.notes
+    assert re.search(r"jumps 2\d\d mm at 12 s \(line 302\) and once more.*100 frames", note)
+    assert "within 12 to 15.96 s, are left out" in note
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_two_clips_whose_times_go_on(face_csv: Csv, numbered: bool) -> None:
+    table = stacked(person(seed=1), later(some(person(seed=2, x=-180), slice(0, 200))))
+    if not numbered:
+        del table["face_id"], table["frame"]
+    face = read_face(face_csv(table))
+    assert face.valid.sum() == FRAMES
+    assert "200 frames at another place" in face.notes[0]
+
+
+def test_a_number_that_goes_over_to_the_other_person(face_csv: Csv) -> None:
+    left, right = person(seed=1, x=-150), person(seed=2, number=1, x=150)
+    left["face_id"][300:], right["face_id"][300:] = 1, 0
+    face = read_face(face_csv(stacked(left, right, by="frame")), face_id=0)
+    assert face.valid.tolist() == [True] * 300 + [False] * 200
+
+
+def test_two_people_row_by_row_without_numbers(face_csv: Csv) -> None:
+    both = stacked(person(seed=1, x=-150), person(seed=2, x=150), by="frame")
+    del both["face_id"]
+    with pytest.raises(DataError, match=r"line 3: found frame 1 again.*Two people in each frame\?"):
+        read_face(face_csv(both))
+    del both["frame"], both["timestamp"]
+    with pytest.raises(DataError, match="999 jumps of the face in 1000 frames.*Rows of two people"):
+        read_face(face_csv(both), fps=FPS)
+
+
+def test_a_head_that_moves_is_no_jump(face_csv: Csv) -> None:
+    table = person(seed=3)
+    nod = 60 * np.sin(2 * np.pi * 1.5 * table["timestamp"])
+    lean = np.where(table["timestamp"] < 10, 0, 300)  # while it was lost
+    for name in LANDMARK_COLUMNS[:68]:
+        table[name] = table[name] + nod + lean
+    table["success"][(table["timestamp"] > 9) & (table["timestamp"] < 11)] = 0
+    face = read_face(face_csv(table))
+    assert face.notes == ()
+
+
+def test_a_face_of_another_shape_at_the_same_place_is_said(face_csv: Csv) -> None:
+    one, other = person(seed=1), later(person(seed=2))
+    for name in LANDMARK_COLUMNS[68:136]:
+        other[name] = 1.6 * other[name]
+    face = read_face(face_csv(stacked(one, other)))
+    assert re.search(
+        r"shape differs by \d+% of its size before and after about 20 s", face.notes[0]
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -190,7 +191,7 @@ def test_missing_names_and_options(write: Write) -> None:
     header = HEADER + ",start_s,stop_s,group,stimulus,unit,channels"
     row = read_rows(write(f"{GOOD[0]},n/a,N/A,NA,-,none,n/a", f"{GOOD[1]},,,,,,", header=header))[0]
     assert (row.start_s, row.stop_s, row.group, row.stimulus) == (0.0, None, "p1", "calm")
-    assert (row.unit, row.channels) == ("", ())
+    assert (row.unit, row.channels) == ("none", ())  # numbers without a unit, as documented
     with pytest.raises(DataError, match=r"line 2: found no value in subject \(NA\).*'NA'"):
         read_rows(write("NA,t1,calm,eeg,a.npy,128", GOOD[1]))
     assert read_rows(write("'NA',t1,calm,eeg,a.npy,128", GOOD[1]))[0].subject == "NA"
@@ -213,6 +214,51 @@ def test_a_slip_among_ratings_is_blamed_itself(write: Write) -> None:
         read_rows(labelled(write, [*map(str, range(11, 0, -1)), "x"], "sam"))
     few = read_manifest(labelled(write, ["1", "2", "rest"], "block_type"))
     assert not few.numeric
+
+
+@pytest.mark.parametrize("slip", ["3?", "~3", "4-5", "50%", "inf"])
+def test_a_slip_in_a_column_of_few_numbers_is_named(write: Write, slip: str) -> None:
+    lines = [f"p{i},t,{i % 5},eeg,a.npy,128" for i in range(8)]
+    words = [line.replace(",4,", ",2-back,") for line in lines]
+    assert "2-back" in {row.labels["label"] for row in read_rows(write(*words))}
+    lines[3] = lines[3].replace(",3,", f",{slip},")
+    with pytest.raises(DataError, match=rf"line 5, label: found '{re.escape(slip)}', expected num"):
+        read_rows(write(*lines))
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        *((name, "start_s") for name in ("start_seconds", "start_time_s", "begin_s", "from (s)")),
+        *((name, "start_s") for name in ("trial_start", "videoOnset", "Beginn", "Begin time [ms]")),
+        *(
+            (name, "stop_s")
+            for name in ("end_sec", "until", "to_s", "length_s", "TrialEnd", "Dauer")
+        ),
+        *((name, "rate") for name in ("sampling_rate_hz", "fs_hz", "samples per second")),
+        *((name, "unit") for name in ("unit_eeg", "Einheit", "units (uV)")),
+        ("face_nr", "face_id"),
+    ],
+)
+def test_an_optional_column_spelt_out_is_no_label(write: Write, name: str, column: str) -> None:
+    header = "subject,trial,label,modality,path,{}"
+    last = "rate,start_s,stop_s".replace(column, name) if column in "rate start_s stop_s" else name
+    cells = ",128,0,10"[: None if "," in last else 4]
+    lines = [f"p{i},t,{'xy'[i % 2]},eeg,a.npy{cells}" for i in range(4)]
+    with pytest.raises(DataError, match=f"Did you mean {column} for {re.escape(name)}"):
+        read_rows(write(*lines, header=header.format(last)))
+
+
+@pytest.mark.parametrize("name", ["participant_no", "VP", "Participant Nr.", "SubjectCode"])
+def test_a_person_s_column_spelt_out(write: Write, name: str) -> None:
+    with pytest.raises(DataError, match=f"Did you mean subject for {re.escape(name)}"):
+        read_rows(write(*GOOD, header=HEADER.replace("subject", name)))
+
+
+@pytest.mark.parametrize("name", ["trial_type", "start_emotion", "heart_rate", "end_state", "dyad"])
+def test_labels_with_a_column_s_word_in_them(write: Write, name: str) -> None:
+    rows = read_rows(write(*GOOD, header=HEADER.replace("label", name)))
+    assert list(rows[0].labels) == [name]
 
 
 def test_a_trial_has_one_label(write: Write) -> None:
@@ -353,12 +399,16 @@ def shared(write: Write, *lines: str) -> list[tuple[int, int, float]]:
         (("p,1", "eeg,a.npy,128,,,,"), ("p,2", "eeg,a.npy,128,,,,"), math.inf),
         (("p,1", "eeg,a.npy,128,0,10,,"), ("q,1", "eeg,a.npy,128,5,15,,"), 5.0),
         (("p,1", "eeg,a.npy,128,0,5,,"), ("q,1", "eeg,a.npy,128,5,10,,"), 0.0),
+        (("p,1", "eeg,a.npy,128,0,10,EEG C3,"), ("q,1", "eeg,a.npy,128,8,18,c3,"), 2.0),
+        (("p,1", "face,f.csv,,0,10,,"), ("q,1", "face,f.csv,,8,18,,0"), 2.0),
+        (("p,1", "face,f.csv,,0,10,,0;2"), ("q,1", "face,f.csv,,8,18,,2"), 2.0),
     ],
 )
 def test_rows_that_read_the_same_seconds(
     write: Write, tmp_path: Path, one: tuple[str, str], two: tuple[str, str], seconds: float
 ) -> None:
     os.symlink("a.npy", tmp_path / "link.npy")
+    (tmp_path / "f.csv").write_text("")
     found = shared(
         write,
         *(f"{who},{label},{rest}" for (who, rest), label in zip((one, two), "xy", strict=True)),
@@ -374,6 +424,7 @@ def test_rows_that_read_the_same_seconds(
         (("p,1", "eeg,a.npy,128,0,10,,"), ("p,1", "ecg,a.npy,128,0,10,,")),
         (("p,1", "eeg,a.npy,128,0,10,C3,"), ("q,1", "eeg,a.npy,128,0,10,C4,")),
         (("p,1", "face,f.csv,,0,10,,0"), ("q,1", "face,f.csv,,0,10,,1")),
+        (("p,1", "face,f.csv,,0,10,,0;2"), ("q,1", "face,f.csv,,0,10,,1")),
     ],
 )
 def test_rows_that_share_nothing(

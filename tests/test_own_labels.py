@@ -135,7 +135,10 @@ def test_the_output_says_where_ratings_are_split(
     [
         ([], "found numbers from 1 to 7 in valence, expected a stated scale"),
         (["--scale", "7,1"], "--scale: found 7,1, expected LOW,HIGH"),
-        (["--scale", "2,7"], "valence: found 1.0, expected a number from 2 to 7"),
+        (
+            ["--scale", "2,7"],
+            "line 2, valence: found 1, expected a number from 2 to 7",
+        ),
         (["--scale", "1,7", "--threshold", "8"], "--threshold: found 8, expected one within"),
         (["--threshold", "nan"], "--threshold: found nan"),
         (["--task", "valnce"], "no such label.*Did you mean valence"),

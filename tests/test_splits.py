@@ -134,6 +134,28 @@ def test_block_leaves_a_gap_and_tests_every_window(stride: float, length: int) -
     assert np.array_equal(np.sort(tested), np.arange(len(windows)))
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_recordings_that_share_samples_stay_together_whatever_lacks_a_class(missing: bool) -> None:
+    windows, y = make_windows()
+    names = np.unique(windows.recording)
+    pairs = [(str(a), str(b)) for a, b in zip(names[::8], names[5::8], strict=False)]
+    if missing:
+        y = np.where(windows.recording == names[1], -1, y)
+    for split in make_splits(windows, y, "trial", shared=pairs):
+        for part in (split.train, split.val, split.test):
+            there = set(windows.recording[part].tolist())
+            assert all((a in there) == (b in there) for a, b in pairs)
+    with pytest.raises(DataError, match="the same samples"):
+        make_splits(windows, y, "block", folds=3, shared=pairs)
+
+
+def test_a_class_with_too_few_groups_is_named() -> None:
+    windows, y = make_windows()
+    y = np.where(windows.subject == "s00", 2, np.minimum(y, 1))
+    with pytest.raises(DataError, match="1 people with class bored, expected at least"):
+        make_splits(windows, y, "subject", classes=("calm", "angry", "bored"))
+
+
 def test_block_takes_one_recording_a_class() -> None:
     windows, _ = make_windows(people=4, trials=2, length=12)
     y = (windows.stimulus == "v01").astype(int)

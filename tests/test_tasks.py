@@ -119,7 +119,9 @@ def test_other_scales_have_thirds_and_nine_levels() -> None:
         ([-0.8, 0.3, 0.9], "-1,1"),
         ([0, 4, 9], "0,10"),
         ([2, 9, 10], "0,10"),
-        ([5, 6, 7, 8, 999], "5,999"),
+        ([5, 6, 7, 8, 999], "0,10"),
+        ([-1, 2, 3, 5, 7], "1,7"),
+        ([0, 1, 2, 8, 9], "0,10"),
         ([2, 3, 7, math.nan], "1,7"),
     ],
 )
@@ -139,6 +141,33 @@ def test_nine_shows_itself_and_is_said() -> None:
     assert "--scale" in task.describe()
     crossed = on_manifest("va4", {"valence": [2.0, 3.0], "arousal": [1.0, 9.0]})
     assert crossed.edges == (5.0,)
+    assert crossed.describe().endswith("; no valence above 5")
+
+
+@pytest.mark.parametrize(
+    ("values", "code"), [([1, 2, 5, -1], -1), ([2, 3, 4, 99], 99), ([0, 1, 8, 9], 0)]
+)
+def test_a_number_that_may_stand_for_no_answer(values: list[float], code: int) -> None:
+    with pytest.raises(DataError, match=rf"If {code} stands for no answer, leave those cells"):
+        on_manifest("valence", {"valence": [float(v) for v in values]})
+
+
+@pytest.mark.parametrize(
+    ("options", "split"),
+    [
+        ({"scale": (0.0, 100.0)}, "scale 0-100, split at 50"),
+        ({"scale": (1.0, 9.0)}, "scale 1-9, split at 5"),
+        ({"threshold": 50.0}, "split at 50"),
+        ({"threshold": 0.5}, "split at 0.5"),
+    ],
+)
+@pytest.mark.parametrize("name", ["valence", "sam"])
+def test_ratings_all_on_one_side_are_refused_with_the_split(
+    name: str, options: dict[str, Any], split: str
+) -> None:
+    message = f"--task {name}: found numbers from 1 to 5 in {name}, all in one class.*{split}"
+    with pytest.raises(DataError, match=message):
+        on_manifest(name, {name: [1.0, 3.0, math.nan, 5.0]}, **options)
 
 
 def test_a_threshold_needs_no_scale() -> None:

@@ -116,6 +116,42 @@ def test_one_file_under_two_people_is_refused(
     assert "the same samples in p0/calm and p3/calm" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("group", "status"), [("", 2), ("pair", 0)])
+def test_separate_parts_of_one_file_for_two_people(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], group: str, status: int
+) -> None:
+    rows = []
+    for person in range(8):
+        name = f"{min(person, 6)}.npy"  # the last person's path was not changed
+        np.save(tmp_path / name, noise(2, 40, 128, seed=min(person, 6)))
+        for trial, label in enumerate("xy"):
+            start = 10 * trial + 20 * (person == 7)
+            of = group if person > 5 else ""
+            rows.append(f"p{person},{trial},{label},eeg,{name},128,{start},{start + 10},{of}")
+    header = "subject,trial,label,modality,path,rate,start_s,stop_s,group"
+    (tmp_path / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
+    command = ["train", "manifest", "--root", str(tmp_path), *TINY, "--cache", str(tmp_path / "c")]
+    assert main([*command, "--out", str(tmp_path / "run")]) == status
+    said = capsys.readouterr().err
+    assert ("6.npy in p6/0 and p7/0 (eeg), expected files of their own" in said) == (status == 2)
+
+
+def test_a_slow_signal_read_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    t = np.arange(160) / 4
+    for person in range(4):
+        np.save(tmp_path / f"{person}.npy", 5 + person + np.sin(2 * np.pi * 0.05 * t))
+    rows = [
+        f"p{person},{trial},{'xy'[trial]},gsr,{person % 4}.npy,4,{20 * trial},{20 * trial + 20}"
+        for person in range(5)
+        for trial in range(2)
+    ]
+    header = "subject,trial,label,modality,path,rate,start_s,stop_s"
+    (tmp_path / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
+    command = ["train", "manifest", "--root", str(tmp_path), *TINY, "--cache", str(tmp_path / "c")]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 2
+    assert "the same samples in p0/0 and p4/0 (gsr)" in capsys.readouterr().err
+
+
 def test_trials_that_overlap_stay_on_one_side(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

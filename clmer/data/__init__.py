@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clmer.data import amigos, amigos_labels, deap, deap_raw, eegmat, man2, manifest, manifest_table
+from clmer.data.copies import Shared
 from clmer.data.recording import DataError, Recording, Signal
 from clmer.data.tasks import RATING_SCALE, RATING_TASKS
 
@@ -42,6 +43,7 @@ class Dataset:
             of any other data set that holds one is refused.
         labels: whose labels `read(..., labels=)` can give, the default first; empty for one kind.
         describe: `(root, labels=...)` -> what a user should know about these recordings.
+        shared: `(root)` -> recordings that share samples, as far as the files' names tell.
         rated: least and largest rating; None where each study has a scale of its own.
         refused: protocols that would mislead here, and why.
         open_file: path -> the channels of one file, where the reader derives them; None where they
@@ -64,6 +66,7 @@ class Dataset:
     gaps: bool = False
     labels: tuple[str, ...] = ()
     describe: Callable[..., Sequence[str]] = lambda root, **options: ()
+    shared: Callable[[Path], Sequence[Shared]] = lambda root: ()
     rated: tuple[float, float] | None = RATING_SCALE
     refused: Mapping[str, str] = field(default_factory=dict)
     open_file: Callable[[Path], Signal] | None = None
@@ -198,6 +201,7 @@ DATASETS = {
             paper_band=(4.0, 45.0),
             obtain=manifest_table.OBTAIN,
             describe=manifest.describe,
+            shared=manifest.shared,
             rated=None,
         ),
     )

@@ -6,16 +6,27 @@ model that saw one of them has seen the other. Names cannot tell, so samples do.
 The samples between one turning point of a channel and the next are counted; `RUNS` such counts in a
 row make a word. It survives a change of unit, offset, or rounding, and a cut at another second. A
 recording keeps the words whose hash is smallest, about `KEPT` of them, with their places. Two
-recordings that share words at one and the same distance share the samples between them.
+recordings that share words at one and the same distance share the samples between them, where those
+words say enough: noise in a narrow band turns alike for a while by chance, so their information is
+counted in bits.
+
+A slow signal (skin conductance, temperature) turns too seldom for words. Two such recordings are
+compared as wholes, by some of their samples.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+
+from clmer.data.channels import canonical
+
+Interval = tuple[float, float]
 
 #: Words kept of a recording, about.
 KEPT = 1024
@@ -23,27 +34,90 @@ KEPT = 1024
 RUNS = 24
 #: A word whose counts differ by less is a plain rhythm, which two recordings may have in common.
 _LEAST_RANGE = 2
-#: Shared words at one distance that are no chance.
-_LEAST_SHARED = 6
+#: Shared words at one distance that are no chance, and their information in bits beyond that of
+#: one pair out of all that are compared.
+_LEAST_SHARED, _LEAST_BITS = 6, 30.0
+#: Counts from here on are one, where their information is taken.
+_LONGEST = 256
 #: A word in more recordings than this is a pattern of the device, not a copy.
 _MOST_RECORDINGS = 32
+#: A recording with fewer words than this is compared as a whole, by `_POINTS` of its samples.
+_FEW = _POINTS = 64
+#: Those samples tell nothing where fewer of them differ, a cubic or a sine leaves less of them, or
+#: their correlation falls short of 1 by more.
+_LEAST_DIFFERENT, _LEAST_REST, _NEAR = 32, (0.05, 0.02), 1e-5
 
 
 _WEIGHTS = np.random.default_rng(0).integers(1, 2**64 - 1, RUNS, dtype=np.uint64) | np.uint64(1)
 
 
-def words_of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """The kept words of a channel [T].
+class Words(NamedTuple):
+    """What is kept of a channel.
+
+    Args:
+        words: [k] uint64.
+        places: [k] the sample at which each begins.
+        numbers: [k] how many turning points there are before it.
+        bits: information of the samples between two turning points, given those before.
+        samples: how many the channel has.
+        sketch: [64] some of them, standardised, of a channel with few words; else empty.
+    """
+
+    words: np.ndarray
+    places: np.ndarray
+    numbers: np.ndarray
+    bits: float
+    samples: int
+    sketch: np.ndarray
+
+
+def words_in(
+    channels: Sequence[str], pieces: Sequence[tuple[float, np.ndarray]], fs: float, span: Interval
+) -> dict[str, tuple[Words, float]]:
+    """The words of some channels within the seconds that windows are cut from.
+
+    Args:
+        channels: names of the rows.
+        pieces: start in seconds and samples [C, T] of every stretch without a pause.
+        fs: samples a second.
+        span: from when to when, in seconds.
 
     Returns:
-        words [k] uint64; the sample [k] at which each begins; T.
+        Words and `fs` by canonical name.
     """
+    found = {}
+    for row, channel in _compared(channels):
+        parts = [_within(x[row], start_s, fs, span) for start_s, x in pieces]
+        if any(len(part) for part in parts):
+            found[channel] = words_of(np.concatenate(parts)), fs
+    return found
+
+
+def _within(x: np.ndarray, start_s: float, fs: float, span: Interval) -> np.ndarray:
+    """The samples [T] of a piece that starts at `start_s` that lie in a span of seconds."""
+    first, last = (max(0.0, (at - start_s) * fs) for at in span)
+    return x[round(first) : None if math.isinf(last) else round(last)]
+
+
+def _compared(channels: Sequence[str]) -> list[tuple[int, str]]:
+    """Place and canonical name of the channels that tell copies, whatever their order.
+
+    Two of many: one may be dead in one recording alone.
+    """
+    names = sorted((canonical(name), place) for place, name in enumerate(channels))
+    some = dict.fromkeys((0, len(names) - 1) if names else ())
+    return [(names[i][1], names[i][0]) for i in some]
+
+
+def words_of(x: np.ndarray) -> Words:
+    """The kept words of a channel [T]."""
     rising = np.diff(x) > 0
     turns = np.flatnonzero(rising[1:] != rising[:-1])
     runs = np.diff(turns)
     count = len(runs) - RUNS + 1
     if count < 1:
-        return np.empty(0, np.uint64), np.empty(0, np.int64), len(x)
+        none = np.empty(0, np.int64)
+        return Words(none.astype(np.uint64), none, none, 0.0, len(x), _sketch(x))
     views = sliding_window_view(runs, RUNS)
     varied = views.max(axis=1) - views.min(axis=1) >= _LEAST_RANGE
     words = views.astype(np.uint64) @ _WEIGHTS  # modulo 2^64
@@ -52,74 +126,146 @@ def words_of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     share = min(1.0, KEPT / count)
     small = words >> np.uint64(32) < np.uint64(int(share * 2**32))
     at = np.flatnonzero(varied & small)
-    return words[at], turns[at], len(x)
+    sketch = _sketch(x) if len(at) < _FEW else np.empty(0)
+    return Words(words[at], turns[at], at, _information(runs), len(x), sketch)
+
+
+def _information(runs: np.ndarray) -> float:
+    """Entropy in bits of a count of samples [n], given the one before."""
+    short = np.minimum(runs, _LONGEST - 1)
+    found = (np.bincount(x) for x in (short[:-1] * _LONGEST + short[1:], short))
+    shares = (counts[counts > 0] / counts.sum() for counts in found)
+    of_both, of_one = (float(-(p * np.log2(p)).sum()) for p in shares)
+    return max(0.0, of_both - of_one)
+
+
+def _sketch(x: np.ndarray) -> np.ndarray:
+    """Standardised samples [64], evenly spaced, of a channel [T]; empty where they tell nothing."""
+    some = x[np.linspace(0, len(x) - 1, _POINTS).round().astype(np.int64)] if len(x) else x
+    if len(x) < _POINTS or not np.isfinite(some).all() or np.ptp(some) == 0:
+        return np.empty(0)
+    some = (some - some.mean()) / some.std()
+    if len(np.unique(some.round(6))) < _LEAST_DIFFERENT:
+        return np.empty(0)
+    t = np.linspace(-1, 1, _POINTS)
+    trend = np.polynomial.Polynomial.fit(t, some, 3)(t)
+    power = np.abs(np.fft.rfft(some * np.hanning(_POINTS)))[1:] ** 2
+    at = int(power.argmax())
+    rests = (some - trend).std(), 1 - power[max(0, at - 2) : at + 3].sum() / power.sum()
+    return some if all(r > least for r, least in zip(rests, _LEAST_REST, strict=True)) else t[:0]
 
 
 @dataclass(frozen=True)
 class Shared:
-    """Two recordings that share samples of a modality, and for about how many seconds."""
+    """Two recordings that share samples of a modality.
+
+    Args:
+        one, other: their names.
+        modality: whose samples.
+        seconds: how much they share, about; None for all up to a file's end; 0 where they are two
+            people's out of separate parts of one file.
+        file: the file, where its name told.
+    """
 
     one: str
     other: str
     modality: str
-    seconds: float
+    seconds: float | None
+    file: str = ""
+
+    @property
+    def length(self) -> float:
+        """Seconds, for comparison."""
+        return np.inf if self.seconds is None else self.seconds
 
     def __str__(self) -> str:
-        return f"{self.one} and {self.other} ({self.modality}, about {self.seconds:.3g} s)"
+        parts = [self.modality, self.file]
+        parts += [] if self.seconds is None else [f"about {self.seconds:.3g} s"]
+        return f"{self.one} and {self.other} ({', '.join(filter(None, parts))})"
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """One channel of one recording, at `fs` samples a second."""
+
+    name: str
+    words: Words
+    fs: float
+
+    @property
+    def scale(self) -> float:
+        """Seconds of the recording for each of its words."""
+        return self.words.samples / self.fs / max(len(self.words.words), 1)
 
 
 @dataclass
 class Copies:
-    """Collects recordings' words, modality by modality."""
+    """Collects recordings' words, channel by channel."""
 
-    _words: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    _places: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    _names: dict[str, list[str]] = field(default_factory=dict)
-    #: Seconds of a recording for each of its words.
-    _scale: dict[str, list[float]] = field(default_factory=dict)
+    _channels: dict[tuple[str, str], list[_Channel]] = field(default_factory=dict)
 
-    def add(
-        self, name: str, modality: str, found: tuple[np.ndarray, np.ndarray, int], fs: float
-    ) -> None:
-        """A recording's words, as `words_of` gave them, at `fs` samples a second."""
-        words, places, samples = found
-        self._words.setdefault(modality, []).append(words)
-        self._places.setdefault(modality, []).append(places)
-        self._names.setdefault(modality, []).append(name)
-        self._scale.setdefault(modality, []).append(samples / fs / max(len(words), 1))
+    def add(self, name: str, modality: str, words: Words, fs: float, channel: str = "") -> None:
+        """A recording's words of a channel, at `fs` samples a second."""
+        self._channels.setdefault((modality, channel), []).append(_Channel(name, words, fs))
 
-    def shared(self) -> list[Shared]:
-        """Every pair of recordings that share samples, the longest stretch first."""
-        found: dict[tuple[str, str], Shared] = {}
-        for modality in self._names:
-            for pair in self._of(modality):
-                key = (pair.one, pair.other)
-                if key not in found or found[key].seconds < pair.seconds:
-                    found[key] = pair
-        return sorted(found.values(), key=lambda pair: (-pair.seconds, pair.one, pair.other))
+    def shared(self, known: Sequence[Shared] = ()) -> list[Shared]:
+        """Every pair of recordings that share samples, the longest stretch first.
 
-    def _of(self, modality: str) -> list[Shared]:
-        names, scale = self._names[modality], self._scale[modality]
-        words = np.concatenate(self._words[modality])
-        places = np.concatenate(self._places[modality])
-        owner = np.repeat(np.arange(len(names)), [len(w) for w in self._words[modality]])
-        order = np.argsort(words, kind="stable")
-        words, places, owner = words[order], places[order], owner[order]
-        edges = np.flatnonzero(np.diff(words)) + 1
-        lags: Counter[tuple[int, int, int]] = Counter()
-        starts, stops = np.r_[0, edges], np.r_[edges, len(words)]
-        for a, b in zip(starts[stops - starts > 1], stops[stops - starts > 1], strict=True):
-            if b - a > _MOST_RECORDINGS:
-                continue
-            for i in range(a, b):
-                for j in range(i + 1, b):
-                    if owner[i] != owner[j]:
-                        lags[owner[i], owner[j], places[j] - places[i]] += 1
-        best: dict[tuple[int, int], int] = {}
-        for (i, j, _), count in lags.items():
-            best[i, j] = max(best.get((i, j), 0), count)
-        return [
-            Shared(names[i], names[j], modality, count * max(scale[i], scale[j]))
-            for (i, j), count in best.items()
-            if count >= _LEAST_SHARED
-        ]
+        Args:
+            known: pairs that the files' names tell.
+        """
+        found = {(each.one, each.other): each for each in known if each.length > 0}
+        for (modality, _), channels in self._channels.items():
+            for one, other, seconds in (*_by_words(channels), *_as_wholes(channels)):
+                key = (one, other)
+                if (other, one) not in found and (key not in found or found[key].length < seconds):
+                    found[key] = Shared(one, other, modality, seconds)
+        return sorted(found.values(), key=lambda pair: (-pair.length, pair.one, pair.other))
+
+
+def _by_words(channels: Sequence[_Channel]) -> Iterator[tuple[str, str, float]]:
+    """Pairs that share words at one distance, and for how many seconds."""
+    words = np.concatenate([each.words.words for each in channels])
+    places = np.concatenate([each.words.places for each in channels])
+    numbers = np.concatenate([each.words.numbers for each in channels])
+    owner = np.repeat(np.arange(len(channels)), [len(each.words.words) for each in channels])
+    order = np.argsort(words, kind="stable")
+    words, places, numbers, owner = words[order], places[order], numbers[order], owner[order]
+    edges = np.flatnonzero(np.diff(words)) + 1
+    lags: dict[tuple[int, int, int], list[int]] = {}
+    starts, stops = np.r_[0, edges], np.r_[edges, len(words)]
+    for a, b in zip(starts[stops - starts > 1], stops[stops - starts > 1], strict=True):
+        if b - a > _MOST_RECORDINGS:
+            continue
+        for i in range(a, b):
+            for j in range(i + 1, b):
+                if owner[i] != owner[j]:
+                    lag = owner[i], owner[j], places[j] - places[i]
+                    lags.setdefault(lag, []).append(int(numbers[i]))
+    bits = _LEAST_BITS + 2 * math.log2(max(len(words), 1))
+    best: dict[tuple[int, int], int] = {}
+    for (i, j, _), at in lags.items():
+        if len(at) >= _LEAST_SHARED and _information_of(at, channels[i], channels[j]) > bits:
+            best[i, j] = max(best.get((i, j), 0), len(at))
+    for (i, j), count in best.items():
+        one, other = channels[i], channels[j]
+        yield one.name, other.name, count * max(one.scale, other.scale)
+
+
+def _information_of(at: list[int], one: _Channel, other: _Channel) -> float:
+    """Bits of the shared words that begin at these turning points."""
+    turns = np.minimum(np.diff(np.unique(at)), RUNS).sum() + RUNS
+    return float(turns * min(one.words.bits, other.words.bits))
+
+
+def _as_wholes(channels: Sequence[_Channel]) -> Iterator[tuple[str, str, float]]:
+    """Pairs of slow recordings of one length that agree in all of some samples."""
+    alike: dict[tuple[int, float], list[_Channel]] = {}
+    for each in channels:
+        if len(each.words.sketch):
+            alike.setdefault((each.words.samples, each.fs), []).append(each)
+    for (samples, fs), same in alike.items():
+        sketches = np.stack([each.words.sketch for each in same])
+        near = np.abs(sketches @ sketches.T) > _POINTS * (1 - _NEAR)
+        for i, j in np.argwhere(np.triu(near, 1)):
+            yield same[i].name, same[j].name, samples / fs

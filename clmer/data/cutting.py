@@ -13,6 +13,7 @@ nothing in it is marked as bad; the others are counted, each with its first reas
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ from clmer.data import Band, Dataset
 from clmer.data.account import Account, FaceAccount, measure
 from clmer.data.cache import Modality
 from clmer.data.channels import canonical
-from clmer.data.copies import words_of
+from clmer.data.copies import Words, words_in
 from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, FACES, IMAGES, Embed, FaceWindows
 from clmer.data.recording import DataError, FaceSeries, Recording, Signal
 from clmer.data.stretches import Places, Stretch, windows_at
@@ -161,7 +162,8 @@ class Cut:
         dropped: windows left out, by reason.
         tracker: what made the face; "" where no face was used.
         signals: what was understood of each signal.
-        words: of each signal, for `clmer.data.copies`.
+        words: of some channels, for `clmer.data.copies`, and samples a second, by modality and
+            channel; as recorded, and as prepared, which tells what was resampled before.
         face: what was understood of the face; None where none was used.
         notes: what to say of this recording.
     """
@@ -175,7 +177,7 @@ class Cut:
     dropped: Counter[str] = field(default_factory=Counter)
     tracker: str = ""
     signals: dict[str, Account] = field(default_factory=dict)
-    words: dict[str, tuple[np.ndarray, np.ndarray, int]] = field(default_factory=dict)
+    words: dict[tuple[str, str], tuple[Words, float]] = field(default_factory=dict)
     face: FaceAccount | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -379,10 +381,8 @@ class _Cutter:
             name, len(names), fs, names, kinds, unit, signal.fs, tuple(account.levels.items())
         )
         baseline_s, length_s = self.recording.baseline_s, self.recording.length_s
-        if signal.data.size:  # of what windows are cut from: what is around it may be another's too
-            first = round(baseline_s * signal.fs)
-            stop = None if length_s is None else first + round(length_s * signal.fs)
-            self.account.words[name] = words_of(signal.data[0, first:stop])
+        samples = [(p.start_s, signal.data[:, p.first : p.stop]) for p in signal.line.pieces]
+        self._compare(name, names, samples, signal.fs, baseline_s)
         stretches = []
         for piece in signal.line.pieces:
             start_s = piece.start_s - baseline_s
@@ -393,7 +393,26 @@ class _Cutter:
                 x = x[:, : max(0, round((length_s - start_s) * fs))]
             if x.shape[1]:
                 stretches.append(Stretch(start_s, x, fs))
+        bands = self._bands(name, signal)
+        if signal.fs != fs or any(sections_of(band, fs)[0] is not None for band in bands):
+            prepared = [(s.start_s, s.x) for s in stretches]
+            self._compare(name, names, prepared, fs, 0.0, ", prepared")
         return stretches
+
+    def _compare(
+        self,
+        name: str,
+        channels: Sequence[str],
+        pieces: Sequence[tuple[float, np.ndarray]],
+        fs: float,
+        start_s: float,
+        suffix: str = "",
+    ) -> None:
+        """Keep what tells copies of the samples from `start_s` on, as far as windows are cut."""
+        length_s = self.recording.length_s
+        span = start_s, math.inf if length_s is None else start_s + length_s
+        for channel, words in words_in(channels, pieces, fs, span).items():
+            self.account.words[name, channel + suffix] = words
 
     def _piece(self, name: str, signal: Signal, piece: slice) -> np.ndarray | None:
         """One piece, filtered and resampled, [C, T]; None where it is too short for that."""
@@ -477,9 +496,15 @@ class _Cutter:
         self.account.face = FaceAccount(face.tracker, unit, face.fps, len(face.valid), lost)
         self.account.notes += face.notes
         # What a face shares with another recording's face tells as well as a signal does.
-        trace = face.au_intensity if face.landmarks is None else face.landmarks[:, 30]
-        if trace is not None:
-            self.account.words["face"] = words_of(trace[:, 0])
+        traces = {
+            "landmarks": None if face.landmarks is None else face.landmarks[:, 30, 0],
+            "au": None if face.au_intensity is None else face.au_intensity.sum(axis=1),
+            "gaze": None if face.gaze is None else face.gaze[:, 0],
+        }
+        for kind, trace in traces.items():
+            if trace is not None:
+                pieces = [(recording.face_start_s, trace[None])]
+                self._compare("face", [kind], pieces, face.fps, recording.baseline_s)
         for name in plan.face_names:
             unit = face.unit if name == "landmarks" and plan.face == "raw" else ""
             rows = FACE_ROWS[name]

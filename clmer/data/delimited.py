@@ -17,15 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clmer.data.recording import DataError
+from clmer.data.spelling import folded
 
-#: How tables spell a value that is not there, in lower case (BIDS, R, pandas, SPSS, spreadsheets).
+#: How tables spell a value that is not there (BIDS, R, pandas, SQL, SPSS, people), without case,
+#: spaces, brackets around it and a point at its end.
 MISSING = frozenset(
-    (
-        *("", "n/a", "na", "n.a.", "n. a.", "nan", "-nan", "nan(ind)", "-nan(ind)", "none"),
-        *("null", "missing", "<na>", "-", "--", "---", "\u2013", "\u2014", "?", ".", "#n/a"),
-        *("#na", "#n/a n/a", "#null!", "#value!", "#ref!", "#div/0!", "#num!", "#name?"),
-    )
+    "n/a n\\a na n.a none null nil nat missing missingvalue undefined notavailable notapplicable "
+    "noanswer novalue nodata n.d k.a keineangabe \\n na_character_ na_integer_ na_real_".split()
 )
+#: Dashes, dots and the like alone; what C's printf makes of no number; a spreadsheet's errors in
+#: any language (#N/A, #NV, #WERT!, #NOM?).
+_ABSENT = re.compile(
+    r"(?!\.\.$)[-\u2010-\u2015\u2212_.?*~\u00b7/\\#]*|[+-]?nan(\(\w*\))?|"
+    r"[+-]?(\d*\.)?#([qs]nan|ind)\d*|#n[av]|#[^\W\d]{1,2}/\w+|#.*[!?]"
+)
+_BRACKETS = {"<": ">", "(": ")", "[": "]", "{": "}"}
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -117,7 +123,10 @@ def number(text: str) -> float | None:
 
 def is_missing(text: str) -> bool:
     """Whether a cell says that there is no value."""
-    return text.strip().lower() in MISSING
+    key = folded(text)
+    if key[:1] in _BRACKETS and key[-1:] == _BRACKETS[key[0]]:
+        key = key[1:-1]
+    return key.rstrip(".") in MISSING or _ABSENT.fullmatch(key) is not None
 
 
 def read_table(path: Path) -> Table:

@@ -179,7 +179,7 @@ def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
             rows.append((protocol, f"refused: {refused[protocol]}"))
             continue
         try:
-            splits = make_splits(dataset.store.windows, y, protocol, shared=shared)
+            splits = make_splits(dataset.store.windows, y, protocol, shared=shared, classes=classes)
         except DataError as error:
             rows.append((protocol, f"refused: found {error.found}, expected {error.expected}"))
             continue

@@ -32,6 +32,7 @@ import numpy as np
 from clmer.data import units
 from clmer.data.biosignal import SUFFIXES, bad_channels, files_of, open_biosignal
 from clmer.data.channels import QUANTITY, SERVICE, as_kind, canonical, fits, kind_of_name
+from clmer.data.copies import Shared
 from clmer.data.emotiv import read_emotiv
 from clmer.data.face import read_face
 from clmer.data.formats import check_suffix, suffix_of
@@ -40,12 +41,13 @@ from clmer.data.manifest_table import (
     FACE_MODALITIES,
     SUPPORTED,
     Row,
+    overlaps,
     read_manifest,
     read_rows,
     table_path,
 )
 from clmer.data.recording import DataError, FaceSeries, Recording, Signal, wrong_unit
-from clmer.data.tasks import RATING_TASKS
+from clmer.data.tasks import RATING_TASKS, Task
 from clmer.data.timeline import Timeline
 from clmer.data.units import OURS
 
@@ -103,9 +105,44 @@ def label_values(root: Path) -> dict[str, np.ndarray]:
     }
 
 
+def check_scale(root: Path, task: Task) -> None:
+    """Refuse ratings outside a task's scale, by their line.
+
+    Raises:
+        DataError: there is one.
+    """
+    table = table_path(root)
+    low, high = task.scale
+    for row in read_rows(table):
+        for column in task.columns:
+            value = float(row.labels[column] or "nan")
+            if value < low or value > high:
+                raise DataError(
+                    table,
+                    f"line {row.line}, {column}",
+                    f"{value:g}",
+                    f"a number from {low:g} to {high:g}",
+                    task.outside(value),
+                )
+
+
 def missing(root: Path) -> dict[str, str]:
     """By label column, a sentence on the trials without a value; none where all have one."""
     return read_manifest(table_path(root)).missing
+
+
+def shared(root: Path) -> list[Shared]:
+    """Recordings that read the same seconds of a file, or one file under two people's names."""
+    return [
+        Shared(
+            f"{each.a.subject}/{each.a.trial}",
+            f"{each.b.subject}/{each.b.trial}",
+            each.a.modality,
+            each.seconds if math.isfinite(each.seconds) else None,
+            each.a.path.name,
+        )
+        for each in overlaps(read_rows(table_path(root)))
+    ]
 
 
 def describe(root: Path) -> tuple[str, ...]:

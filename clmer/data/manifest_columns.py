@@ -43,6 +43,31 @@ _LOOSE_WORDS = {
     "modality": "signal sensor type source device",
     "path": "recording data url",
 }
+#: Words of which one makes a column's name, beside words that only say more of it.
+_CORE = {
+    "subject": "subject subjects subj sub participant participants proband probandin person "
+    "patient user vp vpn ppt pid teilnehmer teilnehmerin sujet",
+    "trial": "trial trials durchgang run session block",
+    "modality": "modality modalities modal datatype",
+    "path": "file files filename path filepath pathname fname pfad datei uri url location edf csv",
+    "start_s": "start starts begin begins beginning beginn onset onsets tstart tmin from debut "
+    "inicio",
+    "stop_s": "stop stops end ends ending ende offset tstop tend tmax until to finish dur dauer "
+    "duration length fin",
+    "stimulus": "stimulus stim stimuli",
+    "group": "group groups gruppe",
+    "rate": "rate samples srate samplerate samplingrate sfreq freq frequency fs sr fps hz "
+    "abtastrate",
+    "channels": "channel channels chan chans ch electrode electrodes kanal",
+    "unit": "unit units einheit",
+    "face_id": "face gesicht",
+}
+_MORE = frozenset(
+    "s sec secs second seconds ms msec msecs millisecond milliseconds min minutes h hz khz uv mv "
+    "time times timestamp point t at in of the per id no nr num number name names code idx index "
+    "list used trial trials video clip segment epoch event stim stimulus eeg signal data recording "
+    "sample samples sampling frame frames file rel relative abs absolute".split()
+)
 _NEAR = 0.8  # of difflib's ratio
 
 
@@ -106,6 +131,8 @@ def _meant(name: str, absent: list[str]) -> str:
     for column, words in _OTHER_WORDS.items():
         if key in words.split():
             return column
+    if spelt := _spelt_out(name, absent):
+        return spelt
     near = [(SequenceMatcher(None, key, column.replace("_", "")).ratio(), column)
             for column in NEEDED + OPTIONAL]  # fmt: skip
     ratings = [(SequenceMatcher(None, key, each).ratio(), each) for each in DIMENSIONS
@@ -113,6 +140,16 @@ def _meant(name: str, absent: list[str]) -> str:
     best, column = max(near + [each for each in ratings if each[1] != key], default=(0.0, ""))
     certain = column in absent or column in DIMENSIONS
     return column if best >= (_NEAR if certain else 0.9) else ""
+
+
+def _spelt_out(name: str, absent: list[str]) -> str:
+    """The column, out of some, that a name of several words stands for: "trial start (sec)"."""
+    words = set(re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z][a-z])(?=[A-Z])", " ", name).casefold()))
+    for column, core in _CORE.items():
+        rest = words - set(core.split())
+        if column in absent and rest < words and rest <= _MORE:
+            return column
+    return ""
 
 
 def _loosely_meant(name: str, missing: list[str]) -> str:

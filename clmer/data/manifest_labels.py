@@ -22,6 +22,8 @@ _EXACT = 2**53
 #: More different numbers than this beside words are ratings with a slip among them.
 _MOST_CLASSES = 9
 _SHOWN = 5
+#: What was meant for a number: "3?", "~3", "4-5", "inf"; no names such as "2-back".
+_NUMBER_LIKE = re.compile(r"[\W\d]*\d[\W\d]*$|[+-]?inf(inity)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ def _is_numeric(table: Path, rows: Sequence[Row], name: str, values: Sequence[st
     found = [(row.line, text) for row, text in zip(rows, values, strict=True) if text]
     words = [(line, text) for line, text in found if number(text) is None]
     numbers = {text for _, text in found if number(text) is not None}
-    if words and numbers and (name in DIMENSIONS or len(numbers) > _MOST_CLASSES):
+    slip = any(_NUMBER_LIKE.match(text) for _, text in words) and len(words) <= len(found) / 2
+    if words and numbers and (name in DIMENSIONS or slip or len(numbers) > _MOST_CLASSES):
         line, text = words[0] if len(words) <= len(found) / 2 else (
             next((line, text) for line, text in found if text in numbers)
         )  # fmt: skip

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
+from clmer.data.channels import canonical
 from clmer.data.delimited import Table, is_missing, read_table
 from clmer.data.delimited import number as number
 from clmer.data.manifest_columns import FACE_MODALITIES as FACE_MODALITIES
@@ -23,7 +25,7 @@ from clmer.data.manifest_files import SUPPORTED as SUPPORTED
 from clmer.data.manifest_files import find_files
 from clmer.data.manifest_labels import check_labels, check_spellings, unquoted
 from clmer.data.recording import KINDS, DataError
-from clmer.data.spelling import did_you_mean
+from clmer.data.spelling import did_you_mean, folded
 
 #: Samples or frames a second that a table may give: less is a slip, and would be resampled to 128.
 LEAST_RATE = 0.1
@@ -179,8 +181,9 @@ class _Parser:
         if "/" in named["subject"]:  # recordings are called subject/trial
             raise DataError(table, f"{where}, subject", named["subject"], "a name without /")
         for name in self.names:
+            says_none = name == "unit" and folded(cells[name]) == "none"  # numbers without a unit
             if name not in (*NEEDED, *self.label_names) and is_missing(cells[name]):
-                cells[name] = ""
+                cells[name] = "none" if says_none else ""
         start_s, stop_s, rate = self._numbers(line, cells)
         labels = {name: self._label(line, name, cells[name]) for name in self.label_names}
         return Row(
@@ -305,9 +308,9 @@ def _check_trials(table: Path, rows: list[Row]) -> None:
 def overlaps(rows: Sequence[Row]) -> list[Overlap]:
     """Rows of different trials that read the same seconds of a file, as far as the table shows.
 
-    Two rows are compared where they name one file (through links and other spellings of the path),
-    modality, face and channel. Of two people who share a file without overlapping the first rows
-    come, with 0 s.
+    Two rows are compared where they name one file (through links and other spellings of the path)
+    and modality, and do not name different faces or channels. Of two people who share a file
+    without overlapping the first rows come, with 0 s.
 
     Args:
         rows: checked rows of a manifest.
@@ -315,17 +318,16 @@ def overlaps(rows: Sequence[Row]) -> list[Overlap]:
     Returns:
         Pairs in the table's order.
     """
-    alike: dict[tuple[object, str, str], list[Row]] = {}
+    alike: dict[tuple[object, str], list[Row]] = {}
     for row in rows:
         face = row.modality in FACE_MODALITIES
-        key = _identity(row.path), "face" if face else row.modality, row.face_id
+        key = _identity(row.path), "face" if face else row.modality
         alike.setdefault(key, []).append(row)
     found = []
     for same in alike.values():
         shared: dict[frozenset[str], Overlap] = {}
         for a, b in combinations(same, 2):
-            channels = not a.channels or not b.channels or set(a.channels) & set(b.channels)
-            if (a.subject, a.trial) == (b.subject, b.trial) or not channels:
+            if (a.subject, a.trial) == (b.subject, b.trial) or _are_apart(a, b):
                 continue
             ends = [math.inf if row.stop_s is None else row.stop_s for row in (a, b)]
             seconds = min(ends) - max(a.start_s, b.start_s)
@@ -338,6 +340,13 @@ def overlaps(rows: Sequence[Row]) -> list[Overlap]:
                     shared[people] = Overlap(a, b, seconds)
         found += [each for each in shared.values() if each.seconds == 0]
     return sorted(found, key=lambda each: (each.a.line, each.b.line))
+
+
+def _are_apart(a: Row, b: Row) -> bool:
+    """Whether two rows take different channels, or different faces, of one file."""
+    channels = [{canonical(name) for name in row.channels} for row in (a, b)]
+    faces = [set(filter(None, re.split(r"[;\s]+", row.face_id))) for row in (a, b)]
+    return any(all(both) and not both[0] & both[1] for both in (channels, faces))
 
 
 def _identity(path: Path) -> object:

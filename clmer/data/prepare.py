@@ -219,9 +219,8 @@ class _Job:
         self.accounts += [(name, each) for each in cut.signals.values()]
         for note in cut.notes:
             self.said.setdefault(note, []).append(name)
-        for modality, words in cut.words.items():
-            known = cut.signals.get(modality) or cut.face
-            self.copies.add(name, modality, words, known.fs if known else 1.0)
+        for (modality, channel), (words, fs) in cut.words.items():
+            self.copies.add(name, modality, words, fs, channel)
         if cut.face is not None:
             self.faces.append(cut.face)
         if cut.tracker:
@@ -263,11 +262,13 @@ class _Job:
                 "at least one",
                 "Choose other modalities or a shorter --window.",
             )
-        shared = self.copies.shared()
+        known = self.plan.dataset.shared(self.plan.root)
+        shared = self.copies.shared(known)
         return {
             "signals": account.summary(self.accounts)
             + account.face_summary(self.plan.face_names, self.faces),
             "shared_samples": [asdict(pair) for pair in shared],
+            "shared_files": [asdict(pair) for pair in known if pair.length == 0],
             "people": len(self.people),
             "recordings": self.recordings,
             "recordings_used": self.recordings - len(self.skipped),

@@ -70,6 +70,7 @@ def make_splits(
     seed: int = 0,
     source: Path | str = "prepared windows",
     shared: Sequence[tuple[str, str]] = (),
+    classes: Sequence[str] = (),
 ) -> list[Split]:
     """Split windows under a protocol.
 
@@ -87,6 +88,7 @@ def make_splits(
         source: named in errors.
         shared: pairs of recordings that hold the same samples (`clmer.data.copies`): they stay on
             one side, with all that the protocol keeps together with them.
+        classes: their names, for messages.
 
     Returns:
         `repeats` splits.
@@ -121,6 +123,8 @@ def make_splits(
             repeats=repeats,
             seed=seed,
             source=source,
+            shared=shared,
+            classes=classes,
         )
         return [
             replace(s, train=known[s.train], val=known[s.val], test=known[s.test]) for s in splits
@@ -129,7 +133,7 @@ def make_splits(
         raise DataError(
             source, "classes", len(np.unique(y)), "at least 2", "Choose another --task."
         )
-    draw = _Draw(protocol, seed, str(source))
+    draw = _Draw(protocol, seed, str(source), classes)
     if protocol == "shuffled":
         return _shuffled(windows, y, draw, repeats or 5)
     if protocol == "block":
@@ -191,8 +195,13 @@ def _taken(windows: Windows, rows: np.ndarray) -> Windows:
 class _Draw:
     """A protocol's name and note, where errors point, and random seeds that follow from one."""
 
-    def __init__(self, protocol: str, seed: int, source: str) -> None:
+    def __init__(self, protocol: str, seed: int, source: str, classes: Sequence[str] = ()) -> None:
         self.protocol, self.seed, self.source, self.note = protocol, seed, source, _NOTES[protocol]
+        self.classes = classes
+
+    def name_of(self, label: int) -> str:
+        """What a class is called."""
+        return self.classes[label] if len(self.classes) else str(label)
 
     def state(self, *path: int) -> int:
         """A 32-bit seed for one draw."""
@@ -208,7 +217,9 @@ def _check_groups(groups: np.ndarray, y: np.ndarray, draw: _Draw, need: int) -> 
         draw.protocol
     ]
     counts = {what: len(np.unique(groups))}
-    counts |= {f"{what} with class {k}": len(np.unique(groups[y == k])) for k in np.unique(y)}
+    counts |= {
+        f"{what} with class {draw.name_of(k)}": len(np.unique(groups[y == k])) for k in np.unique(y)
+    }
     for name, count in counts.items():
         if count < need:
             folds = "Lower --folds, choose" if count >= PARTS else "Choose"
@@ -235,7 +246,8 @@ def _check_trial(windows: Windows, y: np.ndarray, draw: _Draw) -> str:
     alone = (table == 1).sum(axis=0)
     for k in np.flatnonzero(2 * alone > table.sum(axis=0)):
         raise draw.error(
-            f"one recording of class {labels[k]} for {alone[k]} of {len(names)} people",
+            f"one recording of class {draw.name_of(labels[k])} for {alone[k]} of {len(names)} "
+            "people",
             expected,
             hint,
         )
@@ -375,12 +387,12 @@ def _split(
         lacking = np.setdiff1d(labels, y[mask])
         if not mask.any() or (part == "training" and len(lacking)):
             raise draw.error(
-                f"class {lacking[0]} missing from {part} in split {r + 1}",
+                f"class {draw.name_of(lacking[0])} missing from {part} in split {r + 1}",
                 "every class there",
                 "Another --seed or fewer --folds can help; otherwise choose another --protocol.",
             )
         if len(lacking):
-            note += f" The {part} part lacks class {', '.join(map(str, lacking))}."
+            note += f" The {part} part lacks class {', '.join(map(draw.name_of, lacking))}."
     left_out = len(y) - int((train | val | test).sum())
     if left_out:
         note += f" {left_out} of {len(y)} windows lie in the gaps and are left out."

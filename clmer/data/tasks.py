@@ -139,9 +139,13 @@ class Task:
         if isinstance(value, str):
             raise DataError(source, column, repr(value), expected)
         if not (math.isfinite(value) and low <= value <= high):
-            hint = "" if self.scale == RATING_SCALE else "The scale is what --scale says."
-            raise DataError(source, column, value, expected, f"{hint} {_codes(value)}".strip())
+            raise DataError(source, column, value, expected, self.outside(value))
         return float(value)
+
+    def outside(self, value: float) -> str:
+        """What to say of a rating outside the scale."""
+        hint = "" if self.scale == RATING_SCALE else "The scale is what --scale says. "
+        return f"{hint}If {value:g} stands for no answer, leave those cells empty."
 
 
 def is_unlabelled(value: float | str) -> bool:
@@ -276,22 +280,31 @@ def choose_task(
         if scale is None and threshold is None:
             scale = _seen_scale(source, name, ratings, columns, remark)
             note = "scale taken from the values found, see --scale"
+            middle = sum(scale) / 2
+            for each in ratings:
+                if len(ratings) > 1 and np.nanmax(columns[each], initial=0.0) <= middle:
+                    note += f"; no {each} above {middle:g}"
         known = scale or (-math.inf, math.inf)
         task = task_for(str(source), name, scale=known, threshold=threshold)
+        _check_levels(source, task, columns, remark)
         return replace(task, note=note)
     if name not in columns:
         words = [each for each in ratings if each in columns and each not in numeric]
         if words:
-            found = sorted({str(value) for value in columns[words[0]].tolist()} - {""})[:3]
-            raise DataError(source, f"--task {name}", f"words in {words[0]} ({', '.join(found)})",
-                            "ratings", f"Words are classes: --task {words[0]}.")  # fmt: skip
+            found = f"words in {words[0]} ({_some_words(columns[words[0]])})"
+            hint = f"Words are classes: --task {words[0]}."
+            raise DataError(source, f"--task {name}", found, "ratings", hint)
         return task_for(str(source), name)
     values = columns[name]
     if values.dtype.kind != "f":
         if threshold is not None or scale is not None:
             option = "--threshold" if threshold is not None else "--scale"
             raise DataError(
-                source, f"{option} with --task {name}", "a column of words", "a column of numbers"
+                source,
+                f"{option} with --task {name}",
+                f"a column of words ({_some_words(values)})",
+                "a column of numbers",
+                "Leave the cells empty where there is no rating.",
             )
         return _conditions(str(source), name, values.tolist())
     return _of_numbers(source, name, values, scale, threshold)
@@ -308,7 +321,9 @@ def _of_numbers(
     if threshold is not None or scale is not None:
         known = scale or (-math.inf, math.inf)
         task = task_for(str(source), DIMENSIONS[0], scale=known, threshold=threshold)
-        return replace(task, name=name, columns=(name,))
+        task = replace(task, name=name, columns=(name,))
+        _check_levels(source, task, {name: values}, "")
+        return task
     found = np.unique(values[np.isfinite(values)])
     if len(found) > _MOST_CLASSES:
         raise DataError(
@@ -327,6 +342,38 @@ def _of_numbers(
     )
 
 
+def _some_words(values: np.ndarray) -> str:
+    """Up to three words of a column, those that are no numbers first."""
+    found = {str(value) for value in values.tolist()} - {""}
+    words = sorted(found, key=lambda word: (word[0].isdigit(), word))
+    return ", ".join(words[:3]) + (", ..." if len(words) > 3 else "")
+
+
+def _check_levels(
+    source: Path | str, task: Task, columns: Mapping[str, np.ndarray], remark: str
+) -> None:
+    """Refuse ratings that all lie on one side of the task's only edge.
+
+    Raises:
+        DataError: they do, in every column.
+    """
+    found = {name: columns[name][np.isfinite(columns[name])] for name in task.columns}
+    levels = {n: np.unique(np.searchsorted(task.edges, v)) for n, v in found.items() if v.size}
+    if not levels or any(len(each) > 1 for each in levels.values()):
+        return
+    name = task.columns[0]
+    low, high = found[name].min(), found[name].max()
+    edge = task.edges[0]
+    raise DataError(
+        source,
+        f"--task {task.name}",
+        f"numbers from {low:g} to {high:g} in {name}, all in one class",
+        f"ratings on both sides of {edge:g}" if len(task.edges) == 1 else "ratings of two classes",
+        f"{task.describe()}. Give the true scale (--scale LOW,HIGH), or say where low ends: "
+        f"--threshold X. {remark}".strip(),
+    )
+
+
 def _seen_scale(
     source: Path | str,
     name: str,
@@ -335,31 +382,40 @@ def _seen_scale(
     remark: str,
 ) -> Interval:
     """1-9, where the values show that it is."""
-    found = np.concatenate([columns[column] for column in ratings])
-    found = found[np.isfinite(found)]
+    by_column = {column: columns[column][np.isfinite(columns[column])] for column in ratings}
+    found = np.concatenate(list(by_column.values()))
     if not found.size:
         raise DataError(source, f"--task {name}", "no value in any recording", "ratings", remark)
     low, high = float(found.min()), float(found.max())
     if low >= RATING_MIN and _SEVEN < high <= RATING_MAX:
         return RATING_SCALE
-    remark = " ".join(filter(None, (_codes(low) or _codes(high), remark)))
+    codes = [v for v in np.unique(found) if _is_code(v, found)]
+    said = [f"If {v:g} stands for no answer, leave those cells empty." for v in codes]
+    remark = " ".join(filter(None, [*said, remark]))
+    rest = found[~np.isin(found, codes)]
+    if len(np.unique(rest)) > 2:  # enough to tell a scale
+        low, high = float(rest.min()), float(rest.max())
+    spans = {c: f"{v.min():g} to {v.max():g} in {c}" for c, v in by_column.items() if v.size}
     steps = next((top for top in (5, 7) if low >= 1 and high <= top and high > top - 2), None)
     example = _example(low, high) if steps is None else f"1,{steps}"
     raise DataError(
         source,
         f"--task {name}",
-        f"numbers from {low:g} to {high:g} in {' and '.join(ratings)}",
+        f"numbers from {' and '.join(spans.values())}",
         "a stated scale: only 1 to 9 with values above 7 is known without",
         f"Give the scale's ends, such as --scale {example} if that is what was asked: it is split "
         f"in the middle; or say where low ends: --threshold X.{' ' + remark if remark else ''}",
     )
 
 
-def _codes(value: float) -> str:
-    """What to say of a number that often stands for no answer; "" for others."""
-    if abs(value) not in (99, 999, 9999):
-        return ""
-    return f"If {value:g} stands for no answer, leave those cells empty."
+def _is_code(value: float, found: np.ndarray) -> bool:
+    """Whether a number probably stands for no answer: one alone, far from or below the others."""
+    others = found[found != value]
+    if not others.size or others.min() < 0:
+        return False
+    if abs(value) in (77, 88, 99, 777, 888, 999, 9999):
+        return bool(others.max() < 0.9 * abs(value))
+    return value in (-1, -9) or (value == 0 and others.min() >= 1 and others.max() > _SEVEN)
 
 
 def _example(low: float, high: float) -> str:

@@ -206,6 +206,8 @@ def task_of(
         seen = manifest.label_values(root)
         task = choose_task(root, name, seen, dataset=dataset.name, rated=None, scale=scale,
                            threshold=threshold, remark=remark)  # fmt: skip
+        if task.edges:
+            manifest.check_scale(root, task)
         if task.edges or columns is None:
             return task
     return choose_task(root, name, columns or {}, dataset=dataset.name, rated=dataset.rated,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from clmer.data.face import checks, people, times
+from clmer.data.face import checks, jumps, people, times
 from clmer.data.face.rows import Rows
 from clmer.data.recording import DataError, FaceSeries
 
@@ -71,6 +71,11 @@ def to_series(
     known = np.flatnonzero(good)
     known = known[np.argsort(place[known], kind="stable")]
     known = known[np.append(np.diff(place[known]) > 0, True)]  # of equal places the last row
+    if len(face_id) < 2:  # of several numbers one may stand in for another
+        keep, said = jumps.one_place(rows.at(known), place[known] / rate)
+        notes += said
+        known = known[keep]
+    notes += jumps.check_shape(rows.at(known), place[known] / rate)
     whole = len(known) == len(place) and (np.diff(known) == 1).all()
     seen, said = checks.check(rows if whole else rows.at(known), rate)
     notes += said

@@ -17,7 +17,7 @@ _BESIDE = 0.1
 #: The same person, seen again: how far the head may be from where it was (in radii of the face:
 #: root mean square distance of the points from their centre), how much its size and depth may
 #: change, and how its shape (share of that radius, after turning and scaling).
-_PLACE, _SIZE, _SHAPE = 2.5, {"mm": 1.25, "px": 1.5}, {"mm": 0.15, "px": 0.35}
+_PLACE, _SIZE, SHAPE = 2.5, {"mm": 1.25, "px": 1.5}, {"mm": 0.15, "px": 0.35}
 _DEPTH = 1.5
 #: Rows on either side of a change that tell where the head was.
 _AROUND = 25
@@ -215,8 +215,8 @@ def _another(rows: Rows, key: np.ndarray, kept: np.ndarray, new: np.ndarray) -> 
     if min(depths) > 0 and max(depths) > _DEPTH * min(depths):
         return f"another person, {max(depths) - min(depths):.0f} {rows.unit} nearer or farther"
     own, other = (np.median(rows.landmarks[part], axis=0) for part in (kept, new))
-    residual = _shape_residual(own, other)
-    if residual > _SHAPE[rows.unit]:
+    residual = shape_residual(own, other)
+    if residual > SHAPE[rows.unit]:
         return f"another person, whose face's shape differs by {residual:.0%} of its size"
     return ""
 
@@ -225,7 +225,7 @@ def _radius(points: np.ndarray) -> float:
     return float(np.sqrt(np.square(points - points.mean(axis=0)).sum(axis=1).mean()))
 
 
-def _shape_residual(one: np.ndarray, other: np.ndarray) -> float:
+def shape_residual(one: np.ndarray, other: np.ndarray) -> float:
     """Root mean square distance of two shapes [68, 3], turned and scaled to fit, by their size."""
     x, y = ((p - p.mean(axis=0)) / _radius(p) for p in (one, other))
     singular = np.linalg.svd(x.T @ y, compute_uv=False) / len(x)

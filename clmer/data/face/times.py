@@ -26,6 +26,7 @@ _PAUSE_S = 1.0
 #: Seconds that frame numbers may skip while the timestamps go on as if nothing was missing.
 _SKIPPED_S = 0.2
 _STATE_RATE = "State the video's frame rate (fps): the manifest's column rate, or --face-rate."
+_PAIR = "Two people in each frame? Keep one person's rows, or number the faces in a column face_id."
 _SPLIT = "Two clips in one file? Split it there: one CSV a clip."
 
 
@@ -239,7 +240,7 @@ def _in_order(rows: Rows) -> tuple[Rows, np.ndarray, list[str]]:
 def _twice(rows: Rows, first: int, again: int, what: str) -> DataError:
     """A frame that has two rows."""
     of_both = (np.array_equal(v[first], v[again], equal_nan=True) for v in rows.values.values())
-    hint = "Remove the duplicated rows." if all(of_both) else _SPLIT
+    hint = "Remove the duplicated rows." if all(of_both) else _SPLIT if again > first + 1 else _PAIR
     return DataError(
         rows.path,
         f"line {rows.lines[again]}",
