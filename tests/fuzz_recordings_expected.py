@@ -328,9 +328,10 @@ def _has_face(study: Study, row: Row, start: Fraction) -> tuple[bool, bool]:
     for t in times:
         must = must and t < last - room
         may = may and t < last + room
-        # a frame without a face counts where it is one of the two around a time
+        # a frame without a face counts where it is one of the two around a time; of uneven ones
+        # the grid's frame beside it may have none either
         near = np.abs(time[long] - t) if long.any() else np.array([math.inf])
-        must = must and bool(near.min() > 1 / face.fps + room)
+        must = must and bool(near.min() > (1 + face.uneven) / face.fps + room)
         may = may and bool(near.min() > room)
     return must, may
 
