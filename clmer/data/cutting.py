@@ -31,6 +31,7 @@ from clmer.data.channels import canonical
 from clmer.data.copies import Words, words_in
 from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, FACES, IMAGES, Embed, FaceWindows
 from clmer.data.recording import DataError, FaceSeries, Recording, Signal
+from clmer.data.spelling import did_you_mean
 from clmer.nn.baselines import NAMES
 from clmer.signal import butter_bandpass, resample, sosfiltfilt
 
@@ -354,7 +355,8 @@ class _Cutter:
         for signal in signals.values():
             if name in signal.kinds:
                 return signal.select(name)
-        raise _Skip(f"no {name}, only {', '.join(signals) or 'a face'}")
+        near = did_you_mean(name, signals)
+        raise _Skip(f"no {name}, only {', '.join(signals) or 'a face'}{near and f' ({near})'}")
 
     def _filtered(self, name: str, signal: Signal) -> list[_Stretch]:
         """The signal at the common rate, from the stimulus on, piece by piece."""
@@ -532,7 +534,11 @@ class _Cutter:
                 self.account.dropped[reason] += int(rows.sum())
         keep = ~(lost | outside)
         if not keep.any():
-            raise _Skip("the face lost in every window")
+            raise _Skip(
+                "every window outside the face video"
+                if outside.all()
+                else "the face lost in every window"
+            )
         return np.asarray(keep)
 
 

@@ -23,6 +23,7 @@ _HINTS = {
 }
 #: Parts of a recording that people give instead of its header.
 _PARTS = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".dat": ".vhdr", ".fdt": ".set"}
+_VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts")
 _TABLES = (".txt", ".tsv", ".asc", ".xlsx", ".xls", ".json", ".h5", ".parquet")
 
 
@@ -47,6 +48,8 @@ def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
         hint = f"It is part of a recording: give {header.name}, {there}."
     elif path.name.lower().endswith(".tsv.gz"):
         hint = _HINTS[".tsv.gz"]
+    elif suffix in _VIDEOS:
+        hint = f"Make the face's table of it: python -m clmer.data.video {path.name} --out face"
     elif suffix in _TABLES:
         hint = AS_ARRAY
     raise DataError(path, "suffix", suffix or "none", expected, hint or _HINTS.get(suffix, ""))
