@@ -202,7 +202,8 @@ def _choose_source(dataset: str, given: dict[str, Any]) -> None:
         raise ConfigError(f"{names}: these shape generated data; add --synthetic")
     if given["root"] is not None:
         if not Path(given["root"]).is_dir():
-            raise ConfigError(f"--root: found no folder {given['root']}")
+            what = "a file" if Path(given["root"]).is_file() else "no folder"
+            raise ConfigError(f"--root: found {what} {given['root']}, expected the data's folder")
         return
     data = os.environ.get("CLMER_DATA")
     looked = Path(data) / dataset if data else None

@@ -175,6 +175,14 @@ def test_a_slow_video_loses_no_window_at_a_trial_s_end(write: Callable[..., Path
         ((*GOOD, "p1,t3,calm,eeg,a.npy,x,5,128"), "line 4, start_s: found 'x'"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,-1,5,128"), "line 4, start_s: found '-1'"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,1,11,128"), r"1 to 11 s in line 4 .* the file's 10 s"),
+        ((*GOOD, "p1,t3,calm,eeg,a.npy,1,11,128"), "stop_s the trial's end, no duration"),
+        ((*GOOD, "p1,t3,calm,eeg,a.npy,1000,9000,128"), "Are they milliseconds, or samples"),
+        ((*GOOD, "p1,t3,calm,eeg,a.npy,5,4,128"), "5 to 4 s, expected .* no duration"),
+        ((*GOOD, "p1,t3,calm,face,clip.mp4,1,9,"), r"clmer\.data\.video clip\.mp4 --out face"),
+        (
+            (*GOOD, "p1,t3,calm,eeg,face.csv,1,9,"),
+            "line 4 .*: found eeg, expected face",
+        ),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,10,,128"), "10 to the end s"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,,,"), r"a\.npy: rate: found none"),
         ((*GOOD, "p1,t3,calm,face,a.npy,,,128"), "modality in line 4"),
@@ -184,7 +192,9 @@ def test_a_slow_video_loses_no_window_at_a_trial_s_end(write: Callable[..., Path
 )
 def test_bad_rows(write: Callable[..., Path], lines: tuple[str, ...], message: str) -> None:
     root = write(*lines)
-    (root / "manifest.txt").write_text("")
+    for name in ("manifest.txt", "clip.mp4"):
+        (root / name).write_text("")
+    (root / "face.csv").write_text("frame, timestamp, X_0, AU01_r\n1, 0, 0, 0\n")
     with pytest.raises(DataError, match=message):
         read_all(root)
 

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from clmer.data import DATASETS, manifest
-from clmer.data.manifest_table import FACE_MODALITIES, overlaps, read_manifest, read_rows
+from clmer.data.manifest_table import (
+    FACE_MODALITIES,
+    overlaps,
+    read_manifest,
+    read_rows,
+    table_path,
+)
 from clmer.data.prepare import prepare
 from clmer.data.recording import DataError
 
@@ -377,6 +383,32 @@ def test_a_missing_file_has_a_hint(write: Write, tmp_path: Path, name: str, hint
     (tmp_path / "sub").mkdir()
     with pytest.raises(DataError, match=f"1 missing: .*{hint}"):
         read_rows(write(GOOD[0].replace("a.npy", name), GOOD[1]))
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("study/a.npy", "a.npy"),
+        ("C:\\Users\\me\\study\\a.npy", "a.npy"),
+        ("file:///data/a.npy", "a.npy"),
+        ("~/study/sub/b.npy", "sub/b.npy"),
+        ("a", "a.npy"),
+    ],
+)
+def test_a_path_of_elsewhere(write: Write, tmp_path: Path, path: str, meant: str) -> None:
+    (tmp_path / "sub").mkdir()
+    np.save(tmp_path / "sub" / "b.npy", np.zeros((2, 9)))
+    with pytest.raises(DataError, match=rf"1 missing: .*Did you mean {meant}\?"):
+        read_rows(write(GOOD[0].replace("a.npy", path), GOOD[1]))
+
+
+def test_a_workbook_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "manifest.xlsx").write_bytes(b"PK\3\4" + bytes(range(256)))
+    with pytest.raises(DataError, match=r"found nothing, but manifest.xlsx, expected the table"):
+        table_path(tmp_path)
+    (tmp_path / "manifest.csv").write_bytes(b"PK\3\4" + bytes(range(256)))
+    with pytest.raises(DataError, match="a spreadsheet's workbook.*Save it as CSV UTF-8"):
+        read_rows(tmp_path / "manifest.csv")
 
 
 # --- shared seconds -----------------------------------------------------------------------------

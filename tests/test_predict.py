@@ -114,6 +114,7 @@ def test_a_face_comes_with_its_recording(face_run, capsys):
         (["--threads", "0"], "--threads: found 0"),
         (["--split", "split9"], "split: found split9, expected split1"),
         (["--face-rate", "0"], "--face-rate: found 0.0, expected at least 0.1 Hz"),
+        (["--face", "{root}/a.csv", "--face-start", "1500"], "every window outside the face"),
         (["--face-start", "nan"], "--face-start: found nan, expected seconds"),
         (["--face", "{root}/a.csv", "--face-id", "3"], "face_id 3: found no column of that name"),
         (["--rate", "inf"], "--rate: found inf, expected at least 0.1 Hz"),

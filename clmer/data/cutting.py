@@ -31,6 +31,7 @@ from clmer.data.channels import canonical
 from clmer.data.copies import Words, words_in
 from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, FACES, IMAGES, Embed, FaceWindows
 from clmer.data.recording import DataError, FaceSeries, Recording, Signal
+from clmer.data.spelling import did_you_mean
 from clmer.data.stretches import Places, Stretch, windows_at
 from clmer.nn.baselines import NAMES
 from clmer.signal import butter_bandpass, resample, sosfiltfilt
@@ -364,7 +365,8 @@ class _Cutter:
         for signal in signals.values():
             if name in signal.kinds:
                 return signal.select(name)
-        raise _Skip(f"no {name}, only {', '.join(signals) or 'a face'}")
+        near = did_you_mean(name, signals)
+        raise _Skip(f"no {name}, only {', '.join(signals) or 'a face'}{near and f' ({near})'}")
 
     def _filtered(self, name: str, signal: Signal) -> list[Stretch]:
         """The signal at the common rate, from the stimulus on, piece by piece."""
@@ -547,7 +549,11 @@ class _Cutter:
                 self.account.dropped[reason] += int(rows.sum())
         keep = ~(lost | outside)
         if not keep.any():
-            raise _Skip("the face lost in every window")
+            raise _Skip(
+                "every window outside the face video"
+                if outside.all()
+                else "the face lost in every window"
+            )
         return np.asarray(keep)
 
 

@@ -158,6 +158,9 @@ def _decoded(path: Path) -> tuple[str, list[str]]:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(path, "file", error, "a table that can be read") from error
+    if raw.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        found, hint = "a spreadsheet's workbook", "Save it as CSV UTF-8 in the spreadsheet."
+        raise DataError(path, "text", found, "a table in UTF-8, which is plain text", hint)
     encoding = next((name for mark, name in _MARKS if raw.startswith(mark)), "")
     if not encoding:
         half = len(raw[:4000]) // 2 or 1

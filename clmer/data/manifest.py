@@ -34,9 +34,11 @@ from clmer.data.biosignal import SUFFIXES, bad_channels, files_of, open_biosigna
 from clmer.data.channels import QUANTITY, SERVICE, as_kind, canonical, fits, kind_of_name
 from clmer.data.copies import Shared
 from clmer.data.emotiv import read_emotiv
-from clmer.data.face import read_face
+from clmer.data.face import INTENSITY_COLUMNS, LANDMARK_COLUMNS, read_face
+from clmer.data.face.table import read_header
 from clmer.data.formats import check_suffix, suffix_of
 from clmer.data.lines import check_signals
+from clmer.data.manifest_files import near_file
 from clmer.data.manifest_table import (
     FACE_MODALITIES,
     SUPPORTED,
@@ -250,7 +252,7 @@ def read_file(
     """
     row = Row(*(0, "", "", modality, path, {}, 0.0, None, "", "", rate, kind, channels), unit=unit)
     if not os.path.exists(path):
-        raise DataError(path, "file", "nothing", SUPPORTED)
+        raise DataError(path, "file", "nothing", SUPPORTED, near_file(path.parent, path))
     check_suffix(path, (*SUFFIXES, ".npy", ".csv"), SUPPORTED)
     return _read_signal(row)
 
@@ -268,6 +270,15 @@ def _read_signal(row: Row, without: Collection[str] = ()) -> Signal:
 
 
 def _read_emotiv(row: Row) -> Signal:
+    names = set(read_header(row.path).names)
+    if len(names & {*LANDMARK_COLUMNS, *INTENSITY_COLUMNS, "x_0", "y_0", "AU01"}) > 1:
+        raise DataError(
+            row.path,
+            f"modality in line {row.line} of the manifest" if row.line else "modality",
+            row.modality,
+            "face, for a face tracker's table",
+            "The face's CSV is a row of its own, of modality face (clmer predict: --face).",
+        )
     signal = read_emotiv(
         row.path, channels=row.channels, start_s=row.start_s, stop_s=row.stop_s, unit=row.unit
     )
@@ -421,6 +432,14 @@ def _read_face(row: Row) -> tuple[FaceSeries, float]:
     return face.cut(first, last), first / face.fps - start_s
 
 
+def _times_hint(row: Row, duration_s: float) -> str:
+    """What times beyond a file's end may be."""
+    last = row.start_s if row.stop_s is None else row.stop_s
+    if last > 100 * duration_s:
+        return "Are they milliseconds, or samples? Times are seconds from the file's start."
+    return "Times are seconds from the file's start, stop_s the trial's end, no duration."
+
+
 def _span(row: Row, duration_s: float, tolerance_s: float) -> tuple[float, float]:
     if row.start_s >= duration_s or (row.stop_s or 0.0) > duration_s + tolerance_s:
         raise DataError(
@@ -429,5 +448,6 @@ def _span(row: Row, duration_s: float, tolerance_s: float) -> tuple[float, float
             f"{row.start_s:g} to {'the end' if row.stop_s is None else f'{row.stop_s:g}'} s "
             f"in line {row.line} of the manifest",
             f"times within the file's {duration_s:g} s",
+            _times_hint(row, duration_s + tolerance_s),
         )
     return row.start_s, duration_s if row.stop_s is None else min(row.stop_s, duration_s)

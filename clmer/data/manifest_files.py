@@ -37,7 +37,7 @@ def find_files(table: Path, rows: list[Row], note: Callable[[str, str], None]) -
                 row = replace(row, path=path)
         folder = os.path.isdir(row.path) and suffix_of(row.path) not in FOLDERS
         if folder or not os.path.exists(row.path):
-            absent.setdefault(str(row.path), _near_file(row.path))
+            absent.setdefault(str(row.path), near_file(table.parent, row.path))
         found.append(row)
     if absent:
         names = sorted(absent)
@@ -53,10 +53,16 @@ def find_files(table: Path, rows: list[Row], note: Callable[[str, str], None]) -
     return found
 
 
-def _near_file(path: Path) -> str:
+def near_file(root: Path, path: Path) -> str:
     """What may have gone wrong with a path that names no file; "" for no idea."""
     if os.path.isdir(path):
         return f"{path.name} is a folder: name a file in it."
+    parts = str(path).replace("\\", "/").split("/")
+    for count in range(len(parts) - 1, 0, -1):  # a folder too many, or another computer's
+        near = "/".join(parts[-count:])
+        if near and root / near != path and os.path.isfile(root / near):
+            there = "" if os.path.isdir(path.parent) else f"There is no folder {path.parent}. "
+            return f"{there}Did you mean {near}? Paths are relative to the manifest's folder."
     if "\\" in path.name:
         return "Write paths with / and relative to the manifest's folder."
     if os.path.islink(path):
@@ -67,7 +73,9 @@ def _near_file(path: Path) -> str:
     folder = path.parent
     if not os.path.isdir(folder):
         return f"There is no folder {folder}."
-    return did_you_mean(path.name, sorted(os.listdir(folder)))
+    names = sorted(os.listdir(folder))
+    alike = [name for name in names if name.startswith(f"{path.name}.")]  # without its suffix
+    return f"Did you mean {alike[0]}?" if alike else did_you_mean(path.name, names)
 
 
 def _check_suffixes(rows: list[Row]) -> None:

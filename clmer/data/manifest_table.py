@@ -101,7 +101,10 @@ def table_path(root: Path) -> Path:
     """
     table = root / "manifest.csv" if root.is_dir() else root
     if not table.is_file() or table.suffix.lower() != ".csv":
-        raise DataError(root, "manifest.csv", "nothing", "the table of your recordings", OBTAIN)
+        there = sorted(os.listdir(root)) if root.is_dir() else []
+        near = [name for name in there if name.lower().startswith("manifest.")]
+        found = f"nothing, but {', '.join(near[:3])}" if near else "nothing"
+        raise DataError(root, "manifest.csv", found, "the table of your recordings", OBTAIN)
     return table
 
 
@@ -230,6 +233,7 @@ class _Parser:
                 f"line {line}, start_s, stop_s",
                 f"{start_s:g} to {stop_s:g} s",
                 "start_s < stop_s",
+                "stop_s is where the trial ends in the file, no duration.",
             )
         return start_s, stop_s, rate
 

@@ -36,6 +36,7 @@ _STAND_INS = (
 )
 #: Parts of a recording that people give instead of its header.
 _PARTS = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".dat": ".vhdr", ".fdt": ".set"}
+_VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts")
 
 
 def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
@@ -62,6 +63,8 @@ def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
         hint = f"It is part of a recording: give {header.name}, {there}."
     elif path.name.lower().endswith(".tsv.gz"):
         hint = _HINTS[".tsv.gz"]
+    elif suffix in _VIDEOS:
+        hint = f"Make the face's table of it: python -m clmer.data.video {path.name} --out face"
     raise DataError(path, "suffix", suffix or "none", expected, hint or _HINTS.get(suffix, _EXPORT))
 
 
