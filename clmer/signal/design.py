@@ -34,7 +34,8 @@ def butter_bandpass(
     Raises:
         ValueError: both edges None, not 0 < low < high < fs / 2, or an order below 1.
     """
-    low, high, fs = (None if value is None else float(value) for value in (low, high, fs))
+    low, high = (None if edge is None else float(edge) for edge in (low, high))
+    fs = float(fs)
     if index(order) < 1:
         raise ValueError(f"butter_bandpass: found order {order}, expected 1 or more")
     edges = [edge for edge in (low, high) if edge is not None]
@@ -144,8 +145,8 @@ def resample(x: ArrayLike, fs_in: float, fs_out: float, axis: int = -1) -> NDArr
         x at fs_out, ceil(T fs_out / fs_in) samples long.
 
     Raises:
-        ValueError: a rate that is no finite number > 0, or a ratio that no fraction of terms up to 100,000
-            comes near to.
+        ValueError: a rate that is no finite number > 0, or a ratio that no fraction of terms up to
+            100,000 comes near to.
     """
     x, fs_in, fs_out = np.asarray(x), float(fs_in), float(fs_out)
     if not (0 < fs_in < np.inf and 0 < fs_out < np.inf):
