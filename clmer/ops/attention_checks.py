@@ -55,6 +55,12 @@ def padding_over_heads(mask: Tensor, lead: Sequence[int]) -> Tensor:
     if not 2 <= mask.dim() <= len(lead):
         return mask
     if len(lead) == 2:
+        if mask.shape[0] not in (1, lead[0]):
+            raise ValueError(
+                f"key_padding_mask: found {tuple(mask.shape)}, expected one of the batch, "
+                f"({lead[0]}, Lk), or of batch and heads, ({lead[0]}, {lead[1]}, Lk); mask[None] "
+                "is one of the heads"
+            )
         return mask[:, None]
     if any(size != 1 for size in mask.shape[:-1]):
         raise ValueError(
