@@ -67,7 +67,9 @@ def _is_rounded(found: Tensor, own: Tensor) -> bool:
     """Whether these are the same coefficients, as some dtype, or another SciPy, rounds them."""
     found = found.double()
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        if torch.equal(found.to(dtype).double(), found):
-            eps = torch.finfo(dtype).eps
-            return torch.allclose(found, own.to(dtype).double(), rtol=eps, atol=0.0)
+        eps, rounded = torch.finfo(dtype).eps, own.to(dtype).double()
+        if torch.equal(found.to(dtype).double(), found) and torch.allclose(
+            found, rounded, rtol=eps, atol=0.0
+        ):
+            return True
     return torch.allclose(found, own, rtol=1e-9, atol=0.0)
