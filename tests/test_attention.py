@@ -481,10 +481,12 @@ def test_a_mask_of_the_batch_counts_for_all_heads(heads, impl):
 
 def test_a_mask_of_some_leading_dimensions_is_refused():
     q, k = torch.randn(3, 2, 2, 4, 8), torch.randn(3, 2, 2, 5, 8)
-    for shape in ((2, 5), (3, 5), (2, 2, 5), (3, 2, 5)):
+    for shape in ((2, 5), (1, 2, 5), (3, 2, 5)):
         with pytest.raises(ValueError, match="key_padding_mask: found .* one for each"):
             cross_attention(q, k, k, key_padding_mask=torch.zeros(shape, dtype=torch.bool))
-    for shape in ((5,), (1, 5), (1, 1, 5), (3, 1, 1, 5), (1, 2, 1, 5), (3, 2, 2, 5)):
+    with pytest.raises(ValueError, match="key_padding_mask: found .* broadcastable"):
+        cross_attention(q, k, k, key_padding_mask=torch.zeros(3, 5, dtype=torch.bool))
+    for shape in ((5,), (1, 5), (1, 1, 5), (2, 2, 5), (3, 1, 1, 5), (1, 2, 1, 5), (3, 2, 2, 5)):
         cross_attention(q, k, k, key_padding_mask=torch.zeros(shape, dtype=torch.bool))
     q, k = torch.randn(2, 3, 4, 8), torch.randn(2, 3, 5, 8)  # of the heads: nn's has no such mask
     with pytest.raises(ValueError, match="key_padding_mask"):

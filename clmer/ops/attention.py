@@ -66,7 +66,8 @@ def cross_attention(
         value: [..., Lk, Dv].
         key_padding_mask: bool, True = ignore: [Lk], or query's leading dimensions, each of its size
             or 1, and Lk. For queries [B, H, Lq, D] also [B, Lk], as in `nn.MultiheadAttention`: the
-            same keys for all heads, be H equal to B or not.
+            same keys for all heads, be H equal to B or not. Beside more leading dimensions fewer
+            align at the right, and are refused where they fit in other places too.
         attn_mask: bool, broadcastable to [..., Lq, Lk]; True = takes part, as in
             `F.scaled_dot_product_attention` and unlike key_padding_mask. As there, dimensions align
             at the right: [H, Lq, Lk] is of the heads, be B equal to H or not.

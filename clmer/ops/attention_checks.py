@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -47,10 +48,10 @@ def padding_over_heads(mask: Tensor, lead: Sequence[int]) -> Tensor:
     """key_padding_mask with a dimension for the heads, where query has one and the mask has not.
 
     For query [B, H, Lq, D] a mask [B, Lk] is of the batch, as in `nn.MultiheadAttention`, whether
-    or not B and H are equal.
+    or not B and H are equal. Beside more leading dimensions a mask of fewer aligns at the right.
 
     Raises:
-        ValueError: a mask that has some of query's leading dimensions, but which is not said.
+        ValueError: there, a mask that fits in other places too.
     """
     if not 2 <= mask.dim() <= len(lead):
         return mask
@@ -62,13 +63,23 @@ def padding_over_heads(mask: Tensor, lead: Sequence[int]) -> Tensor:
                 "is one of the heads"
             )
         return mask[:, None]
-    if any(size != 1 for size in mask.shape[:-1]):
+    if len(_places(mask.shape[:-1], lead)) > 1:
         raise ValueError(
             f"key_padding_mask: found {tuple(mask.shape)} beside query's leading dimensions "
-            f"{tuple(lead)}, expected one for each, of size 1 or full, before Lk (mask[:, None] "
-            "adds one)"
+            f"{tuple(lead)}, of which it may be several; expected one for each, of size 1 or full, "
+            "before Lk (mask[:, None] adds one)"
         )
     return mask
+
+
+def _places(sizes: Sequence[int], lead: Sequence[int]) -> set[tuple[int, ...]]:
+    """The shapes, of lead's length, that `sizes` becomes by sizes of 1 put in where they fit."""
+    places = set()
+    for at in combinations(range(len(lead)), len(sizes)):
+        if all(size in (1, lead[d]) for size, d in zip(sizes, at, strict=True)):
+            shape = dict(zip(at, sizes, strict=True))
+            places.add(tuple(shape.get(d, 1) for d in range(len(lead))))
+    return places
 
 
 def check(

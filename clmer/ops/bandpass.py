@@ -100,7 +100,7 @@ def _check(x: Tensor, sos: Tensor, state: Tensor | None) -> Tensor:
         raise ValueError(f"sos[:, 3] should be all ones, found {sos[:, 3].tolist()}")
     shape = (*x.shape[:-1], sos.shape[0], 2)
     if state is None:
-        state = torch.zeros(shape, dtype=torch.float64, device=x.device)
+        state = x.new_zeros(shape, dtype=torch.float64)
     elif state.shape != shape or state.dtype != torch.float64:
         raise ValueError(
             f"state: found {tuple(state.shape)} {state.dtype}, expected {shape} torch.float64"
