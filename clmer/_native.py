@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ except ImportError as error:
 _capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
 if _capsule is not None:
     _C.set_exchange_api(_capsule)
+# Daemon threads that come back from a kernel while Python shuts down must not take its lock.
+atexit.register(_C.let_threads_stop)
 
 
 def build_info() -> dict[str, Any]:

@@ -10,6 +10,7 @@
 
 #include "attention.h"
 #include "attention_plan.h"
+#include "gil.h"
 #include "simd.h"
 #include "tensor.h"
 
@@ -154,7 +155,7 @@ std::pair<py::object, py::object> forward(TensorView query, TensorView key, Tens
   fill(a, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, out.view, threads);
   a.lse = lse.view.data;
   {
-    py::gil_scoped_release release;
+    const WithoutGil released;
     run(CLMER_KERNELS(attention), query, a);
   }
   return {out.tensor, lse.tensor};
@@ -203,7 +204,7 @@ std::tuple<py::object, py::object, py::object> backward(
     a.grad_bias = operand(part, a, a.rows, a.keys, type_of(query).arithmetic(), "grad_bias", true);
   }
   {
-    py::gil_scoped_release release;
+    const WithoutGil released;
     run(CLMER_KERNELS(attention_backward), query, a);
   }
   return made.tensors();
@@ -230,7 +231,7 @@ void run_short(AttentionGradArgs& a, const TensorView& query, bool backward, boo
   const Product product = product_of(query, tf32);
   join_leading(a);
   const ShortPlan plan = plan_short(a, product, backward);
-  py::gil_scoped_release release;
+  const WithoutGil released;
   if (query.device == kCPU) return attention_emulated(a, plan, product, backward, order);
 #ifdef CLMER_CUDA_BUILT
   attention_cuda(a, plan, product, backward, query.device_index, reinterpret_cast<void*>(stream));

@@ -297,18 +297,21 @@ struct Sums {
   static Vec<T> scaled(Vec<T> x, Vec<T> factor) { return factor == T(0) ? Vec<T>{} : x * factor; }
 
   // All rows to a dense matrix, times a factor each where there are factors; a factor of 0 makes
-  // zeros of whatever stands there.
+  // zeros of whatever stands there. Whether all were finite.
   template <class S>
-  void write(int64_t rows, const T* factors, S* to) const {
+  bool write(int64_t rows, const T* factors, S* to) const {
     constexpr int kWide = kLanes<T>;
+    Vec<T> rest{};  // x - x is NaN where x is not finite
     if (!transposed) {
       for (int64_t r = 0; r < rows; ++r) {
         const Vec<T> factor = splat(factors ? factors[r] : T(1));
         for (int64_t d = 0; d < cols; d += kWide) {
-          store_part(to + r * cols + d, scaled(load(data + r * stride + d), factor), cols - d);
+          const Vec<T> x = scaled(load(data + r * stride + d), factor);
+          rest += x - x;
+          store_part(to + r * cols + d, x, cols - d);
         }
       }
-      return;
+      return is_zero(rest);
     }
     for (int64_t d = 0; d < cols; d += kWide) {
       for (int64_t r = 0; r < rows; r += kWide) {
@@ -317,6 +320,7 @@ struct Sums {
 #pragma GCC unroll 16
         for (int e = 0; e < kWide; ++e) {
           block[e] = d + e < cols ? scaled(load(data + (d + e) * stride + r), factor) : Vec<T>{};
+          rest += block[e] - block[e];
         }
         transpose<T, false>(block);
         S* target = to + r * cols + d;
@@ -326,7 +330,10 @@ struct Sums {
         }
       }
     }
+    return is_zero(rest);
   }
+
+  static bool is_zero(Vec<T> x) { return reduce_sum<T>(x) == T(0); }
 };
 
 }  // namespace clmer::CLMER_LEVEL

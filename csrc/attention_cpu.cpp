@@ -3,8 +3,10 @@
 // and over its queries in tiles whose scores stay in L1: S^T = K Q^T, bias, softmax down the
 // columns, O = P V. With more than a block of keys the softmax is the online one, O and the
 // statistics held in scratch. K and V are read in place where type, strides and masks allow. The
-// order of sums depends on shapes alone, never on threads. Roofline: 2 (D + Dv) flops and one exp a
-// weight; Q, K, V read and O written once a chunk.
+// order of sums depends on shapes alone, never on threads. The weights are divided by their total
+// at the end; where that gave a number that is not finite, the rows are done again with weights too
+// small to overflow a sum. Roofline: 2 (D + Dv) flops and one exp a weight; Q, K, V read and O
+// written once a chunk.
 #include "attention_block.h"
 #include "attention_terms.h"
 #include "threads.h"
@@ -169,8 +171,18 @@ struct KeyBlock {
 };
 
 template <class T>
+void shrink_weights(const Scores<T>& scores, int64_t rows, int64_t count, T shrink) {
+  const int64_t lines = scores.across ? rows : count,
+                width = padded<T>(scores.across ? count : rows);
+  for (int64_t i = 0; i < lines; ++i) {
+    T* line = scores.data + i * scores.stride;
+    for (int64_t c = 0; c < width; c += kLanes<T>) store(line + c, load(line + c) * shrink);
+  }
+}
+
+template <class T>
 void forward_tile(const Tile& t, const ForwardScratch<T>& s, int64_t start, const KeyBlock<T>& b,
-                  const Operand<T>& query, Ahead& ahead) {
+                  const Operand<T>& query, T shrink, Ahead& ahead) {
   const int64_t share = ceil_div(ahead.lines() * t.rows * t.count, 3 * t.a.rows * t.a.keys);
   if (s.scores.across) {
     product<T>(t.rows, padded<T>(t.count), t.a.dim, query.left, {s.packed.data, s.packed.stride},
@@ -185,26 +197,28 @@ void forward_tile(const Tile& t, const ForwardScratch<T>& s, int64_t start, cons
   ahead.fetch(share);
   if (!b.first) s.sums.scale(start, t.rows, s.corrections);
   if (t.a.seed) drop(t, s.scores);
+  if (shrink != T(1)) shrink_weights(s.scores, t.rows, t.count, shrink);
   s.sums.add(start, t.rows, t.count, s.scores, b.value, !b.first);
   ahead.fetch(share);
 }
 
-// The log-sum-exp, and in `factors` what the sums are to be multiplied with.
+// The log-sum-exp, and in `factors` what the sums of weights times `shrink` are to be multiplied
+// with.
 template <class T>
-void finish_statistics(const ForwardScratch<T>& s, int64_t rows, T* lse) {
+void finish_statistics(const ForwardScratch<T>& s, int64_t rows, T shrink, T* lse) {
   for (int64_t r = 0; r < rows; r += kLanes<T>) {
     const Vec<T> total = load(s.total + r);
     const Vec<T> value = load(s.top + r) + log<T>(total);
     const Vec<T> known = total == T(0) ? splat(T(__builtin_inf())) : total == total ? value : total;
     if (lse) store_part(lse + r, known, rows - r);
-    store(s.factors + r, total == T(0) ? Vec<T>{} : T(1) / total);
+    store(s.factors + r, total == T(0) ? Vec<T>{} : T(1) / shrink / total);
   }
 }
 
+// Whether O of the rows came out finite, the weights being multiplied by `shrink`.
 template <class T, class S>
-void forward_rows(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows,
-                  ForwardScratch<T>& s, Ahead& ahead) {
-  const Visible left = visible(a, head, first, rows, s.columns, s.queries, s.seen);
+bool attend(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows,
+            const Visible& left, T shrink, ForwardScratch<T>& s, Ahead& ahead) {
   const int64_t blocks = ceil_div(left.count, kBlockKeys), tile = tile_rows<T>(rows, a.keys);
   const int64_t wide = padded<T>(rows);
   for (int64_t r = 0; r < wide; r += kLanes<T>) {
@@ -239,17 +253,32 @@ void forward_rows(const AttentionArgs& a, const Head& head, int64_t first, int64
     block.value = operand<T>(value, count, !s.sums.transposed, s.value);
     for (int64_t r = 0; r < rows; r += tile) {
       forward_tile<T>({a, head, first + r, least(tile, rows - r), columns, count}, s, r, block,
-                      query_rows, ahead);
+                      query_rows, shrink, ahead);
     }
   }
   const int64_t origin = head.number * a.rows + first;
-  finish_statistics(s, rows, a.lse ? static_cast<T*>(a.lse) + origin : nullptr);
+  finish_statistics(s, rows, shrink, a.lse ? static_cast<T*>(a.lse) + origin : nullptr);
   S* out = static_cast<S*>(a.out) + origin * a.value_dim;
-  if (left.count) {
-    s.sums.write(rows, s.factors, out);
-  } else {
-    for (int64_t i = 0; i < rows * a.value_dim; ++i) out[i] = S{};
-  }
+  if (left.count) return s.sums.write(rows, s.factors, out);
+  for (int64_t i = 0; i < rows * a.value_dim; ++i) out[i] = S{};
+  return true;
+}
+
+// A power of two by which no sum of weights exceeds 1, what dropout makes of them included.
+template <class T>
+T shrink_for(const AttentionArgs& a, int64_t keys) {
+  const double most = double(keys) / (1.0 - a.dropout_p);
+  double shrink = 1.0;
+  while (shrink * most > 1.0) shrink /= 2;
+  return T(shrink);
+}
+
+template <class T, class S>
+void forward_rows(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows,
+                  ForwardScratch<T>& s, Ahead& ahead) {
+  const Visible left = visible(a, head, first, rows, s.columns, s.queries, s.seen);
+  if (attend<T, S>(a, head, first, rows, left, T(1), s, ahead)) return;
+  attend<T, S>(a, head, first, rows, left, shrink_for<T>(a, left.count), s, ahead);
 }
 
 struct Job {

@@ -104,6 +104,9 @@ ShortPlan plan_short(const AttentionGradArgs& a, Product product, bool backward)
   p.scale = static_cast<float>(a.scale);
   p.threshold = static_cast<uint32_t>(a.dropout_p * 4294967296.0);
   p.grown = static_cast<float>(1.0 / (1.0 - a.dropout_p));
+  // Sums of float16 fit into float as they are, and its few exponents have none to spare.
+  p.spare = 1;
+  while (product != Product::f16 && p.spare * float(a.keys) > 1) p.spare /= 2;
   int tiles = std::max(1, p.rows / kTile);
   for (;; tiles = (tiles + 1) / 2) {
     p.round = tiles * kTile;

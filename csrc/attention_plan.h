@@ -36,6 +36,7 @@ struct ShortPlan {
   float scale;
   uint32_t threshold;  // a hash below it drops a weight
   float grown;         // 1 / (1 - dropout_p)
+  float spare;         // a power of two by which no sum of weights exceeds 1; 1 for float16
   // Rows that may be copied by 16 bytes.
   bool query_by_16, key_by_16, value_by_16, grad_out_by_16, dense_by_16, dense_value_by_16;
 

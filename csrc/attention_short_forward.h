@@ -13,8 +13,9 @@ struct Softmax {
   float top[2] = {-kInfinity, -kInfinity};
   float total[2] = {0, 0};
 
-  // Scores of a chunk to weights over 2^shift; returns by what earlier weights shrink.
-  CLMER_DEVICE void take(Block (&s)[kChunkBlocks], int blocks, float (&shrinks)[2]) {
+  // Scores of a chunk to weights over 2^shift, times `spare`: sums of values then stay as small as
+  // the values. Returns by what earlier weights shrink.
+  CLMER_DEVICE void take(Block (&s)[kChunkBlocks], int blocks, float spare, float (&shrinks)[2]) {
     float shift[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -39,7 +40,7 @@ struct Softmax {
       if (n >= blocks) continue;
 #pragma unroll
       for (int e = 0; e < 8; ++e) {
-        s[n][e] = exp2_of(s[n][e] - shift[e / 2 % 2]);
+        s[n][e] = spare * exp2_of(s[n][e] - shift[e / 2 % 2]);
         total[e / 2 % 2] += s[n][e];
       }
     }
@@ -49,10 +50,10 @@ struct Softmax {
   static CLMER_DEVICE float shift_of(float top) { return top == -kInfinity ? 0 : top; }
 
   // To the whole row's total; returns its log-sum-exp.
-  CLMER_DEVICE float finish(int h) {
+  CLMER_DEVICE float finish(int h, float spare) {
     total[h] += shuffle_xor(total[h], 1);
     total[h] += shuffle_xor(total[h], 2);
-    return (shift_of(top[h]) + log2_of(total[h])) * kLn2;
+    return (shift_of(top[h]) + log2_of(total[h] / spare)) * kLn2;
   }
 };
 
@@ -108,7 +109,7 @@ struct Forward {
       const int blocks = (p.keys - key) / kTile;
       scores(rows, row, key, blocks, s);
       float shrinks[2];
-      softmax.take(s, blocks, shrinks);
+      softmax.take(s, blocks, p.spare, shrinks);
       if (!kPlain && a.seed) drop(row, key, blocks, s);
       add_values(key, blocks, s, shrinks, o);
     }
@@ -166,7 +167,7 @@ struct Forward {
     float factor[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const float lse = softmax.finish(h), total = softmax.total[h];
+      const float lse = softmax.finish(h, p.spare), total = softmax.total[h];
       factor[h] = total == 0 ? 0 : p.grown / total;
       if (at.exists && at.lane % 4 == 0 && row + 8 * h < a.rows) {
         static_cast<float*>(a.lse)[at.head * a.rows + row + 8 * h] = lse;

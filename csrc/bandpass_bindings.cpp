@@ -13,6 +13,7 @@
 
 #include "bandpass_numpy.h"
 #include "bandpass_plan.h"
+#include "gil.h"
 #include "simd.h"
 #include "tensor.h"
 
@@ -69,7 +70,7 @@ std::pair<py::object, py::object> run_plan(const TensorView& x, const TensorView
     scratch = new_tensor(like);
   }
   {
-    py::gil_scoped_release release;
+    const WithoutGil released;
     double* room = scratch.view.as<double>();
     if (x.device == kCPU) {
       sosfilt_blocked(s.args, adjoint, plan, room);
@@ -95,7 +96,7 @@ std::pair<py::object, py::object> sosfilt(TensorView x, TensorView sos, TensorVi
   Sosfilt s = operands(x, sos, state, false);
   s.args.threads = threads;
   {
-    py::gil_scoped_release release;
+    const WithoutGil released;
     const auto& kernels = CLMER_KERNELS(bandpass);
     run(adjoint ? kernels.adjoint : kernels.forward, s.args);
   }
@@ -258,7 +259,7 @@ void sosfilt_array(const py::array& x, int64_t axis, const Doubles& sos, const D
              {stride(x, d), y ? stride(*y, d) : 0, stride(zi, d + 1), stride(zf, d + 1)});
   }
   dims.put_into(a);
-  py::gil_scoped_release release;
+  const WithoutGil released;
   run(CLMER_KERNELS(bandpass).forward, a);
 }
 
@@ -277,7 +278,7 @@ void sosfiltfilt_array(const py::array& x, int64_t axis, const Doubles& sos, con
     if (d != axis) dims.add(x.shape(d), {stride(x, d), stride(y, d), 0, 0});
   }
   dims.put_into(a);
-  py::gil_scoped_release release;
+  const WithoutGil released;
   run(CLMER_KERNELS(bandpass).zero_phase, a);
 }
 

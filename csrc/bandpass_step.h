@@ -13,19 +13,9 @@
 namespace clmer {
 namespace CLMER_LEVEL {
 
-// a b + c, rounded once where the level can.
+// a b + c, rounded once; that of vectors is in simd_vec.h.
 #if defined(__CUDACC__) || defined(CLMER_SCALAR)
 CLMER_HD double fused(double a, double b, double c) { return std::fma(a, b, c); }
-#else
-CLMER_HD Vec<double> fused(Vec<double> a, Vec<double> b, Vec<double> c) {
-#if defined(__AVX512F__)
-  return (Vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
-#elif defined(__FMA__)
-  return (Vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
-#else
-  return a * b + c;
-#endif
-}
 #endif
 
 struct Biquad {

@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include "bandpass_numpy.h"
+#include "gil.h"
 #include "simd.h"
 #include "tensor.h"
 
@@ -102,7 +103,7 @@ class Cascade {
     if (a.rows * a.time * a.sections < kSmall) {
       run(kernel, a);
     } else {
-      py::gil_scoped_release release;
+      const WithoutGil released;
       run(kernel, a);
     }
     if (a.time > 0) copy_last(a, newest_);

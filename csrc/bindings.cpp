@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "gil.h"
 #include "simd.h"
 #include "tensor.h"
 
@@ -46,6 +47,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("set_exchange_api", &clmer::set_exchange_api);
   m.def("clear_exchange_api", [] { clmer::exchange_api = nullptr; });
   m.def("set_simd_level", &set_simd_level);
+  m.def("let_threads_stop", &clmer::let_threads_stop);
   clmer::bind_attention(m);
   clmer::bind_bandpass(m);
   clmer::bind_bandpass_stream(m);

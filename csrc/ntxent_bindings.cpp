@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "ntxent.h"
+#include "gil.h"
 #include "simd.h"
 #include "tensor.h"
 
@@ -58,7 +59,7 @@ std::pair<py::object, py::object> forward(TensorView view_a, TensorView view_b, 
   args.loss = loss.view.data;
   args.stats = stats.view.as<double>();
   {
-    py::gil_scoped_release release;
+    const WithoutGil released;
     const auto& kernels = CLMER_KERNELS(ntxent);
     const auto kernel = view_a.bits == 64 ? kernels.forward_f64 : kernels.forward_f32;
     if (!kernel(args)) throw std::bad_alloc();
@@ -81,7 +82,7 @@ std::tuple<py::object, py::object, double> backward(TensorView grad_loss, Tensor
   args.grad_b = grad_b.view.data;
   args.grad_temperature = &grad_temperature;
   {
-    py::gil_scoped_release release;
+    const WithoutGil released;
     const auto& kernels = CLMER_KERNELS(ntxent);
     const auto kernel = view_a.bits == 64 ? kernels.backward_f64 : kernels.backward_f32;
     if (!kernel(args)) throw std::bad_alloc();

@@ -8,6 +8,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #ifndef CLMER_LEVEL
@@ -132,6 +134,40 @@ class FirstLanes<double> {
 };
 #endif
 
+// a b + c, rounded once where the level can (kFused): spelled out, since a compiler fuses what it
+// likes, and nothing below -O2. Elsewhere the product is rounded too.
+#if defined(__AVX512F__)
+constexpr bool kFused = true;
+inline Vec<float> fused(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return (Vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+inline Vec<double> fused(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return (Vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+}
+#elif defined(__AVX2__) && defined(__FMA__)
+constexpr bool kFused = true;
+inline Vec<float> fused(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return (Vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+inline Vec<double> fused(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return (Vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+}
+#elif defined(__aarch64__)
+constexpr bool kFused = true;
+inline Vec<float> fused(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return (Vec<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+inline Vec<double> fused(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+}
+#else
+constexpr bool kFused = false;
+template <class V>
+inline V fused(V a, V b, V c) {
+  return a * b + c;
+}
+#endif
+
 // exp for x up to 88 (double: 709). Relative error in units of eps: below 1.5 + |x| / 40 for float
 // (fused multiply-add; 2 without), below 2 for double. Results near the smallest normal number and
 // below are 0 (the processor takes a hundred cycles over a subnormal); NaN stays NaN; beyond 88 the
@@ -145,11 +181,7 @@ template <>
 struct ExpConstants<float> {
   static constexpr float magic = 12582912.0f + 127;  // 1.5 * 2^23 + bias
   static constexpr float ln2_hi = 0.693359375f, ln2_lo = -2.12194440e-4f;
-#if defined(__FMA__) || defined(__aarch64__)
-  static constexpr bool split = false;  // the product is exact: n * 1.9e-9 is all that is lost
-#else
-  static constexpr bool split = true;
-#endif
+  static constexpr bool split = !kFused;  // fused, the product is exact: n * 1.9e-9 is lost
   static constexpr float lowest = -86.9f;
   static constexpr int mantissa = 23, terms = 5;  // 1 + r q(r) is off by 9.1e-8, relatively
   static constexpr double q[terms] = {0.99999970721842733579, 0.49999149519816660238,
@@ -175,13 +207,13 @@ template <class T>
 inline Vec<T> exp(Vec<T> x) {
   using C = ExpConstants<T>;
   using Int = typename Simd<T>::Int;
-  const Vec<T> shifted = x * T(1.4426950408889634) + C::magic;
+  const Vec<T> shifted = fused(x, splat(T(1.4426950408889634)), splat(C::magic));
   const Vec<T> n = shifted - C::magic;
-  const Vec<T> r =
-      C::split ? (x - n * C::ln2_hi) - n * C::ln2_lo : x - n * T(0.69314718055994530942);
+  const Vec<T> r = C::split ? fused(n, splat(-C::ln2_lo), fused(n, splat(-C::ln2_hi), x))
+                            : fused(n, splat(T(-0.69314718055994530942)), x);
   Vec<T> q = splat<T>(T(C::q[C::terms - 1]));
-  for (int i = C::terms - 2; i >= 0; --i) q = q * r + T(C::q[i]);
-  const Vec<T> value = (q * r + T(1)) * (Vec<T>)((Int)shifted << C::mantissa);
+  for (int i = C::terms - 2; i >= 0; --i) q = fused(q, r, splat(T(C::q[i])));
+  const Vec<T> value = fused(q, r, splat(T(1))) * (Vec<T>)((Int)shifted << C::mantissa);
   return x < C::lowest ? Vec<T>{} : value;
 }
 
@@ -200,9 +232,10 @@ inline Vec<T> log(Vec<T> x) {
   const Vec<T> s = (f - T(1)) / (f + T(1));
   const Vec<T> square = s * s;
   Vec<T> p = splat<T>(T(1) / T(2 * terms + 1));
-  for (int i = terms - 1; i >= 1; --i) p = p * square + T(1) / T(2 * i + 1);
+  for (int i = terms - 1; i >= 1; --i) p = fused(p, square, splat(T(1) / T(2 * i + 1)));
   const Vec<T> twice = s + s;
-  return n * C::ln2_hi + (n * C::ln2_lo + (twice * square * p + twice));
+  const Vec<T> rest = fused(n, splat(C::ln2_lo), fused(twice * square, p, twice));
+  return fused(n, splat(C::ln2_hi), rest);
 }
 
 template <class T>

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "gil.h"
 #include "simd.h"
 #include "sublayer.h"
 #include "tensor.h"
@@ -74,7 +75,7 @@ void set_dropout(const Optional& seed, double p, const int64_t** to_seed, double
 
 template <class Args>
 void run(bool (*f32)(const Args&), bool (*f64)(const Args&), const TensorView& x, const Args& a) {
-  py::gil_scoped_release release;
+  const WithoutGil released;
   if (!(x.bits == 64 ? f64 : f32)(a)) throw std::bad_alloc();
 }
 

@@ -164,7 +164,7 @@ inline TensorView view_by_attributes(pybind11::handle tensor) {
     view.device = kCUDA;
     view.device_index = get_device.call(tensor).cast<int32_t>();
   }
-  const auto name = pybind11::str(dtype.of(tensor));
+  const pybind11::str name(dtype.of(tensor));
   const std::string_view type = PyUnicode_AsUTF8(name.ptr());  // "torch.float32"
   view.bits = static_cast<uint8_t>(8 * PyLong_AsLong(element_size.call(tensor).ptr()));
   view.code = type == "torch.bfloat16"            ? kBfloat
@@ -172,7 +172,7 @@ inline TensorView view_by_attributes(pybind11::handle tensor) {
               : type == "torch.bool"              ? kBool
               : type.rfind("torch.uint", 0) == 0  ? kUInt
                                                   : kInt;
-  const auto sizes = shape.of(tensor), steps = stride.call(tensor);  // tuples
+  const pybind11::object sizes = shape.of(tensor), steps = stride.call(tensor);  // tuples
   const Py_ssize_t ndim = PyTuple_Size(sizes.ptr());
   expect(ndim <= kMaxDims, "too many dimensions");
   view.ndim = static_cast<int32_t>(ndim);
@@ -206,10 +206,10 @@ inline NewTensor new_tensor(const TensorView& like) {
   if (!exchange_api || !exchange_api->managed_tensor_allocator) {
     pybind11::tuple sizes(like.ndim);
     for (int i = 0; i < like.ndim; ++i) sizes[i] = like.shape[i];
-    const auto torch = pybind11::module_::import("torch");
-    const auto type = like.code == kBfloat
-                          ? torch.attr("bfloat16")
-                          : torch.attr(("float" + std::to_string(like.bits)).c_str());
+    const std::string name =
+        (like.code == kBfloat ? "bfloat" : "float") + std::to_string(like.bits);
+    // An object: `auto` would be an accessor, which keeps no more than a pointer to the name.
+    const pybind11::object type = pybind11::module_::import("torch").attr(name.c_str());
     made.tensor = new_empty.of(like.object)(sizes, pybind11::arg("dtype") = type);
     view.data = address_of(made.tensor);
     return made;

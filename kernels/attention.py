@@ -222,8 +222,17 @@ def _call(
         "scale": scale,
         "threshold": int(dropout_p * 2**32),
         "grown": 1.0 / (1.0 - dropout_p),
+        "spare": _spare(keys, query.dtype),
     }
     return _Call(arguments, tiles, _constants(tiles, vec, precision))
+
+
+def _spare(keys: int, dtype: torch.dtype) -> float:
+    """A power of two by which no sum of `keys` weights exceeds 1, nor one of values the largest.
+
+    Sums of float16 fit into float32 as they are, and its few exponents have none to spare.
+    """
+    return 1.0 if dtype == torch.float16 else 2.0 ** -max(keys - 1, 0).bit_length()
 
 
 def _in_interpreter(tensor: Tensor) -> bool:
@@ -370,5 +379,5 @@ _TERMS = {
 
 
 def _type(argument: str, short: str) -> str:
-    types = {**_TERMS, "lse": "*fp32", "scale": "fp32", "grown": "fp32"}
+    types = {**_TERMS, "lse": "*fp32", "scale": "fp32", "grown": "fp32", "spare": "fp32"}
     return types.get(argument) or ("i32" if argument in INTEGERS else f"*{short}")

@@ -44,7 +44,7 @@ def long_forward(
     heads, n1, n2, rows, keys, width, value_width,
     q0, q1, q2, qr, k0, k1, k2, kr, v0, v1, v2, vr,
     m0, m1, m2, mc, a0, a1, a2, ar, ac, b0, b1, b2, br, bc,
-    scale, threshold, grown,
+    scale, threshold, grown, spare,
     BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
     VEC: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -69,14 +69,14 @@ def long_forward(
         raised = tl.maximum(top, tl.max(s, 1))
         shift = tl.where(raised == float("-inf"), 0.0, raised)
         faded = tl.exp(top - shift)
-        p = tl.exp(s - shift[:, None])
+        p = tl.exp(s - shift[:, None]) * spare
         total = total * faded + tl.sum(p, 1)
         if seed is not None:
             p = tl.where(dropout_keeps(dropout_key(seed, number), col, threshold), p, 0.0)
         o = tl.dot(p.to(v.dtype), v, o * faded[:, None], input_precision=PRECISION)
         top = raised
     shift = tl.where(top == float("-inf"), 0.0, top)
-    tl.store(lse + number, shift + tl.log(total), mask=exists)
+    tl.store(lse + number, shift + tl.log(total / spare), mask=exists)
     o = tl.where((total == 0.0)[:, None], 0.0, o * (grown / total)[:, None])
     store_rows(out, o, number, exists, value_width, BLOCK_D, VEC)
 

@@ -60,7 +60,7 @@ def short_forward(
     heads, n1, n2, rows, keys, width, value_width,
     q0, q1, q2, qr, k0, k1, k2, kr, v0, v1, v2, vr,
     m0, m1, m2, mc, a0, a1, a2, ar, ac, b0, b1, b2, br, bc,
-    scale, threshold, grown,
+    scale, threshold, grown, spare,
     HEADS: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
     VEC: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -82,10 +82,10 @@ def short_forward(
     s = scores(q, k, bias, pairs, head_q, row, col, n1, n2, b0, b1, b2, br, bc, scale, PRECISION)
     top = tl.max(s, 1)
     shift = tl.where(top == float("-inf"), 0.0, top)
-    p = tl.exp(s - shift[:, None])
+    p = tl.exp(s - shift[:, None]) * spare
     total = tl.sum(p, 1)
     number = head_q.to(tl.int64) * rows + row
-    tl.store(lse + number, shift + tl.log(total), mask=exist_q)
+    tl.store(lse + number, shift + tl.log(total / spare), mask=exist_q)
     if seed is not None:
         p = tl.where(dropout_keeps(dropout_key(seed, number), col, threshold), p, 0.0)
     o = tl.dot(p.to(v.dtype), v, input_precision=PRECISION)

@@ -184,3 +184,18 @@ def check_repeats(form, shape):
     tensors, options = problem(shape, "all")
     first, again = (results(form, *tensors, **options) for _ in range(2))
     assert all(torch.equal(x, y) for x, y in zip(first, again, strict=True))
+
+
+def check_means_of_large_values(form, keys, dtype=torch.float32):
+    """Each output is a mean of values: finite where they are, whatever their sum is."""
+    largest = 0.9 * torch.finfo(dtype).max
+    q, k, *_ = inputs((4, keys, 8, 4), torch.float32, (2,))
+    q, k = q.to(dtype), k.to(dtype)
+    v = (largest * (2 * torch.rand(2, keys, 4, dtype=torch.float64) - 1)).to(dtype)
+    v[..., 0] = largest
+    out = form(q, k, v)
+    assert out.isfinite().all()
+    small = 2.0**-12
+    want = cross_attention_reference(q.double(), k.double(), v.double() * small) / small
+    eps = max(torch.finfo(dtype).eps, 2**-10 if dtype == torch.float16 else 0)
+    assert (out.double() - want).abs().max() <= 64 * eps * largest

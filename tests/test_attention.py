@@ -433,7 +433,8 @@ def bad(message, **changes):
         bad(r"key \[..., Lk, D\] and value", value=torch.zeros(2, 3, 6, 2)),
         bad("one floating-point dtype", query=torch.zeros(2, 3, 4, 3)),
         bad("expected torch.bool", key_padding_mask=torch.zeros(2, 3, 5)),
-        bad(r"broadcastable to \(2, 3, 5\)", key_padding_mask=torch.zeros(2, 5).bool()),
+        bad(r"broadcastable to \(2, 3, 5\)", key_padding_mask=torch.zeros(2, 4).bool()),
+        bad(r"found \(3, 5\), expected .* \(2, Lk\)", key_padding_mask=torch.zeros(3, 5).bool()),
         bad("attn_mask: found torch.float32", attn_mask=torch.zeros(4, 5)),
         bad(r"attn_mask: found \(5, 4\)", attn_mask=torch.zeros(5, 4).bool()),
         bad("attn_bias: found torch.int64", attn_bias=torch.zeros(5, dtype=torch.int64)),
@@ -461,3 +462,95 @@ def test_raw_pointers_give_the_same():
             _C.set_exchange_api(_capsule)
     for a, c in zip(by_capsule, by_pointer, strict=True):
         assert torch.equal(a, c)
+
+
+# --- what has one meaning -----------------------------------------------------------------------
+@pytest.mark.parametrize("heads", [1, 2, 3])  # as many as the batch has, or not
+@pytest.mark.parametrize("impl", ["native", "reference"])
+def test_a_mask_of_the_batch_counts_for_all_heads(heads, impl):
+    q, k, v = (torch.randn(2, heads, rows, 8) for rows in (4, 5, 5))
+    mask = torch.tensor([[False, True, False, False, True], [True, False, False, True, False]])
+    want = cross_attention(q, k, v, key_padding_mask=mask[:, None].expand(2, heads, 5), impl=impl)
+    assert torch.equal(cross_attention(q, k, v, key_padding_mask=mask, impl=impl), want)
+    weights = attention_weights(q, k, key_padding_mask=mask)
+    assert not weights[mask[:, None, None].expand_as(weights)].any()
+    torch.testing.assert_close(weights @ v, want)
+    shared = cross_attention(q, k, v, key_padding_mask=mask[:1], impl=impl)
+    assert torch.equal(shared, cross_attention(q, k, v, key_padding_mask=mask[0], impl=impl))
+
+
+def test_a_mask_of_some_leading_dimensions_is_refused():
+    q, k = torch.randn(3, 2, 2, 4, 8), torch.randn(3, 2, 2, 5, 8)
+    for shape in ((2, 5), (1, 2, 5), (3, 2, 5)):
+        with pytest.raises(ValueError, match="key_padding_mask: found .* one for each"):
+            cross_attention(q, k, k, key_padding_mask=torch.zeros(shape, dtype=torch.bool))
+    with pytest.raises(ValueError, match="key_padding_mask: found .* broadcastable"):
+        cross_attention(q, k, k, key_padding_mask=torch.zeros(3, 5, dtype=torch.bool))
+    for shape in ((5,), (1, 5), (1, 1, 5), (2, 2, 5), (3, 1, 1, 5), (1, 2, 1, 5), (3, 2, 2, 5)):
+        cross_attention(q, k, k, key_padding_mask=torch.zeros(shape, dtype=torch.bool))
+    q, k = torch.randn(2, 3, 4, 8), torch.randn(2, 3, 5, 8)  # of the heads: nn's has no such mask
+    with pytest.raises(ValueError, match="key_padding_mask"):
+        cross_attention(q, k, k, key_padding_mask=torch.zeros(3, 5, dtype=torch.bool))
+
+
+def test_masks_and_biases_of_pairs_align_at_the_right_as_in_sdpa():
+    q, k = torch.randn(2, 2, 4, 8), torch.randn(2, 2, 5, 8)
+    shown = torch.rand(2, 4, 5) < 0.6
+    shown[..., 0] = True
+    for option, name in ((shown, "attn_mask"), (torch.randn(2, 4, 5), "attn_bias")):
+        want = F.scaled_dot_product_attention(q, k, k, attn_mask=option)
+        torch.testing.assert_close(cross_attention(q, k, k, **{name: option}), want)
+
+
+@pytest.mark.parametrize("impl", ["native", "reference"])
+def test_a_learnt_scale_is_refused_and_one_that_is_given_counts(impl):
+    q = torch.randn(2, 3, 8)
+    with pytest.raises(ValueError, match="scale: it requires a gradient.*query by it"):
+        cross_attention(q, q, q, scale=torch.tensor(0.3, requires_grad=True), impl=impl)
+    with pytest.raises(ValueError, match=r"scale: found a tensor \(3, 1\)"):
+        cross_attention(q, q, q, scale=torch.ones(3, 1), impl=impl)
+    given = cross_attention(q, q, q, scale=torch.tensor(0.3), impl=impl)
+    torch.testing.assert_close(given, cross_attention(q, q, q, scale=0.3, impl=impl))
+
+
+def test_arrays_in_place_of_tensors_are_named():
+    q = torch.randn(2, 3, 8)
+    for name in ("key_padding_mask", "attn_mask", "attn_bias"):
+        with pytest.raises(ValueError, match=f"{name}: found ndarray, expected a tensor"):
+            cross_attention(q, q, q, **{name: np.zeros(3, dtype=bool)})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("keys", [3, 40, 300])
+@pytest.mark.parametrize("rows", [1, 5, 200])  # keys across the lanes, queries across, two chunks
+def test_means_of_large_values_are_finite(simd_level, dtype, keys, rows):
+    largest = 0.9 * torch.finfo(dtype).max
+    q, k = torch.randn(2, rows, 8, dtype=dtype), torch.randn(2, keys, 8, dtype=dtype)
+    v = (largest * (2 * torch.rand(2, keys, 4, dtype=torch.float64) - 1)).to(dtype)
+    v[..., 0] = largest
+    out = cross_attention(q, k, v)
+    assert out.isfinite().all()
+    # not an estimate of the error: the sums of the plain form are those of scaled values
+    small = 2.0**-12
+    scaled = cross_attention_reference(q.double(), k.double(), v.double() * small) / small
+    eps = torch.finfo(dtype).eps
+    assert (out.double() - scaled).abs().max() <= 64 * eps * largest
+    v[0, 0, 1], v[1, 0, 2] = torch.inf, torch.nan
+    out = cross_attention(q, k, v)
+    assert out[0, :, 1].isinf().all()
+    assert out[1, :, 2].isnan().all()
+    assert out[..., [0, 3]].isfinite().all()
+
+
+def test_large_values_and_dropout_and_gradients():
+    q, k, v, _, _, grad = inputs((6, 40, 4, 3), torch.float32, (2,))
+    v = v * 2e37
+    grad = grad * 1e-37
+    options = dict(dropout_p=0.25, seed=torch.tensor(3))
+    ours = results(cross_attention, q, k, v, None, grad, **options)
+    plain = results(cross_attention_reference, q, k, v, None, grad, **options)
+    for mine, theirs in zip(ours, plain, strict=True):
+        if mine is not None:
+            torch.testing.assert_close(
+                mine, theirs, rtol=1e-4, atol=1e-5 * theirs.abs().max().item()
+            )

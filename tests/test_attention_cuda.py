@@ -9,6 +9,7 @@ from attention_cases import (
     check_empty_tensors,
     check_half_type,
     check_leading_dimensions,
+    check_means_of_large_values,
     check_nan_spreads_to_who_sees_it_and_no_further,
     check_strides,
     check_the_equation,
@@ -202,3 +203,9 @@ def test_the_module_guards_its_memory():
     terms = (None, None, None, None, 0.0, 1.0, scores, False, 0, 0)
     with pytest.raises(ValueError, match="grad_scores has shape"):
         _C.attention_short_backward(grad, q, k, v, *out, *terms)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("keys", [3, 40, 128])
+def test_means_of_large_values_are_finite(keys, dtype):
+    check_means_of_large_values(cuda, keys, dtype)

@@ -286,3 +286,24 @@ def test_learnt_key_under_autocast():
         out, _ = ours(q, k, k)
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), ours(q, k, k)[0], atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("q", "k", "v", "message"),
+    [
+        (
+            (2, 4, 7),
+            (2, 5, 8),
+            (2, 5, 8),
+            r"query: found shape \(2, 4, 7\), expected 8 .*embed_dim",
+        ),
+        ((2, 4, 8), (2, 5, 7), (2, 5, 8), r"key: found shape \(2, 5, 7\), expected 8 .*kdim"),
+        ((2, 4, 8), (2, 5, 8), (2, 5, 9), r"value: found shape .*expected 8 features \(vdim\)"),
+        ((2, 4, 8), (2, 5, 8), (2, 6, 8), "as many tokens in both"),
+        ((2, 4, 8), (3, 5, 8), (3, 5, 8), "one batch size; batch_first=True"),
+    ],
+)
+def test_shapes_that_do_not_fit(q, k, v, message):
+    ours, _ = pair()
+    with pytest.raises(ValueError, match=message):
+        ours(torch.zeros(q).double(), torch.zeros(k).double(), torch.zeros(v).double())

@@ -9,6 +9,7 @@ from attention_cases import (
     check_empty_tensors,
     check_half_type,
     check_leading_dimensions,
+    check_means_of_large_values,
     check_nan_spreads_to_who_sees_it_and_no_further,
     check_repeats,
     check_strides,
@@ -73,6 +74,12 @@ def check_masks():
         check_nan_spreads_to_who_sees_it_and_no_further(triton, keys)
 
 
+def check_large_values():
+    for keys in (3, 40, 129):
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            check_means_of_large_values(triton, keys, dtype)
+
+
 def check_arguments():
     check_bias(triton)
     check_strides(triton)
@@ -105,7 +112,7 @@ def check_compilation():
 
 
 @needs_triton
-@pytest.mark.parametrize("check", [check_results, check_masks, check_arguments])
+@pytest.mark.parametrize("check", [check_results, check_masks, check_arguments, check_large_values])
 def test_in_the_interpreter(check):
     run_in_interpreter(check)
 

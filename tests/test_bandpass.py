@@ -8,6 +8,7 @@ import clmer
 from clmer._native import _C
 from clmer.nn import Bandpass
 from clmer.ops.bandpass import sosfilt_reference
+from clmer.ops.bandpass_zero_phase import sosfiltfilt
 from clmer.signal import butter_bandpass
 
 SOS = torch.from_numpy(butter_bandpass(4, 45, 128))
@@ -202,3 +203,53 @@ def test_the_adjoint_at_odd_lengths(simd_level, lengths):
         left = (y * grad_y).sum() + (end * grad_end).sum()
         right = (x * grad_x).sum() + (state * grad_state).sum()
         torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
+
+
+def test_rounded_checkpoints_and_meta_devices_keep_the_layers_filter():
+    for fs, low, high in ((500, 1, 45), (250, 0.5, 40), (1000, 0.1, 40), (250, None, 40)):
+        layer = Bandpass(fs, low, high)
+        want = layer.sos.clone()
+        for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+            saved = {name: value.to(dtype) for name, value in layer.state_dict().items()}
+            for assign in (False, True):
+                layer.load_state_dict(saved, assign=assign)
+                assert torch.equal(layer.sos, want)
+            layer.load_state_dict({"sos": saved["sos"].double()})
+            assert torch.equal(layer.sos, want)
+        both = nn.Sequential(nn.BatchNorm1d(2), layer).to("meta")
+        assert layer.sos.is_meta
+        both.to_empty(device="cpu")
+        assert torch.equal(layer.sos, want)
+        with torch.device("meta"):
+            made = Bandpass(fs, low, high)
+        made.to_empty(device="cpu").load_state_dict({"sos": want})
+        assert torch.equal(made.sos, want)
+
+
+def test_another_filters_checkpoint_is_refused():
+    layer = nn.Sequential(nn.Identity(), Bandpass(500, 1, 45))
+    want = layer[1].sos.clone()
+    for other in (Bandpass(128, 8, 13), Bandpass(500, 1, 45.1), Bandpass(500, 1, 45, 2)):
+        for dtype in (torch.float64, torch.float32):
+            saved = {"1.sos": other.sos.to(dtype)}
+            with pytest.raises(RuntimeError, match=r"1.sos: found .*another filter|size mismatch"):
+                layer.load_state_dict(saved)
+            assert torch.equal(layer[1].sos, want)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        layer.load_state_dict({})
+
+
+def test_arrays_are_refused_by_name():
+    x = torch.randn(2, 30)
+    for call in (clmer.sosfilt, sosfiltfilt):
+        with pytest.raises(ValueError, match="sos: found ndarray, expected a tensor; torch.from_n"):
+            call(x, SOS.numpy())
+        with pytest.raises(ValueError, match=r"x: found ndarray.*clmer.signal filters arrays"):
+            call(x.numpy(), SOS)
+    with pytest.raises(ValueError, match="state: found ndarray"):
+        clmer.sosfilt(x, SOS, np.zeros((2, 4, 2)))
+
+
+def test_a_pole_at_one_has_no_steady_state():
+    with pytest.raises(ValueError, match="pole at z = 1"):
+        sosfiltfilt(torch.randn(2, 30), torch.tensor([[1.0, 0, 0, 1, -1, 0]]).double())

@@ -109,3 +109,19 @@ def distributed_worker(rank: int, world: int, path: str) -> None:
 
 def test_data_parallel_training_equals_one_process(tmp_path: Path) -> None:
     in_processes(distributed_worker, 2, tmp_path)
+
+
+def compiled_worker(rank: int, world: int, path: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=world)
+    a, b = (v.requires_grad_() for v in views((4 + rank, 8), torch.float32))
+    loss = NTXentLoss(0.5, gather_distributed=True)
+    want = loss(a, b)
+    grads = torch.autograd.grad(want, (a, b))
+    found = torch.compile(loss, backend="aot_eager")(a, b)
+    torch.testing.assert_close(found, want)
+    torch.testing.assert_close(torch.autograd.grad(found, (a, b)), grads)
+
+
+def test_compiled_over_ranks(tmp_path: Path) -> None:
+    in_processes(compiled_worker, 2, tmp_path)

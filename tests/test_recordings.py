@@ -141,3 +141,31 @@ def test_the_headsets_offset_makes_no_transient(clmer_data, person):
     start = scipy.signal.sosfilt_zi(sos)[:, None] * x[:, :1]
     plain, _ = scipy.signal.sosfilt(sos, x, zi=start)
     np.testing.assert_allclose(y, plain, rtol=0, atol=1e-9 * x.mean())
+
+
+@pytest.mark.parametrize(
+    "picks", [None, ["F3"], ["EOG"], "eog", "eeg", [0, 1], ["F3", "F4"], "data"]
+)
+def test_info_follows_what_was_filtered_as_in_mne(picks):
+    rng = np.random.default_rng(0)
+    kinds = ["eeg", "eeg", "eog", "ref_meg", "mag", "stim"]
+    info = mne.create_info(["F3", "F4", "EOG", "R1", "M1", "S1"], 250.0, kinds, verbose="error")
+    info["bads"] = ["F4"]
+    raw = mne.io.RawArray(rng.standard_normal((6, 4000)), info, verbose="error")
+    theirs = raw.copy().filter(1, 40, picks=picks, method="iir", verbose="error")
+    before = raw.get_data()
+    signal.filter_raw(raw, 1, 40, picks=picks)
+    for edge in ("highpass", "lowpass"):
+        assert raw.info[edge] == theirs.info[edge]
+    assert raw.info["bads"] == ["F4"]
+    for own, other, old in zip(raw.get_data(), theirs.get_data(), before, strict=True):
+        assert np.array_equal(own, old) == np.array_equal(other, old)
+        np.testing.assert_allclose(own, other, rtol=0, atol=1e-8)
+
+
+def test_what_is_no_recording_is_refused_by_name():
+    info = mne.create_info(2, 100.0, "eeg", verbose="error")
+    epochs = mne.EpochsArray(np.zeros((3, 2, 200)), info, verbose="error")
+    for other in (epochs, epochs.average(), np.zeros((2, 200))):
+        with pytest.raises(TypeError, match=f"found {type(other).__name__}, expected an MNE reco"):
+            signal.filter_raw(other, 1, 40)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensor, FakeTensorMode
 
 import clmer
-from clmer.ops import cross_attention, nt_xent, sosfilt
+from clmer.nn import Bandpass, NTXentLoss
+from clmer.nn.dropout import drop
+from clmer.ops import cross_attention, nt_xent, sosfilt, sosfiltfilt
 from clmer.signal import butter_bandpass
 
 OPS = torch.ops.clmer
@@ -172,3 +178,135 @@ def test_tensors_need_not_be_on_the_current_gpu():
     loss = clmer.nt_xent(x.to(device), x.to(device) + 1, impl="triton")
     torch.testing.assert_close(loss.cpu(), clmer.nt_xent(x, x + 1))
     assert torch.cuda.current_device() == 0
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_ops_under_a_fake_tensor_mode(grad):
+    with FakeTensorMode():
+        x, sos = torch.randn(2, 100, requires_grad=grad), torch.randn(4, 6, dtype=torch.float64)
+        q = torch.randn(2, 3, 8, requires_grad=grad)
+        for y, shape in (
+            (sosfilt(x, sos)[0], (2, 100)),
+            (sosfiltfilt(x, sos), (2, 100)),
+            (Bandpass(500, 1, 45)(x), (2, 100)),
+            (cross_attention(q, q, q, dropout_p=0.1), (2, 3, 8)),
+            (nt_xent(x, x, torch.tensor(0.2)), ()),
+        ):
+            assert y.shape == shape
+            if grad:
+                y.sum().backward()
+    assert isinstance(x.grad, FakeTensor) == grad
+
+
+def test_ops_on_fake_tensors_outside_of_their_mode():
+    mode = FakeTensorMode()
+    with mode:
+        x, sos, tau = torch.randn(2, 100), torch.randn(4, 6, dtype=torch.float64), torch.tensor(0.2)
+    assert sosfilt(x, sos)[0].shape == (2, 100)
+    assert nt_xent(x, x, tau).shape == ()
+
+
+def test_ops_under_a_default_device():
+    q, x = torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 100, requires_grad=True)
+    sos = torch.from_numpy(butter_bandpass(4, 45, fs=128))
+    try:
+        torch.set_default_device("meta")
+        cross_attention(q, q, q, dropout_p=0.1).sum().backward()
+        nt_xent(x, x, 0.2).backward()
+        nt_xent(x, x, 0.2, labels=torch.zeros(2, dtype=torch.int64, device="cpu")).backward()
+        sosfilt(x, sos)[0].sum().backward()
+        sosfiltfilt(x, sos).sum().backward()
+        drop(x, 0.5).sum().backward()
+    finally:
+        torch.set_default_device(None)
+    assert q.grad is not None
+    assert q.grad.device.type == x.grad.device.type == "cpu"
+
+
+def test_views_of_two_dtypes_under_autocast():
+    a, b = torch.randn(6, 8).bfloat16().requires_grad_(), torch.randn(6, 8, requires_grad=True)
+    want = nt_xent(a.float(), b, 0.5)
+    with pytest.raises(ValueError, match="expected one floating-point dtype"):
+        nt_xent(a, b, 0.5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for loss in (nt_xent(a, b, 0.5), NTXentLoss(0.5)(a, b), nt_xent(b, a, 0.5)):
+            torch.testing.assert_close(loss, want)
+            loss.backward()
+    assert a.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["cross_attention", "sosfilt"])
+def test_a_gpu_form_on_the_cpu_says_what_it_found(name):
+    q, sos = torch.randn(2, 3, 8), torch.from_numpy(butter_bandpass(4, 45, fs=128))
+    call = {"cross_attention": lambda: cross_attention(q, q, q, impl="cuda")}
+    call |= {"sosfilt": lambda: sosfilt(q, sos, impl="cuda")}
+    with pytest.raises(RuntimeError, match="found 'cpu' tensors, expected 'cuda' ones.*impl=None"):
+        call[name]()
+
+
+EXIT = """
+import threading, time, sys, os
+import numpy as np, torch, clmer
+from clmer import signal
+from clmer.nn import CrossModalAttention
+torch.set_num_threads(1)
+x, q = np.random.randn(4, 100_000), torch.randn(8, 150, 32)
+p, (a, b) = q.clone().requires_grad_(), torch.randn(2, 128, 64)
+sos = signal.butter_bandpass(1, 45, 500)
+stream, rows, tensor = signal.Bandpass(1, 45, 500), torch.from_numpy(x), torch.from_numpy(sos)
+module = CrossModalAttention(32, 4, batch_first=True)
+{early}
+def loop():
+    while True: {call}
+for _ in range(3): threading.Thread(target=loop, daemon=True).start()
+time.sleep(0.3)
+sys.exit(5)
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "signal.sosfilt(sos, x)",
+        "signal.sosfiltfilt(sos, x)",
+        "stream.push(x)",
+        "clmer.sosfilt(rows, tensor)",
+        "clmer.cross_attention(q, q, q)",
+        "clmer.cross_attention(p, p, p).sum().backward()",
+        "clmer.nt_xent(a, b)",
+        "module(q, q, q)",
+    ],
+)
+def test_daemon_threads_leave_the_exit_code_alone(call):
+    ended = run_script(EXIT.format(call=call, early=""))
+    assert (ended.returncode, ended.stderr) == (5, "")
+
+
+def test_an_exit_handler_may_wait_for_a_thread():
+    early = """
+import atexit
+done = threading.Event()
+def few():
+    for _ in range(3):
+        time.sleep(0.3)
+        clmer.cross_attention(q, q, q)
+    done.set()
+waited = threading.Thread(target=few, daemon=True)
+waited.start()
+def last():  # registered before the native module's own handler, so that it runs behind it
+    done.wait(60)
+    os.write(1, b"done" if done.is_set() else b"stuck")
+atexit.unregister(_C.let_threads_stop)
+atexit.register(last)
+atexit.register(_C.let_threads_stop)
+"""
+    ended = run_script(
+        EXIT.format(call="time.sleep(9)", early="from clmer._native import _C" + early)
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (5, "done", "")
+
+
+def run_script(text):
+    return subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, timeout=120, check=False
+    )

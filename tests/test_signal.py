@@ -393,3 +393,117 @@ def test_native_byte_order_by_its_other_name():
     for part in (slice(0, 100), slice(100, 500)):
         got = streams[0].push(named[:, part]), streams[1].push(x[:, part])
         np.testing.assert_array_equal(*got)
+
+
+def equal_sections(count, radius):
+    return np.array([[(1 - radius) ** 2, 0, 0, 1, -2 * radius, radius**2]] * count)
+
+
+@pytest.mark.parametrize(("count", "radius"), [(1, 0.95), (24, 0.95), (64, 0.95), (64, 0.5)])
+def test_blocks_of_equal_sections(count, radius):
+    sos = equal_sections(count, radius)
+    x = noise(200_000) * 10 + 4200
+    assert passes.block_count(sos, 1, x.size)[0] > 1
+    want = scipy.signal.sosfilt(sos, x)
+    np.testing.assert_allclose(signal.sosfilt(sos, x), want, rtol=0, atol=2e-12 * want.max())
+    both = scipy.signal.sosfiltfilt(sos, x)
+    ours = signal.sosfiltfilt(sos, x)
+    np.testing.assert_allclose(ours, both, rtol=0, atol=2e-11 * np.abs(both).max())
+
+
+@pytest.mark.parametrize(
+    "sos",
+    [
+        signal.butter_bandpass(1, 45, 500),
+        np.vstack([signal.butter_bandpass(4, 45, 128)] * 5),
+        equal_sections(32, 0.9),
+        np.vstack([[[1.0, 0, 0, 1, 0, 0]], signal.notch(50, 500)]),  # a mere gain in front
+        # the second section's zero hides from y what the first holds for long
+        np.array([[1.0, 0, 0, 1, -0.999, 0], [1, -0.999, 0, 1, -0.5, 0]]),
+    ],
+)
+def test_a_run_in_outlasts_the_impulse_response(sos):
+    run_in = passes.forgetting_samples(np.ascontiguousarray(sos).tobytes(), 1 << 20)
+    h, slowest = np.zeros(8 * int(run_in)), 0
+    h[0] = 1
+    for section in sos:
+        h = scipy.signal.sosfilt(section[None], h)
+        h /= np.abs(h).max()
+        left = np.abs(h[::-1]).cumsum()[::-1]
+        slowest = max(slowest, int((left > np.exp(-90)).sum()))
+    assert slowest <= run_in <= 1.2 * slowest + 4
+
+
+def test_what_is_never_forgotten_is_filtered_in_one_pass():
+    slow = signal.butter_bandpass(0.01, 40, 1000)
+    hidden = np.array([[1.0, 0, 0, 1, -1, 0], [1, -1, 0, 1, -0.5, 0]])
+    for sos in (slow, hidden, equal_sections(64, 0.9999)):
+        assert passes.block_count(sos, 1, 1_000_000) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [[1.0, 0, 0, 1, -1, 0], [1, 0, 0, 1, -2, 1], [1, 0.5, 0, 1, -2.1, 1.2], [1, 0, 0, 1, 0, 1]],
+)
+def test_poles_on_and_beyond_the_unit_circle(section):
+    sos, x = np.array([section]), noise(3, 70_000)
+    with np.errstate(all="ignore"):
+        want = scipy.signal.sosfilt(sos, x)
+        y = signal.sosfilt(sos, x)
+    before = np.isfinite(want) & np.isfinite(y)
+    assert (np.isfinite(want) == before).mean() > 0.999
+    size = np.maximum.accumulate(np.abs(np.where(before, want, 0)), -1)
+    np.testing.assert_array_less(np.abs(y - want)[before], (1e-9 * size + 1e-9)[before])
+
+
+def test_a_pole_at_one_has_no_steady_state():
+    for sos in (np.array([[1.0, 0, 0, 1, -1, 0]]), np.array([[1.0, 0, 0, 1, -2, 1]])):
+        with pytest.raises(np.linalg.LinAlgError):
+            scipy.signal.sosfiltfilt(sos, noise(2, 300))
+        for call in (
+            lambda sos=sos: signal.sosfiltfilt(sos, noise(2, 300)),
+            lambda sos=sos: signal.Stream(sos),
+        ):
+            with pytest.raises(np.linalg.LinAlgError, match="pole at z = 1 in section 0"):
+                call()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float16, np.float32, float])
+def test_designers_take_any_number(kind):
+    want = signal.notch(50, 1000, harmonics=6)
+    np.testing.assert_array_equal(signal.notch(kind(50), 1000, kind(30), np.uint8(6)), want)
+    np.testing.assert_array_equal(signal.notch(kind(50), np.int16(1000), harmonics=6), want)
+    want = signal.butter_bandpass(4, 45, 128)
+    np.testing.assert_array_equal(signal.butter_bandpass(kind(4), kind(45), np.uint8(128)), want)
+    x = noise(600)
+    want = signal.resample(x, 100, 64)
+    np.testing.assert_array_equal(signal.resample(x, kind(100), np.array(kind(64))), want)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: signal.notch(50, 500, q=0), "found q 0.0, expected a finite number > 0"),
+        (lambda: signal.notch(50, 500, q=-3), "found q -3.0"),
+        (lambda: signal.notch(50, 500, q=np.nan), "found q nan"),
+        (lambda: signal.notch(50, 500, q=np.inf), "found q inf"),
+        (lambda: signal.Notch(50, 500, q=-3), "found q -3.0"),
+        (lambda: signal.notch(np.nan, 500), "found freq nan"),
+        (lambda: signal.butter_bandpass(1, 45, 500, order=0), "found order 0, expected 1 or more"),
+        (lambda: signal.Bandpass(1, 45, 500, order=-1), "found order -1"),
+        (lambda: signal.butter_bandpass(1, np.nan, 500), "high nan"),
+        (lambda: signal.resample(np.ones(9), np.inf, 5), "found rates inf"),
+        (lambda: signal.resample(np.ones(9), 5, np.nan), "found rates 5.0 and nan"),
+    ],
+)
+def test_designers_refuse_by_name(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_no_padding_where_scipy_has_none():
+    x = noise(2, 300)
+    for padlen in (-1, -500, 0):
+        want = scipy.signal.sosfiltfilt(SOS, x, padlen=padlen)
+        ours = signal.sosfiltfilt(SOS, x, padlen=padlen)
+        np.testing.assert_allclose(ours, want, rtol=0, atol=1e-12 * np.abs(want).max())

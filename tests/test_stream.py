@@ -275,3 +275,10 @@ def test_other_callers_keep_their_floating_point_mode():
     streams().push(x)
     assert np.array(np.finfo(np.float64).tiny) / 2 != 0
     assert torch.get_num_threads() == before
+
+
+def test_a_chunk_of_samples_by_channels_is_refused_with_the_way_out():
+    stream = signal.Bandpass(1, 45, 250)
+    stream.push(np.zeros((8, 25)))
+    with pytest.raises(ValueError, match=r"found shape \(25, 8\), expected \[8, n\].*push chunk.T"):
+        stream.push(np.zeros((25, 8)))

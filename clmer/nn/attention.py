@@ -67,6 +67,7 @@ class CrossModalAttention(nn.MultiheadAttention):
                 f"found query {tuple(query.shape)}, key {tuple(key.shape)}, value "
                 f"{tuple(value.shape)}, expected three dimensions each, or two without a batch"
             )
+        self._check_widths(query, key, value)
         same_kv, same_qk = key is value, query is key
         if not batched:
             query, key, value = query[None], key[None], value[None]
@@ -123,6 +124,28 @@ class CrossModalAttention(nn.MultiheadAttention):
         self._qkv_same_embed_dim = self.in_proj_weight is not None
         super()._reset_parameters()
         self._qkv_same_embed_dim = False
+
+    def _check_widths(self, query: Tensor, key: Tensor, value: Tensor) -> None:
+        asked = {"embed_dim": self.embed_dim, "kdim": self.kdim, "vdim": self.vdim}
+        named = {"query": query, "key": key, "value": value}
+        for (name, x), (size, width) in zip(named.items(), asked.items(), strict=True):
+            if x.shape[-1] != width:
+                raise ValueError(
+                    f"{name}: found shape {tuple(x.shape)}, expected {width} features ({size}) in "
+                    "the last dimension"
+                )
+        if key.shape[:-1] != value.shape[:-1]:
+            raise ValueError(
+                f"found key {tuple(key.shape)} and value {tuple(value.shape)}, expected as many "
+                "tokens in both"
+            )
+        axis = 0 if self.batch_first else 1
+        if query.dim() == 3 and query.shape[axis] != key.shape[axis]:
+            order = "[B, L, E]" if self.batch_first else "[L, B, E]"
+            raise ValueError(
+                f"found query {tuple(query.shape)} and key {tuple(key.shape)}, expected one batch "
+                f"size; batch_first={self.batch_first} takes {order}"
+            )
 
     def _check_masks(
         self, query: Tensor, key: Tensor, padding: Tensor | None, attn_mask: Tensor | None

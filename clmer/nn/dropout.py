@@ -57,7 +57,7 @@ def _scaled_mask(x: Tensor, p: float) -> Tensor:
         return F.dropout(x.new_ones(shape), p)
     count = math.prod(shape)
     dropped = min(round(p * 2**16), 2**16 - 1)
-    words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    words = torch.empty((count + 3) // 4, dtype=torch.int64, device="cpu").random_(-(2**63), None)
     bits = words.view(torch.int16)[:count].view(shape)
     kept = (bits >= dropped - 2**15).to(x.dtype)
     return kept.mul_(2**16 / (2**16 - dropped))

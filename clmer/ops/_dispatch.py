@@ -9,6 +9,7 @@ import shutil
 from functools import cache
 
 import torch
+from torch._subclasses import FakeTensor
 from torch.autograd import forward_ad
 
 from clmer._native import _C
@@ -19,6 +20,7 @@ below_autograd = torch._C._AutoDispatchBelowAutograd
 _functorch_is_active = torch._C._are_functorch_transforms_active
 _jit_state = torch._C._get_tracing_state
 _modes = torch._C._len_torch_dispatch_stack
+_mode_of, _FAKE = torch._C._get_dispatch_mode, torch._C._TorchDispatchModeKey.FAKE
 _profiler_is_on = torch._C._autograd._profiler_enabled
 _is_batched = torch._C._functorch.is_legacy_batchedtensor
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
@@ -53,6 +55,13 @@ def is_ordinary(*tensors: torch.Tensor | None) -> bool:
         ):
             return False
     return True
+
+
+def has_values(tensor: torch.Tensor) -> bool:
+    """Whether a look at a tensor's numbers is possible and free: on the CPU, not traced or fake."""
+    if not tensor.is_cpu or is_tracing() or _mode_of(_FAKE) is not None:
+        return False
+    return type(tensor) in _PLAIN or not isinstance(tensor, FakeTensor)
 
 
 def wants_gradient(*tensors: torch.Tensor | None) -> bool:
@@ -141,10 +150,11 @@ def is_made_for(device: torch.device) -> bool:
 def _require_cuda(device: torch.device) -> None:
     """Raises RuntimeError, with CUDA's reason, unless CUDA kernels can run on these tensors."""
     reason = why_no_cuda()
-    if not reason and device.type != "cuda":
-        reason = f"found {device.type!r} tensors, expected 'cuda' ones"
+    if device.type != "cuda":
+        found = f"found {device.type!r} tensors, expected 'cuda' ones"
+        reason = f"{found} (and here {reason})" if reason else found
     if reason:
-        raise RuntimeError(f"impl='cuda': {reason}")
+        raise RuntimeError(f"impl='cuda': {reason}; impl=None takes what fits the tensors")
 
 
 def _require_triton(device: torch.device) -> None:

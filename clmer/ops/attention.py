@@ -23,7 +23,7 @@ from clmer.ops._dispatch import (
     no_double_backward,
     wants_gradient,
 )
-from clmer.ops.attention_checks import check, promoted, to_rank
+from clmer.ops.attention_checks import check, number, padding_over_heads, promoted, to_rank
 from clmer.ops.attention_gpu import (
     best_on_gpu,
     cuda_backward,
@@ -64,15 +64,18 @@ def cross_attention(
         query: [..., Lq, D], float32, float64, bfloat16 or float16; any strides.
         key: [..., Lk, D], query's leading dimensions and dtype.
         value: [..., Lk, Dv].
-        key_padding_mask: bool, broadcastable to [..., Lk]; True = ignore. For queries [B, H, Lq, D]
-            and a mask [B, Lk] pass `mask[:, None]`.
+        key_padding_mask: bool, True = ignore: [Lk], or query's leading dimensions, each of its size
+            or 1, and Lk. For queries [B, H, Lq, D] also [B, Lk], as in `nn.MultiheadAttention`: the
+            same keys for all heads, be H equal to B or not. Beside more leading dimensions fewer
+            align at the right, and are refused where they fit in other places too.
         attn_mask: bool, broadcastable to [..., Lq, Lk]; True = takes part, as in
-            `F.scaled_dot_product_attention` and unlike key_padding_mask.
+            `F.scaled_dot_product_attention` and unlike key_padding_mask. As there, dimensions align
+            at the right: [H, Lq, Lk] is of the heads, be B equal to H or not.
         attn_bias: floating point, broadcastable to [..., Lq, Lk], added to the scores; its gradient
             is summed over the broadcast dimensions. -inf gives the weight 0 like a mask, but what
             stands behind it is read: there a NaN spreads, which the masks prevent.
         dropout_p: probability in [0, 1) of dropping a weight; the kept ones grow by 1 / (1 - p).
-        scale: None is 1 / sqrt(D).
+        scale: a constant; None is 1 / sqrt(D). One that is learnt goes into query.
         seed: 0-d int64, the key of the dropout mask; None draws one with `torch.randint`. The mask
             is a hash of (seed, leading index, row, column), the same in every implementation.
         impl: None, "native" (CPU), "reference" (plain PyTorch, differentiable any number of times),
@@ -102,13 +105,15 @@ def cross_attention(
         raise ValueError(f"query, key, value: found {found}, expected tensors")
     if key.dtype != query.dtype or value.dtype != query.dtype:
         query, key, value = promoted(query, key, value)
+    if isinstance(key_padding_mask, Tensor):
+        key_padding_mask = padding_over_heads(key_padding_mask, query.shape[:-2])
     check(query, key, value, key_padding_mask, attn_mask, attn_bias, dropout_p)
     if impl is None and query.is_cpu:
         impl = "native"
     else:
         wish = best_on_gpu(query, key, value) if impl is None and query.is_cuda else impl
         impl = choose_impl(wish, query.device, _NATIVE, also=("triton", "cuda"))
-    scale = (query.shape[-1] or 1) ** -0.5 if scale is None else float(scale)
+    scale = (query.shape[-1] or 1) ** -0.5 if scale is None else number(scale)
     seed = check_seed(seed, dropout_p, query.device) if dropout_p != 0.0 else None
     if impl == "reference":
         return cross_attention_reference(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import torch
 from torch import Tensor
 
@@ -19,6 +22,64 @@ def promoted(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor,
         return tensors
     dtype = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
     return query.to(dtype), key.to(dtype), value.to(dtype)
+
+
+def number(scale: float | Tensor) -> float:
+    """The scale of the scores: a constant, which has no gradient.
+
+    Raises:
+        ValueError: a tensor that wants one, or that holds several numbers.
+    """
+    if isinstance(scale, Tensor):
+        if scale.requires_grad:
+            raise ValueError(
+                "scale: it requires a gradient, and the scale is a constant here; multiply query "
+                "by it: cross_attention(query * scale, key, value, scale=1.0)"
+            )
+        if scale.dim() != 0:
+            raise ValueError(
+                f"scale: found a tensor {tuple(scale.shape)}, expected a number; multiply query by "
+                "it: cross_attention(query * scale, key, value, scale=1.0)"
+            )
+    return float(scale)
+
+
+def padding_over_heads(mask: Tensor, lead: Sequence[int]) -> Tensor:
+    """key_padding_mask with a dimension for the heads, where query has one and the mask has not.
+
+    For query [B, H, Lq, D] a mask [B, Lk] is of the batch, as in `nn.MultiheadAttention`, whether
+    or not B and H are equal. Beside more leading dimensions a mask of fewer aligns at the right.
+
+    Raises:
+        ValueError: there, a mask that fits in other places too.
+    """
+    if not 2 <= mask.dim() <= len(lead):
+        return mask
+    if len(lead) == 2:
+        if mask.shape[0] not in (1, lead[0]):
+            raise ValueError(
+                f"key_padding_mask: found {tuple(mask.shape)}, expected one of the batch, "
+                f"({lead[0]}, Lk), or of batch and heads, ({lead[0]}, {lead[1]}, Lk); mask[None] "
+                "is one of the heads"
+            )
+        return mask[:, None]
+    if len(_places(mask.shape[:-1], lead)) > 1:
+        raise ValueError(
+            f"key_padding_mask: found {tuple(mask.shape)} beside query's leading dimensions "
+            f"{tuple(lead)}, of which it may be several; expected one for each, of size 1 or full, "
+            "before Lk (mask[:, None] adds one)"
+        )
+    return mask
+
+
+def _places(sizes: Sequence[int], lead: Sequence[int]) -> set[tuple[int, ...]]:
+    """The shapes, of lead's length, that `sizes` becomes by sizes of 1 put in where they fit."""
+    places = set()
+    for at in combinations(range(len(lead)), len(sizes)):
+        if all(size in (1, lead[d]) for size, d in zip(sizes, at, strict=True)):
+            shape = dict(zip(at, sizes, strict=True))
+            places.add(tuple(shape.get(d, 1) for d in range(len(lead))))
+    return places
 
 
 def check(
@@ -60,6 +121,8 @@ def check(
         _check_bool("attn_mask", attn_mask, "takes part")
         _check_fits("attn_mask", attn_mask, (*lead, rows, keys), device)
     if bias is not None:
+        if not isinstance(bias, Tensor):
+            raise ValueError(f"attn_bias: found {type(bias).__name__}, expected a tensor")
         check_dtype("attn_bias", bias)
         _check_fits("attn_bias", bias, (*lead, rows, keys), device)
 
@@ -70,6 +133,8 @@ def _misfit(query: Tensor, key: Tensor, value: Tensor, expected: str) -> ValueEr
 
 
 def _check_bool(name: str, mask: Tensor, true: str) -> None:
+    if not isinstance(mask, Tensor):
+        raise ValueError(f"{name}: found {type(mask).__name__}, expected a tensor of torch.bool")
     if mask.dtype != torch.bool:
         raise ValueError(
             f"{name}: found {mask.dtype}, expected torch.bool (True = {true}); "
@@ -85,7 +150,7 @@ def _check_fits(name: str, tensor: Tensor, shape: tuple[int, ...], device: torch
     if not fits:
         raise ValueError(
             f"{name}: found {tuple(tensor.shape)}, expected something broadcastable to {shape} "
-            f"(dimensions align at the right; a mask [B, Lk] for [B, H, Lq, D] is mask[:, None])"
+            "(dimensions align at the right; but key_padding_mask [B, Lk] is of the batch)"
         )
     if tensor.device != device:
         raise ValueError(f"devices differ: query on {device}, {name} on {tensor.device}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from clmer.ops._dispatch import without_autocast
+from clmer.ops.attention_checks import padding_over_heads
 
 _HALF = frozenset((torch.bfloat16, torch.float16))
 
@@ -25,6 +26,8 @@ def cross_attention_reference(
     seed: Tensor | None = None,
 ) -> Tensor:
     """The specification in plain PyTorch; the weights [..., Lq, Lk] in full."""
+    if key_padding_mask is not None:
+        key_padding_mask = padding_over_heads(key_padding_mask, query.shape[:-2])
     weights = attention_weights(
         query,
         key,
@@ -58,6 +61,8 @@ def attention_weights(
     seed: Tensor | None = None,
 ) -> Tensor:
     """The weights that `cross_attention` applies, [..., Lq, Lk], in float32 at least."""
+    if key_padding_mask is not None:
+        key_padding_mask = padding_over_heads(key_padding_mask, query.shape[:-2])
     dtype = compute_dtype(query.dtype)
     scale = (query.shape[-1] or 1) ** -0.5 if scale is None else scale
     seed = check_seed(seed, dropout_p, query.device)

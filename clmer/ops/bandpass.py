@@ -16,6 +16,7 @@ from clmer.ops._dispatch import (
     below_autograd,
     check_dtype,
     choose_impl,
+    has_values,
     is_tracing,
     library,
     no_double_backward,
@@ -64,8 +65,8 @@ def sosfilt(
 
     Source: Oppenheim & Schafer, Discrete-Time Signal Processing, section 6.3.
     """
-    chosen = choose_impl(impl, x.device, _NATIVE, ("cuda",))
     state = _check(x, sos, state)
+    chosen = choose_impl(impl, x.device, _NATIVE, ("cuda",))
     if chosen == "reference":
         return sosfilt_reference(x, sos, state)
     if sos.shape[0] > _MAX_SECTIONS:
@@ -85,6 +86,7 @@ def sosfilt(
 
 def _check(x: Tensor, sos: Tensor, state: Tensor | None) -> Tensor:
     """Validates, and returns the state to start from."""
+    check_tensors(x, sos, state)
     check_dtype("x", x)
     if x.dim() < 1:
         raise ValueError("x: found a 0-d tensor, expected [..., T]")
@@ -94,11 +96,11 @@ def _check(x: Tensor, sos: Tensor, state: Tensor | None) -> Tensor:
         )
     if sos.requires_grad:
         raise ValueError("sos: it requires a gradient, and coefficients are constants here")
-    if sos.device.type == "cpu" and not is_tracing() and not bool((sos[:, 3] == 1).all()):
+    if has_values(sos) and not bool((sos[:, 3] == 1).all()):
         raise ValueError(f"sos[:, 3] should be all ones, found {sos[:, 3].tolist()}")
     shape = (*x.shape[:-1], sos.shape[0], 2)
     if state is None:
-        state = torch.zeros(shape, dtype=torch.float64, device=x.device)
+        state = x.new_zeros(shape, dtype=torch.float64)
     elif state.shape != shape or state.dtype != torch.float64:
         raise ValueError(
             f"state: found {tuple(state.shape)} {state.dtype}, expected {shape} torch.float64"
@@ -108,6 +110,15 @@ def _check(x: Tensor, sos: Tensor, state: Tensor | None) -> Tensor:
             f"devices differ: x on {x.device}, sos on {sos.device}, state on {state.device}"
         )
     return state
+
+
+def check_tensors(x: Tensor, sos: Tensor, state: Tensor | None = None) -> None:
+    """Raises ValueError for what is no tensor, such as the NumPy arrays that designers give."""
+    for name, each in (("x", x), ("sos", sos), ("state", state)):
+        if isinstance(each, Tensor) or (each is None and name == "state"):
+            continue
+        hint = "torch.from_numpy makes one of an array, clmer.signal filters arrays as they are"
+        raise ValueError(f"{name}: found {type(each).__name__}, expected a tensor; {hint}")
 
 
 def sosfilt_reference(x: Tensor, sos: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

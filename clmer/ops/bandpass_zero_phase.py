@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clmer.ops.bandpass import sosfilt
+from clmer.ops._dispatch import has_values
+from clmer.ops.bandpass import check_tensors, sosfilt
 
 _PADTYPES = ("odd", "even", "constant", None)
 
@@ -39,12 +40,14 @@ def sosfiltfilt(
         y [..., T] of x's dtype, with a gradient for x.
 
     Raises:
-        ValueError: as `sosfilt`; an unknown padtype; T not above padlen.
+        ValueError: as `sosfilt`; an unknown padtype; T not above padlen; a pole at z = 1 (looked
+            for on the CPU only).
 
     Source: Gustafsson, Determining the initial states in forward-backward filtering, 1996.
     """
     if padtype not in _PADTYPES:
         raise ValueError(f"padtype: found {padtype!r}, expected one of {_PADTYPES}")
+    check_tensors(x, sos)
     if x.dim() < 1 or sos.dim() != 2 or sos.shape[1] != 6:
         raise ValueError(
             f"found x {tuple(x.shape)} and sos {tuple(sos.shape)}, expected [..., T] and [S, 6]"
@@ -71,6 +74,11 @@ def steady_state(sos: Tensor) -> Tensor:
     b0, b1, b2, _, a1, a2 = sos.unbind(1)
     c1, c2 = b1 - a1 * b0, b2 - a2 * b0
     pole = 1 + a1 + a2
+    if has_values(pole) and bool((pole == 0).any()):
+        raise ValueError(
+            "sos: found a pole at z = 1, where a constant input has no steady state to start from; "
+            "filter with sosfilt and a state of your own"
+        )
     z0 = (c1 + c2) / pole
     gain = ((b0 + b1 + b2) / pole).cumprod(0)
     before = torch.cat((torch.ones_like(gain[:1]), gain[:-1]))

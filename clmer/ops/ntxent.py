@@ -23,7 +23,7 @@ from clmer.ops._dispatch import (
     no_double_backward,
     wants_gradient,
 )
-from clmer.ops.ntxent_checks import check_arguments
+from clmer.ops.ntxent_checks import check_arguments, promoted
 from clmer.ops.ntxent_labels import mean_positive
 from clmer.ops.ntxent_reference import nt_xent_reference, stack, widen
 
@@ -58,7 +58,8 @@ def nt_xent(
     Args:
         view_a: [N, D], or [G, N, D] for G independent batches; N, D >= 1. float32, float64,
             bfloat16 or float16 (the last two compute in float32).
-        view_b: like view_a; row n is the other view of view_a's row n.
+        view_b: like view_a; row n is the other view of view_a's row n. Under autocast their dtypes
+            may differ, and the wider one is taken.
         temperature: tau > 0, a float or a 0-d tensor; the tensor gets a gradient. (Its value is
             checked where that needs no waiting for a GPU.)
         labels: [N] or [G, N], integers: the class of each sample, whose two views share it.
@@ -89,6 +90,7 @@ def nt_xent(
     Source: Eq. 1-2; Chen et al., A simple framework for contrastive learning (SimCLR), 2020;
     for labels Khosla et al., Supervised contrastive learning (SupCon), 2020, Eq. 2.
     """
+    view_a, view_b = promoted(view_a, view_b)
     if process_group is not None:
         return _distributed(
             view_a, view_b, temperature, labels, normalize, process_group, gather=gather, impl=impl
@@ -142,6 +144,7 @@ def _as_tensor(temperature: float | Tensor, device: torch.device) -> Tensor:
     return torch.tensor(temperature, dtype=torch.float64, device=device)
 
 
+@torch.compiler.disable(reason="nt_xent: ranks agree on their sizes, which no graph holds")
 def _distributed(
     view_a: Tensor,
     view_b: Tensor,
@@ -185,7 +188,8 @@ def _distributed(
         return loss if view_a.dim() == 3 else loss.squeeze(0)
     z = stack(view_a, view_b, normalize)
     if not isinstance(temperature, Tensor):
-        temperature = torch.tensor(temperature, dtype=torch.float64)
+        # Never on another device: its value is asked for, which would wait for a GPU.
+        temperature = torch.tensor(temperature, dtype=torch.float64, device="cpu")
     groups = z if z.dim() == 3 else z.unsqueeze(0)
     loss = ntxent_distributed.nt_xent_ring(groups, temperature, sizes, group)
     return loss if z.dim() == 3 else loss.squeeze(0)

@@ -12,6 +12,7 @@ from clmer.ops._dispatch import (
     check_dtype,
     choose_impl,
     compiles_triton,
+    has_values,
     is_made_for,
     is_ordinary,
     is_tracing,
@@ -60,6 +61,17 @@ def check_arguments(
     return choose_impl(impl, view_a.device, _NATIVE, also=("triton",))
 
 
+def promoted(view_a: Tensor, view_b: Tensor) -> tuple[Tensor, Tensor]:
+    """Under autocast the two may differ, and the wider floating-point dtype is taken."""
+    views = (view_a, view_b)
+    if not all(isinstance(view, Tensor) and view.is_floating_point() for view in views):
+        return views
+    if view_a.dtype == view_b.dtype or not torch.is_autocast_enabled(view_a.device.type):
+        return views
+    dtype = torch.promote_types(view_a.dtype, view_b.dtype)
+    return view_a.to(dtype), view_b.to(dtype)
+
+
 def _best_on_gpu(view_a: Tensor, view_b: Tensor) -> str:
     """The faster form, as measured (docs/ntxent.md), where it may be called outright."""
     outright = not is_tracing() and is_ordinary(view_a, view_b)
@@ -102,7 +114,7 @@ def _check(view_a: Tensor, view_b: Tensor, temperature: float | Tensor, least: i
         raise ValueError(
             f"devices differ: temperature on {temperature.device}, view_a on {view_a.device}"
         )
-    if temperature.is_cpu and not is_tracing():
+    if has_values(temperature):
         value = temperature.item()
         if not 0.0 < value < math.inf:
             raise ValueError(f"temperature: found {value}, expected a finite number > 0")

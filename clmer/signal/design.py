@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from fractions import Fraction
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,12 @@ def butter_bandpass(
         sos [S, 6] float64.
 
     Raises:
-        ValueError: both edges None, or not 0 < low < high < fs / 2.
+        ValueError: both edges None, not 0 < low < high < fs / 2, or an order below 1.
     """
+    low, high = (None if edge is None else float(edge) for edge in (low, high))
+    fs = float(fs)
+    if index(order) < 1:
+        raise ValueError(f"butter_bandpass: found order {order}, expected 1 or more")
     edges = [edge for edge in (low, high) if edge is not None]
     if not edges or any(not 0 < edge < fs / 2 for edge in edges) or edges != sorted(set(edges)):
         raise ValueError(
@@ -57,8 +62,13 @@ def notch(freq: float, fs: float, q: float = 30.0, harmonics: int = 1) -> NDArra
         sos [S, 6] float64, a section a frequency.
 
     Raises:
-        ValueError: freq not inside (0, fs / 2), or fewer than one harmonic.
+        ValueError: freq not inside (0, fs / 2), fewer than one harmonic, or a q that is no finite
+            number > 0.
     """
+    # Plain numbers: multiples of NumPy's small integers, as MATLAB files give them, wrap around.
+    freq, fs, q, harmonics = float(freq), float(fs), float(q), index(harmonics)
+    if not 0 < q < np.inf:
+        raise ValueError(f"notch: found q {q}, expected a finite number > 0")
     if not 0 < freq < fs / 2 or harmonics < 1:
         raise ValueError(
             f"notch: found freq {freq} Hz, harmonics {harmonics} at fs {fs} Hz, expected "
@@ -79,10 +89,19 @@ def steady_state(sos: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Returns:
         zi [S, 2].
+
+    Raises:
+        LinAlgError: SciPy's, for a pole at z = 1: such a section has no steady state.
     """
     b, a1, a2 = sos[:, :3], sos[:, 4], sos[:, 5]
     c1, c2 = b[:, 1] - a1 * b[:, 0], b[:, 2] - a2 * b[:, 0]
     pole = 1 + a1 + a2
+    if (pole == 0).any():
+        raise np.linalg.LinAlgError(
+            f"sos: found a pole at z = 1 in section {np.flatnonzero(pole == 0)[0]}, where a "
+            "constant input has no steady state to start from (SciPy: Singular matrix); give "
+            "sosfilt a zi instead"
+        )
     z0 = (c1 + c2) / pole
     gains = np.cumprod(np.concatenate(([1.0], b.sum(1)[:-1] / pole[:-1])))
     return np.stack((z0, (1 + a1) * z0 - c1), -1) * gains[:, None]
@@ -126,12 +145,12 @@ def resample(x: ArrayLike, fs_in: float, fs_out: float, axis: int = -1) -> NDArr
         x at fs_out, ceil(T fs_out / fs_in) samples long.
 
     Raises:
-        ValueError: a rate that is not positive, or a ratio that no fraction of terms up to 100,000
-            comes near to.
+        ValueError: a rate that is no finite number > 0, or a ratio that no fraction of terms up to
+            100,000 comes near to.
     """
-    x = np.asarray(x)
-    if not (fs_in > 0 and fs_out > 0):
-        raise ValueError(f"resample: found rates {fs_in} and {fs_out} Hz, expected positive ones")
+    x, fs_in, fs_out = np.asarray(x), float(fs_in), float(fs_out)
+    if not (0 < fs_in < np.inf and 0 < fs_out < np.inf):
+        raise ValueError(f"resample: found rates {fs_in} and {fs_out} Hz, expected finite ones > 0")
     if fs_in == fs_out:
         return x
     ratio = _ratio(fs_in, fs_out, x.shape[axis])
@@ -155,5 +174,5 @@ def _ratio(fs_in: float, fs_out: float, count: int) -> Fraction:
             return 1 / simple if flip else simple
     raise ValueError(
         f"resample: {fs_in} Hz to {fs_out} Hz is the ratio {exact}, expected one near a fraction "
-        f"of terms up to {_TERMS}"
+        f"of terms up to {_TERMS}; round the rates"
     )

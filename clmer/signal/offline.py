@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any, Literal
 
 import numpy as np
@@ -103,8 +104,9 @@ def sosfiltfilt(
         float64 whatever it is; the dtypes that `sosfilt` leaves to SciPy are left to it here too.
 
     Raises:
-        ValueError: SciPy's errors: malformed sos, T not above padlen, an unknown padtype; an `out`
-            that does not fit.
+        ValueError: SciPy's errors: malformed sos, T not above padlen, an unknown padtype, a pole at
+            z = 1, from which there is no steady state to start (`LinAlgError`); an `out` that does
+            not fit.
         NotImplementedError: SciPy's, for a dtype that is no number.
     """
     sections, x = validate_sos(sos), _validate_x(x)
@@ -172,7 +174,7 @@ def _edge(
         at_origin = min((sections[:, 2] == 0).sum(), (sections[:, 5] == 0).sum())
         edge = 3 * (2 * len(sections) + 1 - int(at_origin))
     else:
-        edge = padlen
+        edge = max(index(padlen), 0)  # SciPy takes a negative one for none
     if length <= edge:
         raise ValueError(
             f"The length of the input vector x must be greater than padlen, which is {edge}."

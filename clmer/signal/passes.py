@@ -3,8 +3,9 @@
 A vector holds one sample of several rows. Where rows are few and long, time is cut into blocks that
 are filtered as if they were rows. The state a block needs is the one that its predecessor ends in,
 which is not known yet; but a stable filter forgets, so the block is run in from a state of zeros
-over the samples before it, as many as bring the difference from *any* start below rounding. That
-costs a share of `1 / _LEAST_RUN_INS` at most, and no block waits.
+over the samples before it, so many that what older ones would add lies far below rounding: by the
+cascade's own response, in which poles that lie together decay much later than one of them would.
+That costs a share of `1 / _LEAST_RUN_INS` at most, and no block waits.
 
 The number of blocks follows from the shape and the filter alone, not from the threads.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from threading import local
 from typing import Any
 
@@ -34,7 +36,7 @@ _FEW_ROWS = 16  # rows that do not fill two threads' vectors several times over
 _BLOCK_ROWS = 64  # what blocks make of them: enough for the vectors of 8 threads
 _LEAST_SAMPLES = 1 << 16  # of all rows: fewer are done before blocks are laid out
 _LEAST_RUN_INS = 4  # a block is that many times as long as its run-in
-_FORGOTTEN = 60.0  # nepers: exp(-60) of a start is 2^-86
+_FORGOTTEN = 90.0  # nepers: exp(-90) is 2^-130; samples may be 2^70 times the filtered ones
 _own = local()
 
 
@@ -135,24 +137,92 @@ def block_count(sos: Sections, rows: int, time: int) -> tuple[int, int]:
     """Into how many blocks of time to cut, 1 for none, and the samples of a block's run-in."""
     if rows == 0 or rows > _FEW_ROWS or rows * time < _LEAST_SAMPLES or len(sos) > MAX_SECTIONS:
         return 1, 0
-    run_in = forgetting_samples(sos)
-    if run_in * _LEAST_RUN_INS * 2 > time:
+    longest = time // (_LEAST_RUN_INS * 2)
+    run_in = forgetting_samples(sos.tobytes(), 1 << longest.bit_length())
+    if run_in > longest:
         return 1, 0
     return min(-(-_BLOCK_ROWS // rows), time // (_LEAST_RUN_INS * int(run_in))), int(run_in)
 
 
-def forgetting_samples(sos: Sections) -> float:
-    """How many samples bring what is left of a state below rounding; inf where nothing does.
+@lru_cache(64)
+def forgetting_samples(sections: bytes, most: int) -> float:
+    """How many samples bring what is left of older ones below rounding; inf beyond `most`.
 
-    By the slowest pole, of radius r: -60 / ln r, and half as many again for poles that lie close
-    together, whose response decays as a polynomial times r^t.
+    That is where all states have less than exp(-`_FORGOTTEN`) of their peak to come, after an
+    impulse. So multiplicity is counted: S equal sections decay as t^(2S - 1) r^t. States are taken
+    a quarter of the slowest pole's time apart, each from the one before by a power of the cascade's
+    transition, whose triangular form keeps the sections' poles what they are.
+
+    Args:
+        sections: the bytes of sos [S, 6], float64.
+        most: samples.
     """
+    sos = np.frombuffer(sections).reshape(-1, 6)
+    slowest = _radius(sos)
+    if not np.isfinite(sos).all() or not slowest < 1:
+        return np.inf
+    time = -1 / np.log(max(slowest, 0.5))  # in which the slowest pole decays by 1 neper
+    if _FORGOTTEN * time > most:
+        return np.inf
+    squarings = max(int(np.log2(time / 4)), 0)
+    state, step = _impulse(_level(sos))
+    for _ in range(squarings):
+        step = step @ step
+    count, sizes = int(4 * _FORGOTTEN), [np.abs(state).reshape(-1, 2).max(1)]
+    while count << squarings <= 4 * most:
+        while len(sizes) < count:
+            state = step @ state
+            sizes.append(np.abs(state).reshape(-1, 2).max(1))
+        every = np.array(sizes)  # [count, S]
+        left = every[::-1].cumsum(0)[::-1] * (1 << squarings)
+        if (every.max(0) == 0)[_holds_state(sos)].any() or not np.isfinite(left).all():
+            return np.inf
+        steps = int((left > every.max(0) * np.exp(-_FORGOTTEN)).any(1).sum())
+        if 2 * steps <= count:  # and as many behind them show no more
+            run_in = (steps + 1) << squarings
+            return float(run_in) if run_in <= most else np.inf
+        count *= 2
+    return np.inf
+
+
+def _holds_state(sos: Sections) -> NDArray[np.bool_]:
+    """Which sections are more than a gain."""
+    gain = sos[:, :1]
+    return (sos[:, 1:3] != gain * sos[:, 4:]).any(1)
+
+
+def _radius(sos: Sections) -> float:
+    """The largest modulus of a pole."""
     a1, a2 = sos[:, 4], sos[:, 5]
     root = np.sqrt(np.asarray(a1 * a1 - 4 * a2, complex))
-    radius = np.abs(np.stack((-a1 + root, -a1 - root))).max() / 2
-    if not radius < 1 or not np.isfinite(sos).all():
-        return np.inf
-    return 1.5 * np.ceil(_FORGOTTEN / -np.log(max(radius, 0.5))) + 2 * len(sos)
+    return float(np.abs(np.stack((-a1 + root, -a1 - root))).max() / 2)
+
+
+def _level(sos: Sections) -> Sections:
+    """Sections of about unit gain where they amplify most, lest many leave the range of numbers."""
+    root = np.sqrt(np.asarray(sos[:, 4] ** 2 - 4 * sos[:, 5], complex))
+    angles = np.angle(-sos[:, 4] + root)
+    at = np.exp(-1j * np.stack((angles, 0 * angles, 0 * angles + np.pi)))  # 1 / z
+    above, below = ((c[:, 0] + at * (c[:, 1] + at * c[:, 2])) for c in (sos[:, :3], sos[:, 3:]))
+    gain = np.abs(above / below).max(0)
+    level = sos.copy()
+    level[:, :3] /= np.where(gain > 0, gain, 1.0)[:, None]
+    return level
+
+
+def _impulse(sos: Sections) -> tuple[Array, Array]:
+    """The state [2S] that an impulse leaves, and the transition [2S, 2S] over one more sample."""
+    size = 2 * len(sos)
+    before = np.eye(size, size + 1)  # the last column: no state, but an input of 1
+    after = np.empty_like(before)
+    v = np.zeros(size + 1)
+    v[-1] = 1.0
+    for k, (b0, b1, b2, _, a1, a2) in enumerate(sos):
+        y = b0 * v + before[2 * k]
+        after[2 * k] = b1 * v - a1 * y + before[2 * k + 1]
+        after[2 * k + 1] = b2 * v - a2 * y
+        v = y
+    return after[:, -1], after[:, :-1]
 
 
 def in_blocks(sos: Sections, x: Array, y: Array, state: Array, scale: float = 1.0) -> None:

@@ -93,8 +93,9 @@ class Stream:
         """Filter the next samples of every channel.
 
         Args:
-            chunk: [C, n] real, any strides; C stays what it was at the first push. 16- and 32-bit
-                integers are read as they are.
+            chunk: [C, n] real, any strides, channels first: what a device gives as [n, C] is
+                `chunk.T`. C stays what it was at the first push. 16- and 32-bit integers are read
+                as they are.
 
         Returns:
             [C, n], float32 for float32 and float64 for all else.
@@ -116,7 +117,11 @@ class Stream:
             raise ValueError(f"push: found dtype {x.dtype}, expected real numbers")
         channels = "C" if self._channels < 0 else self._channels
         if x.ndim != 2 or channels not in ("C", x.shape[0]):
-            raise ValueError(f"push: found shape {x.shape}, expected [{channels}, n]")
+            known = "" if self._channels < 0 else ", channels as at the first push"
+            raise ValueError(
+                f"push: found shape {x.shape}, expected [{channels}, n]{known}; of a chunk "
+                "[samples, channels], as many devices give it, push chunk.T"
+            )
         x = x.astype(np.float32 if x.dtype.kind == "f" and x.itemsize == 4 else np.float64)
         finite = np.isfinite(x)
         if self.gaps == "raise" and not finite.all():
