@@ -74,7 +74,7 @@ def check_config(config: type) -> None:
         _check_class(models[0])
 
 
-def _subclasses(base: type) -> Iterator[Any]:
+def _subclasses(base: Any) -> Iterator[Any]:
     for each in base.__subclasses__():
         yield each
         yield from _subclasses(each)
