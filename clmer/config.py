@@ -13,6 +13,8 @@ from clmer.nn.baselines import MODELS, NAMES
 
 #: What scikit-learn and NumPy take as a seed.
 MAX_SEED = 2**32 - 1
+#: Layers of one kind, and fusion models beside each other.
+MOST_LAYERS = 1000
 
 
 #: What the options that are words may be.
@@ -130,6 +132,11 @@ class Config:
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"{option(name)}: found {getattr(self, name)}, expected at least 1"
+                )
+        for name in ("cross_layers", "memory_layers", "single_layers", "members"):
+            if getattr(self, name) > MOST_LAYERS:
+                raise ConfigError(
+                    f"{option(name)}: found {getattr(self, name)}, expected at most {MOST_LAYERS}"
                 )
         if self.seed > MAX_SEED:
             raise ConfigError(f"--seed: found {self.seed}, expected 0 to {MAX_SEED}")
@@ -266,6 +273,8 @@ def build(dataset: str, given: dict[str, Any]) -> Config:
     preset = chosen.pop("preset", "auto")
     if preset == "auto":
         preset = "cpu" if chosen["device"] == "cpu" else "paper"
+    if preset not in PRESETS:
+        raise ConfigError(f"--preset: found {preset!r}, expected auto, {' or '.join(PRESETS)}")
     defaults = DATASETS[dataset]
     window = chosen.pop("window", defaults.window_s)
     base = Config(

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.origin import FORMAT
+from clmer.data.account import misfit
+from clmer.data.origin import FORMAT, are_sources
 from clmer.data.recording import DataError
 
 #: What NumPy and zipfile raise on files that were cut or changed.
@@ -207,11 +208,21 @@ def _description(path: Path) -> dict[str, Any]:
     if meta["format"] != FORMAT:
         raise damaged(file, "format", f"{meta['format']}, of an earlier version of CLMER")
     _check_fields(meta, _DESCRIPTION, file, "")
+    wrong = misfit(meta["report"])
+    if wrong:
+        raise damaged(file, f"report.{wrong}", repr(meta["report"].get(wrong))[:60])
+    if not are_sources(meta["sources"]):
+        raise damaged(file, "sources", repr(meta["sources"])[:60])
     for number, modality in enumerate(meta["modalities"]):
         where = f"modalities[{number}]"
         if not isinstance(modality, dict):
             raise damaged(file, where, repr(modality))
         _check_fields(modality, _MODALITY, file, f"{where}.")
+        for level in modality["levels"]:
+            if not (isinstance(level, list) and len(level) == 2 and isinstance(level[0], str)):
+                raise damaged(file, f"{where}.levels", repr(level)[:60])
+            if not isinstance(level[1], (int, float)):
+                raise damaged(file, f"{where}.levels", repr(level)[:60])
         for field in ("channels", "kinds"):
             if not all(isinstance(each, str) for each in modality[field]):
                 raise damaged(file, f"{where}.{field}", modality[field])
