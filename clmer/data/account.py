@@ -278,7 +278,9 @@ def misfit(report: Mapping[str, Any]) -> str:
 
     def pairs(value: Any) -> bool:
         return isinstance(value, list) and all(
-            table(each, str) and {"one", "other"} <= each.keys() for each in value
+            isinstance(each, dict)
+            and all(isinstance(each.get(name), str) for name in ("one", "other"))
+            for each in value
         )
 
     holds = {

@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+from clmer.cells import cell
 from clmer.experiments.figures import render
 from clmer.experiments.sheets import Sheet, Table
 from clmer.files import write_file
@@ -51,8 +52,14 @@ def _csv(sheet: Sheet) -> bytes:
     writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
     writer.writeheader()
     for row in sheet.records:
-        writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()})
+        writer.writerow({k: _value(v) for k, v in row.items()})
     return out.getvalue().encode()
+
+
+def _value(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    return cell(value) if isinstance(value, str) else value
 
 
 def _markdown(sheet: Sheet, made_by: str) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from clmer.cells import name
 from clmer.data import account
 from clmer.data.recording import DataError
 from clmer.metrics import SCORES, Predictions
@@ -243,7 +244,8 @@ def read_predictions(path: Path, classes: Sequence[str]) -> list[Predictions]:
                 raise damaged(path, "columns", f"no {', '.join(missing)}", "those that runs have")
             rows: dict[str, list[Mapping[str, str]]] = {}
             for row in reader:
-                rows.setdefault(row["model"], []).append(row)
+                known = {key: name(row[key] or "") for key in columns}
+                rows.setdefault(known["model"], []).append({**row, **known})
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise damaged(path, "reading", error) from error
     code = {name: i for i, name in enumerate(classes)}
