@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from clmer.data.recording import DataError
 from clmer.numbers import score_text
+from clmer.random_state import seed_generators
 from clmer.run_files import NUMBER, check, damaged
 from clmer.runs import CHECKPOINT, Run, optimizer_tensors, restore_optimizer, weights_of
 from clmer.step import GraphedStep, Losses, TrainStep
@@ -110,7 +111,7 @@ def fit(
     for epoch in bar:
         if schedule.patience and epoch - progress.best_epoch > schedule.patience:
             break
-        torch.manual_seed(seed_of(seed, stage, epoch))
+        seed_generators(seed_of(seed, stage, epoch), device)
         generator = torch.Generator(device).manual_seed(seed_of(seed, stage, epoch, "batch"))
         model.train()
         line = _epoch(step, rows, schedule.batch, generator)

@@ -24,6 +24,7 @@ from clmer.inputs import Inputs, encode
 from clmer.nn import Encoder, Fusion
 from clmer.nn.baselines import SVM
 from clmer.nn.fusion import attention_maps
+from clmer.random_state import own_random_state
 from clmer.run_files import ANY, NUMBER, check, damaged, readable
 from clmer.runs import RESULTS, read_config, read_tensors, unfinished_stage, weights_of
 from clmer.stages import (
@@ -275,7 +276,7 @@ def _load_split(
         stem, model = _chosen(folder, config, inputs, wanted)
         kind = "raw" if model.spec.tokens == "raw" else inputs.kind
         inputs = inputs.of(model.modalities, kind)
-    with torch.random.fork_rng(devices=[]):
+    with own_random_state(torch.device("cpu")):
         if config.contrastive:
             stage = f"{name}/contrastive"
             weights = _stage(folder, stage)[0]
