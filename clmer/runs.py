@@ -6,6 +6,7 @@ metrics.jsonl        one line an epoch
 checkpoint           of the stage in progress (safetensors, its JSON in the header)
 models/              weights of finished stages
 results.json predictions.csv confusion.png events/
+NOTICE               what the folder may hold
 """
 
 from __future__ import annotations
@@ -44,6 +45,14 @@ CONFIG, RESULTS = Path("config.json"), Path("results.json")
 CHECKPOINT = Path("checkpoint.safetensors")
 DATA = Path("data.json")
 LOCK = ".lock"
+NOTICE = """\
+This folder was made by CLMER from recordings of people. Its predictions.csv and data.json name
+people and recordings, and its models were trained on them: a data set's agreement (DEAP, AMIGOS,
+...) can forbid to pass them on. Keep it private: do not commit, upload or publish it.
+"""
+GENERATED_NOTICE = """\
+This folder was made by CLMER from generated recordings: it holds nothing of people.
+"""
 _FOLDERS = ("root", "mobilevit")  # options that are paths
 _SHOWN = 5  # differences of the data in one message
 
@@ -93,11 +102,13 @@ class Run:
         """A new folder, or none at all."""
         new = not self.folder.exists()
         try:
+            generated = content["config"].get("synthetic") is not None
             self.write(Path(".gitignore"), b"*\n")
+            self.write(Path("NOTICE"), (GENERATED_NOTICE if generated else NOTICE).encode())
             self.write(DATA, json.dumps(data).encode())
             self.write(CONFIG, json.dumps(content, indent=1).encode())
         except DataError:
-            for name in (".gitignore", DATA):
+            for name in (".gitignore", "NOTICE", DATA):
                 (self.folder / name).unlink(missing_ok=True)
             if new and self.folder.exists():
                 self.folder.rmdir()
@@ -291,8 +302,9 @@ def check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: found a file, expected a folder; choose another --out.")
     # A run killed while it made its folder leaves these behind.
-    ours = (".gitignore", LOCK, str(DATA), f".{CONFIG}.", f".{DATA}.", "..gitignore.")
-    if folder.exists() and not all(path.name.startswith(ours) for path in folder.iterdir()):
+    ours = [".gitignore", "NOTICE", LOCK, str(DATA)]
+    ours += [f".{name}." for name in (".gitignore", "NOTICE", DATA, CONFIG)]
+    if folder.exists() and not all(path.name.startswith(tuple(ours)) for path in folder.iterdir()):
         raise ConfigError(
             f"{folder}: found a folder with other files in it, expected a new or empty one; "
             "choose another --out."
