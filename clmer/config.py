@@ -232,7 +232,7 @@ PAPER_BY_DATASET: dict[str, dict[str, Any]] = {
 
 
 #: What a data set changes under the cpu preset. deap, AMIGOS and man2 train one split of six.
-#: On amigos-long's windows of 5 s the contrastive stage takes most of an hour and costs accuracy.
+#: On amigos-long's windows of 5 s the contrastive stage gains nothing (docs/results.md).
 #: eegmat has 16 training people: the conv encoder's tokens overfit them, and so does one
 #: transformer alone (docs/results.md has the comparison).
 CPU_BY_DATASET: dict[str, dict[str, Any]] = {
