@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -34,6 +34,8 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+#: Bytes of a table or description that are read at most; millions of windows take less.
+MOST_BYTES = 2**31
 #: What store.json holds.
 _DESCRIPTION = {
     "format": int,
@@ -198,6 +200,7 @@ def _description(path: Path) -> dict[str, Any]:
     """What store.json holds, checked."""
     file = path / "store.json"
     try:
+        _check_size(file, file.stat().st_size)
         meta = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(file, "JSON", error) from error
@@ -244,11 +247,27 @@ def _check_fields(found: Mapping[str, Any], known: Mapping[str, Any], file: Path
         raise damaged(file, f"{at}{unknown[0]}", text)
 
 
+def _check_size(file: Path, size: int) -> None:
+    if size > MOST_BYTES:
+        raise damaged(file, "size", f"{size >> 20} MiB, more than {MOST_BYTES >> 20}")
+
+
+def _unpacked(opened: IO[bytes]) -> int:
+    """Bytes that an archive says it holds; 0 of another file."""
+    if not zipfile.is_zipfile(opened):
+        return 0
+    with zipfile.ZipFile(opened) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    opened.seek(0)
+    return size
+
+
 def _windows(path: Path, window_s: float) -> Windows:
     """The table in windows.npz, checked."""
     file = path / "windows.npz"
     try:
         with file.open("rb") as opened:
+            _check_size(file, _unpacked(opened))
             table = np.load(opened, allow_pickle=False)
             names = getattr(table, "files", [])  # a single array under this name has none
             columns = {name: table[name] for name in names}
