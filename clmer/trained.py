@@ -7,17 +7,16 @@ modality. `python -m clmer.predict` makes them of a recording.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clmer.config import CHOICES, Config, ConfigError
+from clmer.config import Config, ConfigError
 from clmer.data.cache import Modality
 from clmer.data.recording import DataError
 from clmer.inputs import Inputs, encode
@@ -25,8 +24,9 @@ from clmer.nn import Encoder, Fusion
 from clmer.nn.baselines import SVM
 from clmer.nn.fusion import attention_maps
 from clmer.random_state import own_random_state
-from clmer.run_files import ANY, NUMBER, check, damaged, readable
-from clmer.runs import RESULTS, read_config, read_tensors, unfinished_stage, weights_of
+from clmer.run_files import damaged, readable
+from clmer.runs import RESULTS, read_config, unfinished_stage
+from clmer.stage_files import blank_tokens, filled, read_inputs, read_stage
 from clmer.stages import (
     Model,
     build_encoder,
@@ -39,7 +39,6 @@ from clmer.stages import (
 
 Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
 _CHUNK = 2048
-_MOST_VALUES = 2**28  # of one window
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,8 +265,8 @@ def _load_split(
 ) -> tuple[SplitModel, Sequence[str]]:
     """A split's models and the classes' names; the caller's random state stays as it is."""
     stage = f"{name}/inputs"
-    tensors, notes = _stage(folder, stage)
-    inputs = _read_inputs(tensors, notes, folder, stage).to(device)
+    tensors, notes = read_stage(folder, stage)
+    inputs = read_inputs(tensors, notes, folder, stage).to(device)
     classes = notes["classes"]
     encoders: dict[str, Encoder] = {}
     members = []
@@ -279,23 +278,22 @@ def _load_split(
     with own_random_state(torch.device("cpu")):
         if config.contrastive:
             stage = f"{name}/contrastive"
-            weights = _stage(folder, stage)[0]
+            weights = read_stage(folder, stage)[0]
             for modality in inputs.modalities.values():
                 make_encoder = partial(
                     build_encoder, config, modality, inputs.lengths[modality.name]
                 )
                 prefix = f"{modality.name}.encoder."
                 own = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
-                encoder = _filled(make_encoder, own, folder, stage)
+                encoder = filled(make_encoder, own, folder, stage)
                 encoders[modality.name] = encoder.to(device)
         if model is not None:
-            tokens = _blank_tokens(
-                SplitModel(inputs, encoders, (), device), folder, f"{name}/inputs"
-            )
+            blank = f"{name}/inputs"
+            tokens = blank_tokens(inputs, encoders, device, folder, blank)
             shapes = {n: (part.shape[1], part.shape[2]) for n, part in tokens.items()}
             for stage in member_stages(f"{name}/{stem}", config.members):
                 make_model = partial(build_model, model.spec, shapes, len(classes), config)
-                new = _filled(make_model, _stage(folder, stage)[0], folder, stage)
+                new = filled(make_model, read_stage(folder, stage)[0], folder, stage)
                 members.append(new.to(device))
     return SplitModel(inputs, encoders, members, device), classes
 
@@ -311,100 +309,6 @@ def _chosen(folder: Path, config: Config, inputs: Inputs, wanted: str | None) ->
         expected = ", ".join(models) or "a run with a model that the loop trains"
         raise DataError(folder, "model", name, expected)
     return name, models[name]
-
-
-def _blank_tokens(split: SplitModel, folder: Path, stage: str) -> dict[str, Tensor]:
-    """The tokens of one window of zeros, to see their shapes."""
-    inputs = split.inputs
-    blank = {
-        name: torch.zeros(1, len(modality.channels), inputs.lengths[name], device=split.device)
-        for name, modality in inputs.modalities.items()
-    }
-    try:
-        return split.tokens(blank)
-    except (ValueError, RuntimeError, KeyError) as error:  # statistics of other tokens
-        raise _foreign(folder, stage, error) from error
-
-
-def _stage(folder: Path, stage: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    path = weights_of(stage)
-    if not readable(folder / path, (folder / path).is_file):
-        raise DataError(
-            folder,
-            str(path),
-            "nothing",
-            f"what the stage {stage} leaves when it is finished",
-            "The same training command with --resume makes it.",
-        )
-    return read_tensors(folder / path)
-
-
-def _filled(
-    make: Callable[[], Any], weights: Mapping[str, Tensor], folder: Path, stage: str
-) -> Any:
-    """A model with a file's weights, made only where they fit it: a size is not believed."""
-    try:
-        with torch.device("meta"):
-            wanted = {name: part.shape for name, part in make().state_dict().items()}
-    except (ValueError, RuntimeError, OverflowError) as error:  # sizes that no model has
-        raise _foreign(folder, stage, error) from error
-    found = {name: part.shape for name, part in weights.items()}
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            differing = f"{name} {_shape(found.get(name))}, not {_shape(wanted.get(name))}"
-            raise _foreign(folder, stage, differing)
-    model = make()
-    model.load_state_dict(weights)
-    return model
-
-
-def _shape(shape: Sequence[int] | None) -> str:
-    return "absent" if shape is None else str(list(shape))
-
-
-_NOTES = {
-    "modalities": [{"name": str, "tokens": int, "fs": NUMBER, "channels": [str]}],
-    "lengths": {ANY: int},
-    "kind": str,
-    "normalize": str,
-    "classes": [str],
-}
-
-
-def _read_inputs(
-    tensors: Mapping[str, Tensor], notes: Mapping[str, Any], folder: Path, stage: str
-) -> Inputs:
-    """A split's statistics out of its file.
-
-    Raises:
-        DataError: they are of another run, or damaged.
-    """
-    path = folder / weights_of(stage)
-    check(notes, _NOTES, path, "notes")
-    try:
-        inputs = Inputs.from_state(tensors, notes)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _foreign(folder, stage, error) from error
-    kinds = ("raw", *CHOICES["tokens"])
-    if inputs.kind not in kinds or inputs.normalize not in CHOICES["normalize"]:
-        raise _foreign(folder, stage, f"{inputs.kind}, {inputs.normalize}")
-    if not inputs.modalities or len(notes["classes"]) < 2:
-        raise _foreign(folder, stage, "no modalities or classes")
-    for name, modality in inputs.modalities.items():
-        size = len(modality.channels) * inputs.lengths.get(name, 0)
-        if name not in inputs.windows and inputs.normalize == "train":
-            raise _foreign(folder, stage, f"no statistics of {name}")
-        if not 0 < size <= _MOST_VALUES or not 1 <= modality.tokens <= size or modality.fs <= 0:
-            raise _foreign(folder, stage, f"{name}: {size} values, {modality.tokens} tokens")
-        for each in inputs.windows.get(name, ()):
-            if each.shape != (len(modality.channels), 1):
-                raise _foreign(folder, stage, f"{name}: statistics {list(each.shape)}")
-    return inputs
-
-
-def _foreign(folder: Path, stage: str, found: object) -> DataError:
-    path = folder / weights_of(stage)
-    return damaged(path, "contents", found, f"those of {stage} by {folder / 'config.json'}")
 
 
 def _parts(x: Mapping[str, Tensor], size: int = _CHUNK) -> Iterable[dict[str, Tensor]]:

@@ -254,10 +254,10 @@ def _check_size(file: Path, size: int) -> None:
 
 def _unpacked(opened: IO[bytes]) -> int:
     """Bytes that an archive says it holds; 0 of another file."""
-    if not zipfile.is_zipfile(opened):
-        return 0
-    with zipfile.ZipFile(opened) as archive:
-        size = sum(member.file_size for member in archive.infolist())
+    size = 0
+    if zipfile.is_zipfile(opened):
+        with zipfile.ZipFile(opened) as archive:
+            size = sum(member.file_size for member in archive.infolist())
     opened.seek(0)
     return size
 
