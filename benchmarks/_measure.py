@@ -31,10 +31,22 @@ def milliseconds(run: Callable[[], object]) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def product_rate() -> float:
-    """GF/s of a 1024-cubed float32 product: the best of nine."""
-    x = torch.randn(1024, 1024)
-    return 2 * 1024**3 / min(milliseconds(lambda: x @ x) for _ in range(9)) / 1e6
+#: Side of the square product whose rate is the machine's, by device: milliseconds of it.
+PRODUCT = {"cpu": 1024, "cuda": 8192}
+
+
+def product_rate(device: str = "cpu") -> float:
+    """GF/s of a large float32 product where the contenders run: the best of nine."""
+    side = PRODUCT[device]
+    x = torch.randn(side, side, device=device)
+
+    def product() -> None:
+        x @ x
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    product()  # the first one on a GPU also chooses a kernel
+    return 2 * side**3 / min(milliseconds(product) for _ in range(9)) / 1e6
 
 
 @dataclass(frozen=True)
@@ -115,10 +127,12 @@ def digits(value: float) -> str:
     return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
 
 
-def compare(runs: Mapping[str, Callable[[], object]], least: int = 7) -> Comparison:
-    """Time `runs` (ours first) in turn."""
+def compare(
+    runs: Mapping[str, Callable[[], object]], least: int = 7, device: str = "cpu"
+) -> Comparison:
+    """Time `runs` (ours first) in turn; on a GPU each waits for it, and so does the product."""
     timed = {name: lambda run=run: {"": milliseconds(run)} for name, run in runs.items()}
-    return compare_passes(timed, least)[""]
+    return compare_passes(timed, least, device=device)[""]
 
 
 def compare_passes(
@@ -126,6 +140,7 @@ def compare_passes(
     least: int = 7,
     seconds: float = 3.0,
     most: int = 51,
+    device: str = "cpu",
 ) -> dict[str, Comparison]:
     """The same for runs that time themselves and return ms a pass: a Comparison a pass.
 
@@ -134,7 +149,7 @@ def compare_passes(
     for run in runs.values():
         run()
     times: dict[str, dict[str, list[float]]] = {}
-    before = product_rate()
+    before = product_rate(device)
     start, rounds = time.perf_counter(), 0
     while rounds < least or (rounds < most and time.perf_counter() - start < seconds):
         for name, run in runs.items():
@@ -145,7 +160,7 @@ def compare_passes(
                 if 1e3 * (time.perf_counter() - begun) >= TURN:
                     break
         rounds += 1
-    after = product_rate()
+    after = product_rate(device)
     return {which: Comparison(each, before, after) for which, each in times.items()}
 
 

@@ -1,5 +1,7 @@
 """`sosfilt` on a GPU beside torchaudio's, CuPy's and a convolution by FFT in plain PyTorch.
 
+    pytest benchmarks/bench_bandpass_gpu.py --benchmark-only         # skipped without a GPU
+
 `rows()` is what tools/gpu_check.sh calls. A contender whose output is not that of ours is an error,
 but for torchaudio's, whose sections are float32: its worst difference stands in the row.
 """
@@ -8,8 +10,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 import torch
+from _measure import digits, table
 from _measure_gpu import captured, copy_rate, medians
 from torch import Tensor
 
@@ -18,6 +23,7 @@ from clmer.signal import butter_bandpass
 
 SHAPES = [(1280, 8064), (32, 1_000_000)]
 SOS = torch.from_numpy(butter_bandpass(4, 45, 128))
+TITLE = "sosfilt on a GPU: ms, median"
 _TOLERANCE = 1e-5  # of float32 outputs of order 1
 
 
@@ -68,7 +74,7 @@ def contenders(x: Tensor, sos: Tensor) -> dict[str, Callable[[], Tensor]]:
     return found
 
 
-def row(shape: tuple[int, int], rate: float) -> dict[str, object]:
+def row(shape: tuple[int, int], rate: float) -> dict[str, Any]:
     """One shape, float32."""
     x, sos = torch.randn(shape, device="cuda"), SOS.cuda()
     target = torch.empty_like(x)
@@ -103,7 +109,22 @@ def row(shape: tuple[int, int], rate: float) -> dict[str, object]:
     }
 
 
-def rows() -> list[dict[str, object]]:
+def rows() -> list[dict[str, Any]]:
     """The issue's shapes."""
     rate = copy_rate()
     return [row(shape, rate) for shape in SHAPES]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+def test_speed(benchmark, shape: tuple[int, int]) -> None:
+    found = benchmark.pedantic(lambda: row(shape, copy_rate()), rounds=1)
+    table(TITLE).rows.append(cells(found))
+    benchmark.extra_info |= found
+
+
+def cells(row: dict[str, Any]) -> dict[str, str]:
+    """A row as the table shows it."""
+    others = {name: digits(each) for name, each in row["contenders"].items()}
+    ours = {"case": row["case"], "ours": digits(row["ours_ms"])}
+    return {**ours, **others, "ratio": digits(row["ratio"]), "floor": f"{row['floor_ms']:.4f}"}

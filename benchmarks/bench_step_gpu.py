@@ -1,5 +1,7 @@
 """A training step of the fusion on a GPU: forms of one model, and serialised faces beside pictures.
 
+    pytest benchmarks/bench_step_gpu.py --benchmark-only             # skipped without a GPU
+
 `rows()` is what tools/gpu_check.sh calls. A step is `clmer.train`'s, one captured graph, the
 paper's sizes, float32 as torch multiplies it by default. The first row sets it beside the forms of
 _step_forms.py, as they are and captured; the others beside pictures (bench_serialization.py), all
@@ -13,7 +15,9 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
+from _measure import digits, table
 from _measure_gpu import medians, product_rate
 from _step_forms import PlainFusion, eager, looped, sdpa
 from bench_serialization import FORMS, SETTINGS, peak
@@ -24,6 +28,8 @@ from clmer.nn import Fusion
 from clmer.stages import CLIP, adam, fusion_losses
 from clmer.step import GraphedStep, TrainStep
 
+TITLE = "one training step of the fusion on a GPU: ms, median"
+SHAPES = ("DEAP", "AMIGOS short")
 MAIN = "L 50, d 40, 5 + 3 layers"
 
 
@@ -112,4 +118,20 @@ def faces_row(setting: str, rate: float) -> dict[str, Any]:
 def rows() -> list[dict[str, Any]]:
     """The forms, then each of the paper's shapes."""
     rate = product_rate(torch.float32)
-    return [forms_row(rate), *(faces_row(setting, rate) for setting in ("DEAP", "AMIGOS short"))]
+    return [forms_row(rate), *(faces_row(setting, rate) for setting in SHAPES)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+@pytest.mark.parametrize("setting", ["", *SHAPES], ids=lambda setting: setting or "forms")
+def test_speed(benchmark, setting: str) -> None:
+    def measured() -> dict[str, Any]:
+        rate = product_rate(torch.float32)
+        return faces_row(setting, rate) if setting else forms_row(rate)
+
+    found = benchmark.pedantic(measured, rounds=1)
+    others = {name: digits(each) for name, each in found["contenders"].items()}
+    table(TITLE).rows.append(
+        {"case": found["case"], "ours": digits(found["ours_ms"]), **others}
+        | {"ratio": digits(found["ratio"]), "floor": digits(found["floor_ms"])}
+    )
+    benchmark.extra_info |= found

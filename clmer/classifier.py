@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +14,18 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from clmer.config import MAX_SEED, Config, ConfigError
+from clmer.config import MAX_SEED, Config, ConfigError, option
 from clmer.data.cache import Modality, Store, Windows
 from clmer.data.cutting import NAME, may_be_called
 from clmer.data.splits import Split
 from clmer.data.tasks import Task
 from clmer.inputs import Inputs
 from clmer.nn.baselines import MODELS
+from clmer.random_state import own_random_state
 from clmer.runs import Unsaved
 from clmer.stages import Job, contrastive_stage, fit_fusion, member_stages
 from clmer.trained import SplitModel
@@ -32,6 +36,45 @@ _SIZES = (
     *("memory_layers", "single_layers", "embedding_dropout", "members", "batch"),
     *("epochs_contrastive", "epochs_fusion"),
 )
+
+
+_COUNTS = [name for name in _SIZES if name not in ("tokens", "contrastive", "embedding_dropout")]
+_COUNTS.append("patience")
+
+
+def _is_shape(shape: Any) -> bool:
+    """Whether it is (channels, samples)."""
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) != 2:
+        return False
+    return all(isinstance(each, (int, np.integer)) and each > 0 for each in shape)
+
+
+def _arguments(message: str) -> str:
+    """A message about options of the command line, in the names of this class's arguments."""
+    for flag, argument in (("--no-contrastive", "contrastive=False"), ("--no-fusion", "fusion")):
+        message = message.replace(flag, argument)
+    names = {option(field.name): field.name for field in fields(Config)}
+    return re.sub(r"--[a-z-]*[a-z]", lambda found: names.get(found[0], found[0]), message)
+
+
+def _device(name: Any) -> torch.device:
+    """A device that tensors can be put on.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device: found {name!r}, expected cpu or cuda[:n]") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: found {name!r}, expected cpu or cuda[:n]")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ValueError(
+            f"device: found {name!r}; torch {torch.__version__} sees {count} CUDA devices; use cpu"
+        )
+    return device
 
 
 class CLMERClassifier(ClassifierMixin, BaseEstimator):
@@ -127,13 +170,16 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
         """
         X, y = validate_data(self, X, y, dtype=np.float64, allow_nd=True)
         check_classification_targets(y)
+        if groups is not None:
+            check_consistent_length(X, groups)
+        self._check_options()
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y: found one class, {self.classes_[0]}, expected at least two")
         seed = int(check_random_state(self.random_state).randint(MAX_SEED, dtype=np.uint32))
         arrays = self._windows(X)
         split = self._split(labels, groups, seed)
-        device = torch.device(self.device)
+        device = _device(self.device)
         store = _ArrayStore.of(arrays, self.fs)
         job = Job(
             config=self._config(arrays, seed),
@@ -144,21 +190,47 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
             splits=[split],
             device=device,
         )
-        cuda = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
+        with own_random_state(device):
             self.model_ = _train(job, split, arrays)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class, [n_samples, K], in the order of `classes_`."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Log of each class's probability, [n_samples, K]; finite where the probability is 0."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, allow_nd=True, reset=False)
-        return np.asarray(np.exp(self.model_.log_probabilities(self._windows(X))))
+        return self.model_.log_probabilities(self._windows(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each sample, [n_samples]."""
         best = self.predict_proba(X).argmax(1)
         return np.asarray(self.classes_[best])
+
+    def _check_options(self) -> None:
+        """Types and ranges that `Config` takes for granted.
+
+        Raises:
+            ValueError: an argument cannot be used.
+        """
+        for name in _COUNTS:
+            found = getattr(self, name)
+            if not isinstance(found, Integral) or isinstance(found, bool):
+                raise ValueError(f"{name}: found {found!r}, expected a whole number")
+        for name in ("fs", "embedding_dropout", "validation"):
+            found = getattr(self, name)
+            if not isinstance(found, Real) or not math.isfinite(found):
+                raise ValueError(f"{name}: found {found!r}, expected a number")
+        if self.fs <= 0:
+            raise ValueError(f"fs: found {self.fs}, expected samples a second above 0")
+        if self.modalities is None:
+            return
+        shapes = self.modalities.values() if isinstance(self.modalities, Mapping) else ()
+        if not shapes or not all(_is_shape(shape) for shape in shapes):
+            expected = "(channels, samples) by name, above 0"
+            raise ValueError(f"modalities: found {self.modalities!r}, expected {expected}")
 
     def _windows(self, X: np.ndarray) -> dict[str, np.ndarray]:
         """X taken apart, [N, C, T] float32 by modality."""
@@ -182,6 +254,16 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
         }
 
     def _config(self, arrays: Mapping[str, np.ndarray], seed: int) -> Config:
+        sizes = {name: getattr(self, name) for name in _SIZES}
+        sizes |= {name: int(sizes[name]) for name in _COUNTS if name in sizes}
+        try:
+            return self._checked_config(arrays, seed, sizes)
+        except ConfigError as error:
+            raise ConfigError(_arguments(str(error))) from error
+
+    def _checked_config(
+        self, arrays: Mapping[str, np.ndarray], seed: int, sizes: Mapping[str, Any]
+    ) -> Config:
         return Config(
             dataset="arrays",
             root="",
@@ -193,8 +275,8 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
             stride=1.0,
             seed=seed,
             device=str(self.device),
-            patience=self.patience if self.validation else 0,
-            **{name: getattr(self, name) for name in _SIZES},
+            patience=int(self.patience) if self.validation else 0,
+            **sizes,
         )
 
     def _split(self, labels: np.ndarray, groups: Any, seed: int) -> Split:

@@ -84,6 +84,12 @@ def _train(
             return _run(config, folder, stores_folder(cache), resume, joined, own_device)
         except ranks.LeaderFailed:
             return EXIT_INPUT
+        except RuntimeError:  # of the group, where a rank has gone
+            gone = _gone(joined)
+            if not gone:
+                raise
+            print(f"{_who()}: stopped{gone}; {_usable(folder)}", file=sys.stderr)
+            return EXIT_INPUT
 
 
 def _predict(threads: int | None, device: str, **given: Any) -> int:
@@ -156,12 +162,22 @@ def _run(
                 train.follow(job)
     except KeyboardInterrupt:
         if ranks.leads:
-            print(
-                f"\ninterrupted; {folder} is usable: the same command with --resume continues",
-                file=sys.stderr,
-            )
+            print(f"\ninterrupted{_gone(ranks)}; {_usable(folder)}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _gone(ranks: Ranks) -> str:
+    """Which other ranks of torchrun have ended; "" where none has."""
+    ended = ranks.gone() if ranks.count > 1 else []
+    if not ended:
+        return ""
+    names = ", ".join(map(str, ended))
+    return f": rank{'s' if len(ended) > 1 else ''} {names} ended (killed, or out of memory?)"
+
+
+def _usable(folder: Path) -> str:
+    return f"{folder} is usable: the same command with --resume continues"
 
 
 def _device(name: str) -> str:

@@ -13,6 +13,8 @@ from clmer.nn.baselines import MODELS, NAMES
 
 #: What scikit-learn and NumPy take as a seed.
 MAX_SEED = 2**32 - 1
+#: Layers of one kind, and fusion models beside each other.
+MOST_LAYERS = 1000
 
 
 #: What the options that are words may be.
@@ -131,6 +133,11 @@ class Config:
                 raise ConfigError(
                     f"{option(name)}: found {getattr(self, name)}, expected at least 1"
                 )
+        for name in ("cross_layers", "memory_layers", "single_layers", "members"):
+            if getattr(self, name) > MOST_LAYERS:
+                raise ConfigError(
+                    f"{option(name)}: found {getattr(self, name)}, expected at most {MOST_LAYERS}"
+                )
         if self.seed > MAX_SEED:
             raise ConfigError(f"--seed: found {self.seed}, expected 0 to {MAX_SEED}")
         for name in ("repeats", "patience", "memory_layers", "seed"):
@@ -225,7 +232,7 @@ PAPER_BY_DATASET: dict[str, dict[str, Any]] = {
 
 
 #: What a data set changes under the cpu preset. deap, AMIGOS and man2 train one split of six.
-#: On amigos-long's windows of 5 s the contrastive stage takes most of an hour and costs accuracy.
+#: On amigos-long's windows of 5 s the contrastive stage gains nothing (docs/results.md).
 #: eegmat has 16 training people: the conv encoder's tokens overfit them, and so does one
 #: transformer alone (docs/results.md has the comparison).
 CPU_BY_DATASET: dict[str, dict[str, Any]] = {
@@ -266,6 +273,8 @@ def build(dataset: str, given: dict[str, Any]) -> Config:
     preset = chosen.pop("preset", "auto")
     if preset == "auto":
         preset = "cpu" if chosen["device"] == "cpu" else "paper"
+    if preset not in PRESETS:
+        raise ConfigError(f"--preset: found {preset!r}, expected auto, {' or '.join(PRESETS)}")
     defaults = DATASETS[dataset]
     window = chosen.pop("window", defaults.window_s)
     base = Config(

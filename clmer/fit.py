@@ -10,8 +10,10 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +22,8 @@ from tqdm import tqdm
 
 from clmer.data.recording import DataError
 from clmer.numbers import score_text
+from clmer.random_state import seed_generators
+from clmer.run_files import NUMBER, check, damaged
 from clmer.runs import CHECKPOINT, Run, optimizer_tensors, restore_optimizer, weights_of
 from clmer.step import GraphedStep, Losses, TrainStep
 from clmer.streams import is_nowhere
@@ -84,7 +88,10 @@ def fit(
     finished = weights_of(stage)
     done = run.load_tensors(finished)
     if done is not None:
-        model.load_state_dict(done[0])
+        path = run.folder / finished
+        check(done[1], {"logged": int}, path, "notes")
+        with _of_another_run(path):
+            model.load_state_dict(done[0])
         run.logged = done[1]["logged"]
         return
     device = next(model.parameters()).device
@@ -104,7 +111,7 @@ def fit(
     for epoch in bar:
         if schedule.patience and epoch - progress.best_epoch > schedule.patience:
             break
-        torch.manual_seed(seed_of(seed, stage, epoch))
+        seed_generators(seed_of(seed, stage, epoch), device)
         generator = torch.Generator(device).manual_seed(seed_of(seed, stage, epoch, "batch"))
         model.train()
         line = _epoch(step, rows, schedule.batch, generator)
@@ -188,6 +195,19 @@ def _checkpoint(
     run.save_tensors(CHECKPOINT, tensors, notes)
 
 
+_NOTES: dict[str, Any] = {"stage": str, "logged": int, "lr": NUMBER, "plateau": dict}
+_NOTES |= {"epoch": int, "best_epoch": int, "best_score": NUMBER, "best_loss": NUMBER}
+
+
+@contextmanager
+def _of_another_run(path: Path) -> Iterator[None]:
+    """Say of a file whose tensors are not this run's that they are not."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path, "contents", error, "what this run wrote") from error
+
+
 def _resume(
     run: Run,
     stage: str,
@@ -195,17 +215,22 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
 ) -> _Progress | None:
-    loaded = run.load_tensors(CHECKPOINT)
+    loaded, path = run.load_tensors(CHECKPOINT), run.folder / CHECKPOINT
+    if loaded is not None:
+        check(loaded[1], _NOTES, path, "notes")
     if loaded is None or loaded[1]["stage"] != stage:
         run.cut_log(run.logged)
         return None
     tensors, notes = loaded
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
-    for key, value in tensors.items():
-        part, name = key.split(".", 1)
-        parts[part][name] = value
-    model.load_state_dict(parts["model"])
-    restore_optimizer(optimizer, parts["optimizer"])
+    with _of_another_run(path):
+        for key, value in tensors.items():
+            part, name = key.split(".", 1)
+            parts[part][name] = value
+        if parts["best"]:
+            model.load_state_dict(parts["best"])
+        model.load_state_dict(parts["model"])
+        restore_optimizer(optimizer, parts["optimizer"])
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):  # a captured step reads it where it is
             group["lr"].fill_(notes["lr"])

@@ -155,7 +155,8 @@ def write_page(out: Path, make: Callable[[], str], said: str) -> int:
         The exit status; no page is left where it is not 0.
     """
     try:
-        write_file(out, make().encode())
+        # A folder's name that is no UTF-8 has lone surrogates, which no file can hold.
+        write_file(out, make().encode(errors="backslashreplace"))
     except DataError as error:
         print(f"clmer: {error}", file=sys.stderr)
         return EXIT_INPUT

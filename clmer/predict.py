@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clmer.cells import cell
 from clmer.config import ConfigError
 from clmer.data import DATASETS, account, manifest, manifest_table
 from clmer.data.account import OTHER_SCALE
@@ -106,10 +107,23 @@ def main(
         print(line, file=sys.stderr)
     table = predictions_csv(windows.start_s, proba, trained.classes)
     if out == "-":
+        _check_encoding(table)
         sys.stdout.write(table)
     else:
         write_file(Path(out), table.encode())
     return 0
+
+
+def _check_encoding(table: str) -> None:
+    """A table keeps every letter: where standard output has no room for one, nothing is written."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        table.encode(encoding)
+    except UnicodeEncodeError as error:
+        letters = ascii(error.object[error.start : error.end])
+        hint = "Name a file, which is UTF-8, or set PYTHONIOENCODING=utf-8."
+        found = f"a standard output of {encoding}, which lacks {letters}"
+        raise DataError(Path("-"), "--out", found, "one that takes the names", hint) from error
 
 
 def _check_numbers(rate: float | None, face_rate: float | None, face_start: float | None) -> None:
@@ -307,7 +321,9 @@ def notes(trained: Trained, windows: Cut) -> list[str]:
             "training data: for new people and recordings only (--split takes one)"
         )
     if trained.config.normalize == "subject":
-        lines.append("standardised by this recording's own statistics (--normalize subject)")
+        lines.append(
+            "standardised by this recording's own statistics (training with --normalize subject)"
+        )
     return lines
 
 
@@ -318,7 +334,7 @@ def predictions_csv(start_s: np.ndarray, proba: np.ndarray, classes: Sequence[st
     writer.writerow(["time_s", "class", *(f"p_{name}" for name in classes)])
     for start, row in zip(start_s.tolist(), proba, strict=True):
         values = (f"{value:.{DIGITS}f}" for value in row)
-        writer.writerow([round(start, DIGITS), classes[int(row.argmax())], *values])
+        writer.writerow([round(start, DIGITS), cell(classes[int(row.argmax())]), *values])
     return text.getvalue()
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import platform
+import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -18,6 +22,10 @@ from clmer.nn.shard import Shard
 
 #: While the first rank trains and evaluates alone, the others wait in their next collective.
 PATIENCE = timedelta(days=14)
+
+
+class RankStopped(KeyboardInterrupt):
+    """torchrun ends this rank, because another one has ended."""
 
 
 class LeaderFailed(Exception):
@@ -32,11 +40,13 @@ class Ranks:
         group: all of them; None where there is one.
         rank: this one's number; the first leads: it alone prints and writes.
         count: how many there are.
+        processes: of each rank, its computer's name and its process number.
     """
 
     group: dist.ProcessGroup | None = None
     rank: int = 0
     count: int = 1
+    processes: tuple[tuple[str, int], ...] = ()
 
     @property
     def leads(self) -> bool:
@@ -46,6 +56,24 @@ class Ranks:
     def shard(self, samples: int) -> Shard | None:
         """This rank's part of a batch; None where there is one process."""
         return None if self.group is None else Shard.of(self.group, samples)
+
+    def gone(self, wait_s: float = 2.0) -> list[int]:
+        """The ranks on this computer whose process has ended.
+
+        Args:
+            wait_s: seconds until one is missed: its connections close before it is gone.
+        """
+        own = platform.node()
+        end = time.monotonic() + wait_s
+        while True:
+            ended = [
+                rank
+                for rank, (node, process) in enumerate(self.processes)
+                if node == own and not _runs(process)
+            ]
+            if ended or time.monotonic() > end:
+                return ended
+            time.sleep(0.05)
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
@@ -71,6 +99,22 @@ class Ranks:
         return bool(flag.item())
 
 
+def _runs(process: int) -> bool:
+    """Whether a process of this user's has not ended."""
+    try:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    except ProcessLookupError:
+        return False
+    except OSError:  # no /proc, or another user's
+        return True
+    return state.rpartition(")")[2].split()[0] != "Z"  # ended, and nobody has asked how
+
+
+def _stop(signum: int, frame: object) -> None:
+    raise RankStopped
+
+
 def launched() -> bool:
     """Whether torchrun started this process."""
     return dist.is_available() and dist.is_torchelastic_launched()
@@ -86,6 +130,7 @@ def leave_after(main: Callable[[], int]) -> NoReturn:
     if not launched():
         sys.exit(main())
     code = 1
+    signal.signal(signal.SIGTERM, _stop)
     try:
         code = main()
     except SystemExit as stop:  # of argparse
@@ -112,4 +157,7 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
         yield Ranks(), own
         return
     dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=PATIENCE)
-    yield Ranks(dist.group.WORLD, dist.get_rank(), dist.get_world_size()), own
+    processes: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(processes, (platform.node(), os.getpid()))
+    group = dist.group.WORLD
+    yield Ranks(group, dist.get_rank(), dist.get_world_size(), tuple(processes)), own

@@ -6,6 +6,7 @@ metrics.jsonl        one line an epoch
 checkpoint           of the stage in progress (safetensors, its JSON in the header)
 models/              weights of finished stages
 results.json predictions.csv confusion.png events/
+NOTICE               what the folder may hold
 """
 
 from __future__ import annotations
@@ -30,11 +31,28 @@ from clmer.config import Config, ConfigError
 from clmer.data.origin import differences
 from clmer.data.recording import DataError
 from clmer.files import unwritable, write_file
+from clmer.run_files import (
+    check,
+    damaged,
+    parse,
+    read_described,
+    read_log,
+    read_origin,
+    readable,
+)
 
 CONFIG, RESULTS = Path("config.json"), Path("results.json")
 CHECKPOINT = Path("checkpoint.safetensors")
 DATA = Path("data.json")
 LOCK = ".lock"
+NOTICE = """\
+This folder was made by CLMER from recordings of people. Its predictions.csv and data.json name
+people and recordings, and its models were trained on them: a data set's agreement (DEAP, AMIGOS,
+...) can forbid to pass them on. Keep it private: do not commit, upload or publish it.
+"""
+GENERATED_NOTICE = """\
+This folder was made by CLMER from generated recordings: it holds nothing of people.
+"""
 _FOLDERS = ("root", "mobilevit")  # options that are paths
 _SHOWN = 5  # differences of the data in one message
 
@@ -84,11 +102,13 @@ class Run:
         """A new folder, or none at all."""
         new = not self.folder.exists()
         try:
+            generated = content["config"].get("synthetic") is not None
             self.write(Path(".gitignore"), b"*\n")
+            self.write(Path("NOTICE"), (GENERATED_NOTICE if generated else NOTICE).encode())
             self.write(DATA, json.dumps(data).encode())
             self.write(CONFIG, json.dumps(content, indent=1).encode())
         except DataError:
-            for name in (".gitignore", DATA):
+            for name in (".gitignore", "NOTICE", DATA):
                 (self.folder / name).unlink(missing_ok=True)
             if new and self.folder.exists():
                 self.folder.rmdir()
@@ -157,8 +177,12 @@ class Run:
     def cut_log(self, size: int) -> None:
         """Drop what was logged after a checkpoint was written."""
         path = self.folder / "metrics.jsonl"
-        if self.writes and path.exists():
+        if not self.writes or self.log_size() <= size:  # a longer one would be filled with zeros
+            return
+        try:
             os.truncate(path, size)
+        except OSError as error:
+            raise unwritable(path, error) from error
 
     def save_tensors(
         self, name: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
@@ -176,8 +200,12 @@ class Run:
 
     def remove(self, name: Path) -> None:
         """Delete a file of the folder, if it is there."""
-        if self.writes:
+        if not self.writes:
+            return
+        try:
             (self.folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(self.folder / name, error) from error
 
 
 class Unsaved(Run):
@@ -204,10 +232,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()["notes"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        hint = "Delete it: --resume then repeats what it held."
-        raise DataError(path, "safetensors", error, "what a run wrote", hint) from error
+            notes = (file.metadata() or {}).get("notes", "")
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, MemoryError) as error:
+        raise damaged(path, "safetensors", error) from error
+    found = parse(notes, path, "notes")
+    check(found, dict, path, "notes")
+    return tensors, found
 
 
 def read_config(folder: Path) -> Config:
@@ -218,38 +248,42 @@ def read_config(folder: Path) -> Config:
             damaged.
     """
     path = folder / CONFIG
-    if not path.is_file():
+    if not readable(path, path.is_file):
         hint = "python -m clmer.train makes one and prints where."
         raise DataError(folder, str(CONFIG), "nothing", "a run's folder", hint)
-    try:
-        found = _read(path, "config")
-    except ConfigError as error:
-        raise DataError(path, "config", repr(error.__cause__), "what a run wrote") from error
+    found = read_described(path)["config"]
     known = {field.name: field for field in fields(Config)}
     unknown = sorted(found.keys() - known.keys() - {"data"})
     if unknown:
-        raise DataError(path, ", ".join(unknown), "an unknown option", "this version's options")
+        hint = "Train it again, or read it with the version that trained it (environment.clmer)."
+        names = ", ".join(unknown)
+        raise DataError(path, names, "an unknown option", "this version's options", hint)
     missing = [name for name, field in known.items() if field.default is MISSING]
     missing = [name for name in missing if name not in found]
     if missing:
-        raise DataError(path, ", ".join(missing), "nothing", "what a run wrote")
+        raise damaged(path, ", ".join(missing), "nothing")
     chosen = {name: value for name, value in found.items() if name in known}
+    for name in chosen.keys() & {"modalities", "models", "scale"}:  # JSON has no tuples
+        chosen[name] = chosen[name] if chosen[name] is None else tuple(chosen[name])
     try:
-        for name in chosen.keys() & {"modalities", "models", "scale"}:  # JSON has no tuples
-            chosen[name] = chosen[name] if chosen[name] is None else tuple(chosen[name])
         return Config(**chosen)
-    except (ConfigError, TypeError) as error:  # the message names the option
-        raise DataError(path, "config", error, "options that this version takes") from error
+    except ConfigError as error:  # the message names the option
+        raise damaged(path, "config", error, "options that this version takes") from error
 
 
 def unfinished_stage(folder: Path) -> str:
-    """The stage that an unfinished run stopped in, or after."""
-    checkpoint, log = folder / CHECKPOINT, folder / "metrics.jsonl"
+    """The stage that an unfinished run stopped in, or after.
+
+    Raises:
+        DataError: the checkpoint or the log is damaged.
+    """
+    checkpoint = folder / CHECKPOINT
     if checkpoint.exists():
-        return str(read_tensors(checkpoint)[1]["stage"])
-    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-    whole = [line for line in lines if line.endswith("\n")]  # a kill can cut the last one short
-    return str(json.loads(whole[-1])["stage"]) if whole else "its first stage"
+        notes = read_tensors(checkpoint)[1]
+        check(notes, {"stage": str}, checkpoint, "notes")
+        return str(notes["stage"])
+    lines = read_log(folder / "metrics.jsonl")
+    return str(lines[-1]["stage"]) if lines else "its first stage"
 
 
 def check_folder(folder: Path, resume: bool) -> None:
@@ -258,7 +292,7 @@ def check_folder(folder: Path, resume: bool) -> None:
     Raises:
         ConfigError: the folder holds a run and `resume` is off, or holds something else.
     """
-    if (folder / CONFIG).is_file():
+    if readable(folder / CONFIG, (folder / CONFIG).is_file):
         if not resume:
             raise ConfigError(
                 f"{folder}: this run folder exists. Continue it with --resume, or choose another "
@@ -268,8 +302,9 @@ def check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: found a file, expected a folder; choose another --out.")
     # A run killed while it made its folder leaves these behind.
-    ours = (".gitignore", LOCK, str(DATA), f".{CONFIG}.", f".{DATA}.", "..gitignore.")
-    if folder.exists() and not all(path.name.startswith(ours) for path in folder.iterdir()):
+    ours = [".gitignore", "NOTICE", LOCK, str(DATA)]
+    ours += [f".{name}." for name in (".gitignore", "NOTICE", DATA, CONFIG)]
+    if folder.exists() and not all(path.name.startswith(tuple(ours)) for path in folder.iterdir()):
         raise ConfigError(
             f"{folder}: found a folder with other files in it, expected a new or empty one; "
             "choose another --out."
@@ -278,7 +313,10 @@ def check_folder(folder: Path, resume: bool) -> None:
 
 def _sole_user(folder: Path) -> IO[bytes]:
     # The kernel gives the lock back when its holder dies, so a killed run never blocks the next.
-    file = (folder / LOCK).open("ab")
+    try:
+        file = (folder / LOCK).open("ab")
+    except OSError as error:
+        raise unwritable(folder / LOCK, error) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -297,7 +335,7 @@ def _quiet_full_disk(args: threading.ExceptHookArgs) -> None:
 
 def _same_config(folder: Path, wanted: dict[str, Any], data: Mapping[str, Any]) -> None:
     path = folder / CONFIG
-    found = _read(path, "config")
+    found = read_described(path)["config"]
     differing = [
         f"{key}: this folder has {found.get(key)!r}, now {wanted.get(key)!r}"
         for key in sorted({*found, *wanted} - {"data"})
@@ -305,7 +343,7 @@ def _same_config(folder: Path, wanted: dict[str, Any], data: Mapping[str, Any]) 
         and not (key in _FOLDERS and _same_folder(found.get(key), wanted.get(key)))
     ]
     if found.get("data") != wanted.get("data"):
-        changes = differences(_read(folder / DATA), data)
+        changes = differences(read_origin(folder / DATA), data)
         more = [f"and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
         differing.append(f"the data: {', '.join([*changes[:_SHOWN], *more])}")
     if differing:
@@ -318,20 +356,6 @@ def _same_config(folder: Path, wanted: dict[str, Any], data: Mapping[str, Any]) 
 def _same_folder(a: Any, b: Any) -> bool:
     """Whether two paths are spellings of one: relative or not, through links, with a final /."""
     return bool(a and b) and os.path.realpath(a) == os.path.realpath(b)
-
-
-def _read(path: Path, *keys: str) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        for key in keys:
-            content = content[key]
-        if not isinstance(content, dict):
-            raise TypeError(f"{type(content).__name__}, not an object")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: nothing that a run wrote can be read from it ({error!r})"
-        ) from error
-    return content
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

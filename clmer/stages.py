@@ -24,6 +24,7 @@ from clmer.nn import ContrastiveModel, Encoder, feature_count
 from clmer.nn.baselines import MODELS, SVM, ModelSpec, bandpower, svm
 from clmer.nn.shard import Shard, averaged_later
 from clmer.probe import linear_probe, settle_batch_norm
+from clmer.random_state import seed_generators
 from clmer.ranks import Ranks
 from clmer.runs import Run
 
@@ -134,7 +135,7 @@ class Job:
 # --- stage 1: one encoder a modality, no labels -------------------------------------------------
 def new_encoder(job: Job, name: str, x: Tensor) -> Encoder:
     """The encoder of a modality; its weights follow from the seed and the name."""
-    torch.manual_seed(seed_of(job.config.seed, "encoder", name))
+    seed_generators(seed_of(job.config.seed, "encoder", name), job.device)
     return build_encoder(job.config, job.store.modalities[name], x.shape[2]).to(job.device)
 
 
@@ -254,7 +255,7 @@ def new_model(
     job: Job, spec: ModelSpec, tokens: Tokens, seed: int
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     """A model for these tokens and its optimiser; its weights follow from the seed."""
-    torch.manual_seed(seed)
+    seed_generators(seed, job.device)
     inputs = {name: (part.shape[1], part.shape[2]) for name, part in tokens.items()}
     model = build_model(spec, inputs, job.classes, job.config).to(job.device)
     return model, adam(model, graph=job.config.graph, **spec.adam)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import functools
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from clmer.exits import EXIT_INPUT, EXIT_NO_READER
 
@@ -66,10 +67,11 @@ def for_streams(main: Main) -> Main:
     def run(argv: Sequence[str] | None = None) -> int:
         open_streams()
         try:
-            try:
-                return main(argv)
-            finally:
-                sys.stdout.flush()
+            with _any_letter():
+                try:
+                    return main(argv)
+                finally:
+                    sys.stdout.flush()
         except BrokenPipeError:
             _give_up_output()
             return EXIT_NO_READER
@@ -81,6 +83,43 @@ def for_streams(main: Main) -> Main:
             return EXIT_INPUT
 
     return run
+
+
+#: Letters of our own messages that an ASCII terminal lacks.
+_PLAIN = {"±": "+-", "–": "-", "µ": "u", "×": "x"}
+
+
+def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:
+    """For a codec: what stands for letters that a stream cannot take."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    plain = (_PLAIN.get(each) or each.encode("ascii", "backslashreplace").decode() for each in text)
+    return "".join(plain), error.end
+
+
+codecs.register_error("clmer.plain", _in_plain_letters)
+
+
+@contextlib.contextmanager
+def _any_letter() -> Iterator[None]:
+    """Have the standard streams take every letter, if need be in others: "+-" for "±".
+
+    A terminal can be ASCII, and a folder's name no Unicode at all.
+    """
+    strict = [
+        stream
+        for stream in (sys.stdout, sys.stderr)
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict"
+    ]
+    for stream in strict:
+        stream.reconfigure(errors="clmer.plain")
+    try:
+        yield
+    finally:
+        for stream in strict:
+            if not stream.closed:
+                stream.reconfigure(errors="strict")
 
 
 def _give_up_output() -> None:

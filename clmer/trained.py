@@ -9,21 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clmer.config import Config
+from clmer.config import Config, ConfigError
 from clmer.data.cache import Modality
 from clmer.data.recording import DataError
 from clmer.inputs import Inputs, encode
 from clmer.nn import Encoder, Fusion
 from clmer.nn.baselines import SVM
 from clmer.nn.fusion import attention_maps
-from clmer.runs import RESULTS, read_config, read_tensors, unfinished_stage, weights_of
+from clmer.random_state import own_random_state
+from clmer.run_files import damaged, readable
+from clmer.runs import RESULTS, read_config, unfinished_stage
+from clmer.stage_files import blank_tokens, filled, read_inputs, read_stage
 from clmer.stages import (
     Model,
     build_encoder,
@@ -233,7 +236,7 @@ def load(
     folder = Path(folder)
     config = read_config(folder)
     names = _split_names(folder)
-    if split is None and not (folder / RESULTS).is_file():
+    if split is None and not readable(folder / RESULTS, (folder / RESULTS).is_file):
         raise DataError(
             folder,
             str(RESULTS),
@@ -262,11 +265,9 @@ def _load_split(
 ) -> tuple[SplitModel, Sequence[str]]:
     """A split's models and the classes' names; the caller's random state stays as it is."""
     stage = f"{name}/inputs"
-    tensors, notes = _stage(folder, stage)
-    try:
-        inputs, classes = Inputs.from_state(tensors, notes).to(device), notes["classes"]
-    except (KeyError, TypeError) as error:
-        raise _foreign(folder, stage, error) from error
+    tensors, notes = read_stage(folder, stage)
+    inputs = read_inputs(tensors, notes, folder, stage).to(device)
+    classes = notes["classes"]
     encoders: dict[str, Encoder] = {}
     members = []
     stem, model = "", None
@@ -274,66 +275,40 @@ def _load_split(
         stem, model = _chosen(folder, config, inputs, wanted)
         kind = "raw" if model.spec.tokens == "raw" else inputs.kind
         inputs = inputs.of(model.modalities, kind)
-    with torch.random.fork_rng(devices=[]):
+    with own_random_state(torch.device("cpu")):
         if config.contrastive:
             stage = f"{name}/contrastive"
-            weights = _stage(folder, stage)[0]
+            weights = read_stage(folder, stage)[0]
             for modality in inputs.modalities.values():
-                encoder = build_encoder(config, modality, inputs.lengths[modality.name])
+                make_encoder = partial(
+                    build_encoder, config, modality, inputs.lengths[modality.name]
+                )
                 prefix = f"{modality.name}.encoder."
                 own = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
-                encoders[modality.name] = _filled(encoder, own, folder, stage).to(device)
+                encoder = filled(make_encoder, own, folder, stage)
+                encoders[modality.name] = encoder.to(device)
         if model is not None:
-            tokens = SplitModel(inputs, encoders, (), device).tokens(_blank(inputs, device))
+            blank = f"{name}/inputs"
+            tokens = blank_tokens(inputs, encoders, device, folder, blank)
             shapes = {n: (part.shape[1], part.shape[2]) for n, part in tokens.items()}
             for stage in member_stages(f"{name}/{stem}", config.members):
-                new = build_model(model.spec, shapes, len(classes), config)
-                members.append(_filled(new, _stage(folder, stage)[0], folder, stage).to(device))
+                make_model = partial(build_model, model.spec, shapes, len(classes), config)
+                new = filled(make_model, read_stage(folder, stage)[0], folder, stage)
+                members.append(new.to(device))
     return SplitModel(inputs, encoders, members, device), classes
 
 
 def _chosen(folder: Path, config: Config, inputs: Inputs, wanted: str | None) -> tuple[str, Model]:
     """A model of the run and its name: the first, or the one wanted."""
-    models = chosen_models(config, tuple(inputs.modalities))
+    try:
+        models = chosen_models(config, tuple(inputs.modalities))
+    except ConfigError as error:
+        raise damaged(folder / "config.json", "config", error) from error
     name = next(iter(models), SVM) if wanted is None else wanted
     if name not in models:
         expected = ", ".join(models) or "a run with a model that the loop trains"
         raise DataError(folder, "model", name, expected)
     return name, models[name]
-
-
-def _blank(inputs: Inputs, device: torch.device) -> dict[str, Tensor]:
-    """One window of zeros, to see the tokens' shapes."""
-    return {
-        name: torch.zeros(1, len(modality.channels), inputs.lengths[name], device=device)
-        for name, modality in inputs.modalities.items()
-    }
-
-
-def _stage(folder: Path, stage: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    path = weights_of(stage)
-    if not (folder / path).is_file():
-        raise DataError(
-            folder,
-            str(path),
-            "nothing",
-            f"what the stage {stage} leaves when it is finished",
-            "The same training command with --resume makes it.",
-        )
-    return read_tensors(folder / path)
-
-
-def _filled(model: Any, weights: Mapping[str, Tensor], folder: Path, stage: str) -> Any:
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise _foreign(folder, stage, error) from error
-    return model
-
-
-def _foreign(folder: Path, stage: str, error: Exception) -> DataError:
-    path = folder / weights_of(stage)
-    return DataError(path, "contents", error, f"those of {stage} by {folder / 'config.json'}")
 
 
 def _parts(x: Mapping[str, Tensor], size: int = _CHUNK) -> Iterable[dict[str, Tensor]]:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["clmer.data"]):
+OWN = ["clmer.report", "clmer.runs", "clmer.run_files", "clmer.trained"]
+with atheris.instrument_imports(include=["clmer.data", *OWN]):
     from fuzz_targets import targets
 
 

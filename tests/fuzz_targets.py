@@ -1,10 +1,13 @@
 """What the fuzz tests feed with damaged files: a whole file of each format, and its reader.
 
+Beside the formats of recordings, the files of our own stores and runs.
+
 Every outcome must be a result or a `DataError`: no other exception, no hang, no gigabyte.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 from collections.abc import Callable
@@ -14,14 +17,19 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
+import clmer
+from clmer import cli
 from clmer.data import deap, manifest
 from clmer.data.biosignal import open_biosignal
+from clmer.data.cache import open_store
 from clmer.data.emotiv import read_emotiv
 from clmer.data.face import read_face
 from clmer.data.matfile import load_cells
 from clmer.data.recording import SYNTHETIC_MARKER, DataError
 from clmer.data.synthetic import write_deap
 from clmer.data.synthetic.man2 import write_emotiv_csv
+from clmer.report.page import report
+from clmer.runs import unfinished_stage
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,71 @@ def targets(scratch: Path) -> dict[str, Target]:
         "manifest": Target(table.encode(), read_manifest, ".csv"),
         "edf": Target(edf(), read_edf, ".edf"),
         "bdf": Target(edf(bits=24), read_edf, ".bdf"),
+        **own_files(scratch / "own"),
     }
+
+
+def own_files(scratch: Path) -> dict[str, Target]:
+    """A file of a prepared store each, and of a run: the report draws it, and it is loaded."""
+    data, cache, run = scratch / "data", scratch / "cache", scratch / "run"
+    write_deap(data, people=3, trials=4, seconds=2, fps=5)
+    small = "--no-contrastive --repeats 1 --folds 3 --threads 1 --width 4 --dim 8 --heads 2 "
+    small += "--cross-layers 1 --memory-layers 1 --single-layers 1 --token-length 2 "
+    small += "--epochs-fusion 1 --modalities eeg,landmarks --protocol shuffled --no-permuted"
+    options = ["--root", str(data), "--cache", str(cache), "--out", str(run), *small.split()]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert cli.main(["train", "deap", *options]) == 0
+    (store,) = cache.glob("deap-*")
+
+    def read_store(folder: Path) -> object:
+        opened = open_store(folder)
+        return [float(np.nan_to_num(opened.array(name)).sum()) for name in opened.modalities]
+
+    def read_run(folder: Path) -> object:
+        page = report([folder], cache=cache, shows_learned=False)
+        with contextlib.suppress(DataError):  # the report does not need what a model needs
+            clmer.load(folder, split="split1")
+        return page
+
+    def load_run(folder: Path) -> object:
+        return clmer.load(folder)
+
+    def unfinished(folder: Path) -> object:
+        (folder / "results.json").unlink()
+        return unfinished_stage(folder), report([folder], cache=cache, shows_learned=False)
+
+    def drawn(folder: Path) -> object:
+        return report([folder], cache=cache)
+
+    inputs = "models/split1/inputs.safetensors"
+    return {
+        "store-json": _in_folder(store, "store.json", read_store),
+        "store-table": _in_folder(store, "windows.npz", read_store),
+        "store-array": _in_folder(store, "eeg.npy", read_store),
+        "run-config": _in_folder(run, "config.json", read_run),
+        "run-data": _in_folder(run, "data.json", read_run),
+        "run-results": _in_folder(run, "results.json", read_run),
+        "run-log": _in_folder(run, "metrics.jsonl", read_run),
+        "run-unfinished": _in_folder(run, "metrics.jsonl", unfinished),
+        "run-inputs": _in_folder(run, inputs, load_run),
+        "run-predictions": _in_folder(run, "predictions.csv", drawn),
+    }
+
+
+def _in_folder(whole: Path, name: str, read: Callable[[Path], object]) -> Target:
+    """A folder of which one file is given, the others as they are."""
+
+    def run(path: Path) -> object:
+        folder = path.parent / whole.name
+        for source in whole.rglob("*"):
+            if source.is_file() and source.relative_to(whole) != Path(name):
+                placed = folder / source.relative_to(whole)
+                placed.parent.mkdir(parents=True, exist_ok=True)
+                placed.symlink_to(source)
+        path.rename(folder / name)
+        return read(folder)
+
+    return Target((whole / name).read_bytes(), run, Path(name).suffix)
 
 
 def mat() -> bytes:

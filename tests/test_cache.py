@@ -10,12 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from clmer.data import store
 from clmer.data.cache import Modality, StoreWriter, build, open_store
 from clmer.data.origin import differences, fingerprint, listed
 from clmer.data.recording import DataError
@@ -477,3 +479,21 @@ def test_recordings_that_do_not_match_are_a_programming_error(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"expected \(1, 2, 4\)"):
         writer.append({"eeg": np.ones((1, 3, 4))}, start_s=np.zeros(1), **row)  # type: ignore[arg-type]
     writer.close()
+
+
+@pytest.mark.parametrize("name", ["store.json", "windows.npz"])
+def test_more_than_a_store_can_hold_is_not_read(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = build(tmp_path, "toy", "a" * 64, fill_with()).path
+    with zipfile.ZipFile(path / "windows.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.npy", b"\0" * 2**22)  # 4 KiB on the disk
+    with (path / "store.json").open("a") as file:
+        file.write(" " * 2**22)
+    if name == "windows.npz":
+        (path / "store.json").write_text((path / "store.json").read_text().rstrip())
+    monkeypatch.setattr(store, "MOST_BYTES", 2**22)
+    with pytest.raises(
+        DataError, match=rf"{name}: size: found 4 MiB, more than 4.*Delete the fold"
+    ):
+        open_store(path)

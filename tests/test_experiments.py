@@ -274,7 +274,7 @@ def test_curves_are_read_as_a_report_reads_them(tmp_path):
     for damage, message in (
         (b'{"stage": "split2/au"}\n', "line 4: epoch|line 4.epoch"),
         (b'{"stage": "split2/au", "epoch": 0, "loss": 1}\n', "split2/au"),
-        (b"\xff\n", "reading"),
+        (b"\xff\n", "line 4.*utf-8"),
     ):
         log.write_bytes(whole.encode() + damage)
         with pytest.raises(DataError, match=message):

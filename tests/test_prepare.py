@@ -372,7 +372,7 @@ def test_channels_are_matched_by_name_whatever_order_case_and_prefix(
         ({"window_s": -1.0}, "--window"),
         ({"stride_s": 0.0}, "--stride"),
         ({"filter": "none"}, "--filter"),
-        ({"fps": 0.0}, "--fps"),
+        ({"fps": 0.0}, "fps: found 0"),
         ({"window_s": 0.01, "modalities": ("au",)}, "--window"),
         ({"modalities": ("physio", "physio")}, "each name once"),
     ],

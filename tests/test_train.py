@@ -1,7 +1,10 @@
 """The main job from the command line: results, repeatability, kills, refusals."""
 
+import contextlib
 import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +17,7 @@ import torch
 import clmer
 from clmer.cli import main
 from clmer.data.synthetic import write_deap
+from clmer.ranks import Ranks
 
 REPO = Path(clmer.__file__).parents[1]
 SMALL = ["--repeats", "1", "--folds", "3", "--threads", "1", "--width", "4", "--dim", "8"]
@@ -334,6 +338,41 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(deap, shared):
     finished(torchrun(deap, out, "--resume"))
     for name in ("results.json", "predictions.csv", "metrics.jsonl"):
         assert (out / name).read_bytes() == (shared[0] / name).read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds a rank's process in /proc")
+def test_the_rank_that_was_killed_is_named(deap):
+    out = deap / "shared-lost"
+    process = torchrun(deap, out, "--epochs-contrastive", "200")
+    deadline = time.monotonic() + 120
+    while len(lines(out)) < 1:
+        assert process.poll() is None, process.stdout.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for found in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            parent = found.with_name("stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == process.pid and b"\0RANK=1\0" in b"\0" + found.read_bytes():
+                os.kill(int(found.parent.name), signal.SIGKILL)
+    printed = process.communicate(timeout=100)[0].decode()
+    assert process.returncode != 0
+    # torchrun ends the others, or they miss the rank before it does.
+    assert re.search(r"(clmer, rank 0: stopped|interrupted): rank 1 ended \(killed", printed), (
+        printed
+    )
+    assert f"{out} is usable: the same command with --resume continues" in printed
+
+
+def test_a_process_that_has_ended_is_gone():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    while not Path(f"/proc/{ended.pid}/stat").read_text().rpartition(")")[2].startswith(" Z"):
+        time.sleep(0.01)
+    here = platform.node()
+    processes = ((here, os.getpid()), (here, ended.pid), ("elsewhere", ended.pid))
+    assert Ranks(count=3, processes=processes).gone() == [1]
+    ended.wait()
+    assert Ranks(count=3, processes=processes).gone() == [1]
+    assert Ranks(count=1, processes=processes[:1]).gone(wait_s=0.1) == []
 
 
 def test_a_run_without_the_stage_is_refused(deap, monkeypatch, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from importlib import metadata
 
 import pytest
@@ -263,21 +262,13 @@ def test_attentions_are_not_given_and_said_not_to_be() -> None:
     assert not any(isinstance(weights, Tensor) for weights in result.attentions or ())
 
 
-@pytest.mark.parametrize("option", ["softcap", "s_aux", "sinks", "block_indices", "cache"])
+@pytest.mark.parametrize(
+    "option", ["softcap", "s_aux", "sinks", "block_indices", "indices", "cache"]
+)
 def test_refuses_what_would_change_the_scores(option: str) -> None:
     q = torch.randn(1, 2, 3, 4)
     with pytest.raises(ValueError, match=f"{option}.*eager"):
         attention_forward(nn.Module(), q, q, q, None, **{option: 1.0})
-
-
-def test_refuses_models_with_attention_of_their_own() -> None:
-    config = transformers.MegatronBertConfig(**TEXT)
-    model = transformers.MegatronBertModel._from_config(config, attn_implementation=NAME)
-    names = vars(sys.modules[type(model).__module__])
-    if "ALL_ATTENTION_FUNCTIONS" in names or "create_bidirectional_mask" not in names:
-        pytest.skip("in this version MegatronBert looks attention up, or makes its own masks")
-    with pytest.raises(ValueError, match=r"MegatronBertConfig takes no .* by name.*eager"):
-        model(**text("right"))
 
 
 def test_without_a_mask_causality_is_the_modules() -> None:

@@ -194,8 +194,8 @@ def _judged(name: str, kind: str, level: float, signal: Signal, path: Path) -> s
     bounds = BOUNDS.get(kind)
     if bounds is None or level == 0 or signal.unit not in (bounds.unit, "mixed"):
         return ""
-    if signal.unit == "mixed" and bounds.unit != "uV":
-        return ""
+    if signal.unit == "mixed" and (bounds.unit != "uV" or signal.timeline is None):
+        return ""  # as DEAP's and AMIGOS' arrays, which state no unit
     low, high = bounds.usual
     if low <= level <= high:
         return ""
@@ -262,6 +262,44 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     if report.get("samples_interpolated"):
         said.append(f"interpolated: {report['samples_interpolated']} samples in short gaps")
     return said + [f"note: {note}" for note in report.get("notes", ())]
+
+
+def misfit(report: Mapping[str, Any]) -> str:
+    """The first field of a store's report that does not hold what `lines` and others read.
+
+    Args:
+        report: out of a file that may be damaged.
+
+    Returns:
+        Its name; "" where all do.
+    """
+
+    def texts(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+    def table(value: Any, kind: type) -> bool:
+        return isinstance(value, dict) and all(isinstance(each, kind) for each in value.values())
+
+    def pairs(value: Any) -> bool:
+        return isinstance(value, list) and all(
+            isinstance(each, dict)
+            and all(isinstance(each.get(name), str) for name in ("one", "other"))
+            for each in value
+        )
+
+    holds = {
+        "signals": texts,
+        "notes": texts,
+        "windows_dropped": lambda value: table(value, int),
+        "recordings_skipped": lambda value: table(value, str),
+        "shared_samples": pairs,
+        "samples_interpolated": lambda value: isinstance(value, int),
+        "recordings": lambda value: isinstance(value, int),
+    }
+    wrong = [name for name, fits in holds.items() if name in report and not fits(report[name])]
+    if report.get("recordings_skipped") and "recordings" not in report:
+        wrong.append("recordings")
+    return wrong[0] if wrong else ""
 
 
 def left_out(report: Mapping[str, Any]) -> list[str]:

@@ -89,7 +89,7 @@ class Plan:
         for option, value, fine, expected in (
             ("--window", self.window_s, self.length >= 1, f"at least {1 / self.dataset.fs:g} s"),
             ("--stride", self.stride_s, self.step >= 1, f"at least {1 / self.dataset.fs:g} s"),
-            ("--fps", self.fps, self.fps > 0, "frames a second above 0"),
+            ("fps", self.fps, self.fps > 0, "frames a second above 0"),
             ("--window", self.window_s, self.frames >= 1 or not self.has_face, "a video frame"),
             ("--filter", self.filter, self.filter in FILTERS, f"one of {', '.join(FILTERS)}"),
             ("--face", self.face, self.face in FACES, f"one of {', '.join(FACES)}"),

@@ -18,7 +18,7 @@ import numpy as np
 
 from clmer.data import DATASETS, inspect_figures
 from clmer.data.cache import stores_folder
-from clmer.data.face.windows import FACE_TOKENS
+from clmer.data.face.windows import FACE_TOKENS, FACES
 from clmer.data.recording import SYNTHETIC_MARKER, DataError, Recording
 from clmer.data.scale_options import add_scale, take_negative_pairs
 from clmer.data.splits import PROTOCOLS, make_splits
@@ -42,7 +42,10 @@ def inspect(
     *,
     task: str | None = None,
     modalities: Sequence[str] = (),
+    window_s: float | None = None,
+    stride_s: float | None = None,
     filter: str = "type",
+    face: str = "raw",
     labels: str = "",
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
@@ -56,7 +59,10 @@ def inspect(
         root: its folder; None for `$CLMER_DATA/<name>`.
         task: whose classes the protocols are balanced for; None for the default.
         modalities: as in `clmer.data.prepare.prepare`.
+        window_s: length of the windows in seconds; None for the data set's own.
+        stride_s: their step in seconds; None for the length.
         filter: "type" or "paper".
+        face: "raw" or "aligned".
         labels: whose labels, where a data set has several; "" for its default.
         scale: least and largest rating of a manifest, as in `clmer.data.load`, like threshold.
         threshold: the largest rating that is low.
@@ -75,7 +81,10 @@ def inspect(
         root,
         task=task,
         modalities=modalities,
+        window_s=window_s,
+        stride_s=stride_s,
         filter=filter,
+        face=face,
         labels=labels,
         scale=scale,
         threshold=threshold,
@@ -83,9 +92,9 @@ def inspect(
         progress=progress,
     )
     source = DATASETS[name]
-    face = any(each in FACE_TOKENS for each in dataset.store.modalities)
+    has_face = any(each in FACE_TOKENS for each in dataset.store.modalities)
     used = dataset.store.windows.recording[0]  # the first one of which windows were cut
-    recordings = source.read(root, face=face, **source.options(root, labels))
+    recordings = source.read(root, face=has_face, **source.options(root, labels))
     example = next(each for each in recordings if f"{each.subject}/{each.trial}" == used)
     sections = [
         _overview(dataset),
@@ -207,6 +216,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     source.add_argument("--synthetic", action="store_true", help="generated recordings")
     parser.add_argument("--task", metavar="NAME", help="whose classes to balance")
     parser.add_argument("--modalities", default="", metavar="A,B,...")
+    parser.add_argument("--window", type=float, metavar="S", help="window length in seconds")
+    parser.add_argument("--stride", type=float, metavar="S", help="window step (the window)")
+    parser.add_argument(
+        "--face",
+        choices=FACES,
+        default="raw",
+        help="landmarks as tracked, or without the head's motion",
+    )
     parser.add_argument("--labels", default="", metavar="NAME", help="whose, on amigos-*")
     take_negative_pairs(parser)
     add_scale(parser)
@@ -241,7 +258,10 @@ def _asked_for(given: argparse.Namespace) -> str:
             root,
             task=given.task,
             modalities=tuple(filter(None, given.modalities.split(","))),
+            window_s=given.window,
+            stride_s=given.stride,
             filter=given.filter,
+            face=given.face,
             labels=given.labels,
             scale=given.scale,
             threshold=given.threshold,

@@ -70,5 +70,15 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def are_sources(value: Any) -> bool:
+    """Whether a list out of a file is one of sources: name, size, time and head of each."""
+    return isinstance(value, list) and all(
+        isinstance(source, list)
+        and [type(each) for each in source] == [str, int, int, str]
+        and 0 <= source[2] < 2**63
+        for source in value
+    )
+
+
 def _clock(nanoseconds: int) -> str:
     return datetime.fromtimestamp(nanoseconds / 1e9).isoformat(" ", "milliseconds")

@@ -12,11 +12,12 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from clmer.data.origin import FORMAT
+from clmer.data.account import misfit
+from clmer.data.origin import FORMAT, are_sources
 from clmer.data.recording import DataError
 
 #: What NumPy and zipfile raise on files that were cut or changed.
@@ -33,6 +34,8 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+#: Bytes of a table or description that are read at most; millions of windows take less.
+MOST_BYTES = 2**31
 #: What store.json holds.
 _DESCRIPTION = {
     "format": int,
@@ -197,6 +200,7 @@ def _description(path: Path) -> dict[str, Any]:
     """What store.json holds, checked."""
     file = path / "store.json"
     try:
+        _check_size(file, file.stat().st_size)
         meta = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(file, "JSON", error) from error
@@ -207,11 +211,21 @@ def _description(path: Path) -> dict[str, Any]:
     if meta["format"] != FORMAT:
         raise damaged(file, "format", f"{meta['format']}, of an earlier version of CLMER")
     _check_fields(meta, _DESCRIPTION, file, "")
+    wrong = misfit(meta["report"])
+    if wrong:
+        raise damaged(file, f"report.{wrong}", repr(meta["report"].get(wrong))[:60])
+    if not are_sources(meta["sources"]):
+        raise damaged(file, "sources", repr(meta["sources"])[:60])
     for number, modality in enumerate(meta["modalities"]):
         where = f"modalities[{number}]"
         if not isinstance(modality, dict):
             raise damaged(file, where, repr(modality))
         _check_fields(modality, _MODALITY, file, f"{where}.")
+        for level in modality["levels"]:
+            if not (isinstance(level, list) and len(level) == 2 and isinstance(level[0], str)):
+                raise damaged(file, f"{where}.levels", repr(level)[:60])
+            if not isinstance(level[1], (int, float)):
+                raise damaged(file, f"{where}.levels", repr(level)[:60])
         for field in ("channels", "kinds"):
             if not all(isinstance(each, str) for each in modality[field]):
                 raise damaged(file, f"{where}.{field}", modality[field])
@@ -233,11 +247,27 @@ def _check_fields(found: Mapping[str, Any], known: Mapping[str, Any], file: Path
         raise damaged(file, f"{at}{unknown[0]}", text)
 
 
+def _check_size(file: Path, size: int) -> None:
+    if size > MOST_BYTES:
+        raise damaged(file, "size", f"{size >> 20} MiB, more than {MOST_BYTES >> 20}")
+
+
+def _unpacked(opened: IO[bytes]) -> int:
+    """Bytes that an archive says it holds; 0 of another file."""
+    size = 0
+    if zipfile.is_zipfile(opened):
+        with zipfile.ZipFile(opened) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    opened.seek(0)
+    return size
+
+
 def _windows(path: Path, window_s: float) -> Windows:
     """The table in windows.npz, checked."""
     file = path / "windows.npz"
     try:
         with file.open("rb") as opened:
+            _check_size(file, _unpacked(opened))
             table = np.load(opened, allow_pickle=False)
             names = getattr(table, "files", [])  # a single array under this name has none
             columns = {name: table[name] for name in names}

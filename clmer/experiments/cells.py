@@ -22,7 +22,7 @@ from clmer.data.recording import SYNTHETIC_MARKER, DataError
 from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
 from clmer.files import file_name
 from clmer.options import parser
-from clmer.report.reading import check, read_json
+from clmer.run_files import check, read_described
 from clmer.runs import CONFIG, RESULTS
 
 #: Options of `clmer.train` that say where and how a process runs, not what.
@@ -248,7 +248,7 @@ def finished(cell: Cell, folder: Path) -> bool:
 
     if cell.config is None or not (folder / RESULTS).is_file():
         return False
-    described = read_json(folder / CONFIG)
+    described = read_described(folder / CONFIG)
     check(described, {"config": {"data": str}}, folder / CONFIG)
     found = described["config"]
     wanted = json.loads(json.dumps(settings(cell.config)))

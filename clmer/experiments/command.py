@@ -287,7 +287,9 @@ def _write(
             name: found.outcome for name, found in cells.items() if found.outcome.status == FAILED
         }
         sheet = (VIEWS | {"leakage": leakage.sheet})[each.experiment.view](each, cells)
-        files = write(sheet, out, made_by)
+        configs = [cell.config for cell in each.cells.values() if cell.config is not None]
+        generated = bool(configs) and all(config.synthetic for config in configs)
+        files = write(sheet, out, made_by, generated=generated)
         missing = sum(found.outcome.status == MISSING for found in cells.values())
         rest = f"; {missing} runs are still to be made" if missing else ""
         print(f"{files[0].with_suffix('')}.{{{','.join(f.suffix[1:] for f in files)}}}{rest}")

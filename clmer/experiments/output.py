@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+from clmer.cells import cell
 from clmer.experiments.figures import render
 from clmer.experiments.sheets import Sheet, Table
 from clmer.files import write_file
@@ -16,16 +17,20 @@ WARNING = (
     "folders (cells/) beside this file can hold data under an agreement (DEAP, AMIGOS): keep them "
     "private."
 )
+GENERATED = (
+    "Scores on generated recordings: they show no people, nor how well a model would read them."
+)
 _WIDE = "body { max-width: 76rem; } td { white-space: nowrap; }"
 
 
-def write(sheet: Sheet, folder: Path, made_by: str) -> list[Path]:
+def write(sheet: Sheet, folder: Path, made_by: str, *, generated: bool = False) -> list[Path]:
     """Write a sheet's files.
 
     Args:
         sheet: what to write.
         folder: an existing folder.
         made_by: the command that makes it again.
+        generated: whether all of its scores are on generated recordings.
 
     Returns:
         The files.
@@ -38,7 +43,7 @@ def write(sheet: Sheet, folder: Path, made_by: str) -> list[Path]:
     if sheet.figure is not None:
         image = render(sheet.figure, "png")
         files |= {".png": image, ".svg": render(sheet.figure, "svg")}
-    files[".html"] = _html(sheet, made_by, image)
+    files[".html"] = _html(sheet, made_by, image, GENERATED if generated else WARNING)
     paths = [folder / f"{sheet.stem}{suffix}" for suffix in files]
     for path, content in zip(paths, files.values(), strict=True):
         write_file(path, content)
@@ -51,8 +56,14 @@ def _csv(sheet: Sheet) -> bytes:
     writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
     writer.writeheader()
     for row in sheet.records:
-        writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()})
+        writer.writerow({k: _value(v) for k, v in row.items()})
     return out.getvalue().encode()
+
+
+def _value(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    return cell(value) if isinstance(value, str) else value
 
 
 def _markdown(sheet: Sheet, made_by: str) -> bytes:
@@ -71,7 +82,7 @@ def _markdown_table(each: Table) -> list[str]:
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
-def _html(sheet: Sheet, made_by: str, image: bytes) -> bytes:
+def _html(sheet: Sheet, made_by: str, image: bytes, warning: str) -> bytes:
     sections = []
     if image:
         sections.append(Section("Figure", sheet.alt, picture(image, sheet.alt)))
@@ -79,5 +90,5 @@ def _html(sheet: Sheet, made_by: str, image: bytes) -> bytes:
         sections.append(Section(each.caption, each.text, table(each.header, each.rows)))
     notes = "".join(f"<li>{escape(note)}</li>" for note in sheet.notes)
     sections.append(Section("Notes", "", f"<ul>{notes}</ul>"))
-    text = page(sheet.title, made_by, WARNING, sections, _WIDE)
+    text = page(sheet.title, made_by, warning, sections, _WIDE)
     return text.encode()

@@ -16,15 +16,8 @@ from clmer.experiments.cells import Cell, Line, Plan, finished
 from clmer.experiments.runner import DONE, FAILED, MISSING, Outcome
 from clmer.metrics import Predictions
 from clmer.numbers import percent
-from clmer.report.reading import (
-    MAYBE,
-    NUMBER,
-    check,
-    check_results,
-    read_json,
-    read_log,
-    read_predictions,
-)
+from clmer.report.reading import check_results, read_predictions
+from clmer.run_files import MAYBE, NUMBER, check, read_json, read_log
 from clmer.runs import RESULTS
 
 #: Scores of a table, by their name in results.json: the paper's two, and the one to read.

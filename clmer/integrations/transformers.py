@@ -5,21 +5,23 @@
     model = AutoModel.from_pretrained(..., attn_implementation="clmer")
 
 Two functions are registered. Without the second, which makes the masks, transformers would make
-none for a name it does not know, and padding would silently take part in the attention.
+none for a name it does not know, and padding would silently take part in the attention. Models
+that cannot use them are refused, see `clmer.integrations._own_attention`.
 """
 
 from __future__ import annotations
 
-import sys
 from importlib import metadata
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from clmer.integrations._own_attention import NAME, check_config, guard
 from clmer.ops.attention import cross_attention
 
-NAME = "clmer"
+__all__ = ["NAME", "attention_forward", "attention_mask", "register"]
+
 _NEEDED = "5.0"
 # What some models hand to their own attention, and what its absence would change.
 _CHANGES_SCORES = {
@@ -27,21 +29,17 @@ _CHANGES_SCORES = {
     "s_aux": "learnt sinks",
     "sinks": "learnt sinks",
     "block_indices": "block-sparse attention",
+    "indices": "attention to the keys that an indexer chose",
     "cache": "a paged cache",
-}
-# transformers' functions that call the one registered below, as they are named in a model's file.
-_MASK_MAKERS = {
-    "create_bidirectional_mask",
-    "create_bidirectional_sliding_window_mask",
-    "create_causal_mask",
-    "create_chunked_causal_mask",
-    "create_masks_for_generate",
-    "create_sliding_window_causal_mask",
 }
 
 
 def register() -> None:
     """Add `attn_implementation="clmer"` to transformers, for every model that takes one by name.
+
+    transformers asks a model only about the names it ships whether it can use them. The same
+    question is asked here about "clmer": a model that refuses "sdpa", or one with a module whose
+    attention would misread the mask, raises ValueError when it is made or switched.
 
     Raises:
         ImportError: transformers is absent or too old.
@@ -60,10 +58,11 @@ def register() -> None:
             f"transformers: found {found}, expected {_NEEDED} or newer: "
             '`pip install -U "clmer[transformers]"`'
         )
-    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
     AttentionInterface.register(NAME, attention_forward)
     AttentionMaskInterface.register(NAME, attention_mask)
+    guard(PreTrainedModel)
 
 
 def attention_mask(*args: Any, **options: Any) -> Tensor | None:
@@ -72,34 +71,15 @@ def attention_mask(*args: Any, **options: Any) -> Tensor | None:
     A causal mask is always made, once for all layers: `cross_attention` has no causal flag.
 
     Raises:
-        ValueError: the model has attention of its own. It would add this mask to its scores, where
-            True and False are 1 and 0: padding would be all but ignored.
+        ValueError: the configuration's models refuse "sdpa", whose masks these are. They would add
+            this one to their scores, where True and False are 1 and 0: padding would be all but
+            ignored.
     """
     from transformers.masking_utils import sdpa_mask
 
-    config = options.get("config")
-    if config is not None and not _takes_names(type(config).__module__.rpartition(".")[0]):
-        raise ValueError(
-            f'attn_implementation="{NAME}": the model of {type(config).__name__} takes no '
-            'implementation by name in this version of transformers; use "eager"'
-        )
+    if options.get("config") is not None:
+        check_config(type(options["config"]))
     return sdpa_mask(*args, **(options | {"allow_is_causal_skip": False}))
-
-
-@torch.compiler.assume_constant_result
-def _takes_names(package: str) -> bool:
-    """Whether the package's loaded model files that make masks all look attention up by name."""
-    for name, file in list(sys.modules.items()):
-        if not name.startswith(f"{package}.modeling_"):
-            continue
-        names = vars(file)
-        own_attention = any(
-            "Attention" in each and getattr(names[each], "__module__", None) == name
-            for each in names
-        )
-        if own_attention and _MASK_MAKERS & names.keys() and "ALL_ATTENTION_FUNCTIONS" not in names:
-            return False
-    return True
 
 
 def attention_forward(

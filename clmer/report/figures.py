@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,6 +98,10 @@ def _paint(number: int, hues: int) -> str:
     return f'class="marks" style="fill:{tone};stroke:none"'
 
 
+#: A loss beyond this (or none at all) has no place on an axis.
+_MOST = 1e30
+
+
 def curves(lines: Sequence[Line], description: str, *, bottom: float | None = None) -> Html:
     """Curves over epochs, with a grid.
 
@@ -108,7 +111,7 @@ def curves(lines: Sequence[Line], description: str, *, bottom: float | None = No
         bottom: least value that the axis shows; None for that of the lines.
     """
     width, height, left, below = 340, 200, 44, 22
-    y = np.array([v for line in lines for v in line.y if math.isfinite(v)] or [0.0])
+    y = np.array([v for line in lines for v in line.y if abs(v) < _MOST] or [0.0])
     x_ticks = _ticks(0, max((max(line.x) for line in lines if line.x), default=1), whole=True)
     y_ticks = _ticks(min(y.min(), y.min() if bottom is None else bottom), y.max())
 
@@ -128,7 +131,7 @@ def curves(lines: Sequence[Line], description: str, *, bottom: float | None = No
         place = f'x="{across(tick):.1f}" y="{height - 6}"'
         parts.append(f'<text {place} text-anchor="middle">{tick:g}</text>')
     for line in lines:
-        kept = [(a, b) for a, b in zip(line.x, line.y, strict=True) if math.isfinite(b)]
+        kept = [(a, b) for a, b in zip(line.x, line.y, strict=True) if abs(b) < _MOST]
         step = max(1, len(kept) // _POINTS)
         shown = [*kept[:-1:step], *kept[-1:]]
         points = " ".join(f"{across(a):.1f},{down(b):.1f}" for a, b in shown)

@@ -25,6 +25,7 @@ from clmer.numbers import stored
 from clmer.pages import Html, escape, table
 from clmer.report.figures import figure, heat_map, key, legend, panels, scatter
 from clmer.report.reading import RunFiles, read_predictions
+from clmer.run_files import damaged
 
 #: Windows that are shown; of more, every n-th.
 MOST = 400
@@ -64,7 +65,7 @@ def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
         cache: folder of the prepared stores.
     """
     draw: dict[str, Callable[[trained.Trained, Sample], Html]] = {}
-    if run.config.get("fusion", True) and len(run.config["modalities"]) > 1:
+    if run.config.get("fusion", True) and len(run.modalities) > 1:
         draw["Attention between modalities"] = attention
     if run.config.get("contrastive", True):
         draw["Contrastive features"] = contrast
@@ -76,7 +77,17 @@ def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
         model = trained.load(run.path, split="split1")
     except DataError as error:
         return [(title, _reason(error)) for title in draw]
-    return [(title, drawn(model, sample)) for title, drawn in draw.items()]
+    return [(title, _drawn(drawn, model, sample)) for title, drawn in draw.items()]
+
+
+def _drawn(
+    draw: Callable[[trained.Trained, Sample], Html], model: trained.Trained, sample: Sample
+) -> Html:
+    """A figure; why there is none where windows and weights do not belong together."""
+    try:
+        return draw(model, sample)
+    except ValueError as error:
+        return _reason(error)
 
 
 def _reason(why: object) -> Html:
@@ -95,8 +106,12 @@ def read_sample(run: RunFiles, cache: Path) -> Sample:
         raise DataError(path, "prepared store", "no such folder", "that of the run", hint)
     results = run.scored or {}
     predictions = read_predictions(run.path / "predictions.csv", results["classes"])
-    first = next(each for each in predictions if each.model == results["main"][0])
-    tested = np.flatnonzero(first.split == results["splits"][0]["name"])
+    model, split = results["main"][0], results["splits"][0]["name"]
+    own = [each for each in predictions if each.model == model]
+    tested = np.flatnonzero(own[0].split == split) if own else np.array([])
+    if not len(tested):
+        raise damaged(run.path / "predictions.csv", "rows", f"none of {model} in {split}")
+    first = own[0]
     chosen = tested[:: -(-len(tested) // MOST)]
     store = open_store(path)
     starts = [stored(start) for start in store.windows.start_s.tolist()]
@@ -161,7 +176,9 @@ def class_maps(
     for rows in torch.arange(len(sample.y)).split(_BATCH):
         maps = attention_maps(fusion, {name: part[rows] for name, part in tokens.items()})
         flat = maps.mean((1, 3)).cpu()  # [P, batch, Lq, Lk]
-        member = torch.nn.functional.one_hot(torch.from_numpy(sample.y[rows]), count).to(flat)
+        member = torch.nn.functional.one_hot(torch.from_numpy(sample.y[rows.numpy()]), count).to(
+            flat
+        )
         added = torch.einsum("pnqk,nc->pcqk", flat, member)
         total = added if total is None else total + added
     if total is None:

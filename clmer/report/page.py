@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from clmer.config import ConfigError
 from clmer.data import account
+from clmer.data.recording import DataError
 from clmer.pages import Html, Section, escape, page, table
 from clmer.report import figures, tables
 from clmer.report.command import command
@@ -57,14 +59,29 @@ def report(paths: Sequence[Path], *, cache: Path, shows_learned: bool = True) ->
         HTML.
 
     Raises:
-        DataError: a path holds no run, or a run's file is damaged.
+        DataError: a path holds no run, or every run has a damaged file. Of several runs the
+            damaged ones are named on the page, and on standard error.
     """
-    runs = find_runs(paths)
-    sections = [*_joined(runs), *(_run(run, cache, shows_learned) for run in runs)]
+    lost: list[DataError] = []
+    runs = find_runs(paths, lost)
+    if lost and not runs:
+        raise lost[0]
+    for error in lost:
+        print(f"clmer: left out of the page: {error}", file=sys.stderr)
+    sections = [*_lost(lost), *_joined(runs), *(_run(run, cache, shows_learned) for run in runs)]
     warning = GENERATED if all(run.config.get("synthetic") for run in runs) else PRIVATE
     title = f"CLMER: {plural(len(runs), 'run')}" if len(runs) > 1 else f"CLMER: {runs[0].name}"
     subtitle = f"Made from {', '.join(map(str, paths))}"
     return page(title, subtitle, warning, sections, STYLE)
+
+
+def _lost(errors: Sequence[DataError]) -> list[Section]:
+    """What is wrong with the runs that could not be read."""
+    if not errors:
+        return []
+    items = "".join(f"<li>{escape(error)}</li>" for error in errors)
+    text = "These folders hold runs that cannot be read; nothing on this page is from them."
+    return [Section("Left out", text, f"<ul>{items}</ul>")]
 
 
 def _joined(runs: Sequence[RunFiles]) -> list[Section]:
@@ -131,7 +148,7 @@ def _facts(run: RunFiles) -> Html:
     rows += [("data", line) for line in account.lines((run.results or {}).get("data", {}))]
     versions = ", ".join(f"{name} {value}" for name, value in run.environment.items())
     rows += [
-        ("modalities", ", ".join(config["modalities"])),
+        ("modalities", ", ".join(run.modalities)),
         ("data fingerprint (SHA-256)", Html(f"<code>{escape(config['data'])}</code>")),
         ("made with", versions),
     ]

@@ -1,27 +1,33 @@
-"""Run folders read back: every file checked, so that a damaged one is named and never drawn."""
+"""Run folders read for a report: files are checked, so that a damaged one is named, not drawn."""
 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import numpy as np
 
+from clmer.cells import name
+from clmer.data import account
 from clmer.data.recording import DataError
 from clmer.metrics import SCORES, Predictions
+from clmer.run_files import (
+    ANY,
+    MAYBE,
+    NUMBER,
+    check,
+    damaged,
+    read_described,
+    read_json,
+    read_log,
+    read_origin,
+    readable,
+)
 from clmer.runs import CONFIG, DATA, RESULTS
 
-NUMBER, MAYBE = (int, float), (int, float, NoneType)
-_NAMES = {str: "text", int: "a whole number", NUMBER: "a number", MAYBE: "a number or null"}
-_NAMES |= {dict: "an object", list: "a list"}
-
-#: A key in a shape that stands for every other name.
-ANY = "*"
 _SCORE: dict[str, Any] = {"value": NUMBER, **dict.fromkeys(("low", "high", "mean", "sd"), MAYBE)}
 _LEVEL = {"n": int, "confusion": [[int]], **dict.fromkeys(SCORES, _SCORE)}
 _PERSON = {
@@ -65,7 +71,6 @@ _CONFIG = {
     },
     "environment": dict,
 }
-_LINE = {"stage": str, "epoch": int, "loss": NUMBER, ANY: NUMBER}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +84,8 @@ class RunFiles:
         environment: versions.
         results: results.json; None while the run is unfinished.
         log: lines of metrics.jsonl.
+        modalities: in the order the model stacks them; where the run was not asked for some
+            (a manifest's), those that were found.
     """
 
     path: Path
@@ -87,6 +94,7 @@ class RunFiles:
     environment: dict[str, Any]
     results: dict[str, Any] | None
     log: list[dict[str, Any]]
+    modalities: tuple[str, ...]
 
     @property
     def scored(self) -> dict[str, Any] | None:
@@ -106,25 +114,41 @@ class RunFiles:
         return f"unfinished: last logged {last['stage']}, epoch {last['epoch'] + 1}"
 
 
-def find_runs(paths: Sequence[Path]) -> list[RunFiles]:
+def find_runs(paths: Sequence[Path], lost: list[DataError] | None = None) -> list[RunFiles]:
     """The runs in these folders, and in all folders below them, each once.
+
+    Args:
+        paths: run folders, or folders of such.
+        lost: takes what is wrong with runs that cannot be read; without it the first one raises.
 
     Raises:
         DataError: a path without a run, or a file that cannot be used.
     """
     folders: dict[Path, Path] = {}
     for path in paths:
-        if not path.is_dir():
+        if not readable(path, path.is_dir):
             raise _no_run(path, "no such folder")
         folders_below = sorted(each.parent for each in path.rglob(CONFIG.name))
         # Others' config.json (a pretrained model's) have no data.json beside them.
-        found = [each for each in folders_below if each == path or (each / DATA).is_file()]
+        found = [
+            each
+            for each in folders_below
+            if each == path or readable(each / DATA, (each / DATA).is_file)
+        ]
         if not found:
             raise _no_run(path, f"no {CONFIG} in it or below")
         for folder in found:
             folders.setdefault(folder.resolve(), folder)
     names = _names(list(folders))
-    return [read_run(shown, names[folder]) for folder, shown in folders.items()]
+    runs = []
+    for folder, shown in folders.items():
+        try:
+            runs.append(read_run(shown, names[folder]))
+        except DataError as error:
+            if lost is None:
+                raise
+            lost.append(error)
+    return runs
 
 
 def _no_run(path: Path, found: str) -> DataError:
@@ -147,56 +171,28 @@ def read_run(path: Path, name: str = "") -> RunFiles:
     Raises:
         DataError: a file that is missing, damaged or of another shape; it names the field.
     """
-    described = read_json(path / CONFIG)
+    described = read_described(path / CONFIG)
     check(described, _CONFIG, path / CONFIG)
+    config = described["config"]
     results = None
-    if (path / RESULTS).exists():
+    if readable(path / RESULTS, (path / RESULTS).exists):
         results = read_json(path / RESULTS)
         check_results(results, path / RESULTS)
+    modalities = config["modalities"]
+    if readable(path / DATA, (path / DATA).exists):
+        modalities = modalities or read_origin(path / DATA)["parameters"].get("modalities", [])
+    log = read_log(path / "metrics.jsonl")
+    for number, line in enumerate(log, start=1):
+        check(line, {"loss": NUMBER}, path / "metrics.jsonl", f"line {number}")
     return RunFiles(
         path=path,
         name=name or path.name,
-        config=described["config"],
+        config=config,
         environment=described["environment"],
         results=results,
-        log=read_log(path / "metrics.jsonl"),
+        log=log,
+        modalities=tuple(modalities),
     )
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file of a run.
-
-    Raises:
-        DataError: it cannot be read, or holds something else.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        hint = "Run the same command with --resume, or leave the folder out."
-        raise DataError(path, "JSON", error, "what a run wrote", hint) from error
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The epochs in metrics.jsonl, in order; none where there is no file.
-
-    Raises:
-        DataError: it cannot be read, or a line is no epoch; the line is named.
-    """
-    if not path.exists():
-        return []
-    lines: list[dict[str, Any]] = []
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise DataError(path, "reading", error, "what a run wrote") from error
-    # What stands behind the last newline was cut short by a kill; --resume drops it too.
-    for number, line in enumerate(text.split("\n")[:-1], start=1):
-        try:
-            lines.append(json.loads(line))
-        except ValueError as error:
-            raise DataError(path, f"line {number}", error, "an epoch as JSON") from error
-        check(lines[-1], _LINE, path, f"line {number}")
-    return lines
 
 
 def check_results(results: Any, path: Path) -> None:
@@ -205,10 +201,24 @@ def check_results(results: Any, path: Path) -> None:
     Raises:
         DataError: a field is missing or holds something else; the first one is named.
     """
+    check(results, dict, path)
+    check(results.get("data", {}), dict, path, "data")
+    wrong = account.misfit(results.get("data", {}))
+    if wrong:
+        raise damaged(path, f"data.{wrong}", str(results["data"].get(wrong))[:60])
     check(results, {} if "models" not in results else _RESULTS, path)
     if "models" not in results:  # of --no-fusion
         check(results, {"probe": _PROBE}, path)
         return
+    names = [model["name"] for model in results["models"]]
+    for field, least in (("classes", 2), ("splits", 1), ("models", 1), ("main", 1)):
+        if len(results[field]) < least:
+            raise damaged(path, field, len(results[field]), f"{least} or more")
+    for field, found in (("classes", results["classes"]), ("models", names)):
+        if len(set(found)) != len(found):
+            raise damaged(path, field, found, "each once")
+    if not set(results["main"]) <= set(names):
+        raise damaged(path, "main", results["main"], f"some of {', '.join(names)}")
     size = len(results["classes"])
     for i, model in enumerate(results["models"]):
         for level in ("windows", "recordings"):
@@ -216,36 +226,6 @@ def check_results(results: Any, path: Path) -> None:
             if shape != [size] * size:
                 where = f"models[{i}].{level}.confusion"
                 raise DataError(path, where, f"rows of {shape}", f"{size} rows of {size}")
-
-
-def check(value: Any, shape: Any, path: Path, where: str = "") -> None:
-    """Hold a JSON value against a shape.
-
-    Args:
-        value: what was read.
-        shape: a type or tuple of types; a dict of what keys hold (`ANY`: all others; more keys are
-            fine without it); a list of one shape, that of every element.
-        path: the file, for the message.
-        where: the value's place in it.
-
-    Raises:
-        DataError: at the first place that differs.
-    """
-    kind = type(shape) if isinstance(shape, (dict, list)) else shape
-    if not isinstance(value, kind) or isinstance(value, bool):
-        found = json.dumps(value, ensure_ascii=False)
-        found = found if len(found) <= 60 else found[:57] + "..."
-        raise DataError(path, where or "content", found, _NAMES[kind])
-    if isinstance(shape, list):
-        for i, item in enumerate(value):
-            check(item, shape[0], path, f"{where}[{i}]")
-    elif isinstance(shape, dict):
-        named = [key for key in shape if key != ANY]
-        for key in dict.fromkeys([*named, *value] if ANY in shape else named):
-            inner = f"{where}.{key}" if where else str(key)
-            if key not in value:
-                raise DataError(path, inner, "nothing", "a field that every run writes")
-            check(value[key], shape.get(key, shape.get(ANY)), path, inner)
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> list[Predictions]:
@@ -261,12 +241,13 @@ def read_predictions(path: Path, classes: Sequence[str]) -> list[Predictions]:
             reader = csv.DictReader(file)
             missing = [c for c in (*columns, *scores) if c not in (reader.fieldnames or ())]
             if missing:
-                raise DataError(path, "columns", f"no {', '.join(missing)}", "those that runs have")
+                raise damaged(path, "columns", f"no {', '.join(missing)}", "those that runs have")
             rows: dict[str, list[Mapping[str, str]]] = {}
             for row in reader:
-                rows.setdefault(row["model"], []).append(row)
+                known = {key: name(row[key] or "") for key in columns}
+                rows.setdefault(known["model"], []).append({**row, **known})
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, "reading", error, "what a run wrote") from error
+        raise damaged(path, "reading", error) from error
     code = {name: i for i, name in enumerate(classes)}
     try:
         return [
@@ -280,6 +261,4 @@ def read_predictions(path: Path, classes: Sequence[str]) -> list[Predictions]:
             for model, own in rows.items()
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            path, "a cell", error, "numbers, and the classes of results.json"
-        ) from error
+        raise damaged(path, "a cell", error, "numbers, and the classes of results.json") from error

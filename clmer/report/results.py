@@ -21,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from clmer.cells import cell
 from clmer.data.splits import Split
 from clmer.files import write_file
 from clmer.intervals import METHOD
@@ -142,7 +143,7 @@ def _plain(value: Any) -> Any:
 
 
 def predictions_csv(models: Sequence[Predictions], classes: Sequence[str]) -> bytes:
-    """One row a model and test window, true and predicted class by name."""
+    """One row a model and test window, true and predicted class by name (`clmer.cells`)."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["subject", "recording", "start_s", "split", "model", "true", "predicted"]
@@ -152,8 +153,9 @@ def predictions_csv(models: Sequence[Predictions], classes: Sequence[str]) -> by
             m.subject, m.recording, m.start_s, m.split, m.y, m.predicted, m.logp, strict=True
         )
         for subject, recording, start, split, true, said, logp in rows:
-            row = [subject, recording, stored(start), split, m.model]
-            row += [classes[true], classes[said], *(f"{value:.{STORED}f}" for value in logp)]
+            row = [cell(subject), cell(recording), stored(start), cell(split), cell(m.model)]
+            row += [cell(classes[true]), cell(classes[said])]
+            row += [f"{value:.{STORED}f}" for value in logp]
             writer.writerow(row)
     return text.getvalue().encode()
 

@@ -59,7 +59,10 @@ def _contrastive(name: str, stages: Sequence[Lines]) -> list[Html]:
 
 def _fusion(name: str, stages: Sequence[Lines]) -> list[Html]:
     train = [_line(lines, "loss") for lines in stages]
-    validated = [lines for lines in stages if "val_loss" in lines[0]]
+    scored = (
+        [line for line in lines if {"val_loss", "val_score"} <= line.keys()] for lines in stages
+    )
+    validated = [lines for lines in scored if lines]
     loss = [_line(lines, "val_loss", 1, dashed=True, dot=kept(lines)) for lines in validated]
     score = [_line(lines, "val_score", 2, dot=kept(lines)) for lines in validated]
     keys = key("training part", 0) + key("validation part", 1, dashed=True)

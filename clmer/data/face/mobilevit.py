@@ -21,8 +21,8 @@ from clmer.data.recording import DataError
 #: Features of each patch.
 FEATURES = 640
 RANDOM_NOTE = (
-    "MobileViT-S has random weights (no --mobilevit DIR): its features cost what trained ones do, "
-    "and their accuracy says nothing of trained ones."
+    "MobileViT-S has random weights (clmer train --mobilevit DIR gives others): its features cost "
+    "what trained ones do, and their accuracy says nothing of trained ones."
 )
 _CHUNK = 64
 

@@ -25,8 +25,10 @@ _EXACT = 0.05
 _PAUSE_S = 1.0
 #: Seconds that frame numbers may skip while the timestamps go on as if nothing was missing.
 _SKIPPED_S = 0.2
-_STATE_RATE = "State the video's frame rate (fps): the manifest's column rate, or --face-rate."
 _PAIR = "Two people in each frame? Keep one person's rows, or number the faces in a column face_id."
+_STATE_RATE = (
+    "State the video's frame rate (fps): the manifest's column rate (clmer predict: --face-rate)."
+)
 _SPLIT = "Two clips in one file? Split it there: one CSV a clip."
 
 
