@@ -64,7 +64,8 @@ def test_the_line_stands_in_every_output(
     assert float(amplitude) == pytest.approx(20, rel=0.1)
     assert line == LINE.format(amplitude)
     assert json.loads((run / "data.json").read_text())["read"][0] == line
-    assert line in inspect("manifest", study, cache=study / "cache")
+    assert line in inspect("manifest", study, cache=study / "cache", progress=True)
+    assert line in capsys.readouterr().out.splitlines()
     assert line in report_page([run], cache=study / "cache", shows_learned=False)
     assert main(["predict", str(run), str(study / "p0_calm.edf"), "--split", "split1"]) == 0
     assert "eeg: 2 channels (eeg) Fp1 Cz; uV" in capsys.readouterr().err

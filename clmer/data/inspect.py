@@ -67,7 +67,7 @@ def inspect(
         scale: least and largest rating of a manifest, as in `clmer.data.load`, like threshold.
         threshold: the largest rating that is low.
         cache: folder of the prepared stores; None for the default.
-        progress: show a bar while preparing.
+        progress: show a bar while preparing, and print what was read.
 
     Returns:
         HTML.
@@ -91,6 +91,8 @@ def inspect(
         cache=cache,
         progress=progress,
     )
+    if progress:
+        print("\n".join(account.lines(dataset.store.report)))
     source = DATASETS[name]
     has_face = any(each in FACE_TOKENS for each in dataset.store.modalities)
     used = dataset.store.windows.recording[0]  # the first one of which windows were cut
