@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data import DATASETS, inspect_figures
+from clmer.data import DATASETS, account, inspect_figures
 from clmer.data.cache import stores_folder
 from clmer.data.face.windows import FACE_TOKENS, FACES
 from clmer.data.recording import SYNTHETIC_MARKER, DataError, Recording
