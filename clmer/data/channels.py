@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from clmer.data import units
 from clmer.data.recording import KINDS
@@ -199,6 +200,7 @@ def plain_name(label: str) -> tuple[str, str]:
     return (label.strip()[match.end() :], match[1].lower()) if match else (label.strip(), "")
 
 
+@lru_cache(maxsize=4096)  # of a data set's few names, asked for with every recording
 def canonical(name: str) -> str:
     """What two names of one electrode share: "EEG Fp1-REF" and "FP1", "T3" and "T7"."""
     bare = _PREFIX.sub("", _TAIL.sub("", plain_name(name)[0]), count=1)

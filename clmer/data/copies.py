@@ -38,7 +38,7 @@ _LEAST_RANGE = 2
 #: one pair out of all that are compared.
 _LEAST_SHARED, _LEAST_BITS = 6, 30.0
 #: Counts from here on are one, where their information is taken.
-_LONGEST = 256
+_LONGEST = 64
 #: A word in more recordings than this is a pattern of the device, not a copy.
 _MOST_RECORDINGS = 32
 #: A recording with fewer words than this is compared as a whole, by `_POINTS` of its samples.
@@ -118,14 +118,17 @@ def words_of(x: np.ndarray) -> Words:
     if count < 1:
         none = np.empty(0, np.int64)
         return Words(none.astype(np.uint64), none, none, 0.0, len(x), _sketch(x))
-    views = sliding_window_view(runs, RUNS)
-    varied = views.max(axis=1) - views.min(axis=1) >= _LEAST_RANGE
-    words = views.astype(np.uint64) @ _WEIGHTS  # modulo 2^64
+    counts = runs.astype(np.uint64)
+    words = counts[:count] * _WEIGHTS[0]  # modulo 2^64
+    for k in range(1, RUNS):
+        words += counts[k : k + count] * _WEIGHTS[k]
     words ^= words >> np.uint64(29)
     words *= _WEIGHTS[0]
     share = min(1.0, KEPT / count)
     small = words >> np.uint64(32) < np.uint64(int(share * 2**32))
-    at = np.flatnonzero(varied & small)
+    at = np.flatnonzero(small)
+    views = sliding_window_view(runs, RUNS)[at]
+    at = at[views.max(axis=1) - views.min(axis=1) >= _LEAST_RANGE]
     sketch = _sketch(x) if len(at) < _FEW else np.empty(0)
     return Words(words[at], turns[at], at, _information(runs), len(x), sketch)
 
