@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from clmer.data.recording import DataError
-from clmer.data.timeline import Span, Timeline, marked
+from clmer.data.timeline import Timeline, marked
 
 _AGAIN = "Copy or export it again."
 #: Bytes of the fixed head, and of each signal's fields behind it, in the order of the file.
@@ -248,10 +248,6 @@ class EdfFile:
             "the time of each record in its annotations, ascending",
             "Export it again, as a continuous file (EDF+C) for each stretch.",
         )
-
-    def bad_spans(self) -> list[Span]:
-        """The spans that annotations mark as bad."""
-        return marked(self.annotations, 1.0)[1]
 
 
 def open_edf(path: Path) -> EdfFile:
