@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clmer._native import _C
-from clmer.ops.attention import cross_attention
+from clmer.ops.attention.op import cross_attention
 
 # (heads, Lq, Lk, D)
 SHORT = [

@@ -35,7 +35,7 @@ from _passes import Form, agree, compiled, fastest_cell, memory_cell, passes
 from torch import Tensor
 from torch.nn import functional as F
 
-from clmer.ops.ntxent import nt_xent
+from clmer.ops.ntxent.op import nt_xent
 
 # (G, N, D)
 SHAPES = [(3, 64, 32), (3, 256, 100), (1, 1024, 128), (1, 4096, 128)]

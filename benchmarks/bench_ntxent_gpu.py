@@ -21,7 +21,7 @@ from _measure_gpu import captured, milliseconds, product_rate
 from bench_ntxent import exp_sum as eager
 from torch import Tensor
 
-from clmer.ops.ntxent import nt_xent
+from clmer.ops.ntxent.op import nt_xent
 
 TAU = 0.2
 #: (G, N, D), dtype, whether S fits beside it so that eager PyTorch can run.

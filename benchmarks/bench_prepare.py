@@ -34,9 +34,9 @@ import numpy as np
 import pytest
 from _measure import Comparison, compare_passes, milliseconds, table
 
-from clmer.data import DATASETS
-from clmer.data.cache import Store
-from clmer.data.prepare import prepare
+from clmer.data.registry import DATASETS
+from clmer.data.store.prepare import prepare
+from clmer.data.store.store import Store
 from clmer.data.synthetic import write_deap
 
 PEOPLE, ALL_PEOPLE = 2, 32

@@ -20,8 +20,8 @@ import torch
 from _measure import compare, table
 
 import clmer.data
+from clmer.data.store.dataset import WindowDataset
 from clmer.data.synthetic import write_deap
-from clmer.data.windows import WindowDataset
 
 BATCH = 64
 

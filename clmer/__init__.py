@@ -6,8 +6,8 @@ from clmer._native import build_info
 from clmer.ops import cross_attention, nt_xent, sosfilt
 
 if TYPE_CHECKING:
-    from clmer.classifier import CLMERClassifier
-    from clmer.trained import load
+    from clmer.integrations.scikit_learn import CLMERClassifier
+    from clmer.pipeline.trained import load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 #: What needs more than torch to import; imported when first asked for.
-_LATER = {"CLMERClassifier": "clmer.classifier", "load": "clmer.trained"}
+_LATER = {"CLMERClassifier": "clmer.integrations.scikit_learn", "load": "clmer.pipeline.trained"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,209 +1,180 @@
-"""The options of `clmer train` and `clmer predict`."""
+"""Options as fields of a dataclass: default, help, choices and range in one place.
+
+    @dataclass(frozen=True)
+    class PrepareOptions:
+        window_s: float = option(1.0, help="window length in seconds", flag="--window", above=0)
+
+The command line, Python callers, `config.json` and the tables of the documentation are made from
+them. Messages of the library name an argument in backticks, `` `window_s` `` or
+`` `contrastive=False` ``; the command line says its flag instead (`in_flags`).
+"""
 
 from __future__ import annotations
 
-import argparse
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
-from clmer import predict
-from clmer.config import CHOICES
-from clmer.data import DATASETS
-from clmer.data.scale_options import add_scale, take_negative_pairs
-from clmer.data.splits import PROTOCOLS
-from clmer.data.synthetic import WRITERS
-from clmer.nn.baselines import NAMES
-
-EPILOG = """\
-examples:
-  %(prog)s deap --synthetic                     a small generated DEAP, minutes on a laptop
-  %(prog)s deap --root /data/DEAP --task va9 --preset paper
-  %(prog)s amigos-short --root /data/AMIGOS --labels self --task va4
-  %(prog)s eegmat --root /data/eegmat           rest against mental arithmetic, by subject
-  %(prog)s manifest --root my-study --task label --modalities eeg,landmarks,au
-  torchrun --nproc-per-node 4 -m clmer.train deap --root /data/DEAP
-                                                contrastive stage on 4 processes or GPUs
-
-A run killed at any moment goes on with the same command and --resume.
-exit codes: 0 done, 2 an input or option cannot be used (the message says why), 130 interrupted.
-"""
+from clmer.errors import ConfigError
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(prog="clmer", description="Multi-modal emotion recognition.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="command")
-    train = commands.add_parser(
-        "train",
-        help="prepare recordings, train, evaluate, report",
-        description="Prepare recordings, train CLMER's two stages, evaluate, report.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    take_negative_pairs(train)
-    train.add_argument("dataset", choices=sorted(DATASETS))
-    _data_options(train.add_argument_group("data"))
-    _protocol_options(train.add_argument_group("task and protocol"))
-    _model_options(train.add_argument_group("model and training (unset: the preset's values)"))
-    _run_options(train.add_argument_group("run"))
-    about = "What a trained run says of a recording, window by window."
-    predict.add_options(commands.add_parser("predict", help=about, description=about))
-    return top
+@dataclass(frozen=True)
+class Spec:
+    """What is known of an option beside its name, type and default.
+
+    Args:
+        help: one line for a person, without a full stop.
+        flag: on the command line; "" where it has none.
+        metavar: what stands for its value there.
+        group: heading on the command line.
+        choices: the words that it takes; a function where they are known late.
+        least, most: its range, both ends included.
+        above, below: its range, the ends left out.
+    """
+
+    help: str
+    flag: str
+    metavar: str = ""
+    group: str = ""
+    choices: Sequence[str] | Callable[[], Sequence[str]] = ()
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The choices; none where any value goes."""
+        return tuple(self.choices() if callable(self.choices) else self.choices)
 
 
-def _data_options(group: Any) -> None:
-    source = group.add_mutually_exclusive_group()
-    source.add_argument("--root", metavar="DIR", help="the recordings (default $CLMER_DATA/<name>)")
-    source.add_argument(
-        "--synthetic",
-        action="store_true",
-        help=f"generate recordings in the data set's on-disk format ({', '.join(WRITERS)})",
-    )
-    group.add_argument(
-        "--control",
-        metavar="NAME",
-        help="what the generated labels depend on: none (all modalities carry them), "
-        "one:<modality>, xor:<m1>,<m2> or fingerprint (no label, a mark on each trial)",
-    )
-    group.add_argument(
-        "--people", type=int, metavar="N", help="generated people (6; amigos-long 10, deap-raw 4)"
-    )
-    group.add_argument("--generator-seed", type=int, metavar="S", help="of the generator (0)")
-    group.add_argument(
-        "--modalities",
-        type=_names,
-        metavar="A,B,...",
-        help="e.g. physio,landmarks,au (default: all of the data set)",
-    )
-    group.add_argument(
-        "--labels",
-        choices=("stimulus", "self", "external"),
-        help="amigos: the video's own valence and arousal (default), the person's ratings, or the "
-        "annotators'",
-    )
-    group.add_argument("--window", type=float, metavar="S", help="window length in seconds")
-    group.add_argument("--stride", type=float, metavar="S", help="window step (the window)")
-    group.add_argument(
-        "--filter",
-        choices=CHOICES["filter"],
-        help="band by signal type (default), or the paper's one band on every channel",
-    )
-    group.add_argument(
-        "--face",
-        choices=CHOICES["face"],
-        help="landmarks as tracked (raw, default), or without the head's motion (aligned)",
-    )
-    group.add_argument(
-        "--mobilevit", metavar="DIR", help="MobileViT-S's weights for the modality mobilevit"
-    )
-    group.add_argument(
-        "--normalize",
-        choices=CHOICES["normalize"],
-        help="statistics of the training part (default), or of each person (transductive)",
-    )
-    group.add_argument("--cache", metavar="DIR", help="prepared stores (~/.cache/clmer)")
+def option(default: Any = MISSING, *, help: str, flag: str | None = None, **known: Any) -> Any:
+    """A dataclass field that is an option.
+
+    Args:
+        default: of the field; none where it must be given.
+        help: see `Spec`.
+        flag: "" for none on the command line; None for the name with "--" before it.
+        **known: the other fields of `Spec`.
+    """
+    return field(default=default, metadata={"option": (help, flag, known)})
 
 
-def _protocol_options(group: Any) -> None:
-    group.add_argument(
-        "--task",
-        metavar="NAME",
-        help="valence, arousal, dominance, liking (2 classes); these with 9 behind (9 levels); "
-        "va4, va9, or a label column such as label",
-    )
-    add_scale(group)
-    group.add_argument(
-        "--protocol", choices=PROTOCOLS, help="what stays whole between training and test"
-    )
-    group.add_argument(
-        "--folds", type=int, metavar="N", help="parts that groups are dealt into (6)"
-    )
-    group.add_argument(
-        "--repeats", type=int, metavar="N", help="splits to train (default: everyone tested once)"
-    )
-    group.add_argument(
-        "--ablation",
-        choices=CHOICES["ablation"],
-        help="single: each modality alone beside the fusion (default on eegmat)",
-    )
-    group.add_argument(
-        "--permuted",
-        action=argparse.BooleanOptionalAction,
-        help="train the first model once more on permuted labels, as a control (default on)",
+def specs(cls: type) -> dict[str, Spec]:
+    """The options among a dataclass's fields, by name."""
+    found = {}
+    for each in fields(cls):
+        if "option" in each.metadata:
+            help, flag, known = each.metadata["option"]
+            flag = "--" + each.name.replace("_", "-") if flag is None else flag
+            found[each.name] = Spec(help, flag, **known)
+    return found
+
+
+def check(options: Any) -> None:
+    """Hold every option against its choices and range.
+
+    Raises:
+        ConfigError: one is outside; the message names the argument, what was found and expected.
+    """
+    for name, spec in specs(type(options)).items():
+        value = getattr(options, name)
+        if value is None:
+            continue
+        each = value if isinstance(value, tuple) else (value,)
+        if spec.words and not set(spec.words).issuperset(each):
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+            some = "some of " if isinstance(value, tuple) else ""
+            raise ConfigError(
+                f"`{name}`: found {shown}, expected {some}{_either(spec.words, some != '')}"
+            )
+        expected = _range(spec)
+        if expected and not all(_is_within(number, spec) for number in each):
+            raise ConfigError(f"`{name}`: found {value!r}, expected {expected}")
+
+
+def _either(words: Sequence[str], several: bool) -> str:
+    return ", ".join(words) if several or len(words) > 2 else " or ".join(words)
+
+
+def _is_within(number: Any, spec: Spec) -> bool:
+    if not isinstance(number, Real) or isinstance(number, bool):
+        return False
+    value = float(number)
+    return (
+        (spec.least is None or value >= spec.least)
+        and (spec.most is None or value <= spec.most)
+        and (spec.above is None or value > spec.above)
+        and (spec.below is None or value < spec.below)
+        and not math.isnan(value)
     )
 
 
-_SIZES = {
-    "epochs-contrastive": "epochs of stage 1",
-    "epochs-fusion": "epochs of stage 2, at most",
-    "patience": "epochs of stage 2 without a better validation score before it stops; 0: never",
-    "batch-size": "windows a step",
-    "width": "channels of the encoder's first block",
-    "token-length": "tokens that each modality is brought to (L)",
-    "dim": "features of a token in the fusion",
-    "heads": "attention heads; divides --dim",
-    "cross-layers": "attention layers between modalities",
-    "memory-layers": "self-attention layers behind them",
-    "single-layers": "layers where there is a single modality",
-    "members": "fusion models from different seeds, whose probabilities are averaged",
-}
+def _range(spec: Spec) -> str:
+    """The range in words; "" where every number goes."""
+    low = "" if spec.least is None else f"at least {spec.least:g}"
+    low = low if spec.above is None else f"above {spec.above:g}"
+    high = "" if spec.most is None else f"at most {spec.most:g}"
+    high = high if spec.below is None else f"below {spec.below:g}"
+    return " and ".join(part for part in (low, high) if part)
 
 
-def _model_options(group: Any) -> None:
-    group.add_argument(
-        "--preset",
-        choices=("auto", "paper", "cpu"),
-        default="auto",
-        help="sizes: the paper's, or small ones (auto: by device)",
-    )
-    for name, what in (
-        ("contrastive", "stage 1, which trains an encoder a modality without labels"),
-        ("fusion", "stage 2, which trains the classifier; without it only a probe is reported"),
-    ):
-        group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=what)
-    group.add_argument(
-        "--model",
-        type=_names,
-        metavar="A,B,...",
-        dest="models",
-        help=f"what stage 2 trains: {', '.join(NAMES)} (default clmer); stage 1 is left out where "
-        "none of them reads its features",
-    )
-    group.add_argument(
-        "--tokens",
-        choices=CHOICES["tokens"],
-        help="what a token of the fusion is: a channel (the paper's), an encoder time step, or a "
-        "channel's log power spectrum (no encoder)",
-    )
-    group.add_argument(
-        "--temporal",
-        choices=CHOICES["temporal"],
-        help="negatives of Eq. 3: other windows, or other steps of the same one, as printed",
-    )
-    for name, what in _SIZES.items():
-        dest = {"batch-size": "batch"}.get(name, name.replace("-", "_"))
-        group.add_argument(f"--{name}", type=int, metavar="N", dest=dest, help=what)
-    group.add_argument(
-        "--embedding-dropout", type=float, metavar="P", help="of the fusion's input tokens"
-    )
+def check_whole(name: str, value: Any) -> None:
+    """Refuse what is no whole number.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ConfigError(f"`{name}`: found {value!r}, expected a whole number")
 
 
-def _run_options(group: Any) -> None:
-    group.add_argument(
-        "--amp",
-        choices=CHOICES["amp"],
-        help="bf16: bfloat16 autocast in training; slower on CPUs without bfloat16 (default none)",
-    )
-    group.add_argument(
-        "--graph",
-        action=argparse.BooleanOptionalAction,
-        help="capture stage 2's training step as a CUDA graph; needs a GPU (default off)",
-    )
-    group.add_argument("--seed", type=int, metavar="S", help="of everything random (0)")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    group.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's default)")
-    group.add_argument("--out", metavar="DIR", help="run folder (runs/<dataset>-<task>-<protocol>)")
-    group.add_argument("--resume", action="store_true", help="continue the run in --out")
+def to_argv(cls: type, values: Mapping[str, Any]) -> list[str]:
+    """Values of a dataclass's options as words of a command line; None is left out.
+
+    Raises:
+        KeyError: a name is no option with a flag.
+    """
+    known = {name: spec.flag for name, spec in specs(cls).items() if spec.flag}
+    words: list[str] = []
+    for name, value in values.items():
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            words.append(known[name] if value else known[name].replace("--", "--no-", 1))
+        else:
+            words += [known[name], _word(value)]
+    return words
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+def _word(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return ",".join(_word(each) for each in value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+def flags(classes: Iterable[type]) -> dict[str, str]:
+    """The flag of every option that has one, by the argument's name."""
+    return {name: spec.flag for cls in classes for name, spec in specs(cls).items() if spec.flag}
+
+
+def in_flags(message: str, known: Mapping[str, str]) -> str:
+    """A message of the library in the command line's words.
+
+    Args:
+        message: names arguments in backticks: `` `window_s` ``, `` `graph=True` ``.
+        known: the flag of each argument; others stay as they are.
+    """
+
+    def flag(found: re.Match[str]) -> str:
+        name, value = found["name"], found["value"]
+        if name not in known:
+            return found[0]
+        if value in ("True", "False"):
+            return known[name] if value == "True" else known[name].replace("--", "--no-", 1)
+        return known[name] if value is None else f"{known[name]} {value}"
+
+    return re.sub(r"`(?P<name>[a-z_]+)(=(?P<value>[^`]*))?`", flag, message)

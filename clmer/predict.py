@@ -3,8 +3,9 @@
     python -m clmer.predict runs/x recording.edf --face face.csv --out predictions.csv
 
 The recording goes the way of the training data: channels by name, units, filter over the whole of
-it, common rate, windows of the run's length and stride (`clmer.data.cutting`); then the split's own
-statistics. It is in memory as a whole: zero-phase filters run over it forwards and backwards.
+it, common rate, windows of the run's length and stride (`clmer.data.store.windowing`); then the
+split's own statistics. It is in memory as a whole: zero-phase filters run over it forwards and
+backwards.
 """
 
 from __future__ import annotations
@@ -21,21 +22,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clmer.cells import cell
-from clmer.config import ConfigError
-from clmer.data import DATASETS, account, manifest, manifest_table
-from clmer.data.account import OTHER_SCALE
-from clmer.data.cache import Modality
-from clmer.data.cutting import Cut, Plan, check_alike, cut
 from clmer.data.face import read_face
 from clmer.data.face.mobilevit import embedder
 from clmer.data.face.windows import FACE_TOKENS
-from clmer.data.recording import DataError, Recording, Signal
-from clmer.files import write_file
+from clmer.data.readers import manifest, manifest_table
+from clmer.data.recording import Recording, Signal
+from clmer.data.registry import DATASETS
+from clmer.data.store import account
+from clmer.data.store.account import OTHER_SCALE
+from clmer.data.store.store import Modality
+from clmer.data.store.windowing import Cut, Plan, check_alike, cut
+from clmer.errors import ConfigError, DataError
+from clmer.storage import write_file
 from clmer.streams import is_nowhere
+from clmer.text import cell
 
 if TYPE_CHECKING:
-    from clmer.trained import Trained
+    from clmer.pipeline.trained import Trained
 
 #: Digits after the point of times and probabilities.
 DIGITS = 6
@@ -88,7 +91,7 @@ def main(
         ConfigError: options that do not fit the run.
         DataError: a run or a file that cannot be used.
     """
-    from clmer.trained import load  # TensorBoard and more, which --help need not wait for
+    from clmer.pipeline.trained import load  # TensorBoard and more, which --help need not wait for
 
     _check_numbers(rate, face_rate, face_start)
     if out != "-" and not Path(out).parent.is_dir():

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from clmer.exits import EXIT_INPUT, EXIT_NO_READER
+from clmer.errors import EXIT_INPUT, EXIT_NO_READER
 
 Main = Callable[..., int]
 

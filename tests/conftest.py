@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from face_cases import Table, text
+from support.face_cases import Table, text
 
 import clmer
 from clmer._native import _C

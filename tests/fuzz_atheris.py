@@ -16,9 +16,14 @@ from pathlib import Path
 
 import atheris
 
-OWN = ["clmer.report", "clmer.runs", "clmer.run_files", "clmer.trained"]
+OWN = [
+    "clmer.report",
+    "clmer.pipeline.run_folder",
+    "clmer.pipeline.run_files",
+    "clmer.pipeline.trained",
+]
 with atheris.instrument_imports(include=["clmer.data", *OWN]):
-    from fuzz_targets import targets
+    from support.fuzz_targets import targets
 
 
 def main() -> None:

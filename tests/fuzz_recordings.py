@@ -23,16 +23,16 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from fuzz_recordings_drawn import studies
-from fuzz_recordings_expected import Expected, face_rows, recording, type_of
-from fuzz_recordings_study import Study
-from fuzz_recordings_written import write, write_face, write_manifest
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from support.fuzz_recordings_drawn import studies
+from support.fuzz_recordings_expected import Expected, face_rows, recording, type_of
+from support.fuzz_recordings_study import Study
+from support.fuzz_recordings_written import write, write_face, write_manifest
 
-from clmer.data import DATASETS
-from clmer.data.cache import Store
-from clmer.data.prepare import prepare
-from clmer.data.recording import DataError
+from clmer.data.registry import DATASETS
+from clmer.data.store.prepare import prepare
+from clmer.data.store.store import Store
+from clmer.errors import DataError
 
 #: Studies between two looks at the clock.
 BLOCK = 100

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clmer.cells import cell, name
-from clmer.data.recording import DataError
+from clmer.errors import DataError
+from clmer.evaluation import results
+from clmer.evaluation.metrics import Predictions
 from clmer.experiments import output
 from clmer.experiments.sheets import Sheet
-from clmer.metrics import Predictions
 from clmer.predict import _check_encoding, predictions_csv
-from clmer.report import results
 from clmer.report.reading import read_predictions
 from clmer.streams import for_streams
+from clmer.text import cell, from_cell
 
 FORMULAS = [
     "=1+1",
@@ -39,19 +39,19 @@ PLAIN = ["low", "-0.5", "+3", "-1e-3", "-.5", "1-2", "a=b", "", "'quoted'", "p01
 @pytest.mark.parametrize("text", FORMULAS)
 def test_what_a_spreadsheet_would_compute_is_text(text: str) -> None:
     assert cell(text) == f"'{text}"
-    assert name(cell(text)) == text
+    assert from_cell(cell(text)) == text
 
 
 @pytest.mark.parametrize("text", PLAIN)
 def test_other_names_and_numbers_stay_as_they_are(text: str) -> None:
     assert cell(text) == text
-    assert name(text) == text
+    assert from_cell(text) == text
 
 
 @given(st.text(alphabet="'=+-@a1.\t", max_size=6))
 def test_names_come_back(text: str) -> None:
     written = cell(text)
-    assert name(written) == text
+    assert from_cell(written) == text
     assert written[:1] not in "=@\t" or not written
 
 

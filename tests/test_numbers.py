@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clmer import numbers, probe, report
+from clmer.evaluation import results as reporting
+from clmer import text as numbers
+from clmer.evaluation import probe
+from clmer.evaluation.results import interval, spread
 from clmer.experiments import scores as cells
-from clmer.pages import Html
 from clmer.report import figures, tables
-from clmer.report.results import interval, spread
+from clmer.report.pages import Html
 
 #: Halves, and what binary floats make of them, and numbers that are halves only at six digits.
 SCORES = {
@@ -86,17 +88,17 @@ def test_every_page_shows_the_same_digits(value: float, expected: str) -> None:
     }
     made["models"][0]["people"] = [person]
     # Printed from memory, and read again out of results.json.
-    read = json.loads(report.results_json(made))
+    read = json.loads(reporting.results_json(made))
     for results in (made, read):
         page = tables.scores(results, "windows", "") + tables.people(results)
-        for text in (report.table(results), page, interval(results["models"][0]["windows"])):
+        for text in (reporting.table(results), page, interval(results["models"][0]["windows"])):
             found = re.findall(r"(?<![\d.#+-])[01]\.\d+(?![\d.%])", cells_only(text))
             assert len(found) >= 3
             assert set(found) - {"0.500", "0.5000"} <= {expected}, text
         assert spread(results["models"][0]["windows"]) == f"{expected} ± {expected}"
         row = tables.comparisons(results["comparisons"])
         assert f"+{expected}" in row
-        assert f"+{expected}" in report.table(results)
+        assert f"+{expected}" in reporting.table(results)
     parts = {f"balanced_accuracy_{part}": value for part in ("mean", "sd", "low", "high")}
     shown = f"{100 * float(expected):.1f}"
     assert cells.text(parts, "balanced_accuracy") == f"{shown} ± {shown} [{shown}, {shown}]"

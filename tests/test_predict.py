@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_manifest import write_openface
-from test_train import SMALL
+from support.face_cases import write_openface
+from support.train_cases import SMALL
 
 import clmer
 from clmer import predict
 from clmer.cli import main
-from clmer.data import DATASETS, deap, manifest
-from clmer.data.prepare import prepare
-from clmer.data.recording import DataError
+from clmer.data.readers import deap, manifest
+from clmer.data.registry import DATASETS
+from clmer.data.store.prepare import prepare
+from clmer.errors import DataError
 
 EPOCHS = ["--no-contrastive", "--no-permuted", "--protocol", "block", "--window", "1"]
 

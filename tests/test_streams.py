@@ -71,10 +71,16 @@ def test_training_goes_on_with_closed_streams(data: Path, name: str, redirect: s
     ("command", "redirect"),
     [
         ("clmer.report {data}/run --out {data}/r.html --cache {data}/cache", ">&- 2>&-"),
-        ("clmer.data.inspect manifest --root {data} --out {data}/i.html --cache {data}/c", ">&-"),
-        ("clmer.data.inspect manifest --root {data} --out {data}/i.html --cache {data}/d", "2>&-"),
+        (
+            "clmer.report.inspection manifest --root {data} --out {data}/i.html --cache {data}/c",
+            ">&-",
+        ),
+        (
+            "clmer.report.inspection manifest --root {data} --out {data}/i.html --cache {data}/d",
+            "2>&-",
+        ),
         ("clmer.experiments table4 --synthetic --people 2 --list", ">&- 2>&-"),
-        ("clmer.cli predict {data}/run {data}/0.npy --rate 128 --out {data}/p.csv", ">&- 2>&-"),
+        ("clmer predict {data}/run {data}/0.npy --rate 128 --out {data}/p.csv", ">&- 2>&-"),
     ],
     ids=["report", "inspect-out", "inspect-err", "experiments", "predict"],
 )

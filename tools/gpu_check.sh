@@ -14,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 export PYTHONPATH=$PWD
 checks=() failed=0
 # Only the files that have such tests: the others may want packages that this machine lacks.
-mapfile -t tests < <(grep -lE 'mark\.(gpu|sanitizer)' tests/test_*.py)
+mapfile -t tests < <(grep -rlE 'mark\.(gpu|sanitizer)' tests --include='test_*.py')
 # limited <seconds> <command...>: no longer than that, nor than leaves 30 s for the report
 limited() {
   local left=$((440 - SECONDS)) most=$1

@@ -22,7 +22,7 @@ from functools import lru_cache
 
 from clmer.data import units
 from clmer.data.recording import KINDS
-from clmer.data.spelling import closest, folded
+from clmer.text import closest, folded
 
 #: What no modality takes: lines that carry no signal of a body.
 SERVICE = ("trigger", "ref", "counter", "time", "battery", "quality", "derived", "meg", "unknown")

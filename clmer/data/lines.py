@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from clmer.data.channels import QUANTITY
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 #: A row of so few different values is no signal, however they change.
 _CODES = 4

@@ -23,41 +23,6 @@ KINDS = (
 SYNTHETIC_MARKER = "synthetic.json"
 
 
-class DataError(ValueError):
-    """A file the user gave cannot be used.
-
-    The message names the file, the field, what was found, what was expected and what to do.
-
-    Args:
-        path: the offending file or folder.
-        field: the key, column, channel or option in it.
-        found: what is there.
-        expected: what should be there.
-        hint: the way out, one sentence.
-    """
-
-    def __init__(
-        self, path: Path | str, field: str, found: object, expected: object, hint: str = ""
-    ) -> None:
-        self.path, self.field, self.found, self.expected = Path(path), field, found, expected
-        self.hint = hint
-        message = f"{path}: {field}: found {found}, expected {expected}."
-        super().__init__(f"{message} {hint}" if hint else message)
-
-
-def wrong_unit(path: Path, field: str, spelt: str, kind: str) -> DataError:
-    """A unit that is not known, or that samples of a type cannot have."""
-    expected = {"gsr": "uS, S, kOhm", "temp": "degC"}.get(kind, "uV, mV, V")
-    return DataError(
-        path,
-        field,
-        repr(spelt) if spelt else "none",
-        f"{expected} or another unit of {kind} that is known",
-        "State the true one in the manifest's column unit (clmer predict: --unit); none for "
-        "numbers without one.",
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class Signal:
     """Regularly sampled channels.

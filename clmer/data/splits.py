@@ -21,8 +21,8 @@ from zlib import crc32
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from clmer.data.cache import Windows
-from clmer.data.recording import DataError
+from clmer.data.store.store import Windows
+from clmer.errors import DataError
 
 PROTOCOLS = ("subject", "loso", "trial", "stimulus", "block", "shuffled")
 
@@ -86,8 +86,8 @@ def make_splits(
         repeats: number of splits; None for everyone once (5 under `shuffled`).
         seed: of every draw.
         source: named in errors.
-        shared: pairs of recordings that hold the same samples (`clmer.data.copies`): they stay on
-            one side, with all that the protocol keeps together with them.
+        shared: pairs of recordings that hold the same samples (`clmer.data.store.copies`): they
+            stay on one side, with all that the protocol keeps together with them.
         classes: their names, for messages.
 
     Returns:

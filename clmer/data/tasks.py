@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.recording import DataError
-from clmer.data.spelling import did_you_mean
+from clmer.errors import DataError
+from clmer.text import did_you_mean
 
 Interval = tuple[float, float]
 

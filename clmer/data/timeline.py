@@ -1,8 +1,8 @@
 """When samples were recorded: pieces between pauses, and spans that the file marks as bad.
 
 A piece is a stretch without a gap. Filters run within a piece and never across a pause; a window
-lies within one piece of every modality, and outside all bad spans (`clmer.data.cutting`). Times
-are in seconds on the recording's own clock, which goes on during a pause.
+lies within one piece of every modality, and outside all bad spans (`clmer.data.store.windowing`).
+Times are in seconds on the recording's own clock, which goes on during a pause.
 """
 
 from __future__ import annotations

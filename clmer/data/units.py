@@ -13,6 +13,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+from clmer.errors import DataError
 
 #: The unit of each quantity that samples are brought to.
 OURS = {
@@ -112,3 +115,16 @@ def parse(text: str) -> Unit | None:
                 short = "m"  # nobody records megavolts: "MV" is a header in capitals
             return Unit(quantity, _PREFIXES[short] * _SCALE[quantity])
     return None
+
+
+def wrong_unit(path: Path, field: str, spelt: str, kind: str) -> DataError:
+    """A unit that is not known, or that samples of a type cannot have."""
+    expected = {"gsr": "uS, S, kOhm", "temp": "degC"}.get(kind, "uV, mV, V")
+    return DataError(
+        path,
+        field,
+        repr(spelt) if spelt else "none",
+        f"{expected} or another unit of {kind} that is known",
+        "State the true one in the manifest's column unit (clmer predict: --unit); none for "
+        "numbers without one.",
+    )

@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from clmer import cli
-from clmer.config import Config, ConfigError
-from clmer.data import DATASETS
-from clmer.data.cache import stores_folder
-from clmer.data.recording import SYNTHETIC_MARKER, DataError
+from clmer.cli.options import parser
+from clmer.data.recording import SYNTHETIC_MARKER
+from clmer.data.registry import DATASETS
+from clmer.data.store.writer import stores_folder
+from clmer.errors import ConfigError, DataError
 from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
-from clmer.files import file_name
-from clmer.options import parser
-from clmer.run_files import check, read_described
-from clmer.runs import CONFIG, RESULTS
+from clmer.pipeline.config import Config
+from clmer.pipeline.run_files import check, read_described
+from clmer.pipeline.run_folder import CONFIG, RESULTS
+from clmer.storage import file_name
 
 #: Options of `clmer.train` that say where and how a process runs, not what.
 _PROCESS = ("command", "cache", "out", "resume", "threads")
@@ -121,7 +122,7 @@ def plan(experiment: Experiment, dataset: str, setup: Setup, protocols: tuple[st
 
     Args:
         experiment: what is shown.
-        dataset: a name in `clmer.data.DATASETS`.
+        dataset: a name in `clmer.data.registry.DATASETS`.
         setup: what the command line asks for.
         protocols: one for a table; several where they stand side by side.
 
@@ -228,7 +229,7 @@ def _name(
     content: Any = list(argv)
     parts = [dataset, file_name(task or "label"), protocol]
     if config is not None:
-        from clmer.train import settings
+        from clmer.train.job import settings
 
         content = settings(config)
         parts[0] += "-synthetic" if config.synthetic else ""
@@ -244,7 +245,7 @@ def finished(cell: Cell, folder: Path) -> bool:
     Raises:
         DataError: a file of the run or the recordings cannot be used.
     """
-    from clmer.train import prepared, settings
+    from clmer.train.job import prepared, settings
 
     if cell.config is None or not (folder / RESULTS).is_file():
         return False

@@ -15,11 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from clmer.config import ConfigError
-from clmer.data import DATASETS
-from clmer.data.recording import DataError
+from clmer.data.registry import DATASETS
 from clmer.data.splits import PROTOCOLS
-from clmer.exits import EXIT_INPUT, EXIT_INTERRUPTED
+from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, ConfigError, DataError
 from clmer.experiments import leakage
 from clmer.experiments.cells import Cell, Plan, Setup, plan
 from clmer.experiments.output import write

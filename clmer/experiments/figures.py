@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from clmer.numbers import score_text
+from clmer.text import score_text
 
 #: Axes of Fig. 7 and 8, in the order of `capabilities`.
 AXES = ("time efficiency", "space efficiency", "accuracy")

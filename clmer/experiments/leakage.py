@@ -11,16 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from clmer.data.recording import DataError
+from clmer.errors import DataError
+from clmer.evaluation.metrics import Predictions
+from clmer.evaluation.results import CONTROLS
+from clmer.evaluation.significance import compare, holm
 from clmer.experiments.cells import Cell, Plan
 from clmer.experiments.figures import Dot, dots
 from clmer.experiments.runner import REFUSED, Outcome
 from clmer.experiments.scores import Found, record, text
 from clmer.experiments.sheets import Cells, Sheet, Table, interval_methods, unfinished
-from clmer.metrics import Predictions
-from clmer.numbers import p_value, percent, score_text, signed_percent
-from clmer.report import CONTROLS
-from clmer.significance import compare, holm
+from clmer.text import p_value, percent, score_text, signed_percent
 
 PROTOCOLS = ("shuffled", "trial", "block", "subject")
 _REFERENCE = "band power + LR"
@@ -31,7 +31,7 @@ def refusals(cells: Iterable[Cell]) -> dict[str, Outcome]:
 
     The recordings are prepared for it, which the cells then find done.
     """
-    from clmer.train import load
+    from clmer.train.job import load
 
     refused: dict[str, Outcome] = {}
     known: dict[str, str] = {}  # protocol -> why

@@ -6,11 +6,11 @@ import csv
 import io
 from pathlib import Path
 
-from clmer.cells import cell
 from clmer.experiments.figures import render
 from clmer.experiments.sheets import Sheet, Table
-from clmer.files import write_file
-from clmer.pages import Section, escape, page, picture, table
+from clmer.report.pages import Section, escape, page, picture, table
+from clmer.storage import write_file
+from clmer.text import cell
 
 WARNING = (
     "Scores of people's recordings: labels are self-reports or stimuli, not inner states. Run "

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from clmer.config import ConfigError
-from clmer.data.recording import DataError
+from clmer.errors import ConfigError, DataError
 from clmer.experiments.cells import Cell, finished
-from clmer.files import write_file
+from clmer.storage import write_file
 
 DONE, FAILED, REFUSED, MISSING = "done", "failed", "refused", "not run"
 _POLL_S = 0.1

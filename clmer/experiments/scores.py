@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.recording import DataError
+from clmer.errors import DataError
+from clmer.evaluation.metrics import Predictions
 from clmer.experiments import paper
 from clmer.experiments.cells import Cell, Line, Plan, finished
 from clmer.experiments.runner import DONE, FAILED, MISSING, Outcome
-from clmer.metrics import Predictions
-from clmer.numbers import percent
+from clmer.pipeline.run_files import MAYBE, NUMBER, check, read_json, read_log
+from clmer.pipeline.run_folder import RESULTS
 from clmer.report.reading import check_results, read_predictions
-from clmer.run_files import MAYBE, NUMBER, check, read_json, read_log
-from clmer.runs import RESULTS
+from clmer.text import percent
 
 #: Scores of a table, by their name in results.json: the paper's two, and the one to read.
 SHOWN = {"accuracy": "accuracy", "weighted_f1": "F1 (weighted)", "balanced_accuracy": "balanced"}

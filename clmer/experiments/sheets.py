@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from clmer import report
+from clmer.evaluation import results as reporting
 from clmer.experiments import figures, paper
 from clmer.experiments.cells import Line, Plan
 from clmer.experiments.runner import DONE, FAILED, MISSING
@@ -23,7 +23,7 @@ from clmer.experiments.scores import (
     record,
     text,
 )
-from clmer.numbers import percent
+from clmer.text import percent
 
 Cells = Mapping[str, Found]
 
@@ -144,7 +144,7 @@ def confusion(plan: Plan, cells: Cells) -> Sheet:
     if found.results is None:
         return sheet
     model = found.predictions[found.results["main"][0]]
-    figure = report.confusion_figure([model], found.results["classes"])
+    figure = reporting.confusion_figure([model], found.results["classes"])
     alt = f"Confusion matrix of {model.model} over {', '.join(found.results['classes'])}"
     return replace(sheet, figure=figure, alt=alt)
 
@@ -293,7 +293,7 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
         )
         said.append(f"Protocol {plan.protocol}: {done[0]['protocol_note']}")
     if plan.protocol == "shuffled":
-        said.append(" ".join(report.SHUFFLED_WARNING))
+        said.append(" ".join(reporting.SHUFFLED_WARNING))
     if plan.generated:
         said.append("Generated recordings: nothing here says anything about people.")
     if plan.printed and plan.protocol != paper.PROTOCOL:
@@ -307,7 +307,7 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
 def interval_methods(cells: Cells) -> str:
     """How the intervals of finished cells were computed; an earlier version made them otherwise."""
     done = [found.results for found in cells.values() if found.results is not None]
-    return " or ".join(dict.fromkeys(report.interval_method(results) for results in done))
+    return " or ".join(dict.fromkeys(reporting.interval_method(results) for results in done))
 
 
 def _sizes(plan: Plan) -> list[str]:

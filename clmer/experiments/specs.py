@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from clmer.data import DATASETS
+from clmer.data.registry import DATASETS
 
 
 @dataclass(frozen=True)

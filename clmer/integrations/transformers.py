@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from clmer.integrations._own_attention import NAME, check_config, guard
-from clmer.ops.attention import cross_attention
+from clmer.ops.attention.op import cross_attention
 
 __all__ = ["NAME", "attention_forward", "attention_mask", "register"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clmer.ops.attention import cross_attention
-from clmer.ops.attention_reference import attention_weights, draw_seed
+from clmer.ops.attention.op import cross_attention
+from clmer.ops.attention.reference import attention_weights, draw_seed
 
 
 class CrossModalAttention(nn.MultiheadAttention):

@@ -12,7 +12,7 @@ from clmer.nn.batch_norm import BatchNorm
 from clmer.nn.dropout import Dropout
 from clmer.nn.encoder import Encoder
 from clmer.nn.shard import Shard, sharded
-from clmer.ops.ntxent_distributed import gather_samples
+from clmer.ops.ntxent.distributed import gather_samples
 
 #: The two readings of Eq. 3, see `temporal_loss`.
 TemporalForm = Literal["batch", "printed"]

@@ -13,7 +13,7 @@ from clmer import ops
 from clmer.nn import sublayer
 from clmer.nn.checks import check_at_least, check_heads, check_inputs, named_inputs
 from clmer.nn.dropout import Dropout
-from clmer.ops.attention_reference import attention_weights
+from clmer.ops.attention.reference import attention_weights
 
 
 class StackedLinear(nn.Module):

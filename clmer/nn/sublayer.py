@@ -20,7 +20,7 @@ from clmer._native import _C
 from clmer.nn.dropout import drop
 from clmer.nn.shard import current_group
 from clmer.ops._dispatch import is_ordinary, is_tracing
-from clmer.ops.attention_reference import draw_seed
+from clmer.ops.attention.reference import draw_seed
 
 _MAX_PARTS = 64
 

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clmer.data.cache import stores_folder
-from clmer.pages import write_page
+from clmer.data.store.writer import stores_folder
 from clmer.report.page import report
+from clmer.report.pages import write_page
 from clmer.streams import for_streams
 
 

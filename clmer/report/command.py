@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from clmer.config import Config, ConfigError, build, option
-from clmer.data import DATASETS
+from clmer.data.registry import DATASETS
+from clmer.errors import ConfigError
+from clmer.pipeline.config import Config, build, option
 
 #: What the command names even where it is the default: defaults depend on machine and data set.
 _ALWAYS = ("task", "protocol", "preset", "device")

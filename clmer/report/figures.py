@@ -16,8 +16,8 @@ from matplotlib import colormaps
 from matplotlib.image import imsave
 from matplotlib.ticker import MaxNLocator
 
-from clmer.numbers import score_text
-from clmer.pages import Html, escape, picture
+from clmer.report.pages import Html, escape, picture
+from clmer.text import score_text
 
 #: Colours by number, told apart with red-green blindness too (Okabe and Ito), on light and dark.
 COLOURS = ("#0a7abf", "#d98200", "#009e73", "#c4609a", "#56b4e9", "#d55e00", "#8f8f2a", "#888")

@@ -17,15 +17,15 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from clmer import trained
-from clmer.data.cache import open_store
-from clmer.data.recording import DataError
+from clmer.data.store.store import open_store
+from clmer.errors import DataError
 from clmer.nn.fusion import Fusion, attention_maps
-from clmer.numbers import stored
-from clmer.pages import Html, escape, table
+from clmer.pipeline import trained
+from clmer.pipeline.run_files import damaged
 from clmer.report.figures import figure, heat_map, key, legend, panels, scatter
+from clmer.report.pages import Html, escape, table
 from clmer.report.reading import RunFiles, read_predictions
-from clmer.run_files import damaged
+from clmer.text import stored
 
 #: Windows that are shown; of more, every n-th.
 MOST = 400

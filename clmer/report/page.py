@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clmer.config import ConfigError
-from clmer.data import account
-from clmer.data.recording import DataError
-from clmer.pages import Html, Section, escape, page, table
+from clmer.data.store import account
+from clmer.errors import ConfigError, DataError
+from clmer.evaluation.results import SHUFFLED_WARNING, interval, legend, plural
 from clmer.report import figures, tables
 from clmer.report.command import command
 from clmer.report.learned import learned
+from clmer.report.pages import Html, Section, escape, page, table
 from clmer.report.reading import RunFiles, find_runs
-from clmer.report.results import SHUFFLED_WARNING, interval, legend, plural
 from clmer.report.training import training
 
 PRIVATE = (

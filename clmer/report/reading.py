@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from clmer.cells import name
-from clmer.data import account
-from clmer.data.recording import DataError
-from clmer.metrics import SCORES, Predictions
-from clmer.run_files import (
+from clmer.data.store import account
+from clmer.errors import DataError
+from clmer.evaluation.metrics import SCORES, Predictions
+from clmer.pipeline.run_files import (
     ANY,
     MAYBE,
     NUMBER,
@@ -26,7 +25,8 @@ from clmer.run_files import (
     read_origin,
     readable,
 )
-from clmer.runs import CONFIG, DATA, RESULTS
+from clmer.pipeline.run_folder import CONFIG, DATA, RESULTS
+from clmer.text import from_cell
 
 _SCORE: dict[str, Any] = {"value": NUMBER, **dict.fromkeys(("low", "high", "mean", "sd"), MAYBE)}
 _LEVEL = {"n": int, "confusion": [[int]], **dict.fromkeys(SCORES, _SCORE)}
@@ -244,7 +244,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> list[Predictions]:
                 raise damaged(path, "columns", f"no {', '.join(missing)}", "those that runs have")
             rows: dict[str, list[Mapping[str, str]]] = {}
             for row in reader:
-                known = {key: name(row[key] or "") for key in columns}
+                known = {key: from_cell(row[key] or "") for key in columns}
                 rows.setdefault(known["model"], []).append({**row, **known})
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise damaged(path, "reading", error) from error

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from clmer.numbers import p_value, score_text, signed
-from clmer.pages import Html, escape, table
+from clmer.evaluation.results import interval, plural, spread, test_line
+from clmer.evaluation.significance import compare_people
 from clmer.report import figures
+from clmer.report.pages import Html, escape, table
 from clmer.report.reading import RunFiles
-from clmer.report.results import interval, plural, spread, test_line
-from clmer.significance import compare_people
+from clmer.text import p_value, score_text, signed
 
 _SCORES = (
     "balanced accuracy [95 % interval]",
@@ -101,7 +101,7 @@ def people(results: Mapping[str, Any]) -> Html:
 
 
 def comparisons(pairs: Sequence[Mapping[str, Any]]) -> Html:
-    """A row a pair of models, out of `clmer.significance`."""
+    """A row a pair of models, out of `clmer.evaluation.significance`."""
     rows = [
         [
             pair["a"],

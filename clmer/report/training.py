@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clmer.pages import Html, escape
 from clmer.report.figures import Line, curves, figure, key, panels
+from clmer.report.pages import Html, escape
 from clmer.report.reading import RunFiles
 
 Lines = Sequence[Mapping[str, Any]]

@@ -24,7 +24,8 @@ from clmer.data.face.names import (
 from clmer.data.face.openface import NEEDED_COLUMNS
 from clmer.data.face.rigid import STABLE_POINTS, aligned
 from clmer.data.face.table import read_header
-from clmer.data.recording import DataError, FaceSeries
+from clmer.data.recording import FaceSeries
+from clmer.errors import DataError
 
 __all__ = [
     "AU_NAMES",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 #: What pandas, R, Excel and Windows builds of OpenFace write for a number that is not there.
 _MISSING = re.compile(

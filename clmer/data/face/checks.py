@@ -8,7 +8,7 @@ import numpy as np
 
 from clmer.data.face.names import AU_NAMES
 from clmer.data.face.rows import Rows
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 #: Largest intensity, and what rounding may add; a share of larger ones that is no slip.
 _AU_MAX, _AU_SLACK, _AU_SHARE = 5.0, 0.5, 0.01

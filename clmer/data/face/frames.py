@@ -8,7 +8,8 @@ import numpy as np
 
 from clmer.data.face import checks, jumps, people, times
 from clmer.data.face.rows import Rows
-from clmer.data.recording import DataError, FaceSeries
+from clmer.data.recording import FaceSeries
+from clmer.errors import DataError
 
 #: Rows further than this from a regular frame (in frames) come from a variable frame rate.
 _REGULAR = 0.25

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 REGIONS = 4  # a side
 ORIENTATIONS = 31

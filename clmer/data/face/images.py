@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 #: Pixels a side of OpenFace's aligned faces, and of the downsampled ones.
 SIDE, SMALL = 112, 32

@@ -13,7 +13,7 @@ import numpy as np
 
 from clmer.data.face.people import SHAPE, shape_residual
 from clmer.data.face.rows import Rows
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 #: A jump: further than this, and faster (a second), in radii of the face (root mean square distance
 #: of its points from their centre, about 65 mm): 0.1 m at more than 2 m a second.

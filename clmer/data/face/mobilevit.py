@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from clmer.data.face.windows import PATCHES
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 #: Features of each patch.
 FEATURES = 640

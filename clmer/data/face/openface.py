@@ -23,7 +23,7 @@ from clmer.data.face.names import (
 )
 from clmer.data.face.rows import Rows
 from clmer.data.face.table import Header, read_columns
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 NEEDED_COLUMNS = LANDMARK_COLUMNS + INTENSITY_COLUMNS + PRESENCE_COLUMNS
 OPTIONAL_COLUMNS = ("timestamp", "frame", "face_id", "confidence", "success")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clmer.data.face.rows import Rows
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 #: Two faces at once in more than this share of the frames with a face, and in as many frames, are
 #: two people.

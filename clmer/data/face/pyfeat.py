@@ -20,7 +20,7 @@ from clmer.data.face.names import AU_NAMES, ranges
 from clmer.data.face.people import linked
 from clmer.data.face.rows import Rows
 from clmer.data.face.table import Header, read_columns
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 _POINTS = tuple(f"{axis}_{i}" for axis in "xy" for i in range(68))
 _AUS = tuple({"AU45": "AU43"}.get(name, name) for name in AU_NAMES)

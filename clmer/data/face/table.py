@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from clmer.data.face import cells
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 #: Longest header line in bytes: Py-Feat's 2500 columns take 30 kB.
 _MAX_HEADER = 2**20

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from clmer.data.face.rows import Rows
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 #: Frames per second between which timestamps are taken for seconds.
 _PLAUSIBLE = (1.0, 1000.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clmer.data.formats.mne_files import READERS, suffix_of
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 #: The way into a manifest for what no reader knows.
 AS_ARRAY = (

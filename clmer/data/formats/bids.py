@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from clmer.data.recording import KINDS, DataError
+from clmer.data.recording import KINDS
+from clmer.errors import DataError
 
 #: BIDS' types of channels (channels.tsv) -> ours; the rest are no signal of a body.
 TYPES = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 _SAMPLE_BYTES = {"INT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
 _MAX_BYTES = 2**24

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.recording import DataError
 from clmer.data.timeline import Timeline, marked
+from clmer.errors import DataError
 
 _AGAIN = "Copy or export it again."
 #: Bytes of the fixed head, and of each signal's fields behind it, in the order of the file.

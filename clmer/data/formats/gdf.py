@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 _HEAD = 256
 #: GDF 2: a unit's code without its last five bits, which are the decimal prefix's.

@@ -16,8 +16,8 @@ from scipy.io.matlab import MatReadError
 
 from clmer.data.formats.brainvision import BrainVisionHeader, read_header
 from clmer.data.formats.gdf import GdfHeader, read_gdf_header
-from clmer.data.recording import DataError
 from clmer.data.timeline import Timeline, marked
+from clmer.errors import DataError
 
 #: suffix -> name of MNE's reader
 READERS = {

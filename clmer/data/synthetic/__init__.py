@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.deap import BASELINE_S, CHANNELS, FS
+from clmer.data.readers.deap import BASELINE_S, CHANNELS, FS
 from clmer.data.synthetic import signals
 from clmer.data.synthetic.amigos import write_amigos
 from clmer.data.synthetic.bdf import write_bdf

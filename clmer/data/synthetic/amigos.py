@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from clmer.data import deap
-from clmer.data.amigos import BASELINE_S, CHANNELS, EEG_CHANNELS, FS, LONG, SHORT
+from clmer.data.readers import deap
+from clmer.data.readers.amigos import BASELINE_S, CHANNELS, EEG_CHANNELS, FS, LONG, SHORT
 from clmer.data.synthetic import signals
 from clmer.data.synthetic.files import write_openface
 from clmer.data.synthetic.folder import check_range, write_folder

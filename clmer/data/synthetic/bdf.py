@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from clmer.data.deap import BASELINE_S, EEG_CHANNELS
-from clmer.data.deap import FS as MODEL_FS
+from clmer.data.readers.deap import BASELINE_S, EEG_CHANNELS
+from clmer.data.readers.deap import FS as MODEL_FS
 from clmer.signal import resample
 
 FS = 512

@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from clmer.data.recording import SYNTHETIC_MARKER, DataError
+from clmer.data.recording import SYNTHETIC_MARKER
+from clmer.errors import DataError
 
 
 def check_range(function: str, **ranges: tuple[float, float, float]) -> None:

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data import deap
-from clmer.data.emotiv import EPOC_CHANNELS
-from clmer.data.man2 import EMOTIONS
-from clmer.data.recording import DataError
+from clmer.data.formats.emotiv import EPOC_CHANNELS
+from clmer.data.readers import deap
+from clmer.data.readers.man2 import EMOTIONS
 from clmer.data.synthetic import signals
 from clmer.data.synthetic.files import write_openface
 from clmer.data.synthetic.folder import check_range, write_folder
 from clmer.data.synthetic.model import MODALITIES, Control, SignalModel
+from clmer.errors import DataError
 
 FS = 128
 LEVEL = 1.5

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clmer.data.deap import BASELINE_S, CHANNELS, EEG_CHANNELS, FS
 from clmer.data.face import AU_NAMES
+from clmer.data.readers.deap import BASELINE_S, CHANNELS, EEG_CHANNELS, FS
 from clmer.data.synthetic.model import SignalModel
 
 _EEG = len(EEG_CHANNELS)

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clmer.data.recording import DataError
 from clmer.data.video import jobs
 from clmer.data.video.preview import FORMATS
 from clmer.data.video.tracker import FACES, MODEL_ENV, find_model
-from clmer.exits import EXIT_INPUT, EXIT_INTERRUPTED
+from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, DataError
 from clmer.streams import for_streams
 
 EXIT_NO_FACE = 3

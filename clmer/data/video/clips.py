@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.recording import DataError
 from clmer.data.video import kinds
 from clmer.data.video.extra import import_av
 from clmer.data.video.picture import rgb, square_size
 from clmer.data.video.timing import numbered, read_timing
+from clmer.errors import DataError
 
 _MAX_PIXELS = 2**26
 _ASPECTS = (Fraction(1, 4), Fraction(4))

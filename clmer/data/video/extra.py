@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clmer.data.recording import DataError
+from clmer.errors import DataError
 
 
 def import_av() -> Any:

@@ -16,13 +16,13 @@ from typing import Any
 from tqdm import tqdm
 
 from clmer.data.face import read_face
-from clmer.data.recording import DataError
 from clmer.data.video import record
 from clmer.data.video.clips import Reader, probe
 from clmer.data.video.preview import Preview, open_preview, preview_folder
 from clmer.data.video.seen import Seen
 from clmer.data.video.table import TableWriter
 from clmer.data.video.tracker import FACES, MIN_FACES, Tracker
+from clmer.errors import DataError
 
 OPENFACE = "FeatureExtraction"
 _POLL_S = 0.2

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.recording import DataError
 from clmer.data.video.extra import import_av
+from clmer.errors import DataError
 
 _FILES = {"png": "[0-9]*.png", "mp4": "preview.mp4"}
 FORMATS = tuple(_FILES)

@@ -12,9 +12,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from clmer.data.recording import DataError
 from clmer.data.video.preview import has_preview, preview_folder
-from clmer.files import write_file
+from clmer.errors import DataError
+from clmer.storage import write_file
 
 _VERSION = 2  # raise when the same clip gives another series
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.recording import DataError
 from clmer.data.video import kinds
 from clmer.data.video.extra import import_av
+from clmer.errors import DataError
 
 _PROMISING = {"matroska", "mov", "avi", "flv", "asf"}  # others' lengths are FFmpeg's guesses
 _PRIMING_S = 0.1  # an encoder's silence before the sound, which players skip

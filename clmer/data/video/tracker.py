@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.recording import DataError
 from clmer.data.video import search
 from clmer.data.video.clips import Frame
 from clmer.data.video.extra import missing_extra
 from clmer.data.video.mesh import IBUG, Face, to_face
 from clmer.data.video.people import Follower
+from clmer.errors import DataError
 
 FACES = 4
 MIN_FACES = 2  # one is smoothed over time

@@ -1,0 +1,5 @@
+"""`python -m clmer`: the same as the command `clmer`."""
+
+from clmer.cli import script
+
+script()

@@ -1,0 +1,135 @@
+"""Models that stand beside CLMER; `MODELS` is what `--model` knows.
+
+A model is built from the (tokens, features) of its modalities and called with their tokens by name.
+To add one, write its page and its line in `MODELS`; to give it tokens of another kind, name the
+kind in `ModelSpec.tokens` and make them in `clmer.pipeline.stages.tokens_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from clmer.baselines.eeg_conformer import EEGConformer, spans
+from clmer.baselines.fetcheeg import FetchEEG
+from clmer.baselines.husformer import Husformer
+from clmer.baselines.mult import MulT
+from clmer.data.registry import DATASETS
+from clmer.nn.fusion import Fusion
+
+if TYPE_CHECKING:
+    from clmer.pipeline.config import Config
+
+__all__ = [
+    "MODELS",
+    "NAMES",
+    "SVM",
+    "EEGConformer",
+    "FetchEEG",
+    "Husformer",
+    "ModelSpec",
+    "MulT",
+]
+
+#: (tokens, features) of each modality by name.
+Inputs = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model that the training loop can train.
+
+    Args:
+        name: on the command line, in a run's stages and in its results.
+        build: (inputs, classes, config) -> a module that maps [B, tokens, features] by modality to
+            logits [B, classes].
+        tokens: the kind that it reads: "stage" for what the run gives CLMER (encoder features,
+            spectra or samples), "raw" for each modality's samples.
+        source: whose model it is.
+        needs: it takes one modality, the first of these that the run has; empty: it takes all.
+        least: modalities that it cannot do without.
+        adam: its optimiser's options.
+    """
+
+    name: str
+    build: Callable[[Inputs, int, Config], nn.Module]
+    tokens: str
+    source: str
+    needs: tuple[str, ...] = ()
+    least: int = 1
+    adam: Mapping[str, Any] = field(default_factory=lambda: {"lr": 1e-3})
+
+    def takes(self, present: Sequence[str]) -> tuple[str, ...]:
+        """The modalities that it reads out of those that a run has.
+
+        Raises:
+            ValueError: it cannot do with these.
+        """
+        if not self.needs:
+            if len(present) < self.least:
+                raise ValueError(
+                    f"found {', '.join(present)}, expected at least {self.least} modalities"
+                )
+            return tuple(present)
+        for name in self.needs:
+            if name in present:
+                return (name,)
+        raise ValueError(f"found {', '.join(present)}, expected {' or '.join(self.needs)}")
+
+
+def _sizes(config: Config) -> dict[str, Any]:
+    """The sizes that CLMER, MulT and Husformer share."""
+    names = ("dim", "heads", "cross_layers", "memory_layers", "embedding_dropout")
+    return {name: getattr(config, name) for name in names}
+
+
+def _fusion(inputs: Inputs, classes: int, config: Config) -> Fusion:
+    own = {"token_length": config.token_length, "single_layers": config.single_layers}
+    return Fusion(inputs, classes, **own, **_sizes(config))
+
+
+def _mult(inputs: Inputs, classes: int, config: Config) -> MulT:
+    return MulT(inputs, classes, **_sizes(config))
+
+
+def _husformer(inputs: Inputs, classes: int, config: Config) -> Husformer:
+    return Husformer(inputs, classes, **_sizes(config))
+
+
+def _eeg_conformer(inputs: Inputs, classes: int, config: Config) -> EEGConformer:
+    return EEGConformer(inputs, classes, **spans(DATASETS[config.dataset].fs))
+
+
+def _fetcheeg(inputs: Inputs, classes: int, config: Config) -> FetchEEG:
+    return FetchEEG(inputs, classes, fs=DATASETS[config.dataset].fs)
+
+
+_SIGNALS = ("eeg", "physio")
+
+#: What the loop can train, by name. CLMER's own stages and results are named by its modalities.
+MODELS: dict[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (
+        ModelSpec("clmer", _fusion, "stage", "Section III-D"),
+        ModelSpec("mult", _mult, "stage", "Tsai et al. 2019", least=2),
+        ModelSpec("husformer", _husformer, "stage", "Wang et al. 2022"),
+        ModelSpec(
+            "eeg-conformer",
+            _eeg_conformer,
+            "raw",
+            "Song et al. 2022",
+            needs=_SIGNALS,
+            adam={"lr": 2e-4, "betas": (0.5, 0.999)},
+        ),
+        ModelSpec("fetcheeg", _fetcheeg, "raw", "Liang et al. 2024", needs=_SIGNALS),
+    )
+}
+
+#: Fitted without the loop, on band powers: `clmer.baselines.svm`.
+SVM = "svm"
+
+#: Everything that `--model` takes.
+NAMES = (*MODELS, SVM)

@@ -1,0 +1,92 @@
+"""The files that a manifest names: whether they are there, and of a kind that can be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clmer.data.formats import check_suffix, suffix_of
+from clmer.data.formats.biosignal import SUFFIXES
+from clmer.data.formats.mne_files import FOLDERS
+from clmer.data.readers.manifest_columns import FACE_MODALITIES
+from clmer.errors import DataError
+from clmer.text import did_you_mean
+
+if TYPE_CHECKING:
+    from clmer.data.readers.manifest_table import Row
+
+SUPPORTED = (
+    f"{', '.join(SUFFIXES)} (through MNE), .npy with a rate, Emotiv .csv, and .csv of OpenFace, "
+    "Py-Feat or clmer.data.video for the face"
+)
+
+
+def find_files(table: Path, rows: list[Row], note: Callable[[str, str], None]) -> list[Row]:
+    """The rows with paths that exist: a backslash is a slash where only that gives a file."""
+    found = []
+    absent: dict[str, str] = {}
+    for row in rows:
+        # unlike Path.exists, this takes a name that is too long for one of no file
+        if not os.path.exists(row.path) and "\\" in str(row.path):
+            path = Path(str(row.path).replace("\\", "/"))
+            if os.path.exists(path):
+                note("\\ in a path is read as /", f"line {row.line}, {row.path.name}")
+                row = replace(row, path=path)
+        folder = os.path.isdir(row.path) and suffix_of(row.path) not in FOLDERS
+        if folder or not os.path.exists(row.path):
+            absent.setdefault(str(row.path), near_file(table.parent, row.path))
+        found.append(row)
+    if absent:
+        names = sorted(absent)
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise DataError(
+            table,
+            "path",
+            f"{len(names)} missing: {', '.join(names[:5])}{more}",
+            "files that exist",
+            next(filter(None, absent.values()), "Paths are relative to the manifest's folder."),
+        )
+    _check_suffixes(found)
+    return found
+
+
+def near_file(root: Path, path: Path) -> str:
+    """What may have gone wrong with a path that names no file; "" for no idea."""
+    if os.path.isdir(path):
+        return f"{path.name} is a folder: name a file in it."
+    parts = str(path).replace("\\", "/").split("/")
+    for count in range(len(parts) - 1, 0, -1):  # a folder too many, or another computer's
+        near = "/".join(parts[-count:])
+        if near and root / near != path and os.path.isfile(root / near):
+            there = "" if os.path.isdir(path.parent) else f"There is no folder {path.parent}. "
+            return f"{there}Did you mean {near}? Paths are relative to the manifest's folder."
+    if "\\" in path.name:
+        return "Write paths with / and relative to the manifest's folder."
+    if os.path.islink(path):
+        return (
+            f"{path.name} is a link to a file that is not here: get its content first (datalad "
+            "get, git annex get)."
+        )
+    folder = path.parent
+    if not os.path.isdir(folder):
+        return f"There is no folder {folder}."
+    names = sorted(os.listdir(folder))
+    alike = [name for name in names if name.startswith(f"{path.name}.")]  # without its suffix
+    return f"Did you mean {alike[0]}?" if alike else did_you_mean(path.name, names)
+
+
+def _check_suffixes(rows: list[Row]) -> None:
+    for row in rows:
+        suffix = row.path.suffix.lower()
+        check_suffix(row.path, (*SUFFIXES, ".npy", ".csv"), SUPPORTED)
+        if suffix != ".csv" and row.modality in FACE_MODALITIES:
+            raise DataError(
+                row.path,
+                f"modality in line {row.line} of the manifest",
+                row.modality,
+                "a face tracker's .csv",
+                f"Give signals another name. Readable are {SUPPORTED}.",
+            )

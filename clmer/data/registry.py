@@ -1,0 +1,212 @@
+"""The data sets: `DATASETS` is what the command line and `clmer.data.load` know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clmer.data.readers import (
+    amigos,
+    amigos_labels,
+    deap,
+    deap_raw,
+    eegmat,
+    man2,
+    manifest,
+    manifest_table,
+)
+from clmer.data.recording import Recording, Signal
+from clmer.data.store.copies import Shared
+from clmer.data.tasks import RATING_SCALE, RATING_TASKS
+from clmer.errors import DataError
+
+#: Edges in Hz, None leaving a side open; None for no filter.
+Band = tuple[float | None, float | None] | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set and its defaults.
+
+    Args:
+        name: on the command line, and in `$CLMER_DATA/<name>`.
+        read: `(root, face=...)` -> recordings, person by person.
+        sources: root -> the files that recordings depend on, sorted.
+        found: root -> every modality it has.
+        modalities: the default ones; empty for all that are found.
+        window_s: default window in seconds.
+        protocol: default protocol, out of `splits.PROTOCOLS`.
+        tasks: label columns and rating tasks, the default first; empty for the label columns found.
+        band: pass band by signal type; a type that is absent keeps all it has.
+        paper_band: the one band that `--filter paper` puts on every channel.
+        obtain: how to get the data.
+        notes: what a user should know about every preparation.
+        fs: rate in Hz that signals are resampled to.
+        gaps: whether recordings may have samples that are not finite, and are then left out; a file
+            of any other data set that holds one is refused.
+        labels: whose labels `read(..., labels=)` can give, the default first; empty for one kind.
+        describe: `(root, labels=...)` -> what a user should know about these recordings.
+        shared: `(root)` -> recordings that share samples, as far as the files' names tell.
+        rated: least and largest rating; None where each study has a scale of its own.
+        refused: protocols that would mislead here, and why.
+        open_file: path -> the channels of one file, where the reader derives them; None where they
+            are the file's own.
+    """
+
+    name: str
+    read: Callable[..., Iterator[Recording]]
+    sources: Callable[[Path], list[Path]]
+    found: Callable[[Path], tuple[str, ...]]
+    modalities: tuple[str, ...]
+    window_s: float
+    protocol: str
+    tasks: tuple[str, ...]
+    band: Mapping[str, Band]
+    paper_band: tuple[float, float]
+    obtain: str
+    notes: tuple[str, ...] = ()
+    fs: float = 128.0
+    gaps: bool = False
+    labels: tuple[str, ...] = ()
+    describe: Callable[..., Sequence[str]] = lambda root, **options: ()
+    shared: Callable[[Path], Sequence[Shared]] = lambda root: ()
+    rated: tuple[float, float] | None = RATING_SCALE
+    refused: Mapping[str, str] = field(default_factory=dict)
+    open_file: Callable[[Path], Signal] | None = None
+
+    @property
+    def task(self) -> str:
+        """The default task: the first one; "label" where the files decide."""
+        return self.tasks[0] if self.tasks else "label"
+
+    def options(self, root: Path, labels: str = "") -> dict[str, str]:
+        """What `read` and `describe` take beside the folder.
+
+        Raises:
+            DataError: the data set has no such labels.
+        """
+        if not labels and not self.labels:
+            return {}
+        chosen = labels or self.labels[0]
+        if chosen not in self.labels:
+            kinds = ", ".join(self.labels) or f"no --labels: {self.name} has one kind"
+            raise DataError(root, "--labels", chosen, kinds)
+        return {"labels": chosen}
+
+
+DEAP_TASKS = tuple(RATING_TASKS)
+
+DATASETS = {
+    d.name: d
+    for d in (
+        Dataset(
+            name="amigos-short",
+            read=amigos.read_short,
+            sources=amigos.sources,
+            found=lambda root: ("physio", "eeg", "ecg", "gsr", "landmarks", "au"),
+            modalities=("physio", "landmarks", "au"),
+            window_s=1.0,
+            protocol="trial",
+            tasks=("valence", "arousal", "va4"),
+            band=amigos.BAND,
+            paper_band=(4.0, 45.0),
+            obtain=amigos.OBTAIN,
+            gaps=True,
+            labels=amigos_labels.LABELS,
+            describe=amigos.describe_short,
+        ),
+        Dataset(
+            name="amigos-long",
+            read=amigos.read_long,
+            sources=amigos.sources,
+            found=lambda root: ("physio", "eeg", "ecg", "gsr", "landmarks", "au"),
+            modalities=("physio", "landmarks", "au"),
+            window_s=amigos.PIECE_S,
+            protocol="subject",
+            tasks=("va4", "valence", "arousal"),
+            band=amigos.BAND,
+            paper_band=(4.0, 45.0),
+            obtain=amigos.OBTAIN,
+            gaps=True,
+            labels=amigos_labels.LABELS,
+            describe=amigos.describe_long,
+            refused={
+                "trial": "pieces of one viewing of a video would be on both sides",
+                "block": "a recording is one piece of 5 s",
+            },
+        ),
+        Dataset(
+            name="deap",
+            read=deap.read,
+            sources=deap.sources,
+            found=lambda root: ("physio", "eeg", "landmarks", "au"),
+            modalities=("physio", "landmarks", "au"),
+            window_s=1.0,
+            protocol="trial",
+            tasks=DEAP_TASKS,
+            band=deap.BAND,
+            paper_band=(4.0, 45.0),
+            obtain=deap.OBTAIN,
+        ),
+        Dataset(
+            name="deap-raw",
+            read=deap_raw.read,
+            sources=deap_raw.sources,
+            found=lambda root: ("physio", "eeg", "landmarks", "au"),
+            modalities=("physio", "landmarks", "au"),
+            window_s=1.0,
+            protocol="trial",
+            tasks=DEAP_TASKS,
+            band=deap_raw.BAND,
+            paper_band=(4.0, 45.0),
+            obtain=deap_raw.OBTAIN,
+            notes=deap_raw.NOTES,
+            open_file=deap_raw.open_file,
+        ),
+        Dataset(
+            name="eegmat",
+            read=eegmat.read,
+            sources=eegmat.sources,
+            found=lambda root: ("eeg", "ecg"),
+            modalities=("eeg", "ecg"),
+            window_s=5.0,
+            protocol="subject",
+            tasks=("label",),
+            band=eegmat.BAND,
+            paper_band=(4.0, 45.0),
+            obtain=eegmat.OBTAIN,
+            notes=eegmat.NOTES,
+        ),
+        Dataset(
+            name="man2",
+            read=man2.read,
+            sources=man2.sources,
+            found=lambda root: ("physio", "eeg", "landmarks", "au", "gaze"),
+            modalities=("physio", "landmarks", "au"),
+            window_s=1.0,
+            protocol="subject",
+            tasks=("label",),
+            band=man2.BAND,
+            paper_band=(1.0, 50.0),
+            obtain=man2.OBTAIN,
+            notes=man2.NOTES,
+        ),
+        Dataset(
+            name="manifest",
+            read=manifest.read,
+            sources=manifest.sources,
+            found=manifest.found,
+            modalities=(),
+            window_s=1.0,
+            protocol="subject",
+            tasks=(),
+            band=manifest.BAND,
+            paper_band=(4.0, 45.0),
+            obtain=manifest_table.OBTAIN,
+            describe=manifest.describe,
+            shared=manifest.shared,
+            rated=None,
+        ),
+    )
+}

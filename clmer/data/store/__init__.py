@@ -1,0 +1,1 @@
+"""Windows of recordings, prepared once and kept on disk."""

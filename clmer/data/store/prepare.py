@@ -1,0 +1,315 @@
+"""From files to a store of windows, recording by recording.
+
+The reader yields recordings one after the other; threads cut them into windows (`cutting.py`) while
+it reads on; windows are appended in the reader's order. So a store's bytes, its report and any
+error do not depend on the number of threads. In memory are the recordings in flight, some hundred
+MiB of them at most, or as many as the reader holds (DEAP: a person).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from clmer.data.face.images import folders
+from clmer.data.face.mobilevit import RANDOM_NOTE, embedder, weights_digest
+from clmer.data.face.windows import FACE_TOKENS, Embed
+from clmer.data.recording import KINDS, Recording
+from clmer.data.registry import Dataset
+from clmer.data.store import account
+from clmer.data.store.account import Account, FaceAccount
+from clmer.data.store.copies import Copies, Shared
+from clmer.data.store.in_order import map_in_order
+from clmer.data.store.origin import fingerprint, listed
+from clmer.data.store.store import Modality, Store
+from clmer.data.store.windowing import Cut, Plan, align, check_alike, cut
+from clmer.data.store.writer import StoreWriter, build
+from clmer.errors import DataError
+from clmer.signal.passes import threads_of_a_pass
+from clmer.text import did_you_mean
+
+#: Bytes of signals and faces that may wait to be cut, beside the recording just read.
+_IN_FLIGHT = 256 * 2**20
+
+
+def prepare(
+    dataset: Dataset,
+    root: Path,
+    *,
+    modalities: Sequence[str] = (),
+    window_s: float | None = None,
+    stride_s: float | None = None,
+    filter: str = "type",
+    fps: float = 25.0,
+    face: str = "raw",
+    labels: str = "",
+    mobilevit: str = "",
+    cache: Path,
+    progress: bool = True,
+) -> Store:
+    """Open the store of these parameters, or read every recording and build it.
+
+    Stored a window: signals [C, round(window_s fs)]; "landmarks" [204, frames], x of the 68 points,
+    then y, then z (mm); "au" [34, frames], 17 intensities (0-5), then 17 presences (0 or 1);
+    "gaze" [2, frames], rad; "hog" [496, frames], texture of 16 regions of the face. Of the picture
+    in a window's middle: "pixels" and "pixel-rows" [32, 96], rows of 32 pixels, red, green, blue,
+    0-1; "mobilevit" [16, 640], patches and features.
+
+    As many recordings are cut at once as torch has threads (`torch.set_num_threads`).
+
+    Args:
+        dataset: one of `clmer.data.registry.DATASETS`.
+        root: its folder.
+        modalities: names of signals and of `FACE_TOKENS`; a signal type such as "eeg" takes those
+            channels out of a signal that mixes types. Empty for the data set's default.
+        window_s: window in seconds; None for the data set's default.
+        stride_s: seconds from window to window; None for no overlap.
+        filter: "type" filters by signal type, "paper" puts the paper's one band on every channel.
+        fps: frames a second that the face is resampled to.
+        face: "raw" keeps landmarks in the camera's frame, "aligned" removes the head's motion.
+        labels: whose labels, out of the data set's `labels`; "" for its default.
+        mobilevit: folder of MobileViT-S's weights; "" for random ones.
+        cache: folder of the stores.
+        progress: show a bar.
+
+    Returns:
+        The store; its report says what was used, skipped and dropped, and why.
+
+    Raises:
+        DataError: files that cannot be used, parameters out of range, no window left, a full disk.
+    """
+    window_s = dataset.window_s if window_s is None else window_s
+    stride_s = window_s if stride_s is None else stride_s
+    files = dataset.sources(root)
+    names = tuple(modalities) or dataset.modalities or dataset.found(root)
+    plan = Plan(dataset, root, names, window_s, stride_s, filter, fps, face)
+    _check_modalities(dataset, root, modalities)
+    options = dataset.options(root, labels)
+    parameters = {
+        "dataset": dataset.name,
+        "modalities": list(names),
+        "window_s": window_s,
+        "stride_s": stride_s,
+        "filter": filter,
+        "band": {kind: plan.band(kind) for kind in KINDS},
+        "fs": dataset.fs,
+        "fps": fps,
+        "face": face,
+        **options,
+    }
+    weights = Path(mobilevit) if mobilevit else None
+    if "mobilevit" in names:
+        parameters["mobilevit"] = weights_digest(weights)
+    pictures = folders(files) if plan.has_images else []
+    sources = listed(root, [*files, *pictures])
+    key = fingerprint(parameters, sources)
+
+    def fill(writer: StoreWriter) -> None:
+        job = _Job(plan, writer)
+        embed = embedder(weights) if "mobilevit" in names else None
+        label = f"preparing {dataset.name}"
+        recordings = dataset.read(root, face=plan.has_face, **options)
+        with (
+            tqdm(total=len(files), desc=label, unit="file", disable=not progress) as bar,
+            closing(_cuts(plan, recordings, embed)) as cuts,
+        ):
+            for each in cuts:
+                job.follow(each.recording.source, files, bar)
+                job.add(each)
+            bar.update(len(files) - bar.n)
+        notes = [*dataset.describe(root, **options)]
+        if embed is not None and weights is None:
+            notes.append(RANDOM_NOTE)
+        report = job.report(notes)
+        writer.finish(
+            fingerprint=key,
+            parameters=parameters,
+            sources=sources,
+            modalities=[job.modality(name) for name in names],
+            window_s=window_s,
+            report=report,
+        )
+
+    return build(cache, dataset.name, key, fill)
+
+
+def _check_modalities(dataset: Dataset, root: Path, asked: Sequence[str]) -> None:
+    """Refuse a name that is neither one of the data set's nor a signal type nor of the face."""
+    if not asked:
+        return
+    found = dataset.found(root)
+    for name in asked:
+        if name not in (*found, *KINDS, *FACE_TOKENS):
+            raise DataError(
+                root,
+                f"--modalities {','.join(asked)}",
+                f"no modality {name}",
+                f"some of {', '.join(found)}",
+                did_you_mean(name, found) or did_you_mean(name, (*KINDS, *FACE_TOKENS)),
+            )
+
+
+def _cuts(plan: Plan, recordings: Iterator[Recording], embed: Embed | None) -> Generator[Cut]:
+    """The recordings' windows, in order."""
+    workers = torch.get_num_threads()
+
+    def work(recording: Recording) -> Cut:
+        alone = 2 * _nbytes(recording) > _IN_FLIGHT  # nothing of its size is cut beside it
+        with threads_of_a_pass(workers if alone else 1):
+            return cut(plan, recording, embed)
+
+    return map_in_order(work, recordings, workers=workers, size=_nbytes, budget=_IN_FLIGHT)
+
+
+def _nbytes(recording: Recording) -> int:
+    """What a recording keeps in memory, but for its face's textures, which stay on disk."""
+    size = sum(signal.data.nbytes for signal in recording.signals.values())
+    face = recording.face
+    parts = () if face is None else (face.landmarks, face.au_intensity, face.au_presence)
+    return size + sum(part.nbytes for part in parts if part is not None)
+
+
+@dataclass
+class _Job:
+    """Cut recordings into the store, in order, and the account of them."""
+
+    plan: Plan
+    writer: StoreWriter
+    modalities: dict[str, Modality] = field(default_factory=dict)
+    people: set[str] = field(default_factory=set)
+    recordings: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+    interpolated: int = 0
+    filters: dict[str, str] = field(default_factory=dict)
+    trackers: Counter[str] = field(default_factory=Counter)
+    accounts: list[tuple[str, Account]] = field(default_factory=list)
+    faces: list[FaceAccount] = field(default_factory=list)
+    copies: Copies = field(default_factory=Copies)
+    said: dict[str, list[str]] = field(default_factory=dict)
+    _sources: set[Path] = field(default_factory=set)
+
+    def follow(self, source: Path, files: Sequence[Path], bar: Any) -> None:
+        """Move the bar when a recording comes from a new file: those before it are done."""
+        if source in self._sources:
+            return
+        alike = sum(file.suffix == source.suffix for file in files)
+        self.writer.share_done = min(1.0, len(self._sources) / max(alike, 1))
+        bar.update(max(0, int(len(files) * self.writer.share_done) - bar.n))
+        self._sources.add(source)
+
+    def add(self, cut: Cut) -> None:
+        """Write one recording's windows, or note why there are none.
+
+        Raises:
+            DataError: it does not fit the recordings before it.
+        """
+        recording = cut.recording
+        name = f"{recording.subject}/{recording.trial}"
+        self.recordings += 1
+        align(cut, self.modalities)
+        self.modalities = cut.modalities | self.modalities
+        check_alike(cut, self.modalities, "in the recordings before it")
+        self.filters = cut.filters | self.filters
+        self.dropped += cut.dropped
+        self.accounts += [(name, each) for each in cut.signals.values()]
+        for note in cut.notes:
+            self.said.setdefault(note, []).append(name)
+        for (modality, channel), (words, fs) in cut.words.items():
+            self.copies.add(name, modality, words, fs, channel)
+        if cut.face is not None:
+            self.faces.append(cut.face)
+        if cut.tracker:
+            self.trackers[cut.tracker] += 1
+        if cut.skipped:
+            self.skipped[name] = cut.skipped
+            return
+        self.people.add(recording.subject)
+        self.interpolated += recording.interpolated
+        self.writer.append(
+            cut.arrays,
+            subject=recording.subject,
+            group=recording.group,
+            recording=name,
+            stimulus=recording.stimulus,
+            start_s=cut.start_s,
+            labels=recording.labels,
+        )
+
+    def modality(self, name: str) -> Modality:
+        """A modality, with the amplitude that is usual in all recordings."""
+        levels = account.levels_of(self.accounts, name)
+        return replace(self.modalities[name], levels=tuple(levels.items()))
+
+    def report(self, notes: Sequence[str]) -> dict[str, Any]:
+        """What was read, used and left out.
+
+        Raises:
+            DataError: nothing is left.
+        """
+        if not len(self.writer):
+            reasons = Counter(self.skipped.values()).most_common(3)
+            raise DataError(
+                self.plan.root,
+                f"--modalities {','.join(self.plan.modalities)}",
+                f"no window in {self.recordings} recordings ("
+                + ("; ".join(f"{why}: {n}" for why, n in reasons) or "none was read")
+                + ")",
+                "at least one",
+                "Choose other modalities or a shorter --window.",
+            )
+        known = self.plan.dataset.shared(self.plan.root)
+        shared = self.copies.shared(known)
+        return {
+            "signals": account.summary(self.accounts)
+            + account.face_summary(self.plan.face_names, self.faces),
+            "shared_samples": [asdict(pair) for pair in shared],
+            "shared_files": [asdict(pair) for pair in known if pair.length == 0],
+            "people": len(self.people),
+            "recordings": self.recordings,
+            "recordings_used": self.recordings - len(self.skipped),
+            "recordings_skipped": self.skipped,
+            "windows": len(self.writer),
+            "windows_dropped": dict(self.dropped),
+            "samples_interpolated": self.interpolated,
+            "filter": self.filters,
+            "notes": [*self.plan.dataset.notes, *notes, *self._notes(shared)],
+        }
+
+    def _notes(self, shared: Sequence[Shared]) -> list[str]:
+        """What to say of the recordings."""
+        notes = [
+            note
+            if note.endswith("left out of all")
+            else f"{note} ({_names(where, self.recordings)})"
+            for note, where in self.said.items()
+        ]
+        notes += account.scale_notes(self.accounts)
+        notes += [
+            f"{pair} hold the same samples: they stay on one side of every split"
+            for pair in shared[:3]
+        ]
+        if len(shared) > 3:
+            notes.append(f"{len(shared) - 3} more pairs of recordings hold the same samples")
+        if len(self.trackers) < 2:
+            return notes
+        counts = ", ".join(f"{name} {count}" for name, count in self.trackers.items())
+        notes.append(
+            f"Faces come from different trackers, whose values are not comparable: {counts}."
+        )
+        return notes
+
+
+def _names(recordings: Sequence[str], count: int) -> str:
+    """Some recordings, for a note: "in all 12 recordings", "in p1/1, p1/2 and 3 more"."""
+    if len(recordings) == count > 1:
+        return f"in all {count} recordings"
+    more = f" and {len(recordings) - 3} more of {count}" if len(recordings) > 3 else ""
+    return f"in {', '.join(recordings[:3])}{more}"

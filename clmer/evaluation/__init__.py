@@ -1,0 +1,1 @@
+"""Scores of predictions, their intervals, tests between models, and what a run reports."""

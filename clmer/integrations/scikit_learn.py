@@ -1,0 +1,326 @@
+"""`clmer.CLMERClassifier`: encoders and fusion behind scikit-learn's estimator rules."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from clmer.baselines import MODELS
+from clmer.data.splits import Split
+from clmer.data.store.store import Modality, Store, Windows
+from clmer.data.store.windowing import NAME, may_be_called
+from clmer.data.tasks import Task
+from clmer.errors import ConfigError
+from clmer.pipeline.config import MAX_SEED, Config, option
+from clmer.pipeline.random_state import own_random_state
+from clmer.pipeline.run_folder import Unsaved
+from clmer.pipeline.stages import Job, contrastive_stage, fit_fusion, member_stages
+from clmer.pipeline.tokenizer import Inputs
+from clmer.pipeline.trained import SplitModel
+
+#: Constructor arguments that go into the `Config` as they are.
+_SIZES = (
+    *("tokens", "contrastive", "width", "token_length", "dim", "heads", "cross_layers"),
+    *("memory_layers", "single_layers", "embedding_dropout", "members", "batch"),
+    *("epochs_contrastive", "epochs_fusion"),
+)
+
+
+_COUNTS = [name for name in _SIZES if name not in ("tokens", "contrastive", "embedding_dropout")]
+_COUNTS.append("patience")
+
+
+def _is_shape(shape: Any) -> bool:
+    """Whether it is (channels, samples)."""
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) != 2:
+        return False
+    return all(isinstance(each, (int, np.integer)) and each > 0 for each in shape)
+
+
+def _arguments(message: str) -> str:
+    """A message about options of the command line, in the names of this class's arguments."""
+    for flag, argument in (("--no-contrastive", "contrastive=False"), ("--no-fusion", "fusion")):
+        message = message.replace(flag, argument)
+    names = {option(field.name): field.name for field in fields(Config)}
+    return re.sub(r"--[a-z-]*[a-z]", lambda found: names.get(found[0], found[0]), message)
+
+
+def _device(name: Any) -> torch.device:
+    """A device that tensors can be put on.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device: found {name!r}, expected cpu or cuda[:n]") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: found {name!r}, expected cpu or cuda[:n]")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ValueError(
+            f"device: found {name!r}; torch {torch.__version__} sees {count} CUDA devices; use cpu"
+        )
+    return device
+
+
+class CLMERClassifier(ClassifierMixin, BaseEstimator):
+    """CLMER on arrays: contrastive encoders without labels, then cross-modal fusion.
+
+    X is [n_samples, n_features], the modalities' windows flattened side by side, which
+    `modalities` takes apart; or, with `modalities=None`, [n_samples, channels, samples] of one
+    modality. Channels are standardised with the training windows' statistics. Windows of one
+    recording are nearly copies: pass `groups` (the person or recording of each window) to
+    scikit-learn's splitters, and to `fit` where it holds windows back for validation.
+
+    Args:
+        modalities: (channels, samples) by name, in the order of X's columns, each flattened row
+            by row: {"eeg": (32, 128), "ecg": (1, 128)}. None: one modality; of a two-dimensional X
+            a single row of all features.
+        fs: samples a second; only `tokens="spectrum"` asks.
+        tokens: "channel", "time" or "spectrum", see `clmer.pipeline.config.Config`.
+        contrastive: train encoders first; without them a token is a channel's samples.
+        width, token_length, dim, heads, cross_layers, memory_layers, single_layers,
+            embedding_dropout, members, batch, epochs_contrastive, epochs_fusion: as in
+            `clmer.pipeline.config.Config`; the defaults are the cpu preset's.
+        validation: share of the windows (about) that fit holds back to choose the epoch by; 0 for
+            none, which keeps the last one.
+        patience: epochs without a better validation score before training stops; 0 never.
+        device: a torch device.
+        random_state: seed, `RandomState`, or None.
+
+    Attributes:
+        classes_: [K] labels, sorted.
+        n_features_in_: X.shape[1].
+        model_: the fitted `clmer.pipeline.trained.SplitModel`.
+    """
+
+    def __init__(
+        self,
+        modalities: Mapping[str, tuple[int, int]] | None = None,
+        *,
+        fs: float = 128.0,
+        tokens: str = "channel",
+        contrastive: bool = True,
+        width: int = 16,
+        token_length: int = 20,
+        dim: int = 32,
+        heads: int = 4,
+        cross_layers: int = 2,
+        memory_layers: int = 1,
+        single_layers: int = 3,
+        embedding_dropout: float = 0.25,
+        members: int = 1,
+        batch: int = 64,
+        epochs_contrastive: int = 15,
+        epochs_fusion: int = 60,
+        validation: float = 0.0,
+        patience: int = 10,
+        device: str = "cpu",
+        random_state: Any = None,
+    ) -> None:
+        self.modalities = modalities
+        self.fs = fs
+        self.tokens = tokens
+        self.contrastive = contrastive
+        self.width = width
+        self.token_length = token_length
+        self.dim = dim
+        self.heads = heads
+        self.cross_layers = cross_layers
+        self.memory_layers = memory_layers
+        self.single_layers = single_layers
+        self.embedding_dropout = embedding_dropout
+        self.members = members
+        self.batch = batch
+        self.epochs_contrastive = epochs_contrastive
+        self.epochs_fusion = epochs_fusion
+        self.validation = validation
+        self.patience = patience
+        self.device = device
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> CLMERClassifier:
+        """Train on windows.
+
+        Args:
+            X: [n_samples, n_features] or [n_samples, channels, samples].
+            y: [n_samples] labels.
+            groups: [n_samples] people or recordings, kept whole where `validation` holds windows
+                back.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError: X, y or an option cannot be used.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64, allow_nd=True)
+        check_classification_targets(y)
+        if groups is not None:
+            check_consistent_length(X, groups)
+        self._check_options()
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y: found one class, {self.classes_[0]}, expected at least two")
+        seed = int(check_random_state(self.random_state).randint(MAX_SEED, dtype=np.uint32))
+        arrays = self._windows(X)
+        split = self._split(labels, groups, seed)
+        device = _device(self.device)
+        store = _ArrayStore.of(arrays, self.fs)
+        job = Job(
+            config=self._config(arrays, seed),
+            run=Unsaved(),
+            store=store,
+            task=Task("y", tuple(map(str, self.classes_)), ("y",)),
+            y=labels,
+            splits=[split],
+            device=device,
+        )
+        with own_random_state(device):
+            self.model_ = _train(job, split, arrays)
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class, [n_samples, K], in the order of `classes_`."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Log of each class's probability, [n_samples, K]; finite where the probability is 0."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, allow_nd=True, reset=False)
+        return self.model_.log_probabilities(self._windows(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each sample, [n_samples]."""
+        best = self.predict_proba(X).argmax(1)
+        return np.asarray(self.classes_[best])
+
+    def _check_options(self) -> None:
+        """Types and ranges that `Config` takes for granted.
+
+        Raises:
+            ValueError: an argument cannot be used.
+        """
+        for name in _COUNTS:
+            found = getattr(self, name)
+            if not isinstance(found, Integral) or isinstance(found, bool):
+                raise ValueError(f"{name}: found {found!r}, expected a whole number")
+        for name in ("fs", "embedding_dropout", "validation"):
+            found = getattr(self, name)
+            if not isinstance(found, Real) or not math.isfinite(found):
+                raise ValueError(f"{name}: found {found!r}, expected a number")
+        if self.fs <= 0:
+            raise ValueError(f"fs: found {self.fs}, expected samples a second above 0")
+        if self.modalities is None:
+            return
+        shapes = self.modalities.values() if isinstance(self.modalities, Mapping) else ()
+        if not shapes or not all(_is_shape(shape) for shape in shapes):
+            expected = "(channels, samples) by name, above 0"
+            raise ValueError(f"modalities: found {self.modalities!r}, expected {expected}")
+
+    def _windows(self, X: np.ndarray) -> dict[str, np.ndarray]:
+        """X taken apart, [N, C, T] float32 by modality."""
+        if self.modalities is None:
+            if X.ndim > 3:
+                raise ValueError(f"X: found {X.ndim} dimensions, expected 2 or 3")
+            return {"x": np.asarray(X.reshape(len(X), -1, X.shape[-1]), dtype=np.float32)}
+        for name in self.modalities:
+            if not may_be_called(name):
+                raise ConfigError(f"modalities: found {name!r}, expected {NAME}")
+        sizes = [channels * samples for channels, samples in self.modalities.values()]
+        if X.ndim != 2 or X.shape[1] != sum(sizes):
+            raise ValueError(
+                f"X: found {X.shape}, expected (n_samples, {sum(sizes)}): modalities has "
+                + ", ".join(f"{n} {c} x {t}" for n, (c, t) in self.modalities.items())
+            )
+        parts = np.split(X, np.cumsum(sizes)[:-1], axis=1)
+        return {
+            name: part.reshape(len(X), *shape).astype(np.float32)
+            for (name, shape), part in zip(self.modalities.items(), parts, strict=True)
+        }
+
+    def _config(self, arrays: Mapping[str, np.ndarray], seed: int) -> Config:
+        sizes = {name: getattr(self, name) for name in _SIZES}
+        sizes |= {name: int(sizes[name]) for name in _COUNTS if name in sizes}
+        try:
+            return self._checked_config(arrays, seed, sizes)
+        except ConfigError as error:
+            raise ConfigError(_arguments(str(error))) from error
+
+    def _checked_config(
+        self, arrays: Mapping[str, np.ndarray], seed: int, sizes: Mapping[str, Any]
+    ) -> Config:
+        return Config(
+            dataset="arrays",
+            root="",
+            synthetic=None,
+            task="y",
+            protocol="arrays",
+            modalities=tuple(arrays),
+            window=1.0,
+            stride=1.0,
+            seed=seed,
+            device=str(self.device),
+            patience=int(self.patience) if self.validation else 0,
+            **sizes,
+        )
+
+    def _split(self, labels: np.ndarray, groups: Any, seed: int) -> Split:
+        """What is trained on and what is held back, classes in proportion, groups whole."""
+        rows = np.arange(len(labels))
+        train, held = rows, rows[:0]
+        if not 0 <= self.validation <= 0.5:
+            raise ConfigError(f"validation: found {self.validation}, expected 0 to 0.5")
+        if self.validation:
+            folds = max(2, round(1 / self.validation))
+            kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+            splitter = kind(folds, shuffle=True, random_state=seed)
+            train, held = next(splitter.split(rows, labels, groups))
+        return Split("fit", train, held, rows[:0], 0, "")
+
+
+def _train(job: Job, split: Split, arrays: Mapping[str, np.ndarray]) -> SplitModel:
+    """Both stages, as `clmer.train` runs them."""
+    inputs = Inputs.fit(job.store, split.train, job.config.token_kind, job.config.normalize)
+    x = inputs.standardise(arrays, job.device)
+    encoders = contrastive_stage(job, split, 0, x) if job.config.contrastive else {}
+    inputs, tokens = inputs.fit_tokens(x, encoders, split.train)
+    stages = member_stages("split1/fusion", job.config.members)
+    spec = MODELS["clmer"]
+    members = [fit_fusion(job, split, stage, spec, tokens, job.y) for stage in stages]
+    return SplitModel(inputs, encoders, members, job.device)
+
+
+@dataclass(frozen=True, eq=False)
+class _ArrayStore(Store):
+    """A store whose windows are in memory."""
+
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray], fs: float) -> _ArrayStore:
+        modalities = {
+            name: Modality(name, array.shape[1], fs, tuple(map(str, range(array.shape[1]))))
+            for name, array in arrays.items()
+        }
+        none = np.array([])
+        windows = Windows(none, none, none, none, none, {}, 0.0)
+        return cls(Path(), "", {}, [], modalities, windows, {}, arrays)
+
+    def array(self, name: str) -> np.ndarray:
+        return self.arrays[name]

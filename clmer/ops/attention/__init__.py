@@ -1,0 +1,6 @@
+"""`cross_attention`: attention between modalities, fused."""
+
+from clmer.ops.attention.op import cross_attention
+from clmer.ops.attention.reference import attention_weights, cross_attention_reference
+
+__all__ = ["attention_weights", "cross_attention", "cross_attention_reference"]

@@ -1,0 +1,235 @@
+"""A run's files as they are read back: bounded in size, of known fields; or refused by name.
+
+What a run's folder is made of is in `clmer.pipeline.run_folder`. Everything that reads one, from
+--resume to the report, reads it through here, so that damage is a `DataError` that leads out and
+never a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from clmer.data.store.origin import are_sources
+from clmer.errors import DataError
+from clmer.pipeline.config import Config
+
+#: Bytes of a JSON file or log that are read at most: a hundred times what long runs write.
+MOST_BYTES = 2**28
+#: Objects and lists within each other; runs write six.
+_MOST_DEEP = 64
+#: Digits of a whole number; the longest are times in nanoseconds.
+_MOST_DIGITS = 20
+
+NUMBER, MAYBE = (int, float), (int, float, NoneType)
+#: A key in a shape that stands for every other name.
+ANY = "*"
+_NAMES = {
+    str: "text",
+    int: "a whole number",
+    bool: "true or false",
+    NUMBER: "a number",
+    MAYBE: "a number or null",
+    dict: "an object",
+    list: "a list",
+}
+
+_SYNTHETIC = {"control": str, "people": int, "seed": int}
+#: Fields of a configuration that are not of a plain type.
+_SPECIAL: dict[str, Any] = {"modalities": [str], "models": [str], "scale": [NUMBER]}
+_SPECIAL |= {"synthetic": _SYNTHETIC, "threshold": NUMBER}
+_NULL = ("scale", "synthetic", "threshold")
+_PLAIN = {"str": str, "int": int, "bool": bool, "float": NUMBER}
+_OPTIONS = {f.name: _SPECIAL.get(f.name) or _PLAIN[str(f.type)] for f in fields(Config)}
+_LINE = {"stage": str, "epoch": int, ANY: NUMBER}
+_ORIGIN = {"format": int, "parameters": dict, "sources": list}
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a run.
+
+    Raises:
+        DataError: it cannot be read, or holds something else.
+    """
+    return parse(_bytes(path), path, "JSON", finite=True)
+
+
+def parse(content: bytes | str, path: Path, where: str, *, finite: bool = False) -> Any:
+    """JSON of bounded depth and numbers.
+
+    Args:
+        content: what stands in the file.
+        path: the file, for the message.
+        where: the place in it.
+        finite: refuse NaN and infinity, which a training's log and notes can hold.
+
+    Raises:
+        DataError: it is none.
+    """
+    number = _finite if finite else float
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8")
+        value = json.loads(text, parse_int=_whole, parse_float=number, parse_constant=number)
+        if _depth(value) > _MOST_DEEP:
+            raise ValueError(f"objects more than {_MOST_DEEP} deep")
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, where, error) from error
+    return value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a whole number of {len(digits)} digits")
+    return int(digits)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text}, no finite number")
+    return number
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level and depth <= _MOST_DEEP:
+        depth += 1
+        inner = [v for v in level if isinstance(v, (dict, list))]
+        level = [x for v in inner for x in (v.values() if isinstance(v, dict) else v)]
+    return depth
+
+
+def read_described(path: Path) -> dict[str, Any]:
+    """config.json: the "config" that a run was asked for, and its "environment".
+
+    Options that this version does not know stay in it; known ones are of their type.
+
+    Raises:
+        DataError: it is missing or damaged; the field is named.
+    """
+    found = read_json(path)
+    check(found, {"config": dict}, path)
+    for name, value in found["config"].items():
+        if name in _OPTIONS and not (value is None and name in _NULL):
+            check(value, _OPTIONS[name], path, f"config.{name}")
+    if len(found["config"].get("scale") or (0, 0)) != 2:
+        raise damaged(path, "config.scale", found["config"]["scale"])
+    return dict(found)
+
+
+def read_origin(path: Path) -> dict[str, Any]:
+    """data.json: what the data's fingerprint is of.
+
+    Raises:
+        DataError: it is missing or damaged; the field is named.
+    """
+    found = read_json(path)
+    check(found, _ORIGIN, path)
+    if not are_sources(found["sources"]):
+        raise damaged(path, "sources", str(found["sources"])[:60])
+    check(found["parameters"].get("modalities", []), [str], path, "parameters.modalities")
+    return dict(found)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The epochs in metrics.jsonl, in order; none where there is no file.
+
+    Raises:
+        DataError: it cannot be read, or a line is no epoch; the line is named.
+    """
+    if not readable(path, path.exists):
+        return []
+    lines: list[dict[str, Any]] = []
+    # What stands behind the last newline was cut short by a kill; --resume drops it too.
+    for number, line in enumerate(_bytes(path).split(b"\n")[:-1], start=1):
+        lines.append(parse(line, path, f"line {number}"))
+        check(lines[-1], _LINE, path, f"line {number}")
+        if not 0 <= lines[-1]["epoch"] < 2**31:
+            raise damaged(path, f"line {number}.epoch", lines[-1]["epoch"])
+    return lines
+
+
+def _bytes(path: Path) -> bytes:
+    """What a plain file holds, if it is not too much."""
+    if readable(path, path.exists) and not path.is_file():
+        raise damaged(path, "reading", "no plain file")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise damaged(path, "reading", error) from error
+    if len(content) > MOST_BYTES:
+        raise damaged(path, "size", f"more than {MOST_BYTES >> 20} MiB")
+    return content
+
+
+def readable(path: Path, ask: Callable[[], bool]) -> bool:
+    """What a path says of itself (`path.exists`).
+
+    Raises:
+        DataError: its folder may not be read.
+    """
+    try:
+        return ask()
+    except OSError as error:
+        raise damaged(path, "reading", error) from error
+
+
+def check(value: Any, shape: Any, path: Path, where: str = "") -> None:
+    """Hold a JSON value against a shape.
+
+    Args:
+        value: what was read.
+        shape: a type or tuple of types; a dict of what keys hold (`ANY`: all others; more keys are
+            fine without it); a list of one shape, that of every element.
+        path: the file, for the message.
+        where: the value's place in it.
+
+    Raises:
+        DataError: at the first place that differs.
+    """
+    kind = type(shape) if isinstance(shape, (dict, list)) else shape
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        found = json.dumps(value, ensure_ascii=False)
+        found = found if len(found) <= 60 else found[:57] + "..."
+        raise damaged(path, where or "content", found, _NAMES[kind])
+    if isinstance(shape, list):
+        for i, item in enumerate(value):
+            check(item, shape[0], path, f"{where}[{i}]")
+    elif isinstance(shape, dict):
+        named = [key for key in shape if key != ANY]
+        for key in dict.fromkeys([*named, *value] if ANY in shape else named):
+            inner = f"{where}.{key}" if where else str(key)
+            if key not in value:
+                raise damaged(path, inner, "nothing", "a field that every run writes")
+            check(value[key], shape.get(key, shape.get(ANY)), path, inner)
+
+
+def damaged(
+    path: Path, field: str, found: object, expected: object = "what a run wrote"
+) -> DataError:
+    """What to say of a file of a run that cannot be used, and the way out."""
+    if isinstance(found, PermissionError):
+        return DataError(
+            path, field, found.strerror, "a file that may be read", f"Allow reading {path.parent}."
+        )
+    text = found.strerror if isinstance(found, OSError) and found.strerror else found
+    text = text if str(text) else type(text).__name__
+    return DataError(path, field, text, expected, _way_out(path))
+
+
+def _way_out(path: Path) -> str:
+    if path.name == "config.json":
+        return f"Delete the folder {path.parent} and train again: a run cannot go on without it."
+    if path.name == "data.json":
+        return f"Delete the folder {path.parent} and train again."
+    if path.name == "metrics.jsonl":
+        return "Delete it: the training curves are lost, the models are not."
+    if path.suffix == ".safetensors":
+        return "Delete it: the same training command with --resume repeats what it held."
+    return "Delete it: the same training command with --resume writes it anew."

@@ -1,0 +1,376 @@
+"""A run's folder: made whole, continued after any kill, never mixed with another configuration.
+
+config.json          everything needed to repeat the run, with versions and data fingerprint
+data.json            what that fingerprint is of: parameters of preparation, and the files
+metrics.jsonl        one line an epoch
+checkpoint           of the stage in progress (safetensors, its JSON in the header)
+models/              weights of finished stages
+results.json predictions.csv confusion.png events/
+NOTICE               what the folder may hold
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from clmer.data.store.origin import differences
+from clmer.errors import ConfigError, DataError
+from clmer.pipeline.config import Config
+from clmer.pipeline.run_files import (
+    check,
+    damaged,
+    parse,
+    read_described,
+    read_log,
+    read_origin,
+    readable,
+)
+from clmer.storage import unwritable, write_file
+
+CONFIG, RESULTS = Path("config.json"), Path("results.json")
+CHECKPOINT = Path("checkpoint.safetensors")
+DATA = Path("data.json")
+LOCK = ".lock"
+NOTICE = """\
+This folder was made by CLMER from recordings of people. Its predictions.csv and data.json name
+people and recordings, and its models were trained on them: a data set's agreement (DEAP, AMIGOS,
+...) can forbid to pass them on. Keep it private: do not commit, upload or publish it.
+"""
+GENERATED_NOTICE = """\
+This folder was made by CLMER from generated recordings: it holds nothing of people.
+"""
+_FOLDERS = ("root", "mobilevit")  # options that are paths
+_SHOWN = 5  # differences of the data in one message
+
+
+def weights_of(stage: str) -> Path:
+    """Where a run's folder holds what a stage leaves, "split1/contrastive" for one."""
+    return Path("models") / f"{stage}.safetensors"
+
+
+class Run:
+    """An open run folder.
+
+    Args:
+        folder: the run's folder.
+        config: what it was asked to do; with `resume`, equal to what it was first asked.
+        environment: versions and the like; recorded, not compared.
+        data: the store's `origin`, by which a refusal says what became different.
+        resume: continue an existing folder.
+        writes: False for a process that trains along: it reads, and leaves the folder alone.
+
+    Raises:
+        ConfigError: the folder exists and `resume` is off, it holds another configuration, or
+            another process writes into it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        environment: Mapping[str, Any],
+        data: Mapping[str, Any],
+        resume: bool = False,
+        writes: bool = True,
+    ) -> None:
+        self.folder, self.writes = folder, writes
+        #: Bytes of metrics.jsonl that finished stages stand behind.
+        self.logged = 0
+        wanted = json.loads(json.dumps(config))
+        check_folder(folder, resume)
+        if (folder / CONFIG).exists():
+            _same_config(folder, wanted, data)
+        else:
+            self._make({"config": wanted, "environment": environment}, data)
+        self._lock = _sole_user(folder) if writes else None
+
+    def _make(self, content: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        """A new folder, or none at all."""
+        new = not self.folder.exists()
+        try:
+            generated = content["config"].get("synthetic") is not None
+            self.write(Path(".gitignore"), b"*\n")
+            self.write(Path("NOTICE"), (GENERATED_NOTICE if generated else NOTICE).encode())
+            self.write(DATA, json.dumps(data).encode())
+            self.write(CONFIG, json.dumps(content, indent=1).encode())
+        except DataError:
+            for name in (".gitignore", "NOTICE", DATA):
+                (self.folder / name).unlink(missing_ok=True)
+            if new and self.folder.exists():
+                self.folder.rmdir()
+            raise
+
+    def write(self, name: Path, content: bytes, *, durable: bool = True) -> None:
+        """Put a file in the folder, see `write_file`."""
+        if not self.writes:
+            return
+        path = self.folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        write_file(path, content, durable=durable)
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Append an epoch to metrics.jsonl and flush it; TensorBoard gets its numbers.
+
+        Args:
+            line: "stage", "epoch", and numbers by name.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        if not self.writes:
+            return
+        path = self.folder / "metrics.jsonl"
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            path = self.folder / "events"
+            for name, value in line.items():
+                if name not in ("stage", "epoch"):
+                    self.events.add_scalar(f"{line['stage']}/{name}", value, line["epoch"])
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    @cached_property
+    def events(self) -> SummaryWriter:
+        """TensorBoard's writer, made with the first line."""
+        threading.excepthook = _quiet_full_disk
+        return SummaryWriter(str(self.folder / "events"))
+
+    def close(self) -> None:
+        """Let others use the folder; write what TensorBoard's thread still holds, and end it.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        if self._lock is not None:
+            self._lock.close()
+        events = vars(self).pop("events", None)
+        if events is None:
+            return
+        try:
+            events.close()
+        except OSError as error:
+            raise unwritable(self.folder / "events", error) from error
+
+    def log_size(self) -> int:
+        """Bytes in metrics.jsonl."""
+        path = self.folder / "metrics.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
+    def cut_log(self, size: int) -> None:
+        """Drop what was logged after a checkpoint was written."""
+        path = self.folder / "metrics.jsonl"
+        if not self.writes or self.log_size() <= size:  # a longer one would be filled with zeros
+            return
+        try:
+            os.truncate(path, size)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def save_tensors(
+        self, name: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
+    ) -> None:
+        """One safetensors file, its notes as JSON in the header; it outlives a kill."""
+        if not self.writes:
+            return
+        contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
+        self.write(name, save(contiguous, {"notes": json.dumps(notes)}), durable=False)
+
+    def load_tensors(self, name: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What `save_tensors` wrote, on the CPU; None where there is no such file."""
+        path = self.folder / name
+        return read_tensors(path) if path.exists() else None
+
+    def remove(self, name: Path) -> None:
+        """Delete a file of the folder, if it is there."""
+        if not self.writes:
+            return
+        try:
+            (self.folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(self.folder / name, error) from error
+
+
+class Unsaved(Run):
+    """A run without a folder: nothing is read, nothing is written."""
+
+    def __init__(self) -> None:
+        self.folder, self.writes, self.logged = Path("(in memory)"), False, 0
+        self._lock = None
+
+    def load_tensors(self, name: Path) -> None:
+        """Nothing was saved."""
+
+    def log_size(self) -> int:
+        """Nothing was logged."""
+        return 0
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, on the CPU, and notes of a file that `Run.save_tensors` wrote.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            notes = (file.metadata() or {}).get("notes", "")
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, MemoryError) as error:
+        raise damaged(path, "safetensors", error) from error
+    found = parse(notes, path, "notes")
+    check(found, dict, path, "notes")
+    return tensors, found
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration that a run's folder holds.
+
+    Raises:
+        DataError: there is no run, one of a version that knows other options, or config.json is
+            damaged.
+    """
+    path = folder / CONFIG
+    if not readable(path, path.is_file):
+        hint = "python -m clmer.train makes one and prints where."
+        raise DataError(folder, str(CONFIG), "nothing", "a run's folder", hint)
+    found = read_described(path)["config"]
+    known = {field.name: field for field in fields(Config)}
+    unknown = sorted(found.keys() - known.keys() - {"data"})
+    if unknown:
+        hint = "Train it again, or read it with the version that trained it (environment.clmer)."
+        names = ", ".join(unknown)
+        raise DataError(path, names, "an unknown option", "this version's options", hint)
+    missing = [name for name, field in known.items() if field.default is MISSING]
+    missing = [name for name in missing if name not in found]
+    if missing:
+        raise damaged(path, ", ".join(missing), "nothing")
+    chosen = {name: value for name, value in found.items() if name in known}
+    for name in chosen.keys() & {"modalities", "models", "scale"}:  # JSON has no tuples
+        chosen[name] = chosen[name] if chosen[name] is None else tuple(chosen[name])
+    try:
+        return Config(**chosen)
+    except ConfigError as error:  # the message names the option
+        raise damaged(path, "config", error, "options that this version takes") from error
+
+
+def unfinished_stage(folder: Path) -> str:
+    """The stage that an unfinished run stopped in, or after.
+
+    Raises:
+        DataError: the checkpoint or the log is damaged.
+    """
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists():
+        notes = read_tensors(checkpoint)[1]
+        check(notes, {"stage": str}, checkpoint, "notes")
+        return str(notes["stage"])
+    lines = read_log(folder / "metrics.jsonl")
+    return str(lines[-1]["stage"]) if lines else "its first stage"
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Whether a run can go into a folder; nothing is written.
+
+    Raises:
+        ConfigError: the folder holds a run and `resume` is off, or holds something else.
+    """
+    if readable(folder / CONFIG, (folder / CONFIG).is_file):
+        if not resume:
+            raise ConfigError(
+                f"{folder}: this run folder exists. Continue it with --resume, or choose another "
+                "--out."
+            )
+        return
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: found a file, expected a folder; choose another --out.")
+    # A run killed while it made its folder leaves these behind.
+    ours = [".gitignore", "NOTICE", LOCK, str(DATA)]
+    ours += [f".{name}." for name in (".gitignore", "NOTICE", DATA, CONFIG)]
+    if folder.exists() and not all(path.name.startswith(tuple(ours)) for path in folder.iterdir()):
+        raise ConfigError(
+            f"{folder}: found a folder with other files in it, expected a new or empty one; "
+            "choose another --out."
+        )
+
+
+def _sole_user(folder: Path) -> IO[bytes]:
+    # The kernel gives the lock back when its holder dies, so a killed run never blocks the next.
+    try:
+        file = (folder / LOCK).open("ab")
+    except OSError as error:
+        raise unwritable(folder / LOCK, error) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise ConfigError(
+            f"{folder}: another process trains this run; wait for it, or choose another --out."
+        ) from error
+    return file
+
+
+def _quiet_full_disk(args: threading.ExceptHookArgs) -> None:
+    # TensorBoard writes in a thread of its own, whose error its next call raises again.
+    if not issubclass(args.exc_type, OSError):
+        threading.__excepthook__(args)
+
+
+def _same_config(folder: Path, wanted: dict[str, Any], data: Mapping[str, Any]) -> None:
+    path = folder / CONFIG
+    found = read_described(path)["config"]
+    differing = [
+        f"{key}: this folder has {found.get(key)!r}, now {wanted.get(key)!r}"
+        for key in sorted({*found, *wanted} - {"data"})
+        if found.get(key) != wanted.get(key)
+        and not (key in _FOLDERS and _same_folder(found.get(key), wanted.get(key)))
+    ]
+    if found.get("data") != wanted.get("data"):
+        changes = differences(read_origin(folder / DATA), data)
+        more = [f"and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
+        differing.append(f"the data: {', '.join([*changes[:_SHOWN], *more])}")
+    if differing:
+        raise ConfigError(
+            f"{path}: --resume needs the configuration and the data that the run began with. "
+            + "; ".join(differing)
+        )
+
+
+def _same_folder(a: Any, b: Any) -> bool:
+    """Whether two paths are spellings of one: relative or not, through links, with a final /."""
+    return bool(a and b) and os.path.realpath(a) == os.path.realpath(b)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The tensors of an optimizer's state, flat: "<parameter>.<name>"."""
+    return {
+        f"{index}.{name}": value
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Undo `optimizer_tensors` (learning rates are the scheduler's to restore)."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

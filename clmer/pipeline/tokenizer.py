@@ -1,0 +1,270 @@
+"""What stands between a window and a model's tokens, fixed on the training part of a split.
+
+windows [N, C, T] -> `standardise` -> x -> `features` -> z -> `arrange` -> tokens. The statistics in
+`Inputs` come from the training part alone, are saved beside the weights and apply to any windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clmer.data.store.store import Modality, Store
+from clmer.nn import Encoder, as_tokens
+
+_CHUNK = 2048
+#: Bins of a spectrum token, equally wide in log frequency, and their range in Hz.
+_BINS, _LOW, _HIGH = 16, 0.5, 45.0
+#: A channel whose standard deviation is at most this, or this share of its largest value, carries
+#: nothing but rounding, a filter's or float32's: it becomes zeros.
+_FLAT, _FLAT_SHARE = 1e-9, 8 * float(np.finfo(np.float32).eps)
+
+
+class Scale(NamedTuple):
+    """(x - mean) / std, the two broadcast against x."""
+
+    mean: Tensor
+    std: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """From windows to tokens, with one split's statistics.
+
+    Args:
+        modalities: by name, in the order the model stacks them.
+        lengths: T, samples (or frames) of a window, by modality.
+        kind: what a token is. "raw": a channel's samples; "channel" or "time": encoder features,
+            see `clmer.nn.as_tokens`; "spectrum": a channel's log power spectrum.
+        normalize: "train", or "subject": by each person's own windows (transductive).
+        windows: scale of each channel, [C, 1] float64, by modality; none under "subject".
+        tokens: scale of the features, by modality; none for "raw", or before `fit_tokens`.
+    """
+
+    modalities: Mapping[str, Modality]
+    lengths: Mapping[str, int]
+    kind: str
+    normalize: str
+    windows: Mapping[str, Scale]
+    tokens: Mapping[str, Scale] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, store: Store, train: np.ndarray, kind: str, normalize: str) -> Inputs:
+        """Statistics of the windows in the rows `train` of a store."""
+        arrays = {name: store.array(name) for name in store.modalities}
+        scales = {}
+        if normalize == "train":
+            scales = {name: Scale(*_statistics(x, train)) for name, x in arrays.items()}
+        lengths = {name: array.shape[2] for name, array in arrays.items()}
+        return cls(store.modalities, lengths, kind, normalize, scales)
+
+    def constant(self) -> dict[str, tuple[str, ...]]:
+        """Channels that do not vary in training and become zeros, by modality; none elsewhere."""
+        found = {}
+        for name, scale in self.windows.items():
+            flat = scale.std[:, 0].isinf().tolist()
+            channels = zip(self.modalities[name].channels, flat, strict=True)
+            found[name] = tuple(channel for channel, is_flat in channels if is_flat)
+        return {name: channels for name, channels in found.items() if channels}
+
+    def standardise(
+        self,
+        windows: Mapping[str, np.ndarray],
+        device: torch.device,
+        people: np.ndarray | None = None,
+    ) -> dict[str, Tensor]:
+        """Windows whose channels have mean 0 and standard deviation 1, by these statistics.
+
+        Args:
+            windows: [N, C, T] of each modality, as prepared.
+            device: where the result goes.
+            people: [N] whose windows they are, for "subject"; None for one person's.
+
+        Returns:
+            [N, C, T] float32 by modality.
+        """
+        return {name: self._standardised(name, windows[name], people).to(device)
+                for name in self.modalities}  # fmt: skip
+
+    def _standardised(self, name: str, windows: np.ndarray, people: np.ndarray | None) -> Tensor:
+        out = np.array(windows, dtype=np.float32)  # the one copy
+        if self.normalize == "subject":
+            people = np.zeros(len(out)) if people is None else people
+            for person in np.unique(people):
+                rows = np.flatnonzero(people == person)
+                out[rows] = _scaled(out[rows], Scale(*_statistics(windows, rows)))
+        else:
+            for start in range(0, len(out), _CHUNK):
+                part = slice(start, start + _CHUNK)
+                out[part] = _scaled(out[part], self.windows[name])
+        return torch.from_numpy(out)
+
+    def features(
+        self, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder]
+    ) -> dict[str, Tensor]:
+        """What tokens are made of, by modality, before it is standardised.
+
+        Args:
+            x: [N, C, T], from `standardise`.
+            encoders: of each modality; used by "channel" and "time".
+
+        Returns:
+            Encoder features [N, F, T'], log power [N, C, bins], or x as it is.
+        """
+        if self.kind == "spectrum":
+            return {name: log_power(part, self.modalities[name].fs) for name, part in x.items()}
+        if self.kind in ("channel", "time"):
+            return {name: encode(encoders[name], part) for name, part in x.items()}
+        return dict(x)
+
+    def fit_tokens(
+        self, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder], train: np.ndarray
+    ) -> tuple[Inputs, dict[str, Tensor]]:
+        """These inputs with the features' statistics over the rows `train`, and all tokens.
+
+        Features come out of a ReLU, or a logarithm, with a large common offset: each encoder
+        feature is standardised over windows and time, each spectral bin over windows.
+        """
+        z = self.features(x, encoders)
+        if self.kind == "raw":
+            return self, self.arrange(z)
+        over = (0,) if self.kind == "spectrum" else (0, 2)
+        scales = {}
+        for name, part in z.items():
+            known = part[torch.from_numpy(train).to(part.device)]
+            std = known.std(over, correction=0, keepdim=True).clamp(min=1e-6)
+            scales[name] = Scale(known.mean(over, keepdim=True), std)
+        fitted = replace(self, tokens=scales)
+        return fitted, fitted.arrange(z)
+
+    def arrange(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Features, standardised, as tokens [N, tokens, features a token] of each modality."""
+        if self.kind == "raw":
+            return raw_tokens(self, z)
+        out = {}
+        for name, part in z.items():
+            count, scale = self.modalities[name].tokens, self.tokens[name]
+            part = (part - scale.mean) / scale.std
+            if self.kind == "spectrum":
+                out[name] = part.reshape(len(part), count, -1)
+            else:
+                out[name] = as_tokens(part, "time" if self.kind == "time" else count).contiguous()
+        return out
+
+    def of(self, names: Sequence[str], kind: str) -> Inputs:
+        """These inputs for some of the modalities, and for tokens of this kind ("raw" has none)."""
+        keep = {name: self.tokens[name] for name in names if kind == self.kind != "raw"}
+        return replace(
+            self,
+            modalities={name: self.modalities[name] for name in names},
+            kind=kind,
+            tokens=keep,
+        )
+
+    def to(self, device: torch.device) -> Inputs:
+        """These inputs with the features' statistics on a device."""
+        moved = {n: Scale(s.mean.to(device), s.std.to(device)) for n, s in self.tokens.items()}
+        return replace(self, tokens=moved)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and notes that `from_state` makes the same inputs of."""
+        tensors = {
+            f"{part}/{name}/{key}": value
+            for part, scales in (("windows", self.windows), ("tokens", self.tokens))
+            for name, scale in scales.items()
+            for key, value in scale._asdict().items()
+        }
+        notes = {
+            "modalities": [asdict(modality) for modality in self.modalities.values()],
+            "lengths": dict(self.lengths),
+            "kind": self.kind,
+            "normalize": self.normalize,
+        }
+        return tensors, notes
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> Inputs:
+        """Undo `state`.
+
+        Raises:
+            KeyError: something is missing.
+        """
+        modalities = {m["name"]: Modality.of(m) for m in notes["modalities"]}
+        scales: dict[str, dict[str, Scale]] = {"windows": {}, "tokens": {}}
+        for part, name in sorted({tuple(key.split("/")[:2]) for key in tensors}):
+            keys = (f"{part}/{name}/{key}" for key in Scale._fields)
+            scales[part][name] = Scale(*(tensors[key] for key in keys))
+        return cls(modalities, notes["lengths"], notes["kind"], notes["normalize"], **scales)
+
+
+def _statistics(windows: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [C, 1] over rows and time, in float64, a chunk at a time."""
+    parts = [rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
+    count = len(rows) * windows.shape[2]
+    mean = sum(windows[part].sum((0, 2), dtype=np.float64) for part in parts) / count
+    variance, peak = np.zeros(len(mean)), np.zeros(len(mean))
+    for part in parts:
+        x = windows[part]
+        variance += np.square(x - mean[:, None]).sum((0, 2)) / count
+        np.maximum(peak, np.abs(x).max((0, 2)), out=peak)
+    std = np.sqrt(variance)
+    std[std <= np.maximum(_FLAT, _FLAT_SHARE * peak)] = np.inf
+    return torch.from_numpy(mean[:, None]), torch.from_numpy(std[:, None])
+
+
+def _scaled(x: np.ndarray, scale: Scale) -> np.ndarray:
+    return ((x - scale.mean.numpy()) / scale.std.numpy()).astype(np.float32)
+
+
+@torch.no_grad()
+def encode(encoder: Encoder, x: Tensor) -> Tensor:
+    """Features [N, F, T'] of all windows, dropout off, batch norm frozen."""
+    encoder.eval()
+    return torch.cat([encoder(part) for part in x.split(_CHUNK)])
+
+
+def raw_tokens(source: Store | Inputs, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A token is a channel: [N, C, T] -> [N, tokens, C T / tokens]; `source` has the modalities."""
+    return {
+        name: part.reshape(len(part), source.modalities[name].tokens, -1)
+        for name, part in x.items()
+    }
+
+
+def log_power(x: Tensor, fs: float) -> Tensor:
+    """Log power spectrum of each row: amplitude and rhythm, without phase.
+
+    Hann-windowed periodogram, averaged in up to 16 bins between 0.5 and 45 Hz that are equally
+    wide in log frequency (and at least one Fourier bin).
+
+    Args:
+        x: [N, C, T], sampled at fs.
+        fs: in Hz.
+
+    Returns:
+        [N, C, bins].
+    """
+    length = x.shape[2]
+    window = torch.hann_window(length, device=x.device)
+    edges = _bin_edges(length, fs)
+    powers = []
+    for rows in x.split(_CHUNK):
+        centred = rows - rows.mean(2, keepdim=True)
+        power = torch.fft.rfft(centred * window).abs().square()
+        bins = [power[:, :, a:b].mean(2) for a, b in zip(edges, edges[1:], strict=False)]
+        powers.append(torch.stack(bins, 2).clamp(min=1e-9).log())
+    return torch.cat(powers)
+
+
+def _bin_edges(length: int, fs: float) -> list[int]:
+    """Fourier indices where bins begin, ascending, the last one past the end."""
+    wanted = np.geomspace(_LOW, min(_HIGH, fs / 2), _BINS + 1) * length / fs
+    edges = [max(1, round(wanted[0]))]
+    for edge in wanted[1:]:
+        edges.append(max(round(edge), edges[-1] + 1))
+    return [edge for edge in edges if edge <= length // 2 + 1]

@@ -1,0 +1,99 @@
+"""Files that are whole or not there, on their way to the disk, and locks on folders."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BufferedWriter
+from pathlib import Path
+
+from clmer.errors import DataError
+
+
+def file_name(text: str) -> str:
+    """A label column or the like as part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", text)
+
+
+def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file whole or not at all: under a temporary name, then renamed.
+
+    Args:
+        path: the file; its folder exists.
+        content: what it will hold.
+        durable: sync it to the disk first, so that it outlives a power cut. Without, it still
+            outlives any kill of the process.
+
+    Raises:
+        DataError: the disk is full or the folder not writable; nothing is left behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """What to say where a file cannot be written."""
+    hint = "Make the folder, or choose one that may be written to"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "Free some space or choose another folder"
+    left = "nothing half-written is left."
+    return DataError(path, "writing", error.strerror, "a writable disk", f"{hint}; {left}")
+
+
+# --- flushing --------------------------------------------------------------------------------
+class Flush:
+    """Sends what is written to the disk meanwhile, so that the last flush waits for little."""
+
+    EVERY = 8 * 2**20  # bytes
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="clmer-flush")
+        self._going: Future[None] | None = None
+        self._bytes = 0
+
+    def after(self, file: BufferedWriter, count: int) -> None:
+        """Note that `count` bytes more were written, `file` being among the files they went to.
+
+        Raises:
+            OSError: an earlier flush failed: the kernel says so once, to whoever asked.
+        """
+        self._bytes += count
+        if self._bytes < self.EVERY or (self._going and not self._going.done()):
+            return
+        self._wait()
+        self._bytes = 0
+        self._going = self._thread.submit(os.fsync, file.fileno())
+
+    def finish(self) -> None:
+        """Wait for what goes on; raises as `after` does."""
+        self._wait()
+        self.close()
+
+    def close(self) -> None:
+        """Wait for what goes on, whatever comes of it."""
+        self._thread.shutdown()
+
+    def _wait(self) -> None:
+        going, self._going = self._going, None
+        if going:
+            going.result()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk, whoever wrote it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""The main job, `python -m clmer.train`: prepare, split, train, evaluate, report."""
