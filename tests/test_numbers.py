@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clmer.evaluation import results as reporting
 from clmer import text as numbers
 from clmer.evaluation import probe
+from clmer.evaluation import results as reporting
 from clmer.evaluation.results import interval, spread
 from clmer.experiments import scores as cells
 from clmer.report import figures, tables

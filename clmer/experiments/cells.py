@@ -24,7 +24,7 @@ from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Ro
 from clmer.pipeline.config import Config
 from clmer.pipeline.run_files import check, read_described
 from clmer.pipeline.run_folder import CONFIG, RESULTS
-from clmer.storage import file_name
+from clmer.text import file_name
 
 #: Options of `clmer.train` that say where and how a process runs, not what.
 _PROCESS = ("command", "cache", "out", "resume", "threads")
