@@ -30,8 +30,10 @@ from clmer.data.recording import Recording, Signal
 from clmer.data.registry import DATASETS
 from clmer.data.store import account
 from clmer.data.store.account import OTHER_SCALE
+from clmer.data.store.options import PrepareOptions
+from clmer.data.store.plan import resolve
 from clmer.data.store.store import Modality
-from clmer.data.store.windowing import Cut, Plan, check_alike, cut
+from clmer.data.store.windowing import Cut, check_alike, cut
 from clmer.errors import ConfigError, DataError
 from clmer.storage import write_file
 from clmer.streams import is_nowhere
@@ -264,16 +266,15 @@ def windows_of(trained: Trained, recording: Recording) -> Cut:
     config = trained.config
     faces = (m for name, m in trained.modalities.items() if name in FACE_TOKENS)
     fps = next((modality.fs for modality in faces), 1.0)  # without a face it plays no part
-    plan = Plan(
-        DATASETS[config.dataset],
-        recording.source,
-        tuple(trained.modalities),
-        config.window,
-        config.stride,
-        config.filter,
-        fps,
-        config.face,
+    options = PrepareOptions(
+        modalities=tuple(trained.modalities),
+        window_s=config.window,
+        stride_s=config.stride,
+        filter=config.filter,
+        fps=fps,
+        face=config.face,
     )
+    plan = resolve(DATASETS[config.dataset], recording.source, options)
     weights = Path(config.mobilevit) if config.mobilevit else None
     embed = embedder(weights) if "mobilevit" in trained.modalities else None
     found = cut(plan, recording, embed)

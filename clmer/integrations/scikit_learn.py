@@ -20,8 +20,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clmer.baselines import MODELS
 from clmer.data.splits import Split
+from clmer.data.store.plan import NAME, may_be_called
 from clmer.data.store.store import Modality, Store, Windows
-from clmer.data.store.windowing import NAME, may_be_called
 from clmer.data.tasks import Task
 from clmer.errors import ConfigError
 from clmer.pipeline.config import MAX_SEED, Config, option

@@ -9,7 +9,7 @@ from typing import Any
 from clmer.baselines import MODELS, NAMES
 from clmer.data.face.windows import FACES, IMAGES
 from clmer.data.registry import DATASETS
-from clmer.data.store.windowing import FILTERS
+from clmer.data.store.options import FILTERS
 from clmer.errors import ConfigError
 
 #: What scikit-learn and NumPy take as a seed.

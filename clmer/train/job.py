@@ -29,6 +29,7 @@ from clmer.data.registry import DATASETS
 from clmer.data.splits import Split, make_splits
 from clmer.data.store import account
 from clmer.data.store.dataset import explained, task_of
+from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.data.store.store import Store
 from clmer.data.synthetic.images import draw_faces
@@ -100,13 +101,15 @@ def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
     store = prepare(
         dataset,
         root,
-        modalities=config.modalities,
-        window_s=config.window,
-        stride_s=config.stride,
-        filter=config.filter,
-        face=config.face,
-        labels=config.labels,
-        mobilevit=config.mobilevit,
+        PrepareOptions(
+            modalities=config.modalities,
+            window_s=config.window,
+            stride_s=config.stride,
+            filter=config.filter,
+            face=config.face,
+            labels=config.labels,
+            mobilevit=config.mobilevit,
+        ),
         cache=cache,
     )
     return root, store
