@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
 import numpy as np
 
 from clmer.data.face import read_face
@@ -27,8 +28,10 @@ from clmer.data.recording import Recording, Signal
 from clmer.data.registry import DATASETS
 from clmer.data.store import account
 from clmer.data.store.account import OTHER_SCALE
+from clmer.data.store.options import PrepareOptions
+from clmer.data.store.plan import resolve
 from clmer.data.store.store import Modality
-from clmer.data.store.windowing import Cut, Plan, check_alike, cut
+from clmer.data.store.windowing import Cut, check_alike, cut
 from clmer.errors import ConfigError, DataError
 from clmer.pipeline.trained import Trained, load
 from clmer.storage import write_file
@@ -229,16 +232,15 @@ def windows_of(trained: Trained, recording: Recording) -> Cut:
     config = trained.config
     faces = (m for name, m in trained.modalities.items() if name in FACE_TOKENS)
     fps = next((modality.fs for modality in faces), 1.0)  # without a face it plays no part
-    plan = Plan(
-        DATASETS[config.dataset],
-        recording.source,
-        tuple(trained.modalities),
-        config.window_s,
-        config.stride_s,
-        config.filter,
-        fps,
-        config.face,
+    options = PrepareOptions(
+        modalities=tuple(trained.modalities),
+        window_s=config.window_s,
+        stride_s=config.stride_s,
+        filter=config.filter,
+        fps=fps,
+        face=config.face,
     )
+    plan = resolve(DATASETS[config.dataset], recording.source, options)
     weights = Path(config.mobilevit) if config.mobilevit else None
     embed = embedder(weights) if "mobilevit" in trained.modalities else None
     found = cut(plan, recording, embed)

@@ -121,7 +121,7 @@ def test_shares_of_a_confusion_matrix_agree() -> None:
 def test_no_page_rounds_scores_on_its_own() -> None:
     # What is no score: the shade of a cell, the share of what can be known, that of the labels.
     allowed = {"report/figures.py": 1, "train.py": 1, "probe.py": 1}
-    package = Path(report.__file__).parents[1]
+    package = Path(reporting.__file__).parents[1]
     files = [*package.glob("*.py"), *package.glob("report/*.py"), *package.glob("experiments/*.py")]
     assert len(files) > 30
     for path in files:

@@ -50,9 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno is None or (error.filename is None and error.errno != 28):
             raise
-        print(
-            f"{who()}: {error}. What was complete before is kept; see --resume.", file=sys.stderr
-        )
+        print(f"{who()}: {error}. What was complete before is kept; see --resume.", file=sys.stderr)
         return EXIT_INPUT
 
 
@@ -64,7 +62,9 @@ def _parser(
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     chosen = {}
     for name, about in COMMANDS.items():
-        chosen[name] = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        chosen[name] = commands.add_parser(
+            name, help=about, description=f"{about[0].upper()}{about[1:]}."
+        )
         if name in words[:1]:
             import_module(f"clmer.cli.{name}").describe(chosen[name])
     return top, chosen

@@ -41,9 +41,7 @@ def add_fields(
         elif spec.metavar and "action" not in kind:
             kind["metavar"] = spec.metavar
         help = spec.help.replace("%", "%%")
-        groups[spec.group].add_argument(
-            spec.flag, dest=field.name, default=None, help=help, **kind
-        )
+        groups[spec.group].add_argument(spec.flag, dest=field.name, default=None, help=help, **kind)
 
 
 def _kind(annotation: str) -> dict[str, Any]:
@@ -51,18 +49,18 @@ def _kind(annotation: str) -> dict[str, Any]:
     plain = annotation.removesuffix(" | None")
     if plain == "bool":
         return {"action": argparse.BooleanOptionalAction}
-    readers = {"int": int, "float": float, "str": str}
+    readers: dict[str, Any] = {"int": int, "float": float, "str": str}
     readers |= {"tuple[str, ...]": names, "tuple[float, float]": interval}
     return {"type": readers[plain]}
 
 
 def names(text: str) -> tuple[str, ...]:
-    """"a, b" as ("a", "b")."""
+    """Names between commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def interval(text: str) -> tuple[float, float]:
-    """"1,7" as (1.0, 7.0)."""
+    """Two numbers, "LOW,HIGH"."""
     try:
         low, high = map(float, text.split(","))
     except ValueError as error:

@@ -150,9 +150,7 @@ def _train(
         )
     try:
         with closing(folder_of_run):
-            whole = job.TrainingRun(
-                config, folder_of_run, store, task, y, splits, device, ranks
-            )
+            whole = job.TrainingRun(config, folder_of_run, store, task, y, splits, device, ranks)
             if ranks.leads:
                 job.train(whole)
             else:

@@ -16,8 +16,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clmer.data.splits import Split
+from clmer.data.store.plan import NAME, may_be_called
 from clmer.data.store.store import Modality
-from clmer.data.store.windowing import NAME, may_be_called
 from clmer.errors import ConfigError
 from clmer.pipeline.config import MAX_SEED, ModelConfig
 from clmer.pipeline.fit import fit_split
