@@ -243,17 +243,15 @@ class Config(PrepareOptions, ModelConfig):
     )
     preset: str = option(
         "cpu",
-        help="sizes: the paper's, or small ones (auto: by device)",
+        help="sizes: the paper's (paper), small ones (cpu), or by the device (auto, default)",
+        metavar="NAME",
         group=MODEL,
-        choices=("auto", "paper", "cpu"),
     )
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         PrepareOptions.__post_init__(self)
         ModelConfig.__post_init__(self)
-        if self.preset == "auto":
-            raise ConfigError("`preset`: found auto, expected paper or cpu")
         if self.graph and not self.device.startswith("cuda"):
             raise ConfigError(
                 f"`graph`: found `device={self.device}`, expected a GPU: what is captured is a "

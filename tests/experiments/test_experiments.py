@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clmer.cli.options import parser
 
 from clmer import cli
-from clmer.cli.options import parser
 from clmer.data.recording import SYNTHETIC_MARKER
 from clmer.data.synthetic import write_deap
 from clmer.errors import ConfigError, DataError

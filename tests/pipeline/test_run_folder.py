@@ -13,7 +13,7 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from clmer.errors import ConfigError, DataError
-from clmer.pipeline.config import build
+from clmer.pipeline.presets import build
 from clmer.pipeline.run_folder import DATA, Run, check_folder, read_config, unfinished_stage
 
 ORIGIN = {
@@ -31,7 +31,7 @@ def test_a_touched_file_is_named(tmp_path: Path) -> None:
     touched = ORIGIN | {
         "sources": [["s01.dat", 100, 10**18, "s01"], ["s02.dat", 100, 10**18 + 10**9, "s02"]]
     }
-    with pytest.raises(ConfigError, match=r"--resume.*the data: s02\.dat has the same size") as e:
+    with pytest.raises(ConfigError, match=r"resume.*the data: s02\.dat has the same size") as e:
         Run(folder, CONFIG | {"data": "b" * 64}, {}, touched, resume=True)
     assert "s01" not in str(e.value)
     many = ORIGIN | {"sources": [[f"{i}.dat", 1, 1, ""] for i in range(10)]}
@@ -59,7 +59,7 @@ def test_a_log_line_cut_short_by_a_kill_is_no_line(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda config: config.pop("task"), r"config\.json: task: found nothing"),
-        (lambda config: config.update(batch=0), r"config\.json: config: found --batch-size: found"),
+        (lambda config: config.update(batch=0), r"config\.json: config: found `batch`: found"),
         (
             lambda config: config.update(modalities=None),
             r"config\.json: config\.modalities: found null",
@@ -84,7 +84,7 @@ def test_a_run_has_one_process_at_a_time(tmp_path: Path) -> None:
     run = Run(tmp_path / "run", {}, {}, {})
     with pytest.raises(ConfigError, match="another process trains this run"):
         Run(tmp_path / "run", {}, {}, {}, resume=True)
-    Run(tmp_path / "run", {}, {}, {}, resume=True, writes=False).close()  # another rank
+    Run(tmp_path / "run", {}, {}, {}, resume=True, leads=False).close()  # another rank
     run.close()
     Run(tmp_path / "run", {}, {}, {}, resume=True).close()
 

@@ -1,5 +1,4 @@
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,21 +6,19 @@ import torch
 
 from clmer.data.store.store import Modality
 from clmer.nn import Encoder
-from clmer.pipeline import tokenizer as inputs
+from clmer.pipeline import tokenizer
 from clmer.pipeline.run_folder import Run
-from clmer.train.job import constant_lines
+from clmer.pipeline.tokenizer import WindowArrays
+from clmer.train.messages import constant_lines
 
 
-def store_of(x, fs=128.0, tokens=None):
-    """What `inputs` asks of a store, over arrays in memory."""
+def arrays_of(x, fs=128.0, count_of_tokens=None):
+    """Windows of two people in memory."""
     count = x.shape[1]
     channels = tuple(f"c{i}" for i in range(count))
     people = np.repeat(["a", "b"], -(-len(x) // 2))[: len(x)]
-    return SimpleNamespace(
-        array=lambda name: x,
-        modalities={"eeg": Modality("eeg", tokens or count, fs, channels)},
-        windows=SimpleNamespace(subject=people),
-    )
+    modalities = {"eeg": Modality("eeg", count_of_tokens or count, fs, channels)}
+    return WindowArrays(modalities, {"eeg": x}, people)
 
 
 @pytest.fixture
@@ -39,9 +36,9 @@ CPU = torch.device("cpu")
 
 def standardised(windows, normalize):
     """By the first person's statistics, or by each person's own."""
-    store = store_of(windows)
-    fitted = inputs.Inputs.fit(store, np.arange(20), "raw", normalize)
-    return fitted.standardise({"eeg": windows}, CPU, store.windows.subject)["eeg"]
+    store = arrays_of(windows)
+    fitted = tokenizer.Tokenizer.fit(store, np.arange(20), "raw", normalize)
+    return fitted.standardise({"eeg": windows}, CPU, store.people)["eeg"]
 
 
 def test_statistics_are_the_training_parts(windows):
@@ -61,7 +58,7 @@ def test_subject_statistics_remove_what_a_persons_amplifier_adds(windows):
 
 
 def test_one_persons_windows_alone_are_standardised_as_among_others(windows):
-    fitted = inputs.Inputs.fit(store_of(windows), np.arange(20), "raw", "subject")
+    fitted = tokenizer.Tokenizer.fit(arrays_of(windows), np.arange(20), "raw", "subject")
     alone = fitted.standardise({"eeg": windows[20:]}, CPU)["eeg"]
     assert torch.equal(alone, standardised(windows, "subject")[20:])
 
@@ -74,7 +71,7 @@ def test_small_units_are_no_constant_channels(windows):
     x[:, 2] = 4200.0
     x[:, 3] = 4200.0 + 1e-4 * rng.standard_normal(x[:, 3].shape)  # float32's last digit
     x[:, 4] = 1e-11 * rng.standard_normal(x[:, 4].shape)  # what a filter leaves of a constant
-    fitted = inputs.Inputs.fit(store_of(x.astype(np.float32)), np.arange(20), "raw", "train")
+    fitted = tokenizer.Tokenizer.fit(arrays_of(x.astype(np.float32)), np.arange(20), "raw", "train")
     assert fitted.constant() == {"eeg": ("c2", "c3", "c4")}
     out = fitted.standardise({"eeg": x}, CPU)["eeg"][:20]
     torch.testing.assert_close(out[:, :2].std((0, 2)), torch.ones(2), rtol=1e-3, atol=0)
@@ -86,7 +83,7 @@ def test_small_units_are_no_constant_channels(windows):
 
 def test_raw_tokens_are_axis_major_rows():
     x = torch.arange(2 * 6 * 4.0).reshape(2, 6, 4)
-    tokens = inputs.raw_tokens(store_of(x.numpy(), tokens=3), {"eeg": x})["eeg"]
+    tokens = tokenizer.raw_tokens(arrays_of(x.numpy(), count_of_tokens=3), {"eeg": x})["eeg"]
     assert tokens.shape == (2, 3, 8)
     assert torch.equal(tokens[:, 1], x[:, 2:4].flatten(1))
 
@@ -95,7 +92,7 @@ def test_contrastive_tokens_are_standardised_on_training_windows(windows):
     encoder = Encoder(3, 128, width=4, features=18)
     train, x = np.arange(20), {"eeg": torch.from_numpy(windows)}
     for kind, shape in (("channel", (3, 6 * encoder.steps)), ("time", (encoder.steps, 18))):
-        fitted = inputs.Inputs.fit(store_of(windows), train, kind, "train")
+        fitted = tokenizer.Tokenizer.fit(arrays_of(windows), train, kind, "train")
         z = fitted.fit_tokens(x, {"eeg": encoder}, train)[1]["eeg"]
         assert z.shape == (40, *shape)
         assert abs(float(z[train].mean())) < 1e-5
@@ -105,12 +102,12 @@ def test_contrastive_tokens_are_standardised_on_training_windows(windows):
 @pytest.mark.parametrize("normalize", ["train", "subject"])
 def test_saved_and_restored_inputs_give_the_same_tokens(windows, kind, normalize, tmp_path):
     encoders, train = {"eeg": Encoder(3, 128, width=4, features=18)}, np.arange(20)
-    fitted = inputs.Inputs.fit(store_of(windows), train, kind, normalize)
+    fitted = tokenizer.Tokenizer.fit(arrays_of(windows), train, kind, normalize)
     x = fitted.standardise({"eeg": windows}, CPU)
     fitted, tokens = fitted.fit_tokens(x, encoders, train)
     run = Run(tmp_path / "run", {}, {}, {})
     run.save_tensors(Path("inputs"), *fitted.state())
-    again = inputs.Inputs.from_state(*run.load_tensors(Path("inputs")))
+    again = tokenizer.Tokenizer.from_state(*run.load_tensors(Path("inputs")))
     assert again.modalities == fitted.modalities
     x = again.standardise({"eeg": windows}, CPU)
     assert torch.equal(again.arrange(again.features(x, encoders))["eeg"], tokens["eeg"])
@@ -125,7 +122,7 @@ def test_a_spectrum_token_tells_rhythm_and_amplitude_but_not_phase(length, fs):
     x = amplitude * np.sin(2 * np.pi * 6 * t + phase)
     x = (x + 0.05 * rng.standard_normal((60, 2, length))).astype(np.float32)
     train = np.arange(40)
-    fitted = inputs.Inputs.fit(store_of(x, fs), train, "spectrum", "train")
+    fitted = tokenizer.Tokenizer.fit(arrays_of(x, fs), train, "spectrum", "train")
     z = fitted.fit_tokens({"eeg": torch.from_numpy(x)}, {}, train)[1]["eeg"]
     assert z.shape[:2] == (60, 2)
     assert abs(float(z[train].mean())) < 1e-4
