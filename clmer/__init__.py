@@ -3,7 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 from clmer._native import build_info
-from clmer.ops import cross_attention, nt_xent, sosfilt
+from clmer.ops import (
+    cross_attention,
+    feed_forward,
+    merge_heads,
+    nt_xent,
+    project_heads,
+    sosfilt,
+)
 
 if TYPE_CHECKING:
     from clmer.integrations.scikit_learn import CLMERClassifier
@@ -15,8 +22,11 @@ __all__ = [
     "__version__",
     "build_info",
     "cross_attention",
+    "feed_forward",
     "load",
+    "merge_heads",
     "nt_xent",
+    "project_heads",
     "sosfilt",
 ]
 
