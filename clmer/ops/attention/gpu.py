@@ -1,4 +1,4 @@
-"""`cross_attention` on GPUs: Triton (kernels/attention.py), CUDA (csrc/attention_cuda.cu)."""
+"""`cross_attention` on GPUs: Triton (kernels/attention.py), CUDA (csrc/attention/gpu_*)."""
 
 from __future__ import annotations
 
