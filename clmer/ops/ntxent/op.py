@@ -1,8 +1,8 @@
 """`nt_xent`: the contrastive loss of two views of a batch, without the similarity matrix.
 
-The plain PyTorch form is in reference.py; csrc/ntxent/args.h, cpu_kernels.cpp; kernels/ntxent.py
-(Triton); ntxent_checks.py (validation); ntxent_labels.py (positives by label);
-ntxent_distributed.py, ntxent_ring.py (process groups).
+The plain PyTorch form is in reference.py, validation in checks.py, positives by label in labels.py,
+process groups in distributed.py and ring.py; the kernels are in csrc/ntxent/ and kernels/ntxent*.py
+(Triton).
 """
 
 from __future__ import annotations
