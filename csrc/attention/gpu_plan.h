@@ -53,14 +53,9 @@ void join_leading(AttentionGradArgs& a);
 
 ShortPlan plan_short(const AttentionGradArgs& a, Product product, bool backward);
 
-// The same source on the CPU, a block after the other, for tests: emulated threads, in an order
-// that is ascending (0), descending (1) or shuffled by a seed.
-void attention_emulated(const AttentionGradArgs& a, const ShortPlan& plan, Product product,
-                        bool backward, int order);
-
 #ifdef CLMER_CUDA_BUILT
-// As above; all pointers on `device`, which need not be the current one; `stream` is a cudaStream_t
-// of it. Throws std::runtime_error with CUDA's words.
+// Launches; all pointers are on `device`, which need not be the current one; `stream` is a
+// cudaStream_t of it. Throws std::runtime_error with CUDA's words.
 void attention_cuda(const AttentionGradArgs& a, const ShortPlan& plan, Product product,
                     bool backward, int device, void* stream);
 #endif

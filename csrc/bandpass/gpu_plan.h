@@ -53,12 +53,10 @@ inline Plan choose_plan(int64_t rows, int64_t time, int64_t sections) {
   return plan;
 }
 
-// The same arithmetic on the CPU, for tests: dense float or double, one dimension of rows, scale 1.
-void sosfilt_blocked(const SosfiltArgs& args, bool adjoint, const Plan& plan, double* scratch);
-
 #ifdef CLMER_CUDA_BUILT
-// As above; all pointers on `device`, which need not be the current one; `stream` is a cudaStream_t
-// of it. Throws std::runtime_error with CUDA's words.
+// Launches; dense float or double, one dimension of rows, scale 1; all pointers are on `device`,
+// which need not be the current one; `stream` is a cudaStream_t of it. Throws std::runtime_error
+// with CUDA's words.
 void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, const Plan& plan, double* scratch,
                   int device, void* stream);
 

@@ -97,10 +97,15 @@ inline void expect_same_device(const TensorView& first,
   }
 }
 
-// Set once from Python; null where torch has no exchange API.
+// Set from Python; null where torch has no exchange API. Each module has its own.
 inline const DLPackExchangeAPI* exchange_api = nullptr;
 
+// None: tensors cross by their attributes from here on.
 inline void set_exchange_api(pybind11::object capsule) {
+  if (capsule.is_none()) {
+    exchange_api = nullptr;
+    return;
+  }
   auto* api = static_cast<const DLPackExchangeAPI*>(
       PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
   if (api == nullptr) throw pybind11::error_already_set();

@@ -1,8 +1,9 @@
-// The GPU's attention (attention/gpu_short.h) on emulated threads, for tests.
+// The GPU's attention (attention/gpu_short.h) on emulated threads.
 #define CLMER_LEVEL emulated
 #include "testing/cuda_emulated.h"
 
 #include "attention/gpu_short.h"
+#include "testing/forms.h"
 
 namespace clmer {
 

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "testing/forms.h"
+
 namespace clmer {
 
 namespace {
