@@ -18,8 +18,7 @@ except ImportError as error:
     ) from error
 
 _capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
-if _capsule is not None:
-    _C.set_exchange_api(_capsule)
+_C.set_exchange_api(_capsule)
 # Daemon threads that come back from a kernel while Python shuts down must not take its lock.
 atexit.register(_C.let_threads_stop)
 

@@ -3,7 +3,7 @@
 Each takes S layers of one shape at once (modality pairs, ensemble members; one layer is S = 1), and
 its kernel takes a tile of rows through all of its stages while they are in cache. The plain PyTorch
 forms are in reference.py, validation in checks.py, torch's registration in registration.py;
-csrc/sublayer.h, sublayer_cpu.cpp.
+csrc/sublayer/.
 """
 
 from __future__ import annotations
