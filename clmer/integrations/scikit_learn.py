@@ -20,11 +20,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clmer.baselines import MODELS
 from clmer.data.splits import Split
-from clmer.data.store.plan import NAME, may_be_called
 from clmer.data.store.store import Modality, Store, Windows
 from clmer.data.tasks import Task
 from clmer.errors import ConfigError
-from clmer.pipeline.config import MAX_SEED, Config, option
+from clmer.pipeline.config import MAX_SEED, Config, check_modality_names, option
 from clmer.pipeline.random_state import own_random_state
 from clmer.pipeline.run_folder import Unsaved
 from clmer.pipeline.stages import Job, contrastive_stage, fit_fusion, member_stages
@@ -239,9 +238,7 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
             if X.ndim > 3:
                 raise ValueError(f"X: found {X.ndim} dimensions, expected 2 or 3")
             return {"x": np.asarray(X.reshape(len(X), -1, X.shape[-1]), dtype=np.float32)}
-        for name in self.modalities:
-            if not may_be_called(name):
-                raise ConfigError(f"modalities: found {name!r}, expected {NAME}")
+        check_modality_names(self.modalities)
         sizes = [channels * samples for channels, samples in self.modalities.values()]
         if X.ndim != 2 or X.shape[1] != sum(sizes):
             raise ValueError(

@@ -41,7 +41,7 @@ from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
 from clmer.evaluation.probe import mean_probe, probe_lines
 from clmer.nn import Encoder
-from clmer.pipeline.config import Config
+from clmer.pipeline.config import Config, check_modality_names
 from clmer.pipeline.run_folder import weights_of
 from clmer.pipeline.stages import (
     CLIP,
@@ -98,6 +98,7 @@ def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
         )
     if dataset.rated is None:  # say what is wrong before the data is prepared
         task_of(dataset, root, config.task, scale=config.scale, threshold=config.threshold)
+    check_modality_names(config.modalities or dataset.modalities or dataset.found(root))
     store = prepare(
         dataset,
         root,
