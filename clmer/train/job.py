@@ -37,7 +37,7 @@ from clmer.evaluation import results as reporting
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.probe import linear_probe, mean_probe, settle_batch_norm
 from clmer.nn.random_state import own_random_state
-from clmer.pipeline.config import Config
+from clmer.pipeline.config import Config, check_modality_names
 from clmer.pipeline.fit import all_tokens, fit_control, fit_split, new_encoder, select_tokens
 from clmer.pipeline.loop import seed_of
 from clmer.pipeline.models import (
@@ -78,6 +78,7 @@ def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
         )
     if dataset.rated is None:  # say what is wrong before the data is prepared
         task_of(dataset, root, config.task, scale=config.scale, threshold=config.threshold)
+    check_modality_names(config.modalities or dataset.modalities or dataset.found(root))
     return root, prepare(dataset, root, config, cache=cache)
 
 

@@ -241,7 +241,7 @@ def test_it_goes_into_a_pipeline(study):
         ({"modalities": {}}, r"^modalities: found \{\}, expected \(channels"),
         ({"tokens": "time", "contrastive": False}, "needs the contrastive stage"),
         ({"tokens": "chanel"}, "^tokens: found 'chanel', expected channel or time or spectrum"),
-        ({"modalities": {"keys": (2, 20)}}, "modalities: found 'keys', expected letters"),
+        ({"modalities": {"keys": (2, 20)}}, "`modalities`: found 'keys', expected letters"),
     ],
 )
 def test_what_cannot_be_met_is_named(study, options, message):
