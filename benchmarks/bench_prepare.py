@@ -35,6 +35,7 @@ import pytest
 from _measure import Comparison, compare_passes, milliseconds, table
 
 from clmer.data.registry import DATASETS
+from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.data.store.store import Store
 from clmer.data.synthetic import write_deap
@@ -56,10 +57,12 @@ import sys
 from pathlib import Path
 from _measure import high_water
 from clmer.data import DATASETS
-from clmer.data.prepare import prepare
+from clmer.data.store.options import PrepareOptions
+from clmer.data.store.prepare import prepare
 
 root, cache, before = Path(sys.argv[1]), Path(sys.argv[2]), high_water()
-prepare(DATASETS["deap"], root, modalities=("physio",), filter="paper", cache=cache, progress=False)
+physio = PrepareOptions(modalities=("physio",), filter="paper")
+prepare(DATASETS["deap"], root, physio, cache=cache, progress=False)
 print(before, high_water())
 """
 
@@ -72,8 +75,8 @@ def scratch() -> Iterator[Path]:
 
 def prepare_here(root: Path, cache: Path) -> Store:
     deap = DATASETS["deap"]
-    physio = {"modalities": ("physio",), "filter": "paper", "progress": False}
-    return prepare(deap, root, cache=cache, **physio)
+    physio = PrepareOptions(modalities=("physio",), filter="paper")
+    return prepare(deap, root, physio, cache=cache, progress=False)
 
 
 def timed_here(root: Path) -> float:

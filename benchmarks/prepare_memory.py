@@ -31,7 +31,7 @@ import json, resource, sys, time
 from dataclasses import replace
 from pathlib import Path
 from clmer.data import DATASETS
-from clmer.data.prepare import prepare
+from clmer.data.store.prepare import prepare
 
 def peak():  # MiB; ru_maxrss is in KiB on Linux, in bytes on macOS
     unit = 2**20 if sys.platform == "darwin" else 2**10

@@ -30,6 +30,7 @@ from support.fuzz_recordings_study import Study
 from support.fuzz_recordings_written import write, write_face, write_manifest
 
 from clmer.data.registry import DATASETS
+from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.data.store.store import Store
 from clmer.errors import DataError
@@ -73,15 +74,17 @@ def check(study: Study, folder: Path) -> int:
         store = prepare(
             DATASETS["manifest"],
             folder,
-            modalities=modalities if study.gaze else (),
-            window_s=study.window_s,
-            stride_s=study.stride_s,
-            filter=study.filter,
+            PrepareOptions(
+                modalities=tuple(modalities) if study.gaze else (),
+                window_s=study.window_s,
+                stride_s=study.stride_s,
+                filter=study.filter,
+            ),
             cache=folder / "cache",
             progress=False,
         )
     except DataError as error:
-        nothing = error.field.startswith("--modalities") and "no window in" in str(error)
+        nothing = error.field.startswith("`modalities=") and "no window in" in str(error)
         if nothing and not any(each.must for each in expected.values()):
             return 0
         raise

@@ -15,6 +15,7 @@ from clmer import predict
 from clmer.cli import main
 from clmer.data.readers import deap, manifest
 from clmer.data.registry import DATASETS
+from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.errors import DataError
 
@@ -60,7 +61,9 @@ def table(text):
 def test_windows_of_an_edf_are_the_prepared_stores(study, clmer_data):
     """Cut off in the manifest at 20 s, the recording's filter ends there too: the same is done."""
     trained = clmer.load(study / "run", "split1")
-    store = prepare(DATASETS["manifest"], study, window_s=1.0, cache=study / "cache")
+    store = prepare(
+        DATASETS["manifest"], study, PrepareOptions(window_s=1.0), cache=study / "cache"
+    )
     path = clmer_data / "eegmat" / "Subject00_1.edf"
     files = predict.files_of([str(path)], trained.modalities)
     recording = predict.read_recording(trained, files)

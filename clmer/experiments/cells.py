@@ -5,6 +5,7 @@ Its name follows from the resolved configuration, so that tables that need the s
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import io
@@ -14,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clmer import cli
-from clmer.cli.options import parser
+from clmer.cli.train import describe
 from clmer.data.recording import SYNTHETIC_MARKER
 from clmer.data.registry import DATASETS
 from clmer.data.store.writer import stores_folder
 from clmer.errors import ConfigError, DataError
 from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
 from clmer.pipeline.config import Config
+from clmer.pipeline.presets import configure
 from clmer.pipeline.run_files import check, read_described
 from clmer.pipeline.run_folder import CONFIG, RESULTS
-from clmer.storage import file_name
+from clmer.text import file_name
 
 #: Options of `clmer.train` that say where and how a process runs, not what.
 _PROCESS = ("command", "cache", "out", "resume", "threads")
@@ -154,7 +155,7 @@ def _usual(config: Config, modalities: tuple[str, ...]) -> bool:
     own = DATASETS[config.dataset]
     return (
         modalities == own.modalities
-        and config.window == config.stride == own.window_s
+        and config.window_s == config.stride_s == own.window_s
         and config.labels in ("", *own.labels[:1])
     )
 
@@ -204,7 +205,9 @@ def _parsed(argv: tuple[str, ...]) -> dict[str, Any]:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return vars(parser().parse_args(["train", *argv]))
+            parser = argparse.ArgumentParser(prog="clmer train")
+            describe(parser)
+            return vars(parser.parse_args(argv))
     except SystemExit as stop:
         message = said.getvalue().strip().rsplit("error: ", 1)[-1]
         raise ConfigError(f"clmer train: {message}") from stop
@@ -216,7 +219,7 @@ def _config(options: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: options that `clmer.train` cannot meet.
     """
-    config = cli.configure(**{k: v for k, v in options.items() if k not in _PROCESS})
+    config = configure(**{k: v for k, v in options.items() if k not in _PROCESS})
     if not config.fusion:
         raise ConfigError("--no-fusion: tables are made of classifiers; leave this option out")
     return config

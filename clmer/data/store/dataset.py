@@ -29,8 +29,10 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 from torch.utils.data import Dataset as TorchDataset
 
 from clmer.data.readers import manifest
-from clmer.data.registry import Dataset
+from clmer.data.registry import DATASETS, Dataset
 from clmer.data.store.account import left_out
+from clmer.data.store.options import PrepareOptions
+from clmer.data.store.prepare import prepare
 from clmer.data.store.store import Store
 from clmer.data.store.writer import stores_folder
 from clmer.data.tasks import Task, choose_task
@@ -221,17 +223,12 @@ def load(
     root: Path | str | None = None,
     *,
     task: str | None = None,
-    modalities: Sequence[str] = (),
-    window_s: float | None = None,
-    stride_s: float | None = None,
-    filter: str = "type",
-    face: str = "raw",
-    labels: str = "",
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
     rows: np.ndarray | None = None,
     cache: Path | str | None = None,
     progress: bool = False,
+    **options: Any,
 ) -> WindowDataset:
     """Prepare a data set, or open what was prepared, as a torch Dataset.
 
@@ -240,48 +237,30 @@ def load(
         root: its folder; None for `$CLMER_DATA/<name>`.
         task: label column or rating task; None for the data set's default (a manifest's first
             label column), "" for no labels.
-        modalities: as in `clmer.data.store.prepare.prepare`, like window_s, stride_s and filter.
-        window_s: seconds.
-        stride_s: seconds.
-        filter: "type" or "paper".
-        face: "raw" or "aligned".
-        labels: whose labels, where a data set has several; "" for its default.
         scale: least and largest rating, of a manifest; None where 1-9 shows in the values.
         threshold: the largest rating that is low, in tasks of two levels; None for the middle.
         rows: window numbers to use; None for all. Windows without a label are left out.
         cache: folder of the stores; None for `$CLMER_CACHE` or ~/.cache/clmer.
         progress: show a bar while preparing.
+        **options: fields of `clmer.data.store.options.PrepareOptions`: modalities, window_s, ...
 
     Raises:
         ValueError: an unknown data set.
+        ConfigError: an option out of range.
         DataError: files that cannot be used, an unknown task.
     """
-    from clmer.data.registry import DATASETS
-    from clmer.data.store.prepare import prepare
-
     if name not in DATASETS:
         raise ValueError(f"load: found {name!r}, expected one of {', '.join(DATASETS)}")
-    dataset, root = DATASETS[name], root_of(name, root)
+    dataset, root, chosen = DATASETS[name], root_of(name, root), PrepareOptions(**options)
     if task and dataset.rated is None:  # say what is wrong before the data is prepared
         task_of(dataset, root, task, scale=scale, threshold=threshold)
-    store = prepare(
-        dataset,
-        root,
-        modalities=modalities,
-        window_s=window_s,
-        stride_s=stride_s,
-        filter=filter,
-        face=face,
-        labels=labels,
-        cache=stores_folder(cache),
-        progress=progress,
-    )
+    store = prepare(dataset, root, chosen, cache=stores_folder(cache), progress=progress)
     if task == "":
         return WindowDataset(store, None, rows)
     columns = store.windows.labels
     wanted = task or (dataset.task if dataset.tasks else next(iter(columns)))
     try:
-        chosen = task_of(dataset, root, wanted, columns, scale=scale, threshold=threshold)
-        return WindowDataset(store, chosen, rows)
+        known = task_of(dataset, root, wanted, columns, scale=scale, threshold=threshold)
+        return WindowDataset(store, known, rows)
     except DataError as error:
         raise explained(error, store) from error

@@ -27,9 +27,11 @@ from clmer.data.store import account
 from clmer.data.store.account import Account, FaceAccount
 from clmer.data.store.copies import Copies, Shared
 from clmer.data.store.in_order import map_in_order
+from clmer.data.store.options import PrepareOptions
 from clmer.data.store.origin import fingerprint, listed
+from clmer.data.store.plan import WindowPlan, resolve
 from clmer.data.store.store import Modality, Store
-from clmer.data.store.windowing import Cut, Plan, align, check_alike, cut
+from clmer.data.store.windowing import Cut, align, check_alike, cut
 from clmer.data.store.writer import StoreWriter, build
 from clmer.errors import DataError
 from clmer.signal.passes import threads_of_a_pass
@@ -37,20 +39,14 @@ from clmer.text import did_you_mean
 
 #: Bytes of signals and faces that may wait to be cut, beside the recording just read.
 _IN_FLIGHT = 256 * 2**20
+_DEFAULTS = PrepareOptions()
 
 
 def prepare(
     dataset: Dataset,
     root: Path,
+    options: PrepareOptions = _DEFAULTS,
     *,
-    modalities: Sequence[str] = (),
-    window_s: float | None = None,
-    stride_s: float | None = None,
-    filter: str = "type",
-    fps: float = 25.0,
-    face: str = "raw",
-    labels: str = "",
-    mobilevit: str = "",
     cache: Path,
     progress: bool = True,
 ) -> Store:
@@ -67,15 +63,7 @@ def prepare(
     Args:
         dataset: one of `clmer.data.registry.DATASETS`.
         root: its folder.
-        modalities: names of signals and of `FACE_TOKENS`; a signal type such as "eeg" takes those
-            channels out of a signal that mixes types. Empty for the data set's default.
-        window_s: window in seconds; None for the data set's default.
-        stride_s: seconds from window to window; None for no overlap.
-        filter: "type" filters by signal type, "paper" puts the paper's one band on every channel.
-        fps: frames a second that the face is resampled to.
-        face: "raw" keeps landmarks in the camera's frame, "aligned" removes the head's motion.
-        labels: whose labels, out of the data set's `labels`; "" for its default.
-        mobilevit: folder of MobileViT-S's weights; "" for random ones.
+        options: modalities, windows, filter and the like.
         cache: folder of the stores.
         progress: show a bar.
 
@@ -83,28 +71,15 @@ def prepare(
         The store; its report says what was used, skipped and dropped, and why.
 
     Raises:
-        DataError: files that cannot be used, parameters out of range, no window left, a full disk.
+        ConfigError: a window or stride that is too short.
+        DataError: files that cannot be used, no window left, a full disk.
     """
-    window_s = dataset.window_s if window_s is None else window_s
-    stride_s = window_s if stride_s is None else stride_s
     files = dataset.sources(root)
-    names = tuple(modalities) or dataset.modalities or dataset.found(root)
-    plan = Plan(dataset, root, names, window_s, stride_s, filter, fps, face)
-    _check_modalities(dataset, root, modalities)
-    options = dataset.options(root, labels)
-    parameters = {
-        "dataset": dataset.name,
-        "modalities": list(names),
-        "window_s": window_s,
-        "stride_s": stride_s,
-        "filter": filter,
-        "band": {kind: plan.band(kind) for kind in KINDS},
-        "fs": dataset.fs,
-        "fps": fps,
-        "face": face,
-        **options,
-    }
-    weights = Path(mobilevit) if mobilevit else None
+    plan = resolve(dataset, root, options)
+    _check_modalities(dataset, root, options.modalities)
+    names, whose = plan.modalities, dataset.options(root, options.labels)
+    parameters = plan.parameters() | whose
+    weights = Path(options.mobilevit) if options.mobilevit else None
     if "mobilevit" in names:
         parameters["mobilevit"] = weights_digest(weights)
     pictures = folders(files) if plan.has_images else []
@@ -115,7 +90,7 @@ def prepare(
         job = _Job(plan, writer)
         embed = embedder(weights) if "mobilevit" in names else None
         label = f"preparing {dataset.name}"
-        recordings = dataset.read(root, face=plan.has_face, **options)
+        recordings = dataset.read(root, face=plan.has_face, **whose)
         with (
             tqdm(total=len(files), desc=label, unit="file", disable=not progress) as bar,
             closing(_cuts(plan, recordings, embed)) as cuts,
@@ -124,7 +99,7 @@ def prepare(
                 job.follow(each.recording.source, files, bar)
                 job.add(each)
             bar.update(len(files) - bar.n)
-        notes = [*dataset.describe(root, **options)]
+        notes = [*dataset.describe(root, **whose)]
         if embed is not None and weights is None:
             notes.append(RANDOM_NOTE)
         report = job.report(notes)
@@ -133,7 +108,7 @@ def prepare(
             parameters=parameters,
             sources=sources,
             modalities=[job.modality(name) for name in names],
-            window_s=window_s,
+            window_s=plan.window_s,
             report=report,
         )
 
@@ -149,14 +124,14 @@ def _check_modalities(dataset: Dataset, root: Path, asked: Sequence[str]) -> Non
         if name not in (*found, *KINDS, *FACE_TOKENS):
             raise DataError(
                 root,
-                f"--modalities {','.join(asked)}",
+                f"`modalities={','.join(asked)}`",
                 f"no modality {name}",
                 f"some of {', '.join(found)}",
                 did_you_mean(name, found) or did_you_mean(name, (*KINDS, *FACE_TOKENS)),
             )
 
 
-def _cuts(plan: Plan, recordings: Iterator[Recording], embed: Embed | None) -> Generator[Cut]:
+def _cuts(plan: WindowPlan, recordings: Iterator[Recording], embed: Embed | None) -> Generator[Cut]:
     """The recordings' windows, in order."""
     workers = torch.get_num_threads()
 
@@ -180,7 +155,7 @@ def _nbytes(recording: Recording) -> int:
 class _Job:
     """Cut recordings into the store, in order, and the account of them."""
 
-    plan: Plan
+    plan: WindowPlan
     writer: StoreWriter
     modalities: dict[str, Modality] = field(default_factory=dict)
     people: set[str] = field(default_factory=set)
@@ -258,12 +233,12 @@ class _Job:
             reasons = Counter(self.skipped.values()).most_common(3)
             raise DataError(
                 self.plan.root,
-                f"--modalities {','.join(self.plan.modalities)}",
+                f"`modalities={','.join(self.plan.modalities)}`",
                 f"no window in {self.recordings} recordings ("
                 + ("; ".join(f"{why}: {n}" for why, n in reasons) or "none was read")
                 + ")",
                 "at least one",
-                "Choose other modalities or a shorter --window.",
+                "Choose other modalities or a shorter `window_s`.",
             )
         known = self.plan.dataset.shared(self.plan.root)
         shared = self.copies.shared(known)

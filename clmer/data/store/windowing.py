@@ -14,34 +14,26 @@ nothing in it is marked as bad; the others are counted, each with its first reas
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
-from torch import nn
 
-from clmer.baselines import NAMES
 from clmer.data.channels import canonical
-from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, FACES, IMAGES, Embed, FaceWindows
+from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, IMAGES, Embed, FaceWindows
 from clmer.data.recording import FaceSeries, Recording, Signal
-from clmer.data.registry import Band, Dataset
+from clmer.data.registry import Band
 from clmer.data.store.account import Account, FaceAccount, measure
 from clmer.data.store.copies import Words, words_in
+from clmer.data.store.plan import WindowPlan
 from clmer.data.store.store import Modality
 from clmer.data.store.stretches import Places, Stretch, windows_at
 from clmer.errors import DataError
 from clmer.signal import butter_bandpass, resample, sosfiltfilt
 from clmer.text import did_you_mean
 
-FILTERS = ("type", "paper")
-#: What stands beside the models in a run's folder, each named after its modalities; further members
-#: of a model end in "-2", "-3", ...
-_RESERVED = ("contrastive", "inputs", "permuted", *NAMES)
-_MEMBER = re.compile(r".*-\d+")
 #: What recordings share: its attribute of `Modality`, and the way out where it differs.
 _ALIKE = {
     "channels": "Every recording needs the same channels in the same order.",
@@ -55,99 +47,6 @@ _ALIKE_SIGNALS = {
     "kinds": "Types decide the filters: state them in the manifest's column kind.",
     "unit": "State the true unit in the manifest's column unit.",
 }
-
-
-#: What `may_be_called` asks.
-NAME = (
-    "letters, digits, spaces, _, + and -, and no word that PyTorch's modules or a run's folder use"
-)
-
-
-def may_be_called(name: str) -> bool:
-    """Whether a modality may have a name: it becomes one of files and of modules."""
-    taken = name in _RESERVED or _MEMBER.fullmatch(name) or hasattr(nn.ModuleDict(), name)
-    return not taken and re.fullmatch(r"\w[\w +-]*", name) is not None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Validated parameters of a preparation, see `clmer.data.store.prepare.prepare`.
-
-    Raises:
-        DataError: a parameter out of range.
-    """
-
-    dataset: Dataset
-    root: Path
-    modalities: tuple[str, ...]
-    window_s: float
-    stride_s: float
-    filter: str
-    fps: float
-    face: str
-
-    def __post_init__(self) -> None:
-        for option, value, fine, expected in (
-            ("--window", self.window_s, self.length >= 1, f"at least {1 / self.dataset.fs:g} s"),
-            ("--stride", self.stride_s, self.step >= 1, f"at least {1 / self.dataset.fs:g} s"),
-            ("fps", self.fps, self.fps > 0, "frames a second above 0"),
-            ("--window", self.window_s, self.frames >= 1 or not self.has_face, "a video frame"),
-            ("--filter", self.filter, self.filter in FILTERS, f"one of {', '.join(FILTERS)}"),
-            ("--face", self.face, self.face in FACES, f"one of {', '.join(FACES)}"),
-        ):
-            if not fine:
-                raise DataError(self.root, option, value, expected)
-        if len(set(self.modalities)) < len(self.modalities):
-            raise DataError(self.root, "--modalities", ",".join(self.modalities), "each name once")
-        for name in self.modalities:
-            self._check_name(name)
-
-    def _check_name(self, name: str) -> None:
-        """Modalities name files, and modules of the model."""
-        if name == "face":
-            raise DataError(self.root, "modality", name, f"some of {', '.join(FACE_TOKENS)}")
-        if not may_be_called(name):
-            raise DataError(
-                self.root,
-                "modality",
-                repr(name),
-                NAME,
-                f"Call it my_{re.sub(r'[^A-Za-z0-9]', '_', name)}, for example.",
-            )
-
-    @property
-    def length(self) -> int:
-        """Samples of a window."""
-        return round(self.window_s * self.dataset.fs)
-
-    @property
-    def step(self) -> int:
-        """Samples from window to window."""
-        return round(self.stride_s * self.dataset.fs)
-
-    @property
-    def frames(self) -> int:
-        """Frames of a window."""
-        return round(self.window_s * self.fps)
-
-    @property
-    def has_face(self) -> bool:
-        """Whether the face is asked for."""
-        return bool(self.face_names)
-
-    @property
-    def has_images(self) -> bool:
-        """Whether pictures of the face are asked for."""
-        return any(name in IMAGES for name in self.modalities)
-
-    @property
-    def face_names(self) -> tuple[str, ...]:
-        """Modalities that come from the face."""
-        return tuple(name for name in self.modalities if name in FACE_TOKENS)
-
-    def band(self, kind: str) -> Band:
-        """Edges in Hz for a signal type."""
-        return self.dataset.paper_band if self.filter == "paper" else self.dataset.band.get(kind)
 
 
 @dataclass
@@ -184,7 +83,7 @@ class Cut:
     notes: list[str] = field(default_factory=list)
 
 
-def cut(plan: Plan, recording: Recording, embed: Embed | None = None) -> Cut:
+def cut(plan: WindowPlan, recording: Recording, embed: Embed | None = None) -> Cut:
     """A recording's windows, or the reason why there are none.
 
     Args:
@@ -279,7 +178,7 @@ class _Skip(Exception):
 class _Cutter:
     """One recording being cut; what is noticed on the way goes into `account`."""
 
-    plan: Plan
+    plan: WindowPlan
     recording: Recording
     account: Cut
     embed: Embed | None

@@ -10,6 +10,7 @@ from support.face_cases import FRAMES, Csv, Table, person, stacked, text
 
 from clmer.data.face import read_face
 from clmer.data.registry import DATASETS
+from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.errors import DataError
 from clmer.report.inspection_figures import tracking
@@ -48,7 +49,7 @@ def test_action_units_and_landmarks_come_without_each_other(
     store = prepare(
         DATASETS["manifest"],
         tmp_path,
-        modalities=("eeg", there),
+        PrepareOptions(modalities=("eeg", there)),
         cache=tmp_path / "c",
         progress=False,
     )

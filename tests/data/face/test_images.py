@@ -11,6 +11,7 @@ from PIL import Image
 from clmer.data.face import read_openface
 from clmer.data.face.images import FaceImages, beside, downsampled, folder_of
 from clmer.data.registry import DATASETS
+from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.data.synthetic import write_deap
 from clmer.data.synthetic.images import draw, draw_faces
@@ -37,7 +38,8 @@ def deap(tmp_path_factory):
 
 
 def prepared(root, cache, *names):
-    return prepare(DATASETS["deap"], root, modalities=names, cache=cache, progress=False)
+    options = PrepareOptions(modalities=names)
+    return prepare(DATASETS["deap"], root, options, cache=cache, progress=False)
 
 
 def test_the_nearest_picture_within_reach_stands_for_a_frame(tmp_path):

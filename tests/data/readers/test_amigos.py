@@ -20,6 +20,7 @@ from clmer.data.readers import amigos
 from clmer.data.readers.amigos_labels import external
 from clmer.data.recording import Recording
 from clmer.data.registry import DATASETS
+from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.data.synthetic import SignalModel, write_amigos
 from clmer.data.synthetic.amigos import VIDEOS
@@ -146,9 +147,8 @@ def test_what_is_missing_is_reported_and_short_gaps_are_filled(small: Path) -> N
     assert len(lost) == 1
     store = prepare(
         *(DATASETS["amigos-short"], small),
+        PrepareOptions(modalities=("eeg", "au"), labels="self"),
         cache=small.parent / "cache",
-        modalities=("eeg", "au"),
-        labels="self",
         progress=False,
     )
     assert sorted(store.report["recordings_skipped"].values()) == ["no samples", "no self label"]
@@ -231,9 +231,8 @@ def test_stimulus_labels_are_the_mean_over_people_or_the_given_table(copy: Path)
 def test_long_videos_give_twenty_pieces_whose_windows_are_where_they_say(small: Path) -> None:
     store = prepare(
         *(DATASETS["amigos-long"], small),
+        PrepareOptions(modalities=("gsr", "landmarks"), labels="external"),
         cache=small.parent / "cache",
-        modalities=("gsr", "landmarks"),
-        labels="external",
         progress=False,
     )
     assert set(store.report["recordings_skipped"].values()) >= {"no samples"}
@@ -265,8 +264,8 @@ def test_filters_settle_outside_a_piece(small: Path) -> None:
 
     store = prepare(
         *(DATASETS["amigos-long"], small),
+        PrepareOptions(modalities=("eeg",)),
         cache=small.parent / "cache",
-        modalities=("eeg",),
         progress=False,
     )
     row = store.windows.recording.tolist().index("P01/P1-10")

@@ -15,6 +15,7 @@ from clmer.data.formats.biosignal import open_biosignal
 from clmer.data.formats.emotiv import EPOC_CHANNELS, read_emotiv
 from clmer.data.readers import man2, manifest
 from clmer.data.registry import DATASETS
+from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.data.synthetic.man2 import (
     man2_bayes_accuracy,
@@ -22,7 +23,7 @@ from clmer.data.synthetic.man2 import (
     write_emotiv_edf,
     write_man2,
 )
-from clmer.errors import DataError
+from clmer.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +169,8 @@ def test_people_and_emotions_are_paired_with_their_own_files(root: Path) -> None
 
 def test_every_modality_reaches_the_store_and_carries_the_label(root: Path, tmp_path: Path) -> None:
     names = ("eeg", "landmarks", "au", "gaze")
-    options = {"modalities": names, "progress": False, "cache": tmp_path}
-    store = prepare(DATASETS["man2"], root, **options)  # type: ignore[arg-type]
+    options = PrepareOptions(modalities=names)
+    store = prepare(DATASETS["man2"], root, options, cache=tmp_path, progress=False)
     assert store.modalities["gaze"].tokens == 2
     assert store.array("gaze").shape[1:] == (2, 25)
     assert store.report["filter"] == {"eeg": "1-50 Hz"}
@@ -177,13 +178,14 @@ def test_every_modality_reaches_the_store_and_carries_the_label(root: Path, tmp_
     gaze = store.array("gaze").mean(axis=2)
     label = store.windows.labels["label"]
     assert gaze[label == "moved", 0].mean() > 0.02 > -0.02 > gaze[label == "angry", 0].mean()
-    other = prepare(DATASETS["man2"], root, **options, face="aligned")  # type: ignore[arg-type]
+    aligned = replace(options, face="aligned")
+    other = prepare(DATASETS["man2"], root, aligned, cache=tmp_path, progress=False)
     assert other.fingerprint != store.fingerprint
     raw, still = store.array("landmarks"), other.array("landmarks")
     assert raw[:, 136:].mean() > 400 > 100 > np.abs(still[:, 136:].mean())  # seat distance
     assert np.array_equal(store.array("au"), other.array("au"))
-    with pytest.raises(DataError, match="--face: found sideways"):
-        prepare(DATASETS["man2"], root, **options, face="sideways")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="`face`: found 'sideways', expected raw or aligned"):
+        replace(options, face="sideways")
 
 
 def test_mixed_units_of_landmarks_are_refused(root: Path, tmp_path: Path) -> None:
@@ -193,12 +195,15 @@ def test_mixed_units_of_landmarks_are_refused(root: Path, tmp_path: Path) -> Non
             px = replace(recording.face, unit="px", tracker="Py-Feat 1", gaze=None)
             yield replace(recording, face=px) if i else recording
 
+    def only(name: str) -> PrepareOptions:
+        return PrepareOptions(modalities=(name,))
+
     mixed = replace(DATASETS["man2"], name="mixed", read=read)
     with pytest.raises(DataError, match=r"unit of landmarks: found px \(Py-Feat 1\), expected mm"):
-        prepare(mixed, root, modalities=("landmarks",), cache=tmp_path, progress=False)
-    store = prepare(mixed, root, modalities=("au",), cache=tmp_path, progress=False)
+        prepare(mixed, root, only("landmarks"), cache=tmp_path, progress=False)
+    store = prepare(mixed, root, only("au"), cache=tmp_path, progress=False)
     assert "different trackers" in store.report["notes"][-1]
-    store = prepare(mixed, root, modalities=("gaze",), cache=tmp_path, progress=False)
+    store = prepare(mixed, root, only("gaze"), cache=tmp_path, progress=False)
     assert set(store.report["recordings_skipped"].values()) == {"no gaze from Py-Feat 1"}
 
 

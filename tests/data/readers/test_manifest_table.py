@@ -20,6 +20,7 @@ from clmer.data.readers.manifest_table import (
     table_path,
 )
 from clmer.data.registry import DATASETS
+from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.errors import DataError
 
@@ -360,8 +361,8 @@ def test_a_misspelt_modality_on_the_command_line(write: Write, tmp_path: Path) -
     write(*GOOD)
     for name, meant in (("ege", "eeg"), ("EEG", "eeg"), ("landmark", "landmarks")):
         with pytest.raises(DataError, match=f"no modality {name}.*Did you mean {meant}"):
-            prepare(DATASETS["manifest"], tmp_path, modalities=(name,), cache=tmp_path / "cache",
-                    progress=False)  # fmt: skip
+            prepare(DATASETS["manifest"], tmp_path, PrepareOptions(modalities=(name,)),
+                    cache=tmp_path / "cache", progress=False)  # fmt: skip
 
 
 # --- files --------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def test_what_makes_two_stores_differ_is_said() -> None:
 _KILLED = """
 import sys, time
 from pathlib import Path
-from clmer.data.cache import build
+from clmer.data.store.writer import build
 from test_cache import append_one, fill_with
 
 def fill(writer):
@@ -199,8 +199,8 @@ _RANDOM_KILLS = """
 import faulthandler, os, random, signal, sys, threading, time, traceback
 from pathlib import Path
 from clmer.data import DATASETS
-from clmer.data.cache import open_store
-from clmer.data.prepare import prepare
+from clmer.data.store.store import open_store
+from clmer.data.store.prepare import prepare
 from clmer.data.synthetic import write_deap
 
 faulthandler.dump_traceback_later(500, exit=True)

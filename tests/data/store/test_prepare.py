@@ -16,11 +16,12 @@ import torch
 from clmer.data.readers import deap
 from clmer.data.recording import FaceSeries, Recording, Signal
 from clmer.data.registry import DATASETS, Dataset
+from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.data.store.store import Store
 from clmer.data.synthetic import write_deap
 from clmer.data.timeline import Piece, Span, Timeline
-from clmer.errors import DataError
+from clmer.errors import ConfigError, DataError
 
 CHANNELS = ("C3", "C4", "GSR")
 KINDS = ("eeg", "eeg", "gsr")
@@ -90,9 +91,9 @@ def run(tmp_path: Path) -> Callable[..., Store]:
             notes=("a note",),
             gaps=gaps,
         )
-        options.setdefault("progress", False)
-        options.setdefault("cache", tmp_path / "cache" / str(len(list(tmp_path.rglob("*")))))
-        return prepare(dataset, tmp_path, **options)
+        fresh = tmp_path / "cache" / str(len(list(tmp_path.rglob("*"))))
+        cache = options.pop("cache", fresh)
+        return prepare(dataset, tmp_path, PrepareOptions(**options), cache=cache, progress=False)
 
     return call
 
@@ -335,7 +336,7 @@ def test_a_sample_that_is_no_number_is_named(
 
 def test_nothing_left_is_an_error(run: Callable[..., Store]) -> None:
     with pytest.raises(
-        DataError, match=r"--modalities physio,au: found no window in 1 .*no face: 1"
+        DataError, match=r"`modalities=physio,au`: found no window in 1 .*no face: 1"
     ):
         run([make_recording()], modalities=("physio", "au"))
     with pytest.raises(DataError, match=r"no ecg, only physio: 1"):
@@ -370,19 +371,22 @@ def test_channels_are_matched_by_name_whatever_order_case_and_prefix(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window_s": 0.001}, "--window: found 0.001"),
-        ({"window_s": -1.0}, "--window"),
-        ({"stride_s": 0.0}, "--stride"),
-        ({"filter": "none"}, "--filter"),
-        ({"fps": 0.0}, "fps: found 0"),
-        ({"window_s": 0.01, "modalities": ("au",)}, "--window"),
-        ({"modalities": ("physio", "physio")}, "each name once"),
+        ({"window_s": 0.001}, "`window_s`: found 0.001, expected at least 0.0078125 s"),
+        ({"window_s": -1.0}, "`window_s`: found -1.0, expected above 0"),
+        ({"window_s": float("inf")}, "`window_s`: found inf"),
+        ({"window_s": float("nan")}, "`window_s`: found nan"),
+        ({"stride_s": 0.0}, "`stride_s`: found 0.0"),
+        ({"filter": "none"}, "`filter`: found 'none', expected type or paper"),
+        ({"fps": 0.0}, "`fps`: found 0.0"),
+        ({"window_s": 0.01, "modalities": ("au",)}, "`window_s`: found 0.01, .* a video frame"),
+        ({"modalities": ("physio", "physio")}, "`modalities`: found physio,physio, .*each name"),
+        ({"modalities": "physio"}, "`modalities`: found the text 'physio', expected a sequence"),
     ],
 )
 def test_parameters_are_checked(
     run: Callable[..., Store], options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(ConfigError, match=message):
         run([make_recording()], **options)
 
 
