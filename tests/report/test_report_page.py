@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import re
@@ -14,10 +15,10 @@ import numpy as np
 import pytest
 
 from clmer import cli
-from clmer.cli.options import parser
+from clmer.cli.train import describe
 from clmer.data.synthetic import write_deap
 from clmer.errors import ConfigError, DataError
-from clmer.pipeline.config import build
+from clmer.pipeline.presets import build
 from clmer.pipeline.run_folder import read_config
 from clmer.report import figures, learned
 from clmer.report.__main__ import main
@@ -219,7 +220,9 @@ def asked(line: str) -> dict:
     """The configuration that a command asks for, without where the recordings are."""
     words = shlex.split(line)
     assert words[:3] == ["python", "-m", "clmer.train"]
-    given = vars(parser().parse_args(["train", *words[3:]]))
+    parser = argparse.ArgumentParser()
+    describe(parser)
+    given = vars(parser.parse_args(words[3:]))
     elsewhere = ("command", "cache", "out", "resume", "threads", "synthetic", "root")
     elsewhere += ("people", "control", "generator_seed")
     config = build(given.pop("dataset"), {k: v for k, v in given.items() if k not in elsewhere})
@@ -234,8 +237,8 @@ def test_the_command_asks_for_the_same_run(place: Path) -> None:
 
 
 def test_the_command_names_every_option_that_differs() -> None:
-    options = {"models": ["clmer", "svm"], "permuted": False, "batch": 8, "window": 2.0}
-    options |= {"stride": 0.5, "task": "arousal", "members": 2, "device": "cpu", "preset": "paper"}
+    options = {"models": ["clmer", "svm"], "permuted": False, "batch": 8, "window_s": 2.0}
+    options |= {"stride_s": 0.5, "task": "arousal", "members": 2, "device": "cpu", "preset": "paper"}
     made = {"control": "xor:physio,au", "people": 3, "seed": 1}
     config = json.loads(json.dumps(settings(build("deap", {**options, "synthetic": made}))))
     line = command(config)
