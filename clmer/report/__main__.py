@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clmer.data.store.writer import stores_folder
+from clmer.report.html import write_page
 from clmer.report.page import report
-from clmer.report.pages import write_page
 from clmer.streams import for_streams
 
 

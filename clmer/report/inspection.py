@@ -27,7 +27,7 @@ from clmer.data.store.writer import stores_folder
 from clmer.data.synthetic import WRITERS
 from clmer.errors import DataError
 from clmer.report import inspection_figures as inspect_figures
-from clmer.report.pages import Section, page, picture, table, write_page
+from clmer.report.html import Section, page, picture, table, write_page
 from clmer.streams import for_streams
 
 PRIVATE = (
