@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 __all__ = ["_C", "build_info"]
 
 try:
-    from clmer import _C
+    _C: Any = import_module("clmer._C")
 except ImportError as error:
     raise ImportError(
         "clmer._C is not built for this Python: run `pip install .` in the clone (it needs a C++17 "

@@ -20,6 +20,9 @@ from clmer.streams import for_streams
 COMMANDS = {
     "train": "prepare recordings, train, evaluate, report",
     "predict": "what a trained run says of a recording, window by window",
+    "inspect": "what a data set holds and how it is prepared, on a page",
+    "video": "turn video clips into face series: landmarks, action units, gaze",
+    "report": "join runs into one page",
 }
 
 

@@ -1,7 +1,7 @@
 """A trained model in use: `clmer.load("runs/x").predict_proba(windows)`.
 
 Windows are as `clmer.data.store.prepare` stores them (filtered, resampled, not standardised), [N,
-C, T] a modality. `python -m clmer.predict` makes them of a recording.
+C, T] a modality. `clmer predict` makes them of a recording.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ from clmer.pipeline.loop import Unrecorded
 from clmer.pipeline.presets import build
 from clmer.pipeline.run_files import read_described, read_json, read_log
 from clmer.pipeline.run_folder import Run
-from clmer.report.__main__ import main as report_main
 from clmer.report.learned import Sample, class_maps
 from clmer.report.page import report
 from clmer.report.reading import read_run
@@ -138,19 +137,19 @@ def test_one_run_is_lost_and_never_the_page(
     (run / "results.json").write_text("{")
     out = run.parent / "page.html"
     cache = ["--cache", str(place / "cache")]
-    assert report_main([str(run.parent), "--out", str(out), *cache]) == 0
+    assert cli.main(["report", str(run.parent), "--out", str(out), *cache]) == 0
     page = out.read_text()
     assert "Left out" in page
     assert f"{run / 'results.json'}: JSON" in page
     assert 'id="run-whole"' in page
     assert "left out of the page: " in capsys.readouterr().err
-    assert report_main([str(run), "--out", str(out), *cache]) == 2
+    assert cli.main(["report", str(run), "--out", str(out), *cache]) == 2
 
 
 def test_a_name_that_is_no_unicode_can_be_shown(run: Path, place: Path) -> None:
     change(run / "config.json", lambda content: content["config"].update(root="/data/\udcff"))
     out = run.parent / "page.html"
-    assert report_main([str(run), "--out", str(out), "--cache", str(place / "cache")]) == 0
+    assert cli.main(["report", str(run), "--out", str(out), "--cache", str(place / "cache")]) == 0
     assert "\\udcff" in out.read_text()
 
 

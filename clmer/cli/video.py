@@ -1,17 +1,16 @@
-"""`python -m clmer.data.video`: clips in, face series out."""
+"""`clmer video`: clips in, face series out."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from clmer.data.video import jobs
 from clmer.data.video.preview import FORMATS
 from clmer.data.video.tracker import FACES, MODEL_ENV, find_model
-from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, DataError
-from clmer.streams import for_streams
+from clmer.errors import EXIT_INPUT, DataError
 
 EXIT_NO_FACE = 3
 
@@ -24,14 +23,9 @@ The series, and still more the previews, are a person's face: keep them private.
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    command = argparse.ArgumentParser(
-        prog="python -m clmer.data.video",
-        description="Turn video clips into face series (landmarks, action units, gaze).",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def describe(command: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    command.epilog, command.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     command.add_argument("clips", nargs="+", type=Path, metavar="CLIP")
     command.add_argument("--out", required=True, type=Path, metavar="DIR", help="made when missing")
     command.add_argument(
@@ -69,22 +63,12 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--hog", action="store_true", help="with openface: write DIR/<clip>.hog")
     command.add_argument("--overwrite", action="store_true", help="do finished clips again")
-    return command
 
 
-@for_streams
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the return value is the exit code."""
-    options = parser().parse_args(argv)
-    try:
-        tasks = plan(options)
-        return _run(tasks, options.jobs)
-    except DataError as error:
-        print(f"clmer: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    except KeyboardInterrupt:
-        print("\nclmer: interrupted; finished clips are kept", file=sys.stderr)
-        return EXIT_INTERRUPTED
+def run(**given: Any) -> int:
+    """Make the series; the exit code."""
+    options = argparse.Namespace(**given)
+    return _run(plan(options), options.jobs)
 
 
 def plan(options: argparse.Namespace) -> list[jobs.Task]:
@@ -163,7 +147,3 @@ def _run(tasks: list[jobs.Task], count: int) -> int:
     if "error" in statuses:
         return EXIT_INPUT
     return EXIT_NO_FACE if "no face" in statuses else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
