@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from clmer.data.registry import DATASETS
 from clmer.data.splits import PROTOCOLS
@@ -21,19 +22,18 @@ from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, ConfigError, DataError
 from clmer.experiments import leakage
 from clmer.experiments.cells import Cell, Plan, Setup, plan
 from clmer.experiments.output import write
-from clmer.experiments.runner import (
-    FAILED,
-    MISSING,
-    Outcome,
-    Shard,
-    command,
-    of_torchrun,
-    run_cells,
-)
+from clmer.experiments.runner import run_cells
 from clmer.experiments.scores import collect
+from clmer.experiments.shards import Shard, of_torchrun
 from clmer.experiments.sheets import VIEWS
 from clmer.experiments.specs import DRAWINGS, ELSEWHERE, EXPERIMENTS
+from clmer.experiments.train_options import FLAGS, Options, read_words
+from clmer.experiments.training import FAILED, MISSING, Outcome, command
+from clmer.options import in_flags
 from clmer.streams import for_streams
+
+if TYPE_CHECKING:
+    from clmer.experiments.slurm import Slurm
 
 EXIT_FAILED = 1
 
@@ -98,7 +98,22 @@ def parser() -> argparse.ArgumentParser:
         help="of tables 11 and 12, fig. 9 and 10 (the paper's)",
     )
     top.add_argument("--out", type=Path, default=Path("experiments"), metavar="DIR")
-    top.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (1)")
+    top.add_argument(
+        "--jobs", type=int, metavar="N", help="runs at a time (1; on Slurm as many as it starts)"
+    )
+    top.add_argument(
+        "--cluster",
+        choices=("local", "slurm"),
+        default="local",
+        help="where runs are made: this machine, or a job array of Slurm (local)",
+    )
+    top.add_argument(
+        "--slurm",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of sbatch, once for each: time=720 (minutes; needed), partition=gpu, ...",
+    )
     top.add_argument(
         "--shard",
         default="1/1",
@@ -133,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _main(given, tuple(passed), made_by)
     except (ConfigError, DataError) as error:
-        print(f"clmer: {error}", file=sys.stderr)
+        print(f"clmer: {in_flags(str(error), FLAGS)}", file=sys.stderr)
         return EXIT_INPUT
     except KeyboardInterrupt:
         print("\nclmer: interrupted; the same command continues", file=sys.stderr)
@@ -150,10 +165,12 @@ def _main(given: argparse.Namespace, passed: tuple[str, ...], made_by: str) -> i
     for name in dict.fromkeys(given.experiment):
         if name in DRAWINGS:
             print(f"{name}: nothing is run for it: {DRAWINGS[name]}")
-    if given.jobs < 1 or given.repeats < 0:
+    jobs = 1 if given.jobs is None else given.jobs
+    if jobs < 1 or given.repeats < 0:
         raise ConfigError(
-            f"--jobs, --repeats: found {given.jobs} and {given.repeats}, expected at least 1 and 0"
+            f"--jobs, --repeats: found {jobs} and {given.repeats}, expected at least 1 and 0"
         )
+    slurm = _slurm(given)
     shard = Shard.parse(given.shard, os.environ)
     plans = _plans(given, passed)
     cells: dict[str, Cell] = {}
@@ -164,7 +181,7 @@ def _main(given: argparse.Namespace, passed: tuple[str, ...], made_by: str) -> i
         return 0
     if not plans:
         return 0
-    outcomes = _run(plans, shard.take(cells.values()), given.out, given.jobs)
+    outcomes = _run(plans, shard.take(cells.values()), given.out, jobs, slurm)
     outcomes |= _write(plans, given.out, outcomes, made_by)
     failed = [name for name, outcome in outcomes.items() if outcome.status == FAILED]
     if failed:
@@ -184,7 +201,7 @@ def _plans(given: argparse.Namespace, passed: tuple[str, ...]) -> list[Plan]:
         tasks=given.task,
         modalities=given.modalities,
         lengths=given.token_lengths,
-        options=passed,
+        options=read_words(passed),
     )
     pairs = [
         (name, dataset)
@@ -225,10 +242,20 @@ def _check_for_pictures(given: argparse.Namespace, names: Sequence[str]) -> None
         )
 
 
-def _source(given: argparse.Namespace) -> tuple[str, ...]:
+def _source(given: argparse.Namespace) -> Options:
     if given.synthetic:
-        return ("--synthetic",)
-    return ("--root", given.root) if given.root else ()
+        return {"synthetic": True}
+    return {"root": given.root} if given.root else {}
+
+
+def _slurm(given: argparse.Namespace) -> Slurm | None:
+    if given.cluster != "slurm":
+        if given.slurm:
+            raise ConfigError(f"--slurm {given.slurm[0]}: is for --cluster slurm")
+        return None
+    from clmer.experiments.slurm import Slurm
+
+    return Slurm.parse(given.slurm, given.out / "slurm", given.jobs or 0)
 
 
 def _wanted(names: Sequence[str], dataset: str | None) -> list[str]:
@@ -260,7 +287,9 @@ def _list(cells: Sequence[Cell], out: Path) -> None:
         print(shlex.join(["python", *line[1:]]) + refused)
 
 
-def _run(plans: Sequence[Plan], cells: Sequence[Cell], out: Path, jobs: int) -> dict[str, Outcome]:
+def _run(
+    plans: Sequence[Plan], cells: Sequence[Cell], out: Path, jobs: int, slurm: Slurm | None
+) -> dict[str, Outcome]:
     """Run a shard's cells; those whose protocol a leakage plan cannot have are said to be so."""
     wanted = {cell.name for cell in cells}
     refused = {
@@ -271,7 +300,7 @@ def _run(plans: Sequence[Plan], cells: Sequence[Cell], out: Path, jobs: int) -> 
         if name in wanted
     }
     run = [cell for cell in cells if cell.name not in refused]
-    return refused | run_cells(run, out / "cells", jobs=jobs)
+    return refused | run_cells(run, out / "cells", jobs=jobs, slurm=slurm)
 
 
 def _write(

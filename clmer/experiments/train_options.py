@@ -1,0 +1,70 @@
+"""Options of `clmer train` as a dict: read from its words, made a run, and written as words.
+
+A dict names each option as `clmer.pipeline.config.Config` does, with those of the source
+(`root`, or `synthetic`, `control`, `people`, `generator_seed`) and of the process (`PROCESS`).
+What it lacks is the data set's or the preset's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from clmer import cli
+from clmer.cli.options import parser
+from clmer.errors import ConfigError
+from clmer.pipeline.config import Config, option
+
+Options = Mapping[str, Any]
+
+#: The flag of each option that messages name.
+FLAGS = {each.name: option(each.name) for each in fields(Config)}
+#: Options that say where and how a process runs, not what it trains.
+PROCESS = ("cache", "out", "resume", "threads")
+#: The source and the device where an option does not say them.
+_UNSET: dict[str, Any] = {"synthetic": False, "device": "auto"}
+_UNSET |= dict.fromkeys(("root", "control", "people", "generator_seed", "task"))
+
+
+def read_words(words: Sequence[str]) -> dict[str, Any]:
+    """The options that words of a command line set.
+
+    Raises:
+        ConfigError: words that `clmer train` does not take.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            unset = vars(parser().parse_args(["train", "deap"]))
+            given = vars(parser().parse_args(["train", "deap", *words]))
+    except SystemExit as stop:
+        message = said.getvalue().strip().rsplit("error: ", 1)[-1]
+        raise ConfigError(f"clmer train: {message}") from stop
+    return {name: value for name, value in given.items() if value != unset[name]}
+
+
+def config_of(dataset: str, options: Options) -> Config:
+    """The run that options ask for.
+
+    Raises:
+        ConfigError: an option that cannot be met.
+        DataError: a manifest that cannot be read.
+    """
+    asked = {name: value for name, value in options.items() if name not in PROCESS}
+    return cli.configure(dataset, **_UNSET | asked)
+
+
+def words_of(dataset: str, options: Options) -> list[str]:
+    """The words that `clmer train` reads as these options."""
+    words = [dataset]
+    for name, value in options.items():
+        flag = option(name)
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            parts = value if isinstance(value, (tuple, list)) else (value,)
+            words += [flag, ",".join(map(str, parts))]
+    return words
