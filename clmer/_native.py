@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import atexit
+import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 __all__ = ["_C", "build_info"]
 
 try:
-    _C: Any = import_module("clmer._C")
+    import_module("clmer._C")
 except ImportError as error:
     raise ImportError(
         "clmer._C is not built for this Python: run `pip install .` in the clone (it needs a C++17 "
         f"compiler). The loader said: {error}"
     ) from error
 
+if TYPE_CHECKING:
+    from clmer import _C
+else:
+    _C = sys.modules["clmer._C"]
 _capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
 _C.set_exchange_api(_capsule)
 # Daemon threads that come back from a kernel while Python shuts down must not take its lock.

@@ -19,6 +19,9 @@ from clmer.pipeline.config import Config
 from clmer.report.html import write_page
 from clmer.report.inspection import GENERATED, PRIVATE, inspect
 
+#: What is said after Ctrl-C.
+INTERRUPTED = "no page was written"
+
 
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""

@@ -11,6 +11,9 @@ from clmer.errors import ConfigError
 from clmer.report.html import write_page
 from clmer.report.page import report
 
+#: What is said after Ctrl-C.
+INTERRUPTED = "no page was written"
+
 EPILOG = """\
 examples:
   %(prog)s runs/eegmat-label-subject

@@ -13,6 +13,8 @@ from clmer.data.video.tracker import FACES, MODEL_ENV, find_model
 from clmer.errors import EXIT_INPUT, DataError
 
 EXIT_NO_FACE = 3
+#: What is said after Ctrl-C.
+INTERRUPTED = "finished clips are kept"
 
 EPILOG = """\
 Each CLIP becomes DIR/<clip>.csv, with OpenFace's columns, whole or not there. A CSV that is there

@@ -10,13 +10,15 @@ import sys
 import time
 
 import pytest
+from clmer.experiments.command import main
 
 from clmer.data.synthetic import write_deap
 from clmer.errors import DataError
-from clmer.experiments import command, runner
+from clmer.experiments import cells, command, runner, training
 from clmer.experiments.cells import Cell
-from clmer.experiments.command import main
-from clmer.experiments.runner import DONE, FAILED, MISSING, Outcome, run_cells
+from clmer.experiments.runner import run_cells
+from clmer.experiments.shards import without_torchrun
+from clmer.experiments.training import DONE, FAILED, MISSING, Outcome, Running, Training
 
 SMALL = ["--folds", "3", "--threads", "1", "--width", "4", "--dim", "8", "--heads", "2"]
 SMALL += ["--cross-layers", "1", "--single-layers", "1", "--epochs-fusion", "2", "--repeats", "1"]
@@ -59,13 +61,13 @@ def test_finished_runs_are_not_made_again(deap, made, monkeypatch, capsys):
     def refused(*_, **__):
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(runner.subprocess, "Popen", refused)
+    monkeypatch.setattr(training.subprocess, "Popen", refused)
     assert table(deap) == 0
     assert capsys.readouterr().out.count("already finished") == 2
 
 
 def test_a_failed_run_ends_no_other_process_of_torchrun(deap, monkeypatch, capsys, tmp_path):
-    def failed(cells, folder, jobs):
+    def failed(cells, folder, **_):
         return {cell.name: Outcome(FAILED, "it fell") for cell in cells}
 
     monkeypatch.setattr(command, "run_cells", failed)
@@ -98,12 +100,12 @@ def test_other_recordings_are_another_run(deap, made, monkeypatch):
     from clmer.train import job as train
 
     cell = next(iter(_cells(deap, made[0].name)))
-    assert runner.finished(cell, made[0])
+    assert cells.finished(cell, made[0])
     other = train.prepared(cell.config, cell.cache)[1]
     monkeypatch.setattr(
         train, "prepared", lambda *_: (None, type(other)(**{**vars(other), "fingerprint": "0"}))
     )
-    assert not runner.finished(cell, made[0])
+    assert not cells.finished(cell, made[0])
 
 
 @pytest.mark.parametrize(
@@ -130,9 +132,10 @@ def test_a_damaged_run_fails_and_the_rest_is_shown(deap, made, file, content, me
 def _cells(deap, name):
     from clmer.experiments.cells import Setup, plan
     from clmer.experiments.specs import EXPERIMENTS
+    from clmer.experiments.train_options import read_words
 
-    options = ("--cache", str(deap / "cache"), "--epochs-contrastive", "1", *SMALL)
-    setup = Setup(("--root", str(deap / "data")), "", 1, ("valence",), ("au",), (), options)
+    options = read_words(["--cache", str(deap / "cache"), "--epochs-contrastive", "1", *SMALL])
+    setup = Setup({"root": str(deap / "data")}, "", 1, ("valence",), ("au",), (), options)
     cells = plan(EXPERIMENTS["table4"], "deap", setup, ("",)).cells
     return [cells[name]]
 
@@ -154,6 +157,8 @@ def test_list_starts_nothing(deap, capsys):
         (["table4", "--synthetic", "--dim", "9"], "--dim: found 9"),
         (["table4", "--synthetic", "--shard", "4/3"], "--shard: found '4/3'"),
         (["table4", "--synthetic", "--jobs", "0"], "--jobs"),
+        (["table4", "--synthetic", "--slurm", "time=9"], "--slurm time=9: is for --cluster slurm"),
+        (["table4", "--synthetic", "--cluster", "slurm"], "--slurm time: found nothing"),
         (["leakage", "--dataset", "deap", "--synthetic", "--task", "va4,va9"], "for leakage"),
         (["all", "--dataset", "deap", "--synthetic", "--task", "va4,va9"], "for fig4, leakage"),
         (["fig4", "--synthetic", "--task", "va4,va9"], "--task: found va4, va9, expected one"),
@@ -181,7 +186,7 @@ def pretend(monkeypatch, program):
 
 
 def cell(name, tmp_path):
-    return Cell(name, "deap", "va9", "trial", (), tmp_path, config=object())  # type: ignore[arg-type]
+    return Cell(name, "deap", "va9", "trial", {}, tmp_path, config=object())  # type: ignore[arg-type]
 
 
 def test_a_failure_says_its_last_lines_and_the_rest_goes_on(tmp_path, monkeypatch):
@@ -195,7 +200,7 @@ def test_a_failure_says_its_last_lines_and_the_rest_goes_on(tmp_path, monkeypatc
     assert "10%" not in outcomes["a"].message
     pretend(monkeypatch, "pass")
     assert run_cells([cell("a", tmp_path)], tmp_path / "cells")["a"].status == DONE
-    refused = Cell("c", "deap", "va9", "trial", (), tmp_path, None, "--dim: found 9")
+    refused = Cell("c", "deap", "va9", "trial", {}, tmp_path, None, "--dim: found 9")
     outcome = run_cells([refused], tmp_path / "cells")["c"]
     assert (outcome.status, outcome.message) == (FAILED, "--dim: found 9")
 
@@ -217,21 +222,21 @@ def test_a_run_that_cannot_be_read_stops_no_other(tmp_path, monkeypatch):
 
 def test_at_most_so_many_run_at_a_time(tmp_path, monkeypatch):
     running, most = set(), []
-    start, ended = runner._start, runner._ended
+    start, poll = Training.start, Running.poll
 
-    def started(cell, *rest):
-        running.add(cell.name)
+    def started(self, **options):
+        running.add(self.name)
         most.append(len(running))
-        return start(cell, *rest)
+        return start(self, **options)
 
-    def stopped(each, folder):
-        outcome = ended(each, folder)
+    def polled(self):
+        outcome = poll(self)
         if outcome is not None:
-            running.discard(each.cell.name)
+            running.discard(self.training.name)
         return outcome
 
-    monkeypatch.setattr(runner, "_start", started)
-    monkeypatch.setattr(runner, "_ended", stopped)
+    monkeypatch.setattr(Training, "start", started)
+    monkeypatch.setattr(Running, "poll", polled)
     pretend(monkeypatch, "import time; time.sleep(0.2)")
     run_cells([cell(str(i), tmp_path) for i in range(5)], tmp_path / "cells", jobs=2)
     assert max(most) == 2
@@ -268,8 +273,8 @@ def test_a_run_of_another_process_is_left_alone(tmp_path, monkeypatch):
 
 def test_a_run_is_no_rank_of_torchrun_and_has_its_gpu():
     torchrun = {"RANK": "5", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "x", "HOME": "/home/me"}
-    made = runner.environment_of_run(torchrun)
+    made = without_torchrun(torchrun)
     assert made == {"HOME": "/home/me", "CUDA_VISIBLE_DEVICES": "1"}
-    made = runner.environment_of_run({**torchrun, "CUDA_VISIBLE_DEVICES": "4,7"})
+    made = without_torchrun({**torchrun, "CUDA_VISIBLE_DEVICES": "4,7"})
     assert made["CUDA_VISIBLE_DEVICES"] == "7"
-    assert runner.environment_of_run({"HOME": "/home/me"}) == {"HOME": "/home/me"}
+    assert without_torchrun({"HOME": "/home/me"}) == {"HOME": "/home/me"}
