@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.experiment_cases import setup
 
-from clmer.experiments import command, leakage, paper
+from clmer.experiments import leakage, make, paper
 from clmer.experiments.cells import plan
 from clmer.experiments.specs import EXPERIMENTS
 
@@ -74,11 +74,11 @@ def test_another_data_set_has_rows_of_its_own_modalities(tmp_path):
 
 
 def test_all_is_what_a_data_set_has():
-    assert command._wanted(["all"], "eegmat") == list(command.ELSEWHERE)
-    amigos = command._wanted(["all"], "amigos-long")
+    assert make._wanted(["all"], "eegmat") == list(make.ELSEWHERE)
+    amigos = make._wanted(["all"], "amigos-long")
     assert amigos == ["table6", "fig5", "leakage"]
-    assert "leakage" not in command._wanted(["all"], None)
-    own = command._wanted(["table4", "all"], "deap")
+    assert "leakage" not in make._wanted(["all"], None)
+    own = make._wanted(["table4", "all"], "deap")
     assert own[0] == "table4"
     assert {"table1", "table8", "table10", "fig7", "fig9", "leakage"} < set(own)
     assert "table5" not in own

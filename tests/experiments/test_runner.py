@@ -10,11 +10,11 @@ import sys
 import time
 
 import pytest
-from clmer.experiments.command import main
 
+from clmer import cli
 from clmer.data.synthetic import write_deap
 from clmer.errors import DataError
-from clmer.experiments import cells, command, runner, training
+from clmer.experiments import cells, make, runner, training
 from clmer.experiments.cells import Cell
 from clmer.experiments.runner import run_cells
 from clmer.experiments.shards import without_torchrun
@@ -35,7 +35,7 @@ def table(deap, *extra):
     """Table IV of one modality: a run without and one with contrastive learning."""
     line = ["table4", "--dataset", "deap", "--root", str(deap / "data"), "--modalities", "au"]
     line += ["--cache", str(deap / "cache"), "--out", str(deap / "out"), "--task", "valence"]
-    return main([*line, "--epochs-contrastive", "1", *SMALL, *extra])
+    return cli.main(["experiments", *line, "--epochs-contrastive", "1", *SMALL, *extra])
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_a_failed_run_ends_no_other_process_of_torchrun(deap, monkeypatch, capsy
     def failed(cells, folder, **_):
         return {cell.name: Outcome(FAILED, "it fell") for cell in cells}
 
-    monkeypatch.setattr(command, "run_cells", failed)
+    monkeypatch.setattr(make, "run_cells", failed)
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "1")):
         monkeypatch.setenv(name, value)
     (tmp_path / "out").mkdir()
@@ -130,9 +130,9 @@ def test_a_damaged_run_fails_and_the_rest_is_shown(deap, made, file, content, me
 
 
 def _cells(deap, name):
+    from clmer.cli.experiments import read_words
     from clmer.experiments.cells import Setup, plan
     from clmer.experiments.specs import EXPERIMENTS
-    from clmer.experiments.train_options import read_words
 
     options = read_words(["--cache", str(deap / "cache"), "--epochs-contrastive", "1", *SMALL])
     setup = Setup({"root": str(deap / "data")}, "", 1, ("valence",), ("au",), (), options)
@@ -168,13 +168,13 @@ def test_list_starts_nothing(deap, capsys):
     ],
 )
 def test_what_cannot_be_used_exits_2(line, message, capsys, tmp_path):
-    assert main([*line, "--out", str(tmp_path / "out")]) == 2
+    assert cli.main(["experiments", *line, "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_drawings_are_said_to_be_drawings(capsys, tmp_path):
-    assert main(["fig1", "--out", str(tmp_path / "out")]) == 0
+    assert cli.main(["experiments", "fig1", "--out", str(tmp_path / "out")]) == 0
     assert "docs/model.md" in capsys.readouterr().out
 
 

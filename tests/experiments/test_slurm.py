@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-from clmer.experiments.command import main
 from support.slurm_commands import write_slurm
 
+from clmer import cli
 from clmer.errors import ConfigError
 from clmer.experiments import runner, slurm
 from clmer.experiments.cells import Cell
@@ -171,6 +171,6 @@ def test_a_jobs_time_is_in_minutes(cluster, tmp_path, time):
 def test_without_slurm_its_use_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     line = ["table4", "--synthetic", "--cluster", "slurm", "--slurm", "time=9"]
-    assert main([*line, "--out", str(tmp_path / "out")]) == 2
+    assert cli.main(["experiments", *line, "--out", str(tmp_path / "out")]) == 2
     assert "--cluster slurm: found no sbatch, srun, sacct" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
