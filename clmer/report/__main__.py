@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clmer.data.store.writer import stores_folder
+from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, ConfigError, DataError
 from clmer.report.html import write_page
 from clmer.report.page import report
 from clmer.streams import for_streams
@@ -46,11 +47,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not given.out.parent.is_dir():
         parser.error(f"--out: found no folder {given.out.parent}")
     cache = stores_folder(given.cache)
-    return write_page(
+    return page_command(
         given.out,
         lambda: report(given.runs, cache=cache, shows_learned=given.learned),
         "open it in a browser",
     )
+
+
+def page_command(out: Path, make: Callable[[], str], said: str) -> int:
+    """Make a page, write it and say so; the exit status, without a page where it is not 0."""
+    try:
+        write_page(out, make())
+    except (DataError, ConfigError) as error:
+        print(f"clmer: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    except KeyboardInterrupt:
+        print("clmer: interrupted; no page was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    print(f"{out}: {said}")
+    return 0
 
 
 if __name__ == "__main__":

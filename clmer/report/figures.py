@@ -37,6 +37,7 @@ svg * { stroke-linejoin: round; }
 svg text { fill: currentColor !important; font-family: system-ui, sans-serif !important; }
 .panels { display: flex; flex-wrap: wrap; gap: 0 1.6rem; align-items: start; }
 figure { margin: .6rem 0; }
+figure svg { max-width: 100%; height: auto; }
 figcaption { font-size: .9rem; max-width: 22rem; }
 .legend { white-space: nowrap; margin-right: .8rem; }
 .score { vertical-align: middle; }
@@ -187,8 +188,12 @@ def png(
     """A figure as a PNG of 256 colours inside a page, the same bytes each time."""
     drawn, packed = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi, transparent=transparent)
-    image = Image.open(drawn).convert("RGBA" if transparent else "RGB")
-    image.quantize().save(packed, "png", optimize=True)
+    image = Image.open(drawn)
+    if transparent:
+        image = image.quantize()
+    else:
+        image = image.convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE, kmeans=1)
+    image.save(packed, "png", optimize=True)
     return picture(packed.getvalue(), description, css)
 
 

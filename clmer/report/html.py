@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import base64
 import html
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, DataError
 from clmer.storage import write_file
 
 STYLE = """
@@ -142,25 +140,11 @@ def table(
     return Html("\n".join([*lines, "</tbody></table></div>"]))
 
 
-def write_page(out: Path, make: Callable[[], str], said: str) -> int:
-    """Make a page, write it and say so: the end of a command line.
+def write_page(out: Path, page: str) -> None:
+    """Write a page as a whole.
 
-    Args:
-        out: the file; its folder exists.
-        make: gives the page.
-        said: printed behind the file's name.
-
-    Returns:
-        The exit status; no page is left where it is not 0.
+    Raises:
+        DataError: it cannot be written.
     """
-    try:
-        # A folder's name that is no UTF-8 has lone surrogates, which no file can hold.
-        write_file(out, make().encode(errors="backslashreplace"))
-    except DataError as error:
-        print(f"clmer: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    except KeyboardInterrupt:
-        print("clmer: interrupted; no page was written", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    print(f"{out}: {said}")
-    return 0
+    # A folder's name that is no UTF-8 has lone surrogates, which no file can hold.
+    write_file(out, page.encode(errors="backslashreplace"))

@@ -19,7 +19,7 @@ from clmer.errors import DataError
 from clmer.pipeline.run_folder import read_config
 from clmer.report.command import command
 from clmer.report.inspection import inspect
-from clmer.report.inspection import main as inspect_main
+from clmer.report.inspection.__main__ import main as inspect_main
 
 TINY = (
     "--threads 1 --no-contrastive --dim 8 --heads 2 --token-length 5 --cross-layers 1 "

@@ -238,7 +238,13 @@ def test_the_command_asks_for_the_same_run(place: Path) -> None:
 
 def test_the_command_names_every_option_that_differs() -> None:
     options = {"models": ["clmer", "svm"], "permuted": False, "batch": 8, "window_s": 2.0}
-    options |= {"stride_s": 0.5, "task": "arousal", "members": 2, "device": "cpu", "preset": "paper"}
+    options |= {
+        "stride_s": 0.5,
+        "task": "arousal",
+        "members": 2,
+        "device": "cpu",
+        "preset": "paper",
+    }
     made = {"control": "xor:physio,au", "people": 3, "seed": 1}
     config = json.loads(json.dumps(settings(build("deap", {**options, "synthetic": made}))))
     line = command(config)

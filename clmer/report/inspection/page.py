@@ -1,0 +1,200 @@
+"""The page that `inspect` makes of a data set; it holds everything itself, pictures included."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clmer.data.face.windows import FACE_TOKENS
+from clmer.data.recording import SYNTHETIC_MARKER, Recording
+from clmer.data.registry import DATASETS, Dataset
+from clmer.data.splits import PROTOCOLS, make_splits
+from clmer.data.store import account
+from clmer.data.store.dataset import WindowDataset, load, root_of
+from clmer.data.store.options import PrepareOptions
+from clmer.data.synthetic import WRITERS
+from clmer.errors import ConfigError, DataError
+from clmer.report.html import Section, page, table
+from clmer.report.inspection import figures
+
+PRIVATE = (
+    "This page was made from recordings of people. It can show the outlines of faces, or data that "
+    "a data set's agreement (DEAP, AMIGOS, ...) forbids to pass on. Keep it private: do not "
+    "commit, upload or publish it."
+)
+GENERATED = "This page was made from generated recordings: it shows no people."
+_PARTS = ("train", "val", "test")
+
+
+def inspect(
+    name: str,
+    root: Path | None = None,
+    *,
+    task: str | None = None,
+    scale: tuple[float, float] | None = None,
+    threshold: float | None = None,
+    cache: Path | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> str:
+    """The page of one data set.
+
+    Args:
+        name: one of `clmer.data.registry.DATASETS`.
+        root: its folder; None for `$CLMER_DATA/<name>`.
+        task: whose classes the protocols are balanced for; None for the default.
+        scale: least and largest rating of a manifest, as in `clmer.data.load`, like threshold.
+        threshold: the largest rating that is low.
+        cache: folder of the prepared stores; None for `$CLMER_CACHE` or ~/.cache/clmer.
+        progress: show a bar while preparing, and print what was read.
+        **options: fields of `clmer.data.store.options.PrepareOptions`: modalities, window_s, ...
+
+    Returns:
+        HTML.
+
+    Raises:
+        ConfigError: an option out of range, or "" for the task.
+        DataError: files that cannot be used.
+    """
+    if task == "":
+        raise ConfigError("`task`: found nothing, expected a task: the protocols need one")
+    chosen, root = PrepareOptions(**options), root_of(name, root)
+    dataset = load(
+        name,
+        root,
+        task=task,
+        scale=scale,
+        threshold=threshold,
+        cache=cache,
+        progress=progress,
+        **options,
+    )
+    if progress:
+        print("\n".join(account.lines(dataset.store.report)))
+    source = DATASETS[name]
+    has_face = any(each in FACE_TOKENS for each in dataset.store.modalities)
+    first = dataset.store.windows.recording[0]
+    recordings = source.read(root, face=has_face, **source.options(root, chosen.labels))
+    example = next(each for each in recordings if f"{each.subject}/{each.trial}" == first)
+    sections = [
+        _overview(dataset),
+        *_signals(source, example, chosen.filter),
+        *_face(example),
+        _labels(dataset),
+        _losses(dataset),
+        _protocols(dataset, source.refused),
+    ]
+    return page(f"{name}: what is in it", str(root), privacy(root), sections)
+
+
+def inspect_synthetic(name: str, *, cache: Path | None = None, **arguments: Any) -> str:
+    """The page of generated recordings; they and, without `cache`, their store are deleted again.
+
+    Args:
+        name: one of `clmer.data.synthetic.WRITERS`.
+        cache: folder of the prepared stores.
+        **arguments: as in `inspect`.
+    """
+    if name not in WRITERS:
+        raise ConfigError(f"`synthetic`: generates {', '.join(WRITERS)}, not {name}")
+    write, people = WRITERS[name]
+    with tempfile.TemporaryDirectory() as scratch:
+        root = write(Path(scratch) / name, people=people)
+        return inspect(name, root, cache=cache or Path(scratch), **arguments)
+
+
+def privacy(root: Path | None) -> str:
+    """Who may see the page of the recordings in a folder."""
+    return GENERATED if root and (root / SYNTHETIC_MARKER).exists() else PRIVATE
+
+
+def _overview(dataset: WindowDataset) -> Section:
+    store, report = dataset.store, dataset.store.report
+    rows = [
+        ("people", report["people"]),
+        ("recordings", f"{report['recordings_used']} used of {report['recordings']}"),
+        ("windows", f"{len(store.windows)} of {store.windows.window_s:g} s"),
+        ("stimuli", len(np.unique(store.windows.stimulus))),
+    ]
+    rows += [("read", line) for line in report["signals"]]
+    if dataset.task is not None:
+        split = dataset.task.describe()
+        classes = ", ".join(dataset.task.classes)
+        rows.append((f"task {dataset.task.name}", f"{classes} ({split})" if split else classes))
+    rows += [(f"filter of {kind}", text) for kind, text in report["filter"].items()]
+    rows += [("note", note) for note in report["notes"]]
+    return Section("Overview", "After filtering, resampling and cutting.", table((), rows))
+
+
+def _signals(source: Dataset, example: Recording, filter: str) -> list[Section]:
+    if not example.signals:
+        return []
+    where = f"{example.subject}, recording {example.trial}"
+    text = f"One channel of each type, before and after the filter: {where}."
+    sections = [
+        Section("Signals and spectra", text, figures.before_and_after(source, example, filter))
+    ]
+    scalp = figures.channel_map(example)
+    if scalp is not None:
+        text = f"Standard 10-20 positions; colour is log power from 8 to 13 Hz: {where}."
+        sections.append(Section("Channel map", text, scalp))
+    return sections
+
+
+def _face(example: Recording) -> list[Section]:
+    if example.face is None:
+        return []
+    text = f"{example.subject}, recording {example.trial}: {(~example.face.valid).mean():.1%} lost."
+    return [Section("Face tracking", text, figures.tracking(example.face))]
+
+
+def _labels(dataset: WindowDataset) -> Section:
+    windows, task = dataset.store.windows, dataset.task
+    _, first = np.unique(windows.recording, return_index=True)
+    labels = {name: values[first] for name, values in windows.labels.items()}
+    edges = dict.fromkeys(task.columns, task.edges) if task else {}
+    return Section("Labels", "Each recording counts once.", figures.labels(labels, edges))
+
+
+def _losses(dataset: WindowDataset) -> Section:
+    report = dataset.store.report
+    rows = [(f"windows: {why}", n) for why, n in report["windows_dropped"].items()]
+    rows += [(f"recording {name}", why) for name, why in report["recordings_skipped"].items()]
+    if dataset.task is not None and dataset.y is not None:
+        unlabelled = int((dataset.y < 0).sum())
+        columns = " or ".join(dataset.task.columns)
+        rows += [(f"windows: no value in {columns}", unlabelled)] if unlabelled else []
+    text = "Windows dropped and recordings skipped, and why." if rows else "Nothing was left out."
+    return Section("What was left out", text, table((), rows))
+
+
+def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
+    if dataset.task is None or dataset.y is None:
+        raise ValueError("protocols need a task")
+    y, classes = dataset.y.numpy(), dataset.task.classes
+    rows: list[tuple[object, ...]] = []
+    pairs = dataset.store.report["shared_samples"]
+    shared = [(pair["one"], pair["other"]) for pair in pairs]
+    for protocol in PROTOCOLS:
+        if protocol in refused:
+            rows.append((protocol, f"refused: {refused[protocol]}"))
+            continue
+        try:
+            splits = make_splits(dataset.store.windows, y, protocol, shared=shared, classes=classes)
+        except DataError as error:
+            rows.append((protocol, f"refused: found {error.found}, expected {error.expected}"))
+            continue
+        split = splits[0]
+        counts = [np.bincount(y[getattr(split, part)], minlength=len(classes)) for part in _PARTS]
+        cells = [" / ".join(map(str, each)) for each in counts]
+        rows.append((protocol, *cells, len(splits), max(s.shared_groups for s in splits)))
+    header = ("protocol", *_PARTS, "splits", "groups in two parts")
+    text = (
+        f"Task {dataset.task.name}: windows of {' / '.join(classes)} in the first split's parts. "
+        "A group in two parts means that scores are inflated."
+    )
+    return Section("Class balance by protocol", text, table(header, rows))
