@@ -31,7 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="DIR", help="run folders, or folders of such"
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="run folders, or folders with runs below them",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", default=Path("report.html"))
     parser.add_argument(
@@ -41,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--learned",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="attention maps and features, which take the weights and the prepared store",
+        help="attention maps and features; they need the weights and the prepared store",
     )
     given = parser.parse_args(argv)
     if not given.out.parent.is_dir():

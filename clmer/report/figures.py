@@ -1,7 +1,7 @@
 """Figures of the report page: curves and score bars as SVG, points and heat maps as PNG.
 
-A figure holds marks and numbers only; names stand beside it in HTML, which knows how wide text is
-and wraps it. The background is transparent, colours are of middle lightness and numbers take the
+A figure holds marks and numbers only; names are beside it in HTML, which knows how wide text is and
+wraps it. The background is transparent, colours are of middle lightness and numbers take the
 page's own colour: one figure serves light, dark and print.
 """
 
@@ -165,13 +165,16 @@ def heat_map(
 
 
 def svg(figure: Figure, description: str = "", css: str = "") -> Html:
-    """A figure as SVG inside a page, the same bytes each time; without description it is decor."""
+    """A figure as SVG inside a page, the same bytes each time.
+
+    Screen readers read the description; without one they skip the figure.
+    """
     content = io.StringIO()
     text: Any = {"svg.fonttype": "none", "font.family": "DejaVu Sans"}  # numbers stay text
     with matplotlib.rc_context({**text, "svg.hashsalt": description}):
         figure.savefig(content, format="svg", transparent=True)
-    # Without namespaces, metadata, a style sheet that would hold for the whole page, and names
-    # that every figure has ("axes_1"); those of markers ("m0123456789") are referred to.
+    # Without namespaces, metadata, a style sheet that would apply to the whole page, and ids that
+    # every figure has ("axes_1"); those of markers ("m0123456789") are referred to.
     drawn = content.getvalue()
     drawn = re.sub(r' id="(?!m[0-9a-f]{10}")[^"]*"', "", drawn[drawn.index('<g id="figure_1"') :])
     drawn = re.sub(r"\s+", " ", drawn)
@@ -188,7 +191,7 @@ def png(
     """A figure as a PNG of 256 colours inside a page, the same bytes each time."""
     drawn, packed = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi, transparent=transparent)
-    image = Image.open(drawn)
+    image: Image.Image = Image.open(drawn)
     if transparent:
         image = image.quantize()
     else:

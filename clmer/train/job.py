@@ -36,6 +36,7 @@ from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.probe import linear_probe, mean_probe, settle_batch_norm
+from clmer.evaluation.table import table
 from clmer.nn.random_state import own_random_state
 from clmer.pipeline.config import Config
 from clmer.pipeline.fit import all_tokens, fit_control, fit_split, new_encoder, select_tokens
@@ -372,8 +373,8 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         main=job.main,
         notes=notes + messages.bayes_lines(bounds, models, job.classes),
     )
-    reporting.write_report(job.run.folder, results, models)
-    reporting.print_table(results)
+    reporting.write_results(job.run.folder, results, models)
+    print(table(results))
     return results
 
 

@@ -14,9 +14,11 @@ from PIL import Image
 from clmer.data.splits import Split
 from clmer.errors import DataError
 from clmer.evaluation import results as reporting
+from clmer.evaluation.confusion_figure import confusion_png
 from clmer.evaluation.intervals import METHOD
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.significance import compare
+from clmer.evaluation.table import comparison_caption, table
 from clmer.storage import write_file
 
 PAIR = {"a": "a", "b": "b", "people": 8, "difference": 0.1, "p": 0.02, "p_holm": 0.1, "reason": ""}
@@ -63,7 +65,7 @@ def models() -> list[Predictions]:
 def test_results_json_is_repeatable_and_rounded(tmp_path: Path, models: list[Predictions]) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
-        reporting.write_report(tmp_path / name, results(models), models)
+        reporting.write_results(tmp_path / name, results(models), models)
     first, second = ((tmp_path / name / "results.json").read_bytes() for name in "ab")
     assert first == second
     found = json.loads(first)
@@ -109,13 +111,13 @@ def test_predictions_csv_has_every_row_by_name(models: list[Predictions]) -> Non
 
 
 def test_confusion_png_is_a_picture(tmp_path: Path, models: list[Predictions]) -> None:
-    reporting.write_report(tmp_path, results(models), models)
+    reporting.write_results(tmp_path, results(models), models)
     with Image.open(tmp_path / "confusion.png") as picture:
         two = picture.size
         assert np.asarray(picture.convert("L")).std() > 10
     with Image.open(tmp_path / "confusion.png") as picture:
         picture.verify()
-    (tmp_path / "one.png").write_bytes(reporting.confusion_png(models[:1], CLASSES))
+    (tmp_path / "one.png").write_bytes(confusion_png(models[:1], CLASSES))
     with Image.open(tmp_path / "one.png") as picture:
         assert picture.size[0] < two[0]  # one panel is narrower than two
 
@@ -137,7 +139,7 @@ def test_files_are_replaced_whole_or_not_at_all(
 
 
 def test_table_is_aligned_and_says_what_it_means(models: list[Predictions]) -> None:
-    text = reporting.table(results(models))
+    text = table(results(models))
     lines = text.splitlines()
     assert lines[0] == "demo, label (calm, or so / tense), protocol subject"
     assert lines[1] == "Tested: 8 people, 16 recordings, 80 windows in 2 splits."
@@ -154,19 +156,16 @@ def test_table_is_aligned_and_says_what_it_means(models: list[Predictions]) -> N
 
 
 def test_shuffled_warns_and_shows_the_spread(models: list[Predictions]) -> None:
-    text = reporting.table(results(models, "shuffled", shared=16))
+    text = table(results(models, "shuffled", shared=16))
     assert "WARNING: these scores are inflated" in text
     assert "shared between training, validation and test: 16." in text
     row = next(line for line in text.splitlines() if line.startswith("eeg "))
     assert row.count("±") == 2
 
 
-def test_table_of_one_person_says_what_cannot_be_computed(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_table_of_one_person_says_what_cannot_be_computed() -> None:
     few = [model("eeg", 0.9, people=1), model("ecg", 0.6, people=1, seed=2)]
-    reporting.print_table(results(few))
-    text = capsys.readouterr().out
+    text = table(results(few))
     assert "[not computable]" in text
     assert "not computable: 1 of 1 people differ" in text
     assert "nan" not in text.lower()
@@ -175,12 +174,12 @@ def test_table_of_one_person_says_what_cannot_be_computed(
 def test_too_few_people_for_any_test_are_told_so() -> None:
     def line(people: int, count: int) -> str:
         rows = [model(name, 0.6, people=people, seed=i) for i, name in enumerate("abcd"[:count])]
-        return reporting.test_line(compare(rows))
+        return comparison_caption(compare(rows))
 
     assert "(4 people cannot reach p < 0.05 after it; that takes 6 or more)" in line(4, 2)
     # Six people can in one test, and not among six tests.
-    assert "that takes 8 or more)" in reporting.test_line([PAIR | {"people": 7}] * 6)
-    assert "cannot" not in reporting.test_line([PAIR | {"people": 8}] * 6)
+    assert "that takes 8 or more)" in comparison_caption([PAIR | {"people": 7}] * 6)
+    assert "cannot" not in comparison_caption([PAIR | {"people": 8}] * 6)
     assert "cannot" not in line(20, 2)
 
 
@@ -188,12 +187,12 @@ def test_the_method_of_the_interval_is_named_and_not_taken_for_another(
     models: list[Predictions],
 ) -> None:
     made = results(models)
-    assert METHOD in reporting.table(made)
-    assert "8 people with all their windows" in reporting.table(made)
+    assert METHOD in table(made)
+    assert "8 people with all their windows" in table(made)
     assert json.loads(reporting.results_json(made))["interval"] == METHOD
     del made["interval"]  # as an earlier version wrote it
-    assert METHOD not in reporting.table(made)
-    assert "bootstrap" in reporting.table(made)
+    assert METHOD not in table(made)
+    assert "bootstrap" in table(made)
 
 
 def test_build_results_refuses_confused_names(models: list[Predictions]) -> None:

@@ -127,7 +127,9 @@ def _overview(dataset: WindowDataset) -> Section:
         rows.append((f"task {dataset.task.name}", f"{classes} ({split})" if split else classes))
     rows += [(f"filter of {kind}", text) for kind, text in report["filter"].items()]
     rows += [("note", note) for note in report["notes"]]
-    return Section("Overview", "After filtering, resampling and cutting.", table((), rows))
+    return Section(
+        "Overview", "After filtering, resampling and cutting into windows.", table((), rows)
+    )
 
 
 def _signals(source: Dataset, example: Recording, filter: str) -> list[Section]:
@@ -192,9 +194,9 @@ def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
         counts = [np.bincount(y[getattr(split, part)], minlength=len(classes)) for part in _PARTS]
         cells = [" / ".join(map(str, each)) for each in counts]
         rows.append((protocol, *cells, len(splits), max(s.shared_groups for s in splits)))
-    header = ("protocol", *_PARTS, "splits", "groups in two parts")
+    header = ("protocol", *_PARTS, "splits", "shared groups")
     text = (
-        f"Task {dataset.task.name}: windows of {' / '.join(classes)} in the first split's parts. "
-        "A group in two parts means that scores are inflated."
+        f"Task {dataset.task.name}: windows of {' / '.join(classes)} in training, validation and "
+        "test of the first split. A group that two of them share means that scores are inflated."
     )
     return Section("Class balance by protocol", text, table(header, rows))
