@@ -93,7 +93,8 @@ def curves(lines: Iterable[Curve], description: str) -> Html:
     axis.margins(x=0.01)
     for line in lines:
         known = [(x, y) for x, y in zip(line.x, line.y, strict=True) if abs(y) < _LARGEST_LOSS]
-        shown = [*known[: -1 : max(1, len(known) // _MOST_POINTS)], *known[-1:]]
+        step = max(1, -(-len(known) // _MOST_POINTS))
+        shown = [*known[:-1:step], *known[-1:]]
         marked = [point for point in known if point[0] == line.marked_x]
         for points, style in ((shown, "--" if line.dashed else "-"), (marked, "o")):
             x, y = np.array(points).reshape(-1, 2).T
@@ -178,6 +179,7 @@ def svg(figure: Figure, description: str = "", css: str = "") -> Html:
     drawn = content.getvalue()
     drawn = re.sub(r' id="(?!m[0-9a-f]{10}")[^"]*"', "", drawn[drawn.index('<g id="figure_1"') :])
     drawn = re.sub(r"\s+", " ", drawn)
+    drawn = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), drawn)
     width, height = 72 * figure.get_size_inches()
     seen = f'role="img" aria-label="{html.escape(description)}"'
     seen = seen if description else 'aria-hidden="true"'

@@ -112,7 +112,7 @@ def table(
     rows: Sequence[Sequence[object]],
     *,
     caption: str = "",
-    heads: bool = False,
+    row_headers: bool = False,
     css: str = "",
 ) -> Html:
     """A table; empty where there are no rows.
@@ -121,7 +121,7 @@ def table(
         header: one cell per column, or empty.
         rows: cells: text, or `Html`.
         caption: what the table shows.
-        heads: whether the first cell of a row is its name.
+        row_headers: whether the first cell of a row is its name.
         css: class names.
     """
     if not rows:
@@ -134,8 +134,8 @@ def table(
         lines.append(f"<thead><tr>{cells}</tr></thead>")
     lines.append("<tbody>")
     for row in rows:
-        first = f'<th scope="row">{escape(row[0])}</th>' if heads else ""
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row[int(heads) :])
+        first = f'<th scope="row">{escape(row[0])}</th>' if row_headers else ""
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row[int(row_headers) :])
         lines.append(f"<tr>{first}{cells}</tr>")
     return Html("\n".join([*lines, "</tbody></table></div>"]))
 

@@ -159,7 +159,7 @@ def attention(model: trained.Trained, sample: Sample) -> Html:
     ]
     counts = np.bincount(sample.y, minlength=len(sample.classes))
     heads = [f"{name} ({n} windows)" for name, n in zip(sample.classes, counts, strict=True)]
-    drawn = table(("pair", *heads, *two), rows, heads=True)
+    drawn = table(("pair", *heads, *two), rows, row_headers=True)
     return Html(f"<p>{escape(text)}</p>\n{drawn}")
 
 
@@ -235,7 +235,7 @@ def contrast(model: trained.Trained, sample: Sample) -> Html:
         f"Of a window's {NEIGHBOURS} nearest in feature space (not in the picture), taken from "
         "other recordings, the share with its class and its person"
     )
-    blocks.append(table(header, rows, caption=caption, heads=True, css="numbers"))
+    blocks.append(table(header, rows, caption=caption, row_headers=True, css="numbers"))
     return Html("\n".join(blocks))
 
 

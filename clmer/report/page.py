@@ -101,7 +101,7 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
         what = [source, config["task"], config["protocol"]]
         rows.append([tables.link(run), *what, run.state, best])
     header = ("run", "data set", "task", "protocol", "state", "first model, balanced accuracy")
-    overview = table(header, rows, heads=True, css="numbers")
+    overview = table(header, rows, row_headers=True, css="numbers")
     shuffled = any(run.config["protocol"] == "shuffled" for run in runs)
     text = Html(f"Protocol shuffled: <strong>{escape(INFLATED)}</strong>") if shuffled else ""
     sections = [Section("Runs", text, overview)]
@@ -159,7 +159,7 @@ def _facts(run: RunFiles) -> Html:
     ]
     options = escape(json.dumps(config, indent=1, ensure_ascii=False))
     whole = f"<details><summary>config.json</summary><pre>{options}</pre></details>"
-    return Html(table((), rows, heads=True) + whole)
+    return Html(table((), rows, row_headers=True) + whole)
 
 
 def _command(run: RunFiles) -> Html | str:

@@ -37,7 +37,7 @@ def scores(results: Mapping[str, Any], level: str, caption: str) -> Html:
         [_name(model["name"], results["main"]), *_cells(model[level], chance)]
         for model in results["models"]
     ]
-    return table(("model", *_SCORES), rows, caption=caption, heads=True, css="numbers")
+    return table(("model", *_SCORES), rows, caption=caption, row_headers=True, css="numbers")
 
 
 def _name(name: str, main: Sequence[str]) -> Html:
@@ -65,7 +65,7 @@ def joined_scores(runs: Sequence[RunFiles], level: str, caption: str) -> Html:
             named = _name(model["name"], results["main"])
             rows.append([link(run), protocol, named, *_cells(model[level], chance)])
     header = ("run", "protocol", "model", *_SCORES)
-    return table(header, rows, caption=caption, heads=True, css="numbers")
+    return table(header, rows, caption=caption, row_headers=True, css="numbers")
 
 
 def link(run: RunFiles) -> Html:
@@ -95,7 +95,7 @@ def people(results: Mapping[str, Any]) -> Html:
         ("person", "windows", "recordings", *names),
         rows,
         caption="Balanced accuracy of each person, per window / per recording",
-        heads=True,
+        row_headers=True,
         css="numbers",
     )
 
@@ -115,7 +115,7 @@ def comparisons(pairs: Sequence[Mapping[str, Any]]) -> Html:
         for pair in pairs
     ]
     header = ("model a", "model b", "people", "a - b, mean over people", "p", "p, Holm", "")
-    return table(header, rows, caption=comparison_caption(pairs), heads=True, css="numbers")
+    return table(header, rows, caption=comparison_caption(pairs), row_headers=True, css="numbers")
 
 
 def _not_computable(reason: str) -> Html:
@@ -182,7 +182,7 @@ def confusion_table(counts: Sequence[Sequence[int]], classes: Sequence[str], cap
         ]
         rows.append([name, *cells])
     return table(
-        ("true \\ predicted", *classes), rows, caption=caption, heads=True, css="confusion"
+        ("true \\ predicted", *classes), rows, caption=caption, row_headers=True, css="confusion"
     )
 
 
@@ -194,4 +194,4 @@ def probes(results: Mapping[str, Any]) -> Html:
         rows.append([name, *scored, signed(values["difference"])])
     header = ("modality", "trained encoder", "random encoder", "difference")
     caption = "Linear probe of the contrastive features, balanced accuracy, mean over splits"
-    return table(header, rows, caption=caption, heads=True, css="numbers")
+    return table(header, rows, caption=caption, row_headers=True, css="numbers")
