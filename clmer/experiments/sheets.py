@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from clmer.evaluation import results as reporting
+from clmer.evaluation import table as run_table
+from clmer.evaluation.confusion_figure import confusion_figure
 from clmer.experiments import figures, paper
 from clmer.experiments.cells import Line, Plan
 from clmer.experiments.scores import (
@@ -144,7 +145,7 @@ def confusion(plan: Plan, cells: Cells) -> Sheet:
     if found.results is None:
         return sheet
     model = found.predictions[found.results["main"][0]]
-    figure = reporting.confusion_figure([model], found.results["classes"])
+    figure = confusion_figure([model], found.results["classes"])
     alt = f"Confusion matrix of {model.model} over {', '.join(found.results['classes'])}"
     return replace(sheet, figure=figure, alt=alt)
 
@@ -293,7 +294,7 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
         )
         said.append(f"Protocol {plan.protocol}: {done[0]['protocol_note']}")
     if plan.protocol == "shuffled":
-        said.append(" ".join(reporting.SHUFFLED_WARNING))
+        said.append(" ".join(run_table.SHUFFLED_WARNING))
     if plan.generated:
         said.append("Generated recordings: nothing here says anything about people.")
     if plan.printed and plan.protocol != paper.PROTOCOL:
@@ -307,7 +308,7 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
 def interval_methods(cells: Cells) -> str:
     """How the intervals of finished cells were computed; an earlier version made them otherwise."""
     done = [found.results for found in cells.values() if found.results is not None]
-    return " or ".join(dict.fromkeys(reporting.interval_method(results) for results in done))
+    return " or ".join(dict.fromkeys(run_table.interval_method(results) for results in done))
 
 
 def _sizes(plan: Plan) -> list[str]:

@@ -34,6 +34,7 @@ from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.probe import linear_probe, mean_probe, settle_batch_norm
+from clmer.evaluation.table import table
 from clmer.nn.random_state import drawing_from, drawn_from, own_random_state, seed_device
 from clmer.pipeline.config import Config, check_modality_names
 from clmer.pipeline.fit import all_tokens, encoder_generator, fit_control, fit_split, select_tokens
@@ -318,8 +319,8 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         main=job.main,
         notes=notes + messages.bayes_lines(bounds, models, job.classes),
     )
-    reporting.write_report(job.run.folder, results, models)
-    reporting.print_table(results)
+    reporting.write_results(job.run.folder, results, models)
+    print(table(results))
     return results
 
 
