@@ -132,7 +132,7 @@ def _run(
 ) -> int:
     import torch
 
-    from clmer.data.store import account
+    from clmer.data.store.summary import report_lines
     from clmer.pipeline.run_folder import Run, check_folder
     from clmer.pipeline.stages import Job
     from clmer.train import job as train
@@ -151,7 +151,7 @@ def _run(
         store, task, y, splits = train.load(config, stores)
         described = {**train.settings(config), "data": store.fingerprint}
         again = resume or not ranks.leads
-        read = {**store.origin, "read": account.lines(store.report)}
+        read = {**store.origin, "read": report_lines(store.report)}
         run = Run(folder, described, environment, read, again, writes=ranks.leads)
     try:
         with closing(run):

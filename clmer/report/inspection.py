@@ -21,8 +21,8 @@ from clmer.data.face.windows import FACE_TOKENS, FACES
 from clmer.data.recording import SYNTHETIC_MARKER, Recording
 from clmer.data.registry import DATASETS
 from clmer.data.splits import PROTOCOLS, make_splits
-from clmer.data.store import account
 from clmer.data.store.dataset import WindowDataset, load, root_of
+from clmer.data.store.summary import report_lines
 from clmer.data.store.writer import stores_folder
 from clmer.data.synthetic import WRITERS
 from clmer.errors import DataError
@@ -95,7 +95,7 @@ def inspect(
         progress=progress,
     )
     if progress:
-        print("\n".join(account.lines(dataset.store.report)))
+        print("\n".join(report_lines(dataset.store.report)))
     source = DATASETS[name]
     has_face = any(each in FACE_TOKENS for each in dataset.store.modalities)
     used = dataset.store.windows.recording[0]  # the first one of which windows were cut

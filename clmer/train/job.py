@@ -27,11 +27,11 @@ from clmer.data.face.windows import IMAGES
 from clmer.data.readers import manifest
 from clmer.data.registry import DATASETS
 from clmer.data.splits import Split, make_splits
-from clmer.data.store import account
 from clmer.data.store.dataset import explained, task_of
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.data.store.store import Store
+from clmer.data.store.summary import report_lines
 from clmer.data.synthetic.images import draw_faces
 from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
@@ -332,7 +332,7 @@ def describe(job: Job) -> None:
         f"preset {config.preset} on {config.device}, {ranks}{torch.get_num_threads()} threads; "
         f"protocol {config.protocol}, {len(job.splits)} split(s); run folder {job.run.folder}"
     )
-    for line in account.lines(job.store.report):
+    for line in report_lines(job.store.report):
         print(line)
     if not known.all():
         trials = len(np.unique(windows.recording[~known]))
