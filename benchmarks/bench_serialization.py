@@ -31,7 +31,7 @@ from clmer.data.face.windows import FaceWindows
 from clmer.data.recording import FaceSeries
 from clmer.experiments.paper import COSTS, SERIALIZATION
 from clmer.nn import Fusion
-from clmer.pipeline.stages import CLIP, adam, fusion_losses
+from clmer.pipeline.fit import CLIP, adam, fusion_losses
 from clmer.pipeline.step import GraphedStep, TrainStep
 
 #: (tokens, features) of the visual modalities, one-second windows, 25 frames a second.

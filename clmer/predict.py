@@ -1,6 +1,6 @@
 """What a trained run says of a new recording, window by window.
 
-    python -m clmer.predict runs/x recording.edf --face face.csv --out predictions.csv
+    clmer predict runs/x recording.edf --face face.csv --out predictions.csv
 
 The recording goes the way of the training data: channels by name, units, filter over the whole of
 it, common rate, windows of the run's length and stride (`clmer.data.store.windowing`); then the
@@ -10,7 +10,6 @@ backwards.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import math
@@ -18,7 +17,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,46 +33,16 @@ from clmer.data.store.store import Modality
 from clmer.data.store.summary import OTHER_SCALE, face_lines, signal_lines
 from clmer.data.store.windowing import WindowedRecording, make_windows
 from clmer.errors import ConfigError, DataError
+from clmer.pipeline.trained import Trained, load
 from clmer.storage import write_file
 from clmer.streams import is_nowhere
 from clmer.text import cell
-
-if TYPE_CHECKING:
-    from clmer.pipeline.trained import Trained
 
 #: Digits after the point of times and probabilities.
 DIGITS = 6
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The command line of `clmer predict`."""
-    parser.add_argument("run", help="folder of a finished run")
-    parser.add_argument(
-        "recording",
-        nargs="*",
-        help=f"one file with all channels of the run: {manifest_table.SUPPORTED}; or NAME=FILE for "
-        "each modality. None where the run has faces alone",
-    )
-    parser.add_argument("--face", metavar="CSV", help="the face tracker's table, where it is used")
-    parser.add_argument(
-        "--face-start",
-        type=float,
-        metavar="S",
-        help="second of the recording at which the face video begins (0)",
-    )
-    parser.add_argument("--face-rate", type=float, metavar="HZ", help="of a CSV without times")
-    parser.add_argument("--face-id", metavar="N", help="which face of a CSV with several people's")
-    parser.add_argument("--rate", type=float, metavar="HZ", help="samples a second of an .npy")
-    parser.add_argument(
-        "--unit", default="", help="of the samples (uV, mV, V, ...), where the file does not say"
-    )
-    parser.add_argument("--split", metavar="NAME", help="split1, ... (default: the mean of all)")
-    parser.add_argument("--out", default="-", metavar="CSV", help="- for standard output (default)")
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's default)")
-
-
-def main(
+def predict(
     run: str,
     recording: Sequence[str],
     face: str | None,
@@ -93,8 +61,6 @@ def main(
         ConfigError: options that do not fit the run.
         DataError: a run or a file that cannot be used.
     """
-    from clmer.pipeline.trained import load  # TensorBoard and more, which --help need not wait for
-
     _check_numbers(rate, face_rate, face_start)
     if out != "-" and not Path(out).parent.is_dir():
         raise DataError(Path(out), "--out", "no such folder", "one that exists", "Make it first.")
@@ -268,8 +234,8 @@ def windows_of(trained: Trained, recording: Recording) -> WindowedRecording:
     fps = next((modality.fs for modality in faces), 1.0)  # without a face it plays no part
     options = PrepareOptions(
         modalities=tuple(trained.modalities),
-        window_s=config.window,
-        stride_s=config.stride,
+        window_s=config.window_s,
+        stride_s=config.stride_s,
         filter=config.filter,
         fps=fps,
         face=config.face,
@@ -281,7 +247,7 @@ def windows_of(trained: Trained, recording: Recording) -> WindowedRecording:
     check_consistent(found, trained.modalities, "in training")
     check_scale(found, trained.modalities)
     if found.skipped:
-        expected = f"windows of {config.window:g} s with {', '.join(trained.modalities)}"
+        expected = f"windows of {config.window_s:g} s with {', '.join(trained.modalities)}"
         raise DataError(recording.source, "recording", found.skipped, expected)
     return found
 
@@ -340,9 +306,3 @@ def predictions_csv(start_s: np.ndarray, proba: np.ndarray, classes: Sequence[st
         values = (f"{value:.{DIGITS}f}" for value in row)
         writer.writerow([round(start, DIGITS), cell(classes[int(row.argmax())]), *values])
     return text.getvalue()
-
-
-if __name__ == "__main__":
-    from clmer import cli
-
-    sys.exit(cli.main(["predict", *sys.argv[1:]]))

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import BufferedWriter
 from pathlib import Path
 
 from clmer.errors import DataError
-
-
-def file_name(text: str) -> str:
-    """A label column or the like as part of a file's name."""
-    return re.sub(r"[^\w.+-]+", "_", text)
 
 
 def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:

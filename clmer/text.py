@@ -116,3 +116,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _letters(name: str) -> str:
     return re.sub(r"[\W_]", "", folded(name)) or folded(name)
+
+
+def file_name(text: str) -> str:
+    """A label column or the like as part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clmer.errors import DataError
+from clmer.predict import _check_encoding
 from clmer.streams import Nowhere, for_streams, is_nowhere
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
@@ -70,13 +73,13 @@ def test_training_goes_on_with_closed_streams(data: Path, name: str, redirect: s
 @pytest.mark.parametrize(
     ("command", "redirect"),
     [
-        ("clmer.report {data}/run --out {data}/r.html --cache {data}/cache", ">&- 2>&-"),
+        ("clmer report {data}/run --out {data}/r.html --cache {data}/cache", ">&- 2>&-"),
         (
-            "clmer.report.inspection manifest --root {data} --out {data}/i.html --cache {data}/c",
+            "clmer inspect manifest --root {data} --out {data}/i.html --cache {data}/c",
             ">&-",
         ),
         (
-            "clmer.report.inspection manifest --root {data} --out {data}/i.html --cache {data}/d",
+            "clmer inspect manifest --root {data} --out {data}/i.html --cache {data}/d",
             "2>&-",
         ),
         ("clmer.experiments table4 --synthetic --people 2 --list", ">&- 2>&-"),
@@ -93,10 +96,10 @@ def test_other_commands_take_closed_streams(data: Path, command: str, redirect: 
 @pytest.mark.parametrize(
     ("command", "redirect"),
     [
-        ("clmer.data.video {data}/none.mp4 --out {data}/faces --with openface", ">&-"),
-        ("clmer.data.video {data}/none.mp4 --out {data}/faces --with openface", "2>&-"),
-        ("clmer.report {data}/none", "2>&-"),
-        ("clmer.cli train manifest --root {data}/none", ">&- 2>&-"),
+        ("clmer video {data}/none.mp4 --out {data}/faces --with openface", ">&-"),
+        ("clmer video {data}/none.mp4 --out {data}/faces --with openface", "2>&-"),
+        ("clmer report {data}/none", "2>&-"),
+        ("clmer train manifest --root {data}/none", ">&- 2>&-"),
     ],
     ids=["video-out", "video-err", "report", "train"],
 )
@@ -108,7 +111,7 @@ def test_errors_keep_their_exit_code(data: Path, command: str, redirect: str) ->
 
 
 def test_predictions_are_not_lost_in_a_closed_output(data: Path) -> None:
-    line = "{python} -m clmer.cli predict {data}/run {data}/0.npy --rate 128"
+    line = "{python} -m clmer predict {data}/run {data}/0.npy --rate 128"
     done = shell(data, line, redirect=">&-")
     assert done.returncode == 2
     assert "closed standard output" in done.stderr
@@ -172,3 +175,30 @@ def test_a_library_without_standard_error_trains_and_prepares_quietly(data: Path
     done = shell(data, "{python} {data}/lib.py {data}/lib.txt")
     assert done.returncode == 0, done.stderr
     assert (data / "lib.txt").read_text() == "done"
+
+
+def _stream(encoding: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_messages_reach_any_terminal(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @for_streams
+    def say(argv: object = None) -> int:
+        print("0.81 ± 0.02, André 東 \udcff")
+        return 0
+
+    out = _stream(encoding)
+    monkeypatch.setattr("sys.stdout", out)
+    assert say() == 0
+    assert out.errors == "strict"
+    said = out.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    wanted = {"ascii": "+- 0.02, Andr\\xe9 \\u6771", "latin-1": "± 0.02, André \\u6771"}
+    assert said == f"0.81 {wanted.get(encoding, '± 0.02, André 東')} \\udcff\n"
+
+
+def test_a_table_is_never_written_in_other_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", _stream("ascii"))
+    _check_encoding("time_s,class\n0,low\n")
+    with pytest.raises(DataError, match=r"--out: found a standard output of ascii.*Name a file"):
+        _check_encoding("time_s,class\n0,gelöst\n")

@@ -2,14 +2,14 @@
 
 A model is built from the (tokens, features) of its modalities and called with their tokens by name.
 To add one, write its page and its line in `MODELS`; to give it tokens of another kind, name the
-kind in `ModelSpec.tokens` and make them in `clmer.pipeline.stages.tokens_of`.
+kind in `ModelSpec.tokens` and make them in `clmer.pipeline.fit.fit_tokens`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -17,11 +17,7 @@ from clmer.baselines.eeg_conformer import EEGConformer, spans
 from clmer.baselines.fetcheeg import FetchEEG
 from clmer.baselines.husformer import Husformer
 from clmer.baselines.mult import MulT
-from clmer.data.registry import DATASETS
 from clmer.nn.fusion import Fusion
-
-if TYPE_CHECKING:
-    from clmer.pipeline.config import Config
 
 __all__ = [
     "MODELS",
@@ -30,12 +26,26 @@ __all__ = [
     "EEGConformer",
     "FetchEEG",
     "Husformer",
+    "ModelSizes",
     "ModelSpec",
     "MulT",
 ]
 
 #: (tokens, features) of each modality by name.
-Inputs = Mapping[str, tuple[int, int]]
+Shapes = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """What models are built by, see `clmer.nn.Fusion`."""
+
+    token_length: int
+    dim: int
+    heads: int
+    cross_layers: int
+    memory_layers: int
+    single_layers: int
+    embedding_dropout: float
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,8 @@ class ModelSpec:
 
     Args:
         name: on the command line, in a run's stages and in its results.
-        build: (inputs, classes, config) -> a module that maps [B, tokens, features] by modality to
-            logits [B, classes].
+        build: (shapes, classes, sizes, samples per second) -> a module that maps
+            [B, tokens, features] by modality to logits [B, classes].
         tokens: the kind that it reads: "stage" for what the run gives CLMER (encoder features,
             spectra or samples), "raw" for each modality's samples.
         source: whose model it is.
@@ -55,7 +65,7 @@ class ModelSpec:
     """
 
     name: str
-    build: Callable[[Inputs, int, Config], nn.Module]
+    build: Callable[[Shapes, int, ModelSizes, float], nn.Module]
     tokens: str
     source: str
     needs: tuple[str, ...] = ()
@@ -80,31 +90,31 @@ class ModelSpec:
         raise ValueError(f"found {', '.join(present)}, expected {' or '.join(self.needs)}")
 
 
-def _sizes(config: Config) -> dict[str, Any]:
+def _shared(sizes: ModelSizes) -> dict[str, Any]:
     """The sizes that CLMER, MulT and Husformer share."""
     names = ("dim", "heads", "cross_layers", "memory_layers", "embedding_dropout")
-    return {name: getattr(config, name) for name in names}
+    return {name: getattr(sizes, name) for name in names}
 
 
-def _fusion(inputs: Inputs, classes: int, config: Config) -> Fusion:
-    own = {"token_length": config.token_length, "single_layers": config.single_layers}
-    return Fusion(inputs, classes, **own, **_sizes(config))
+def _fusion(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> Fusion:
+    own = {"token_length": sizes.token_length, "single_layers": sizes.single_layers}
+    return Fusion(shapes, classes, **own, **_shared(sizes))
 
 
-def _mult(inputs: Inputs, classes: int, config: Config) -> MulT:
-    return MulT(inputs, classes, **_sizes(config))
+def _mult(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> MulT:
+    return MulT(shapes, classes, **_shared(sizes))
 
 
-def _husformer(inputs: Inputs, classes: int, config: Config) -> Husformer:
-    return Husformer(inputs, classes, **_sizes(config))
+def _husformer(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> Husformer:
+    return Husformer(shapes, classes, **_shared(sizes))
 
 
-def _eeg_conformer(inputs: Inputs, classes: int, config: Config) -> EEGConformer:
-    return EEGConformer(inputs, classes, **spans(DATASETS[config.dataset].fs))
+def _eeg_conformer(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> EEGConformer:
+    return EEGConformer(shapes, classes, **spans(fs))
 
 
-def _fetcheeg(inputs: Inputs, classes: int, config: Config) -> FetchEEG:
-    return FetchEEG(inputs, classes, fs=DATASETS[config.dataset].fs)
+def _fetcheeg(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> FetchEEG:
+    return FetchEEG(shapes, classes, fs=fs)
 
 
 _SIGNALS = ("eeg", "physio")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clmer.data.splits import Split
 from clmer.nn import Encoder
-from clmer.pipeline.tokenizer import encode
+from clmer.nn.encoder import encode
 from clmer.text import score_text, signed
 
 SHARE = 0.1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clmer.experiments.figures import render
 from clmer.experiments.sheets import Sheet, Table
-from clmer.report.pages import Section, escape, page, picture, table
+from clmer.report.html import Section, escape, page, picture, table
 from clmer.storage import write_file
 from clmer.text import cell
 

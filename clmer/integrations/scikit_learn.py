@@ -5,32 +5,25 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from clmer.baselines import MODELS
 from clmer.data.splits import Split
-from clmer.data.store.store import Modality, Store, Windows
-from clmer.data.tasks import Task
+from clmer.data.store.store import Modality
 from clmer.errors import ConfigError
-from clmer.pipeline.config import MAX_SEED, Config, check_modality_names, option
-from clmer.pipeline.random_state import own_random_state
-from clmer.pipeline.run_folder import Unsaved
-from clmer.pipeline.stages import Job, contrastive_stage, fit_fusion, member_stages
-from clmer.pipeline.tokenizer import Inputs
-from clmer.pipeline.trained import SplitModel
+from clmer.pipeline.config import MAX_SEED, ModelConfig, check_modality_names
+from clmer.pipeline.fit import fit_split
+from clmer.pipeline.presets import known_device
+from clmer.pipeline.tokenizer import WindowArrays
 
-#: Constructor arguments that go into the `Config` as they are.
+#: Constructor arguments that go into the `ModelConfig` as they are.
 _SIZES = (
     *("tokens", "contrastive", "width", "token_length", "dim", "heads", "cross_layers"),
     *("memory_layers", "single_layers", "embedding_dropout", "members", "batch"),
@@ -50,31 +43,8 @@ def _is_shape(shape: Any) -> bool:
 
 
 def _arguments(message: str) -> str:
-    """A message about options of the command line, in the names of this class's arguments."""
-    for flag, argument in (("--no-contrastive", "contrastive=False"), ("--no-fusion", "fusion")):
-        message = message.replace(flag, argument)
-    names = {option(field.name): field.name for field in fields(Config)}
-    return re.sub(r"--[a-z-]*[a-z]", lambda found: names.get(found[0], found[0]), message)
-
-
-def _device(name: Any) -> torch.device:
-    """A device that tensors can be put on.
-
-    Raises:
-        ValueError: there is no such device.
-    """
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device: found {name!r}, expected cpu or cuda[:n]") from error
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device: found {name!r}, expected cpu or cuda[:n]")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise ValueError(
-            f"device: found {name!r}; torch {torch.__version__} sees {count} CUDA devices; use cpu"
-        )
-    return device
+    """A message of the library, whose arguments in backticks are this class's."""
+    return re.sub(r"`([a-z_]+)(=[^`]*)?`", r"\1\2", message)
 
 
 class CLMERClassifier(ClassifierMixin, BaseEstimator):
@@ -91,11 +61,11 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
             by row: {"eeg": (32, 128), "ecg": (1, 128)}. None: one modality; of a two-dimensional X
             a single row of all features.
         fs: samples a second; only `tokens="spectrum"` asks.
-        tokens: "channel", "time" or "spectrum", see `clmer.pipeline.config.Config`.
+        tokens: "channel", "time" or "spectrum", see `clmer.pipeline.config.ModelConfig`.
         contrastive: train encoders first; without them a token is a channel's samples.
         width, token_length, dim, heads, cross_layers, memory_layers, single_layers,
             embedding_dropout, members, batch, epochs_contrastive, epochs_fusion: as in
-            `clmer.pipeline.config.Config`; the defaults are the cpu preset's.
+            `clmer.pipeline.config.ModelConfig`; the defaults are the cpu preset's.
         validation: share of the windows (about) that fit holds back to choose the epoch by; 0 for
             none, which keeps the last one.
         patience: epochs without a better validation score before training stops; 0 never.
@@ -105,7 +75,7 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: [K] labels, sorted.
         n_features_in_: X.shape[1].
-        model_: the fitted `clmer.pipeline.trained.SplitModel`.
+        model_: the fitted `clmer.pipeline.split_model.SplitModel`.
     """
 
     def __init__(
@@ -177,21 +147,19 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise ValueError(f"y: found one class, {self.classes_[0]}, expected at least two")
         seed = int(check_random_state(self.random_state).randint(MAX_SEED, dtype=np.uint32))
-        arrays = self._windows(X)
-        split = self._split(labels, groups, seed)
-        device = _device(self.device)
-        store = _ArrayStore.of(arrays, self.fs)
-        job = Job(
-            config=self._config(arrays, seed),
-            run=Unsaved(),
-            store=store,
-            task=Task("y", tuple(map(str, self.classes_)), ("y",)),
-            y=labels,
-            splits=[split],
-            device=device,
-        )
-        with own_random_state(device):
-            self.model_ = _train(job, split, arrays)
+        windows = WindowArrays(self._modalities(X), self._windows(X))
+        try:
+            config, device = self._config(seed), known_device(self.device)
+            self.model_ = fit_split(
+                config,
+                windows,
+                labels,
+                self._split(labels, groups, seed),
+                classes=tuple(map(str, self.classes_)),
+                device=device,
+            )
+        except ConfigError as error:
+            raise ConfigError(_arguments(str(error))) from error
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -251,31 +219,18 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
             for (name, shape), part in zip(self.modalities.items(), parts, strict=True)
         }
 
-    def _config(self, arrays: Mapping[str, np.ndarray], seed: int) -> Config:
+    def _modalities(self, X: np.ndarray) -> dict[str, Modality]:
+        """Names and sizes of the modalities in X."""
+        return {
+            name: Modality(name, array.shape[1], self.fs, tuple(map(str, range(array.shape[1]))))
+            for name, array in self._windows(X).items()
+        }
+
+    def _config(self, seed: int) -> ModelConfig:
         sizes = {name: getattr(self, name) for name in _SIZES}
         sizes |= {name: int(sizes[name]) for name in _COUNTS if name in sizes}
-        try:
-            return self._checked_config(arrays, seed, sizes)
-        except ConfigError as error:
-            raise ConfigError(_arguments(str(error))) from error
-
-    def _checked_config(
-        self, arrays: Mapping[str, np.ndarray], seed: int, sizes: Mapping[str, Any]
-    ) -> Config:
-        return Config(
-            dataset="arrays",
-            root="",
-            synthetic=None,
-            task="y",
-            protocol="arrays",
-            modalities=tuple(arrays),
-            window=1.0,
-            stride=1.0,
-            seed=seed,
-            device=str(self.device),
-            patience=int(self.patience) if self.validation else 0,
-            **sizes,
-        )
+        patience = int(self.patience) if self.validation else 0
+        return ModelConfig(seed=seed, patience=patience, **sizes)
 
     def _split(self, labels: np.ndarray, groups: Any, seed: int) -> Split:
         """What is trained on and what is held back, classes in proportion, groups whole."""
@@ -289,35 +244,3 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
             splitter = kind(folds, shuffle=True, random_state=seed)
             train, held = next(splitter.split(rows, labels, groups))
         return Split("fit", train, held, rows[:0], 0, "")
-
-
-def _train(job: Job, split: Split, arrays: Mapping[str, np.ndarray]) -> SplitModel:
-    """Both stages, as `clmer.train` runs them."""
-    inputs = Inputs.fit(job.store, split.train, job.config.token_kind, job.config.normalize)
-    x = inputs.standardise(arrays, job.device)
-    encoders = contrastive_stage(job, split, 0, x) if job.config.contrastive else {}
-    inputs, tokens = inputs.fit_tokens(x, encoders, split.train)
-    stages = member_stages("split1/fusion", job.config.members)
-    spec = MODELS["clmer"]
-    members = [fit_fusion(job, split, stage, spec, tokens, job.y) for stage in stages]
-    return SplitModel(inputs, encoders, members, job.device)
-
-
-@dataclass(frozen=True, eq=False)
-class _ArrayStore(Store):
-    """A store whose windows are in memory."""
-
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray], fs: float) -> _ArrayStore:
-        modalities = {
-            name: Modality(name, array.shape[1], fs, tuple(map(str, range(array.shape[1]))))
-            for name, array in arrays.items()
-        }
-        none = np.array([])
-        windows = Windows(none, none, none, none, none, {}, 0.0)
-        return cls(Path(), "", {}, [], modalities, windows, {}, arrays)
-
-    def array(self, name: str) -> np.ndarray:
-        return self.arrays[name]

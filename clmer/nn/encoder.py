@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from clmer.nn.batch_norm import BatchNorm
@@ -96,6 +97,13 @@ class Encoder(nn.Module):
             return self.steps, self.features
         _check_tokens(self.features, tokens)
         return tokens, self.features // tokens * self.steps
+
+
+@torch.no_grad()
+def encode(encoder: Encoder, x: Tensor, chunk: int = 2048) -> Tensor:
+    """Features [N, F, T'] of x [N, C, T], `chunk` windows at a time, in evaluation mode."""
+    encoder.eval()
+    return torch.cat([encoder(part) for part in x.split(chunk)])
 
 
 def as_tokens(z: Tensor, tokens: int | Literal["time"]) -> Tensor:

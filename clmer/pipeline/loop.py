@@ -10,26 +10,19 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from clmer.errors import DataError
-from clmer.pipeline.random_state import seed_generators
+from clmer.nn.random_state import seed_generators
 from clmer.pipeline.run_files import NUMBER, check, damaged
-from clmer.pipeline.run_folder import (
-    CHECKPOINT,
-    Run,
-    optimizer_tensors,
-    restore_optimizer,
-    weights_of,
-)
 from clmer.pipeline.step import GraphedStep, Losses, TrainStep
 from clmer.streams import is_nowhere
 from clmer.text import score_text
@@ -37,6 +30,79 @@ from clmer.text import score_text
 Step = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
 #: (score to maximise, loss) on the validation part.
 Validate = Callable[[], tuple[float, float]]
+
+
+class Recorder(Protocol):
+    """What the loop tells of its progress, and what it asks on the way back (`Run` is one)."""
+
+    folder: Path
+    #: Whether a progress bar is shown, and whether checkpoints are worth making.
+    shows: bool
+    keeps: bool
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Note an epoch: "stage", "epoch", and numbers by name."""
+
+    def forget(self, stage: str, epoch: int) -> None:
+        """Drop what was noted of a stage from an epoch on: it is trained again."""
+
+    def path_of(self, stage: str) -> Path:
+        """Where a finished stage is, for messages."""
+
+    def save_tensors(
+        self, stage: str, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
+    ) -> None:
+        """Keep what a finished stage leaves."""
+
+    def load_tensors(self, stage: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What a finished stage left, on the CPU; None where it is not finished."""
+
+    def checkpoint_of(self, stage: str) -> Path:
+        """Where the checkpoint of a stage in progress is, for messages."""
+
+    def save_checkpoint(
+        self, stage: str, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
+    ) -> None:
+        """Keep a stage in progress; of each split the last one."""
+
+    def load_checkpoint(self, stage: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The checkpoint of the stage's split, whichever stage it is of; None without one."""
+
+    def end_checkpoint(self, stage: str) -> None:
+        """The stage is finished: its checkpoint goes."""
+
+
+class Unrecorded:
+    """A `Recorder` that keeps nothing."""
+
+    folder, shows, keeps = Path("(in memory)"), False, False
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Nothing is noted."""
+
+    def forget(self, stage: str, epoch: int) -> None:
+        """Nothing was noted."""
+
+    def path_of(self, stage: str) -> Path:
+        """A name for messages."""
+        return self.folder / stage
+
+    checkpoint_of = path_of
+
+    def save_tensors(
+        self, stage: str, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
+    ) -> None:
+        """Nothing is kept."""
+
+    save_checkpoint = save_tensors
+
+    def load_tensors(self, stage: str) -> None:
+        """Nothing was kept."""
+
+    load_checkpoint = load_tensors
+
+    def end_checkpoint(self, stage: str) -> None:
+        """Nothing was kept."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +133,7 @@ def seed_of(*parts: object) -> int:
 
 
 def fit(
-    run: Run,
+    recorder: Recorder,
     stage: str,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -77,11 +143,11 @@ def fit(
     seed: int,
     validate: Validate | None = None,
 ) -> None:
-    """Train a stage, or load it where the run has finished it; the model ends at its best epoch.
+    """Train a stage, or load it where it is finished; the model ends at its best epoch.
 
     Args:
-        run: where checkpoints, logs and the finished weights go.
-        stage: its name, a path without suffix below `models/`.
+        recorder: where checkpoints, logs and the finished weights go.
+        stage: its name, such as "split1/contrastive".
         model: trained in place.
         optimizer: over the model's parameters.
         losses: what a step minimises.
@@ -91,18 +157,14 @@ def fit(
         validate: called after every epoch; the best score is kept (of equal ones the lower loss)
             and a plateau of the loss lowers the learning rate. None keeps the last epoch.
     """
-    finished = weights_of(stage)
-    done = run.load_tensors(finished)
+    done = recorder.load_tensors(stage)
     if done is not None:
-        path = run.folder / finished
-        check(done[1], {"logged": int}, path, "notes")
-        with _of_another_run(path):
+        with _of_another_run(recorder.path_of(stage)):
             model.load_state_dict(done[0])
-        run.logged = done[1]["logged"]
         return
     device = next(model.parameters()).device
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=20)
-    progress = _resume(run, stage, model, optimizer, plateau) or _Progress()
+    progress = _resume(recorder, stage, model, optimizer, plateau) or _Progress()
     one = TrainStep(model, optimizer, losses, schedule.clip, schedule.amp)
     step: Step = GraphedStep(one, schedule.batch) if schedule.graph else one
     bar = tqdm(
@@ -111,7 +173,7 @@ def fit(
         initial=progress.epoch,
         total=schedule.epochs,
         unit="epoch",
-        disable=None if run.writes and not is_nowhere(sys.stderr) else True,
+        disable=None if recorder.shows and not is_nowhere(sys.stderr) else True,
         leave=False,
     )
     for epoch in bar:
@@ -124,7 +186,7 @@ def fit(
         if not math.isfinite(line["loss"]):
             hint = "Look for extreme values in the recordings, or try another --seed."
             where = f"loss of {stage}, epoch {epoch}"
-            raise DataError(run.folder, where, line["loss"], "a finite number", hint)
+            raise DataError(recorder.folder, where, line["loss"], "a finite number", hint)
         if validate is not None:
             model.eval()
             score, loss = validate()
@@ -138,19 +200,17 @@ def fit(
                 progress.best_score, progress.best_loss, progress.best_epoch = score, loss, epoch
                 state = model.state_dict()
                 progress.best = {key: value.detach().clone() for key, value in state.items()}
-        run.log({"stage": stage, "epoch": epoch, **line})
+        recorder.log({"stage": stage, "epoch": epoch, **line})
         bar.set_postfix({key: score_text(value) for key, value in line.items() if key != "lr"})
         progress.epoch = epoch + 1
-        _checkpoint(run, stage, model, optimizer, plateau, progress)
+        _checkpoint(recorder, stage, model, optimizer, plateau, progress)
     bar.close()
     kept = progress.epoch - 1
     if progress.best:
         model.load_state_dict(progress.best)
         kept = progress.best_epoch
-    notes = {"logged": run.log_size(), "epoch": kept}
-    run.save_tensors(finished, model.state_dict(), notes)
-    run.logged = notes["logged"]
-    run.remove(CHECKPOINT)
+    recorder.save_tensors(stage, model.state_dict(), {"epoch": kept})
+    recorder.end_checkpoint(stage)
 
 
 @dataclass
@@ -179,29 +239,28 @@ def _epoch(
 
 
 def _checkpoint(
-    run: Run,
+    recorder: Recorder,
     stage: str,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
     progress: _Progress,
 ) -> None:
-    if not run.writes:
+    if not recorder.keeps:
         return
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     tensors |= {f"best.{key}": value.clone() for key, value in (progress.best or {}).items()}
     tensors |= {f"optimizer.{key}": value for key, value in optimizer_tensors(optimizer).items()}
     notes: dict[str, Any] = {
         "stage": stage,
-        "logged": run.log_size(),
         "lr": float(optimizer.param_groups[0]["lr"]),
         "plateau": plateau.state_dict(),
         **{key: value for key, value in vars(progress).items() if key != "best"},
     }
-    run.save_tensors(CHECKPOINT, tensors, notes)
+    recorder.save_checkpoint(stage, tensors, notes)
 
 
-_NOTES: dict[str, Any] = {"stage": str, "logged": int, "lr": NUMBER, "plateau": dict}
+_NOTES: dict[str, Any] = {"stage": str, "lr": NUMBER, "plateau": dict}
 _NOTES |= {"epoch": int, "best_epoch": int, "best_score": NUMBER, "best_loss": NUMBER}
 
 
@@ -215,17 +274,17 @@ def _of_another_run(path: Path) -> Iterator[None]:
 
 
 def _resume(
-    run: Run,
+    recorder: Recorder,
     stage: str,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     plateau: torch.optim.lr_scheduler.ReduceLROnPlateau,
 ) -> _Progress | None:
-    loaded, path = run.load_tensors(CHECKPOINT), run.folder / CHECKPOINT
+    loaded, path = recorder.load_checkpoint(stage), recorder.checkpoint_of(stage)
     if loaded is not None:
         check(loaded[1], _NOTES, path, "notes")
     if loaded is None or loaded[1]["stage"] != stage:
-        run.cut_log(run.logged)
+        recorder.forget(stage, 0)
         return None
     tensors, notes = loaded
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
@@ -243,8 +302,26 @@ def _resume(
         else:
             group["lr"] = notes["lr"]
     plateau.load_state_dict(notes["plateau"])
-    run.cut_log(notes["logged"])
+    recorder.forget(stage, notes["epoch"])
     fields = ("epoch", "best_epoch", "best_score", "best_loss")
     device = next(model.parameters()).device
     best = {key: value.to(device) for key, value in parts["best"].items()} or None
     return _Progress(**{name: notes[name] for name in fields}, best=best)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The tensors of an optimizer's state, flat: "<parameter>.<name>"."""
+    return {
+        f"{index}.{name}": value
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Undo `optimizer_tensors` (learning rates are the scheduler's to restore)."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -57,6 +57,14 @@ class Ranks:
         """This rank's part of a batch; None where there is one process."""
         return None if self.group is None else Shard.of(self.group, samples)
 
+    def gather(self, own: Any) -> list[Any]:
+        """What every rank has, in their order; every rank calls it."""
+        if self.group is None:
+            return [own]
+        everyone: list[Any] = [None] * self.count
+        dist.all_gather_object(everyone, own, group=self.group)
+        return everyone
+
     def gone(self, wait_s: float = 2.0) -> list[int]:
         """The ranks on this computer whose process has ended.
 

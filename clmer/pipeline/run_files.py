@@ -15,6 +15,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
 from clmer.data.store.origin import are_sources
 from clmer.errors import DataError
 from clmer.pipeline.config import Config
@@ -42,7 +45,7 @@ _NAMES = {
 _SYNTHETIC = {"control": str, "people": int, "seed": int}
 #: Fields of a configuration that are not of a plain type.
 _SPECIAL: dict[str, Any] = {"modalities": [str], "models": [str], "scale": [NUMBER]}
-_SPECIAL |= {"synthetic": _SYNTHETIC, "threshold": NUMBER}
+_SPECIAL |= {"synthetic": _SYNTHETIC, "threshold": NUMBER, "window_s": NUMBER, "stride_s": NUMBER}
 _NULL = ("scale", "synthetic", "threshold")
 _PLAIN = {"str": str, "int": int, "bool": bool, "float": NUMBER}
 _OPTIONS = {f.name: _SPECIAL.get(f.name) or _PLAIN[str(f.type)] for f in fields(Config)}
@@ -152,6 +155,23 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         if not 0 <= lines[-1]["epoch"] < 2**31:
             raise damaged(path, f"line {number}.epoch", lines[-1]["epoch"])
     return lines
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, on the CPU, and notes of a file that a run, or `SplitModel.save`, wrote.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            notes = (file.metadata() or {}).get("notes", "")
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, MemoryError) as error:
+        raise damaged(path, "safetensors", error) from error
+    found = parse(notes, path, "notes")
+    check(found, dict, path, "notes")
+    return tensors, found
 
 
 def _bytes(path: Path) -> bytes:

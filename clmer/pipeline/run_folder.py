@@ -2,30 +2,28 @@
 
 config.json          everything needed to repeat the run, with versions and data fingerprint
 data.json            what that fingerprint is of: parameters of preparation, and the files
-metrics.jsonl        one line an epoch
-checkpoint           of the stage in progress (safetensors, its JSON in the header)
-models/              weights of finished stages
+metrics.jsonl        one line per epoch
+checkpoint/          of each split, the stage in progress (safetensors, its JSON in the header)
+models/              what finished stages left, a folder per split
 results.json predictions.csv confusion.png events/
 NOTICE               what the folder may hold
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from clmer.data.store.origin import differences
 from clmer.errors import ConfigError, DataError
@@ -33,18 +31,19 @@ from clmer.pipeline.config import Config
 from clmer.pipeline.run_files import (
     check,
     damaged,
-    parse,
     read_described,
     read_log,
     read_origin,
+    read_tensors,
     readable,
 )
+from clmer.pipeline.split_model import write_tensors
 from clmer.storage import unwritable, write_file
 
 CONFIG, RESULTS = Path("config.json"), Path("results.json")
-CHECKPOINT = Path("checkpoint.safetensors")
-DATA = Path("data.json")
-LOCK = ".lock"
+DATA, METRICS = Path("data.json"), Path("metrics.jsonl")
+MODELS, CHECKPOINTS = Path("models"), Path("checkpoint")
+LOCK, LOG_LOCK = ".lock", ".metrics.lock"
 NOTICE = """\
 This folder was made by CLMER from recordings of people. Its predictions.csv and data.json name
 people and recordings, and its models were trained on them: a data set's agreement (DEAP, AMIGOS,
@@ -57,11 +56,6 @@ _FOLDERS = ("root", "mobilevit")  # options that are paths
 _SHOWN = 5  # differences of the data in one message
 
 
-def weights_of(stage: str) -> Path:
-    """Where a run's folder holds what a stage leaves, "split1/contrastive" for one."""
-    return Path("models") / f"{stage}.safetensors"
-
-
 class Run:
     """An open run folder.
 
@@ -71,7 +65,10 @@ class Run:
         environment: versions and the like; recorded, not compared.
         data: the store's `origin`, by which a refusal says what became different.
         resume: continue an existing folder.
-        writes: False for a process that trains along: it reads, and leaves the folder alone.
+        leads: whether this process made the folder, and says what it does; of several that train
+            different splits in one folder, the first.
+        keeps: False for a process that shares every step of another one: it reads, and leaves the
+            folder alone.
 
     Raises:
         ConfigError: the folder exists and `resume` is off, it holds another configuration, or
@@ -85,18 +82,17 @@ class Run:
         environment: Mapping[str, Any],
         data: Mapping[str, Any],
         resume: bool = False,
-        writes: bool = True,
+        leads: bool = True,
+        keeps: bool = True,
     ) -> None:
-        self.folder, self.writes = folder, writes
-        #: Bytes of metrics.jsonl that finished stages stand behind.
-        self.logged = 0
+        self.folder, self.shows, self.keeps = folder, leads, keeps
         wanted = json.loads(json.dumps(config))
         check_folder(folder, resume)
         if (folder / CONFIG).exists():
             _same_config(folder, wanted, data)
         else:
             self._make({"config": wanted, "environment": environment}, data)
-        self._lock = _sole_user(folder) if writes else None
+        self._lock = _sole_user(folder) if leads else None
 
     def _make(self, content: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """A new folder, or none at all."""
@@ -116,7 +112,7 @@ class Run:
 
     def write(self, name: Path, content: bytes, *, durable: bool = True) -> None:
         """Put a file in the folder, see `write_file`."""
-        if not self.writes:
+        if not self.keeps:
             return
         path = self.folder / name
         try:
@@ -134,11 +130,11 @@ class Run:
         Raises:
             DataError: the disk is full.
         """
-        if not self.writes:
+        if not self.keeps:
             return
-        path = self.folder / "metrics.jsonl"
+        path = self.folder / METRICS
         try:
-            with path.open("a") as file:
+            with self._log_lock(), path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             path = self.folder / "events"
             for name, value in line.items():
@@ -147,9 +143,56 @@ class Run:
         except OSError as error:
             raise unwritable(path, error) from error
 
+    def forget(self, stage: str, epoch: int) -> None:
+        """Drop what was logged of a stage from an epoch on: it was after the last checkpoint."""
+        path = self.folder / METRICS
+        if not self.keeps or not readable(path, path.exists):
+            return
+        with self._log_lock():
+            kept, cut_short = self._log_lines()
+            others = [line for line, of in kept if of["stage"] != stage or of["epoch"] < epoch]
+            if len(others) < len(kept) or cut_short:
+                write_file(path, b"".join(others))
+
+    def sort_log(self, splits: Sequence[str]) -> None:
+        """Bring the lines of metrics.jsonl in the order of the splits: ranks mix them.
+
+        Args:
+            splits: their names, as stages begin.
+        """
+        path = self.folder / METRICS
+        if not self.keeps or not readable(path, path.exists):
+            return
+        order = {name: number for number, name in enumerate(splits)}
+        lines, _ = self._log_lines()
+        ordered = sorted(lines, key=lambda x: order.get(x[1]["stage"].split("/")[0], len(order)))
+        if ordered != lines:
+            write_file(path, b"".join(line for line, _ in ordered))
+
+    def _log_lines(self) -> tuple[list[tuple[bytes, dict[str, Any]]], bool]:
+        """Lines of the log and what they say; and whether a kill cut another one short."""
+        path = self.folder / METRICS
+        lines = path.read_bytes().splitlines(keepends=True)
+        said = read_log(path)
+        return list(zip(lines, said, strict=False)), len(lines) > len(said)
+
+    @contextmanager
+    def _log_lock(self) -> Iterator[None]:
+        """Other ranks write to the same log: a line may not come between reading and writing."""
+        path = self.folder / LOG_LOCK
+        try:
+            file = path.open("ab")
+        except OSError as error:
+            raise unwritable(path, error) from error
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     @cached_property
-    def events(self) -> SummaryWriter:
+    def events(self) -> Any:
         """TensorBoard's writer, made with the first line."""
+        from torch.utils.tensorboard import SummaryWriter  # readers of a folder need none
+
         threading.excepthook = _quiet_full_disk
         return SummaryWriter(str(self.folder / "events"))
 
@@ -169,75 +212,57 @@ class Run:
         except OSError as error:
             raise unwritable(self.folder / "events", error) from error
 
-    def log_size(self) -> int:
-        """Bytes in metrics.jsonl."""
-        path = self.folder / "metrics.jsonl"
-        return path.stat().st_size if path.exists() else 0
+    # --- what stages leave ----------------------------------------------------------------------
+    def path_of(self, stage: str) -> Path:
+        """The file of a finished stage, "split1/contrastive" for one."""
+        return self.folder / MODELS / f"{stage}.safetensors"
 
-    def cut_log(self, size: int) -> None:
-        """Drop what was logged after a checkpoint was written."""
-        path = self.folder / "metrics.jsonl"
-        if not self.writes or self.log_size() <= size:  # a longer one would be filled with zeros
+    def save_tensors(
+        self, stage: str, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
+    ) -> None:
+        """One safetensors file, its notes as JSON in the header; it outlives a kill."""
+        self._save(self.path_of(stage), tensors, notes)
+
+    def load_tensors(self, stage: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What `save_tensors` wrote, on the CPU; None where there is no such file."""
+        path = self.path_of(stage)
+        return read_tensors(path) if path.exists() else None
+
+    def checkpoint_of(self, stage: str) -> Path:
+        """The checkpoint of a stage's split."""
+        return self.folder / CHECKPOINTS / f"{stage.split('/')[0]}.safetensors"
+
+    def save_checkpoint(
+        self, stage: str, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
+    ) -> None:
+        """Keep a stage in progress, in place of what was kept of its split before."""
+        self._save(self.checkpoint_of(stage), tensors, notes)
+
+    def load_checkpoint(self, stage: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The checkpoint of the stage's split; None without one."""
+        path = self.checkpoint_of(stage)
+        return read_tensors(path) if path.exists() else None
+
+    def end_checkpoint(self, stage: str) -> None:
+        """Delete the checkpoint of a finished stage, and the folder with the last one."""
+        path = self.checkpoint_of(stage)
+        if not self.keeps:
             return
         try:
-            os.truncate(path, size)
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another rank's is in it
+                path.parent.rmdir()
         except OSError as error:
             raise unwritable(path, error) from error
 
-    def save_tensors(
-        self, name: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
-    ) -> None:
-        """One safetensors file, its notes as JSON in the header; it outlives a kill."""
-        if not self.writes:
-            return
-        contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
-        self.write(name, save(contiguous, {"notes": json.dumps(notes)}), durable=False)
-
-    def load_tensors(self, name: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What `save_tensors` wrote, on the CPU; None where there is no such file."""
-        path = self.folder / name
-        return read_tensors(path) if path.exists() else None
-
-    def remove(self, name: Path) -> None:
-        """Delete a file of the folder, if it is there."""
-        if not self.writes:
+    def _save(self, path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
+        if not self.keeps:
             return
         try:
-            (self.folder / name).unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise unwritable(self.folder / name, error) from error
-
-
-class Unsaved(Run):
-    """A run without a folder: nothing is read, nothing is written."""
-
-    def __init__(self) -> None:
-        self.folder, self.writes, self.logged = Path("(in memory)"), False, 0
-        self._lock = None
-
-    def load_tensors(self, name: Path) -> None:
-        """Nothing was saved."""
-
-    def log_size(self) -> int:
-        """Nothing was logged."""
-        return 0
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors, on the CPU, and notes of a file that `Run.save_tensors` wrote.
-
-    Raises:
-        DataError: the file is damaged.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            notes = (file.metadata() or {}).get("notes", "")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, MemoryError) as error:
-        raise damaged(path, "safetensors", error) from error
-    found = parse(notes, path, "notes")
-    check(found, dict, path, "notes")
-    return tensors, found
+            raise unwritable(path, error) from error
+        write_tensors(path, tensors, notes)
 
 
 def read_config(folder: Path) -> Config:
@@ -277,12 +302,11 @@ def unfinished_stage(folder: Path) -> str:
     Raises:
         DataError: the checkpoint or the log is damaged.
     """
-    checkpoint = folder / CHECKPOINT
-    if checkpoint.exists():
+    for checkpoint in sorted((folder / CHECKPOINTS).glob("*.safetensors")):
         notes = read_tensors(checkpoint)[1]
         check(notes, {"stage": str}, checkpoint, "notes")
         return str(notes["stage"])
-    lines = read_log(folder / "metrics.jsonl")
+    lines = read_log(folder / METRICS)
     return str(lines[-1]["stage"]) if lines else "its first stage"
 
 
@@ -295,19 +319,19 @@ def check_folder(folder: Path, resume: bool) -> None:
     if readable(folder / CONFIG, (folder / CONFIG).is_file):
         if not resume:
             raise ConfigError(
-                f"{folder}: this run folder exists. Continue it with --resume, or choose another "
-                "--out."
+                f"{folder}: this run folder exists. Continue it with `resume`, or choose another "
+                "`out`."
             )
         return
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: found a file, expected a folder; choose another --out.")
+        raise ConfigError(f"{folder}: found a file, expected a folder; choose another `out`.")
     # A run killed while it made its folder leaves these behind.
-    ours = [".gitignore", "NOTICE", LOCK, str(DATA)]
+    ours = [".gitignore", "NOTICE", LOCK, LOG_LOCK, str(DATA)]
     ours += [f".{name}." for name in (".gitignore", "NOTICE", DATA, CONFIG)]
     if folder.exists() and not all(path.name.startswith(tuple(ours)) for path in folder.iterdir()):
         raise ConfigError(
             f"{folder}: found a folder with other files in it, expected a new or empty one; "
-            "choose another --out."
+            "choose another `out`."
         )
 
 
@@ -322,7 +346,7 @@ def _sole_user(folder: Path) -> IO[bytes]:
     except BlockingIOError as error:
         file.close()
         raise ConfigError(
-            f"{folder}: another process trains this run; wait for it, or choose another --out."
+            f"{folder}: another process trains this run; wait for it, or choose another `out`."
         ) from error
     return file
 
@@ -348,7 +372,7 @@ def _same_config(folder: Path, wanted: dict[str, Any], data: Mapping[str, Any]) 
         differing.append(f"the data: {', '.join([*changes[:_SHOWN], *more])}")
     if differing:
         raise ConfigError(
-            f"{path}: --resume needs the configuration and the data that the run began with. "
+            f"{path}: `resume` needs the configuration and the data that the run began with. "
             + "; ".join(differing)
         )
 
@@ -356,21 +380,3 @@ def _same_config(folder: Path, wanted: dict[str, Any], data: Mapping[str, Any]) 
 def _same_folder(a: Any, b: Any) -> bool:
     """Whether two paths are spellings of one: relative or not, through links, with a final /."""
     return bool(a and b) and os.path.realpath(a) == os.path.realpath(b)
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The tensors of an optimizer's state, flat: "<parameter>.<name>"."""
-    return {
-        f"{index}.{name}": value
-        for index, state in optimizer.state_dict()["state"].items()
-        for name, value in state.items()
-    }
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Undo `optimizer_tensors` (learning rates are the scheduler's to restore)."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -1,7 +1,8 @@
-"""What stands between a window and a model's tokens, fixed on the training part of a split.
+"""From windows to a model's tokens, with statistics of a split's training part.
 
 windows [N, C, T] -> `standardise` -> x -> `features` -> z -> `arrange` -> tokens. The statistics in
-`Inputs` come from the training part alone, are saved beside the weights and apply to any windows.
+a `Tokenizer` come from the training part alone, are saved beside the weights and apply to any
+windows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from clmer.data.store.store import Modality, Store
 from clmer.nn import Encoder, as_tokens
+from clmer.nn.encoder import encode
 
 _CHUNK = 2048
 #: Bins of a spectrum token, equally wide in log frequency, and their range in Hz.
@@ -33,7 +35,37 @@ class Scale(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class WindowArrays:
+    """Windows as arrays, prepared and not standardised.
+
+    Args:
+        modalities: by name, in the order a model stacks them.
+        arrays: [N, C, T] of each, in memory or mapped.
+        people: [N] whose window each is; None for one person's.
+    """
+
+    modalities: Mapping[str, Modality]
+    arrays: Mapping[str, np.ndarray]
+    people: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, store: Store) -> WindowArrays:
+        """All windows of a store, mapped."""
+        arrays = {name: store.array(name) for name in store.modalities}
+        return cls(store.modalities, arrays, store.windows.subject)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def rows(self, rows: np.ndarray) -> WindowArrays:
+        """Some of the windows, copied."""
+        arrays = {name: array[rows] for name, array in self.arrays.items()}
+        people = None if self.people is None else self.people[rows]
+        return WindowArrays(self.modalities, arrays, people)
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenizer:
     """From windows to tokens, with one split's statistics.
 
     Args:
@@ -54,14 +86,13 @@ class Inputs:
     tokens: Mapping[str, Scale] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, store: Store, train: np.ndarray, kind: str, normalize: str) -> Inputs:
-        """Statistics of the windows in the rows `train` of a store."""
-        arrays = {name: store.array(name) for name in store.modalities}
-        scales = {}
+    def fit(cls, windows: WindowArrays, train: np.ndarray, kind: str, normalize: str) -> Tokenizer:
+        """Statistics of the windows in the rows `train`."""
+        arrays, scales = windows.arrays, {}
         if normalize == "train":
             scales = {name: Scale(*_statistics(x, train)) for name, x in arrays.items()}
         lengths = {name: array.shape[2] for name, array in arrays.items()}
-        return cls(store.modalities, lengths, kind, normalize, scales)
+        return cls(windows.modalities, lengths, kind, normalize, scales)
 
     def constant(self) -> dict[str, tuple[str, ...]]:
         """Channels that do not vary in training and become zeros, by modality; none elsewhere."""
@@ -124,7 +155,7 @@ class Inputs:
 
     def fit_tokens(
         self, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder], train: np.ndarray
-    ) -> tuple[Inputs, dict[str, Tensor]]:
+    ) -> tuple[Tokenizer, dict[str, Tensor]]:
         """These inputs with the features' statistics over the rows `train`, and all tokens.
 
         Features come out of a ReLU, or a logarithm, with a large common offset: each encoder
@@ -156,7 +187,7 @@ class Inputs:
                 out[name] = as_tokens(part, "time" if self.kind == "time" else count).contiguous()
         return out
 
-    def of(self, names: Sequence[str], kind: str) -> Inputs:
+    def of(self, names: Sequence[str], kind: str) -> Tokenizer:
         """These inputs for some of the modalities, and for tokens of this kind ("raw" has none)."""
         keep = {name: self.tokens[name] for name in names if kind == self.kind != "raw"}
         return replace(
@@ -166,7 +197,7 @@ class Inputs:
             tokens=keep,
         )
 
-    def to(self, device: torch.device) -> Inputs:
+    def to(self, device: torch.device) -> Tokenizer:
         """These inputs with the features' statistics on a device."""
         moved = {n: Scale(s.mean.to(device), s.std.to(device)) for n, s in self.tokens.items()}
         return replace(self, tokens=moved)
@@ -188,7 +219,7 @@ class Inputs:
         return tensors, notes
 
     @classmethod
-    def from_state(cls, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> Inputs:
+    def from_state(cls, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> Tokenizer:
         """Undo `state`.
 
         Raises:
@@ -221,14 +252,7 @@ def _scaled(x: np.ndarray, scale: Scale) -> np.ndarray:
     return ((x - scale.mean.numpy()) / scale.std.numpy()).astype(np.float32)
 
 
-@torch.no_grad()
-def encode(encoder: Encoder, x: Tensor) -> Tensor:
-    """Features [N, F, T'] of all windows, dropout off, batch norm frozen."""
-    encoder.eval()
-    return torch.cat([encoder(part) for part in x.split(_CHUNK)])
-
-
-def raw_tokens(source: Store | Inputs, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def raw_tokens(source: Tokenizer, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A token is a channel: [N, C, T] -> [N, tokens, C T / tokens]; `source` has the modalities."""
     return {
         name: part.reshape(len(part), source.modalities[name].tokens, -1)

@@ -1,1 +1,1 @@
-"""Runs joined into one page: `python -m clmer.report runs`."""
+"""Runs joined into one page: `clmer report runs`."""

@@ -9,10 +9,16 @@ from typing import Any
 
 from clmer.data.registry import DATASETS
 from clmer.errors import ConfigError
-from clmer.pipeline.config import Config, build, option
+from clmer.options import to_argv
+from clmer.pipeline.config import Config
+from clmer.pipeline.presets import build
 
 #: What the command names even where it is the default: defaults depend on machine and data set.
 _ALWAYS = ("task", "protocol", "preset", "device")
+
+
+#: What follows from other options, or has no flag.
+_DERIVED = ("one_start", "fps")
 
 
 def command(config: Mapping[str, Any]) -> str:
@@ -36,13 +42,17 @@ def command(config: Mapping[str, Any]) -> str:
         name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(build(dataset, {**known, "synthetic": synthetic})).items()
     }
-    usual["stride"] = config.get("window")
+    usual["stride_s"] = config.get("window_s")
     words = ["python", "-m", "clmer.train", dataset, *_source(config.get("root", ""), synthetic)]
     for name in (field.name for field in fields(Config)):
-        if name in ("dataset", "root", "synthetic") or name not in config:
+        if name in ("dataset", "root", "synthetic", *_DERIVED) or name not in config:
             continue
         if name in _ALWAYS or config[name] != usual[name]:
-            words += _words(option(name), config[name])
+            words += (
+                ["--device", config[name]]
+                if name == "device"
+                else to_argv(Config, {name: config[name]})
+            )
     return shlex.join(words)
 
 
@@ -52,10 +62,3 @@ def _source(root: str, synthetic: Mapping[str, Any] | None) -> list[str]:
     names = {"control": "--control", "people": "--people", "seed": "--generator-seed"}
     given = [[names[key], str(value)] for key, value in synthetic.items()]
     return ["--synthetic", *(word for pair in given for word in pair)]
-
-
-def _words(name: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [name if value else name.replace("--", "--no-", 1)]
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return [name, text]

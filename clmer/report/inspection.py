@@ -1,6 +1,6 @@
 """What is in a data set, as one page to look at: signals, labels, faces, losses, protocols.
 
-    python -m clmer.report.inspection deap --root /data/DEAP --out deap.html
+    clmer inspect deap --root /data/DEAP --out deap.html
 
 The page holds everything itself, pictures included, and opens without a server. It can show faces'
 outlines and licence-bound data: it says so at the top, and the default name is git-ignored.
@@ -8,27 +8,20 @@ outlines and licence-bound data: it says so at the top, and the default name is 
 
 from __future__ import annotations
 
-import argparse
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from clmer.cli.scale_options import add_scale, take_negative_pairs
-from clmer.data.face.windows import FACE_TOKENS, FACES
+from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.recording import SYNTHETIC_MARKER, Recording
 from clmer.data.registry import DATASETS
 from clmer.data.splits import PROTOCOLS, make_splits
 from clmer.data.store.dataset import WindowDataset, load, root_of
 from clmer.data.store.summary import report_lines
-from clmer.data.store.writer import stores_folder
-from clmer.data.synthetic import WRITERS
 from clmer.errors import DataError
 from clmer.report import inspection_figures as inspect_figures
-from clmer.report.pages import Section, page, picture, table, write_page
-from clmer.streams import for_streams
+from clmer.report.html import Section, page, picture, table
 
 PRIVATE = (
     "This page was made from recordings of people. It can show the outlines of faces, or data that "
@@ -207,73 +200,3 @@ def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
         "A group in two parts means that scores are inflated."
     )
     return Section("Class balance by protocol", text, table(header, rows))
-
-
-@for_streams
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m clmer.report.inspection", description=__doc__)
-    parser.add_argument("dataset", choices=sorted(DATASETS))
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--root", type=Path, metavar="DIR", help="the recordings ($CLMER_DATA/<data set>)"
-    )
-    source.add_argument("--synthetic", action="store_true", help="generated recordings")
-    parser.add_argument("--task", metavar="NAME", help="whose classes to balance")
-    parser.add_argument("--modalities", default="", metavar="A,B,...")
-    parser.add_argument("--window", type=float, metavar="S", help="window length in seconds")
-    parser.add_argument("--stride", type=float, metavar="S", help="window step (the window)")
-    parser.add_argument(
-        "--face",
-        choices=FACES,
-        default="raw",
-        help="landmarks as tracked, or without the head's motion",
-    )
-    parser.add_argument("--labels", default="", metavar="NAME", help="whose, on amigos-*")
-    take_negative_pairs(parser)
-    add_scale(parser)
-    parser.add_argument("--filter", choices=("type", "paper"), default="type")
-    parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="prepared stores (~/.cache/clmer)"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="inspect-<data set>.html")
-    given = parser.parse_args(argv)
-    if given.synthetic and given.dataset not in WRITERS:
-        parser.error(f"--synthetic: generates {', '.join(WRITERS)}, not {given.dataset}")
-    if given.task == "":
-        parser.error("--task: found nothing, expected a task: the protocols need one")
-    out = given.out or Path(f"inspect-{given.dataset}.html")
-    if not out.parent.is_dir():
-        parser.error(f"--out: found no folder {out.parent}")
-    generated = given.synthetic or (given.root and (given.root / SYNTHETIC_MARKER).exists())
-    warning = GENERATED if generated else PRIVATE
-    return write_page(out, lambda: _asked_for(given), f"open it in a browser. {warning}")
-
-
-def _asked_for(given: argparse.Namespace) -> str:
-    """The page that the command line asks for; generated recordings live as long as this takes."""
-    with tempfile.TemporaryDirectory() as scratch:
-        cache, root = given.cache, given.root
-        if given.synthetic:
-            cache = cache or Path(scratch)
-            write, people = WRITERS[given.dataset]
-            root = write(Path(scratch) / given.dataset, people=people)
-        return inspect(
-            given.dataset,
-            root,
-            task=given.task,
-            modalities=tuple(filter(None, given.modalities.split(","))),
-            window_s=given.window,
-            stride_s=given.stride,
-            filter=given.filter,
-            face=given.face,
-            labels=given.labels,
-            scale=given.scale,
-            threshold=given.threshold,
-            cache=stores_folder(cache),
-            progress=True,
-        )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

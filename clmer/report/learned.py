@@ -22,8 +22,9 @@ from clmer.errors import DataError
 from clmer.nn.fusion import Fusion, attention_maps
 from clmer.pipeline import trained
 from clmer.pipeline.run_files import damaged
-from clmer.report.figures import figure, heat_map, key, legend, panels, scatter
-from clmer.report.pages import Html, escape, table
+from clmer.report import figures
+from clmer.report.figures import captioned, heat_map, scatter, side_by_side
+from clmer.report.html import Html, escape, table
 from clmer.report.reading import RunFiles, read_predictions
 from clmer.text import stored
 
@@ -194,12 +195,12 @@ def _map_cells(maps: np.ndarray, classes: Sequence[str]) -> list[Html]:
     cells = []
     for name, values in zip(classes, maps, strict=True):
         drawn = heat_map(values, low, high, "viridis", f"Mean attention, {name}")
-        cells.append(figure(drawn, f"{low:.2f} (dark) to {high:.2f} (bright)"))
+        cells.append(captioned(drawn, f"{low:.2f} (dark) to {high:.2f} (bright)"))
     if len(classes) == 2:
         difference = maps[1] - maps[0]
         most = float(np.nan_to_num(np.abs(difference)).max()) or 1.0
         drawn = heat_map(difference, -most, most, "RdBu_r", "Difference of the classes")
-        cells.append(figure(drawn, f"-{most:.2f} (blue) to +{most:.2f} (red)"))
+        cells.append(captioned(drawn, f"-{most:.2f} (blue) to +{most:.2f} (red)"))
     return cells
 
 
@@ -212,16 +213,21 @@ def contrast(model: trained.Trained, sample: Sample) -> Html:
         "Only neighbourhood means something in such a picture: not distance, size or density."
     )
     blocks, rows = [f"<p>{escape(text)}</p>"], []
+    hues = figures.hues(len(people))
+    classes = figures.legend(sample.classes, figures.COLOURS, figures.MARKER_SIGNS)
+    names = figures.legend(people.tolist(), hues, "●")
+    if len(people) > _NAMED_PEOPLE:
+        names = Html(f"{len(people)} people, one hue each")
     for name, z in model.encode(sample.windows, sample.person).items():
         features = standard(z.mean(2))
         xy = embed(features)
-        by_class = scatter(xy, sample.y, f"t-SNE of {name} by class")
-        by_person = scatter(xy, person, f"t-SNE of {name} by person", hues=len(people))
+        by_class = scatter(xy, sample.y, figures.COLOURS, f"t-SNE of {name} by class", marks=True)
+        by_person = scatter(xy, person, hues, f"t-SNE of {name} by person", marks=False)
         drawn = [
-            figure(by_class, Html(f"{legend(sample.classes, marks=True)}<br>by class")),
-            figure(by_person, Html(f"{_people(people.tolist())}<br>by person")),
+            captioned(by_class, Html(f"{classes}<br>by class")),
+            captioned(by_person, Html(f"{names}<br>by person")),
         ]
-        blocks.append(f"<h4>{escape(name)}</h4>{panels(drawn)}")
+        blocks.append(f"<h4>{escape(name)}</h4>{side_by_side(drawn)}")
         near = [neighbours(features, group, sample.recording) for group in (sample.y, person)]
         rows.append([name, *(f"{share:.2f}" for pair in near for share in pair)])
     header = ("modality", "same class", "by chance", "same person", "by chance")
@@ -231,12 +237,6 @@ def contrast(model: trained.Trained, sample: Sample) -> Html:
     )
     blocks.append(table(header, rows, caption=caption, heads=True, css="numbers"))
     return Html("\n".join(blocks))
-
-
-def _people(names: Sequence[str]) -> Html:
-    if len(names) > _NAMED_PEOPLE:
-        return Html(f"{len(names)} people, a hue each")
-    return Html("".join(key(name, i, mark=0, hues=len(names)) for i, name in enumerate(names)))
 
 
 def standard(features: np.ndarray) -> np.ndarray:

@@ -13,8 +13,8 @@ from clmer.errors import ConfigError, DataError
 from clmer.evaluation.results import SHUFFLED_WARNING, interval, legend, plural
 from clmer.report import figures, tables
 from clmer.report.command import command
+from clmer.report.html import Html, Section, escape, page, table
 from clmer.report.learned import learned
-from clmer.report.pages import Html, Section, escape, page, table
 from clmer.report.reading import RunFiles, find_runs
 from clmer.report.training import training
 
@@ -34,9 +34,10 @@ h2 { margin-top: 3rem; border-bottom: 2px solid var(--faint); }
 .numbers td, .numbers tbody th { white-space: nowrap; }
 .numbers a { display: inline-block; min-width: 12rem; white-space: normal; }
 .numbers .wrap { display: inline-block; min-width: 16rem; white-space: normal; }
-.confusion td, .confusion th { padding: .3rem .7rem; }
-.confusion td { background: rgb(var(--hue) / var(--share)); text-align: center; }
-.confusion td, .strip, .map { print-color-adjust: exact; }
+.confusion th, .confusion div { padding: .3rem .7rem; }
+.confusion td { padding: 0; }
+.confusion div { background: rgb(var(--hue) / var(--share)); text-align: center; }
+.confusion div, .map { print-color-adjust: exact; }
 .confusion small { display: block; }
 small { opacity: .8; }
 code { overflow-wrap: anywhere; }

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from clmer.evaluation.results import interval, plural, spread, test_line
 from clmer.evaluation.significance import compare_people
 from clmer.report import figures
-from clmer.report.pages import Html, escape, table
+from clmer.report.html import Html, escape, table
 from clmer.report.reading import RunFiles
 from clmer.text import p_value, score_text, signed
 
@@ -46,7 +46,7 @@ def _name(name: str, main: Sequence[str]) -> Html:
 
 def _cells(level: Mapping[str, Any], chance: float) -> list[object]:
     score = level["balanced_accuracy"]
-    drawn = figures.strip(score["value"], score["low"], score["high"], chance)
+    drawn = figures.score_bar(score["value"], score["low"], score["high"], chance)
     names = ("accuracy", "macro_f1", "weighted_f1")
     return [interval(level), drawn, spread(level), *(score_text(level[n]["value"]) for n in names)]
 
@@ -156,7 +156,7 @@ def windows_of(results: Mapping[str, Any]) -> dict[str, int]:
 def confusions(results: Mapping[str, Any]) -> Html:
     """Confusion matrices of the models under study, per window and per recording."""
     shown = [
-        figures.confusion(
+        confusion_table(
             model[level]["confusion"],
             results["classes"],
             f"{model['name']}, {plural(model[level]['n'], level.removesuffix('s'))}",
@@ -165,7 +165,25 @@ def confusions(results: Mapping[str, Any]) -> Html:
         if model["name"] in results["main"]
         for level in ("windows", "recordings")
     ]
-    return figures.panels(shown)
+    return figures.side_by_side(shown)
+
+
+def confusion_table(counts: Sequence[Sequence[int]], classes: Sequence[str], caption: str) -> Html:
+    """A confusion matrix: shares of the true class as shade and number, and counts."""
+    rows = []
+    for name, row in zip(classes, counts, strict=True):
+        shares = [n / max(sum(row), 1) for n in row]
+        cells = [
+            Html(
+                f'<div style="--share:{0.6 * share:.3f}">{score_text(share, 2)}'
+                f"<small>{n}</small></div>"
+            )
+            for share, n in zip(shares, row, strict=True)
+        ]
+        rows.append([name, *cells])
+    return table(
+        ("true \\ predicted", *classes), rows, caption=caption, heads=True, css="confusion"
+    )
 
 
 def probes(results: Mapping[str, Any]) -> Html:

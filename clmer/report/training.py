@@ -4,86 +4,92 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
-from clmer.report.figures import Line, curves, figure, key, panels
-from clmer.report.pages import Html, escape
+from clmer.report.figures import COLOURS, Curve, captioned, curves, legend, side_by_side
+from clmer.report.html import Html, escape
 from clmer.report.reading import RunFiles
 
-Lines = Sequence[Mapping[str, Any]]
-#: Fields of a line of the contrastive stage: "<modality>_sample", "<modality>_temporal".
+#: Lines of metrics.jsonl of one stage, one per epoch.
+Epochs = Sequence[Mapping[str, Any]]
+#: Parts of the contrastive loss, in the fields "<modality>_sample" and "<modality>_temporal".
 _PARTS = ("sample", "temporal")
+_TRAIN, _VALIDATION, _SCORE = COLOURS[:3]
 
 
 def training(run: RunFiles) -> Html:
-    """Panels of every stage, a thin line a split (and member)."""
+    """Panels of every stage, with a thin line per split (and member)."""
     by_name: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
-    for line in run.log:
-        name = _name(line["stage"], run.config.get("members", 1))
-        by_name.setdefault(name, {}).setdefault(line["stage"], []).append(line)
-    parts = []
+    for epoch in run.log:
+        name = _stage_name(epoch["stage"], run.config.get("members", 1))
+        by_name.setdefault(name, {}).setdefault(epoch["stage"], []).append(epoch)
+    blocks = []
     for name, stages in by_name.items():
         draw = _contrastive if name == "contrastive" else _fusion
-        many = f"{len(stages)} lines: splits" if len(stages) > 1 else "1 split"
-        many += " and members" if run.config.get("members", 1) > 1 else ""
-        parts.append(f"<h4>{escape(name)} <small>({many})</small></h4>")
-        parts.append(panels(draw(name, list(stages.values()))))
-    return Html("\n".join(parts))
+        count = f"{len(stages)} lines: splits" if len(stages) > 1 else "1 split"
+        count += " and members" if run.config.get("members", 1) > 1 else ""
+        blocks.append(f"<h4>{escape(name)} <small>({count})</small></h4>")
+        blocks.append(side_by_side(draw(f"{run.name}, {name}", list(stages.values()))))
+    return Html("\n".join(blocks))
 
 
-def _name(stage: str, members: int) -> str:
+def _stage_name(stage: str, members: int) -> str:
     """A stage without its split, and without its member where there are several."""
     name = stage.split("/", 1)[-1]
     found = re.fullmatch(r"(.+)-(\d+)", name)
     return found[1] if found and 2 <= int(found[2]) <= members else name
 
 
-def _contrastive(name: str, stages: Sequence[Lines]) -> list[Html]:
-    total = curves([_line(lines, "loss") for lines in stages], f"{name}: training loss by epoch")
-    out = [figure(total, "Loss of the training part (Eq. 4), by epoch")]
-    fields = [key for key in stages[0][0] if key.endswith(tuple(f"_{part}" for part in _PARTS))]
+def _contrastive(title: str, stages: Sequence[Epochs]) -> list[Html]:
+    total = curves([_curve(epochs, "loss") for epochs in stages], f"{title}: training loss")
+    panels = [captioned(total, "Loss of the training part (Eq. 4) per epoch")]
+    fields = [name for name in stages[0][0] if name.endswith(tuple(f"_{part}" for part in _PARTS))]
     modalities = list(dict.fromkeys(field.rsplit("_", 1)[0] for field in fields))
     if modalities:
-        drawn = [
-            _line(lines, f"{modality}_{part}", number, dashed=part == "temporal")
-            for number, modality in enumerate(modalities)
+        lines = [
+            _curve(epochs, f"{modality}_{part}", colour, dashed=part == "temporal")
+            for modality, colour in zip(modalities, cycle(COLOURS), strict=False)
             for part in _PARTS
-            for lines in stages
+            for epochs in stages
         ]
-        keys = "".join(key(modality, number) for number, modality in enumerate(modalities))
-        note = "Its parts: solid between windows (Eq. 2), dashed over time (Eq. 3)"
-        both = curves(drawn, f"{name}: parts of the loss by modality and epoch")
-        out.append(figure(both, Html(f"{keys}<br>{note}")))
-    return out
+        note = "Parts of the loss: solid between windows (Eq. 2), dashed over time (Eq. 3)"
+        drawn = curves(lines, f"{title}: parts of the loss of each modality")
+        panels.append(captioned(drawn, Html(f"{legend(modalities, COLOURS)}<br>{note}")))
+    return panels
 
 
-def _fusion(name: str, stages: Sequence[Lines]) -> list[Html]:
-    train = [_line(lines, "loss") for lines in stages]
-    scored = (
-        [line for line in lines if {"val_loss", "val_score"} <= line.keys()] for lines in stages
-    )
-    validated = [lines for lines in scored if lines]
-    loss = [_line(lines, "val_loss", 1, dashed=True, dot=kept(lines)) for lines in validated]
-    score = [_line(lines, "val_score", 2, dot=kept(lines)) for lines in validated]
-    keys = key("training part", 0) + key("validation part", 1, dashed=True)
-    drawn = curves([*train, *loss], f"{name}: training and validation loss by epoch")
-    out = [figure(drawn, Html(f"{keys}<br>Loss by epoch; the dot is the epoch that was kept"))]
-    if score:
-        drawn = curves(score, f"{name}: balanced accuracy of the validation part by epoch")
-        keys = key("validation part", 2)
-        out.append(figure(drawn, Html(f"{keys}<br>Balanced accuracy per window, by epoch")))
-    return out
+def _fusion(title: str, stages: Sequence[Epochs]) -> list[Html]:
+    train = [_curve(epochs, "loss", _TRAIN) for epochs in stages]
+    scored = ([e for e in epochs if {"val_loss", "val_score"} <= e.keys()] for epochs in stages)
+    validated = [epochs for epochs in scored if epochs]
+    loss = [_curve(e, "val_loss", _VALIDATION, dashed=True, marks_best=True) for e in validated]
+    drawn = curves([*train, *loss], f"{title}: training and validation loss")
+    names = legend(("training part", "validation part"), (_TRAIN, _VALIDATION), ("—", "- -"))
+    note = "Loss per epoch; the dot is the epoch whose weights were kept"
+    panels = [captioned(drawn, Html(f"{names}<br>{note}"))]
+    if validated:
+        score = [_curve(epochs, "val_score", _SCORE, marks_best=True) for epochs in validated]
+        drawn = curves(score, f"{title}: balanced accuracy of the validation part")
+        name = legend(("validation part",), (_SCORE,))
+        panels.append(captioned(drawn, Html(f"{name}<br>Balanced accuracy per window, by epoch")))
+    return panels
 
 
-def _line(
-    lines: Lines, name: str, colour: int = 0, *, dashed: bool = False, dot: int | None = None
-) -> Line:
-    kept_lines = [line for line in lines if name in line]
-    x, y = ([line[field] for line in kept_lines] for field in ("epoch", name))
-    return Line(x, y, colour, dashed, dot)
+def _curve(
+    epochs: Epochs,
+    field: str,
+    colour: str = COLOURS[0],
+    *,
+    dashed: bool = False,
+    marks_best: bool = False,
+) -> Curve:
+    known = [epoch for epoch in epochs if field in epoch]
+    x, y = ([epoch[name] for epoch in known] for name in ("epoch", field))
+    return Curve(x, y, colour, dashed, best_epoch(epochs) if marks_best else None)
 
 
-def kept(lines: Lines) -> int:
+def best_epoch(epochs: Epochs) -> int:
     """The epoch whose weights a stage keeps: best validation score, of equal ones lowest loss."""
-    best = max(lines, key=lambda line: (line["val_score"], -line["val_loss"]))
+    best = max(epochs, key=lambda epoch: (epoch["val_score"], -epoch["val_loss"]))
     return int(best["epoch"])

@@ -1,8 +1,5 @@
 """`python -m clmer.train deap --synthetic`."""
 
-import sys
+from clmer.cli import script
 
-from clmer import cli
-from clmer.pipeline import ranks
-
-ranks.leave_after(lambda: cli.main(["train", *sys.argv[1:]]))
+script("train")

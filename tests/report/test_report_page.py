@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import re
@@ -14,13 +15,12 @@ import numpy as np
 import pytest
 
 from clmer import cli
-from clmer.cli.options import parser
+from clmer.cli.train import describe
 from clmer.data.synthetic import write_deap
 from clmer.errors import ConfigError, DataError
-from clmer.pipeline.config import build
+from clmer.pipeline.presets import build
 from clmer.pipeline.run_folder import read_config
-from clmer.report import learned
-from clmer.report.__main__ import main
+from clmer.report import figures, learned
 from clmer.report.command import command
 from clmer.report.page import GENERATED, INFLATED, PRIVATE, report
 from clmer.report.reading import find_runs, read_predictions, read_run
@@ -30,6 +30,8 @@ SMALL = ["--folds", "3", "--threads", "1", "--width", "4", "--dim", "8", "--head
 SMALL += ["--cross-layers", "1", "--memory-layers", "1", "--single-layers", "1"]
 SMALL += ["--token-length", "5", "--epochs-contrastive", "2", "--epochs-fusion", "2"]
 WHOLE = "physio+landmarks+au"
+#: A line of two points or more: its path and colour.
+CURVE = r'<path d="(M [^"]*L [^"]*)" style="fill: none;[^"]*stroke: (#[0-9a-f]{6})'
 
 
 class Page(HTMLParser):
@@ -207,17 +209,19 @@ def test_curves_end_where_the_log_does_and_mark_what_was_kept(page: str) -> None
     training = section(page, "trial").split("<h3>Training</h3>")[1].split("<h3>")[0]
     titles = re.findall(r"<h4>(.*?) <small>", training)
     assert titles == ["contrastive", WHOLE, "permuted"]
-    lines = re.findall(r'<polyline [^>]*points="([^"]*)"', training)
+    lines = [d for d, colour in re.findall(CURVE, training) if colour in figures.COLOURS[:3]]
     assert len(lines) == 1 + 2 * 3 + 2 * (2 + 1)  # totals, parts; losses and a score, twice
-    assert all(len(line.split()) == 2 for line in lines)  # two epochs
-    assert training.count("<circle") == 2 * 2
+    assert all(len(line.split("L")) == 2 for line in lines)  # two epochs
+    assert training.count("<use ") == 2 * 2
 
 
 def asked(line: str) -> dict:
     """The configuration that a command asks for, without where the recordings are."""
     words = shlex.split(line)
     assert words[:3] == ["python", "-m", "clmer.train"]
-    given = vars(parser().parse_args(["train", *words[3:]]))
+    parser = argparse.ArgumentParser()
+    describe(parser)
+    given = vars(parser.parse_args(words[3:]))
     elsewhere = ("command", "cache", "out", "resume", "threads", "synthetic", "root")
     elsewhere += ("people", "control", "generator_seed")
     config = build(given.pop("dataset"), {k: v for k, v in given.items() if k not in elsewhere})
@@ -232,8 +236,14 @@ def test_the_command_asks_for_the_same_run(place: Path) -> None:
 
 
 def test_the_command_names_every_option_that_differs() -> None:
-    options = {"models": ["clmer", "svm"], "permuted": False, "batch": 8, "window": 2.0}
-    options |= {"stride": 0.5, "task": "arousal", "members": 2, "device": "cpu", "preset": "paper"}
+    options = {"models": ["clmer", "svm"], "permuted": False, "batch": 8, "window_s": 2.0}
+    options |= {
+        "stride_s": 0.5,
+        "task": "arousal",
+        "members": 2,
+        "device": "cpu",
+        "preset": "paper",
+    }
     made = {"control": "xor:physio,au", "people": 3, "seed": 1}
     config = json.loads(json.dumps(settings(build("deap", {**options, "synthetic": made}))))
     line = command(config)
@@ -329,7 +339,7 @@ def test_an_unfinished_run_is_listed_as_such(place: Path, tmp_path: Path) -> Non
     assert states["early"] == "unfinished: no epoch was logged"
     assert states["late"] == f"unfinished: last logged split1/{WHOLE}, epoch 1"
     assert "--resume continues it" in section(page, "late")
-    assert "<polyline" in section(page, "late")
+    assert re.search(CURVE, section(page, "late"))
 
 
 def test_a_run_of_encoders_alone_shows_their_probe(place: Path, tmp_path: Path) -> None:
@@ -394,16 +404,18 @@ def test_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     cache = ["--cache", str(place / "cache")]
-    assert main([str(place / "runs" / "trial-eeg"), *cache]) == 0
+    assert cli.main(["report", str(place / "runs" / "trial-eeg"), *cache]) == 0
     assert "report.html: open it in a browser" in capsys.readouterr().out
     assert Page((tmp_path / "report.html").read_text()).titles[0] == "trial-eeg"
-    assert main([str(place / "nowhere"), "--out", "other.html"]) == 2
+    assert cli.main(["report", str(place / "nowhere"), "--out", "other.html"]) == 2
     assert "nowhere: run: found no such folder" in capsys.readouterr().err
-    assert main([str(tmp_path), "--out", "other.html"]) == 2
+    assert cli.main(["report", str(tmp_path), "--out", "other.html"]) == 2
     assert "no config.json in it or below" in capsys.readouterr().err
     assert not (tmp_path / "other.html").exists()
-    with pytest.raises(SystemExit):
-        main([str(place / "runs"), "--out", str(tmp_path / "absent" / "page.html")])
+    assert (
+        cli.main(["report", str(place / "runs"), "--out", str(tmp_path / "absent" / "page.html")])
+        == 2
+    )
     assert "found no folder" in capsys.readouterr().err
 
 

@@ -1,0 +1,45 @@
+"""`clmer predict`: what a trained run says of a recording."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from clmer.cli.train import set_threads
+from clmer.data.readers import manifest_table
+from clmer.pipeline.presets import known_device
+from clmer.predict import predict
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("run", help="folder of a finished run")
+    parser.add_argument(
+        "recording",
+        nargs="*",
+        help=f"one file with all channels of the run: {manifest_table.SUPPORTED}; or NAME=FILE for "
+        "each modality. None where the run has faces alone",
+    )
+    parser.add_argument("--face", metavar="CSV", help="the face tracker's table, where it is used")
+    parser.add_argument(
+        "--face-start",
+        type=float,
+        metavar="S",
+        help="second of the recording at which the face video begins (0)",
+    )
+    parser.add_argument("--face-rate", type=float, metavar="HZ", help="of a CSV without times")
+    parser.add_argument("--face-id", metavar="N", help="which face of a CSV with several people's")
+    parser.add_argument("--rate", type=float, metavar="HZ", help="samples a second of an .npy")
+    parser.add_argument(
+        "--unit", default="", help="of the samples (uV, mV, V, ...), where the file does not say"
+    )
+    parser.add_argument("--split", metavar="NAME", help="split1, ... (default: the mean of all)")
+    parser.add_argument("--out", default="-", metavar="CSV", help="- for standard output (default)")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's default)")
+
+
+def run(*, threads: int | None, device: str, **given: Any) -> int:
+    """Predict; the exit code."""
+    set_threads(threads)
+    return predict(**given, device=known_device(device))

@@ -1,0 +1,184 @@
+"""`clmer train`: from recordings to a report."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import clmer
+from clmer.cli import who
+from clmer.cli.arguments import add_fields
+from clmer.data.registry import DATASETS
+from clmer.data.store.summary import report_lines
+from clmer.data.store.writer import stores_folder
+from clmer.data.synthetic import WRITERS
+from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, ConfigError
+from clmer.pipeline import ranks as processes
+from clmer.pipeline.config import DATA, MODEL, RUN, TASK, Config
+from clmer.pipeline.presets import configure
+from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.run_folder import Run, check_folder
+from clmer.text import file_name
+from clmer.train import job
+from clmer.train.training_run import TrainingRun
+
+EPILOG = """\
+examples:
+  %(prog)s deap --synthetic                     a small generated DEAP, minutes on a laptop
+  %(prog)s deap --root /data/DEAP --task va9 --preset paper
+  %(prog)s amigos-short --root /data/AMIGOS --labels self --task va4
+  %(prog)s eegmat --root /data/eegmat           rest against mental arithmetic, by subject
+  %(prog)s manifest --root my-study --task label --modalities eeg,landmarks,au
+  torchrun --nproc-per-node 4 -m clmer.train deap --root /data/DEAP
+                                                splits on 4 processes or GPUs at once
+
+A run killed at any moment goes on with the same command and --resume.
+exit codes: 0 done, 2 an input or option cannot be used (the message says why), 130 interrupted.
+"""
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.add_argument("dataset", choices=sorted(DATASETS))
+    groups: dict[str, Any] = {name: parser.add_argument_group(name) for name in (DATA, TASK, MODEL)}
+    groups[""] = groups[DATA]
+    data = groups[DATA]
+    source = data.add_mutually_exclusive_group()
+    source.add_argument("--root", metavar="DIR", help="the recordings (default $CLMER_DATA/<name>)")
+    source.add_argument(
+        "--synthetic",
+        action="store_true",
+        help=f"generate recordings in the data set's on-disk format ({', '.join(WRITERS)})",
+    )
+    data.add_argument(
+        "--control",
+        metavar="NAME",
+        help="what the generated labels depend on: none (all modalities carry them), "
+        "one:<modality>, xor:<m1>,<m2> or fingerprint (no label, a mark on each trial)",
+    )
+    data.add_argument(
+        "--people", type=int, metavar="N", help="generated people (6; amigos-long 10, deap-raw 4)"
+    )
+    data.add_argument("--generator-seed", type=int, metavar="S", help="of the generator (0)")
+    data.add_argument("--cache", metavar="DIR", help="prepared stores (~/.cache/clmer)")
+    groups[RUN] = parser.add_argument_group(RUN)
+    add_fields(parser, Config, groups=groups)
+    run = groups[RUN]
+    run.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    run.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's default)")
+    run.add_argument("--out", metavar="DIR", help="run folder (runs/<dataset>-<task>-<protocol>)")
+    run.add_argument("--resume", action="store_true", help="continue the run in --out")
+
+
+def run(
+    *,
+    dataset: str,
+    cache: str | None,
+    out: str | None,
+    resume: bool,
+    device: str,
+    threads: int | None,
+    **given: Any,
+) -> int:
+    """Train; the exit code."""
+    set_threads(threads)
+    config = configure(dataset, device, **given)
+    folder = Path(out) if out else default_folder(config)
+    with processes.joined(config.device) as (ranks, own_device):
+        try:
+            return _train(config, folder, stores_folder(cache), resume, ranks, own_device)
+        except processes.LeaderFailed:
+            return EXIT_INPUT
+        except RuntimeError:  # of the group, where a rank has gone
+            gone = _gone(ranks)
+            if not gone:
+                raise
+            print(f"{who()}: stopped{gone}; {_usable(folder)}", file=sys.stderr)
+            return EXIT_INPUT
+
+
+def set_threads(threads: int | None) -> None:
+    """Have torch use so many CPU threads; None leaves its default.
+
+    Raises:
+        ConfigError: fewer than one.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise ConfigError(f"`threads`: found {threads}, expected at least 1")
+    torch.set_num_threads(threads)
+
+
+def _train(
+    config: Config, folder: Path, stores: Path, resume: bool, ranks: Ranks, device: torch.device
+) -> int:
+    environment = {
+        "clmer": clmer.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "ranks": ranks.count,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+    }
+    with ranks.leader_first():
+        if ranks.leads:
+            check_folder(folder, resume)  # say so before the data is prepared
+        store, task, y, splits = job.load(config, stores)
+        if len(splits) < ranks.count and not config.contrastive:
+            raise ConfigError(
+                f"torchrun: found {ranks.count} processes for {len(splits)} split(s), expected at "
+                "most one per split: only the contrastive stage is shared, and this run has none "
+                "(`contrastive=False`, or the preset)"
+            )
+        described = {**job.settings(config), "data": store.fingerprint}
+        read = {**store.origin, "read": report_lines(store.report)}
+        folder_of_run = Run(
+            folder,
+            described,
+            environment,
+            read,
+            resume=resume or not ranks.leads,
+            leads=ranks.leads,
+            keeps=ranks.leads or ranks.count <= len(splits),
+        )
+    try:
+        with closing(folder_of_run):
+            whole = TrainingRun(config, folder_of_run, store, task, y, splits, device, ranks)
+            if ranks.leads:
+                job.train(whole)
+            else:
+                job.train_as_worker(whole)
+    except KeyboardInterrupt:
+        if ranks.leads:
+            print(f"\ninterrupted{_gone(ranks)}; {_usable(folder)}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _gone(ranks: Ranks) -> str:
+    """Which other ranks of torchrun have ended; "" where none has."""
+    ended = ranks.gone() if ranks.count > 1 else []
+    if not ended:
+        return ""
+    names = ", ".join(map(str, ended))
+    return f": rank{'s' if len(ended) > 1 else ''} {names} ended (killed, or out of memory?)"
+
+
+def _usable(folder: Path) -> str:
+    return f"{folder} is usable: the same command with --resume continues"
+
+
+def default_folder(config: Config) -> Path:
+    """Run folder where no --out is given."""
+    source = "synthetic-" if config.synthetic else ""
+    models = "" if config.models == ("clmer",) else "-" + "-".join(config.models)
+    task = file_name(config.task)
+    return Path("runs") / f"{config.dataset}-{source}{task}-{config.protocol}{models}"

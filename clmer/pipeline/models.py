@@ -1,0 +1,124 @@
+"""The models that a configuration names, and how each is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clmer.baselines import MODELS, SVM, ModelSizes, ModelSpec
+from clmer.data.store.store import Modality
+from clmer.errors import ConfigError
+from clmer.nn import Encoder, feature_count
+from clmer.pipeline.config import ModelConfig
+from clmer.pipeline.tokenizer import WindowArrays
+
+Tokens = dict[str, Tensor]  # modality -> [N, tokens, features]
+_CHUNK = 512
+
+
+class ChosenModel(NamedTuple):
+    """A model to train, and the modalities that it reads."""
+
+    spec: ModelSpec
+    modalities: tuple[str, ...]
+
+
+def chosen_models(config: ModelConfig, present: Sequence[str]) -> dict[str, ChosenModel]:
+    """The models that `models` and `ablation` name, in that order, but the SVM.
+
+    CLMER is called by its modalities (with `ablation="single"` each alone follows the whole), all
+    others by their own name.
+
+    Raises:
+        ConfigError: a model cannot be trained on these modalities.
+    """
+    models = {}
+    for name in config.models:
+        if name == SVM:
+            continue
+        spec = MODELS[name]
+        try:
+            modalities = spec.takes(present)
+        except ValueError as error:
+            raise ConfigError(f"`models={name}`, `modalities`: {error}") from error
+        if name != "clmer":
+            models[name] = ChosenModel(spec, modalities)
+            continue
+        models["+".join(modalities)] = ChosenModel(spec, modalities)
+        if config.ablation == "single":
+            models |= {single: ChosenModel(spec, (single,)) for single in modalities}
+    return models
+
+
+def build_model(
+    spec: ModelSpec,
+    shapes: Mapping[str, tuple[int, int]],
+    classes: int,
+    config: ModelConfig,
+    fs: float,
+) -> nn.Module:
+    """A model for tokens of these shapes.
+
+    Args:
+        spec: which model.
+        shapes: (tokens, features) by modality.
+        classes: number of classes.
+        config: sizes.
+        fs: samples a second of the first modality.
+
+    Raises:
+        ConfigError: it cannot be built for them.
+    """
+    sizes = ModelSizes(**{each.name: getattr(config, each.name) for each in fields(ModelSizes)})
+    try:
+        return spec.build(shapes, classes, sizes, fs)
+    except ValueError as error:
+        hint = "Choose another model, or other `modalities` or `window_s`."
+        raise ConfigError(f"`models={spec.name}`: {error}. {hint}") from error
+
+
+def check_models(config: ModelConfig, windows: WindowArrays, classes: int) -> None:
+    """Refuse early what cannot be trained on these windows.
+
+    Raises:
+        ConfigError: a model cannot be trained on the modalities, or on windows of this length.
+    """
+    for spec, modalities in chosen_models(config, tuple(windows.modalities)).values():
+        if spec.tokens != "raw":
+            continue  # known once the encoders are
+        shapes = {}
+        for name in modalities:
+            _, channels, samples = windows.arrays[name].shape
+            tokens = windows.modalities[name].tokens
+            shapes[name] = (tokens, channels * samples // tokens)
+        build_model(spec, shapes, classes, config, windows.modalities[modalities[0]].fs)
+
+
+def build_encoder(config: ModelConfig, modality: Modality, length: int) -> Encoder:
+    """An encoder of a configuration's size for a modality's windows of `length` samples."""
+    features = feature_count(modality.tokens, config.width)
+    return Encoder(len(modality.channels), length, width=config.width, features=features)
+
+
+def member_names(name: str, members: int) -> list[str]:
+    """A model's name, and those of its further members."""
+    return [name, *(f"{name}-{number + 1}" for number in range(1, members))]
+
+
+@torch.no_grad()
+def log_probabilities(model: nn.Module, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
+    """Log of each class's probability, [len(rows), classes] float64."""
+    model.eval()
+    parts = torch.from_numpy(rows).split(_CHUNK)
+    logits = [model({name: t[part] for name, t in tokens.items()}) for part in parts]
+    return torch.cat(logits).double().log_softmax(1).cpu().numpy()
+
+
+def mean_probability(logp: Sequence[np.ndarray]) -> np.ndarray:
+    """Log of the mean probability [N, classes] of several models."""
+    return np.asarray(np.logaddexp.reduce(logp) - np.log(len(logp)))

@@ -1,0 +1,376 @@
+"""What a split trained, from windows to probabilities; `fit_split` makes it, files keep it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from clmer.errors import ConfigError, DataError
+from clmer.nn import Encoder
+from clmer.nn.random_state import own_random_state
+from clmer.pipeline.config import TOKEN_KINDS, ModelConfig
+from clmer.pipeline.models import (
+    ChosenModel,
+    Tokens,
+    build_encoder,
+    build_model,
+    chosen_models,
+    log_probabilities,
+    mean_probability,
+    member_names,
+)
+from clmer.pipeline.run_files import ANY, NUMBER, check, damaged, read_tensors, readable
+from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
+from clmer.storage import write_file
+
+Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
+#: Names of a split's files: what makes tokens, and the encoders; every other one is a model.
+TOKENIZER, CONTRASTIVE = "tokenizer", "contrastive"
+_CHUNK = 2048
+_MOST_VALUES = 2**28  # of one window
+
+
+class FittedModel(NamedTuple):
+    """A trained classifier: which one, and its members, whose probabilities are averaged."""
+
+    chosen: ChosenModel
+    members: Sequence[nn.Module]
+
+
+@dataclass(frozen=True, eq=False)
+class SplitModel:
+    """What one split trained.
+
+    Args:
+        config: sizes and what was trained.
+        tokenizer: the split's statistics.
+        encoders: of each modality; none without the contrastive stage.
+        models: the classifiers by name; the first is used where none is named. None without a
+            fusion stage.
+        classes: names, in the order of the probabilities' columns.
+        device: where all of it is.
+    """
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+    encoders: Mapping[str, Encoder]
+    models: Mapping[str, FittedModel]
+    classes: tuple[str, ...]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        members = (member for each in self.models.values() for member in each.members)
+        for model in (*self.encoders.values(), *members):
+            model.eval()
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.models) or "no classifier"
+        return f"SplitModel({names}; {', '.join(self.classes)}; on {self.device})"
+
+    def standardise(self, windows: Windows, people: np.ndarray | None = None) -> dict[str, Tensor]:
+        """Windows, checked and standardised.
+
+        Args:
+            windows: [N, C, T] by modality, as `clmer.data.store.prepare` stores them.
+            people: [N] whose each is; only `normalize="subject"` asks.
+
+        Returns:
+            [N, C, T] float32 by modality.
+
+        Raises:
+            ValueError: a modality is missing, unknown or of the wrong shape; there are no windows,
+                or some that are not finite.
+        """
+        checked = _checked(self.tokenizer, windows)
+        return self.tokenizer.standardise(checked, self.device, people)
+
+    @torch.no_grad()
+    def tokens(self, x: Mapping[str, Tensor]) -> Tokens:
+        """Standardised windows as the tokens [N, tokens, features] that CLMER reads."""
+        return self.tokenizer.arrange(self.tokenizer.features(x, self.encoders))
+
+    def tokens_of(self, name: str, x: Mapping[str, Tensor]) -> Tokens:
+        """Standardised windows as the tokens that a model reads."""
+        chosen = self.models[name].chosen
+        part = {modality: x[modality] for modality in chosen.modalities}
+        if chosen.spec.tokens == "raw":
+            return raw_tokens(self.tokenizer, part)
+        kept = self.tokenizer.of(chosen.modalities, self.tokenizer.kind)
+        with torch.no_grad():
+            return kept.arrange(kept.features(part, self.encoders))
+
+    def log_probabilities(
+        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+    ) -> np.ndarray:
+        """Log of the members' mean probability.
+
+        Args:
+            windows: [N, C, T] by modality.
+            people: as in `standardise`.
+            model: which of `models`; "" for the first.
+
+        Returns:
+            [N, classes] float64.
+
+        Raises:
+            KeyError: no such model.
+            ValueError: as `standardise`.
+        """
+        name = model or next(iter(self.models))
+        parts = []
+        for part in in_parts(self.standardise(windows, people)):
+            tokens = self.tokens_of(name, part)
+            rows = np.arange(len(next(iter(tokens.values()))))
+            logp = [log_probabilities(member, tokens, rows) for member in self.models[name].members]
+            parts.append(mean_probability(logp))
+        return np.concatenate(parts)
+
+    def predict_proba(
+        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+    ) -> np.ndarray:
+        """Probability of each class, [N, classes]; the arguments are `log_probabilities`'."""
+        return np.exp(self.log_probabilities(windows, people, model))
+
+    # --- files ----------------------------------------------------------------------------------
+    def tokenizer_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and notes of the file `TOKENIZER`: all that is needed to build the rest."""
+        tensors, notes = self.tokenizer.state()
+        own = {each.name: getattr(self.config, each.name) for each in fields(ModelConfig)}
+        return tensors, notes | {"classes": list(self.classes), "config": own}
+
+    def save(self, folder: Path | str) -> None:
+        """Write the model into a folder, which is made; `load` reads it.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors, notes = self.tokenizer_state()
+        write_tensors(folder / f"{TOKENIZER}.safetensors", tensors, notes)
+        if self.encoders:
+            weights = {
+                f"{name}.encoder.{key}": value
+                for name, encoder in self.encoders.items()
+                for key, value in encoder.state_dict().items()
+            }
+            write_tensors(folder / f"{CONTRASTIVE}.safetensors", weights, {})
+        for name, model in self.models.items():
+            names = member_names(name, len(model.members))
+            for file, member in zip(names, model.members, strict=True):
+                write_tensors(folder / f"{file}.safetensors", member.state_dict(), {})
+
+    @classmethod
+    def load(
+        cls, folder: Path | str, model: str | None = None, device: str | torch.device = "cpu"
+    ) -> SplitModel:
+        """The model in a folder that `save`, or a training, wrote.
+
+        Args:
+            folder: `models/split1` of a run's folder, for one.
+            model: one of its classifiers by name; None for the first.
+            device: a torch device.
+
+        Raises:
+            DataError: something is missing or damaged (which file), or there is no such model.
+        """
+        return _load(Path(folder), model, torch.device(device))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
+    """One safetensors file, its notes as JSON in the header; whole or not there."""
+    contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
+    write_file(path, save(contiguous, {"notes": json.dumps(notes)}), durable=False)
+
+
+def in_parts(x: Mapping[str, Tensor], size: int = _CHUNK) -> Iterator[dict[str, Tensor]]:
+    """Windows, `size` at a time."""
+    for start in range(0, len(next(iter(x.values()))), size):
+        yield {name: part[start : start + size] for name, part in x.items()}
+
+
+def _checked(tokenizer: Tokenizer, windows: Windows) -> dict[str, np.ndarray]:
+    """Windows as arrays, in the model's order; raises as `SplitModel.standardise`."""
+    if set(windows) != set(tokenizer.modalities):
+        raise ValueError(f"windows: found {[*windows]}, expected {[*tokenizer.modalities]}")
+    arrays = {name: np.asarray(windows[name]) for name in tokenizer.modalities}
+    count = len(next(iter(arrays.values())))
+    for name, array in arrays.items():
+        shape = (count, len(tokenizer.modalities[name].channels), tokenizer.lengths[name])
+        if array.shape != shape or not count:
+            raise ValueError(
+                f"windows[{name!r}]: found {array.shape}, expected {shape}: "
+                f"windows, channels, samples at {tokenizer.modalities[name].fs:g} per second"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"windows[{name!r}]: found values that are not finite")
+    return arrays
+
+
+# --- loading --------------------------------------------------------------------------------------
+def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
+    tensors, notes = _read(folder, TOKENIZER)
+    path = folder / f"{TOKENIZER}.safetensors"
+    config = read_model_config(notes, path)
+    tokenizer = _read_tokenizer(tensors, notes, path)
+    classes = tuple(notes["classes"])
+    name, chosen = "", None
+    if config.fusion:
+        name, chosen = _wanted(folder, config, tokenizer, wanted)
+        kind = "raw" if chosen.spec.tokens == "raw" else tokenizer.kind
+        tokenizer = tokenizer.of(chosen.modalities, kind)
+    tokenizer = tokenizer.to(device)
+    encoders: dict[str, Encoder] = {}
+    members: list[nn.Module] = []
+    with own_random_state(torch.device("cpu")):  # a model draws its weights before it gets them
+        if config.contrastive:
+            weights, path = _read(folder, CONTRASTIVE)[0], folder / f"{CONTRASTIVE}.safetensors"
+            for modality in tokenizer.modalities.values():
+                length = tokenizer.lengths[modality.name]
+                prefix = f"{modality.name}.encoder."
+                own = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
+                make = partial(build_encoder, config, modality, length)
+                encoders[modality.name] = _filled(make, own, path).to(device)
+        if chosen is not None:
+            shapes = _token_shapes(tokenizer, encoders, device, folder)
+            fs = tokenizer.modalities[chosen.modalities[0]].fs
+            build = partial(build_model, chosen.spec, shapes, len(classes), config, fs)
+            for member in member_names(name, config.members):
+                path = folder / f"{member}.safetensors"
+                members.append(_filled(build, _read(folder, member)[0], path).to(device))
+    models = {} if chosen is None else {name: FittedModel(chosen, members)}
+    return SplitModel(config, tokenizer, encoders, models, classes, device)
+
+
+def _read(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and notes of one of a split's files."""
+    path = folder / f"{name}.safetensors"
+    if not readable(path, path.is_file):
+        raise DataError(
+            folder.parent.parent,
+            str(path.relative_to(folder.parent.parent)),
+            "nothing",
+            f"what training leaves when {folder.name}/{name} is finished",
+            "The same training command with --resume makes it.",
+        )
+    return read_tensors(path)
+
+
+_NOTES = {
+    "modalities": [{"name": str, "tokens": int, "fs": NUMBER, "channels": [str]}],
+    "lengths": {ANY: int},
+    "kind": str,
+    "normalize": str,
+    "classes": [str],
+    "config": dict,
+}
+
+
+def read_model_config(notes: Mapping[str, Any], path: Path) -> ModelConfig:
+    """The configuration in a tokenizer file's notes.
+
+    Raises:
+        DataError: it is damaged, or of another version.
+    """
+    check(notes, _NOTES, path, "notes")
+    found = notes["config"]
+    known = {each.name for each in fields(ModelConfig)}
+    if found.keys() != known:
+        names = ", ".join(sorted(found.keys() ^ known))
+        raise damaged(path, "notes.config", names, "the options of this version")
+    try:
+        return ModelConfig(**{**found, "models": tuple(found["models"])})
+    except (ConfigError, TypeError) as error:
+        raise damaged(path, "notes.config", error) from error
+
+
+def _read_tokenizer(
+    tensors: Mapping[str, Tensor], notes: Mapping[str, Any], path: Path
+) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_state(tensors, notes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _foreign(path, error) from error
+    if tokenizer.kind not in ("raw", *TOKEN_KINDS) or tokenizer.normalize not in (
+        "train",
+        "subject",
+    ):
+        raise _foreign(path, f"{tokenizer.kind}, {tokenizer.normalize}")
+    if not tokenizer.modalities or len(notes["classes"]) < 2:
+        raise _foreign(path, "no modalities or classes")
+    for name, modality in tokenizer.modalities.items():
+        size = len(modality.channels) * tokenizer.lengths.get(name, 0)
+        if name not in tokenizer.windows and tokenizer.normalize == "train":
+            raise _foreign(path, f"no statistics of {name}")
+        if not 0 < size <= _MOST_VALUES or not 1 <= modality.tokens <= size or modality.fs <= 0:
+            raise _foreign(path, f"{name}: {size} values, {modality.tokens} tokens")
+        for each in tokenizer.windows.get(name, ()):
+            if each.shape != (len(modality.channels), 1):
+                raise _foreign(path, f"{name}: statistics {list(each.shape)}")
+    return tokenizer
+
+
+def _wanted(
+    folder: Path, config: ModelConfig, tokenizer: Tokenizer, wanted: str | None
+) -> tuple[str, ChosenModel]:
+    """A model and its name: the first, or the one wanted."""
+    try:
+        models = chosen_models(config, tuple(tokenizer.modalities))
+    except ConfigError as error:
+        raise damaged(folder / f"{TOKENIZER}.safetensors", "notes.config", error) from error
+    name = next(iter(models), "svm") if wanted is None else wanted
+    if name not in models:
+        expected = ", ".join(models) or "a run with a model that the loop trains"
+        raise DataError(folder, "model", name, expected)
+    return name, models[name]
+
+
+@torch.no_grad()
+def _token_shapes(
+    tokenizer: Tokenizer, encoders: Mapping[str, Encoder], device: torch.device, folder: Path
+) -> dict[str, tuple[int, int]]:
+    """(tokens, features) of each modality, from one window of zeros."""
+    blank = {
+        name: torch.zeros(1, len(modality.channels), tokenizer.lengths[name], device=device)
+        for name, modality in tokenizer.modalities.items()
+    }
+    try:
+        tokens = tokenizer.arrange(tokenizer.features(blank, encoders))
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise _foreign(folder / f"{TOKENIZER}.safetensors", error) from error
+    return {name: (part.shape[1], part.shape[2]) for name, part in tokens.items()}
+
+
+def _filled(make: Callable[[], Any], weights: Mapping[str, Tensor], path: Path) -> Any:
+    """A model with a file's weights, made only where they fit it: a size is not believed."""
+    try:
+        with torch.device("meta"):
+            wanted = {name: part.shape for name, part in make().state_dict().items()}
+    except (ValueError, RuntimeError, OverflowError) as error:  # sizes that no model has
+        raise _foreign(path, error) from error
+    found = {name: part.shape for name, part in weights.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            differing = f"{name} {_shape(found.get(name))}, not {_shape(wanted.get(name))}"
+            raise _foreign(path, differing)
+    model = make()
+    model.load_state_dict(weights)
+    return model
+
+
+def _shape(shape: Sequence[int] | None) -> str:
+    return "absent" if shape is None else str(list(shape))
+
+
+def _foreign(path: Path, found: object) -> DataError:
+    """What to say of a file that is not what the tokenizer's file asks for."""
+    return damaged(path, "contents", found, f"those by {path.parent / TOKENIZER}.safetensors")

@@ -1,0 +1,156 @@
+"""Self-contained HTML pages: read in a browser without a server, a network or JavaScript.
+
+Colours follow the reader's light or dark scheme, and print in black on white.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clmer.storage import write_file
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --faint: #8886; --warn: #c60;
+  --hue: 33 102 172; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e6e6; --paper: #16181c; --warn: #e90; --hue: 92 160 225; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  color: var(--ink); background: var(--paper); }
+.private { border-left: 4px solid var(--warn); padding: .5rem 1rem; }
+img { max-width: 100%; background: #fff; border-radius: 4px; }
+.scroll { overflow-x: auto; margin: .6rem 0; }
+table { border-collapse: collapse; }
+caption { text-align: left; font-weight: 600; padding: .4rem 0; }
+td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
+thead th { vertical-align: bottom; }
+tbody th { font-weight: normal; }
+tbody tr + tr, tbody + tbody, thead + tbody { border-top: 1px solid var(--faint); }
+@media print {
+  :root { color-scheme: light; --ink: #000; --paper: #fff; --hue: 33 102 172; }
+  body { max-width: none; margin: 0; font-size: 10pt; }
+  .scroll { overflow-x: visible; }
+  table { font-size: 8pt; }
+  tr, figure, img { break-inside: avoid; }
+  h2, h3, h4, caption { break-after: avoid; }
+}
+"""
+
+
+class Html(str):
+    """Text that is HTML already and goes into a page as it stands."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a sentence, then pictures and tables as HTML; `anchor` is what links lead to."""
+
+    title: str
+    text: str
+    body: str
+    anchor: str = ""
+
+
+def page(
+    title: str, subtitle: str, warning: str, sections: Iterable[Section], style: str = ""
+) -> str:
+    """A whole page.
+
+    Args:
+        title: of the page and its first heading.
+        subtitle: a line below, such as what the page was made from.
+        warning: who may see the page.
+        sections: in order.
+        style: CSS beside `STYLE`.
+
+    Returns:
+        HTML.
+    """
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width">',
+        f"<title>{html.escape(title)}</title><style>{STYLE}{style}</style></head><body>",
+        f"<h1>{html.escape(title)}</h1><p>{html.escape(subtitle)}</p>",
+        f'<p class="private">{html.escape(warning)}</p>',
+    ]
+    for section in sections:
+        anchor = f' id="{html.escape(section.anchor)}"' if section.anchor else ""
+        parts.append(f"<h2{anchor}>{html.escape(section.title)}</h2>")
+        parts += [f"<p>{escape(section.text)}</p>", section.body]
+    return "\n".join([*parts, "</body></html>", ""])
+
+
+def escape(text: object) -> str:
+    """Any text for a page; `Html` stays as it is."""
+    return text if isinstance(text, Html) else html.escape(str(text))
+
+
+def picture(png: str | bytes, description: str, css: str = "") -> Html:
+    """An image, from a PNG as it is or in base64; the description is read where it cannot be seen.
+
+    Args:
+        png: the picture.
+        description: its text alternative.
+        css: class names.
+    """
+    content = base64.b64encode(png).decode("ascii") if isinstance(png, bytes) else png
+    named = f' class="{css}"' if css else ""
+    return Html(
+        f'<img{named} alt="{html.escape(description)}" src="data:image/png;base64,{content}">'
+    )
+
+
+def table(
+    header: Sequence[object],
+    rows: Sequence[Sequence[object]],
+    *,
+    caption: str = "",
+    heads: bool = False,
+    css: str = "",
+) -> Html:
+    """A table; empty where there are no rows.
+
+    Args:
+        header: a cell a column, or none.
+        rows: cells of text, or of `Html`.
+        caption: what the table shows.
+        heads: the first cell of a row names the row.
+        css: class names.
+    """
+    if not rows:
+        return Html("")
+    named = f' class="{css}"' if css else ""
+    lines = [f'<div class="scroll"><table{named}>']
+    lines += [f"<caption>{escape(caption)}</caption>"] if caption else []
+    if header:
+        cells = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+        lines.append(f"<thead><tr>{cells}</tr></thead>")
+    lines.append("<tbody>")
+    for row in rows:
+        first = f'<th scope="row">{escape(row[0])}</th>' if heads else ""
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row[int(heads) :])
+        lines.append(f"<tr>{first}{cells}</tr>")
+    return Html("\n".join([*lines, "</tbody></table></div>"]))
+
+
+def write_page(out: Path, page: str, said: str) -> None:
+    """Write a page and say so.
+
+    Args:
+        out: the file; its folder exists.
+        page: HTML.
+        said: printed behind the file's name.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    # A folder's name that is no UTF-8 has lone surrogates, which no file can hold.
+    write_file(out, page.encode(errors="backslashreplace"))
+    print(f"{out}: {said}")

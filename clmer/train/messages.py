@@ -1,0 +1,192 @@
+"""What a training run says: of its data before it begins, of its time, and beside its scores."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from clmer.baselines import SVM, svm
+from clmer.data import synthetic
+from clmer.data.splits import Split
+from clmer.data.store.summary import report_lines
+from clmer.data.synthetic.man2 import man2_bayes_accuracy
+from clmer.data.synthetic.model import bayes_accuracy
+from clmer.evaluation.metrics import Predictions
+from clmer.evaluation.probe import probe_lines
+from clmer.pipeline.fit import fit_split
+from clmer.pipeline.loop import Unrecorded
+from clmer.pipeline.tokenizer import Tokenizer
+from clmer.text import score_text
+from clmer.train.training_run import TrainingRun
+
+PERMUTED = (
+    "permuted labels: one permutation per split (one for all under block), a noisy control where "
+    "people have few recordings."
+)
+THINNED = f"svm: fitted on at most {svm.MOST} training windows, evenly spaced."
+TRANSDUCTIVE = (
+    "transductive: every person's windows were standardised with that person's own statistics, "
+    "test people included (no labels)."
+)
+#: Steps of each stage that are timed; the first one warms up.
+_TIMED = 4
+
+
+def describe(job: TrainingRun) -> None:
+    """Data, model and protocol, in a few lines."""
+    windows, config = job.store.windows, job.config
+    known = job.y >= 0
+    counts = np.bincount(job.y[known], minlength=job.classes)
+    classes = ", ".join(f"{name} {n}" for name, n in zip(job.task.classes, counts, strict=True))
+    people = len(np.unique(windows.subject[known]))
+    split = job.task.describe()
+    print(
+        f"{config.dataset}{' (synthetic)' if config.synthetic else ''}: {known.sum()} windows of "
+        f"{config.window_s:g} s, {people} people; {job.task.name}: {classes}"
+        + (f" ({split})" if split else "")
+    )
+    ranks = f"{job.ranks.count} ranks, " if job.ranks.count > 1 else ""
+    print(
+        f"preset {config.preset} on {config.device}, {ranks}{torch.get_num_threads()} threads; "
+        f"protocol {config.protocol}, {len(job.splits)} split(s); run folder {job.run.folder}"
+    )
+    for line in report_lines(job.store.report):
+        print(line)
+    if not known.all():
+        trials = len(np.unique(windows.recording[~known]))
+        print(
+            f"left out: {(~known).sum()} windows of {trials} recordings, no value in "
+            f"{' or '.join(job.task.columns)}"
+        )
+    if config.models != ("clmer",):
+        print(f"models: {', '.join(config.models)}")
+    if job.splits[0].note:
+        print(f"note: {job.splits[0].note}")
+
+
+class Stopwatch(Unrecorded):
+    """A recorder that notes when each epoch of each stage ended."""
+
+    def __init__(self) -> None:
+        self.ends: dict[str, list[float]] = {}
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Note the time."""
+        self.ends.setdefault(line["stage"], []).append(time.perf_counter())
+
+    def seconds(self) -> dict[str, float]:
+        """The fastest epoch of each stage but its first one."""
+        return {stage: float(np.diff(ends).min()) for stage, ends in self.ends.items()}
+
+
+def announce_time(job: TrainingRun) -> None:
+    """Say what training will take, by a fit of a few steps on one batch."""
+    config, split = job.config, job.splits[0]
+    rows = split.train[: config.batch]
+    steps = -(-len(split.train) // config.batch)
+    watch, none = Stopwatch(), rows[:0]
+    few = replace(
+        config,
+        epochs_contrastive=_TIMED,
+        epochs_fusion=_TIMED,
+        patience=0,
+        members=1,
+        graph=False,
+    )
+    one = Split("timed", np.arange(len(rows)), none, none, 0, "")
+    y = np.zeros(len(rows), dtype=np.int64)
+    fit_split(
+        few,
+        job.windows.rows(rows),
+        y,
+        one,
+        classes=tuple(job.task.classes),
+        device=job.device,
+        recorder=watch,
+    )
+    total = 0.0
+    for number, (stage, step) in enumerate(watch.seconds().items()):
+        if stage.endswith("/contrastive"):
+            shared = job.ranks.count if job.ranks.count > len(job.splits) else 1
+            total += step * steps * config.epochs_contrastive / shared
+        else:
+            first = number == config.contrastive
+            fits = config.members * (2 if first and config.permuted else 1)
+            total += step * steps * config.epochs_fusion * fits
+    at_once = job.ranks.count if job.ranks.count <= len(job.splits) else 1
+    total *= -(-len(job.splits) // at_once)
+    early = ", less where validation stops a model early" if config.patience else ""
+    print(f"expected training time: {spell_time(total)} at most{early}")
+    sys.stdout.flush()
+
+
+def spell_time(seconds: float) -> str:
+    """Seconds as a person says them: "40 s", "12 min", "7.5 h", "2.1 days"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 129600 else f"{seconds / 86400:.1f} days"
+
+
+def constant_lines(tokenizer: Tokenizer) -> list[str]:
+    """What to say of channels that a model gets as zeros."""
+    shown = []
+    for name, channels in tokenizer.constant().items():
+        more = f" and {len(channels) - 5} more" if len(channels) > 5 else ""
+        shown.append(f"{name} {', '.join(channels[:5])}{more}")
+    if not shown:
+        return []
+    return [f"Constant in a training part, so given as zeros: {'; '.join(shown)}."]
+
+
+def notes(job: TrainingRun, probes: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What a reader of the scores should know beside them."""
+    config = job.config
+    lines = [TRANSDUCTIVE] if config.normalize == "subject" else []
+    lines += probe_lines(probes)
+    lines += [PERMUTED] if config.permuted and config.fusion and job.models else []
+    if SVM in job.main and any(len(split.train) > svm.MOST for split in job.splits):
+        lines.append(THINNED)
+    return lines
+
+
+def bayes_bounds(job: TrainingRun) -> dict[str, float]:
+    """Accuracy per window of the ideal observer of generated data, by model, where it is known."""
+    config = job.config
+    if config.synthetic is None or config.window_s is None or config.stride_s is None:
+        return {}
+    control, seconds = config.synthetic["control"], int(config.window_s)
+    if (config.window_s, config.stride_s) != (seconds, int(config.stride_s)):
+        return {}  # the generator draws anew every second
+    known = {*synthetic.MODALITIES, "eeg"} | ({"gaze"} if config.dataset == "man2" else set())
+    accuracy = man2_bayes_accuracy if config.dataset == "man2" else bayes_accuracy
+    return {
+        name: accuracy(config.task, job.modalities(name), control=control, windows=seconds)
+        for name in job.main
+        if known.issuperset(job.modalities(name))
+    }
+
+
+def bayes_lines(
+    bounds: Mapping[str, float], models: Sequence[Predictions], classes: int
+) -> list[str]:
+    """How much of what can be known of generated labels each model reached."""
+    lines = []
+    for part in models:
+        if part.model in bounds:
+            best, reached = bounds[part.model], float((part.predicted == part.y).mean())
+            above, share = best - 1 / classes, ""
+            if above > 0.01:
+                share = f", {100 * (reached - 1 / classes) / above:.0f} % of it above chance"
+            lines.append(
+                f"Bayes accuracy per window of {part.model}: {score_text(best)} (the generator's "
+                f"own; an upper bound); reached {score_text(reached)}{share}."
+            )
+    return lines
