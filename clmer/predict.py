@@ -26,12 +26,12 @@ from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.readers import manifest, manifest_table
 from clmer.data.recording import Recording, Signal
 from clmer.data.registry import DATASETS
-from clmer.data.store import account
-from clmer.data.store.account import OTHER_SCALE
+from clmer.data.store.consistency import check_consistent
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.plan import resolve
 from clmer.data.store.store import Modality
-from clmer.data.store.windowing import Cut, check_alike, cut
+from clmer.data.store.summary import OTHER_SCALE, face_lines, signal_lines
+from clmer.data.store.windowing import WindowedRecording, make_windows
 from clmer.errors import ConfigError, DataError
 from clmer.pipeline.trained import Trained, load
 from clmer.storage import write_file
@@ -223,7 +223,7 @@ def with_face(
     )
 
 
-def windows_of(trained: Trained, recording: Recording) -> Cut:
+def windows_of(trained: Trained, recording: Recording) -> WindowedRecording:
     """The recording's windows, prepared as in training.
 
     Raises:
@@ -243,8 +243,8 @@ def windows_of(trained: Trained, recording: Recording) -> Cut:
     plan = resolve(DATASETS[config.dataset], recording.source, options)
     weights = Path(config.mobilevit) if config.mobilevit else None
     embed = embedder(weights) if "mobilevit" in trained.modalities else None
-    found = cut(plan, recording, embed)
-    check_alike(found, trained.modalities, "in training")
+    found = make_windows(plan, recording, embed)
+    check_consistent(found, trained.modalities, "in training")
     check_scale(found, trained.modalities)
     if found.skipped:
         expected = f"windows of {config.window_s:g} s with {', '.join(trained.modalities)}"
@@ -252,7 +252,7 @@ def windows_of(trained: Trained, recording: Recording) -> Cut:
     return found
 
 
-def check_scale(found: Cut, known: Mapping[str, Modality]) -> None:
+def check_scale(found: WindowedRecording, known: Mapping[str, Modality]) -> None:
     """Refuse numbers of another size than the training's.
 
     Raises:
@@ -274,11 +274,11 @@ def check_scale(found: Cut, known: Mapping[str, Modality]) -> None:
                 )
 
 
-def notes(trained: Trained, windows: Cut) -> list[str]:
+def notes(trained: Trained, windows: WindowedRecording) -> list[str]:
     """What a reader of the predictions should know."""
-    lines = account.summary([("recording", each) for each in windows.signals.values()])
+    lines = signal_lines([("recording", each) for each in windows.signals.values()])
     faces = [name for name in trained.modalities if name in FACE_TOKENS]
-    lines += account.face_summary(faces, [windows.face] if windows.face else [])
+    lines += face_lines(faces, [windows.face] if windows.face else [])
     lines += [f"note: {note}" for note in windows.notes]
     for name, signal in windows.signals.items():
         usual = trained.modalities[name].native_fs

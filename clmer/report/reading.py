@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.store import account
+from clmer.data.store.summary import report_misfit
 from clmer.errors import DataError
 from clmer.evaluation.metrics import SCORES, Predictions
 from clmer.pipeline.run_files import (
@@ -204,7 +204,7 @@ def check_results(results: Any, path: Path) -> None:
     """
     check(results, dict, path)
     check(results.get("data", {}), dict, path, "data")
-    wrong = account.misfit(results.get("data", {}))
+    wrong = report_misfit(results.get("data", {}))
     if wrong:
         raise damaged(path, f"data.{wrong}", str(results["data"].get(wrong))[:60])
     check(results, {} if "models" not in results else _RESULTS, path)
