@@ -1,4 +1,4 @@
-"""The command line: which experiments, on which recordings; runs their cells, writes their sheets.
+"""The command line: which experiments, on which recordings; run their cells, write their sheets.
 
 python -m clmer.experiments table4 --synthetic --people 3 --out experiments
 python -m clmer.experiments all --dataset deap --root /data/DEAP --protocol shuffled --out deap
@@ -7,6 +7,8 @@ python -m clmer.experiments all --dataset deap --root /data/DEAP --protocol shuf
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import shlex
 import signal
@@ -14,8 +16,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from clmer.cli.options import parser as train_parser
 from clmer.data.registry import DATASETS
 from clmer.data.splits import PROTOCOLS
 from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, ConfigError, DataError
@@ -27,7 +30,7 @@ from clmer.experiments.scores import collect
 from clmer.experiments.shards import Shard, of_torchrun
 from clmer.experiments.sheets import VIEWS
 from clmer.experiments.specs import DRAWINGS, ELSEWHERE, EXPERIMENTS
-from clmer.experiments.train_options import FLAGS, Options, read_words
+from clmer.experiments.train_options import FLAGS, Options
 from clmer.experiments.training import FAILED, MISSING, Outcome, command
 from clmer.options import in_flags
 from clmer.streams import for_streams
@@ -58,14 +61,19 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    names = [*EXPERIMENTS, *DRAWINGS, "all"]
     top.add_argument(
         "experiment",
         nargs="+",
-        choices=names,
+        choices=[*EXPERIMENTS, *DRAWINGS, "all"],
         metavar="NAME",
         help="table1 ... table12, fig4 ... fig10, leakage, or all",
     )
+    _add_contents(top)
+    _add_places(top.add_argument_group("where runs are made"))
+    return top
+
+
+def _add_contents(top: argparse.ArgumentParser) -> None:
     top.add_argument("--dataset", choices=sorted(DATASETS), help="(the paper's own, of each)")
     source = top.add_mutually_exclusive_group()
     source.add_argument("--root", metavar="DIR", help="the recordings ($CLMER_DATA/<data set>)")
@@ -80,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="splits a run (5 orders under shuffled; elsewhere until everyone is tested)",
+        help="splits per run (5 orders under shuffled; elsewhere until everyone is tested)",
     )
     top.add_argument("--task", type=_names, default=(), metavar="A,B,...", help="(the paper's)")
     top.add_argument(
@@ -97,31 +105,33 @@ def parser() -> argparse.ArgumentParser:
         metavar="L,M,...",
         help="of tables 11 and 12, fig. 9 and 10 (the paper's)",
     )
-    top.add_argument("--out", type=Path, default=Path("experiments"), metavar="DIR")
-    top.add_argument(
+
+
+def _add_places(group: Any) -> None:
+    group.add_argument("--out", type=Path, default=Path("experiments"), metavar="DIR")
+    group.add_argument(
         "--jobs", type=int, metavar="N", help="runs at a time (1; on Slurm as many as it starts)"
     )
-    top.add_argument(
+    group.add_argument(
         "--cluster",
         choices=("local", "slurm"),
         default="local",
-        help="where runs are made: this machine, or a job array of Slurm (local)",
+        help="this machine, or a job array of Slurm (local)",
     )
-    top.add_argument(
+    group.add_argument(
         "--slurm",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an option of sbatch, once for each: time=720 (minutes; needed), partition=gpu, ...",
+        help="an option of sbatch, one at a time: time=720 (minutes; needed), partition=gpu, ...",
     )
-    top.add_argument(
+    group.add_argument(
         "--shard",
         default="1/1",
         metavar="I/N",
         help="the I-th of N parts of the runs; auto: torchrun's or Slurm's number",
     )
-    top.add_argument("--list", action="store_true", help="print the runs, make none")
-    return top
+    group.add_argument("--list", action="store_true", help="print the runs, make none")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -136,6 +146,23 @@ def _lengths(text: str) -> tuple[int, ...]:
     if not lengths or min(lengths) < 1:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected numbers of at least 1")
     return lengths
+
+
+def read_words(words: Sequence[str]) -> dict[str, Any]:
+    """The options that words of a command line set.
+
+    Raises:
+        ConfigError: words that `clmer train` does not take.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            unset = vars(train_parser().parse_args(["train", "deap"]))
+            given = vars(train_parser().parse_args(["train", "deap", *words]))
+    except SystemExit as stop:
+        message = said.getvalue().strip().rsplit("error: ", 1)[-1]
+        raise ConfigError(f"clmer train: {message}") from stop
+    return {name: value for name, value in given.items() if value != unset[name]}
 
 
 @for_streams

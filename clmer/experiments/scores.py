@@ -169,7 +169,7 @@ def text(row: Mapping[str, Any], score: str) -> str:
 
 
 def validation_curves(folder: Path, model: str) -> list[list[float]]:
-    """Balanced accuracy on the validation part after each epoch, a curve a split and member.
+    """Balanced accuracy on the validation part after each epoch, one curve per split and member.
 
     Raises:
         DataError: the log is damaged, or has no epoch of the model with such a score.

@@ -1,4 +1,4 @@
-"""Options of `clmer train` as a dict: read from its words, made a run, and written as words.
+"""Options of `clmer train` as a dict: the run that they ask for, and the words that say them.
 
 A dict names each option as `clmer.pipeline.config.Config` does, with those of the source
 (`root`, or `synthetic`, `control`, `people`, `generator_seed`) and of the process (`PROCESS`).
@@ -7,15 +7,11 @@ What it lacks is the data set's or the preset's own.
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from clmer import cli
-from clmer.cli.options import parser
-from clmer.errors import ConfigError
 from clmer.pipeline.config import Config, option
 
 Options = Mapping[str, Any]
@@ -27,23 +23,6 @@ PROCESS = ("cache", "out", "resume", "threads")
 #: The source and the device where an option does not say them.
 _UNSET: dict[str, Any] = {"synthetic": False, "device": "auto"}
 _UNSET |= dict.fromkeys(("root", "control", "people", "generator_seed", "task"))
-
-
-def read_words(words: Sequence[str]) -> dict[str, Any]:
-    """The options that words of a command line set.
-
-    Raises:
-        ConfigError: words that `clmer train` does not take.
-    """
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            unset = vars(parser().parse_args(["train", "deap"]))
-            given = vars(parser().parse_args(["train", "deap", *words]))
-    except SystemExit as stop:
-        message = said.getvalue().strip().rsplit("error: ", 1)[-1]
-        raise ConfigError(f"clmer train: {message}") from stop
-    return {name: value for name, value in given.items() if value != unset[name]}
 
 
 def config_of(dataset: str, options: Options) -> Config:

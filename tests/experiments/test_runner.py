@@ -132,9 +132,10 @@ def test_a_damaged_run_fails_and_the_rest_is_shown(deap, made, file, content, me
 def _cells(deap, name):
     from clmer.experiments.cells import Setup, plan
     from clmer.experiments.specs import EXPERIMENTS
-    from clmer.experiments.train_options import read_words
 
-    options = read_words(["--cache", str(deap / "cache"), "--epochs-contrastive", "1", *SMALL])
+    options = command.read_words(
+        ["--cache", str(deap / "cache"), "--epochs-contrastive", "1", *SMALL]
+    )
     setup = Setup({"root": str(deap / "data")}, "", 1, ("valence",), ("au",), (), options)
     cells = plan(EXPERIMENTS["table4"], "deap", setup, ("",)).cells
     return [cells[name]]

@@ -10,8 +10,9 @@ from support.experiment_cases import SMALL, setup
 from clmer.errors import ConfigError
 from clmer.experiments import leakage
 from clmer.experiments.cells import plan
+from clmer.experiments.command import read_words
 from clmer.experiments.specs import EXPERIMENTS
-from clmer.experiments.train_options import config_of, read_words, words_of
+from clmer.experiments.train_options import config_of, words_of
 from clmer.experiments.training import command
 
 
