@@ -19,9 +19,9 @@ from clmer.evaluation.results import CONTROLS
 from clmer.evaluation.significance import compare, holm
 from clmer.experiments.cells import Cell, Plan
 from clmer.experiments.figures import Dot, dots
+from clmer.experiments.runner import REFUSED, Outcome
 from clmer.experiments.scores import Found, record, text
 from clmer.experiments.sheets import Cells, Sheet, Table, interval_methods, unfinished
-from clmer.experiments.training import REFUSED, Outcome
 from clmer.text import p_value, percent, score_text, signed_percent
 
 PROTOCOLS = ("shuffled", "trial", "block", "subject")

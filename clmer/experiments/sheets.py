@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from clmer.evaluation import results as reporting
 from clmer.experiments import figures, paper
 from clmer.experiments.cells import Line, Plan
+from clmer.experiments.runner import DONE, FAILED, MISSING
 from clmer.experiments.scores import (
     SHOWN,
     Found,
@@ -22,7 +23,6 @@ from clmer.experiments.scores import (
     record,
     text,
 )
-from clmer.experiments.training import DONE, FAILED, MISSING
 from clmer.text import percent
 
 Cells = Mapping[str, Found]

@@ -11,9 +11,9 @@ from clmer.errors import ConfigError
 from clmer.experiments import leakage
 from clmer.experiments.cells import plan
 from clmer.experiments.command import read_words
+from clmer.experiments.runner import command
 from clmer.experiments.specs import EXPERIMENTS
 from clmer.experiments.train_options import config_of, words_of
-from clmer.experiments.training import command
 
 
 def listed(options):
