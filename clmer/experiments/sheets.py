@@ -13,6 +13,7 @@ from clmer.evaluation import table as run_table
 from clmer.evaluation.confusion_figure import confusion_figure
 from clmer.experiments import figures, paper
 from clmer.experiments.cells import Line, Plan
+from clmer.experiments.runner import DONE, FAILED, MISSING
 from clmer.experiments.scores import (
     SHOWN,
     Found,
@@ -23,7 +24,6 @@ from clmer.experiments.scores import (
     record,
     text,
 )
-from clmer.experiments.training import DONE, FAILED, MISSING
 from clmer.text import percent
 
 Cells = Mapping[str, Found]
@@ -63,7 +63,7 @@ class Sheet:
 
 
 def scores(plan: Plan, cells: Cells) -> Sheet:
-    """Tables I to IX: a line a method and task."""
+    """Tables I to IX: one line per method and task."""
     rows = [record(plan, line, cells[line.cell.name]) for line in plan.lines]
     if plan.experiment.printed == "I":
         rows += two_classes(rows, plan.printed)
@@ -85,7 +85,7 @@ def two_classes(rows: Sequence[Mapping[str, Any]], table: str) -> list[dict[str,
 
 
 def lengths(plan: Plan, cells: Cells) -> Sheet:
-    """Tables XI and XII: a line a token length, the one chosen on the validation part marked."""
+    """Tables XI and XII: one line per token length; marked, the one chosen by validation."""
     rows = [record(plan, line, cells[line.cell.name]) for line in plan.lines]
     chosen = _chosen(plan, cells, rows)
     table = _score_table(plan, rows, {"validation (balanced)": [_mark(row) for row in rows]})
@@ -299,7 +299,7 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
         said.append("Generated recordings: nothing here says anything about people.")
     if plan.printed and plan.protocol != paper.PROTOCOL:
         said.append(
-            f"The paper's figures are of windows dealt at random ({paper.PROTOCOL}); those of "
+            f"The paper's figures are of windows assigned at random ({paper.PROTOCOL}); those of "
             f"protocol {plan.protocol} beside them answer another question."
         )
     return said + _sizes(plan) + unfinished(plan, cells)
