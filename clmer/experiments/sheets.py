@@ -171,7 +171,7 @@ def costs(plan: Plan, cells: Cells) -> Sheet:
     said = [
         "Time and peak memory are those of a run's whole process, with preparation (where no store "
         "was there), every split and the baselines; resident memory, not a GPU's. A run that was "
-        "interrupted has none. They depend on what else the machine does, --jobs included.",
+        "interrupted has none. They depend on what else the machine does, other runs included.",
         *notes(plan, cells),
     ]
     return _sheet(plan, [table], list(rows.values()), said)
@@ -314,7 +314,7 @@ def interval_methods(cells: Cells) -> str:
 def _sizes(plan: Plan) -> list[str]:
     presets = {cell.config.preset for cell in plan.cells.values() if cell.config is not None}
     if presets - {"paper"}:
-        return ["Sizes of the cpu preset, not the paper's (--preset paper has those)."]
+        return ["Sizes of the cpu preset, not the paper's (the preset paper has those)."]
     return []
 
 

@@ -80,11 +80,11 @@ class Slurm:
         options = {name.replace("-", "_"): value if sign else True for name, sign, value in pairs}
         minutes = str(options.pop("time", "nothing"))
         if not minutes.isdecimal() or int(minutes) == 0:
-            raise ConfigError(f"--slurm time: found {minutes}, expected a job's minutes: time=720")
+            raise ConfigError(f"`slurm` time: found {minutes}, expected a job's minutes: time=720")
         missing = [name for name in ("sbatch", "srun", "sacct") if shutil.which(name) is None]
         if missing:
             found = f"no {', '.join(missing)}"
-            raise ConfigError(f"--cluster slurm: found {found}, expected Slurm's commands")
+            raise ConfigError(f"`cluster=slurm`: found {found}, expected Slurm's commands")
         return cls(folder, int(minutes), options, jobs)
 
     def run(self, trainings: Sequence[Training]) -> Ended:
@@ -119,7 +119,7 @@ class Slurm:
         try:
             return executor.submit_array([CellJob(each) for each in trainings])
         except (FailedJobError, FailedSubmissionError) as error:
-            raise ConfigError(f"--cluster slurm: sbatch: {error}") from error
+            raise ConfigError(f"`cluster=slurm`: sbatch: {error}") from error
 
 
 def _outcome(job: Job[Outcome]) -> Outcome:

@@ -186,7 +186,7 @@ def fit(
         with drawing_from(seeded(drawn)):
             line = _epoch(step, rows, schedule.batch, generator)
         if not math.isfinite(line["loss"]):
-            hint = "Look for extreme values in the recordings, or try another --seed."
+            hint = "Look for extreme values in the recordings, or try another `seed`."
             where = f"loss of {stage}, epoch {epoch}"
             raise DataError(recorder.folder, where, line["loss"], "a finite number", hint)
         if validate is not None:
