@@ -89,8 +89,8 @@ class Dataset:
             return {}
         chosen = labels or self.labels[0]
         if chosen not in self.labels:
-            kinds = ", ".join(self.labels) or f"no --labels: {self.name} has one kind"
-            raise DataError(root, "--labels", chosen, kinds)
+            kinds = ", ".join(self.labels) or f"no `labels`: {self.name} has one kind"
+            raise DataError(root, "`labels`", chosen, kinds)
         return {"labels": chosen}
 
 
