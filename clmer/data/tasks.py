@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +28,6 @@ DIMENSIONS = ("valence", "arousal", "dominance", "liking")
 _HALVES = (5.0,)
 _THIRDS = (3.0, 6.0)
 _WHOLE = tuple(level + 0.5 for level in range(1, 9))
-#: What is certainly on a scale of 1-9: the largest value is above this, that of 1-7.
-_SEVEN = 7.0
-#: A column of numbers with more of them than this is no column of classes.
-_MOST_CLASSES = 10
 
 #: name -> (rating columns, upper edges of all but the last level, classes); the first column
 #: varies slowest.
@@ -117,7 +113,7 @@ class Task:
         if not self.edges:
             return self.note
         low, high = self.scale
-        scale = f"scale {_span(low, high)}, " if math.isfinite(high) else ""
+        scale = f"scale {span_text(low, high)}, " if math.isfinite(high) else ""
         edges = [condition_name(edge) for edge in self.edges]
         if len(edges) == 1:
             text = f"{scale}split at {edges[0]}: low <= {edges[0]} < high"
@@ -144,7 +140,7 @@ class Task:
 
     def outside(self, value: float) -> str:
         """What to say of a rating outside the scale."""
-        hint = "" if self.scale == RATING_SCALE else "The scale is what --scale says. "
+        hint = "" if self.scale == RATING_SCALE else "The scale is what `scale` says. "
         return f"{hint}If {value:g} stands for no answer, leave those cells empty."
 
 
@@ -162,6 +158,14 @@ def condition_name(value: float | str) -> str:
         return value
     whole = math.isfinite(value) and value == int(value) and abs(value) < 2**53
     return str(int(value)) if whole else repr(float(value))
+
+
+def span_text(low: float, high: float) -> str:
+    """A scale as text: "1-9", "-1 to 1", "of all numbers"."""
+    if not math.isfinite(high):
+        return "of all numbers"
+    joint = " to " if low < 0 else "-"
+    return f"{condition_name(low)}{joint}{condition_name(high)}"
 
 
 def task_for(
@@ -194,20 +198,25 @@ def task_for(
     if classes is None:
         raise DataError(
             dataset,
-            f"--task {name}",
+            f"`task={name}`",
             "no such label",
             f"one of {sorted(RATING_TASKS)} or a column of the labels",
             did_you_mean(name, RATING_TASKS),
         )
-    return _conditions(dataset, name, classes)
+    return condition_task(dataset, name, classes)
 
 
-def _conditions(dataset: str, name: str, values: Sequence[float | str]) -> Task:
+def condition_task(dataset: str, name: str, values: Sequence[float | str]) -> Task:
+    """The task of a column of conditions: its classes are the values found, sorted.
+
+    Raises:
+        DataError: there are fewer than two.
+    """
     names = tuple(sorted({condition_name(value) for value in values if not is_unlabelled(value)}))
     if len(names) < 2:
         raise DataError(
             dataset,
-            f"--task {name}",
+            f"`task={name}`",
             f"{len(names)} class{'' if len(names) == 1 else 'es'} {list(names)}",
             "at least two",
             "A classifier needs recordings of two conditions or more.",
@@ -225,14 +234,14 @@ def _edges(
             two = ", ".join(each for each, (_, e, _) in RATING_TASKS.items() if e == _HALVES)
             raise DataError(
                 dataset,
-                "--threshold",
-                f"{threshold:g} with --task {name}",
+                "`threshold`",
+                f"{threshold:g} with `task={name}`",
                 f"a task of two levels: {two}",
-                "Levels of other tasks follow from --scale.",
+                "Levels of other tasks follow from `scale`.",
             )
         if not low <= threshold < high:
             raise DataError(
-                dataset, "--threshold", f"{threshold:g}", f"within the scale {_span(low, high)}"
+                dataset, "`threshold`", f"{threshold:g}", f"within the scale {span_text(low, high)}"
             )
         return (threshold,)
     if scale == RATING_SCALE:
@@ -240,195 +249,3 @@ def _edges(
     if edges == _THIRDS:
         return tuple(low + (high - low) * k / 3 for k in (1, 2))
     return tuple(low + (edge - RATING_MIN) * (high - low) / 8 for edge in edges)
-
-
-def choose_task(
-    source: Path | str,
-    name: str,
-    columns: Mapping[str, np.ndarray],
-    *,
-    dataset: str,
-    rated: Interval | None = RATING_SCALE,
-    scale: Interval | None = None,
-    threshold: float | None = None,
-    remark: str = "",
-) -> Task:
-    """The task `name` on these labels, with the scale stated, known or seen.
-
-    Args:
-        source: the data, for messages.
-        name: a rating task or a column.
-        columns: [N] float64 ratings or str conditions by column, nan and "" where missing.
-        dataset: its name.
-        rated: the scale of the data set's ratings; None where each study has its own.
-        scale: what the user says that it is.
-        threshold: where the user splits two levels.
-        remark: put at the end of errors.
-
-    Raises:
-        DataError: there is no such task here; the scale cannot be told; scale or threshold do not
-            fit the task or the data set.
-    """
-    if scale is not None and rated not in (None, scale):
-        raise DataError(source, "--scale", _span(*scale), f"none: ratings of {dataset} run from "
-                        f"{_span(*(rated or scale))}")  # fmt: skip
-    ratings = RATING_TASKS[name][0] if name in RATING_TASKS else ()
-    numeric = [each for each in ratings if each in columns and columns[each].dtype.kind == "f"]
-    if ratings and len(numeric) == len(ratings):
-        scale = scale or rated
-        note = ""
-        if scale is None and threshold is None:
-            scale = _seen_scale(source, name, ratings, columns, remark)
-            note = "scale taken from the values found, see --scale"
-            middle = sum(scale) / 2
-            for each in ratings:
-                if len(ratings) > 1 and np.nanmax(columns[each], initial=0.0) <= middle:
-                    note += f"; no {each} above {middle:g}"
-        known = scale or (-math.inf, math.inf)
-        task = task_for(str(source), name, scale=known, threshold=threshold)
-        _check_levels(source, task, columns, remark)
-        return replace(task, note=note)
-    if name not in columns:
-        words = [each for each in ratings if each in columns and each not in numeric]
-        if words:
-            found = f"words in {words[0]} ({_some_words(columns[words[0]])})"
-            hint = f"Words are classes: --task {words[0]}."
-            raise DataError(source, f"--task {name}", found, "ratings", hint)
-        return task_for(str(source), name)
-    values = columns[name]
-    if values.dtype.kind != "f":
-        if threshold is not None or scale is not None:
-            option = "--threshold" if threshold is not None else "--scale"
-            raise DataError(
-                source,
-                f"{option} with --task {name}",
-                f"a column of words ({_some_words(values)})",
-                "a column of numbers",
-                "Leave the cells empty where there is no rating.",
-            )
-        return _conditions(str(source), name, values.tolist())
-    return _of_numbers(source, name, values, scale, threshold)
-
-
-def _of_numbers(
-    source: Path | str,
-    name: str,
-    values: np.ndarray,
-    scale: Interval | None,
-    threshold: float | None,
-) -> Task:
-    """The task of a column of numbers that is not named as a rating."""
-    if threshold is not None or scale is not None:
-        known = scale or (-math.inf, math.inf)
-        task = task_for(str(source), DIMENSIONS[0], scale=known, threshold=threshold)
-        task = replace(task, name=name, columns=(name,))
-        _check_levels(source, task, {name: values}, "")
-        return task
-    found = np.unique(values[np.isfinite(values)])
-    if len(found) > _MOST_CLASSES:
-        raise DataError(
-            source,
-            f"--task {name}",
-            f"{len(found)} different numbers, {found[0]:g} to {found[-1]:g}",
-            f"at most {_MOST_CLASSES} classes",
-            "If they are ratings, say where low ends (--threshold X), or their scale (--scale "
-            "LOW,HIGH), which is split in the middle.",
-        )
-    task = _conditions(str(source), name, values.tolist())
-    return replace(
-        task,
-        note="every number is a class of its own; --threshold X or --scale LOW,HIGH makes two, low "
-        "and high, of ratings",
-    )
-
-
-def _some_words(values: np.ndarray) -> str:
-    """Up to three words of a column, those that are no numbers first."""
-    found = {str(value) for value in values.tolist()} - {""}
-    words = sorted(found, key=lambda word: (word[0].isdigit(), word))
-    return ", ".join(words[:3]) + (", ..." if len(words) > 3 else "")
-
-
-def _check_levels(
-    source: Path | str, task: Task, columns: Mapping[str, np.ndarray], remark: str
-) -> None:
-    """Refuse ratings that all lie on one side of the task's only edge.
-
-    Raises:
-        DataError: they do, in every column.
-    """
-    found = {name: columns[name][np.isfinite(columns[name])] for name in task.columns}
-    levels = {n: np.unique(np.searchsorted(task.edges, v)) for n, v in found.items() if v.size}
-    if not levels or any(len(each) > 1 for each in levels.values()):
-        return
-    name = task.columns[0]
-    low, high = found[name].min(), found[name].max()
-    edge = task.edges[0]
-    raise DataError(
-        source,
-        f"--task {task.name}",
-        f"numbers from {low:g} to {high:g} in {name}, all in one class",
-        f"ratings on both sides of {edge:g}" if len(task.edges) == 1 else "ratings of two classes",
-        f"{task.describe()}. Give the true scale (--scale LOW,HIGH), or say where low ends: "
-        f"--threshold X. {remark}".strip(),
-    )
-
-
-def _seen_scale(
-    source: Path | str,
-    name: str,
-    ratings: Sequence[str],
-    columns: Mapping[str, np.ndarray],
-    remark: str,
-) -> Interval:
-    """1-9, where the values show that it is."""
-    by_column = {column: columns[column][np.isfinite(columns[column])] for column in ratings}
-    found = np.concatenate(list(by_column.values()))
-    if not found.size:
-        raise DataError(source, f"--task {name}", "no value in any recording", "ratings", remark)
-    low, high = float(found.min()), float(found.max())
-    if low >= RATING_MIN and _SEVEN < high <= RATING_MAX:
-        return RATING_SCALE
-    codes = [v for v in np.unique(found) if _is_code(v, found)]
-    said = [f"If {v:g} stands for no answer, leave those cells empty." for v in codes]
-    remark = " ".join(filter(None, [*said, remark]))
-    rest = found[~np.isin(found, codes)]
-    if len(np.unique(rest)) > 2:  # enough to tell a scale
-        low, high = float(rest.min()), float(rest.max())
-    spans = {c: f"{v.min():g} to {v.max():g} in {c}" for c, v in by_column.items() if v.size}
-    steps = next((top for top in (5, 7) if low >= 1 and high <= top and high > top - 2), None)
-    example = _example(low, high) if steps is None else f"1,{steps}"
-    raise DataError(
-        source,
-        f"--task {name}",
-        f"numbers from {' and '.join(spans.values())}",
-        "a stated scale: only 1 to 9 with values above 7 is known without",
-        f"Give the scale's ends, such as --scale {example} if that is what was asked: it is split "
-        f"in the middle; or say where low ends: --threshold X.{' ' + remark if remark else ''}",
-    )
-
-
-def _is_code(value: float, found: np.ndarray) -> bool:
-    """Whether a number probably stands for no answer: one alone, far from or below the others."""
-    others = found[found != value]
-    if not others.size or others.min() < 0:
-        return False
-    if abs(value) in (77, 88, 99, 777, 888, 999, 9999):
-        return bool(others.max() < 0.9 * abs(value))
-    return value in (-1, -9) or (value == 0 and others.min() >= 1 and others.max() > _SEVEN)
-
-
-def _example(low: float, high: float) -> str:
-    """The usual scale that holds these values."""
-    usual = ((0, 1), (1, 2), (-1, 1), (0, 10), (1, 10), (-4, 4), (-5, 5), (0, 100), (-100, 100))
-    for least, most in usual:
-        if least <= low and high <= most:
-            return f"{least},{most}"
-    return f"{low:g},{high:g}"
-
-
-def _span(low: float, high: float) -> str:
-    if not math.isfinite(high):
-        return "of all numbers"
-    joint = " to " if low < 0 else "-"
-    return f"{condition_name(low)}{joint}{condition_name(high)}"

@@ -21,6 +21,8 @@ from clmer.errors import ConfigError
 from clmer.experiments.runner import ELSEWHERE, FAILED, Ended, Outcome, Training
 
 _POLL_S = 5
+#: How often a job that ran out of time is requeued; a preempted one always is.
+_TIMEOUTS = 20
 
 
 class CellJob(Checkpointable):
@@ -108,7 +110,7 @@ class Slurm:
             raise
 
     def _submit(self, trainings: Sequence[Training]) -> list[Job[Outcome]]:
-        executor = SlurmExecutor(self.folder)
+        executor = SlurmExecutor(self.folder, max_num_timeout=_TIMEOUTS)
         executor.update_parameters(
             job_name="clmer",
             time=self.minutes,

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clmer.nn.random_state import generator_for
-from clmer.nn.shard import current_group, own_rows, whole_shape
+from clmer.nn.shard import current_group, local_rows, whole_shape
 
 
 class Dropout(nn.Module):
@@ -49,7 +49,7 @@ def drop(x: Tensor, p: float) -> Tensor:
         return x
     if torch.compiler.is_compiling() or (x.device.type != "cpu" and current_group() is None):
         return F.dropout(x, p)
-    return x * own_rows(_scaled_mask(x, p))
+    return x * local_rows(_scaled_mask(x, p))
 
 
 def _scaled_mask(x: Tensor, p: float) -> Tensor:

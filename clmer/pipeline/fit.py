@@ -20,7 +20,7 @@ from clmer.data.splits import Split
 from clmer.data.store.store import Modality
 from clmer.nn import ContrastiveModel, Encoder
 from clmer.nn.random_state import drawn_from, own_random_state, seeded
-from clmer.nn.shard import Shard, averaged_later
+from clmer.nn.shard import Shard, undo_ddp_mean
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.loop import Recorder, Schedule, Unrecorded, fit, seed_of
 from clmer.pipeline.models import (
@@ -171,12 +171,12 @@ def new_contrastive(
     config: ModelConfig, modalities: Mapping[str, Modality], x: Mapping[str, Tensor]
 ) -> ContrastiveModels:
     """Untrained contrastive models of all modalities, on x's device."""
-    form: Any = config.temporal
+    kind: Any = config.temporal
     models = {}
     for name, part in x.items():
         with drawn_from(encoder_generator(config, name)):
             encoder = build_encoder(config, modalities[name], part.shape[2])
-            models[name] = ContrastiveModel(encoder, form=form)
+            models[name] = ContrastiveModel(encoder, temporal=kind)
     return ContrastiveModels(models).to(next(iter(x.values())).device)
 
 
@@ -194,7 +194,7 @@ def contrastive_losses(model: ContrastiveModels, x: Mapping[str, Tensor], ranks:
     def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         shard = ranks.shard(len(rows))
         found = call({name: part[rows] for name, part in x.items()}, generator, shard)
-        return {**found, "loss": averaged_later(found["loss"], ranks.count)}
+        return {**found, "loss": undo_ddp_mean(found["loss"], ranks.count)}
 
     return losses
 

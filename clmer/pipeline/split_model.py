@@ -98,7 +98,7 @@ class SplitModel:
         """Standardised windows as the tokens [N, tokens, features] that CLMER reads."""
         return self.tokenizer.arrange(self.tokenizer.features(x, self.encoders))
 
-    def tokens_of(self, name: str, x: Mapping[str, Tensor]) -> Tokens:
+    def tokens_for(self, name: str, x: Mapping[str, Tensor]) -> Tokens:
         """Standardised windows as the tokens that a model reads."""
         chosen = self.models[name].chosen
         part = {modality: x[modality] for modality in chosen.modalities}
@@ -128,7 +128,7 @@ class SplitModel:
         name = model or next(iter(self.models))
         parts = []
         for part in in_parts(self.standardise(windows, people)):
-            tokens = self.tokens_of(name, part)
+            tokens = self.tokens_for(name, part)
             rows = np.arange(len(next(iter(tokens.values()))))
             logp = [log_probabilities(member, tokens, rows) for member in self.models[name].members]
             parts.append(mean_probability(logp))

@@ -213,9 +213,11 @@ def test_same_splits_in_any_process() -> None:
 def test_trial_is_refused_with_one_recording_a_class() -> None:
     windows, _ = make_windows(trials=2)
     y = (windows.stimulus == "v01").astype(int)
-    with pytest.raises(DataError, match=r"opposite class.*--protocol block or subject") as caught:
+    with pytest.raises(
+        DataError, match="opposite class.*`protocol=block` or `protocol=sub"
+    ) as caught:
         make_splits(windows, y, "trial")
-    assert caught.value.field == "--protocol trial"
+    assert caught.value.field == "`protocol=trial`"
 
 
 def test_trial_is_refused_for_one_such_person() -> None:
@@ -248,7 +250,7 @@ def test_trial_says_how_many_recordings_are_single() -> None:
 @pytest.mark.parametrize(
     ("protocol", "people", "trials", "message"),
     [
-        ("subject", 5, 12, r"5 people, expected at least 6\. Lower --folds"),
+        ("subject", 5, 12, r"5 people, expected at least 6\. Lower `folds`"),
         ("loso", 2, 12, r"2 people, expected at least 3\. Choose"),
         ("stimulus", 8, 4, r"4 stimuli, expected at least 6"),
         ("trial", 1, 4, r"4 recordings, expected at least 6"),
@@ -277,9 +279,9 @@ def test_block_refuses_short_recordings() -> None:
 @pytest.mark.parametrize(
     ("protocol", "options", "message"),
     [
-        ("random", {}, "--protocol: found random"),
-        ("subject", {"folds": 2}, "--folds: found 2"),
-        ("subject", {"repeats": 0}, "--repeats: found 0"),
+        ("random", {}, "`protocol`: found random"),
+        ("subject", {"folds": 2}, "`folds`: found 2"),
+        ("subject", {"repeats": 0}, "`repeats`: found 0"),
     ],
 )
 def test_bad_options(protocol: str, options: dict[str, int], message: str) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clmer.data.tasks import Task, choose_task, condition_name, task_for
+from clmer.data.task_choice import choose_task
+from clmer.data.tasks import Task, condition_name, task_for
 from clmer.errors import DataError
 
 
@@ -94,7 +95,7 @@ def test_a_scale_is_split_in_its_middle(scale: tuple[float, float], edge: float,
     valence = on_manifest("valence", {"valence": list(scale)}, scale=scale)
     got = valence.encode({"valence": np.array([scale[0], edge, edge + step, scale[1]])}, "x")
     assert got.tolist() == [0, 0, 1, 1]
-    with pytest.raises(DataError, match=r"valence: found .*--scale|valence: found"):
+    with pytest.raises(DataError, match=r"`task=valence`: found .*`scale=|valence: found"):
         valence.of({"valence": scale[1] + step}, "x")
 
 
@@ -129,7 +130,7 @@ def test_other_scales_have_thirds_and_nine_levels() -> None:
 def test_a_scale_that_the_values_do_not_show_is_asked_for(
     name: str, values: list[float], example: str
 ) -> None:
-    message = rf"--task {name}: found numbers from .* stated scale.*--scale {example} .*--threshold"
+    message = rf"`task={name}`: found numbers from .* stated scale.*`scale={example}` .*`threshold"
     with pytest.raises(DataError, match=message):
         on_manifest(name, {"valence": [float(v) for v in values]}, remark="line 4 (NA)")
 
@@ -138,7 +139,7 @@ def test_nine_shows_itself_and_is_said() -> None:
     task = on_manifest("valence", {"valence": [2.0, 7.5, math.nan]})
     assert task.edges == (5.0,)
     assert task.describe().startswith("scale 1-9, split at 5: low <= 5 < high; ")
-    assert "--scale" in task.describe()
+    assert "`scale`" in task.describe()
     crossed = on_manifest("va4", {"valence": [2.0, 3.0], "arousal": [1.0, 9.0]})
     assert crossed.edges == (5.0,)
     assert crossed.describe().endswith("; no valence above 5")
@@ -165,7 +166,7 @@ def test_a_number_that_may_stand_for_no_answer(values: list[float], code: int) -
 def test_ratings_all_on_one_side_are_refused_with_the_split(
     name: str, options: dict[str, Any], split: str
 ) -> None:
-    message = f"--task {name}: found numbers from 1 to 5 in {name}, all in one class.*{split}"
+    message = f"`task={name}`: found numbers from 1 to 5 in {name}, all in one class.*{split}"
     with pytest.raises(DataError, match=message):
         on_manifest(name, {name: [1.0, 3.0, math.nan, 5.0]}, **options)
 
@@ -177,19 +178,19 @@ def test_a_threshold_needs_no_scale() -> None:
         0, 0, 1, -1,
     ]  # fmt: skip
     for options, message in (
-        ({"threshold": 9.0, "scale": (1.0, 9.0)}, "--threshold: found 9, expected within"),
-        ({"threshold": 0.5, "scale": (1.0, 9.0)}, "--threshold: found 0.5, expected within"),
+        ({"threshold": 9.0, "scale": (1.0, 9.0)}, "`threshold`: found 9, expected within"),
+        ({"threshold": 0.5, "scale": (1.0, 9.0)}, "`threshold`: found 0.5, expected within"),
     ):
         with pytest.raises(DataError, match=message):
             on_manifest("valence", {"valence": [1.0]}, **options)
     for name in ("va9", "valence9"):
-        with pytest.raises(DataError, match=f"4 with --task {name}, expected a task of two levels"):
+        with pytest.raises(DataError, match=f"4 with `task={name}`, expected a task of two levels"):
             on_manifest(name, {"valence": [1.0], "arousal": [1.0]}, threshold=4.0)
 
 
 def test_a_data_set_s_own_scale_is_not_replaced() -> None:
     columns = {"valence": np.array([1.0, 5.0, 9.0])}
-    with pytest.raises(DataError, match="--scale: found 1-7, expected none: .*deap run from 1-9"):
+    with pytest.raises(DataError, match="`scale`: found 1-7, expected none: .*deap run from 1-9"):
         choose_task("x", "valence", columns, dataset="deap", scale=(1.0, 7.0))
     task = choose_task("x", "valence", columns, dataset="deap", threshold=4.5)
     assert task.encode(columns, "x").tolist() == [0, 1, 1]
@@ -205,9 +206,9 @@ def test_words_in_a_rating_s_column_are_classes(words: list[str]) -> None:
     encoded = task.encode({"valence": np.array([*words, ""])}, "x")
     assert sorted(encoded.tolist()) == [-1, 0, 1]
     for name in ("valence9", "va4"):
-        with pytest.raises(DataError, match=rf"--task {name}: found words in valence .*{words[0]}"):
+        with pytest.raises(DataError, match=rf"`task={name}`: found words in valence .*{words[0]}"):
             on_manifest(name, {"valence": words, "arousal": words})
-    with pytest.raises(DataError, match="--threshold with --task valence: found a column of words"):
+    with pytest.raises(DataError, match="`threshold` with `task=valence`: found a column of words"):
         on_manifest("valence", {"valence": words}, threshold=3.0)
 
 
@@ -215,7 +216,7 @@ def test_numbers_under_another_name_are_classes_while_few() -> None:
     task = on_manifest("sam", {"sam": [1.0, 2.0, 3.0, math.nan]})
     assert task.classes == ("1", "2", "3")
     assert "every number is a class of its own" in task.describe()
-    with pytest.raises(DataError, match="11 different numbers, 0 to 10.*--threshold X.*--scale"):
+    with pytest.raises(DataError, match="11 different numbers, 0 to 10.*`threshold=X`.*`scale="):
         on_manifest("sam", {"sam": [float(k) for k in range(11)]})
     split = on_manifest("sam", {"sam": [1.0, 2.0, 7.0]}, scale=(1.0, 7.0))
     assert (split.name, split.columns, split.edges) == ("sam", ("sam",), (4.0,))

@@ -175,10 +175,10 @@ def test_trials_that_overlap_stay_on_one_side(
     assert "the same samples in" in capsys.readouterr().err
 
 
-def test_every_pair_of_a_group_is_united() -> None:
-    from clmer.data.splits import united
+def test_every_pair_of_a_group_is_joined_groups() -> None:
+    from clmer.data.protocols import joined_groups
 
     groups = np.array(list("abcdef"))
-    joined, count = united(groups, groups, [("a", "c"), ("c", "f"), ("e", "x"), ("d", "e")])
+    joined, count = joined_groups(groups, groups, [("a", "c"), ("c", "f"), ("e", "x"), ("d", "e")])
     assert joined.tolist() == ["a", "b", "a", "d", "d", "a"]
     assert count == 5

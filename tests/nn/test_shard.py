@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from clmer.nn import ContrastiveModel, Encoder, sublayer
 from clmer.nn.batch_norm import BatchNorm
 from clmer.nn.dropout import Dropout, drop
-from clmer.nn.shard import Shard, averaged_later, current_group, sharded
+from clmer.nn.shard import Shard, current_group, sharded, undo_ddp_mean
 from clmer.ops.sublayer.reference import normed, stacked_linear
 from clmer.pipeline import ranks
 
@@ -173,7 +173,7 @@ def model_worker(rank, world, path):
     for form in ("batch", "printed"):
         for dtype, limit in ((torch.float64, 1e-11), (torch.float32, 1e-5)):
             torch.manual_seed(0)
-            one = ContrastiveModel(Encoder(4, 40, width=8), form=form).to(dtype)
+            one = ContrastiveModel(Encoder(4, 40, width=8), temporal=form).to(dtype)
             many, wide = copy.deepcopy(one), copy.deepcopy(one).double()
             wrapped = DistributedDataParallel(many)
             for batch in (8, 5, 2):  # of two samples a third rank gets none
@@ -185,7 +185,7 @@ def model_worker(rank, world, path):
                     with Float32Draws() if model is wide else nullcontext():
                         losses = model(x.double() if model is wide else x, generator, shard=shard)
                     model.zero_grad()
-                    averaged_later(losses["loss"], 1 if shard is None else world).backward()
+                    undo_ddp_mean(losses["loss"], 1 if shard is None else world).backward()
                     results.append(losses)
                 for name in ("loss", "sample", "temporal"):
                     found, wanted = results[1][name], results[0][name]

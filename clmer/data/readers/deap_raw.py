@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.formats.biosignal import BiosignalFile, open_biosignal
+from clmer.data.formats.biosignal import open_biosignal
+from clmer.data.formats.biosignal_file import BiosignalFile
 from clmer.data.readers.deap import (
     BASELINE_S,
     CHANNEL_KINDS,

@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from clmer.data.formats.biosignal import BiosignalFile, open_biosignal
+from clmer.data.formats.biosignal import open_biosignal
+from clmer.data.formats.biosignal_file import BiosignalFile
 from clmer.data.recording import Recording
 from clmer.errors import DataError
 

@@ -35,7 +35,8 @@ from clmer.data.store.prepare import prepare
 from clmer.data.store.store import Store
 from clmer.data.store.summary import left_out
 from clmer.data.store.writer import stores_folder
-from clmer.data.tasks import Task, choose_task
+from clmer.data.task_choice import choose_task
+from clmer.data.tasks import Task
 from clmer.errors import DataError
 
 Batch = dict[str, Tensor]

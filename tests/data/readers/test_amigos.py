@@ -388,7 +388,7 @@ def test_protocols_that_mislead_and_labels_that_do_not_exist_are_refused(
     with pytest.raises(ConfigError, match="pieces of one viewing"):
         build("amigos-long", {"device": "cpu", "protocol": "trial"})
     config = build("amigos-long", {"device": "cpu"})
-    assert (config.protocol, config.labels, config.window, config.task) == (
+    assert (config.protocol, config.labels, config.window_s, config.task) == (
         *("subject", "stimulus"),
         *(5.0, "va4"),
     )
