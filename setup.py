@@ -17,23 +17,27 @@ ROOT = Path(__file__).resolve().parent
 
 
 class CMakeBuild(build_ext):
-    """Runs CMake, and leaves the module in the source tree as well.
+    """Runs CMake, which leaves its modules in the source tree; only `_C` is packaged.
 
     `python -m clmer.train` inside a clone imports the tree's own `clmer/`, also after a plain
-    `pip install .`: without the copy it would find no `_C` there.
+    `pip install .`: without a `_C` there it would find none. `_C_test` is what only the tests call;
+    they look for it there. A source distribution builds none.
     """
 
     def build_extension(self, ext: Extension) -> None:
-        """Configure and build the one module, then copy it beside the Python sources."""
+        """Configure and build, then copy the one module that is packaged."""
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        in_tree = ROOT / "clmer" / target.name
         build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
+        is_distribution = (ROOT / "PKG-INFO").exists()
         configure = [
             "cmake",
             f"-S{ROOT}",
             f"-B{build}",
             "-GNinja",
             f"-DPython_EXECUTABLE={sys.executable}",
-            f"-DCLMER_OUTPUT={target.parent}",
+            f"-DCLMER_OUTPUT={in_tree.parent}",
+            f"-DCLMER_TEST_MODULE={'OFF' if is_distribution else 'ON'}",
             f"-DCLMER_CUDA={os.environ.get('CLMER_CUDA', 'AUTO')}",
             *os.environ.get("CMAKE_ARGS", "").split(),
         ]
@@ -41,9 +45,9 @@ class CMakeBuild(build_ext):
         (build / "CMakeCache.txt").unlink(missing_ok=True)  # build isolation moves its tools
         subprocess.run(configure, check=True)
         subprocess.run(["cmake", "--build", build], check=True)
-        in_tree = ROOT / "clmer" / target.name
         if in_tree != target:
-            shutil.copy2(target, in_tree)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(in_tree, target)
 
 
 setup(ext_modules=[Extension("clmer._C", sources=[])], cmdclass={"build_ext": CMakeBuild})

@@ -152,12 +152,11 @@ def test_overhead(benchmark, which: str) -> None:
                     torch.autograd.grad(out, qkv, grad)
 
     def without_exchange() -> None:
-        _C.clear_exchange_api()
+        _C.set_exchange_api(None)
         try:
             many(cross_attention)
         finally:
-            if exchange is not None:
-                _C.set_exchange_api(exchange)
+            _C.set_exchange_api(exchange)
 
     exchange = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
     runs = {name: lambda form=form: many(form) for name, form in forms.items()}

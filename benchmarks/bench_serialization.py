@@ -31,7 +31,7 @@ from clmer.data.face.windows import FaceWindows
 from clmer.data.recording import FaceSeries
 from clmer.experiments.paper import COSTS, SERIALIZATION
 from clmer.nn import Fusion
-from clmer.pipeline.stages import CLIP, adam, fusion_losses
+from clmer.pipeline.fit import CLIP, adam, fusion_losses
 from clmer.pipeline.step import GraphedStep, TrainStep
 
 #: (tokens, features) of the visual modalities, one-second windows, 25 frames a second.
@@ -187,7 +187,7 @@ def test_before(benchmark):
     }
     found: list[Comparison] = []
     benchmark.pedantic(lambda: found.append(compare(runs, least=3)), rounds=1)
-    count = sum(p.numel() for p in MobileViTFeatures().parameters())
+    count = sum(p.numel() for p in MobileViTFeatures().network.parameters())
     for name in runs:
         note = f"{count / 1e6:.1f} M frozen parameters" if name.startswith("Mobile") else ""
         cell = found[0].cell(name, unit=1 / len(images))

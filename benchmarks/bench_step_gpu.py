@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from clmer.nn import Fusion
-from clmer.pipeline.stages import CLIP, adam, fusion_losses
+from clmer.pipeline.fit import CLIP, adam, fusion_losses
 from clmer.pipeline.step import GraphedStep, TrainStep
 
 TITLE = "one training step of the fusion on a GPU: ms, median"

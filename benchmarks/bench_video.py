@@ -2,7 +2,7 @@
 
     CLMER_DATA=... pytest benchmarks/bench_video.py --benchmark-only
 
-The shared clip of a face is stored anew at 640 x 480 (H.264). `python -m clmer.data.video`'s own
+The shared clip of a face is stored anew at 640 x 480 (H.264). `clmer video`'s own
 work on it is then timed from the first frame's end to the last one's, without start-up, on one core
 that all threads share. Beside it stand its parts alone: decoding and conversion to RGB, and
 MediaPipe's call with the result that it makes; what is left is ours: the choice of the face, the

@@ -1,12 +1,18 @@
-"""CLMER: emotion recognition from EEG-centred physiology and serialised faces, on fused kernels."""
+"""CLMER: emotion recognition from EEG-centred physiology and serialised faces, on fused kernels.
 
+`import clmer` registers the ops with torch; everything else is imported when it is first asked for:
+`clmer.nn`, `clmer.signal`, `clmer.ops`, `clmer.data`, `clmer.load`, `clmer.CLMERClassifier`.
+"""
+
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from clmer._native import build_info
-from clmer.ops import cross_attention, nt_xent, sosfilt
-
 if TYPE_CHECKING:
+    from clmer import data, nn, ops, signal
+    from clmer._native import build_info
     from clmer.integrations.scikit_learn import CLMERClassifier
+    from clmer.ops import cross_attention, nt_xent, sosfilt
     from clmer.pipeline.trained import load
 
 __version__ = "0.1.0"
@@ -15,18 +21,40 @@ __all__ = [
     "__version__",
     "build_info",
     "cross_attention",
+    "data",
     "load",
+    "nn",
     "nt_xent",
+    "ops",
+    "signal",
     "sosfilt",
 ]
 
-#: What needs more than torch to import; imported when first asked for.
-_LATER = {"CLMERClassifier": "clmer.integrations.scikit_learn", "load": "clmer.pipeline.trained"}
+_MODULES = ("data", "nn", "ops", "signal")
+_FROM = {
+    "CLMERClassifier": "clmer.integrations.scikit_learn",
+    "build_info": "clmer._native",
+    "cross_attention": "clmer.ops",
+    "load": "clmer.pipeline.trained",
+    "nt_xent": "clmer.ops",
+    "sosfilt": "clmer.ops",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name in _MODULES:
+        return import_module(f"clmer.{name}")
+    if name not in _FROM:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    found = getattr(import_module(_FROM[name]), name)
+    globals()[name] = found
+    return found
 
-    return getattr(import_module(_LATER[name]), name)
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+# A command (`clmer`, `python -m clmer...`) imports torch itself, within its handler for Ctrl-C.
+if sys.argv[:1] != ["-m"] and not sys.argv[0].endswith(("/clmer", "clmer/__main__.py")):
+    import_module("clmer.ops")

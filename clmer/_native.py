@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import atexit
-from typing import Any
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 __all__ = ["_C", "build_info"]
 
 try:
-    from clmer import _C
+    import_module("clmer._C")
 except ImportError as error:
     raise ImportError(
         "clmer._C is not built for this Python: run `pip install .` in the clone (it needs a C++17 "
         f"compiler). The loader said: {error}"
     ) from error
 
+if TYPE_CHECKING:
+    from clmer import _C
+else:
+    _C = sys.modules["clmer._C"]
 _capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
-if _capsule is not None:
-    _C.set_exchange_api(_capsule)
+_C.set_exchange_api(_capsule)
 # Daemon threads that come back from a kernel while Python shuts down must not take its lock.
 atexit.register(_C.let_threads_stop)
 

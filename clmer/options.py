@@ -97,7 +97,7 @@ def check(options: Any) -> None:
 
 
 def _either(words: Sequence[str], several: bool) -> str:
-    return ", ".join(words) if several or len(words) > 2 else " or ".join(words)
+    return (", " if several else " or ").join(words)
 
 
 def _is_within(number: Any, spec: Spec) -> bool:

@@ -1,19 +1,20 @@
-// clmer._C: what was built, and which kernels run. An op's own side is in <op>_bindings.cpp.
+// clmer._C: what was built, and which kernels run. An op's own side is in <op>/bindings.cpp.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "gil.h"
-#include "simd.h"
-#include "tensor.h"
+#include "common/gil.h"
+#include "common/simd.h"
+#include "common/tensor.h"
 
 namespace py = pybind11;
 
 namespace clmer {
-void bind_attention(py::module_& m);        // attention_bindings.cpp
-void bind_bandpass(py::module_& m);         // bandpass_bindings.cpp
-void bind_bandpass_stream(py::module_& m);  // bandpass_stream.cpp
-void bind_ntxent(py::module_& m);           // ntxent_bindings.cpp
-void bind_sublayer(py::module_& m);         // sublayer_bindings.cpp
+void bind_attention(py::module_& m);        // attention/bindings.cpp
+void bind_bandpass(py::module_& m);         // bandpass/bindings.cpp
+void bind_bandpass_array(py::module_& m);   // bandpass/bindings_array.cpp
+void bind_bandpass_stream(py::module_& m);  // bandpass/bindings_stream.cpp
+void bind_ntxent(py::module_& m);           // ntxent/bindings.cpp
+void bind_sublayer(py::module_& m);         // sublayer/bindings.cpp
 }  // namespace clmer
 
 namespace {
@@ -45,11 +46,11 @@ bool set_simd_level(const std::string& name) {
 PYBIND11_MODULE(_C, m) {
   m.def("build_info", &build_info);
   m.def("set_exchange_api", &clmer::set_exchange_api);
-  m.def("clear_exchange_api", [] { clmer::exchange_api = nullptr; });
   m.def("set_simd_level", &set_simd_level);
   m.def("let_threads_stop", &clmer::let_threads_stop);
   clmer::bind_attention(m);
   clmer::bind_bandpass(m);
+  clmer::bind_bandpass_array(m);
   clmer::bind_bandpass_stream(m);
   clmer::bind_ntxent(m);
   clmer::bind_sublayer(m);

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-
 from clmer.kernels.attention_terms import (
     INTEGERS,
     dropout_keeps,

@@ -15,7 +15,7 @@ from clmer.cli import options
 from clmer.data.video import __main__ as video
 from clmer.experiments import command as experiments
 from clmer.report import __main__ as report
-from clmer.report.inspection import __main__ as inspect
+from clmer.report import inspection as inspect
 
 SOURCE = Path(clmer.__file__).parent
 _NAMED = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")

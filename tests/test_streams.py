@@ -73,13 +73,13 @@ def test_training_goes_on_with_closed_streams(data: Path, name: str, redirect: s
 @pytest.mark.parametrize(
     ("command", "redirect"),
     [
-        ("clmer.report {data}/run --out {data}/r.html --cache {data}/cache", ">&- 2>&-"),
+        ("clmer report {data}/run --out {data}/r.html --cache {data}/cache", ">&- 2>&-"),
         (
-            "clmer.report.inspection manifest --root {data} --out {data}/i.html --cache {data}/c",
+            "clmer inspect manifest --root {data} --out {data}/i.html --cache {data}/c",
             ">&-",
         ),
         (
-            "clmer.report.inspection manifest --root {data} --out {data}/i.html --cache {data}/d",
+            "clmer inspect manifest --root {data} --out {data}/i.html --cache {data}/d",
             "2>&-",
         ),
         ("clmer.experiments table4 --synthetic --people 2 --list", ">&- 2>&-"),
@@ -96,10 +96,10 @@ def test_other_commands_take_closed_streams(data: Path, command: str, redirect: 
 @pytest.mark.parametrize(
     ("command", "redirect"),
     [
-        ("clmer.data.video {data}/none.mp4 --out {data}/faces --with openface", ">&-"),
-        ("clmer.data.video {data}/none.mp4 --out {data}/faces --with openface", "2>&-"),
-        ("clmer.report {data}/none", "2>&-"),
-        ("clmer.cli train manifest --root {data}/none", ">&- 2>&-"),
+        ("clmer video {data}/none.mp4 --out {data}/faces --with openface", ">&-"),
+        ("clmer video {data}/none.mp4 --out {data}/faces --with openface", "2>&-"),
+        ("clmer report {data}/none", "2>&-"),
+        ("clmer train manifest --root {data}/none", ">&- 2>&-"),
     ],
     ids=["video-out", "video-err", "report", "train"],
 )
@@ -111,7 +111,7 @@ def test_errors_keep_their_exit_code(data: Path, command: str, redirect: str) ->
 
 
 def test_predictions_are_not_lost_in_a_closed_output(data: Path) -> None:
-    line = "{python} -m clmer.cli predict {data}/run {data}/0.npy --rate 128"
+    line = "{python} -m clmer predict {data}/run {data}/0.npy --rate 128"
     done = shell(data, line, redirect=">&-")
     assert done.returncode == 2
     assert "closed standard output" in done.stderr

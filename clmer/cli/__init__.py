@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,10 +17,15 @@ from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, ConfigError, DataError
 from clmer.streams import for_streams
 
 #: The commands; each is a module of this package with `describe`, which adds its options to a
-#: parser, and `run`, which takes them and returns the exit code.
+#: parser, and `run`, which takes them and returns the exit code. `INTERRUPTED` in it is said after
+#: Ctrl-C; with `TAKES_MORE` it gets the words that are no options of its own.
 COMMANDS = {
     "train": "prepare recordings, train, evaluate, report",
     "predict": "what a trained run says of a recording, window by window",
+    "inspect": "what a data set holds and how it is prepared, on a page",
+    "video": "turn video clips into face series: landmarks, action units, gaze",
+    "report": "join runs into one page",
+    "experiments": "make the paper's tables and figures of your recordings",
 }
 
 
@@ -28,14 +34,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the return value is the exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
     flags: dict[str, str] = {}
+    after = ""
     try:
         top, chosen = _parser(words)
-        options = vars(top.parse_args(words))
+        given, rest = top.parse_known_args(words)
+        options = vars(given)
         command = options.pop("command")
+        module = import_module(f"clmer.cli.{command}")
         from clmer.cli.arguments import flags_of
 
         flags = flags_of(chosen[command])
-        code: int = import_module(f"clmer.cli.{command}").run(**options)
+        if getattr(module, "TAKES_MORE", False):
+            options |= {"passed": rest, "made_by": shlex.join(["clmer", *words])}
+        elif rest:
+            top.error(f"unrecognized arguments: {' '.join(rest)}")
+        after = getattr(module, "INTERRUPTED", "")
+        code: int = module.run(**options)
         return code
     except (DataError, ConfigError) as error:
         from clmer.options import in_flags
@@ -43,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{who()}: {in_flags(str(error), flags)}", file=sys.stderr)
         return EXIT_INPUT
     except KeyboardInterrupt:
-        print(f"\n{who()}: interrupted", file=sys.stderr)
+        print(f"\n{who()}: interrupted{after and '; '}{after}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         raise

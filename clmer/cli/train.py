@@ -26,6 +26,7 @@ from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.run_folder import Run, check_folder
 from clmer.text import file_name
 from clmer.train import job
+from clmer.train.training_run import TrainingRun
 
 EPILOG = """\
 examples:
@@ -150,7 +151,7 @@ def _train(
         )
     try:
         with closing(folder_of_run):
-            whole = job.TrainingRun(config, folder_of_run, store, task, y, splits, device, ranks)
+            whole = TrainingRun(config, folder_of_run, store, task, y, splits, device, ranks)
             if ranks.leads:
                 job.train(whole)
             else:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from clmer.data.timeline import Timeline
-
-if TYPE_CHECKING:
-    from clmer.data.face.hog import Hog
-    from clmer.data.face.images import FaceImages
 
 #: Signal types that preparation filters differently (`prepare.py`).
 KINDS = (
@@ -85,6 +81,26 @@ class Signal:
         )
 
 
+class Textures(Protocol):
+    """Texture descriptors of a face series, read when asked for: `clmer.data.face.hog.Hog`."""
+
+    def at(self, frames: np.ndarray | slice) -> Textures:
+        """Those of other frames, numbered as those of now."""
+
+    def regions(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Descriptors [k, 496] of frames [k], and [k] bool whether there was a face."""
+
+
+class Pictures(Protocol):
+    """Pictures of a face series, read when asked for: `clmer.data.face.images.FaceImages`."""
+
+    def at(self, frames: np.ndarray | slice) -> Pictures:
+        """Those of other frames, numbered as those of now."""
+
+    def near(self, frames: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures [k, 112, 112, 3] uint8 within `reach` of frames [k], and [k] bool if found."""
+
+
 @dataclass(frozen=True, eq=False)
 class FaceSeries:
     """A serialised face: one row a video frame.
@@ -114,8 +130,8 @@ class FaceSeries:
     valid: np.ndarray
     gaze: np.ndarray | None = None
     confidence: np.ndarray | None = None
-    hog: Hog | None = None
-    images: FaceImages | None = None
+    hog: Textures | None = None
+    images: Pictures | None = None
     unit: str = "mm"
     tracker: str = "OpenFace"
     notes: tuple[str, ...] = ()
@@ -177,3 +193,32 @@ class Recording:
     files: dict[str, Path] = field(default_factory=dict)
     interpolated: int = 0
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Two recordings that share samples of a modality.
+
+    Args:
+        one, other: their names.
+        modality: whose samples.
+        seconds: how much they share, about; None for all up to a file's end; 0 where they are two
+            people's out of separate parts of one file.
+        file: the file, where its name told.
+    """
+
+    one: str
+    other: str
+    modality: str
+    seconds: float | None
+    file: str = ""
+
+    @property
+    def length(self) -> float:
+        """Seconds, for comparison."""
+        return np.inf if self.seconds is None else self.seconds
+
+    def __str__(self) -> str:
+        parts = [self.modality, self.file]
+        parts += [] if self.seconds is None else [f"about {self.seconds:.3g} s"]
+        return f"{self.one} and {self.other} ({', '.join(filter(None, parts))})"

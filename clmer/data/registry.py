@@ -16,8 +16,7 @@ from clmer.data.readers import (
     manifest,
     manifest_table,
 )
-from clmer.data.recording import Recording, Signal
-from clmer.data.store.copies import Shared
+from clmer.data.recording import Recording, Shared, Signal
 from clmer.data.tasks import RATING_SCALE, RATING_TASKS
 from clmer.errors import DataError
 

@@ -1,1 +1,1 @@
-"""The paper's tables and figures, each by one command: `python -m clmer.experiments table4`."""
+"""The paper's tables and figures, each by one command: `clmer experiments table4`."""

@@ -1,57 +1,49 @@
-"""A cell: one `clmer.train` run that tables are made of, in a folder of its own.
+"""A cell: one training run that tables are made of, in a folder of its own.
 
 Its name follows from the resolved configuration, so that tables that need the same run share it.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import hashlib
-import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clmer.cli.train import describe
 from clmer.data.recording import SYNTHETIC_MARKER
 from clmer.data.registry import DATASETS
 from clmer.data.store.writer import stores_folder
 from clmer.errors import ConfigError, DataError
 from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
+from clmer.experiments.train_options import PROCESS, Options, config_of
 from clmer.pipeline.config import Config
-from clmer.pipeline.presets import configure
 from clmer.pipeline.run_files import check, read_described
 from clmer.pipeline.run_folder import CONFIG, RESULTS
 from clmer.text import file_name
 
-#: Options of `clmer.train` that say where and how a process runs, not what.
-_PROCESS = ("command", "cache", "out", "resume", "threads")
-
 
 @dataclass(frozen=True)
 class Setup:
-    """What the command line asks for, of every cell.
+    """What is asked of every cell.
 
     Args:
-        source: `("--root", DIR)`, `("--synthetic",)`, or nothing for $CLMER_DATA.
+        source: `{"root": folder}`, `{"synthetic": True}`, or nothing for $CLMER_DATA.
         protocol: "" for the data set's default.
-        repeats: splits a cell; 0 for the protocol's own number.
+        repeats: splits a cell trains; 0 for the protocol's own number.
         tasks: instead of the paper's; empty for those.
         modalities: instead of the data set's; empty for those.
         lengths: token lengths instead of the paper's; empty for those.
-        options: for `clmer.train`, as they are.
+        options: the user's own, see `clmer.experiments.train_options`.
     """
 
-    source: tuple[str, ...] = ()
+    source: Options = field(default_factory=dict)
     protocol: str = ""
     repeats: int = 0
     tasks: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
     lengths: tuple[int, ...] = ()
-    options: tuple[str, ...] = ()
+    options: Options = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,17 +53,17 @@ class Cell:
     Args:
         name: of its folder.
         dataset, task, protocol: of the run.
-        argv: arguments of `clmer.train` but for its folder.
+        options: that make it, its folder left out; see `clmer.experiments.train_options`.
         cache: folder of the prepared stores.
-        config: the run they ask for; None where `clmer.train` refuses them.
-        why: what it said then.
+        config: the run that they ask for; None where they cannot be met.
+        why: what is wrong then.
     """
 
     name: str
     dataset: str
     task: str
     protocol: str
-    argv: tuple[str, ...]
+    options: Options
     cache: Path
     config: Config | None
     why: str = ""
@@ -131,7 +123,7 @@ def plan(experiment: Experiment, dataset: str, setup: Setup, protocols: tuple[st
         ConfigError: an option that no cell can meet.
         DataError: a manifest that cannot be read.
     """
-    first = _config(_parsed(_argv(experiment, dataset, setup, protocols[0], "", ())))
+    first = _config(dataset, _options(experiment, setup, protocols[0], "", {}))
     modalities = setup.modalities or first.modalities or DATASETS[dataset].found(Path(first.root))
     lengths = setup.lengths or LENGTHS.get(dataset, OTHER_LENGTHS)
     rows = ROWS[experiment.rows](tuple(modalities), lengths)
@@ -161,75 +153,47 @@ def _usual(config: Config, modalities: tuple[str, ...]) -> bool:
 
 
 def cell(
-    experiment: Experiment,
-    dataset: str,
-    setup: Setup,
-    protocol: str,
-    task: str,
-    options: tuple[str, ...],
+    experiment: Experiment, dataset: str, setup: Setup, protocol: str, task: str, row: Options
 ) -> Cell:
     """The run of a row's options on a task."""
-    argv = _argv(experiment, dataset, setup, protocol, task, options)
-    config, why, cache = None, "", None
+    options = _options(experiment, setup, protocol, task, row)
+    config, why = None, ""
     try:
-        given = _parsed(argv)
-        cache = given["cache"]
-        config = _config(given)
+        config = _config(dataset, options)
     except (ConfigError, DataError) as error:
         why = str(error)
     kept = protocol or DATASETS[dataset].protocol
-    name = _name(dataset, task, kept, argv, config)
-    return Cell(name, dataset, task, kept, argv, stores_folder(cache), config, why)
+    name = _name(dataset, task, kept, options, config)
+    cache = stores_folder(options.get("cache"))
+    return Cell(name, dataset, task, kept, options, cache, config, why)
 
 
-def _argv(
-    experiment: Experiment,
-    dataset: str,
-    setup: Setup,
-    protocol: str,
-    task: str,
-    options: tuple[str, ...],
-) -> tuple[str, ...]:
-    argv = [dataset, *setup.source, *experiment.common, "--repeats", str(setup.repeats)]
-    argv += ["--protocol", protocol] if protocol else []
-    argv += ["--task", task] if task else []
-    return (*argv, *setup.options, *options)
+def _options(
+    experiment: Experiment, setup: Setup, protocol: str, task: str, row: Options
+) -> dict[str, Any]:
+    """What the experiment, the user and the row ask for; the later one counts."""
+    options = {**setup.source, **experiment.common, "repeats": setup.repeats}
+    options |= {"protocol": protocol} if protocol else {}
+    options |= {"task": task} if task else {}
+    return options | dict(setup.options) | dict(row)
 
 
-def _parsed(argv: tuple[str, ...]) -> dict[str, Any]:
-    """The options by name.
-
-    Raises:
-        ConfigError: options that `clmer.train` does not take.
-    """
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            parser = argparse.ArgumentParser(prog="clmer train")
-            describe(parser)
-            return vars(parser.parse_args(argv))
-    except SystemExit as stop:
-        message = said.getvalue().strip().rsplit("error: ", 1)[-1]
-        raise ConfigError(f"clmer train: {message}") from stop
-
-
-def _config(options: Mapping[str, Any]) -> Config:
+def _config(dataset: str, options: Options) -> Config:
     """The resolved configuration.
 
     Raises:
-        ConfigError: options that `clmer.train` cannot meet.
+        ConfigError: options that cannot be met.
+        DataError: a manifest that cannot be read.
     """
-    config = configure(**{k: v for k, v in options.items() if k not in _PROCESS})
+    config = config_of(dataset, options)
     if not config.fusion:
-        raise ConfigError("--no-fusion: tables are made of classifiers; leave this option out")
+        raise ConfigError("`fusion=False`: tables are made of classifiers; leave this option out")
     return config
 
 
-def _name(
-    dataset: str, task: str, protocol: str, argv: tuple[str, ...], config: Config | None
-) -> str:
+def _name(dataset: str, task: str, protocol: str, options: Options, config: Config | None) -> str:
     """What a person needs to find a folder, and a digest of all that decides the run."""
-    content: Any = list(argv)
+    content: Any = {name: each for name, each in options.items() if name not in PROCESS}
     parts = [dataset, file_name(task or "label"), protocol]
     if config is not None:
         from clmer.train.job import settings

@@ -7,19 +7,21 @@ model are the same, so that what the scores differ by is what the split lets the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from clmer.data.registry import DATASETS
 from clmer.errors import DataError
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.results import CONTROLS
 from clmer.evaluation.significance import compare, holm
 from clmer.experiments.cells import Cell, Plan
 from clmer.experiments.figures import Dot, dots
-from clmer.experiments.runner import REFUSED, Outcome
 from clmer.experiments.scores import Found, record, text
 from clmer.experiments.sheets import Cells, Sheet, Table, interval_methods, unfinished
+from clmer.experiments.training import REFUSED, Outcome
 from clmer.text import p_value, percent, score_text, signed_percent
 
 PROTOCOLS = ("shuffled", "trial", "block", "subject")
@@ -36,9 +38,8 @@ def refusals(cells: Iterable[Cell]) -> dict[str, Outcome]:
     refused: dict[str, Outcome] = {}
     known: dict[str, str] = {}  # protocol -> why
     for cell in cells:
-        option = f"--protocol {cell.protocol}"
         if cell.config is None:
-            if cell.why.startswith(option):
+            if cell.protocol in DATASETS[cell.dataset].refused:
                 refused[cell.name] = Outcome(REFUSED, cell.why)
             continue
         if cell.protocol not in known:
@@ -47,9 +48,9 @@ def refusals(cells: Iterable[Cell]) -> dict[str, Outcome]:
                 known[cell.protocol] = ""
             except DataError as error:
                 # What else is wrong with the recordings, the run itself says and fails by.
-                protocol = error.field == option
+                of_protocol = {"protocol", cell.protocol} <= set(re.findall(r"\w+", error.field))
                 why = f"found {error.found}, expected {error.expected}"
-                known[cell.protocol] = why if protocol else ""
+                known[cell.protocol] = why if of_protocol else ""
         if known[cell.protocol]:
             refused[cell.name] = Outcome(REFUSED, known[cell.protocol])
     return refused

@@ -13,7 +13,6 @@ from clmer.evaluation import table as run_table
 from clmer.evaluation.confusion_figure import confusion_figure
 from clmer.experiments import figures, paper
 from clmer.experiments.cells import Line, Plan
-from clmer.experiments.runner import DONE, FAILED, MISSING
 from clmer.experiments.scores import (
     SHOWN,
     Found,
@@ -24,6 +23,7 @@ from clmer.experiments.scores import (
     record,
     text,
 )
+from clmer.experiments.training import DONE, FAILED, MISSING
 from clmer.text import percent
 
 Cells = Mapping[str, Found]

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
 from clmer.data.registry import DATASETS
+from clmer.experiments.train_options import Options
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,18 @@ class Row:
     Args:
         key: names the line; `clmer.experiments.paper` has its printed figures under it.
         label: method and modalities, as shown.
-        options: of `clmer.train`, which make it.
+        options: that make it, see `clmer.experiments.train_options`.
         model: the beginning of the model's name in results.json; "" for the run's first one.
     """
 
     key: str
     label: tuple[str, str]
-    options: tuple[str, ...]
+    options: Options
     model: str = ""
+
+
+#: What the paper's tables share: its tokens, and no runs beside the one that a row shows.
+_COMMON: dict[str, Any] = {"tokens": "channel", "ablation": "none", "permuted": False}
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Experiment:
         view: how it is shown: a name in `clmer.experiments.sheets.VIEWS`.
         tasks: by the paper's own data sets.
         printed: the table with the paper's figures; "" for none.
-        common: options of `clmer.train` ahead of the user's and the row's.
+        common: options of every row, where neither the user nor the row has others.
     """
 
     name: str
@@ -52,7 +58,7 @@ class Experiment:
     view: str
     tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     printed: str = ""
-    common: tuple[str, ...] = ("--tokens", "channel", "--ablation", "none", "--no-permuted")
+    common: Options = field(default_factory=_COMMON.copy)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -70,16 +76,16 @@ class Experiment:
 
 
 # --- rows: from a data set's modalities, and token lengths, to lines ----------------------------
-_WITH, _WITHOUT = ("--contrastive",), ("--no-contrastive",)
-
-
-def _of(modalities: tuple[str, ...]) -> tuple[str, str]:
-    return "--modalities", ",".join(modalities)
+def _raw(modalities: tuple[str, ...], *models: str) -> dict[str, Any]:
+    """Options of a row without contrastive features; without models it is of CLMER's own."""
+    options: dict[str, Any] = {"modalities": modalities, "contrastive": False}
+    return options | ({"models": models} if models else {})
 
 
 def _clmer(modalities: tuple[str, ...]) -> Row:
     name = "+".join(modalities)
-    return Row(f"{name} with CL", ("CLMER", name), (*_of(modalities), *_WITH))
+    options = {"modalities": modalities, "contrastive": True}
+    return Row(f"{name} with CL", ("CLMER", name), options)
 
 
 def clmer(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Row, ...]:
@@ -99,24 +105,21 @@ def models(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Row, 
     faces = bool({"landmarks", "au"} & set(modalities))
     pictures = _pictures("mobilevit", "MobileViT-S features", modalities, "mobilevit")
     return (
-        Row("svm", ("SVM on band power", name), (*_of(modalities), *_WITHOUT, "--model", "svm")),
-        Row("eeg-conformer", ("EEG-Conformer", signal[0]),
-            (*_of(signal), *_WITHOUT, "--model", "eeg-conformer")),
-        Row("fetcheeg", ("FetchEEG-style", signal[0]),
-            (*_of(signal), *_WITHOUT, "--model", "fetcheeg")),
+        Row("svm", ("SVM on band power", name), _raw(modalities, "svm")),
+        Row("eeg-conformer", ("EEG-Conformer", signal[0]), _raw(signal, "eeg-conformer")),
+        Row("fetcheeg", ("FetchEEG-style", signal[0]), _raw(signal, "fetcheeg")),
         *([pictures] if faces else []),
-        Row("mult", ("MulT", name), (*_of(modalities), *_WITHOUT, "--model", "mult")),
-        Row("husformer", ("Husformer", name),
-            (*_of(modalities), *_WITHOUT, "--model", "husformer")),
+        Row("mult", ("MulT", name), _raw(modalities, "mult")),
+        Row("husformer", ("Husformer", name), _raw(modalities, "husformer")),
         *clmer(modalities, lengths),
-    )  # fmt: skip
+    )
 
 
 def ablation(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Row, ...]:
     """Tables IV to VII: each modality, each pair, all without and all with contrastive features."""
     modes = {1: "single", 2: "dual"} | {len(modalities): "fusion without CL"}
     rows = [
-        Row("+".join(part), (mode, "+".join(part)), (*_of(part), *_WITHOUT))
+        Row("+".join(part), (mode, "+".join(part)), _raw(part))
         for count, mode in sorted(modes.items())
         for part in combinations(modalities, count)
     ]
@@ -131,38 +134,39 @@ def serialization(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tupl
         _pictures("downsampling", "downsampling, a pixel a token", modalities, "pixels"),
         _pictures("downsampling-rows", "downsampling, a row a token", modalities, "pixel-rows"),
         _pictures("mobilevit", "MobileViT-S features", modalities, "mobilevit"),
-        Row(name, ("serialization", name), (*_of(modalities), *_WITHOUT)),
+        Row(name, ("serialization", name), _raw(modalities)),
     )
 
 
 def _pictures(key: str, label: str, modalities: tuple[str, ...], visual: str) -> Row:
     """The first modality beside a picture of the face."""
     part = (modalities[0], visual)
-    return Row(key, (label, "+".join(part)), (*_of(part), *_WITHOUT))
+    return Row(key, (label, "+".join(part)), _raw(part))
 
 
 def token_lengths(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Row, ...]:
     """Tables XI and XII: CLMER at several token lengths."""
     options, name = _clmer(modalities).options, "+".join(modalities)
     return tuple(
-        Row(str(length), (f"L = {length}", name), (*options, "--token-length", str(length)))
+        Row(str(length), (f"L = {length}", name), {**options, "token_length": length})
         for length in lengths
     )
 
 
 def leakage(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Row, ...]:
     """Every model at the data set's own settings, each a run; a run brings its baselines along."""
-    part, name, signal = _of(modalities), "+".join(modalities), modalities[:1]
+    whole, name = {"modalities": modalities}, "+".join(modalities)
     others = [("svm", "SVM on band power"), ("mult", "MulT"), ("husformer", "Husformer")]
     if len(modalities) < 2:
         others.remove(("mult", "MulT"))  # it is made of pairs
-    alone = (("eeg-conformer", "EEG-Conformer"), ("fetcheeg", "FetchEEG-style"))
+    first, signal = {"modalities": modalities[:1]}, modalities[0]
+    single = (("eeg-conformer", "EEG-Conformer"), ("fetcheeg", "FetchEEG-style"))
     return (
-        Row("clmer", ("CLMER", name), (*part, "--permuted")),
-        *(Row(key, (label, name), (*part, "--no-permuted", "--model", key))
+        Row("clmer", ("CLMER", name), {**whole, "permuted": True}),
+        *(Row(key, (label, name), {**whole, "permuted": False, "models": (key,)})
           for key, label in others),
-        *(Row(key, (label, signal[0]), (*_of(signal), "--no-permuted", "--model", key))
-          for key, label in alone),
+        *(Row(key, (label, signal), {**first, "permuted": False, "models": (key,)})
+          for key, label in single),
     )  # fmt: skip
 
 
@@ -229,7 +233,7 @@ EXPERIMENTS = {
         Experiment("fig10", "Accuracy over epochs by token length, AMIGOS' short videos", "IV-G",
                    "lengths", "curves", _SHORT, "XII"),
         Experiment("leakage", "What each protocol makes of each model", "", "leakage", "leakage",
-                   common=()),
+                   common={}),
     )
 }  # fmt: skip
 

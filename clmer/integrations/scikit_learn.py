@@ -16,10 +16,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clmer.data.splits import Split
-from clmer.data.store.plan import NAME, may_be_called
 from clmer.data.store.store import Modality
 from clmer.errors import ConfigError
-from clmer.pipeline.config import MAX_SEED, ModelConfig
+from clmer.pipeline.config import MAX_SEED, ModelConfig, check_modality_names
 from clmer.pipeline.fit import fit_split
 from clmer.pipeline.presets import known_device
 from clmer.pipeline.tokenizer import WindowArrays
@@ -207,9 +206,7 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
             if X.ndim > 3:
                 raise ValueError(f"X: found {X.ndim} dimensions, expected 2 or 3")
             return {"x": np.asarray(X.reshape(len(X), -1, X.shape[-1]), dtype=np.float32)}
-        for name in self.modalities:
-            if not may_be_called(name):
-                raise ConfigError(f"modalities: found {name!r}, expected {NAME}")
+        check_modality_names(self.modalities)
         sizes = [channels * samples for channels, samples in self.modalities.values()]
         if X.ndim != 2 or X.shape[1] != sum(sizes):
             raise ValueError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clmer import ops
@@ -219,7 +220,8 @@ class Fusion(nn.Module):
         streams = self._cross(tokens) if self.pairs else tokens
         for layer in self.memory:
             streams = layer(streams)
-        pooled = sublayer.normed(streams).mean(2).transpose(0, 1).flatten(1)  # [B, M width]
+        streams = F.layer_norm(streams, streams.shape[-1:])
+        pooled = streams.mean(2).transpose(0, 1).flatten(1)  # [B, M width]
         logits: Tensor = self.classifier(pooled + self.mlp(pooled))
         return logits
 

@@ -1,4 +1,4 @@
-"""The three ops. Each page holds one: function, validation, reference, registration, autograd."""
+"""The ops. Each folder holds one: function, validation, reference, registration, autograd."""
 
 from clmer.ops.attention.op import cross_attention
 from clmer.ops.attention.reference import attention_weights, cross_attention_reference
@@ -6,13 +6,25 @@ from clmer.ops.bandpass.op import sosfilt, sosfilt_reference
 from clmer.ops.bandpass.zero_phase import sosfiltfilt
 from clmer.ops.ntxent.op import nt_xent
 from clmer.ops.ntxent.reference import nt_xent_reference
+from clmer.ops.sublayer.op import feed_forward, merge_heads, project_heads
+from clmer.ops.sublayer.reference import (
+    feed_forward_reference,
+    merge_heads_reference,
+    project_heads_reference,
+)
 
 __all__ = [
     "attention_weights",
     "cross_attention",
     "cross_attention_reference",
+    "feed_forward",
+    "feed_forward_reference",
+    "merge_heads",
+    "merge_heads_reference",
     "nt_xent",
     "nt_xent_reference",
+    "project_heads",
+    "project_heads_reference",
     "sosfilt",
     "sosfilt_reference",
     "sosfiltfilt",

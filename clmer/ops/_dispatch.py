@@ -1,4 +1,4 @@
-"""What the three op pages share: the torch library, the choice of implementation, tracing."""
+"""What the ops share: the torch library, the choice of implementation, tracing."""
 
 from __future__ import annotations
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clmer.baselines import MODELS, NAMES
+from torch import nn
+
+from clmer.baselines import NAMES
 from clmer.data.face.windows import IMAGES
 from clmer.data.splits import PROTOCOLS
 from clmer.data.store.options import PrepareOptions
+from clmer.data.store.plan import is_valid_name
 from clmer.errors import ConfigError
 from clmer.options import check, option
 
@@ -31,6 +35,33 @@ TOKEN_KINDS = ("channel", "time", "spectrum")
 
 def _size(default: int, help: str, least: int = 1, most: int | None = None, **more: Any) -> Any:
     return option(default, help=help, metavar="N", group=MODEL, least=least, most=most, **more)
+
+
+#: What stands beside the models in a run's folder, each named after its modalities; further members
+#: of a model end in "-2", "-3", ...
+_RESERVED = ("contrastive", "tokenizer", "permuted", *NAMES)
+_MEMBER = re.compile(r".*-\d+")
+
+
+def is_valid_modality_name(name: str) -> bool:
+    """Whether a modality may have a name: it becomes one of files and of modules."""
+    taken = name in _RESERVED or _MEMBER.fullmatch(name) or hasattr(nn.ModuleDict(), name)
+    return not taken and is_valid_name(name)
+
+
+def check_modality_names(names: Iterable[str]) -> None:
+    """Refuse names that a run could not tell from its own files and modules.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for name in names:
+        if not is_valid_modality_name(name):
+            raise ConfigError(
+                f"`modalities`: found {name!r}, expected letters, digits, spaces, _, + and -, and "
+                "no word that PyTorch's modules or a run's folder use. Call it "
+                f"my_{re.sub(r'[^A-Za-z0-9]', '_', name)}, for example"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,28 +274,22 @@ class Config(PrepareOptions, ModelConfig):
     )
     preset: str = option(
         "cpu",
-        help="sizes: the paper's, or small ones (auto: by device)",
+        help="sizes: the paper's (paper), small ones (cpu), or by the device (auto, default)",
+        metavar="NAME",
         group=MODEL,
-        choices=("auto", "paper", "cpu"),
     )
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         PrepareOptions.__post_init__(self)
         ModelConfig.__post_init__(self)
-        if self.preset == "auto":
-            raise ConfigError("`preset`: found auto, expected paper or cpu")
         if self.graph and not self.device.startswith("cuda"):
             raise ConfigError(
                 f"`graph`: found `device={self.device}`, expected a GPU: what is captured is a "
                 "CUDA graph; leave `graph` out"
             )
         self._check_scale()
-        reserved = [name for name in self.modalities if name in (*MODELS, *NAMES)]
-        if reserved:
-            raise ConfigError(
-                f"`modalities`: found {reserved[0]}, which is a model's name; expected another one"
-            )
+        check_modality_names(self.modalities)
         self.check_pictures(self.modalities)
 
     def _check_scale(self) -> None:

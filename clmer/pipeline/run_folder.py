@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from clmer.data.store.origin import differences
 from clmer.errors import ConfigError, DataError
@@ -190,8 +189,10 @@ class Run:
             yield
 
     @cached_property
-    def events(self) -> SummaryWriter:
+    def events(self) -> Any:
         """TensorBoard's writer, made with the first line."""
+        from torch.utils.tensorboard import SummaryWriter  # readers of a folder need none
+
         threading.excepthook = _quiet_full_disk
         return SummaryWriter(str(self.folder / "events"))
 

@@ -256,8 +256,8 @@ def _read(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = folder / f"{name}.safetensors"
     if not readable(path, path.is_file):
         raise DataError(
-            folder,
-            path.name,
+            folder.parent.parent,
+            str(path.relative_to(folder.parent.parent)),
             "nothing",
             f"what training leaves when {folder.name}/{name} is finished",
             "The same training command with --resume makes it.",

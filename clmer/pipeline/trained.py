@@ -1,14 +1,14 @@
 """A trained model in use: `clmer.load("runs/x").predict_proba(windows)`.
 
 Windows are as `clmer.data.store.prepare` stores them (filtered, resampled, not standardised), [N,
-C, T] a modality. `python -m clmer.predict` makes them of a recording.
+C, T] a modality. `clmer predict` makes them of a recording.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,11 @@ from clmer.data.store.store import Modality
 from clmer.errors import DataError
 from clmer.nn.encoder import encode
 from clmer.nn.fusion import Fusion, attention_maps
-from clmer.pipeline.config import Config
+from clmer.pipeline.config import Config, ModelConfig
 from clmer.pipeline.models import mean_probability
-from clmer.pipeline.run_files import readable
-from clmer.pipeline.run_folder import MODELS, RESULTS, read_config, unfinished_stage
-from clmer.pipeline.split_model import SplitModel, Windows, in_parts
+from clmer.pipeline.run_files import damaged, readable
+from clmer.pipeline.run_folder import CONFIG, MODELS, RESULTS, read_config, unfinished_stage
+from clmer.pipeline.split_model import TOKENIZER, SplitModel, Windows, in_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,12 +201,15 @@ def load(
         )
     if split is not None and split not in names:
         raise DataError(folder, "split", split, ", ".join(names) or "one that was trained")
-    chosen = names if split is None else [split]
-    return Trained(
-        folder,
-        config,
-        {name: SplitModel.load(folder / MODELS / name, model, device) for name in chosen},
-    )
+    loaded = {}
+    for name in names if split is None else [split]:
+        loaded[name] = SplitModel.load(folder / MODELS / name, model, device)
+        for option in fields(ModelConfig):
+            found, wanted = (getattr(x, option.name) for x in (loaded[name].config, config))
+            if found != wanted:
+                path = folder / MODELS / name / f"{TOKENIZER}.safetensors"
+                raise damaged(path, f"notes.config.{option.name}", found, f"{wanted}, as {CONFIG}")
+    return Trained(folder, config, loaded)
 
 
 def _split_names(folder: Path) -> list[str]:

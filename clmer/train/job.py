@@ -11,13 +11,11 @@ and after is in `clmer.train.messages`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from clmer.baselines import SVM, bandpower, svm
@@ -38,22 +36,20 @@ from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.probe import linear_probe, mean_probe, settle_batch_norm
 from clmer.evaluation.table import table
 from clmer.nn.random_state import own_random_state
-from clmer.pipeline.config import Config
+from clmer.pipeline.config import Config, check_modality_names
 from clmer.pipeline.fit import all_tokens, fit_control, fit_split, new_encoder, select_tokens
 from clmer.pipeline.loop import seed_of
 from clmer.pipeline.models import (
-    ChosenModel,
     check_models,
-    chosen_models,
     log_probabilities,
     mean_probability,
 )
 from clmer.pipeline.ranks import Ranks
-from clmer.pipeline.run_folder import Run
 from clmer.pipeline.split_model import FittedModel, SplitModel
 from clmer.pipeline.tokenizer import WindowArrays
 from clmer.text import did_you_mean
 from clmer.train import messages
+from clmer.train.training_run import TrainingRun
 
 
 def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
@@ -79,6 +75,7 @@ def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
         )
     if dataset.rated is None:  # say what is wrong before the data is prepared
         task_of(dataset, root, config.task, scale=config.scale, threshold=config.threshold)
+    check_modality_names(config.modalities or dataset.modalities or dataset.found(root))
     return root, prepare(dataset, root, config, cache=cache)
 
 
@@ -144,49 +141,6 @@ def shared_recordings(store: Store, root: Path, protocol: str) -> list[tuple[str
                 "holds two people after each other, give both the same name in the column group.",
             )
     return pairs
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingRun:
-    """What every split of a run shares."""
-
-    config: Config
-    run: Run
-    store: Store
-    task: Task
-    y: np.ndarray
-    splits: list[Split]
-    device: torch.device
-    ranks: Ranks = field(default_factory=Ranks)
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.task.classes)
-
-    @cached_property
-    def windows(self) -> WindowArrays:
-        """All windows of the store."""
-        return WindowArrays.of(self.store)
-
-    @cached_property
-    def models(self) -> dict[str, ChosenModel]:
-        """Each model that the loop trains, by its name in stages and results."""
-        return chosen_models(self.config, tuple(self.store.modalities))
-
-    @property
-    def main(self) -> list[str]:
-        """The models under study, the SVM included."""
-        return [*self.models, *([SVM] if SVM in self.config.models else [])]
-
-    def modalities(self, name: str) -> tuple[str, ...]:
-        """What a model under study reads; the SVM reads all."""
-        return tuple(self.store.modalities) if name == SVM else self.models[name].modalities
-
-    @cached_property
-    def powers(self) -> dict[str, np.ndarray]:
-        """Hand-made features [N, features] of each modality, for the baselines."""
-        return {name: power_features(self, name) for name in self.store.modalities}
 
 
 @dataclass(frozen=True)
@@ -317,18 +271,6 @@ def probe(
 
 
 # --- baselines ----------------------------------------------------------------------------------
-def power_features(job: TrainingRun, name: str) -> np.ndarray:
-    """Hand-made features [N, features] of a modality, within the EEG band that was kept."""
-    dataset, modality = DATASETS[job.config.dataset], job.store.modalities[name]
-    kept = dataset.band.get("eeg") if job.config.filter == "type" else None
-    low, high = kept or dataset.paper_band
-    band = (low or 0.0, high or dataset.fs / 2)
-    array, kind, kinds = job.store.array(name), name, None
-    if name != "physio" and modality.kinds:  # a manifest names its modalities as it likes
-        kind, kinds = "physio", modality.kinds
-    return bandpower.features(array, modality.fs, kind, band=band, kinds=kinds)
-
-
 def baselines(job: TrainingRun, split: Split) -> list[Predictions]:
     """Majority class, logistic regression on the powers of what each model reads, and the SVM."""
     windows, y, powers = job.store.windows, job.y, job.powers

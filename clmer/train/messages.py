@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +23,7 @@ from clmer.pipeline.fit import fit_split
 from clmer.pipeline.loop import Unrecorded
 from clmer.pipeline.tokenizer import Tokenizer
 from clmer.text import score_text
-
-if TYPE_CHECKING:
-    from clmer.train.job import TrainingRun
+from clmer.train.training_run import TrainingRun
 
 PERMUTED = (
     "permuted labels: one permutation per split (one for all under block), a noisy control where "

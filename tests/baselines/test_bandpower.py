@@ -10,7 +10,7 @@ import pytest
 from clmer.baselines import bandpower
 from clmer.data.splits import Split
 from clmer.data.store.store import Modality
-from clmer.pipeline.stages import power_features
+from clmer.train.training_run import power_features
 
 FS = 128.0
 

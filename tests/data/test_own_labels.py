@@ -19,7 +19,6 @@ from clmer.errors import DataError
 from clmer.pipeline.run_folder import read_config
 from clmer.report.command import command
 from clmer.report.inspection import inspect
-from clmer.report.inspection.__main__ import main as inspect_main
 
 TINY = (
     "--threads 1 --no-contrastive --dim 8 --heads 2 --token-length 5 --cross-layers 1 "
@@ -217,7 +216,7 @@ def test_the_page_of_a_data_set_says_the_same(tmp_path: Path) -> None:
         "--cache",
         str(tmp_path / "cache"),
     ]
-    assert inspect_main([*given, "--threshold", "20", "--out", str(out)]) == 0
+    assert main(["inspect", *given, "--threshold", "20", "--out", str(out)]) == 0
     assert "split at 20" in out.read_text()
-    assert inspect_main([*given, "--scale", "-5,100", "--out", str(out)]) == 0
+    assert main(["inspect", *given, "--scale", "-5,100", "--out", str(out)]) == 0
     assert "scale -5 to 100, split at 47.5" in out.read_text()

@@ -450,12 +450,11 @@ def test_raw_pointers_give_the_same():
     shown = visible((3, 9, 20))
     options = dict(key_padding_mask=mask, attn_mask=shown, dropout_p=0.2, seed=torch.tensor(4))
     by_capsule = results(cross_attention, q, k, v, b, grad, **options)
-    _C.clear_exchange_api()
+    _C.set_exchange_api(None)
     try:
         by_pointer = results(cross_attention, q, k, v, b, grad, **options)
     finally:
-        if _capsule is not None:
-            _C.set_exchange_api(_capsule)
+        _C.set_exchange_api(_capsule)
     for a, c in zip(by_capsule, by_pointer, strict=True):
         assert torch.equal(a, c)
 

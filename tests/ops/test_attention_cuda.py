@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support import native
 from support.attention_cases import (
     CASES,
     EMPTY,
@@ -21,8 +22,10 @@ from test_attention import inputs
 
 from clmer._native import _C
 from clmer.ops import _dispatch
+from clmer.ops.attention import gpu
 from clmer.ops.attention.op import cross_attention
 
+_C_test = native.load()
 #: (Lq, Lk, D, Dv): one tile in each width, four and two heads a block, four warps a head, several
 #: chunks of keys and rounds of queries, one side short, widths that no 16-byte copy takes.
 SHAPES = [
@@ -38,8 +41,9 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 @pytest.fixture(autouse=True)
 def emulated(monkeypatch):
-    """impl="cuda" takes tensors on the CPU, for which the native module emulates threads."""
+    """impl="cuda" takes tensors on the CPU, for which the tests' native module emulates threads."""
     monkeypatch.setattr(_dispatch, "_require_cuda", lambda device: None)
+    monkeypatch.setattr(gpu, "_C", _C_test)
 
 
 def cuda(*args, **options):
@@ -52,9 +56,9 @@ def by_order(tensors, options, order, tf32=False):
     padding, shown = options["key_padding_mask"], options["attn_mask"]
     ranked = [None if t is None else t[(None,) * (4 - t.dim())] for t in (shown, b)]
     terms = (padding, *ranked, options["seed"], options["dropout_p"], 0.3)
-    out = _C.attention_short_forward(q, k, v, *terms, tf32, 0, order)
+    out = _C_test.attention_short_forward(q, k, v, *terms, tf32, order)
     scores = None if b is None else torch.full((*q.shape[:-1], k.shape[-2]), torch.nan)
-    grads = _C.attention_short_backward(grad, q, k, v, *out, *terms, scores, tf32, 0, order)
+    grads = _C_test.attention_short_backward(grad, q, k, v, *out, *terms, scores, tf32, order)
     return [*out, *grads, *([] if scores is None else [scores])]
 
 
@@ -157,7 +161,7 @@ def test_tf32_only_where_it_is_asked_for():
     q = torch.full((1, 16, 16), 1 + 2**-12)
     v = torch.eye(16).expand(1, 16, 16) * (1 + 2**-12)
     found = [
-        _C.attention_short_forward(q, q, v, None, None, None, None, 0.0, 0.25, tf32, 0, 0)[0]
+        _C_test.attention_short_forward(q, q, v, None, None, None, None, 0.0, 0.25, tf32, 0)[0]
         for tf32 in (False, True)
     ]
     torch.testing.assert_close(found[0], v.mean(-2, keepdim=True).expand_as(q), rtol=1e-6, atol=0)
@@ -189,7 +193,7 @@ def test_refuses_what_it_does_not_take(monkeypatch):
 
 def test_the_module_guards_its_memory():
     q, k, v, _, _, grad = inputs((3, 5, 4, 4), torch.float32)
-    call = lambda *args: _C.attention_short_forward(*args, None, 0.0, 1.0, False, 0, 0)  # noqa: E731
+    call = lambda *args: _C_test.attention_short_forward(*args, None, 0.0, 1.0, False, 0)  # noqa: E731
     for args, message in (
         ((q, k[:1], v, None, None, None), "key has shape"),
         ((q, k, v, torch.zeros(2, 3, 4, dtype=torch.bool), None, None), "key_padding_mask has"),
@@ -200,9 +204,11 @@ def test_the_module_guards_its_memory():
             call(*args)
     out = call(q, k, v, None, None, None)
     scores = torch.zeros(2, 3, 3, 4)
-    terms = (None, None, None, None, 0.0, 1.0, scores, False, 0, 0)
+    terms = (None, None, None, None, 0.0, 1.0, scores, False, 0)
     with pytest.raises(ValueError, match="grad_scores has shape"):
-        _C.attention_short_backward(grad, q, k, v, *out, *terms)
+        _C_test.attention_short_backward(grad, q, k, v, *out, *terms)
+    with pytest.raises(ValueError, match="takes tensors on a GPU"):
+        _C.attention_short_forward(q, k, v, None, None, None, None, 0.0, 1.0, False, 0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

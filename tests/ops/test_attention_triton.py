@@ -90,11 +90,10 @@ def check_arguments():
 
 
 def check_compilation():
+    from clmer.kernels.attention import variants
     from triton import compile
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
-
-    from clmer.kernels.attention import variants
 
     names = ("50 x 50 x 16 bf16", "50 x 50 x 16 fp32 tf32 terms", "129 x 300 x 256 bf16")
     chosen = [v for v in variants() if any(name in v.name for name in names)]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import clmer
-from clmer._native import _C
+from clmer._native import _C, _capsule
 from clmer.nn import Bandpass
 from clmer.ops.bandpass.op import sosfilt_reference
 from clmer.ops.bandpass.zero_phase import sosfiltfilt
@@ -69,11 +69,9 @@ def test_threads_and_pointers_do_not_change_bits():
         torch.set_num_threads(threads)
         results.append(clmer.sosfilt(x, SOS)[0])
     torch.set_num_threads(before)
-    _C.clear_exchange_api()
+    _C.set_exchange_api(None)
     results.append(clmer.sosfilt(x, SOS)[0])
-    capsule = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
-    if capsule is not None:
-        _C.set_exchange_api(capsule)
+    _C.set_exchange_api(_capsule)
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
 

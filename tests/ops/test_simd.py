@@ -26,7 +26,7 @@ HARNESS = """
 #include <cmath>
 #include <cstdio>
 #define CLMER_LEVEL tested
-#include "simd_vec.h"
+#include "common/simd_vec.h"
 using namespace clmer::tested;
 
 template <class T>

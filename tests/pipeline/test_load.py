@@ -209,8 +209,8 @@ def test_what_is_missing_is_named(run, tmp_path):
     with pytest.raises(DataError, match=message.replace("+", r"\+")):
         clmer.load(copy)
     assert clmer.load(copy, "split1").splits
-    (copy / "models" / "split1" / "inputs.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(DataError, match=r"inputs.safetensors: safetensors: found"):
+    (copy / "models" / "split1" / "tokenizer.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(DataError, match=r"tokenizer.safetensors: safetensors: found"):
         clmer.load(copy, "split1")
 
 
@@ -220,7 +220,7 @@ def test_weights_of_other_sizes_are_refused(run, tmp_path):
     content = json.loads((copy / "config.json").read_text())
     content["config"]["cross_layers"] = 2
     (copy / "config.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match="contents: found"):
+    with pytest.raises(DataError, match="notes.config.cross_layers: found"):
         clmer.load(copy)
     content["config"]["colour"] = "red"
     (copy / "config.json").write_text(json.dumps(content))

@@ -19,10 +19,10 @@ from clmer.data.store.store import open_store
 from clmer.data.synthetic import write_deap
 from clmer.errors import ConfigError, DataError
 from clmer.pipeline import loop as fit
-from clmer.pipeline.config import build
+from clmer.pipeline.loop import Unrecorded
+from clmer.pipeline.presets import build
 from clmer.pipeline.run_files import read_described, read_json, read_log
-from clmer.pipeline.run_folder import CHECKPOINT, Run, Unsaved
-from clmer.report.__main__ import main as report_main
+from clmer.pipeline.run_folder import Run
 from clmer.report.learned import Sample, class_maps
 from clmer.report.page import report
 from clmer.report.reading import read_run
@@ -87,13 +87,15 @@ def test_a_damaged_file_is_named(run: Path, name: str, content: str, message: st
         (lambda c: c.update(models=[1]), r"config\.models\[0\]: found 1, expected text"),
         (lambda c: c.update(width="16"), r'config\.width: found "16", expected a whole number'),
         (lambda c: c.update(contrastive=1), r"config\.contrastive: found 1, expected true or fal"),
-        (lambda c: c.update(window=None), r"config\.window: found null, expected a number"),
-        (lambda c: c.update(window=float("nan")), r"config\.json: JSON: found NaN, no finite"),
+        (lambda c: c.update(window_s=None), r"config\.window_s: found null, expected a number"),
+        (lambda c: c.update(window_s=float("nan")), r"config\.json: JSON: found NaN, no finite"),
         (lambda c: c.update(scale=[1, 2, 3]), r"config\.scale: found"),
         (lambda c: c.update(synthetic={"seed": 0}), r"config\.synthetic\.control: found nothing"),
-        (lambda c: c.update(members=10**9), r"--members: found 1000000000, expected at most 1000"),
-        (lambda c: c.update(dim=10**5, heads=10), r"contents: found .*, not \["),
-        (lambda c: c.update(dim=10**9, heads=10), r"contents: found .*--resume"),
+        (
+            lambda c: c.update(members=10**9),
+            r"`members`: found 1000000000, expected .* at most 1000",
+        ),
+        (lambda c: c.update(dim=40, heads=10), r"notes\.config\.dim: found \d+, expected 40, as"),
     ],
 )
 def test_a_configuration_of_other_types_and_sizes(
@@ -123,8 +125,8 @@ def test_an_unfinished_run_with_a_damaged_log(run: Path, line: str) -> None:
 def test_a_preset_of_another_version_is_no_error_of_the_report(run: Path, place: Path) -> None:
     change(run / "config.json", lambda content: content["config"].update(preset="tiny"))
     page = report([run], cache=place / "cache")
-    assert "cannot repeat it: --preset: found &#x27;tiny&#x27;" in page
-    with pytest.raises(ConfigError, match="--preset: found 'tiny', expected auto, paper or cpu"):
+    assert "cannot repeat it: `preset`: found &#x27;tiny&#x27;" in page
+    with pytest.raises(ConfigError, match="`preset`: found 'tiny', expected auto, paper or cpu"):
         build("deap", {"preset": "tiny", "device": "cpu"})
 
 
@@ -135,19 +137,19 @@ def test_one_run_is_lost_and_never_the_page(
     (run / "results.json").write_text("{")
     out = run.parent / "page.html"
     cache = ["--cache", str(place / "cache")]
-    assert report_main([str(run.parent), "--out", str(out), *cache]) == 0
+    assert cli.main(["report", str(run.parent), "--out", str(out), *cache]) == 0
     page = out.read_text()
     assert "Left out" in page
     assert f"{run / 'results.json'}: JSON" in page
     assert 'id="run-whole"' in page
     assert "left out of the page: " in capsys.readouterr().err
-    assert report_main([str(run), "--out", str(out), *cache]) == 2
+    assert cli.main(["report", str(run), "--out", str(out), *cache]) == 2
 
 
 def test_a_name_that_is_no_unicode_can_be_shown(run: Path, place: Path) -> None:
     change(run / "config.json", lambda content: content["config"].update(root="/data/\udcff"))
     out = run.parent / "page.html"
-    assert report_main([str(run), "--out", str(out), "--cache", str(place / "cache")]) == 0
+    assert cli.main(["report", str(run), "--out", str(out), "--cache", str(place / "cache")]) == 0
     assert "\\udcff" in out.read_text()
 
 
@@ -194,14 +196,14 @@ def test_a_lone_last_window_is_drawn(place: Path) -> None:
 def test_weights_of_another_run_are_named_and_not_believed(run: Path) -> None:
     (weights,) = (run / "models" / "split1").glob("*landmarks*.safetensors")
     kept = weights.read_bytes()
-    inputs = run / "models" / "split1" / "inputs.safetensors"
-    for damage in (b"", kept[: len(kept) // 2], inputs.read_bytes()):
+    tokenizer = run / "models" / "split1" / "tokenizer.safetensors"
+    for damage in (b"", kept[: len(kept) // 2], tokenizer.read_bytes()):
         weights.write_bytes(damage)
         with pytest.raises(DataError, match=r"safetensors: .*--resume repeats what it held"):
             clmer.load(run)
     weights.write_bytes(kept)
-    inputs.write_bytes(kept)
-    with pytest.raises(DataError, match=r"inputs\.safetensors: notes\.modalities: found nothing"):
+    tokenizer.write_bytes(kept)
+    with pytest.raises(DataError, match=r"tokenizer\.safetensors: notes\.modalities: found no"):
         clmer.load(run)
 
 
@@ -220,7 +222,7 @@ def _train(run: Run) -> None:
     ("notes", "tensors", "message"),
     [
         ({}, {}, r"notes\.stage: found nothing.*--resume"),
-        ({"stage": "split1/x", "logged": "a"}, {}, r'notes\.logged: found "a"'),
+        ({"stage": "split1/x", "lr": "a"}, {}, r'notes\.lr: found "a"'),
         (None, {"model.bias": torch.zeros(9)}, r"contents: found .*size mismatch"),
         (None, {"nothing": torch.zeros(9)}, r"contents: found .*this run wrote"),
     ],
@@ -229,22 +231,30 @@ def test_a_checkpoint_that_does_not_fit(
     tmp_path: Path, notes: dict[str, Any] | None, tensors: dict[str, torch.Tensor], message: str
 ) -> None:
     run = Run(tmp_path / "run", {}, {}, {})
-    whole = {"stage": "split1/x", "logged": 0, "lr": 0.1, "plateau": {}, "epoch": 1}
+    whole = {"stage": "split1/x", "lr": 0.1, "plateau": {}, "epoch": 1}
     whole |= {"best_epoch": 0, "best_score": float("-inf"), "best_loss": float("inf")}
-    run.save_tensors(CHECKPOINT, tensors, whole if notes is None else notes)
+    run.save_checkpoint("split1/x", tensors, whole if notes is None else notes)
     with pytest.raises(DataError, match=f"(?s){message}"):
         _train(run)
     run.close()
 
 
-def test_a_log_that_was_deleted_is_not_filled_with_zeros(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run", {}, {}, {})
-    run.log({"stage": "split1/x", "epoch": 0, "loss": 1.0})
-    size = run.log_size()
-    run.cut_log(size + 100)
-    assert run.log_size() == size
-    run.cut_log(size - 5)
-    assert run.log_size() == size - 5
+def test_the_log_forgets_what_is_trained_again_and_keeps_the_rest(tmp_path: Path) -> None:
+    run, log = Run(tmp_path / "run", {}, {}, {}), tmp_path / "run" / "metrics.jsonl"
+    for split, epoch in ((1, 0), (2, 0), (1, 1), (2, 1)):
+        run.log({"stage": f"split{split}/x", "epoch": epoch, "loss": 1.0})
+    with log.open("a") as file:
+        file.write('{"stage": "split1/x", "epo')  # killed meanwhile
+    run.forget("split1/x", 1)
+    left = [(line["stage"], line["epoch"]) for line in read_log(log)]
+    assert left == [("split1/x", 0), ("split2/x", 0), ("split2/x", 1)]
+    assert log.read_bytes().endswith(b"}\n")
+    run.log({"stage": "split1/x", "epoch": 1, "loss": 1.0})
+    run.sort_log(["split1", "split2"])
+    assert [line["stage"][:6] for line in read_log(log)] == ["split1"] * 2 + ["split2"] * 2
+    log.unlink()
+    run.forget("split1/x", 0)
+    assert not log.exists()
     run.close()
 
 
@@ -300,8 +310,8 @@ def test_a_folder_in_the_place_of_a_file(tmp_path: Path) -> None:
         read_described(tmp_path / "config.json")
 
 
-def test_nothing_is_read_of_a_run_in_memory() -> None:
-    run = Unsaved()
-    run.cut_log(0)
-    run.remove(Path("x"))
-    assert run.log_size() == 0
+def test_nothing_is_kept_of_a_fit_in_memory() -> None:
+    recorder = Unrecorded()
+    recorder.forget("split1/x", 0)
+    recorder.end_checkpoint("split1/x")
+    assert recorder.load_tensors("split1/x") is recorder.load_checkpoint("split1/x") is None

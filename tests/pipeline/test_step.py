@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clmer.cli import main
 from clmer.nn import ContrastiveModel, Encoder, Fusion
-from clmer.pipeline.stages import adam
+from clmer.pipeline.fit import adam
 from clmer.pipeline.step import GraphedStep, TrainStep
 
 SHAPES = {"physio": (4, 16), "au": (2, 7)}

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clmer import cli
 from clmer.data.synthetic import write_deap
 from clmer.errors import ConfigError
-from clmer.report.inspection.__main__ import main
 from clmer.report.inspection.page import GENERATED, PRIVATE, inspect, inspect_synthetic
 
 
@@ -83,14 +83,25 @@ def test_the_command(
 ) -> None:
     out = tmp_path / "page.html"
     base = ["deap", "--cache", str(tmp_path / "stores"), "--out", str(out)]
-    assert main([*base, "--root", str(tmp_path / "nowhere")]) == 2
+    assert cli.main(["inspect", *base, "--root", str(tmp_path / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err
     assert not out.exists()
-    assert main([*base, "--root", str(root), "--modalities", "physio,au"]) == 0
+    assert cli.main(["inspect", *base, "--root", str(root), "--modalities", "physio,au"]) == 0
     assert "it shows no people" in capsys.readouterr().out
     Tags(out.read_text())
-    with pytest.raises(SystemExit):
-        main(["deap", "--root", str(root), "--out", str(tmp_path / "absent" / "page.html")])
+    assert (
+        cli.main(
+            [
+                "inspect",
+                "deap",
+                "--root",
+                str(root),
+                "--out",
+                str(tmp_path / "absent" / "page.html"),
+            ]
+        )
+        == 2
+    )
     assert "found no folder" in capsys.readouterr().err
 
 
@@ -116,9 +127,9 @@ def test_recordings_are_looked_for_in_clmer_data(
     out = ["deap", "--cache", str(tmp_path / "stores"), "--out", str(tmp_path / "page.html")]
     (tmp_path / "deap").symlink_to(root)
     monkeypatch.setenv("CLMER_DATA", str(tmp_path))
-    assert main([*out, "--modalities", "physio"]) == 0
+    assert cli.main(["inspect", *out, "--modalities", "physio"]) == 0
     monkeypatch.delenv("CLMER_DATA")
-    assert main(out) == 2
+    assert cli.main(["inspect", *out]) == 2
     assert "Give root or set CLMER_DATA" in capsys.readouterr().err
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
+from support import native
 from torch import Tensor
 
 from clmer._native import _C
@@ -62,7 +63,7 @@ def by(
 ) -> tuple[Tensor, Tensor]:
     """The GPU's algorithm in the form given, where the tensors are; parts of `walk` tiles."""
     stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0
-    return _C.sosfilt_by(x, sos, state, adjoint, form, warps, walk, stream)
+    return native.load().sosfilt_by(x, sos, state, adjoint, form, warps, walk, stream)
 
 
 def scipys(x: Tensor, sos: Tensor, state: Tensor, real: type) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clmer.data.video.__main__ import main
+from clmer import cli
 from clmer.data.video.mesh import Face, to_face
 
 _PAIRED = "browDown browOuterUp cheekSquint eyeBlink eyeLookDown eyeLookIn eyeLookOut eyeLookUp "
@@ -36,7 +36,7 @@ def make_face(seed: int = 0) -> Face:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    code = main([str(argument) for argument in arguments])
+    code = cli.main(["video", *[str(argument) for argument in arguments]])
     captured = capsys.readouterr()
     return code, captured.out + captured.err
 

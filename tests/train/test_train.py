@@ -95,7 +95,7 @@ def test_a_run_leaves_what_it_promises(whole):
     assert (whole / "confusion.png").read_bytes()[:4] == b"\x89PNG"
     assert len((whole / "predictions.csv").read_text().splitlines()) > 10
     assert list((whole / "events").iterdir())
-    assert not (whole / "checkpoint.safetensors").exists()
+    assert not (whole / "checkpoint").exists()
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(deap, whole):
@@ -220,22 +220,25 @@ def test_generated_recordings_of_one_type_train_without_a_bound(tmp_path):
 
 def test_a_full_disk_leaves_no_run_folder_or_one_that_continues(deap, monkeypatch, capsys):
     import clmer.pipeline.run_folder
+    import clmer.pipeline.split_model
+    import clmer.storage
 
     def full(path, content, *, durable=True):
         if path.name == name:
-            raise clmer.pipeline.run_folder.unwritable(path, OSError(28, "No space left on device"))
+            raise clmer.storage.unwritable(path, OSError(28, "No space left on device"))
         written(path, content, durable=durable)
 
-    written = clmer.pipeline.run_folder.write_file
+    written = clmer.storage.write_file
     monkeypatch.setattr(clmer.pipeline.run_folder, "write_file", full)
+    monkeypatch.setattr(clmer.pipeline.split_model, "write_file", full)
     out, options = deap / "full", ["--no-fusion", "--modalities", "au"]
     name = "config.json"
     assert run(deap, out, *options) == 2
     assert "config.json: writing: found No space left" in capsys.readouterr().err
     assert not out.exists()
-    name = "checkpoint.safetensors"
+    name = "split1.safetensors"
     assert run(deap, out, *options) == 2
-    assert "checkpoint.safetensors: writing" in capsys.readouterr().err
+    assert "checkpoint/split1.safetensors: writing" in capsys.readouterr().err
     monkeypatch.undo()
     assert run(deap, out, *options, "--resume") == 0
 
@@ -320,7 +323,7 @@ def test_two_processes_train_what_one_does(whole, shared):
     assert "rank 1" not in printed
     results = [json.loads((each / "results.json").read_text()) for each in (whole, out)]
     assert [m["name"] for m in results[0]["models"]] == [m["name"] for m in results[1]["models"]]
-    assert not (out / "checkpoint.safetensors").exists()
+    assert not (out / "checkpoint").exists()
 
 
 def test_killed_and_resumed_it_ends_with_the_same_bytes(deap, shared):

@@ -7,7 +7,7 @@ from test_train import run
 
 from clmer.data.synthetic import write_deap
 from clmer.errors import ConfigError
-from clmer.pipeline.config import build
+from clmer.pipeline.presets import build
 
 BASELINES = ["mult", "husformer", "eeg-conformer", "fetcheeg", "svm"]
 
@@ -65,21 +65,25 @@ def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 
-def test_the_expected_time_counts_every_model(deap, monkeypatch):
-    import clmer.train.job
+def test_the_expected_time_counts_every_model(deap, monkeypatch, capsys):
+    from clmer.train import job, messages
 
     timed = []
 
-    def counted(step, rows):
-        timed.append((type(step.model).__name__, step.optimizer.param_groups[0]["lr"]))
-        return 1.0
+    def seconds(watch):
+        timed.extend(watch.ends)
+        return dict.fromkeys(watch.ends, 60.0)
 
-    monkeypatch.setattr(clmer.train.job, "time_step", counted)
-    monkeypatch.setattr(clmer.train.job, "fusion_stage", interrupted)
+    monkeypatch.setattr(messages.Stopwatch, "seconds", seconds)
+    monkeypatch.setattr(job, "train_split", interrupted)
     options = ["--model", "eeg-conformer,mult,svm", "--no-contrastive"]
     assert run(deap, deap / "timed", *options) == 130
-    # The first model is the one that permuted labels are given to.
-    assert timed == [("EEGConformer", 2e-4), ("MulT", 1e-3), ("EEGConformer", 2e-4)]
+    assert timed == ["split1/eeg-conformer", "split1/mult"]
+    # The first model is the one that permuted labels are given to: three fits of 3 epochs.
+    windows = 2 * 12 * 2
+    steps = -(-(windows // 3) // 64)
+    said = capsys.readouterr().out
+    assert f"expected training time: {3 * 3 * steps} min at most" in said
 
 
 def test_raw_models_alone_leave_the_contrastive_stage_out(deap):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clmer.data.face.windows import PATCHES
 from clmer.errors import DataError
@@ -27,7 +27,7 @@ RANDOM_NOTE = (
 _CHUNK = 64
 
 
-class MobileViTFeatures(nn.Module):
+class MobileViTFeatures:
     """The frozen MobileViT-S: pictures [B, 112, 112, 3] uint8 to patches [B, 16, 640].
 
     Pixels are scaled to 0-1 and their channels reversed (blue first), as the published weights
@@ -42,7 +42,6 @@ class MobileViTFeatures(nn.Module):
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        super().__init__()
         try:
             from transformers import MobileViTConfig, MobileViTModel
         except ModuleNotFoundError as error:
@@ -77,13 +76,13 @@ class MobileViTFeatures(nn.Module):
     @torch.no_grad()
     def _settle(self) -> None:
         """Batch norms of random weights see noise once: else 40 layers shrink everything to 0."""
-        norms = [part for part in self.network.modules() if isinstance(part, nn.BatchNorm2d)]
+        norms = [part for part in self.network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
         self.network.eval()
         for norm in norms:
             norm.train().momentum = None  # what it saw, not a mixture with the start
         self.network(pixel_values=torch.rand(32, 3, 112, 112))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """Features [B, 16, 640] of pictures [B, 112, 112, 3] uint8."""
         x = images.flip(-1).permute(0, 3, 1, 2).float() / 255
         features = self.network(pixel_values=x).last_hidden_state  # [B, 640, 4, 4]

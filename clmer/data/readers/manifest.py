@@ -38,17 +38,16 @@ from clmer.data.formats.biosignal import SUFFIXES, bad_channels, files_of, open_
 from clmer.data.formats.emotiv import read_emotiv
 from clmer.data.lines import check_signals
 from clmer.data.readers.manifest_files import near_file
+from clmer.data.readers.manifest_row import Row
 from clmer.data.readers.manifest_table import (
     FACE_MODALITIES,
     SUPPORTED,
-    Row,
     overlaps,
     read_manifest,
     read_rows,
     table_path,
 )
-from clmer.data.recording import FaceSeries, Recording, Signal
-from clmer.data.store.copies import Shared
+from clmer.data.recording import FaceSeries, Recording, Shared, Signal
 from clmer.data.tasks import RATING_TASKS, Task
 from clmer.data.timeline import Timeline
 from clmer.data.units import OURS, wrong_unit

@@ -6,17 +6,14 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clmer.data.formats import check_suffix, suffix_of
 from clmer.data.formats.biosignal import SUFFIXES
 from clmer.data.formats.mne_files import FOLDERS
 from clmer.data.readers.manifest_columns import FACE_MODALITIES
+from clmer.data.readers.manifest_row import Row
 from clmer.errors import DataError
 from clmer.text import did_you_mean
-
-if TYPE_CHECKING:
-    from clmer.data.readers.manifest_table import Row
 
 SUPPORTED = (
     f"{', '.join(SUFFIXES)} (through MNE), .npy with a rate, Emotiv .csv, and .csv of OpenFace, "

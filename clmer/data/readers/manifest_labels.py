@@ -6,16 +6,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clmer.data.formats.delimited import number
 from clmer.data.readers.manifest_columns import check_no_times
+from clmer.data.readers.manifest_row import Row
 from clmer.data.tasks import DIMENSIONS, condition_name
 from clmer.errors import DataError
 from clmer.text import folded, unpadded
-
-if TYPE_CHECKING:
-    from clmer.data.readers.manifest_table import Row
 
 #: Whole numbers from here on are not told apart as float64.
 _EXACT = 2**53

@@ -24,6 +24,7 @@ from clmer.data.readers.manifest_columns import NEEDED, header, modality
 from clmer.data.readers.manifest_files import SUPPORTED as SUPPORTED
 from clmer.data.readers.manifest_files import find_files
 from clmer.data.readers.manifest_labels import check_labels, check_spellings, unquoted
+from clmer.data.readers.manifest_row import Row
 from clmer.data.recording import KINDS
 from clmer.errors import DataError
 from clmer.text import did_you_mean, folded
@@ -37,30 +38,6 @@ Describe your recordings in manifest.csv, one row a subject, trial and modality:
   p01,calm1,calm,eeg,p01.edf,12.0,72.0
   p01,calm1,calm,face,p01_openface.csv,10.5,70.5
 and give its folder with --root."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One checked line.
-
-    `labels` holds the cells as written, numbers with a decimal point, "" where there is no value.
-    """
-
-    line: int
-    subject: str
-    trial: str
-    modality: str
-    path: Path
-    labels: dict[str, str]
-    start_s: float
-    stop_s: float | None
-    stimulus: str
-    group: str
-    rate: float | None
-    kind: str
-    channels: tuple[str, ...]
-    unit: str = ""
-    face_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from clmer.data.channels import canonical
+from clmer.data.recording import Shared
 
 Interval = tuple[float, float]
 
@@ -156,35 +157,6 @@ def _sketch(x: np.ndarray) -> np.ndarray:
     at = int(power.argmax())
     rests = (some - trend).std(), 1 - power[max(0, at - 2) : at + 3].sum() / power.sum()
     return some if all(r > least for r, least in zip(rests, _LEAST_REST, strict=True)) else t[:0]
-
-
-@dataclass(frozen=True)
-class Shared:
-    """Two recordings that share samples of a modality.
-
-    Args:
-        one, other: their names.
-        modality: whose samples.
-        seconds: how much they share, about; None for all up to a file's end; 0 where they are two
-            people's out of separate parts of one file.
-        file: the file, where its name told.
-    """
-
-    one: str
-    other: str
-    modality: str
-    seconds: float | None
-    file: str = ""
-
-    @property
-    def length(self) -> float:
-        """Seconds, for comparison."""
-        return np.inf if self.seconds is None else self.seconds
-
-    def __str__(self) -> str:
-        parts = [self.modality, self.file]
-        parts += [] if self.seconds is None else [f"about {self.seconds:.3g} s"]
-        return f"{self.one} and {self.other} ({', '.join(filter(None, parts))})"
 
 
 @dataclass(frozen=True)

@@ -7,29 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from clmer.baselines import NAMES
 from clmer.data.face.windows import FACE_TOKENS, IMAGES
 from clmer.data.recording import KINDS
 from clmer.data.registry import Band, Dataset
 from clmer.data.store.options import PrepareOptions
 from clmer.errors import ConfigError, DataError
 
-#: What stands beside the models in a run's folder, each named after its modalities; further members
-#: of a model end in "-2", "-3", ...
-_RESERVED = ("contrastive", "inputs", "permuted", *NAMES)
-_MEMBER = re.compile(r".*-\d+")
-#: What `may_be_called` asks.
-NAME = (
-    "letters, digits, spaces, _, + and -, and no word that PyTorch's modules or a run's folder use"
-)
+#: What `is_valid_name` asks.
+NAME = "letters, digits, spaces, _, + and -"
 
 
-def may_be_called(name: str) -> bool:
-    """Whether a modality may have a name: it becomes one of files and of modules."""
-    taken = name in _RESERVED or _MEMBER.fullmatch(name) or hasattr(nn.ModuleDict(), name)
-    return not taken and re.fullmatch(r"\w[\w +-]*", name) is not None
+def is_valid_name(name: str) -> bool:
+    """Whether a modality may have a name, which becomes part of a file's."""
+    return re.fullmatch(r"\w[\w +-]*", name) is not None
 
 
 @dataclass(frozen=True)
@@ -73,10 +63,10 @@ class WindowPlan:
             self._check_name(name)
 
     def _check_name(self, name: str) -> None:
-        """Modalities name files, and modules of the model."""
+        """Modalities name files."""
         if name == "face":
             raise DataError(self.root, "modality", name, f"some of {', '.join(FACE_TOKENS)}")
-        if not may_be_called(name):
+        if not is_valid_name(name):
             raise DataError(
                 self.root,
                 "modality",

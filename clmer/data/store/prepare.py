@@ -21,11 +21,11 @@ from tqdm import tqdm
 from clmer.data.face.images import folders
 from clmer.data.face.mobilevit import RANDOM_NOTE, embedder, weights_digest
 from clmer.data.face.windows import FACE_TOKENS, Embed
-from clmer.data.recording import KINDS, Recording
+from clmer.data.recording import KINDS, Recording, Shared
 from clmer.data.registry import Dataset
 from clmer.data.store import account
 from clmer.data.store.account import Account, FaceAccount
-from clmer.data.store.copies import Copies, Shared
+from clmer.data.store.copies import Copies
 from clmer.data.store.in_order import map_in_order
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.origin import fingerprint, listed

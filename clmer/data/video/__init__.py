@@ -1,4 +1,4 @@
-"""Video to face series: `python -m clmer.data.video CLIP... --out DIR`.
+"""Video to face series: `clmer video CLIP... --out DIR`.
 
 MediaPipe's FaceLandmarker (extra `video`) or OpenFace's own FeatureExtraction finds the face; the
 result is a CSV with OpenFace's columns, which `clmer.data.face.read_face` and the manifest take.

@@ -1,4 +1,4 @@
-"""`cross_attention` on GPUs: Triton (kernels/attention.py), CUDA (csrc/attention_cuda.cu)."""
+"""`cross_attention` on GPUs: Triton (kernels/attention.py), CUDA (csrc/attention/gpu_*)."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def best_on_gpu(query: Tensor, key: Tensor, value: Tensor) -> str:
 
 
 def triton_forward(query: Tensor, *rest: Any, want_lse: bool = True) -> tuple[Tensor, Tensor]:
-    """The Triton kernel, which gives the log-sum-exp for nothing."""
+    """The Triton kernel, which gives the log-sum-exp too at no extra cost."""
     _refuse_float64("triton", query)
-    from clmer.kernels import attention  # Triton is an extra
+    from clmer.kernels.attention import attention_forward  # Triton is an extra
 
-    return attention.attention_forward(query, *rest)
+    return attention_forward(query, *rest)
 
 
 def triton_backward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Its gradients."""
-    from clmer.kernels import attention
+    from clmer.kernels.attention import attention_backward
 
-    return attention.attention_backward(*args)
+    return attention_backward(*args)
 
 
 def cuda_forward(
@@ -55,7 +55,7 @@ def cuda_forward(
     scale: float,
     want_lse: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """The CUDA kernel, which gives the log-sum-exp for nothing; tensors on the CPU are emulated.
+    """The CUDA kernel, which gives the log-sum-exp too at no extra cost.
 
     Raises:
         ValueError: float64, or lengths or features that it does not take.
@@ -63,7 +63,7 @@ def cuda_forward(
     _refuse_float64("cuda", query)
     _refuse_long(query, value)
     tensors = (_adjacent(query), _adjacent(key), _adjacent(value), mask, attn_mask, bias, seed)
-    how = (_tf32(query), _stream(query), 0)
+    how = (_tf32(query), _stream(query))
     return _C.attention_short_forward(*tensors, dropout_p, scale, *how)
 
 
@@ -88,7 +88,7 @@ def cuda_backward(
         grad_scores = lse.new_empty((*lse.shape, key.shape[-2]))
     operands = (_adjacent(grad_out), _adjacent(query), _adjacent(key), _adjacent(value))
     tensors = (*operands, out, lse, mask, attn_mask, bias, seed)
-    how = (grad_scores, _tf32(query), _stream(query), 0)
+    how = (grad_scores, _tf32(query), _stream(query))
     grads = _C.attention_short_backward(*tensors, dropout_p, scale, *how)
     if grad_scores is None or bias is None:
         return *grads, None

@@ -1,7 +1,7 @@
 """`cross_attention`: softmax(Q K^T) V without the matrix, for many small heads or a few long ones.
 
-The plain PyTorch form is in attention_reference.py, calls of the GPU kernels in attention_gpu.py;
-csrc/attention.h, attention_cpu.cpp, attention_cuda.cu; kernels/attention.py (Triton).
+The plain PyTorch form is in reference.py, calls of the GPU kernels in gpu.py; the kernels are in
+csrc/attention/ (args.h, cpu_*, gpu_*) and kernels/attention.py (Triton).
 """
 
 from __future__ import annotations

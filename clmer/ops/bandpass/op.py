@@ -1,7 +1,7 @@
 """`sosfilt`: a cascade of biquads with the state in hand, streaming and differentiable.
 
-csrc/bandpass.h, bandpass_step.h (the arithmetic), bandpass_cpu.cpp; on a GPU bandpass_plan.h,
-bandpass_blocks.h, bandpass_cuda.cu.
+The kernels are in csrc/bandpass/: args.h, step.h (the arithmetic), cpu_*; on a GPU gpu_plan.h,
+gpu_blocks.h, gpu_kernels.cu.
 """
 
 from __future__ import annotations

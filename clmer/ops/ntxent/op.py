@@ -1,8 +1,8 @@
 """`nt_xent`: the contrastive loss of two views of a batch, without the similarity matrix.
 
-The plain PyTorch form is in ntxent_reference.py; csrc/ntxent.h, ntxent_cpu.cpp; kernels/ntxent.py
-(Triton); ntxent_checks.py (validation); ntxent_labels.py (positives by label);
-ntxent_distributed.py, ntxent_ring.py (process groups).
+The plain PyTorch form is in reference.py, validation in checks.py, positives by label in labels.py,
+process groups in distributed.py and ring.py; the kernels are in csrc/ntxent/ and kernels/ntxent*.py
+(Triton).
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def _triton(
 
 
 # --- registration: views [N, D] or [G, N, D]; temperature 0-d float64; loss [] or [G]; stats
-# [4, 2N] or [G, 4, 2N] float64 hold what the backward needs of each row: see csrc/ntxent.h. With
+# [4, 2N] or [G, 4, 2N] float64 hold what the backward needs of each row: csrc/ntxent/args.h. With
 # positives=False the loss is the mean of log sum_{j != i} exp(s_ij) alone, for whoever subtracts
 # other positives.
 library.define(

@@ -17,8 +17,8 @@ from clmer.data.synthetic import write_deap
 from clmer.data.synthetic.images import draw, draw_faces
 from clmer.data.synthetic.signals import neutral_face
 from clmer.errors import ConfigError, DataError
-from clmer.pipeline.config import build
-from clmer.pipeline.tokenizer import Inputs, raw_tokens
+from clmer.pipeline.presets import build
+from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, raw_tokens
 
 
 def save(folder, numbers, pattern="frame_det_00_{:06d}.bmp", size=112):
@@ -123,7 +123,7 @@ def test_pictures_become_modalities_of_the_windows(deap, tmp_path):
     store = prepared(deap, tmp_path, "physio", "pixels", "pixel-rows")
     assert store.array("pixels").shape == (12, 32, 96)
     np.testing.assert_array_equal(store.array("pixels"), store.array("pixel-rows"))
-    inputs = Inputs.fit(store, np.arange(12), "raw", "train")
+    inputs = Tokenizer.fit(WindowArrays.of(store), np.arange(12), "raw", "train")
     arrays = {name: store.array(name) for name in store.modalities}
     x = inputs.standardise(arrays, torch.device("cpu"))
     tokens = raw_tokens(store, x)

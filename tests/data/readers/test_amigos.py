@@ -25,7 +25,7 @@ from clmer.data.store.prepare import prepare
 from clmer.data.synthetic import SignalModel, write_amigos
 from clmer.data.synthetic.amigos import VIDEOS
 from clmer.errors import ConfigError, DataError
-from clmer.pipeline.config import build
+from clmer.pipeline.presets import build
 
 PEOPLE, SHORT_S, LONG_S = 4, 3, 110
 

@@ -1,4 +1,4 @@
-"""`python -m clmer.data.video`: options, OpenFace, and when a series is done again."""
+"""`clmer video`: options, OpenFace, and when a series is done again."""
 
 from __future__ import annotations
 

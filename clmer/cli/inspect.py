@@ -1,0 +1,62 @@
+"""`clmer inspect`: what a data set holds and how it is prepared, on one page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from clmer.cli.arguments import add_fields
+from clmer.cli.report import check_place
+from clmer.data.registry import DATASETS
+from clmer.data.store.options import PrepareOptions
+from clmer.pipeline.config import Config
+from clmer.report.html import write_page
+from clmer.report.inspection.page import GENERATED, inspect, inspect_synthetic, privacy
+
+#: What is said after Ctrl-C.
+INTERRUPTED = "no page was written"
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("dataset", choices=sorted(DATASETS))
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--root", type=Path, metavar="DIR", help="the recordings ($CLMER_DATA/<data set>)"
+    )
+    source.add_argument("--synthetic", action="store_true", help="generated recordings")
+    parser.add_argument("--task", metavar="NAME", help="whose classes to balance")
+    add_fields(parser, PrepareOptions, only=set(OPTIONS))
+    add_fields(parser, Config, only={"scale", "threshold"})
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="prepared stores (~/.cache/clmer)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="inspect-<data set>.html")
+
+
+#: How windows are prepared, as training takes it.
+OPTIONS = ("modalities", "window_s", "stride_s", "filter", "face", "labels")
+
+
+def run(
+    *,
+    dataset: str,
+    root: Path | None,
+    synthetic: bool,
+    task: str | None,
+    cache: Path | None,
+    out: Path | None,
+    **given: Any,
+) -> int:
+    """Write the page; the exit code."""
+    out = out or Path(f"inspect-{dataset}.html")
+    check_place(out)
+    given = {name: value for name, value in given.items() if value is not None}
+    given |= {"task": task, "cache": cache, "progress": True}
+    if synthetic:
+        page, warning = inspect_synthetic(dataset, **given), GENERATED
+    else:
+        page, warning = inspect(dataset, root, **given), privacy(root)
+    write_page(out, page, f"open it in a browser. {warning}")
+    return 0

@@ -1,0 +1,75 @@
+"""What all splits of a run share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from clmer.baselines import SVM, bandpower
+from clmer.data.registry import DATASETS
+from clmer.data.splits import Split
+from clmer.data.store.store import Store
+from clmer.data.tasks import Task
+from clmer.pipeline.config import Config
+from clmer.pipeline.models import ChosenModel, chosen_models
+from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.run_folder import Run
+from clmer.pipeline.tokenizer import WindowArrays
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """What every split of a run shares."""
+
+    config: Config
+    run: Run
+    store: Store
+    task: Task
+    y: np.ndarray
+    splits: list[Split]
+    device: torch.device
+    ranks: Ranks = field(default_factory=Ranks)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.task.classes)
+
+    @cached_property
+    def windows(self) -> WindowArrays:
+        """All windows of the store."""
+        return WindowArrays.of(self.store)
+
+    @cached_property
+    def models(self) -> dict[str, ChosenModel]:
+        """Each model that the loop trains, by its name in stages and results."""
+        return chosen_models(self.config, tuple(self.store.modalities))
+
+    @property
+    def main(self) -> list[str]:
+        """The models under study, the SVM included."""
+        return [*self.models, *([SVM] if SVM in self.config.models else [])]
+
+    def modalities(self, name: str) -> tuple[str, ...]:
+        """What a model under study reads; the SVM reads all."""
+        return tuple(self.store.modalities) if name == SVM else self.models[name].modalities
+
+    @cached_property
+    def powers(self) -> dict[str, np.ndarray]:
+        """Hand-made features [N, features] of each modality, for the baselines."""
+        return {name: power_features(self, name) for name in self.store.modalities}
+
+
+def power_features(job: TrainingRun, name: str) -> np.ndarray:
+    """Hand-made features [N, features] of a modality, within the EEG band that was kept."""
+    dataset, modality = DATASETS[job.config.dataset], job.store.modalities[name]
+    kept = dataset.band.get("eeg") if job.config.filter == "type" else None
+    low, high = kept or dataset.paper_band
+    band = (low or 0.0, high or dataset.fs / 2)
+    array, kind, kinds = job.store.array(name), name, None
+    if name != "physio" and modality.kinds:  # a manifest names its modalities as it likes
+        kind, kinds = "physio", modality.kinds
+    return bandpower.features(array, modality.fs, kind, band=band, kinds=kinds)

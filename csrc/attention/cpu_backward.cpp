@@ -1,0 +1,459 @@
+// Plan. A task owns whole heads, or a part of the keys of a long one. P is recomputed from the
+// scores and the stored log-sum-exp, so that no row needs a reduction; five products a tile of
+// queries: S^T, dP^T, dV, dK, dQ. dK and dV of a block of keys are summed over the tiles, dQ over
+// the blocks, and over the parts where there are several. Keys hidden from the whole head are never
+// read. The order of sums depends on shapes alone: partial sums of dQ and of the bias gradient are
+// fixed in number. Roofline: 2 (3 D + 2 Dv) flops and one exp a weight.
+#include "attention/cpu_block.h"
+#include "attention/cpu_terms.h"
+#include "common/threads.h"
+
+namespace clmer::CLMER_LEVEL {
+
+namespace {
+
+template <class T>
+struct BackwardScratch {
+  int32_t *columns, *queries;
+  uint8_t* seen;
+  Padded<T> key, value;                 // a block of keys, where they cannot be read in place
+  Padded<T> packed_left, packed_right;  // transposed: a tile's Q and dO, or a block's K and V
+  Padded<T> query, grad_out;            // a tile of queries, row by row
+  Scores<T> weights, grad_weights;
+  Padded<T> grad_key, grad_value;  // sums of a block of keys
+  T* grad_query;                   // sums of the head
+  T *lse, *delta;
+
+  BackwardScratch(Arena& arena, const AttentionArgs& a) {
+    const int64_t dim = padded<T>(a.dim), wide = padded<T>(a.value_dim), rows = padded<T>(a.rows);
+    const int64_t block = least(a.keys, kBlockKeys), tile = least(rows, tile_limit<T>(a.keys));
+    columns = arena.take<int32_t>(a.keys + 1);
+    queries = arena.take<int32_t>(a.rows);
+    seen = arena.take<uint8_t>(a.keys);
+    key = {arena.take<T>(block * dim), dim};
+    value = {arena.take<T>(block * wide), wide};
+    const bool across = keys_across<T>(a);
+    const int64_t lanes = across ? padded<T>(block) : tile;
+    packed_left = {arena.take<T>(a.dim * lanes), lanes};
+    packed_right = {arena.take<T>(a.value_dim * lanes), lanes};
+    query = {arena.take<T>(tile * dim), dim};
+    grad_out = {arena.take<T>(tile * wide), wide};
+    weights = {arena.take<T>((across ? a.rows : block) * lanes), lanes, across};
+    grad_weights = {arena.take<T>((across ? a.rows : block) * lanes), lanes, across};
+    grad_key = {arena.take<T>(block * dim), dim};
+    grad_value = {arena.take<T>(block * wide), wide};
+    grad_query = arena.take<T>(Sums<T>::size(a.rows, a.dim));
+    lse = arena.take<T>(rows);
+    delta = arena.take<T>(rows);
+  }
+};
+
+template <class T, class S>
+struct BackwardHead {
+  const AttentionGradArgs& a;
+  const Head& head;
+  BackwardScratch<T>& s;
+  T* grad_bias;         // this head's slice of its part, or null
+  T* partial;           // this part's sums of dQ for all heads, or null where there is one part
+  int64_t part, parts;  // of the keys
+  Ahead& ahead;
+
+  template <class X>
+  Rows<X> rows_of(const Strided& t, int64_t cols, const int32_t* index, int64_t first) const {
+    return {slice<X>(a, t, head), t.row, t.col, cols, index, first};
+  }
+};
+
+// delta = sum over channels of dO * O: what softmax's gradient subtracts, dropout or not.
+template <class T, class S>
+void output_dots(const BackwardHead<T, S>& h) {
+  constexpr int kWide = kLanes<T>;
+  const AttentionGradArgs& a = h.a;
+  const S* out = static_cast<const S*>(a.out) + h.head.number * a.rows * a.value_dim;
+  const Rows<S> x{out, a.value_dim, 1, a.value_dim, nullptr, 0};
+  const auto y = h.template rows_of<S>(a.grad_out, a.value_dim, nullptr, 0);
+  for (int64_t r = 0; r < a.rows; r += kWide) {
+    Vec<T> dots[kWide] = {};
+    for (int64_t d = 0; d < a.value_dim; d += kWide) {
+      Vec<T> outs[kWide], grads[kWide];
+      load_block<T>(x, r, a.rows, d, outs);
+      load_block<T>(y, r, a.rows, d, grads);
+#pragma GCC unroll 16
+      for (int i = 0; i < kWide; ++i) dots[i] += outs[i] * grads[i];
+    }
+    store(h.s.delta + r, reduce_rows<T>(dots));
+  }
+}
+
+// The log-sum-exp, readable in whole vectors. Returns the numbers of the queries, -1 for one that
+// sees no key and may hold anything; null where all see one.
+template <class T, class S>
+const int32_t* copy_statistics(const BackwardHead<T, S>& h) {
+  const T* lse = static_cast<const T*>(h.a.lse) + h.head.number * h.a.rows;
+  bool blind = false;
+  for (int64_t r = 0; r < h.a.rows; r += kLanes<T>) {
+    store(h.s.lse + r, load_part(lse + r, h.a.rows - r));
+  }
+  for (int64_t r = 0; r < h.a.rows; ++r) blind |= lse[r] == T(__builtin_inf());
+  if (!blind) return nullptr;
+  for (int64_t r = 0; r < h.a.rows; ++r) {
+    const bool sees = lse[r] != T(__builtin_inf());
+    h.s.queries[r] = sees ? static_cast<int32_t>(r) : -1;
+    if (!sees) h.s.delta[r] = T(0);
+  }
+  return h.s.queries;
+}
+
+// P and dS of kVecs vectors of queries: `weights` holds scores and `grad_weights` dP on entry.
+template <class T, int kVecs>
+void weights_columns(Scores<T> weights, Scores<T> grad_weights, int64_t count, const T* lse,
+                     const T* delta, T scale) {
+  Vec<T> shift[kVecs], less[kVecs];
+  for (int v = 0; v < kVecs; ++v) {
+    shift[v] = load(lse + v * kLanes<T>);
+    less[v] = load(delta + v * kLanes<T>) * scale;
+  }
+  for (int64_t c = 0; c < count; ++c) {
+    T* row = weights.data + c * weights.stride;
+    T* grad_row = grad_weights.data + c * grad_weights.stride;
+    for (int v = 0; v < kVecs; ++v) {
+      const Vec<T> weight = exp<T>(load(row + v * kLanes<T>) - shift[v]);
+      const Vec<T> grad = load(grad_row + v * kLanes<T>) * scale - less[v];
+      store(row + v * kLanes<T>, weight);
+      store(grad_row + v * kLanes<T>, weight * grad);
+    }
+  }
+}
+
+// The same for one query whose keys lie across the lanes.
+template <class T>
+void weights_row(T* weights, T* grad_weights, int64_t count, T lse, T delta, T scale) {
+  const Vec<T> less = splat(delta * scale);
+  for (int64_t c = 0; c < count; c += kLanes<T>) {
+    const Vec<T> weight = exp<T>(load(weights + c) - splat(lse));
+    store(weights + c, weight);
+    store(grad_weights + c, weight * (load(grad_weights + c) * scale - less));
+  }
+}
+
+// P and scale * dS of a tile.
+template <class T>
+void tile_weights(const BackwardScratch<T>& s, int64_t start, int64_t rows, int64_t count,
+                  T scale) {
+  Scores<T> w = s.weights, g = s.grad_weights;
+  const T *lse = s.lse + start, *delta = s.delta + start;
+  if (w.across) {
+    for (int64_t r = 0; r < rows; ++r) {
+      weights_row(w.data + r * w.stride, g.data + r * g.stride, count, lse[r], delta[r], scale);
+    }
+    return;
+  }
+  for (int64_t r = 0; r < rows;) {
+    const int64_t vecs = least(ceil_div(rows - r, kLanes<T>), kMaxVecs), step = vecs * kLanes<T>;
+    if constexpr (kMaxVecs == 4) {
+      if (vecs == 4) weights_columns<T, 4>(w, g, count, lse, delta, scale);
+      if (vecs == 3) weights_columns<T, 3>(w, g, count, lse, delta, scale);
+    }
+    if (vecs == 2) weights_columns<T, 2>(w, g, count, lse, delta, scale);
+    if (vecs == 1) weights_columns<T, 1>(w, g, count, lse, delta, scale);
+    w.data += step, g.data += step, lse += step, delta += step;
+    r += step;
+  }
+}
+
+// A block of keys as the tiles need it.
+template <class T>
+struct KeyBlock {
+  const int32_t* columns;
+  int64_t count;
+  Operand<T> key, value;
+  Padded<T> grad_key, grad_value;
+  Sums<T> grad_query;
+  bool first;
+};
+
+template <class T, class S>
+void backward_tile(const BackwardHead<T, S>& h, const KeyBlock<T>& b, const int32_t* queries,
+                   int64_t start, int64_t rows) {
+  const AttentionGradArgs& a = h.a;
+  BackwardScratch<T>& s = h.s;
+  const int32_t* index = queries ? queries + start : nullptr;
+  const int64_t share = ceil_div(h.ahead.lines() * rows * b.count, 6 * a.rows * a.keys);
+  const auto query = h.template rows_of<S>(a.query, a.dim, index, start);
+  const auto grad_out = h.template rows_of<S>(a.grad_out, a.value_dim, index, start);
+  const Operand<T> query_rows = operand<T>(query, rows, true, s.query);
+  const Operand<T> grad_out_rows = operand<T>(grad_out, rows, true, s.grad_out);
+  const bool across = s.weights.across;
+  if (!across) {
+    s.packed_left.stride = s.packed_right.stride = padded<T>(rows);
+    pack_transposed(query, rows, T(a.scale), s.packed_left);
+    pack_transposed(grad_out, rows, T(1), s.packed_right);
+  }
+  const int64_t down = across ? rows : b.count,
+                lanes = across ? padded<T>(b.count) : padded<T>(rows);
+  product<T>(down, lanes, a.dim, across ? query_rows.left : b.key.left,
+             {s.packed_left.data, s.packed_left.stride}, {s.weights.data, s.weights.stride}, false);
+  h.ahead.fetch(share);
+  product<T>(down, lanes, a.value_dim, across ? grad_out_rows.left : b.value.left,
+             {s.packed_right.data, s.packed_right.stride},
+             {s.grad_weights.data, s.grad_weights.stride}, false);
+  h.ahead.fetch(share);
+  const Tile tile{a, h.head, start, rows, b.columns, b.count};
+  add_terms(tile, s.weights);
+  if (a.seed) drop(tile, s.grad_weights);
+  tile_weights(s, start, rows, b.count, h.grad_bias ? T(1) : T(a.scale));
+  if (a.seed) drop(tile, s.weights);
+  h.ahead.fetch(share);
+  if (h.grad_bias) {
+    add_bias_gradient<T>(tile, a.grad_bias, s.grad_weights, h.grad_bias + start * a.grad_bias.row);
+    multiply(s.grad_weights, down, lanes, T(a.scale));
+  }
+  product<T>(b.count, a.value_dim, rows, s.weights.by_key(), grad_out_rows.right, b.grad_value,
+             start > 0);
+  h.ahead.fetch(share);
+  product<T>(b.count, a.dim, rows, s.grad_weights.by_key(), query_rows.right, b.grad_key,
+             start > 0);
+  h.ahead.fetch(share);
+  b.grad_query.add(start, rows, b.count, s.grad_weights, b.key, !b.first);
+  h.ahead.fetch(share);
+}
+
+template <class S>
+void fill_zero(S* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = S{};
+}
+
+// A dense result can take the sums themselves if it has their type.
+template <class T, class S>
+Padded<T> in_place(S* to, int64_t cols, Padded<T> scratch) {
+  if constexpr (kSame<T, S>) {
+    return {to, cols};
+  } else {
+    return scratch;
+  }
+}
+
+template <class T, class S>
+void write_rows(Padded<T> from, const int32_t* columns, int64_t count, int64_t cols, S* to) {
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t d = 0; d < cols; d += kLanes<T>) {
+      store_part(to + columns[i] * cols + d, load(from.data + i * from.stride + d), cols - d);
+    }
+  }
+}
+
+template <class T, class S>
+void backward_block(const BackwardHead<T, S>& h, const int32_t* columns, int64_t count,
+                    const int32_t* queries, const Sums<T>& grad_query, bool first) {
+  const AttentionGradArgs& a = h.a;
+  BackwardScratch<T>& s = h.s;
+  const int64_t keys_before = h.head.number * a.keys;
+  S* grad_key = static_cast<S*>(a.grad_key) + keys_before * a.dim;
+  S* grad_value = static_cast<S*>(a.grad_value) + keys_before * a.value_dim;
+  const int64_t tile = tile_rows<T>(a.rows, a.keys);
+  const int32_t* index = adjacent(columns, count) ? nullptr : columns;
+  KeyBlock<T> b{columns, count, {}, {}, s.grad_key, s.grad_value, grad_query, first};
+  const auto key = h.template rows_of<S>(a.key, a.dim, index, columns[0]);
+  const auto value = h.template rows_of<S>(a.value, a.value_dim, index, columns[0]);
+  b.key = operand<T>(key, count, !grad_query.transposed, s.key);
+  if (s.weights.across) {
+    const int64_t lanes = padded<T>(count);
+    s.packed_left.stride = s.packed_right.stride = lanes;
+    s.weights.stride = s.grad_weights.stride = lanes;
+    pack_transposed(key, count, T(a.scale), s.packed_left);
+    pack_transposed(value, count, T(1), s.packed_right);
+  } else {
+    s.weights.stride = s.grad_weights.stride = tile;
+    b.value = operand<T>(value, count, false, s.value);
+  }
+  if (!index) {
+    b.grad_key = in_place(grad_key + columns[0] * a.dim, a.dim, s.grad_key);
+    b.grad_value = in_place(grad_value + columns[0] * a.value_dim, a.value_dim, s.grad_value);
+  }
+  for (int64_t r = 0; r < a.rows; r += tile) {
+    backward_tile(h, b, queries, r, least(tile, a.rows - r));
+  }
+  if (b.grad_key.data == s.grad_key.data) write_rows(b.grad_key, columns, count, a.dim, grad_key);
+  if (b.grad_value.data == s.grad_value.data) {
+    write_rows(b.grad_value, columns, count, a.value_dim, grad_value);
+  }
+}
+
+// The whole head, or one part of its keys: dK and dV of these, and their share of dQ.
+template <class T, class S>
+void backward_head(const BackwardHead<T, S>& h) {
+  const AttentionGradArgs& a = h.a;
+  BackwardScratch<T>& s = h.s;
+  const int64_t n = h.head.number, rows_before = n * a.rows * a.dim;
+  const Visible left = visible(a, h.head, 0, a.rows, s.columns, s.queries, s.seen);
+  const int64_t first = left.count * h.part / h.parts, end = left.count * (h.part + 1) / h.parts;
+  if (left.count < a.keys || a.rows == 0) {
+    // From this part's first key to the next part's, hidden ones included: no other task's rows.
+    const int64_t from = h.part == 0 ? 0 : first < left.count ? left.keys[first] : a.keys;
+    const int64_t to = end < left.count ? left.keys[end] : a.keys;
+    fill_zero(static_cast<S*>(a.grad_key) + (n * a.keys + from) * a.dim, (to - from) * a.dim);
+    fill_zero(static_cast<S*>(a.grad_value) + (n * a.keys + from) * a.value_dim,
+              (to - from) * a.value_dim);
+  }
+  S* grad_query = static_cast<S*>(a.grad_query) + rows_before;
+  T* partial = h.partial ? h.partial + rows_before : nullptr;
+  if (first == end || a.rows == 0) {
+    partial ? fill_zero(partial, a.rows * a.dim) : fill_zero(grad_query, a.rows * a.dim);
+    return;
+  }
+  output_dots(h);
+  const int32_t* queries = copy_statistics(h);
+  Sums<T> sums = Sums<T>::make(s.grad_query, a.rows, a.dim, s.weights.across);
+  const Padded<T> scratch{sums.data, sums.stride};
+  if (!sums.transposed) {
+    const Padded<T> to = partial ? Padded<T>{partial, a.dim} : in_place(grad_query, a.dim, scratch);
+    sums.data = to.data;
+    sums.stride = to.stride;
+    sums.whole = to.data == scratch.data;
+  }
+  const int64_t blocks = ceil_div(end - first, kBlockKeys);
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t from = first + (end - first) * b / blocks;
+    const int64_t to = first + (end - first) * (b + 1) / blocks;
+    backward_block(h, left.keys + from, to - from, queries, sums, b == 0);
+  }
+  if (sums.data == scratch.data) {
+    partial ? sums.write(a.rows, nullptr, partial) : sums.write(a.rows, nullptr, grad_query);
+  }
+  for (int64_t r = 0; queries && r < a.rows; ++r) {
+    if (queries[r] >= 0) continue;
+    partial ? fill_zero(partial + r * a.dim, a.dim) : fill_zero(grad_query + r * a.dim, a.dim);
+  }
+}
+
+// Heads are walked group by group: a group shares one slice of the bias, and is cut into `parts`,
+// each with its own partial sum of the bias gradient.
+struct Groups {
+  int64_t groups, members;
+};
+
+Groups bias_groups(const AttentionGradArgs& a) {
+  Groups g{1, 1};
+  for (int d = 0; d < a.lead_dims; ++d) {
+    (a.grad_bias.lead[d] ? g.groups : g.members) *= a.lead[d];
+  }
+  return g;
+}
+
+Head member_at(const AttentionGradArgs& a, int64_t group, int64_t member) {
+  Head head;
+  for (int d = a.lead_dims - 1; d >= 0; --d) {
+    int64_t& rest = a.grad_bias.lead[d] ? group : member;
+    head.index[d] = rest % a.lead[d];
+    rest /= a.lead[d];
+  }
+  for (int d = 0; d < a.lead_dims; ++d) head.number = head.number * a.lead[d] + head.index[d];
+  return head;
+}
+
+// Few long heads are cut along their keys, by shape alone, so that there is work for 16 cores. Not
+// where all keys share one gradient of the bias.
+int64_t key_parts(const AttentionGradArgs& a) {
+  if (a.grad_bias.data && a.grad_bias.col == 0) return 1;
+  const int64_t wanted = a.heads ? 16 / a.heads : 1;
+  return most(1, least(wanted, ceil_div(a.keys, kBlockKeys)));
+}
+
+struct GradJob {
+  const AttentionGradArgs& args;
+  int64_t per_task, parts;
+  Groups groups;
+  void* partial;
+  bool small, failed;
+};
+
+template <class T, class S>
+void backward_task(int64_t task, void* context) {
+  GradJob& job = *static_cast<GradJob*>(context);
+  const AttentionGradArgs& a = job.args;
+  Arena arena;
+  {
+    BackwardScratch<T> measured(arena, a);
+  }
+  if (!arena.allocate()) {
+    __atomic_store_n(&job.failed, true, __ATOMIC_RELAXED);
+    return;
+  }
+  BackwardScratch<T> scratch(arena, a);
+  const int64_t part = task % job.parts;
+  task /= job.parts;
+  T* partial = static_cast<T*>(job.partial);
+  if (partial) partial += part * a.heads * a.rows * a.dim;
+  if (!a.grad_bias.data) {
+    const int64_t first = task * job.per_task;
+    const int64_t last = least(first + job.per_task, a.heads);
+    for (int64_t n = first; n < last; ++n) {
+      const Head head = head_at(a, n);
+      Ahead ahead;
+      if (n + 1 < last && job.small) {
+        const Head next = head_at(a, n + 1);
+        ahead.add(static_cast<const S*>(a.out) + (n + 1) * a.rows * a.value_dim, 1, 1,
+                  a.rows * a.value_dim * int64_t(sizeof(S)));
+        add_ahead<S>(a, a.grad_out, next, a.rows, a.value_dim, &ahead);
+        add_ahead<S>(a, a.query, next, a.rows, a.dim, &ahead);
+        add_ahead<S>(a, a.key, next, a.keys, a.dim, &ahead);
+        add_ahead<S>(a, a.value, next, a.keys, a.value_dim, &ahead);
+      }
+      backward_head<T, S>({a, head, scratch, nullptr, partial, part, job.parts, ahead});
+    }
+    return;
+  }
+  const int64_t group = task / a.parts, bias_part = task % a.parts, members = job.groups.members;
+  for (int64_t m = members * bias_part / a.parts; m < members * (bias_part + 1) / a.parts; ++m) {
+    const Head head = member_at(a, group, m);
+    T* grad_bias = slice<T>(a, a.grad_bias, head) + bias_part * a.part_stride;
+    Ahead ahead;
+    backward_head<T, S>({a, head, scratch, grad_bias, partial, part, job.parts, ahead});
+  }
+}
+
+// dQ of one head: its parts in order.
+template <class T, class S>
+void add_parts(int64_t n, void* context) {
+  const GradJob& job = *static_cast<GradJob*>(context);
+  const AttentionGradArgs& a = job.args;
+  const int64_t size = a.rows * a.dim;
+  const T* partial = static_cast<const T*>(job.partial) + n * size;
+  S* to = static_cast<S*>(a.grad_query) + n * size;
+  for (int64_t i = 0; i < size; i += kLanes<T>) {
+    Vec<T> sum = {};
+    for (int64_t p = 0; p < job.parts; ++p) {
+      sum += load_part(partial + p * a.heads * size + i, size - i);
+    }
+    store_part(to + i, sum, size - i);
+  }
+}
+
+template <class T, class S>
+bool backward(const AttentionGradArgs& a) {
+  const int64_t parts = key_parts(a), per_task = heads_per_task(a);
+  const int64_t bytes = (2 * a.rows + a.keys) * (a.dim + a.value_dim) * int64_t(sizeof(S));
+  GradJob job{a, per_task, parts, bias_groups(a), nullptr, bytes <= kAheadBytes, false};
+  Arena arena;
+  if (parts > 1) {
+    const int64_t size = parts * a.heads * a.rows * a.dim;
+    arena.take<T>(size);
+    if (!arena.allocate()) return false;
+    job.partial = arena.take<T>(size);
+  }
+  const int64_t tasks =
+      a.grad_bias.data ? (a.heads ? job.groups.groups * a.parts : 0) : ceil_div(a.heads, per_task);
+  parallel_for(tasks * parts, usable_threads(a), backward_task<T, S>, &job);
+  if (parts > 1 && !job.failed) {
+    parallel_for(a.heads, usable_threads(a), add_parts<T, S>, &job);
+  }
+  return !job.failed;
+}
+
+}  // namespace
+
+const AttentionGradKernels attention_backward = {backward<float, float>, backward<double, double>,
+                                                 backward<float, BFloat16>,
+                                                 backward<float, Float16>};
+
+}  // namespace clmer::CLMER_LEVEL

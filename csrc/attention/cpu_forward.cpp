@@ -1,0 +1,332 @@
+// Plan. A task owns up to kChunkRows queries of one head, or several small heads; it packs Q^T once
+// (or K^T, where keys lie across the lanes) and walks over the keys that the masks leave in blocks,
+// and over its queries in tiles whose scores stay in L1: S^T = K Q^T, bias, softmax down the
+// columns, O = P V. With more than a block of keys the softmax is the online one, O and the
+// statistics held in scratch. K and V are read in place where type, strides and masks allow. The
+// order of sums depends on shapes alone, never on threads. The weights are divided by their total
+// at the end; where that gave a number that is not finite, the rows are done again with weights too
+// small to overflow a sum. Roofline: 2 (D + Dv) flops and one exp a weight; Q, K, V read and O
+// written once a chunk.
+#include "attention/cpu_block.h"
+#include "attention/cpu_terms.h"
+#include "common/threads.h"
+
+namespace clmer::CLMER_LEVEL {
+
+namespace {
+
+constexpr int64_t kChunkRows = 128;
+
+template <class T>
+struct Limits;
+template <>
+struct Limits<float> {
+  static constexpr float lowest = -3.402823466e38f;
+};
+template <>
+struct Limits<double> {
+  static constexpr double lowest = -1.7976931348623157e308;
+};
+
+template <class T>
+struct ForwardScratch {
+  int32_t *columns, *queries;
+  uint8_t* seen;
+  Padded<T> packed, query, key, value;  // `packed`: the transposed factor of S
+  Scores<T> scores;
+  Sums<T> sums;
+  T *top, *total, *corrections, *factors;
+
+  ForwardScratch(Arena& arena, const AttentionArgs& a) {
+    const int64_t chunk = least(a.rows, kChunkRows), rows = padded<T>(chunk);
+    const int64_t block = least(a.keys, kBlockKeys), tile = least(rows, tile_limit<T>(a.keys));
+    columns = arena.take<int32_t>(a.keys + 1);
+    queries = arena.take<int32_t>(rows);
+    seen = arena.take<uint8_t>(a.keys);
+    const bool across = keys_across<T>(a);
+    const int64_t dim = padded<T>(a.dim), wide = padded<T>(a.value_dim), keys = padded<T>(block);
+    packed = {arena.take<T>(a.dim * (across ? keys : rows)), across ? keys : rows};
+    query = {arena.take<T>(across ? rows * dim : 0), dim};
+    key = {arena.take<T>(across ? 0 : block * dim), dim};
+    value = {arena.take<T>(block * wide), wide};
+    scores = {arena.take<T>(across ? chunk * keys : block * tile), across ? keys : tile, across};
+    sums.data = arena.take<T>(Sums<T>::size(chunk, a.value_dim));
+    top = arena.take<T>(rows);
+    total = arena.take<T>(rows);
+    corrections = arena.take<T>(rows);
+    factors = arena.take<T>(rows);
+  }
+};
+
+// kVecs vectors of queries: scores to exp(score - top), the statistics brought up to date, and what
+// earlier blocks' sums are to be multiplied with.
+template <class T, int kVecs>
+void softmax_columns(Scores<T> scores, int64_t count, T* top, T* total, T* corrections) {
+  constexpr int kWide = kLanes<T>;
+  constexpr int kChains = kVecs > 2 ? 1 : 4 / kVecs;  // maxima at once: hides their latency
+  Vec<T> highest[kChains][kVecs], sum[kVecs];
+  for (int v = 0; v < kVecs; ++v) {
+    for (int i = 0; i < kChains; ++i) highest[i][v] = load(top + v * kWide);
+    sum[v] = Vec<T>{};
+  }
+  int64_t c = 0;
+  for (; c + kChains <= count; c += kChains) {
+    for (int i = 0; i < kChains; ++i) {
+      const T* row = scores.data + (c + i) * scores.stride;
+      for (int v = 0; v < kVecs; ++v) {
+        highest[i][v] = max<T>(load(row + v * kWide), highest[i][v]);
+      }
+    }
+  }
+  for (; c < count; ++c) {
+    const T* row = scores.data + c * scores.stride;
+    for (int v = 0; v < kVecs; ++v) highest[0][v] = max<T>(load(row + v * kWide), highest[0][v]);
+  }
+  for (int i = 1; i < kChains; ++i) {
+    for (int v = 0; v < kVecs; ++v) highest[0][v] = max<T>(highest[i][v], highest[0][v]);
+  }
+  for (c = 0; c < count; ++c) {
+    T* row = scores.data + c * scores.stride;
+    for (int v = 0; v < kVecs; ++v) {
+      const Vec<T> weight = exp<T>(load(row + v * kWide) - highest[0][v]);
+      store(row + v * kWide, weight);
+      sum[v] += weight;
+    }
+  }
+  for (int v = 0; v < kVecs; ++v) {
+    const Vec<T> before = load(total + v * kWide);
+    const Vec<T> grown = exp<T>(load(top + v * kWide) - highest[0][v]);
+    const Vec<T> correction = before == T(0) ? Vec<T>{} : grown;
+    store(corrections + v * kWide, correction);
+    store(total + v * kWide, before * correction + sum[v]);
+    store(top + v * kWide, highest[0][v]);
+  }
+}
+
+// The same for kRows queries whose keys lie across the lanes: several at once hide the chains of
+// the reductions.
+template <class T, int kRows>
+void softmax_rows(Scores<T> scores, int64_t count, T* top, T* total, T* corrections) {
+  constexpr int kWide = kLanes<T>;
+  const int64_t last = (count - 1) / kWide * kWide;
+  const auto valid = lane_numbers<T>() < static_cast<int>(count - last);
+  Vec<T> highest[kRows], sum[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    T* row = scores.data + r * scores.stride;
+    const Vec<T> end = valid ? load(row + last) : splat(-T(__builtin_inf()));
+    store(row + last, end);
+    highest[r] = max<T>(end, splat(top[r]));
+    for (int64_t c = 0; c < last; c += kWide) highest[r] = max<T>(load(row + c), highest[r]);
+  }
+  for (int r = 0; r < kRows; ++r) {
+    highest[r] = splat(reduce_max<T>(highest[r]));
+    sum[r] = Vec<T>{};
+  }
+  for (int64_t c = 0; c <= last; c += kWide) {
+    for (int r = 0; r < kRows; ++r) {
+      T* at = scores.data + r * scores.stride + c;
+      const Vec<T> weight = exp<T>(load(at) - highest[r]);
+      store(at, weight);
+      sum[r] += weight;
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    corrections[r] = total[r] == T(0) ? T(0) : exp<T>(splat(top[r]) - highest[r])[0];
+    total[r] = total[r] * corrections[r] + reduce_sum<T>(sum[r]);
+    top[r] = highest[r][0];
+  }
+}
+
+template <class T>
+void softmax(Scores<T> scores, int64_t rows, int64_t count, T* top, T* total, T* corrections) {
+  if (scores.across) {
+    for (int64_t r = 0; r < rows;) {
+      const int64_t now = rows - r < kMaxVecs ? 1 : kMaxVecs;
+      if (now == 1) softmax_rows<T, 1>(scores, count, top, total, corrections);
+      if (now > 1) softmax_rows<T, kMaxVecs>(scores, count, top, total, corrections);
+      scores.data += now * scores.stride, top += now, total += now, corrections += now;
+      r += now;
+    }
+    return;
+  }
+  for (int64_t vecs = padded<T>(rows) / kLanes<T>; vecs > 0;) {
+    const int64_t now = least(vecs, kMaxVecs), step = now * kLanes<T>;
+    if constexpr (kMaxVecs == 4) {
+      if (now == 4) softmax_columns<T, 4>(scores, count, top, total, corrections);
+      if (now == 3) softmax_columns<T, 3>(scores, count, top, total, corrections);
+    }
+    if (now == 2) softmax_columns<T, 2>(scores, count, top, total, corrections);
+    if (now == 1) softmax_columns<T, 1>(scores, count, top, total, corrections);
+    scores.data += step, top += step, total += step, corrections += step;
+    vecs -= now;
+  }
+}
+
+template <class T>
+struct KeyBlock {
+  const int32_t* columns;
+  int64_t count;
+  Operand<T> key, value;  // the key's transpose is packed where keys lie across the lanes
+  bool first;
+};
+
+template <class T>
+void shrink_weights(const Scores<T>& scores, int64_t rows, int64_t count, T shrink) {
+  const int64_t lines = scores.across ? rows : count,
+                width = padded<T>(scores.across ? count : rows);
+  for (int64_t i = 0; i < lines; ++i) {
+    T* line = scores.data + i * scores.stride;
+    for (int64_t c = 0; c < width; c += kLanes<T>) store(line + c, load(line + c) * shrink);
+  }
+}
+
+template <class T>
+void forward_tile(const Tile& t, const ForwardScratch<T>& s, int64_t start, const KeyBlock<T>& b,
+                  const Operand<T>& query, T shrink, Ahead& ahead) {
+  const int64_t share = ceil_div(ahead.lines() * t.rows * t.count, 3 * t.a.rows * t.a.keys);
+  if (s.scores.across) {
+    product<T>(t.rows, padded<T>(t.count), t.a.dim, query.left, {s.packed.data, s.packed.stride},
+               {s.scores.data, s.scores.stride}, false);
+  } else {
+    product<T>(t.count, padded<T>(t.rows), t.a.dim, b.key.left,
+               {s.packed.data + start, s.packed.stride}, {s.scores.data, s.scores.stride}, false);
+  }
+  ahead.fetch(share);
+  add_terms(t, s.scores);
+  softmax(s.scores, t.rows, t.count, s.top + start, s.total + start, s.corrections);
+  ahead.fetch(share);
+  if (!b.first) s.sums.scale(start, t.rows, s.corrections);
+  if (t.a.seed) drop(t, s.scores);
+  if (shrink != T(1)) shrink_weights(s.scores, t.rows, t.count, shrink);
+  s.sums.add(start, t.rows, t.count, s.scores, b.value, !b.first);
+  ahead.fetch(share);
+}
+
+// The log-sum-exp, and in `factors` what the sums of weights times `shrink` are to be multiplied
+// with.
+template <class T>
+void finish_statistics(const ForwardScratch<T>& s, int64_t rows, T shrink, T* lse) {
+  for (int64_t r = 0; r < rows; r += kLanes<T>) {
+    const Vec<T> total = load(s.total + r);
+    const Vec<T> value = load(s.top + r) + log<T>(total);
+    const Vec<T> known = total == T(0) ? splat(T(__builtin_inf())) : total == total ? value : total;
+    if (lse) store_part(lse + r, known, rows - r);
+    store(s.factors + r, total == T(0) ? Vec<T>{} : T(1) / shrink / total);
+  }
+}
+
+// Whether O of the rows came out finite, the weights being multiplied by `shrink`.
+template <class T, class S>
+bool attend(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows,
+            const Visible& left, T shrink, ForwardScratch<T>& s, Ahead& ahead) {
+  const int64_t blocks = ceil_div(left.count, kBlockKeys), tile = tile_rows<T>(rows, a.keys);
+  const int64_t wide = padded<T>(rows);
+  for (int64_t r = 0; r < wide; r += kLanes<T>) {
+    store(s.top + r, splat(Limits<T>::lowest));
+    store(s.total + r, Vec<T>{});
+  }
+  const bool across = s.scores.across;
+  s.sums = Sums<T>::make(s.sums.data, rows, a.value_dim, across);
+  const Rows<S> query{
+      slice<S>(a, a.query, head), a.query.row, a.query.col, a.dim, left.queries, first};
+  Operand<T> query_rows{};
+  if (left.count && across) query_rows = operand<T>(query, rows, false, s.query);
+  if (left.count && !across) {
+    s.packed.stride = wide;
+    s.scores.stride = tile;
+    pack_transposed(query, rows, T(a.scale), s.packed);
+  }
+  for (int64_t n = 0; n < blocks; ++n) {
+    const int64_t from = left.count * n / blocks, count = left.count * (n + 1) / blocks - from;
+    const int32_t* columns = s.columns + from;
+    const int32_t* index = adjacent(columns, count) ? nullptr : columns;
+    const Rows<S> key{slice<S>(a, a.key, head), a.key.row, a.key.col, a.dim, index, columns[0]};
+    const Rows<S> value{
+        slice<S>(a, a.value, head), a.value.row, a.value.col, a.value_dim, index, columns[0]};
+    KeyBlock<T> block{columns, count, {}, {}, n == 0};
+    if (across) {
+      s.packed.stride = s.scores.stride = padded<T>(count);
+      pack_transposed(key, count, T(a.scale), s.packed);
+    } else {
+      block.key = operand<T>(key, count, false, s.key);
+    }
+    block.value = operand<T>(value, count, !s.sums.transposed, s.value);
+    for (int64_t r = 0; r < rows; r += tile) {
+      forward_tile<T>({a, head, first + r, least(tile, rows - r), columns, count}, s, r, block,
+                      query_rows, shrink, ahead);
+    }
+  }
+  const int64_t origin = head.number * a.rows + first;
+  finish_statistics(s, rows, shrink, a.lse ? static_cast<T*>(a.lse) + origin : nullptr);
+  S* out = static_cast<S*>(a.out) + origin * a.value_dim;
+  if (left.count) return s.sums.write(rows, s.factors, out);
+  for (int64_t i = 0; i < rows * a.value_dim; ++i) out[i] = S{};
+  return true;
+}
+
+// A power of two by which no sum of weights exceeds 1, what dropout makes of them included.
+template <class T>
+T shrink_for(const AttentionArgs& a, int64_t keys) {
+  const double most = double(keys) / (1.0 - a.dropout_p);
+  double shrink = 1.0;
+  while (shrink * most > 1.0) shrink /= 2;
+  return T(shrink);
+}
+
+template <class T, class S>
+void forward_rows(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows,
+                  ForwardScratch<T>& s, Ahead& ahead) {
+  const Visible left = visible(a, head, first, rows, s.columns, s.queries, s.seen);
+  if (attend<T, S>(a, head, first, rows, left, T(1), s, ahead)) return;
+  attend<T, S>(a, head, first, rows, left, shrink_for<T>(a, left.count), s, ahead);
+}
+
+struct Job {
+  const AttentionArgs& args;
+  int64_t per_task, chunks;
+  bool small, failed;
+};
+
+template <class T, class S>
+void forward_task(int64_t task, void* context) {
+  Job& job = *static_cast<Job*>(context);
+  const AttentionArgs& a = job.args;
+  Arena arena;
+  {
+    ForwardScratch<T> measured(arena, a);
+  }
+  if (!arena.allocate()) {
+    __atomic_store_n(&job.failed, true, __ATOMIC_RELAXED);
+    return;
+  }
+  ForwardScratch<T> scratch(arena, a);
+  const int64_t first = task / job.chunks * job.per_task, row = task % job.chunks * kChunkRows;
+  const int64_t last = least(first + job.per_task, a.heads);
+  for (int64_t h = first; h < last; ++h) {
+    Ahead ahead;
+    if (h + 1 < last && job.small) {
+      const Head next = head_at(a, h + 1);
+      add_ahead<S>(a, a.query, next, a.rows, a.dim, &ahead);
+      add_ahead<S>(a, a.key, next, a.keys, a.dim, &ahead);
+      add_ahead<S>(a, a.value, next, a.keys, a.value_dim, &ahead);
+    }
+    forward_rows<T, S>(a, head_at(a, h), row, least(kChunkRows, a.rows - row), scratch, ahead);
+  }
+}
+
+template <class T, class S>
+bool forward(const AttentionArgs& a) {
+  const int64_t per_task = heads_per_task(a);
+  const int64_t bytes = (a.rows + a.keys) * (a.dim + a.value_dim) * int64_t(sizeof(S));
+  Job job{a, per_task, ceil_div(a.rows, kChunkRows), bytes <= kAheadBytes, false};
+  parallel_for(ceil_div(a.heads, per_task) * job.chunks, usable_threads(a), forward_task<T, S>,
+               &job);
+  return !job.failed;
+}
+
+}  // namespace
+
+const AttentionKernels attention = {forward<float, float>, forward<double, double>,
+                                    forward<float, BFloat16>, forward<float, Float16>};
+
+}  // namespace clmer::CLMER_LEVEL
