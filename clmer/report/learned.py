@@ -103,7 +103,7 @@ def read_sample(run: RunFiles, cache: Path) -> Sample:
     """
     path = cache / f"{run.config['dataset']}-{run.config['data'][:16]}"
     if not path.is_dir():
-        hint = "Give its folder with --cache; the training command makes it anew."
+        hint = "Give its folder as `cache`; the training command prepares it again."
         raise DataError(path, "prepared store", "no such folder", "that of the run", hint)
     results = run.scored or {}
     predictions = read_predictions(run.path / "predictions.csv", results["classes"])

@@ -153,7 +153,7 @@ def find_runs(paths: Sequence[Path], unreadable: list[DataError] | None = None) 
 
 
 def _no_run(path: Path, found: str) -> DataError:
-    expected = "a run folder (--out of clmer.train), or a folder with runs below it"
+    expected = "a run folder (`out` of clmer train), or a folder with runs below it"
     return DataError(path, "run", found, expected)
 
 
