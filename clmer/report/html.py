@@ -140,17 +140,17 @@ def table(
     return Html("\n".join([*lines, "</tbody></table></div>"]))
 
 
-def write_page(out: Path, page: str, said: str) -> None:
+def write_page(out: Path, page: str, message: str) -> None:
     """Write a page and print where it is.
 
     Args:
         out: the file; its folder exists.
         page: HTML.
-        said: printed after the file's name.
+        message: printed after the file's name.
 
     Raises:
         DataError: it cannot be written.
     """
     # A folder's name that is no UTF-8 has lone surrogates, which no file can hold.
     write_file(out, page.encode(errors="backslashreplace"))
-    print(f"{out}: {said}")
+    print(f"{out}: {message}")

@@ -59,11 +59,11 @@ def test_neighbours_come_from_other_recordings() -> None:
 
 def test_features_are_embedded_the_same_every_time_whatever_their_number() -> None:
     rng = np.random.default_rng(0)
-    features = learned.standard(np.c_[rng.standard_normal((40, 6)), np.ones(40)])
+    features = learned.standardised(np.c_[rng.standard_normal((40, 6)), np.ones(40)])
     assert features.shape == (40, 6)
-    np.testing.assert_array_equal(learned.embed(features), learned.embed(features))
+    np.testing.assert_array_equal(learned.tsne(features), learned.tsne(features))
     for few in (1, 2, 4):
-        assert learned.embed(features[:few]).shape == (few, 2)
+        assert learned.tsne(features[:few]).shape == (few, 2)
 
 
 def test_without_store_or_weights_the_page_says_so(place: Path, tmp_path: Path) -> None:
