@@ -52,11 +52,9 @@ def run(
     """Write the page; the exit code."""
     out = out or Path(f"inspect-{dataset}.html")
     check_place(out)
-    given = {name: value for name, value in given.items() if value is not None}
-    given |= {"task": task, "cache": cache, "progress": True}
-    if synthetic:
-        page, warning = inspect_synthetic(dataset, **given), GENERATED
-    else:
-        page, warning = inspect(dataset, root, **given), privacy(root)
-    write_page(out, page, f"open it in a browser. {warning}")
+    options = {name: value for name, value in given.items() if value is not None}
+    options |= {"task": task, "cache": cache, "progress": True}
+    page = inspect_synthetic(dataset, **options) if synthetic else inspect(dataset, root, **options)
+    write_page(out, page)
+    print(f"{out}: open it in a browser. {GENERATED if synthetic else privacy(root)}")
     return 0

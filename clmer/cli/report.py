@@ -47,7 +47,8 @@ def run(*, runs: Sequence[Path], out: Path, cache: Path | None, learned: bool) -
     """Write the page; the exit code."""
     check_place(out)
     page = report(runs, cache=stores_folder(cache), shows_learned=learned)
-    write_page(out, page, "open it in a browser")
+    write_page(out, page)
+    print(f"{out}: open it in a browser")
     return 0
 
 

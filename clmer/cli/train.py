@@ -15,7 +15,7 @@ import clmer
 from clmer.cli import who
 from clmer.cli.arguments import add_fields
 from clmer.data.registry import DATASETS
-from clmer.data.store import account
+from clmer.data.store.summary import report_lines
 from clmer.data.store.writer import stores_folder
 from clmer.data.synthetic import WRITERS
 from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, ConfigError
@@ -139,7 +139,7 @@ def _train(
                 "(`contrastive=False`, or the preset)"
             )
         described = {**job.settings(config), "data": store.fingerprint}
-        read = {**store.origin, "read": account.lines(store.report)}
+        read = {**store.origin, "read": report_lines(store.report)}
         folder_of_run = Run(
             folder,
             described,

@@ -136,7 +136,7 @@ class FaceSeries:
     tracker: str = "OpenFace"
     notes: tuple[str, ...] = ()
 
-    def cut(self, start: int, stop: int) -> FaceSeries:
+    def part(self, start: int, stop: int) -> FaceSeries:
         """Frames `start` to `stop`, the latter left out."""
         part = slice(start, stop)
 
@@ -196,7 +196,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedSamples:
     """Two recordings that share samples of a modality.
 
     Args:

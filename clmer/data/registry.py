@@ -16,7 +16,7 @@ from clmer.data.readers import (
     manifest,
     manifest_table,
 )
-from clmer.data.recording import Recording, Shared, Signal
+from clmer.data.recording import Recording, SharedSamples, Signal
 from clmer.data.tasks import RATING_SCALE, RATING_TASKS
 from clmer.errors import DataError
 
@@ -69,7 +69,7 @@ class Dataset:
     gaps: bool = False
     labels: tuple[str, ...] = ()
     describe: Callable[..., Sequence[str]] = lambda root, **options: ()
-    shared: Callable[[Path], Sequence[Shared]] = lambda root: ()
+    shared: Callable[[Path], Sequence[SharedSamples]] = lambda root: ()
     rated: tuple[float, float] | None = RATING_SCALE
     refused: Mapping[str, str] = field(default_factory=dict)
     open_file: Callable[[Path], Signal] | None = None
@@ -89,8 +89,8 @@ class Dataset:
             return {}
         chosen = labels or self.labels[0]
         if chosen not in self.labels:
-            kinds = ", ".join(self.labels) or f"no --labels: {self.name} has one kind"
-            raise DataError(root, "--labels", chosen, kinds)
+            kinds = ", ".join(self.labels) or f"no `labels`: {self.name} has one kind"
+            raise DataError(root, "`labels`", chosen, kinds)
         return {"labels": chosen}
 
 

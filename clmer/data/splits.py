@@ -86,7 +86,7 @@ def make_splits(
         repeats: number of splits; None for everyone once (5 under `shuffled`).
         seed: of every draw.
         source: named in errors.
-        shared: pairs of recordings that hold the same samples (`clmer.data.store.copies`): they
+        shared: pairs of recordings that hold the same samples (`clmer.data.duplicates`): they
             stay on one side, with all that the protocol keeps together with them.
         classes: their names, for messages.
 

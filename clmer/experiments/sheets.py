@@ -13,6 +13,7 @@ from clmer.evaluation import table as run_table
 from clmer.evaluation.confusion_figure import confusion_figure
 from clmer.experiments import figures, paper
 from clmer.experiments.cells import Line, Plan
+from clmer.experiments.runner import DONE, FAILED, MISSING
 from clmer.experiments.scores import (
     SHOWN,
     Found,
@@ -23,7 +24,6 @@ from clmer.experiments.scores import (
     record,
     text,
 )
-from clmer.experiments.training import DONE, FAILED, MISSING
 from clmer.text import percent
 
 Cells = Mapping[str, Found]
@@ -63,7 +63,7 @@ class Sheet:
 
 
 def scores(plan: Plan, cells: Cells) -> Sheet:
-    """Tables I to IX: a line a method and task."""
+    """Tables I to IX: one line per method and task."""
     rows = [record(plan, line, cells[line.cell.name]) for line in plan.lines]
     if plan.experiment.printed == "I":
         rows += two_classes(rows, plan.printed)
@@ -85,7 +85,7 @@ def two_classes(rows: Sequence[Mapping[str, Any]], table: str) -> list[dict[str,
 
 
 def lengths(plan: Plan, cells: Cells) -> Sheet:
-    """Tables XI and XII: a line a token length, the one chosen on the validation part marked."""
+    """Tables XI and XII: one line per token length; marked, the one chosen by validation."""
     rows = [record(plan, line, cells[line.cell.name]) for line in plan.lines]
     chosen = _chosen(plan, cells, rows)
     table = _score_table(plan, rows, {"validation (balanced)": [_mark(row) for row in rows]})
@@ -171,7 +171,7 @@ def costs(plan: Plan, cells: Cells) -> Sheet:
     said = [
         "Time and peak memory are those of a run's whole process, with preparation (where no store "
         "was there), every split and the baselines; resident memory, not a GPU's. A run that was "
-        "interrupted has none. They depend on what else the machine does, --jobs included.",
+        "interrupted has none. They depend on what else the machine does, other runs included.",
         *notes(plan, cells),
     ]
     return _sheet(plan, [table], list(rows.values()), said)
@@ -299,7 +299,7 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
         said.append("Generated recordings: nothing here says anything about people.")
     if plan.printed and plan.protocol != paper.PROTOCOL:
         said.append(
-            f"The paper's figures are of windows dealt at random ({paper.PROTOCOL}); those of "
+            f"The paper's figures are of windows assigned at random ({paper.PROTOCOL}); those of "
             f"protocol {plan.protocol} beside them answer another question."
         )
     return said + _sizes(plan) + unfinished(plan, cells)
@@ -314,7 +314,7 @@ def interval_methods(cells: Cells) -> str:
 def _sizes(plan: Plan) -> list[str]:
     presets = {cell.config.preset for cell in plan.cells.values() if cell.config is not None}
     if presets - {"paper"}:
-        return ["Sizes of the cpu preset, not the paper's (--preset paper has those)."]
+        return ["Sizes of the cpu preset, not the paper's (the preset paper has those)."]
     return []
 
 

@@ -140,17 +140,11 @@ def table(
     return Html("\n".join([*lines, "</tbody></table></div>"]))
 
 
-def write_page(out: Path, page: str, message: str) -> None:
-    """Write a page and print where it is.
-
-    Args:
-        out: the file; its folder exists.
-        page: HTML.
-        message: printed after the file's name.
+def write_page(out: Path, page: str) -> None:
+    """Write a page as a whole.
 
     Raises:
         DataError: it cannot be written.
     """
     # A folder's name that is no UTF-8 has lone surrogates, which no file can hold.
     write_file(out, page.encode(errors="backslashreplace"))
-    print(f"{out}: {message}")

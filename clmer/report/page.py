@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clmer.data.store import account
+from clmer.data.store.summary import report_lines
 from clmer.errors import ConfigError, DataError
 from clmer.evaluation.table import SHUFFLED_WARNING, explanations, interval, plural
 from clmer.report import figures, tables
@@ -150,7 +150,7 @@ def _facts(run: RunFiles) -> Html:
         ]
     else:
         rows += [("protocol", config["protocol"])]
-    rows += [("data", line) for line in account.lines((run.results or {}).get("data", {}))]
+    rows += [("data", line) for line in report_lines((run.results or {}).get("data", {}))]
     versions = ", ".join(f"{name} {value}" for name, value in run.environment.items())
     rows += [
         ("modalities", ", ".join(run.modalities)),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.store import account
+from clmer.data.store.summary import report_misfit
 from clmer.errors import DataError
 from clmer.evaluation.metrics import SCORES, Predictions
 from clmer.pipeline.run_files import (
@@ -107,7 +107,7 @@ class RunFiles:
         if self.scored:
             return "finished"
         if self.results is not None:
-            return "finished; encoders only (--no-fusion)"
+            return "finished; encoders only (no fusion stage)"
         if not self.log:
             return "unfinished: no epoch was logged"
         last = self.log[-1]
@@ -153,7 +153,7 @@ def find_runs(paths: Sequence[Path], unreadable: list[DataError] | None = None) 
 
 
 def _no_run(path: Path, found: str) -> DataError:
-    expected = "a run folder (`out` of clmer train), or a folder with runs below it"
+    expected = "a run's folder, or a folder with runs below it"
     return DataError(path, "run", found, expected)
 
 
@@ -204,11 +204,11 @@ def check_results(results: Any, path: Path) -> None:
     """
     check(results, dict, path)
     check(results.get("data", {}), dict, path, "data")
-    wrong = account.misfit(results.get("data", {}))
+    wrong = report_misfit(results.get("data", {}))
     if wrong:
         raise damaged(path, f"data.{wrong}", str(results["data"].get(wrong))[:60])
     check(results, {} if "models" not in results else _RESULTS, path)
-    if "models" not in results:  # of --no-fusion
+    if "models" not in results:  # without a fusion stage
         check(results, {"probe": _PROBE}, path)
         return
     names = [model["name"] for model in results["models"]]

@@ -14,7 +14,7 @@ import torch
 from clmer.baselines import SVM, svm
 from clmer.data import synthetic
 from clmer.data.splits import Split
-from clmer.data.store import account
+from clmer.data.store.summary import report_lines
 from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
 from clmer.evaluation.metrics import Predictions
@@ -56,7 +56,7 @@ def describe(job: TrainingRun) -> None:
         f"preset {config.preset} on {config.device}, {ranks}{torch.get_num_threads()} threads; "
         f"protocol {config.protocol}, {len(job.splits)} split(s); run folder {job.run.folder}"
     )
-    for line in account.lines(job.store.report):
+    for line in report_lines(job.store.report):
         print(line)
     if not known.all():
         trials = len(np.unique(windows.recording[~known]))

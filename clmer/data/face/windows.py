@@ -58,7 +58,7 @@ class FaceWindows:
     outside: np.ndarray
 
     @classmethod
-    def cut(
+    def at(
         cls,
         face: FaceSeries,
         times: np.ndarray,
@@ -94,12 +94,12 @@ class FaceWindows:
         if "landmarks" in names:
             points = (aligned(face) if how == "aligned" else face).landmarks
             if points is None:
-                raise TypeError("FaceWindows.cut: the series has no landmarks")
+                raise TypeError("FaceWindows.at: the series has no landmarks")
             axes = points.transpose(0, 2, 1).reshape(last + 1, -1)  # [n, 204], axis-major
             arrays["landmarks"] = linear(axes)
         if "au" in names:
             if face.au_intensity is None or face.au_presence is None:
-                raise TypeError("FaceWindows.cut: the series has no action units")
+                raise TypeError("FaceWindows.at: the series has no action units")
             presence = face.au_presence[nearest].astype(np.float32).transpose(0, 2, 1)
             arrays["au"] = np.concatenate([linear(face.au_intensity), presence], axis=1)
         if "gaze" in names and face.gaze is not None:
@@ -124,5 +124,5 @@ def _of_pictures(name: str, images: np.ndarray, embed: Embed | None) -> np.ndarr
     if name != "mobilevit":
         return downsampled(images)
     if embed is None:
-        raise TypeError("FaceWindows.cut: mobilevit needs embed")
+        raise TypeError("FaceWindows.at: mobilevit needs embed")
     return embed(images)

@@ -32,8 +32,8 @@ from clmer.data.channels import (
 from clmer.data.formats import check_content, edf
 from clmer.data.formats.bids import TYPES, read_table, table_path
 from clmer.data.formats.mne_files import FOLDERS, READERS, MneFile, open_mne, suffix_of
-from clmer.data.lines import check_signals
 from clmer.data.recording import KINDS, Signal
+from clmer.data.service_channels import check_no_service
 from clmer.data.timeline import Timeline
 from clmer.data.units import wrong_unit
 from clmer.errors import DataError
@@ -250,7 +250,9 @@ class BiosignalFile:
         pieces = [self.source.samples(rows, piece.first, piece.stop) for piece in part.pieces]
         data = np.concatenate(pieces, axis=1) if pieces else np.empty((len(rows), 0))
         unsure = [channel.guessed for channel in chosen]
-        check_signals(self.path, data, [c.name for c in chosen], [c.kind for c in chosen], unsure)
+        check_no_service(
+            self.path, data, [c.name for c in chosen], [c.kind for c in chosen], unsure
+        )
         factors = [self._unit(channel, unit) for channel in chosen]
         for row, (factor, _) in zip(data, factors, strict=True):
             if factor != 1.0:

@@ -22,8 +22,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from clmer.data import units
 from clmer.data.channels import find, kind_of_name, near, typed
 from clmer.data.formats import AS_ARRAY
-from clmer.data.lines import check_signals
 from clmer.data.recording import KINDS, Signal
+from clmer.data.service_channels import check_no_service
 from clmer.data.timeline import Span, Timeline
 from clmer.errors import DataError
 
@@ -189,7 +189,7 @@ def read_emotiv(
         )
     times = seconds[first:last]
     _check_ends(path, times, start_s, end_s if stop_s is None else stop_s, fs)
-    check_signals(
+    check_no_service(
         path, data, names, ["eeg"] * len(names),
         [not channels and kind_of_name(name) == "unknown" for name in names],
     )  # fmt: skip

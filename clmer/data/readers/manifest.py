@@ -36,7 +36,6 @@ from clmer.data.face.table import read_header
 from clmer.data.formats import check_suffix, suffix_of
 from clmer.data.formats.biosignal import SUFFIXES, bad_channels, files_of, open_biosignal
 from clmer.data.formats.emotiv import read_emotiv
-from clmer.data.lines import check_signals
 from clmer.data.readers.manifest_files import near_file
 from clmer.data.readers.manifest_row import Row
 from clmer.data.readers.manifest_table import (
@@ -47,7 +46,8 @@ from clmer.data.readers.manifest_table import (
     read_rows,
     table_path,
 )
-from clmer.data.recording import FaceSeries, Recording, Shared, Signal
+from clmer.data.recording import FaceSeries, Recording, SharedSamples, Signal
+from clmer.data.service_channels import check_no_service
 from clmer.data.tasks import RATING_TASKS, Task
 from clmer.data.timeline import Timeline
 from clmer.data.units import OURS, wrong_unit
@@ -133,10 +133,10 @@ def missing(root: Path) -> dict[str, str]:
     return read_manifest(table_path(root)).missing
 
 
-def shared(root: Path) -> list[Shared]:
+def shared(root: Path) -> list[SharedSamples]:
     """Recordings that read the same seconds of a file, or one file under two people's names."""
     return [
-        Shared(
+        SharedSamples(
             f"{each.a.subject}/{each.a.trial}",
             f"{each.b.subject}/{each.b.trial}",
             each.a.modality,
@@ -359,7 +359,7 @@ def _read_npy(row: Row) -> Signal:
     kinds = _kinds_of_array(row, names)
     untold = [not row.channels or kind_of_name(name) == "unknown" for name in names]
     if not row.kind:
-        check_signals(row.path, data, names, kinds, untold)
+        check_no_service(row.path, data, names, kinds, untold)
     unit = _unit_of_array(row, data, kinds)
     signal = Signal(data, row.rate, names, kinds, unit, timeline=part.shifted())
     signals = [i for i, kind in enumerate(kinds) if kind == (as_kind(row.modality) or kind)]
@@ -429,7 +429,7 @@ def _read_face(row: Row) -> tuple[FaceSeries, float]:
     start_s, stop_s = _span(row, len(face.valid) / face.fps, 1.5 / face.fps)
     first = math.floor(start_s * face.fps + 1e-6)
     last = math.floor(stop_s * face.fps + 1e-6) + 1
-    return face.cut(first, last), first / face.fps - start_s
+    return face.part(first, last), first / face.fps - start_s
 
 
 def _times_hint(row: Row, duration_s: float) -> str:

@@ -30,10 +30,10 @@ from torch.utils.data import Dataset as TorchDataset
 
 from clmer.data.readers import manifest
 from clmer.data.registry import DATASETS, Dataset
-from clmer.data.store.account import left_out
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.data.store.store import Store
+from clmer.data.store.summary import left_out
 from clmer.data.store.writer import stores_folder
 from clmer.data.tasks import Task, choose_task
 from clmer.errors import DataError

@@ -1,9 +1,9 @@
 """From files to a store of windows, recording by recording.
 
-The reader yields recordings one after the other; threads cut them into windows (`cutting.py`) while
-it reads on; windows are appended in the reader's order. So a store's bytes, its report and any
-error do not depend on the number of threads. In memory are the recordings in flight, some hundred
-MiB of them at most, or as many as the reader holds (DEAP: a person).
+The reader yields recordings one after the other; threads make windows of them (`windowing.py`)
+while it reads on; windows are appended in the reader's order. So a store's bytes, its report and
+any error do not depend on the number of threads. In memory are the recordings in flight, some
+hundred MiB of them at most, or as many as the reader holds (DEAP: a person).
 """
 
 from __future__ import annotations
@@ -18,26 +18,33 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from clmer.data.duplicates import DuplicateFinder
 from clmer.data.face.images import folders
 from clmer.data.face.mobilevit import RANDOM_NOTE, embedder, weights_digest
 from clmer.data.face.windows import FACE_TOKENS, Embed
-from clmer.data.recording import KINDS, Recording, Shared
+from clmer.data.ordered_map import ordered_map
+from clmer.data.recording import KINDS, Recording, SharedSamples
 from clmer.data.registry import Dataset
-from clmer.data.store import account
-from clmer.data.store.account import Account, FaceAccount
-from clmer.data.store.copies import Copies
-from clmer.data.store.in_order import map_in_order
+from clmer.data.store.consistency import check_consistent, reorder_channels
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.origin import fingerprint, listed
 from clmer.data.store.plan import WindowPlan, resolve
 from clmer.data.store.store import Modality, Store
-from clmer.data.store.windowing import Cut, align, check_alike, cut
+from clmer.data.store.summary import (
+    FaceSummary,
+    SignalSummary,
+    face_lines,
+    levels_of,
+    scale_notes,
+    signal_lines,
+)
+from clmer.data.store.windowing import WindowedRecording, make_windows
 from clmer.data.store.writer import StoreWriter, build
 from clmer.errors import DataError
 from clmer.signal.passes import threads_of_a_pass
 from clmer.text import did_you_mean
 
-#: Bytes of signals and faces that may wait to be cut, beside the recording just read.
+#: Bytes of signals and faces that may wait for their turn, beside the recording just read.
 _IN_FLIGHT = 256 * 2**20
 _DEFAULTS = PrepareOptions()
 
@@ -52,13 +59,13 @@ def prepare(
 ) -> Store:
     """Open the store of these parameters, or read every recording and build it.
 
-    Stored a window: signals [C, round(window_s fs)]; "landmarks" [204, frames], x of the 68 points,
-    then y, then z (mm); "au" [34, frames], 17 intensities (0-5), then 17 presences (0 or 1);
-    "gaze" [2, frames], rad; "hog" [496, frames], texture of 16 regions of the face. Of the picture
-    in a window's middle: "pixels" and "pixel-rows" [32, 96], rows of 32 pixels, red, green, blue,
-    0-1; "mobilevit" [16, 640], patches and features.
+    Of each window are stored: signals [C, round(window_s fs)]; "landmarks" [204, frames], x of the
+    68 points, then y, then z (mm); "au" [34, frames], 17 intensities (0-5), then 17 presences (0 or
+    1); "gaze" [2, frames], rad; "hog" [496, frames], texture of 16 regions of the face. Of the
+    picture in a window's middle: "pixels" and "pixel-rows" [32, 96], rows of 32 pixels, red, green,
+    blue, 0-1; "mobilevit" [16, 640], patches and features.
 
-    As many recordings are cut at once as torch has threads (`torch.set_num_threads`).
+    As many recordings are worked on at once as torch has threads (`torch.set_num_threads`).
 
     Args:
         dataset: one of `clmer.data.registry.DATASETS`.
@@ -77,37 +84,27 @@ def prepare(
     files = dataset.sources(root)
     plan = resolve(dataset, root, options)
     _check_modalities(dataset, root, options.modalities)
-    names, whose = plan.modalities, dataset.options(root, options.labels)
+    whose = dataset.options(root, options.labels)
     parameters = plan.parameters() | whose
     weights = Path(options.mobilevit) if options.mobilevit else None
-    if "mobilevit" in names:
+    if "mobilevit" in plan.modalities:
         parameters["mobilevit"] = weights_digest(weights)
     pictures = folders(files) if plan.has_images else []
     sources = listed(root, [*files, *pictures])
     key = fingerprint(parameters, sources)
 
     def fill(writer: StoreWriter) -> None:
-        job = _Job(plan, writer)
-        embed = embedder(weights) if "mobilevit" in names else None
-        label = f"preparing {dataset.name}"
-        recordings = dataset.read(root, face=plan.has_face, **whose)
-        with (
-            tqdm(total=len(files), desc=label, unit="file", disable=not progress) as bar,
-            closing(_cuts(plan, recordings, embed)) as cuts,
-        ):
-            for each in cuts:
-                job.follow(each.recording.source, files, bar)
-                job.add(each)
-            bar.update(len(files) - bar.n)
+        builder = _StoreBuilder(plan, writer)
+        embed = embedder(weights) if "mobilevit" in plan.modalities else None
+        builder.add_all(dataset.read(root, face=plan.has_face, **whose), files, embed, progress)
         notes = [*dataset.describe(root, **whose)]
-        if embed is not None and weights is None:
-            notes.append(RANDOM_NOTE)
-        report = job.report(notes)
+        notes += [RANDOM_NOTE] if embed is not None and weights is None else []
+        report = builder.report(notes)
         writer.finish(
             fingerprint=key,
             parameters=parameters,
             sources=sources,
-            modalities=[job.modality(name) for name in names],
+            modalities=[builder.modality(name) for name in plan.modalities],
             window_s=plan.window_s,
             report=report,
         )
@@ -131,16 +128,18 @@ def _check_modalities(dataset: Dataset, root: Path, asked: Sequence[str]) -> Non
             )
 
 
-def _cuts(plan: WindowPlan, recordings: Iterator[Recording], embed: Embed | None) -> Generator[Cut]:
-    """The recordings' windows, in order."""
+def _windowed(
+    plan: WindowPlan, recordings: Iterator[Recording], embed: Embed | None
+) -> Generator[WindowedRecording]:
+    """The recordings' windows, in order, several recordings at once."""
     workers = torch.get_num_threads()
 
-    def work(recording: Recording) -> Cut:
-        alone = 2 * _nbytes(recording) > _IN_FLIGHT  # nothing of its size is cut beside it
-        with threads_of_a_pass(workers if alone else 1):
-            return cut(plan, recording, embed)
+    def work(recording: Recording) -> WindowedRecording:
+        is_alone = 2 * _nbytes(recording) > _IN_FLIGHT  # no other of its size is worked on
+        with threads_of_a_pass(workers if is_alone else 1):
+            return make_windows(plan, recording, embed)
 
-    return map_in_order(work, recordings, workers=workers, size=_nbytes, budget=_IN_FLIGHT)
+    return ordered_map(work, recordings, workers=workers, size=_nbytes, budget=_IN_FLIGHT)
 
 
 def _nbytes(recording: Recording) -> int:
@@ -152,8 +151,8 @@ def _nbytes(recording: Recording) -> int:
 
 
 @dataclass
-class _Job:
-    """Cut recordings into the store, in order, and the account of them."""
+class _StoreBuilder:
+    """Recordings' windows into the store, in order, and the report of them."""
 
     plan: WindowPlan
     writer: StoreWriter
@@ -165,13 +164,41 @@ class _Job:
     interpolated: int = 0
     filters: dict[str, str] = field(default_factory=dict)
     trackers: Counter[str] = field(default_factory=Counter)
-    accounts: list[tuple[str, Account]] = field(default_factory=list)
-    faces: list[FaceAccount] = field(default_factory=list)
-    copies: Copies = field(default_factory=Copies)
-    said: dict[str, list[str]] = field(default_factory=dict)
+    signals: list[tuple[str, SignalSummary]] = field(default_factory=list)
+    faces: list[FaceSummary] = field(default_factory=list)
+    duplicates: DuplicateFinder = field(default_factory=DuplicateFinder)
+    notes: dict[str, list[str]] = field(default_factory=dict)  # the recordings of each note
     _sources: set[Path] = field(default_factory=set)
 
-    def follow(self, source: Path, files: Sequence[Path], bar: Any) -> None:
+    def add_all(
+        self,
+        recordings: Iterator[Recording],
+        files: Sequence[Path],
+        embed: Embed | None,
+        progress: bool,
+    ) -> None:
+        """Write every recording's windows.
+
+        Args:
+            recordings: as a reader yields them.
+            files: all that they come from.
+            embed: what makes "mobilevit" of pictures.
+            progress: show a bar.
+
+        Raises:
+            DataError: a recording that cannot be used, or does not fit those before it.
+        """
+        label = f"preparing {self.plan.dataset.name}"
+        with (
+            tqdm(total=len(files), desc=label, unit="file", disable=not progress) as bar,
+            closing(_windowed(self.plan, recordings, embed)) as windowed,
+        ):
+            for each in windowed:
+                self._advance(each.recording.source, files, bar)
+                self.add(each)
+            bar.update(len(files) - bar.n)
+
+    def _advance(self, source: Path, files: Sequence[Path], bar: Any) -> None:
         """Move the bar when a recording comes from a new file: those before it are done."""
         if source in self._sources:
             return
@@ -180,47 +207,51 @@ class _Job:
         bar.update(max(0, int(len(files) * self.writer.share_done) - bar.n))
         self._sources.add(source)
 
-    def add(self, cut: Cut) -> None:
+    def add(self, windowed: WindowedRecording) -> None:
         """Write one recording's windows, or note why there are none.
 
         Raises:
             DataError: it does not fit the recordings before it.
         """
-        recording = cut.recording
+        recording = windowed.recording
         name = f"{recording.subject}/{recording.trial}"
         self.recordings += 1
-        align(cut, self.modalities)
-        self.modalities = cut.modalities | self.modalities
-        check_alike(cut, self.modalities, "in the recordings before it")
-        self.filters = cut.filters | self.filters
-        self.dropped += cut.dropped
-        self.accounts += [(name, each) for each in cut.signals.values()]
-        for note in cut.notes:
-            self.said.setdefault(note, []).append(name)
-        for (modality, channel), (words, fs) in cut.words.items():
-            self.copies.add(name, modality, words, fs, channel)
-        if cut.face is not None:
-            self.faces.append(cut.face)
-        if cut.tracker:
-            self.trackers[cut.tracker] += 1
-        if cut.skipped:
-            self.skipped[name] = cut.skipped
+        reorder_channels(windowed, self.modalities)
+        self.modalities = windowed.modalities | self.modalities
+        check_consistent(windowed, self.modalities, "in the recordings before it")
+        self._note(name, windowed)
+        if windowed.skipped:
+            self.skipped[name] = windowed.skipped
             return
         self.people.add(recording.subject)
         self.interpolated += recording.interpolated
         self.writer.append(
-            cut.arrays,
+            windowed.arrays,
             subject=recording.subject,
             group=recording.group,
             recording=name,
             stimulus=recording.stimulus,
-            start_s=cut.start_s,
+            start_s=windowed.start_s,
             labels=recording.labels,
         )
 
+    def _note(self, name: str, windowed: WindowedRecording) -> None:
+        """Keep what the report says of a recording."""
+        self.filters = windowed.filters | self.filters
+        self.dropped += windowed.dropped
+        self.signals += [(name, each) for each in windowed.signals.values()]
+        for note in windowed.notes:
+            self.notes.setdefault(note, []).append(name)
+        for (modality, channel), (words, fs) in windowed.words.items():
+            self.duplicates.add(name, modality, words, fs, channel)
+        if windowed.face is not None:
+            self.faces.append(windowed.face)
+        if windowed.tracker:
+            self.trackers[windowed.tracker] += 1
+
     def modality(self, name: str) -> Modality:
         """A modality, with the amplitude that is usual in all recordings."""
-        levels = account.levels_of(self.accounts, name)
+        levels = levels_of(self.signals, name)
         return replace(self.modalities[name], levels=tuple(levels.items()))
 
     def report(self, notes: Sequence[str]) -> dict[str, Any]:
@@ -241,10 +272,9 @@ class _Job:
                 "Choose other modalities or a shorter `window_s`.",
             )
         known = self.plan.dataset.shared(self.plan.root)
-        shared = self.copies.shared(known)
+        shared = self.duplicates.shared(known)
         return {
-            "signals": account.summary(self.accounts)
-            + account.face_summary(self.plan.face_names, self.faces),
+            "signals": signal_lines(self.signals) + face_lines(self.plan.face_names, self.faces),
             "shared_samples": [asdict(pair) for pair in shared],
             "shared_files": [asdict(pair) for pair in known if pair.length == 0],
             "people": len(self.people),
@@ -255,18 +285,18 @@ class _Job:
             "windows_dropped": dict(self.dropped),
             "samples_interpolated": self.interpolated,
             "filter": self.filters,
-            "notes": [*self.plan.dataset.notes, *notes, *self._notes(shared)],
+            "notes": [*self.plan.dataset.notes, *notes, *self._all_notes(shared)],
         }
 
-    def _notes(self, shared: Sequence[Shared]) -> list[str]:
+    def _all_notes(self, shared: Sequence[SharedSamples]) -> list[str]:
         """What to say of the recordings."""
         notes = [
             note
             if note.endswith("left out of all")
             else f"{note} ({_names(where, self.recordings)})"
-            for note, where in self.said.items()
+            for note, where in self.notes.items()
         ]
-        notes += account.scale_notes(self.accounts)
+        notes += scale_notes(self.signals)
         notes += [
             f"{pair} hold the same samples: they stay on one side of every split"
             for pair in shared[:3]

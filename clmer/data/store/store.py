@@ -16,8 +16,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from clmer.data.store.account import misfit
 from clmer.data.store.origin import FORMAT, are_sources
+from clmer.data.store.summary import report_misfit
 from clmer.errors import DataError
 
 #: What NumPy and zipfile raise on files that were cut or changed.
@@ -211,7 +211,7 @@ def _description(path: Path) -> dict[str, Any]:
     if meta["format"] != FORMAT:
         raise damaged(file, "format", f"{meta['format']}, of an earlier version of CLMER")
     _check_fields(meta, _DESCRIPTION, file, "")
-    wrong = misfit(meta["report"])
+    wrong = report_misfit(meta["report"])
     if wrong:
         raise damaged(file, f"report.{wrong}", repr(meta["report"].get(wrong))[:60])
     if not are_sources(meta["sources"]):
@@ -294,7 +294,7 @@ def damaged(path: Path, field: str, found: object) -> DataError:
     """What to say of a file of a store that cannot be used."""
     folder = path.parent
     if isinstance(found, PermissionError):
-        hint = f"Allow reading {folder}, or choose another --cache."
+        hint = f"Allow reading {folder}, or choose another `cache`."
         return DataError(path, field, found.strerror, "a store that may be read", hint)
     text = found.strerror if isinstance(found, OSError) and found.strerror else found
     text = text if str(text) else type(text).__name__

@@ -1,14 +1,11 @@
-"""One recording into its windows: filter, resample, drop the baseline, cut, serialise the face.
+"""One recording into its windows: signals at the common rate, the face at the windows' times.
 
-Filtering comes first, at the native rate and over the whole recording with its baseline, forwards
-and backwards (zero phase), so that no inner window sees an edge; then polyphase resampling; then
-the baseline goes. Both happen piece by piece where a recording has pauses (`clmer.data.timeline`).
+Windows begin every stride on one clock. A window is made where every modality has it within one
+piece and nothing in it is marked as bad; the others are counted, each with its first reason.
 Nothing is standardised here: that needs the training part of a split.
 
-Windows begin every stride on one clock. One is cut where every modality has it within one piece and
-nothing in it is marked as bad; the others are counted, each with its first reason.
-
-`cut` looks at nothing but its arguments, so recordings may be cut side by side in any order.
+`make_windows` looks at nothing but its arguments, so recordings can be worked on side by side in
+any order.
 """
 
 from __future__ import annotations
@@ -17,40 +14,24 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
 
-from clmer.data.channels import canonical
+from clmer.data.duplicates import Words, words_in
 from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, IMAGES, Embed, FaceWindows
 from clmer.data.recording import FaceSeries, Recording, Signal
-from clmer.data.registry import Band
-from clmer.data.store.account import Account, FaceAccount, measure
-from clmer.data.store.copies import Words, words_in
+from clmer.data.store.filtering import SignalFilter, SkipRecording
 from clmer.data.store.plan import WindowPlan
+from clmer.data.store.plausibility import measure
+from clmer.data.store.segments import Places, Segment, find_places, take_windows
 from clmer.data.store.store import Modality
-from clmer.data.store.stretches import Places, Stretch, windows_at
+from clmer.data.store.summary import FaceSummary, SignalSummary
 from clmer.errors import DataError
-from clmer.signal import butter_bandpass, resample, sosfiltfilt
 from clmer.text import did_you_mean
-
-#: What recordings share: its attribute of `Modality`, and the way out where it differs.
-_ALIKE = {
-    "channels": "Every recording needs the same channels in the same order.",
-    "kinds": "Types decide the filters: state them in the manifest's column kind.",
-    "unit": "Use one tracker for all, or --face aligned, which scales pixels to mm.",
-}
-#: The same of signals.
-_ALIKE_SIGNALS = {
-    "channels": "Every recording needs the same channels; name those that all of them have in the "
-    "manifest's column channels.",
-    "kinds": "Types decide the filters: state them in the manifest's column kind.",
-    "unit": "State the true unit in the manifest's column unit.",
-}
 
 
 @dataclass
-class Cut:
+class WindowedRecording:
     """What became of one recording.
 
     Args:
@@ -58,14 +39,15 @@ class Cut:
         arrays: windows [n, C, T] float32 by modality, in the plan's order; empty where skipped.
         start_s: [n] seconds after the baseline.
         skipped: why there are no windows; "" where there are.
-        modalities: those met in it, by name, also where it was then skipped.
+        modalities: those found in it, by name, also where it was then skipped.
         filters: what was done to each signal type.
         dropped: windows left out, by reason.
         tracker: what made the face; "" where no face was used.
-        signals: what was understood of each signal.
-        words: of some channels, for `clmer.data.store.copies`, and samples a second, by modality
-            and channel; as recorded, and as prepared, which tells what was resampled before.
-        face: what was understood of the face; None where none was used.
+        signals: what each signal is like, by modality.
+        words: of some channels, for `clmer.data.duplicates`, and samples per second, by
+            modality and channel; as recorded, and as prepared, which tells copies that were
+            resampled before.
+        face: what the face is like; None where none was used.
         notes: what to say of this recording.
     """
 
@@ -77,110 +59,43 @@ class Cut:
     filters: dict[str, str] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     tracker: str = ""
-    signals: dict[str, Account] = field(default_factory=dict)
+    signals: dict[str, SignalSummary] = field(default_factory=dict)
     words: dict[tuple[str, str], tuple[Words, float]] = field(default_factory=dict)
-    face: FaceAccount | None = None
+    face: FaceSummary | None = None
     notes: list[str] = field(default_factory=list)
 
 
-def cut(plan: WindowPlan, recording: Recording, embed: Embed | None = None) -> Cut:
+def make_windows(
+    plan: WindowPlan, recording: Recording, embed: Embed | None = None
+) -> WindowedRecording:
     """A recording's windows, or the reason why there are none.
 
     Args:
-        plan: what to do.
-        recording: what to do it to.
+        plan: which windows.
+        recording: what they are made of.
         embed: what makes "mobilevit" of pictures.
 
     Raises:
         DataError: a rate from which the common one cannot be reached; samples that are not finite,
             in a data set without gaps.
     """
-    account = Cut(replace(recording, signals={}, face=None))
+    made = WindowedRecording(replace(recording, signals={}, face=None))
     try:
         if recording.problem:
-            raise _Skip(recording.problem)
-        account.arrays, account.start_s = _Cutter(plan, recording, account, embed).windows()
-    except _Skip as reason:
-        account.skipped = str(reason)
-    return account
-
-
-def align(cut: Cut, known: Mapping[str, Modality]) -> None:
-    """Bring a recording's channels into the known order, where they are the same by other names.
-
-    Args:
-        cut: the recording, whose arrays and modalities are changed.
-        known: modalities by name; those that are not in it stay as they are.
-    """
-    for name, new in list(cut.modalities.items()):
-        wanted = known[name].channels if name in known else new.channels
-        if new.channels == wanted:
-            continue
-        keys = [canonical(channel) for channel in new.channels]
-        if len(keys) != len(wanted):
-            continue
-        places = [keys.index(key) for key in map(canonical, wanted) if key in keys]
-        if sorted(places) != list(range(len(wanted))):
-            continue
-        kinds = tuple(new.kinds[i] for i in places) if new.kinds else ()
-        cut.modalities[name] = replace(new, channels=wanted, kinds=kinds)
-        if name in cut.arrays:
-            cut.arrays[name] = np.ascontiguousarray(cut.arrays[name][:, places])
-
-
-def check_alike(cut: Cut, known: Mapping[str, Modality], where: str) -> None:
-    """Refuse a recording whose channels, types or units are not the known ones.
-
-    Args:
-        cut: the recording.
-        known: at least its modalities, by name.
-        where: they are known, for the message.
-
-    Raises:
-        DataError: one differs.
-    """
-    files, source = cut.recording.files, cut.recording.source
-    for name, new in cut.modalities.items():
-        for field_, hint in (_ALIKE if name in FACE_TOKENS else _ALIKE_SIGNALS).items():
-            if field_ == "unit" and name not in FACE_TOKENS and not known[name].native_fs:
-                continue  # a run of before units were kept
-            found, wanted = getattr(new, field_), getattr(known[name], field_)
-            if found != wanted:
-                by = f" ({cut.tracker})" if field_ == "unit" and name in FACE_TOKENS else ""
-                raise DataError(
-                    files.get("face" if name in FACE_TOKENS else name, source),
-                    f"{field_} of {name}",
-                    (found if field_ == "unit" else " ".join(found)) + by or "none",
-                    f"{(wanted if field_ == 'unit' else ' '.join(wanted)) or 'none'} as {where}",
-                    hint,
-                )
-
-
-@lru_cache
-def sections_of(band: Band, fs: float) -> tuple[np.ndarray | None, str]:
-    """The filter of a band at a rate, and what to call it."""
-    if band is None:
-        return None, "as recorded"
-    low, high = band
-    if high is not None and high >= fs / 2:
-        high = None  # there is nothing above it to remove
-    if low is None and high is None:
-        return None, "as recorded"
-    text = f"{low:g}-{high:g} Hz" if low and high else f"above {low:g} Hz" if low else ""
-    return butter_bandpass(low, high, fs), text or f"below {high:g} Hz"
-
-
-class _Skip(Exception):
-    """A recording that cannot be used, and why."""
+            raise SkipRecording(recording.problem)
+        made.arrays, made.start_s = _WindowMaker(plan, recording, made, embed).windows()
+    except SkipRecording as reason:
+        made.skipped = str(reason)
+    return made
 
 
 @dataclass(frozen=True)
-class _Cutter:
-    """One recording being cut; what is noticed on the way goes into `account`."""
+class _WindowMaker:
+    """One recording being made windows of; what is noticed on the way goes into `made`."""
 
     plan: WindowPlan
     recording: Recording
-    account: Cut
+    made: WindowedRecording
     embed: Embed | None
 
     def windows(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -189,12 +104,37 @@ class _Cutter:
         signals = {n: self._find(n) for n in plan.modalities if n not in FACE_TOKENS}
         face = recording.face if plan.has_face else None
         if plan.has_face and face is None:
-            raise _Skip("no face")
+            raise SkipRecording("no face")
         series = {name: self._filtered(name, signal) for name, signal in signals.items()}
-        self._share_left_out()
-        ends = {name: stretches[-1].stop_s for name, stretches in series.items() if stretches}
+        self._correct_left_out()
+        start_s = self._start_times(series, face)
+        places = {
+            name: find_places(segments, start_s, plan.length, plan.dataset.fs)
+            for name, segments in series.items()
+        }
+        keep = self._complete(signals, places, start_s)
+        arrays = {
+            n: take_windows(series[n], place.of_rows(keep), plan.length)
+            for n, place in places.items()
+        }
+        start_s = start_s[keep]
+        if face is not None:
+            windows = self._face(face, start_s)
+            arrays |= windows.arrays
+            keep = self._with_face(windows.lost, windows.outside)
+            if not keep.all():
+                arrays = {name: array[keep] for name, array in arrays.items()}
+                start_s = start_s[keep]
+        return {name: np.ascontiguousarray(arrays[name]) for name in plan.modalities}, start_s
+
+    def _start_times(
+        self, series: Mapping[str, list[Segment]], face: FaceSeries | None
+    ) -> np.ndarray:
+        """When windows begin, [n] seconds after the baseline, up to the longest modality's end."""
+        plan, recording = self.plan, self.recording
+        ends = {name: segments[-1].stop_s for name, segments in series.items() if segments}
         if len(ends) < len(series):
-            raise _Skip("shorter than the filter needs")
+            raise SkipRecording("shorter than the filter needs")
         longest_s = max(ends.values(), default=0.0)
         if face is not None:
             seconds = recording.face_start_s + len(face.valid) / face.fps - recording.baseline_s
@@ -203,38 +143,20 @@ class _Cutter:
             ends = ends or {"face": seconds}
         # A window is taken at the nearest sample, so that its end may be off by half of one.
         if min(ends.values()) * plan.dataset.fs + 0.5 < plan.length:
-            raise _Skip("shorter than a window")
+            raise SkipRecording("shorter than a window")
         count = int((longest_s * plan.dataset.fs + 0.5 - plan.length) // plan.step) + 1
-        start_s = np.arange(count) * plan.step / plan.dataset.fs
-        places = {
-            name: Places.of(stretches, start_s, plan.length, plan.dataset.fs)
-            for name, stretches in series.items()
-        }
-        keep = self._kept(signals, places, start_s)
-        arrays = {
-            n: windows_at(series[n], place.of_rows(keep), plan.length)
-            for n, place in places.items()
-        }
-        start_s = start_s[keep]
-        if face is not None:
-            windows = self._face(face, start_s)
-            arrays |= windows.arrays
-            keep = self._drop(windows.lost, windows.outside)
-            if not keep.all():
-                arrays = {name: array[keep] for name, array in arrays.items()}
-                start_s = start_s[keep]
-        return {name: np.ascontiguousarray(arrays[name]) for name in plan.modalities}, start_s
+        return np.arange(count) * plan.step / plan.dataset.fs
 
-    def _share_left_out(self) -> None:
+    def _correct_left_out(self) -> None:
         """What one modality of a file leaves out and another takes is not left out."""
-        accounts = self.account.signals
-        pairs = (zip(a.channels, a.kinds, strict=True) for a in accounts.values())
+        signals = self.made.signals
+        pairs = (zip(each.channels, each.kinds, strict=True) for each in signals.values())
         taken = {f"{channel} ({kind})" for pair in pairs for channel, kind in pair}
-        for name, account in accounts.items():
-            rest = tuple(each for each in account.left_out if each not in taken)
-            accounts[name] = replace(account, left_out=rest)
+        for name, signal in signals.items():
+            rest = tuple(each for each in signal.left_out if each not in taken)
+            signals[name] = replace(signal, left_out=rest)
 
-    def _kept(
+    def _complete(
         self, signals: dict[str, Signal], places: dict[str, Places], start_s: np.ndarray
     ) -> np.ndarray:
         """Which windows every signal has, [n] bool; the others are counted by reason."""
@@ -244,17 +166,17 @@ class _Cutter:
         for name, place in places.items():
             reasons += [(f"after the end of {name}", place.late)]
             reasons += [(f"before the start of {name}", place.early)]
-            reasons += [("", place.apart), (f"across a pause in {name}", place.stretch < 0)]
+            reasons += [("", place.paused), (f"across a pause in {name}", place.segment < 0)]
             for span in signals[name].line.bad:
                 first, last = (t - self.recording.baseline_s for t in (span.start_s, span.stop_s))
                 inside = (start_s < last - 1e-9) & (stop_s > first + 1e-9)
                 reasons.append((f"{span.reason} in {name}", inside))
         for reason, rows in reasons:
             if reason and (rows & keep).any():
-                self.account.dropped[reason] += int((rows & keep).sum())
+                self.made.dropped[reason] += int((rows & keep).sum())
             keep &= ~rows
         if not keep.any():
-            raise _Skip(f"every window {self.account.dropped.most_common(1)[0][0]}")
+            raise SkipRecording(f"every window {self.made.dropped.most_common(1)[0][0]}")
         return keep
 
     def _find(self, name: str) -> Signal:
@@ -266,43 +188,38 @@ class _Cutter:
             if name in signal.kinds:
                 return signal.select(name)
         near = did_you_mean(name, signals)
-        raise _Skip(f"no {name}, only {', '.join(signals) or 'a face'}{near and f' ({near})'}")
+        hint = f" ({near})" if near else ""
+        raise SkipRecording(f"no {name}, only {', '.join(signals) or 'a face'}{hint}")
 
-    def _filtered(self, name: str, signal: Signal) -> list[Stretch]:
+    def _filtered(self, name: str, signal: Signal) -> list[Segment]:
         """The signal at the common rate, from the stimulus on, piece by piece."""
-        fs = self.plan.dataset.fs
-        file = self.recording.files.get(name, self.recording.source)
-        names, kinds = signal.channels, signal.kinds
-        unit = signal.unit if signal.unit != "mixed" else ""
-        # A sum is one pass without a copy, and finite where all its terms are, or nearly so.
-        if not np.isfinite(signal.data.sum()) and not np.isfinite(signal.data).all():
-            raise self._not_finite(name, signal)
-        account = measure(name, signal, file, alone=len(self.plan.modalities) == 1)
-        self.account.signals[name] = account
-        self.account.notes += account.notes
-        self.account.modalities[name] = Modality(
-            name, len(names), fs, names, kinds, unit, signal.fs, tuple(account.levels.items())
+        fs, channels = self.plan.dataset.fs, signal.channels
+        filtering = SignalFilter(self.plan, self.recording, name, signal)
+        filtering.check_finite()
+        summary = measure(name, signal, filtering.file, alone=len(self.plan.modalities) == 1)
+        self.made.signals[name] = summary
+        self.made.notes += summary.notes
+        self.made.modalities[name] = Modality(
+            name,
+            len(channels),
+            fs,
+            channels,
+            signal.kinds,
+            unit=signal.unit if signal.unit != "mixed" else "",
+            native_fs=signal.fs,
+            levels=tuple(summary.levels.items()),
         )
-        baseline_s, length_s = self.recording.baseline_s, self.recording.length_s
-        samples = [(p.start_s, signal.data[:, p.first : p.stop]) for p in signal.line.pieces]
-        self._compare(name, names, samples, signal.fs, baseline_s)
-        stretches = []
-        for piece in signal.line.pieces:
-            start_s = piece.start_s - baseline_s
-            x = self._piece(name, signal, slice(piece.first, piece.stop))
-            if x is None:
-                continue
-            if length_s is not None:
-                x = x[:, : max(0, round((length_s - start_s) * fs))]
-            if x.shape[1]:
-                stretches.append(Stretch(start_s, x, fs))
-        bands = self._bands(name, signal)
-        if signal.fs != fs or any(sections_of(band, fs)[0] is not None for band in bands):
-            prepared = [(s.start_s, s.x) for s in stretches]
-            self._compare(name, names, prepared, fs, 0.0, ", prepared")
-        return stretches
+        pieces = [(p.start_s, signal.data[:, p.first : p.stop]) for p in signal.line.pieces]
+        self._keep_words(name, channels, pieces, signal.fs, self.recording.baseline_s)
+        segments = filtering.segments()
+        for kind, text in filtering.texts.items():
+            self.made.filters.setdefault(kind, text)
+        if filtering.changes:
+            prepared = [(segment.start_s, segment.x) for segment in segments]
+            self._keep_words(name, channels, prepared, fs, 0.0, ", prepared")
+        return segments
 
-    def _compare(
+    def _keep_words(
         self,
         name: str,
         channels: Sequence[str],
@@ -311,93 +228,20 @@ class _Cutter:
         start_s: float,
         suffix: str = "",
     ) -> None:
-        """Keep what tells copies of the samples from `start_s` on, as far as windows are cut."""
+        """Keep what tells copies of the samples from `start_s` on, as far as there are windows."""
         length_s = self.recording.length_s
         span = start_s, math.inf if length_s is None else start_s + length_s
         for channel, words in words_in(channels, pieces, fs, span).items():
-            self.account.words[name, channel + suffix] = words
-
-    def _piece(self, name: str, signal: Signal, piece: slice) -> np.ndarray | None:
-        """One piece, filtered and resampled, [C, T]; None where it is too short for that."""
-        fs = self.plan.dataset.fs
-        data = signal.data[:, piece]
-        # The kernels compute in float64 whatever they write: rounding to float32 comes last.
-        dtype = np.dtype(np.float32 if signal.fs == fs else np.float64)
-        x = np.empty(data.shape, dtype)
-        for band, rows in self._bands(name, signal).items():  # a vector takes several channels
-            sos, _ = sections_of(band, signal.fs)
-            if sos is None:
-                x[rows] = data[rows]
-            elif x.shape[1] <= 3 * (2 * len(sos) + 1):
-                return None
-            elif isinstance(rows, slice):
-                sosfiltfilt(sos, data[rows], out=x[rows])
-            else:
-                x[rows] = sosfiltfilt(sos, data[rows])
-        if x.shape[1] < 2 and signal.fs != fs:  # no line goes through one sample
-            return None
-        try:
-            x = resample(x, signal.fs, fs)
-        except ValueError as error:
-            raise self._rate_error(name, signal, str(error)) from error
-        with np.errstate(over="ignore"):
-            x = x.astype(np.float32, copy=False)
-        if not np.isfinite(x).all():  # beyond float32's range
-            raise self._not_finite(name, signal)
-        return x
-
-    def _rate_error(self, name: str, signal: Signal, hint: str) -> DataError:
-        return DataError(
-            self.recording.files.get(name, self.recording.source),
-            f"rate of {name}",
-            f"{signal.fs:g} Hz",
-            "a rate that the filter and the windows can be made of",
-            hint,
-        )
-
-    def _not_finite(self, name: str, signal: Signal) -> Exception:
-        """What a signal with such samples comes to."""
-        if self.plan.dataset.gaps:
-            return _Skip(f"{name} has samples that are not finite")
-        size = np.nan_to_num(np.abs(signal.data), nan=np.inf, posinf=np.inf)
-        channel, sample = np.unravel_index(size.argmax(), size.shape)
-        return DataError(
-            self.recording.files.get(name, self.recording.source),
-            f"{signal.channels[channel]} of {self.recording.subject}/{self.recording.trial}",
-            f"{signal.data[channel, sample]} {sample / signal.fs:.3f} s after its start",
-            "finite numbers within float32's range",
-            "Interpolate the gap or leave that part out; a download may be damaged: get it again.",
-        )
-
-    def _bands(self, name: str, signal: Signal) -> dict[Band, slice | list[int]]:
-        """The rows of each pass band, as a slice where they are neighbours."""
-        bands = {kind: self.plan.band(kind) for kind in dict.fromkeys(signal.kinds)}
-        for kind, band in bands.items():
-            if band is not None and band[0] is not None and band[0] >= signal.fs / 2:
-                hint = (
-                    f"{kind} is filtered from {band[0]:g} Hz on, which such a rate does not hold."
-                )
-                if self.plan.filter == "paper":
-                    hint += " Leave out --filter paper, which filters every channel so."
-                elif kind == "eeg":
-                    hint += " If it is no EEG, state its type in the manifest's column kind."
-                raise self._rate_error(name, signal, hint)
-        for kind, band in bands.items():
-            self.account.filters.setdefault(kind, sections_of(band, signal.fs)[1])
-        return {
-            band: _as_slice([row for row, kind in enumerate(signal.kinds) if bands[kind] == band])
-            for band in dict.fromkeys(bands.values())
-        }
+            self.made.words[name, channel + suffix] = words
 
     def _face(self, face: FaceSeries, start_s: np.ndarray) -> FaceWindows:
         """The face at the windows' times."""
         plan, recording = self.plan, self.recording
         self._check_face(face)
-        self.account.tracker = face.tracker
+        self.made.tracker = face.tracker
         lost = int((~face.valid).sum())
-        unit = face.unit
-        self.account.face = FaceAccount(face.tracker, unit, face.fps, len(face.valid), lost)
-        self.account.notes += face.notes
+        self.made.face = FaceSummary(face.tracker, face.unit, face.fps, len(face.valid), lost)
+        self.made.notes += face.notes
         # What a face shares with another recording's face tells as well as a signal does.
         traces = {
             "landmarks": None if face.landmarks is None else face.landmarks[:, 30, 0],
@@ -407,22 +251,22 @@ class _Cutter:
         for kind, trace in traces.items():
             if trace is not None:
                 pieces = [(recording.face_start_s, trace[None])]
-                self._compare("face", [kind], pieces, face.fps, recording.baseline_s)
+                self._keep_words("face", [kind], pieces, face.fps, recording.baseline_s)
         for name in plan.face_names:
             unit = face.unit if name == "landmarks" and plan.face == "raw" else ""
             rows = FACE_ROWS[name]
             new = Modality(name, FACE_TOKENS[name], plan.fps, rows, unit=unit)
-            self.account.modalities[name] = new
+            self.made.modalities[name] = new
         times = recording.baseline_s - recording.face_start_s + start_s[:, None]
         times = times + np.arange(plan.frames) / plan.fps
-        return FaceWindows.cut(face, times, plan.face_names, plan.face, self.embed)
+        return FaceWindows.at(face, times, plan.face_names, plan.face, self.embed)
 
     def _check_face(self, face: FaceSeries) -> None:
         """Refuse a face table without the landmarks or action units that are asked for.
 
         Raises:
             DataError: one of the two is not in the file.
-            _Skip: something else is not.
+            SkipRecording: something else is not.
         """
         plan, files = self.plan, self.recording.files
         held = {"au": "au_intensity", **dict.fromkeys(IMAGES, "images")}
@@ -431,7 +275,7 @@ class _Cutter:
         absent = [n for n in plan.face_names if getattr(face, held.get(n, n)) is None]
         for name in absent:
             if name not in words:
-                raise _Skip(f"no {name} from {face.tracker}")
+                raise SkipRecording(f"no {name} from {face.tracker}")
             left = ",".join(n for n in plan.modalities if n not in absent)
             raise DataError(
                 next(
@@ -439,25 +283,20 @@ class _Cutter:
                 ),
                 name,
                 f"no {words[name]}: it holds {' and '.join(there) or 'gaze'} only",
-                f"{words[name]}, as --modalities {','.join(plan.modalities)} asks",
-                f"Use --modalities {left}." if left else "Run the tracker with them.",
+                f"{words[name]}, as `modalities={','.join(plan.modalities)}` asks",
+                f"Use `modalities={left}`." if left else "Run the tracker with them.",
             )
 
-    def _drop(self, lost: np.ndarray, outside: np.ndarray) -> np.ndarray:
-        """Count the windows [n] without a face; returns those that stay."""
+    def _with_face(self, lost: np.ndarray, outside: np.ndarray) -> np.ndarray:
+        """Which windows [n] have a face; the others are counted by reason."""
         for reason, rows in (("outside the face video", outside), ("face lost", lost & ~outside)):
             if rows.any():
-                self.account.dropped[reason] += int(rows.sum())
+                self.made.dropped[reason] += int(rows.sum())
         keep = ~(lost | outside)
         if not keep.any():
-            raise _Skip(
+            raise SkipRecording(
                 "every window outside the face video"
                 if outside.all()
                 else "the face lost in every window"
             )
         return np.asarray(keep)
-
-
-def _as_slice(rows: Sequence[int]) -> slice | list[int]:
-    first, last = rows[0], rows[-1]
-    return slice(first, last + 1) if last - first + 1 == len(rows) else list(rows)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from clmer.data.recording import FaceSeries, Recording, Signal
 from clmer.data.registry import Dataset
-from clmer.data.store.windowing import sections_of
+from clmer.data.store.filtering import filter_of
 from clmer.report.figures import png
 from clmer.report.html import Html
 from clmer.signal import sosfiltfilt
@@ -33,7 +33,7 @@ def before_and_after(dataset: Dataset, example: Recording, filter: str) -> Html:
     axes = figure.subplots(len(shown), 2, squeeze=False)
     for (time, spectrum), (name, signal, row) in zip(axes, shown, strict=True):
         band = dataset.paper_band if filter == "paper" else dataset.band.get(signal.kinds[row])
-        sos, text = sections_of(band, signal.fs)
+        sos, text = filter_of(band, signal.fs)
         raw = np.asarray(signal.data[row], np.float64)
         curves = [("as recorded", raw, "0.6")]
         if sos is not None:

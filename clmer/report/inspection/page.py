@@ -13,9 +13,9 @@ from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.recording import SYNTHETIC_MARKER, Recording
 from clmer.data.registry import DATASETS, Dataset
 from clmer.data.splits import PROTOCOLS, make_splits
-from clmer.data.store import account
 from clmer.data.store.dataset import WindowDataset, load, root_of
 from clmer.data.store.options import PrepareOptions
+from clmer.data.store.summary import report_lines
 from clmer.data.synthetic import WRITERS
 from clmer.errors import ConfigError, DataError
 from clmer.report.html import Section, page, table
@@ -74,7 +74,7 @@ def inspect(
         **options,
     )
     if progress:
-        print("\n".join(account.lines(dataset.store.report)))
+        print("\n".join(report_lines(dataset.store.report)))
     source = DATASETS[name]
     has_face = any(each in FACE_TOKENS for each in dataset.store.modalities)
     first = dataset.store.windows.recording[0]

@@ -230,7 +230,7 @@ def test_hog_is_averaged_over_regions(tmp_path: Path) -> None:
     write_hog(tmp_path / "a.hog", FRAMES)
     face = read_openface(tmp_path / "a.csv")
     times = np.array([[0.0, 0.04, 0.09]])  # frames 0, 1, 2
-    windows = FaceWindows.cut(face, times, ("hog", "gaze"))
+    windows = FaceWindows.at(face, times, ("hog", "gaze"))
     assert list(windows.arrays) == ["hog"]  # no gaze there
     hog = windows.arrays["hog"]
     assert hog.shape == (1, len(FACE_ROWS["hog"]), 3) == (1, 496, 3)
@@ -244,7 +244,7 @@ def test_a_frame_without_hog_loses_its_window(tmp_path: Path) -> None:
     openface(tmp_path / "a.csv", np.arange(FRAMES) / 25)
     write_hog(tmp_path / "a.hog", FRAMES, good=-1)
     times = np.array([[0.0, 0.04], [0.28, 0.32]])
-    windows = FaceWindows.cut(read_openface(tmp_path / "a.csv"), times, ("hog",))
+    windows = FaceWindows.at(read_openface(tmp_path / "a.csv"), times, ("hog",))
     assert windows.lost.tolist() == [False, True]
 
 

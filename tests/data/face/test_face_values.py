@@ -45,7 +45,7 @@ def test_action_units_and_landmarks_come_without_each_other(
     assert tracking(face)
     with pytest.raises(DataError, match=message) as caught:
         prepare(DATASETS["manifest"], tmp_path, cache=tmp_path / "c", progress=False)
-    assert f"--modalities eeg,{there}" in str(caught.value)
+    assert f"`modalities=eeg,{there}`" in str(caught.value)
     store = prepare(
         DATASETS["manifest"],
         tmp_path,

@@ -3,15 +3,15 @@
 A file under two names, trials that overlap in one file, one person's recording given to another: a
 model that saw one of them has seen the other. Names cannot tell, so samples do.
 
-The samples between one turning point of a channel and the next are counted; `RUNS` such counts in a
-row make a word. It survives a change of unit, offset, or rounding, and a cut at another second. A
-recording keeps the words whose hash is smallest, about `KEPT` of them, with their places. Two
-recordings that share words at one and the same distance share the samples between them, where those
-words say enough: noise in a narrow band turns alike for a while by chance, so their information is
-counted in bits.
+The samples from one turning point of a channel to the next are counted; `RUNS` such counts in a row
+make a word. A word survives a change of unit, offset or rounding, and a cut at another second. A
+recording keeps the words whose hash is smallest (MinHash), about `KEPT` of them, with their places.
+Two recordings that share words at one and the same distance share the samples between them, where
+those words carry enough information: noise in a narrow band turns alike for a while by chance, so
+it is counted in bits.
 
 A slow signal (skin conductance, temperature) turns too seldom for words. Two such recordings are
-compared as wholes, by some of their samples.
+compared whole, by some of their samples.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from clmer.data.channels import canonical
-from clmer.data.recording import Shared
+from clmer.data.recording import SharedSamples
 
 Interval = tuple[float, float]
 
@@ -87,7 +87,7 @@ def words_in(
         Words and `fs` by canonical name.
     """
     found = {}
-    for row, channel in _compared(channels):
+    for row, channel in _compared(tuple(channels)):
         parts = [_within(x[row], start_s, fs, span) for start_s, x in pieces]
         if any(len(part) for part in parts):
             found[channel] = words_of(np.concatenate(parts)), fs
@@ -100,8 +100,9 @@ def _within(x: np.ndarray, start_s: float, fs: float, span: Interval) -> np.ndar
     return x[round(first) : None if math.isinf(last) else round(last)]
 
 
-def _compared(channels: Sequence[str]) -> list[tuple[int, str]]:
-    """Place and canonical name of the channels that tell copies, whatever their order.
+@lru_cache  # a modality has the same channels in every recording
+def _compared(channels: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Place and canonical name of the channels that are compared, whatever their order.
 
     Two of many: one may be dead in one recording alone.
     """
@@ -119,19 +120,23 @@ def words_of(x: np.ndarray) -> Words:
     if count < 1:
         none = np.empty(0, np.int64)
         return Words(none.astype(np.uint64), none, none, 0.0, len(x), _sketch(x))
-    counts = runs.astype(np.uint64)
-    words = counts[:count] * _WEIGHTS[0]  # modulo 2^64
-    for k in range(1, RUNS):
-        words += counts[k : k + count] * _WEIGHTS[k]
+    words = np.convolve(runs.astype(np.uint64), _WEIGHTS[::-1], "valid")  # modulo 2^64
     words ^= words >> np.uint64(29)
     words *= _WEIGHTS[0]
     share = min(1.0, KEPT / count)
     small = words >> np.uint64(32) < np.uint64(int(share * 2**32))
-    at = np.flatnonzero(small)
-    views = sliding_window_view(runs, RUNS)[at]
-    at = at[views.max(axis=1) - views.min(axis=1) >= _LEAST_RANGE]
+    at = np.flatnonzero(small & (_ranges(runs) >= _LEAST_RANGE))
     sketch = _sketch(x) if len(at) < _FEW else np.empty(0)
     return Words(words[at], turns[at], at, _information(runs), len(x), sketch)
+
+
+def _ranges(runs: np.ndarray) -> np.ndarray:
+    """Largest less smallest of every `RUNS` counts in a row [n - RUNS + 1]."""
+    high = low = runs
+    for step in (1, 2, 4, 8, 8):  # extremes of 2, 4, 8, 16 and 24 counts
+        high = np.maximum(high[step:], high[:-step])
+        low = np.minimum(low[step:], low[:-step])
+    return np.asarray(high - low)
 
 
 def _information(runs: np.ndarray) -> float:
@@ -174,7 +179,7 @@ class _Channel:
 
 
 @dataclass
-class Copies:
+class DuplicateFinder:
     """Collects recordings' words, channel by channel."""
 
     _channels: dict[tuple[str, str], list[_Channel]] = field(default_factory=dict)
@@ -183,7 +188,7 @@ class Copies:
         """A recording's words of a channel, at `fs` samples a second."""
         self._channels.setdefault((modality, channel), []).append(_Channel(name, words, fs))
 
-    def shared(self, known: Sequence[Shared] = ()) -> list[Shared]:
+    def shared(self, known: Sequence[SharedSamples] = ()) -> list[SharedSamples]:
         """Every pair of recordings that share samples, the longest stretch first.
 
         Args:
@@ -191,10 +196,10 @@ class Copies:
         """
         found = {(each.one, each.other): each for each in known if each.length > 0}
         for (modality, _), channels in self._channels.items():
-            for one, other, seconds in (*_by_words(channels), *_as_wholes(channels)):
+            for one, other, seconds in (*_by_words(channels), *_by_sketches(channels)):
                 key = (one, other)
                 if (other, one) not in found and (key not in found or found[key].length < seconds):
-                    found[key] = Shared(one, other, modality, seconds)
+                    found[key] = SharedSamples(one, other, modality, seconds)
         return sorted(found.values(), key=lambda pair: (-pair.length, pair.one, pair.other))
 
 
@@ -204,12 +209,15 @@ def _by_words(channels: Sequence[_Channel]) -> Iterator[tuple[str, str, float]]:
     places = np.concatenate([each.words.places for each in channels])
     numbers = np.concatenate([each.words.numbers for each in channels])
     owner = np.repeat(np.arange(len(channels)), [len(each.words.words) for each in channels])
-    order = np.argsort(words, kind="stable")
-    words, places, numbers, owner = words[order], places[order], numbers[order], owner[order]
+    bits = _LEAST_BITS + 2 * math.log2(max(len(words), 1))
+    ordered = np.sort(words)
+    several = ordered[1:][ordered[1:] == ordered[:-1]]
+    rows = np.flatnonzero(np.isin(words, several)) if several.size else np.empty(0, np.int64)
+    rows = rows[np.argsort(words[rows], kind="stable")]
+    words, places, numbers, owner = words[rows], places[rows], numbers[rows], owner[rows]
     edges = np.flatnonzero(np.diff(words)) + 1
     lags: dict[tuple[int, int, int], list[int]] = {}
-    starts, stops = np.r_[0, edges], np.r_[edges, len(words)]
-    for a, b in zip(starts[stops - starts > 1], stops[stops - starts > 1], strict=True):
+    for a, b in zip(np.r_[0, edges], np.r_[edges, len(words)], strict=True):
         if b - a > _MOST_RECORDINGS:
             continue
         for i in range(a, b):
@@ -217,7 +225,6 @@ def _by_words(channels: Sequence[_Channel]) -> Iterator[tuple[str, str, float]]:
                 if owner[i] != owner[j]:
                     lag = owner[i], owner[j], places[j] - places[i]
                     lags.setdefault(lag, []).append(int(numbers[i]))
-    bits = _LEAST_BITS + 2 * math.log2(max(len(words), 1))
     best: dict[tuple[int, int], int] = {}
     for (i, j, _), at in lags.items():
         if len(at) >= _LEAST_SHARED and _information_of(at, channels[i], channels[j]) > bits:
@@ -233,7 +240,7 @@ def _information_of(at: list[int], one: _Channel, other: _Channel) -> float:
     return float(turns * min(one.words.bits, other.words.bits))
 
 
-def _as_wholes(channels: Sequence[_Channel]) -> Iterator[tuple[str, str, float]]:
+def _by_sketches(channels: Sequence[_Channel]) -> Iterator[tuple[str, str, float]]:
     """Pairs of slow recordings of one length that agree in all of some samples."""
     alike: dict[tuple[int, float], list[_Channel]] = {}
     for each in channels:

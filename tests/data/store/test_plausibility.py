@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from clmer.data.recording import Signal
-from clmer.data.store.account import Account, measure, scale_notes, summary
+from clmer.data.store.plausibility import measure
+from clmer.data.store.summary import SignalSummary, scale_notes, signal_lines
 from clmer.errors import DataError
 
 PATH = Path("a.edf")
@@ -20,15 +21,15 @@ def signal(kind: str = "eeg", sd: float = 20.0, level: float = 0.0, unit: str = 
     return Signal(x, 128.0, ("a", "b", "c"), (kind,) * 3, unit)
 
 
-def looked_at(**traits: object) -> Account:
+def looked_at(**traits: object) -> SignalSummary:
     return measure("m", signal(**traits), PATH)  # type: ignore[arg-type]
 
 
 def test_an_ordinary_signal_needs_no_word() -> None:
-    account = looked_at(level=4200.0)
-    assert account.notes == ()
-    assert account.levels["eeg"] == pytest.approx(20, rel=0.1)
-    assert (account.seconds, account.pieces) == (10.0, 1)
+    summary = looked_at(level=4200.0)
+    assert summary.notes == ()
+    assert summary.levels["eeg"] == pytest.approx(20, rel=0.1)
+    assert (summary.seconds, summary.pieces) == (10.0, 1)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +63,8 @@ def test_no_body_gives_such_numbers(
 def test_numbers_that_are_odd_are_named_with_the_factor(
     kind: str, sd: float, level: float, unit: str, factor: str
 ) -> None:
-    account = looked_at(kind=kind, sd=sd, level=level, unit=unit)
-    assert any(factor in note for note in account.notes), account.notes
+    summary = looked_at(kind=kind, sd=sd, level=level, unit=unit)
+    assert any(factor in note for note in summary.notes), summary.notes
 
 
 def test_numbers_in_no_unit_or_another_quantity_are_not_judged() -> None:
@@ -104,7 +105,7 @@ def test_recordings_that_differ_by_a_factor_of_units() -> None:
 def test_one_line_per_modality_and_group_of_like_recordings() -> None:
     one = measure("eeg", replace(signal(), left_out=("ECG (ecg)", "Status (trigger)")), PATH)
     two = measure("eeg", replace(signal(), fs=256.0), PATH)
-    assert summary([("a", one), ("b", one), ("c", two)]) == [
+    assert signal_lines([("a", one), ("b", one), ("c", two)]) == [
         "eeg: 3 channels (eeg) a b c; uV, median amplitude 20.5; 128 Hz; 2 recordings of 10 s; "
         "left out: ECG (ecg), Status (trigger)",
         "eeg: 3 channels (eeg) a b c; uV, median amplitude 20.5; 256 Hz; 1 recording of 5 s",

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from support.edf_files import noise, write_edf
 
-from clmer.data.lines import service_line
 from clmer.data.readers.manifest import read_file
-from clmer.data.store.account import measure
+from clmer.data.service_channels import service_type
+from clmer.data.store.plausibility import measure
 from clmer.errors import DataError
 
 
@@ -41,7 +41,7 @@ def _clock(count: int = 1280) -> np.ndarray:
     ],
 )
 def test_service_lines_are_told_by_their_samples(row: np.ndarray, said: str) -> None:
-    assert said in service_line(np.asarray(row, float), "eeg")
+    assert said in service_type(np.asarray(row, float), "eeg")
 
 
 def test_signals_are_not_taken_for_lines() -> None:
@@ -57,7 +57,7 @@ def test_signals_are_not_taken_for_lines() -> None:
         (np.rint(30 + np.arange(1280) / 700), "temp"),
         (np.zeros(1280), "eeg"),  # flat: said elsewhere
     ):
-        assert service_line(row, kind) == ""
+        assert service_type(row, kind) == ""
 
 
 def test_a_marker_line_under_an_unknown_name_is_no_eeg(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def map_in_order(
+def ordered_map(
     work: Callable[[Item], Result],
     items: Iterable[Item],
     *,

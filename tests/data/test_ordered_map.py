@@ -1,4 +1,4 @@
-"""`map_in_order`: the results of `map`, never far ahead, nothing left running."""
+"""`ordered_map`: the results of `map`, never far ahead, nothing left running."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from clmer.data.store.in_order import map_in_order
+from clmer.data.ordered_map import ordered_map
 
 
 def numbers(count: int, drawn: list[int]) -> Iterator[int]:
@@ -25,14 +25,14 @@ def slow_first(i: int) -> int:
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_results_come_in_order(workers: int) -> None:
-    got = map_in_order(slow_first, range(20), workers=workers, size=lambda i: 1, budget=100)
+    got = ordered_map(slow_first, range(20), workers=workers, size=lambda i: 1, budget=100)
     assert list(got) == [i * i for i in range(20)]
 
 
 @pytest.mark.parametrize(("budget", "ahead"), [(100, 5), (2, 3), (0, 1)])
 def test_it_does_not_run_far_ahead(budget: int, ahead: int) -> None:
     drawn: list[int] = []
-    results = map_in_order(
+    results = ordered_map(
         slow_first, numbers(20, drawn), workers=2, size=lambda i: 1, budget=budget
     )
     for done, _ in enumerate(results):
@@ -51,7 +51,7 @@ def test_an_error_comes_in_its_turn_and_stops_the_rest() -> None:
         return i
 
     got: list[int] = []
-    results = map_in_order(work, range(1000), workers=2, size=lambda i: 1, budget=99)
+    results = ordered_map(work, range(1000), workers=2, size=lambda i: 1, budget=99)
     with pytest.raises(ValueError, match="three"):
         got.extend(results)
     assert got == [0, 1, 2]
@@ -63,7 +63,7 @@ def test_an_error_comes_in_its_turn_and_stops_the_rest() -> None:
 def test_threads_end_with_the_loop_that_leaves_early() -> None:
     before = threading.active_count()
     with closing(
-        map_in_order(slow_first, range(50), workers=3, size=lambda i: 1, budget=9)
+        ordered_map(slow_first, range(50), workers=3, size=lambda i: 1, budget=9)
     ) as results:
         assert next(results) == 0
         assert threading.active_count() > before

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
-from clmer.data.store.copies import Copies, words_in, words_of
+from clmer.data.duplicates import DuplicateFinder, words_in, words_of
 from clmer.signal import resample
 
 FS = 128.0
 
 
 def audit(*recordings: np.ndarray) -> dict[tuple[str, str], float]:
-    copies = Copies()
+    copies = DuplicateFinder()
     for number, x in enumerate(recordings):
         copies.add(str(number), "eeg", words_of(x), FS)
     return {(pair.one, pair.other): pair.seconds for pair in copies.shared()}
@@ -90,7 +90,7 @@ def test_channels_in_another_order_or_dead() -> None:
     x = np.stack([pink(30, seed) for seed in (5, 6, 7)])
     dead = np.where(np.arange(3)[:, None] == 0, 0.0, x)
     other = np.stack([pink(30, seed) for seed in (8, 9, 10)])
-    copies = Copies()
+    copies = DuplicateFinder()
     for name, channels, data in (
         ("a", names, x),
         ("b", names[::-1], x[::-1]),
@@ -104,7 +104,7 @@ def test_channels_in_another_order_or_dead() -> None:
 
 def test_what_lies_outside_the_windows_is_not_compared() -> None:
     x = pink(60, 11)[None]
-    copies = Copies()
+    copies = DuplicateFinder()
     for name, start_s, span in (("a", 0.0, (0.0, 20.0)), ("b", -20.0, (0.0, 20.0))):
         (words,) = words_in(["Cz"], [(start_s, x)], FS, span).values()
         copies.add(name, "eeg", *words)

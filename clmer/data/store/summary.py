@@ -1,0 +1,224 @@
+"""What was read, in words: one line per modality and group of similar recordings.
+
+eeg: 19 channels (eeg) Fp1 ... Pz; uV, median amplitude 9.8; 500 Hz; 48 recordings of 62 to
+188 s; left out: ECG (ecg), A2-A1 (ref)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+#: Recordings of one modality whose amplitudes differ by this much were not made in one unit.
+OTHER_SCALE = 300.0
+
+
+@dataclass(frozen=True)
+class SignalSummary:
+    """One signal of one recording.
+
+    Args:
+        modality: its name.
+        channels: names.
+        kinds: types.
+        unit: of the samples.
+        fs: its own rate in Hz.
+        seconds: length, pauses included.
+        pieces: stretches without a pause.
+        levels: median amplitude by type, in `unit`.
+        left_out: channels of the file that are not used, with their types.
+        notes: what to say of it.
+    """
+
+    modality: str
+    channels: tuple[str, ...]
+    kinds: tuple[str, ...]
+    unit: str
+    fs: float
+    seconds: float
+    pieces: int
+    levels: dict[str, float]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FaceSummary:
+    """The face of one recording: tracker, unit of the landmarks, frames a second, and frames."""
+
+    tracker: str
+    unit: str
+    fs: float
+    frames: int
+    lost: int
+
+
+def face_lines(names: Sequence[str], faces: Sequence[FaceSummary]) -> list[str]:
+    """A line for each group of similar faces: `names` are the modalities made of them."""
+    groups: dict[tuple[object, ...], list[FaceSummary]] = {}
+    for face in faces:
+        groups.setdefault((face.tracker, face.unit, face.fs), []).append(face)
+    lines = []
+    for group in groups.values():
+        first, frames = group[0], sum(face.frames for face in group)
+        lost = sum(face.lost for face in group)
+        lines.append(
+            f"{', '.join(names)}: {first.tracker}, landmarks in {first.unit}; {first.fs:g} frames "
+            f"a second; {_of_length([face.frames / face.fs for face in group])}; "
+            f"{100 * lost / max(frames, 1):.3g} % of the frames without a face"
+        )
+    return lines
+
+
+def report_lines(report: Mapping[str, Any]) -> list[str]:
+    """What a store's report says of the data, for whoever is about to use them.
+
+    Args:
+        report: `Store.report`.
+    """
+    said = list(report.get("signals", ()))
+    said += [f"left out: {phrase}" for phrase in left_out(report)]
+    for reason, count in report.get("windows_dropped", {}).items():
+        said.append(f"left out: {count} windows, {reason}")
+    if report.get("samples_interpolated"):
+        said.append(f"interpolated: {report['samples_interpolated']} samples in short gaps")
+    return said + [f"note: {note}" for note in report.get("notes", ())]
+
+
+def report_misfit(report: Mapping[str, Any]) -> str:
+    """The first field of a store's report that does not hold what `report_lines` and others read.
+
+    Args:
+        report: out of a file that may be damaged.
+
+    Returns:
+        Its name; "" where all do.
+    """
+
+    def texts(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+    def table(value: Any, kind: type) -> bool:
+        return isinstance(value, dict) and all(isinstance(each, kind) for each in value.values())
+
+    def pairs(value: Any) -> bool:
+        return isinstance(value, list) and all(
+            isinstance(each, dict)
+            and all(isinstance(each.get(name), str) for name in ("one", "other"))
+            for each in value
+        )
+
+    holds = {
+        "signals": texts,
+        "notes": texts,
+        "windows_dropped": lambda value: table(value, int),
+        "recordings_skipped": lambda value: table(value, str),
+        "shared_samples": pairs,
+        "samples_interpolated": lambda value: isinstance(value, int),
+        "recordings": lambda value: isinstance(value, int),
+    }
+    wrong = [name for name, fits in holds.items() if name in report and not fits(report[name])]
+    if report.get("recordings_skipped") and "recordings" not in report:
+        wrong.append("recordings")
+    return wrong[0] if wrong else ""
+
+
+def left_out(report: Mapping[str, Any]) -> list[str]:
+    """Recordings of a store's report without a window, a phrase per reason."""
+    reasons = Counter(report.get("recordings_skipped", {}).values()).most_common()
+    return [f"{count} of {report['recordings']} recordings, {why}" for why, count in reasons]
+
+
+def signal_lines(summaries: Sequence[tuple[str, SignalSummary]]) -> list[str]:
+    """A line per modality and group of similar recordings.
+
+    Args:
+        summaries: (recording, summary), in the order read.
+    """
+    groups: dict[tuple[object, ...], list[SignalSummary]] = {}
+    for _, a in summaries:
+        key = (a.modality, a.channels, a.kinds, a.unit, a.fs, a.left_out)
+        groups.setdefault(key, []).append(a)
+    return [_line(group) for group in groups.values()]
+
+
+def _line(group: Sequence[SignalSummary]) -> str:
+    first = group[0]
+    by_kind = {k: first.kinds.count(k) for k in dict.fromkeys(first.kinds)}
+    count = len(first.channels)
+    kinds = (
+        next(iter(by_kind))
+        if len(by_kind) == 1
+        else ", ".join(f"{n} {k}" for k, n in by_kind.items())
+    )
+    named = (
+        f" {' '.join(first.channels)}"
+        if count <= 4
+        else f" {first.channels[0]} ... " + (first.channels[-1])
+    )
+    levels = ", ".join(
+        f"{np.median([a.levels[k] for a in group]):.3g}" + (f" {k}" if len(by_kind) > 1 else "")
+        for k in by_kind
+    )
+    pauses = sum(a.pieces - 1 for a in group)
+    parts = [
+        f"{first.modality}: {count} channel{'s' * (count > 1)} ({kinds}){named}",
+        f"{first.unit or 'no unit'}, median amplitude {levels}",
+        f"{first.fs:g} Hz",
+        _of_length([a.seconds for a in group]),
+    ]
+    parts += [f"{pauses} pause{'s' * (pauses > 1)}"] if pauses else []
+    parts += [f"left out: {some_of(first.left_out)}"] if first.left_out else []
+    return "; ".join(parts)
+
+
+def _of_length(seconds: Sequence[float]) -> str:
+    """How many recordings, and how long: "24 recordings of 62 to 188 s"."""
+    low, high = min(seconds), max(seconds)
+    span = f"{low:.4g} s" if high - low <= 0.05 else f"{low:.4g} to {high:.4g} s"
+    return f"{len(seconds)} recording{'s' * (len(seconds) > 1)} of {span}"
+
+
+def scale_notes(summaries: Iterable[tuple[str, SignalSummary]]) -> list[str]:
+    """Recordings whose amplitude is another than that of most, by a factor that units make."""
+    levels: dict[tuple[str, str], list[tuple[str, float]]] = {}
+    for recording, summary in summaries:
+        for kind, level in summary.levels.items():
+            if level > 0:
+                levels.setdefault((summary.modality, kind), []).append((recording, level))
+    notes = []
+    for (modality, kind), found in levels.items():
+        usual = float(np.median([level for _, level in found]))
+        for word, far in (
+            ("large", [(r, v) for r, v in found if v > usual * OTHER_SCALE]),
+            ("small", [(r, v) for r, v in found if v < usual / OTHER_SCALE]),
+        ):
+            if far:
+                ratio = np.median([v for _, v in far]) / usual
+                factor = max(ratio, 1 / ratio)
+                names = some_of([recording for recording, _ in far])
+                notes.append(
+                    f"{modality}: the {kind} of {names} is {factor:.2g} times too {word} beside "
+                    "the other recordings': were they stored in another unit? The manifest's "
+                    "column unit states it"
+                )
+    return notes
+
+
+def levels_of(summaries: Iterable[tuple[str, SignalSummary]], modality: str) -> dict[str, float]:
+    """The median over recordings of a modality's amplitude, by type."""
+    found: dict[str, list[float]] = {}
+    for _, summary in summaries:
+        for kind, level in summary.levels.items() if summary.modality == modality else ():
+            found.setdefault(kind, []).append(level)
+    return {kind: float(np.median(levels)) for kind, levels in found.items()}
+
+
+def some_of(names: Sequence[str], most: int = 8) -> str:
+    """Some names, for a message: "a, b and 3 more"."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
