@@ -118,3 +118,13 @@ def test_adding_a_model(architecture: dict[str, dict[str, Any]]) -> None:
     model = row.build(shapes, 3, None, 128.0)
     logits = model({name: torch.randn(4, *shape) for name, shape in shapes.items()})
     assert logits.shape == (4, 3)
+
+
+@pytest.mark.parametrize(("page", "word"), [("use", "fit_split"), ("sublayer", "encoder_layer")])
+def test_examples_of_training_and_of_sublayers_run(
+    page: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    (code,) = (code for code in _PYTHON.findall(text) if word in code)
+    exec(compile(code, page, "exec"), {"__name__": __name__})
