@@ -1,7 +1,7 @@
 """The sublayers of stacked transformer layers: norm and projection, attention's way out, MLP.
 
 Three functions, each with its plain form and a kernel that takes a tile of rows through all of its
-stages while they are in cache (csrc/sublayer/). The kernel runs on the CPU in float32 and float64;
+stages while they are in cache (csrc/sublayer.h). The kernel runs on the CPU in float32 and float64;
 the plain form on GPUs, under autocast, `torch.compile` and functorch, and where a batch is spread
 over processes (`clmer.nn.shard`). The kernel drops what the attention's `dropout_mask` says, from
 seeds that PyTorch's generator draws.
