@@ -118,7 +118,7 @@ def _range(spec: Spec) -> str:
     low = "" if spec.least is None else f"at least {spec.least:g}"
     low = low if spec.above is None else f"above {spec.above:g}"
     high = "" if spec.most is None else f"at most {spec.most:g}"
-    high = high if spec.below is None else f"below {spec.below:g}"
+    high = high if spec.below is None or spec.below == math.inf else f"below {spec.below:g}"
     return " and ".join(part for part in (low, high) if part)
 
 

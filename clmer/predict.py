@@ -63,10 +63,10 @@ def predict(
     """
     _check_numbers(rate, face_rate, face_start)
     if out != "-" and not Path(out).parent.is_dir():
-        raise DataError(Path(out), "--out", "no such folder", "one that exists", "Make it first.")
+        raise DataError(Path(out), "`out`", "no such folder", "one that exists", "Make it first.")
     if out == "-" and is_nowhere(sys.stdout):
         raise DataError(
-            Path(out), "--out", "a closed standard output", "an open one", "Name a file."
+            Path(out), "`out`", "a closed standard output", "an open one", "Name a file."
         )
     trained = load(run, split, device)
     files = files_of(recording, trained.modalities)
@@ -94,15 +94,15 @@ def _check_encoding(table: str) -> None:
         letters = ascii(error.object[error.start : error.end])
         hint = "Name a file, which is UTF-8, or set PYTHONIOENCODING=utf-8."
         found = f"a standard output of {encoding}, which lacks {letters}"
-        raise DataError(Path("-"), "--out", found, "one that takes the names", hint) from error
+        raise DataError(Path("-"), "`out`", found, "one that takes the names", hint) from error
 
 
 def _check_numbers(rate: float | None, face_rate: float | None, face_start: float | None) -> None:
     least = manifest_table.LEAST_RATE
     for name, value, low in (
-        ("--rate", rate, least),
-        ("--face-rate", face_rate, least),
-        ("--face-start", face_start, -math.inf),
+        ("`rate`", rate, least),
+        ("`face_rate`", face_rate, least),
+        ("`face_start`", face_start, -math.inf),
     ):
         if value is not None and not (math.isfinite(value) and value >= low):
             expected = f"at least {low:g} Hz" if math.isfinite(low) else "seconds"
@@ -124,7 +124,7 @@ def files_of(recording: Sequence[str], modalities: Mapping[str, Modality]) -> di
         wanted = " ".join(f"{name}=FILE" for name in signals)
         raise ConfigError(
             f"recording: found {' '.join(recording) or 'none'}, expected "
-            + (f"one file with all channels, or {wanted}" if signals else "none: only --face")
+            + (f"one file with all channels, or {wanted}" if signals else "none: only `face`")
         )
     return files
 
@@ -150,7 +150,7 @@ def read_recording(
         modality = trained.modalities[name]
         if open_file is None:
             if path.suffix.lower() == ".npy" and rate is None:
-                raise ConfigError(f"--rate: found none, expected the samples a second of {path}")
+                raise ConfigError(f"`rate`: found none, expected the samples a second of {path}")
             signal = manifest.read_file(
                 path,
                 name,
@@ -207,10 +207,10 @@ def with_face(
     used = [name for name in trained.modalities if name in FACE_TOKENS]
     if used and face is None:
         names = ", ".join(used)
-        raise ConfigError(f"--face: found none, expected a face's CSV: the run uses {names}")
+        raise ConfigError(f"`face`: found none, expected a face's CSV: the run uses {names}")
     if not used and (face, start_s, fps, face_id) != (None, None, None, None):
         names = ", ".join(trained.modalities)
-        raise ConfigError(f"--face: found {face}, expected none: the run uses {names} alone")
+        raise ConfigError(f"`face`: found {face}, expected none: the run uses {names} alone")
     if face is None:
         return recording
     path = Path(face)
@@ -270,7 +270,7 @@ def check_scale(found: WindowedRecording, known: Mapping[str, Modality]) -> None
                     f"{level:.3g} {signal.unit}, {factor:.2g} times too "
                     f"{'large' if ratio > 1 else 'small'}",
                     f"about {usual:.3g} {known[name].unit} as in training",
-                    "Was it stored in another unit? State the true one with --unit.",
+                    "Was it stored in another unit? State the true one with `unit`.",
                 )
 
 
@@ -288,11 +288,11 @@ def notes(trained: Trained, windows: WindowedRecording) -> list[str]:
     if len(trained.splits) > 1:
         lines.append(
             f"mean of {len(trained.splits)} splits' models, which together saw every person of the "
-            "training data: for new people and recordings only (--split takes one)"
+            "training data: for new people and recordings only; a single split can be asked for"
         )
     if trained.config.normalize == "subject":
         lines.append(
-            "standardised by this recording's own statistics (training with --normalize subject)"
+            "standardised by this recording's own statistics (training standardised by subject)"
         )
     return lines
 

@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "common/cuda_unavailable.h"
 #include "common/gil.h"
 #include "common/simd.h"
 #include "common/tensor.h"
@@ -34,6 +35,15 @@ py::dict build_info() {
   return info;
 }
 
+// Why no CUDA kernel can run here; empty where they can.
+std::string why_no_cuda() {
+#ifdef CLMER_CUDA_BUILT
+  return clmer::cuda_unavailable();
+#else
+  return "clmer._C was built without CUDA";
+#endif
+}
+
 bool set_simd_level(const std::string& name) {
   for (auto level : {clmer::Simd::baseline, clmer::Simd::avx2, clmer::Simd::avx512}) {
     if (name == clmer::simd_name(level)) return clmer::set_simd_level(level);
@@ -45,6 +55,7 @@ bool set_simd_level(const std::string& name) {
 
 PYBIND11_MODULE(_C, m) {
   m.def("build_info", &build_info);
+  m.def("why_no_cuda", &why_no_cuda);
   m.def("set_exchange_api", &clmer::set_exchange_api);
   m.def("set_simd_level", &set_simd_level);
   m.def("let_threads_stop", &clmer::let_threads_stop);

@@ -93,7 +93,7 @@ def dropout_key(seed, number):
 
 @triton.jit
 def dropout_keeps(key, col, threshold):
-    """[BLOCK_Q, BLOCK_K]: the hash of `dropout_mask` in ops/attention/reference.py."""
+    """[BLOCK_Q, BLOCK_K]: the hash of attention/reference.py: dropout_mask, at the threshold."""
     low = key.to(tl.uint32)[:, None]
     high = (key >> 32).to(tl.uint32)[:, None]
     h = low ^ (col.to(tl.uint32) * 0x9E3779B1)[None, :]

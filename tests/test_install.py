@@ -1,5 +1,6 @@
 """What any installation must hold; `.ci/check_wheel` tries the forms of installing themselves."""
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -10,24 +11,33 @@ from pathlib import Path
 import pytest
 
 import clmer
+import clmer.kernels
+from clmer._native import _C
 
-PACKAGE = Path(clmer.__file__).parent
 REPO = Path(__file__).resolve().parents[1]
 
 
 def test_kernels_are_importable_as_clmer_kernels():
-    stems = [file.stem for file in (PACKAGE / "kernels").glob("*.py")]
-    assert stems
+    (folder,) = clmer.kernels.__path__
+    stems = [file.stem for file in Path(folder).glob("[!_]*.py")]
+    assert "attention" in stems
     for stem in stems:
         spec = importlib.util.find_spec(f"clmer.kernels.{stem}")
         assert spec is not None
-        assert Path(spec.origin) == PACKAGE / "kernels" / f"{stem}.py"
+        assert Path(spec.origin) == Path(folder, f"{stem}.py")
 
 
-def test_kernels_is_a_symlink_to_a_folder_that_is_no_package():
-    if not (REPO / ".git").exists():
+def test_a_clones_kernels_are_its_top_folder():
+    """Without a symlink, which zip downloads and Windows checkouts break; and not as a package."""
+    if not (REPO / "kernels").is_dir():
         pytest.skip("not a clone")
-    assert os.readlink(REPO / "clmer" / "kernels") == "../kernels"
+    code = "import clmer.kernels._variants as a; print(a.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert Path(done.stdout.rstrip("\n")) == REPO / "kernels" / "_variants.py", done.stderr
+    assert not (REPO / "clmer" / "kernels").is_symlink()
     assert not (REPO / "kernels" / "__init__.py").exists()
 
 
@@ -47,12 +57,54 @@ def test_the_clones_kernels_shadow_nothing(tmp_path):
     assert done.stdout == "another project\n", done.stderr
 
 
-def test_every_package_is_listed():
-    text = (REPO / "pyproject.toml").read_text()
-    listed = set(re.findall(r'"([\w.]+)"', re.search(r"\npackages = \[(.*?)\]", text, re.S)[1]))
-    files = (REPO / "clmer").rglob("*.py")
-    found = {".".join(file.parent.relative_to(REPO).parts) for file in files}
-    assert listed == found | {"clmer.kernels"}  # rglob may not follow the symlink
+def test_every_folder_of_modules_is_a_package():
+    """Those alone are found when a wheel is made."""
+    folders = {file.parent for file in (REPO / "clmer").rglob("*.py")}
+    assert all((folder / "__init__.py").is_file() for folder in folders)
+
+
+def test_a_wheel_would_hold_the_modules_and_the_kernels_alone(tmp_path):
+    """What setuptools would put into one beside `_C`, without building anything."""
+    pytest.importorskip("setuptools", minversion="77")
+    if not (REPO / "setup.py").is_file():
+        pytest.skip("not a clone")
+    code = """if True:
+        import sys
+        from setuptools import Distribution
+        distribution = Distribution({"script_name": "setup.py"})
+        distribution.parse_config_files()
+        command = distribution.get_command_obj("build_py")
+        command.build_lib = sys.argv[1]
+        command.ensure_finalized()
+        print(*command.get_outputs(include_bytecode=False), sep="\\n")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith(str(tmp_path))]
+    held = {Path(line).relative_to(tmp_path).as_posix() for line in lines}
+    modules = {file.relative_to(REPO).as_posix() for file in (REPO / "clmer").rglob("*.py")}
+    kernels = {f"clmer/kernels/{file.name}" for file in (REPO / "kernels").glob("*.py")}
+    stubs = {"clmer/py.typed", "clmer/_C.pyi"}
+    assert held == modules - {"clmer/kernels/__init__.py"} | kernels | stubs, done.stderr
+
+
+def test_what_is_installed_has_nothing_that_only_tests_call():
+    try:
+        files = importlib.metadata.files("clmer") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("clmer is not installed: it is imported from the clone")
+    assert not [file for file in files if file.name.startswith("_C_test")]
+
+
+def test_the_stub_names_what_the_module_has():
+    stub = (REPO / "clmer" / "_C.pyi").read_text()
+    public = {name for name in dir(_C) if not name.startswith("_")}
+    assert public == set(re.findall(r"^(?:def|class) (\w+)", stub, re.M))
 
 
 def test_build_info():

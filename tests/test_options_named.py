@@ -1,4 +1,4 @@
-"""Every option that a message names exists in the command that says it."""
+"""Every option that a message names exists: flags in commands, arguments in Python."""
 
 from __future__ import annotations
 
@@ -6,64 +6,50 @@ import argparse
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import clmer
-from clmer.cli import options
-from clmer.data.video import __main__ as video
-from clmer.experiments import command as experiments
-from clmer.report import __main__ as report
-from clmer.report import inspection as inspect
+from clmer.cli import COMMANDS, main
+from clmer.pipeline.config import Config
 
 SOURCE = Path(clmer.__file__).parent
-_NAMED = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+_ARGUMENT = re.compile(r"`([a-z_]+)(?:=[^`]*)?`")
 #: CSS variables, torchrun's option, and the beginning of names that are put together.
 _OTHERS = {"--faint", "--hue", "--ink", "--paper", "--share", "--warn", "--nproc-per-node", "--no"}
-#: Commands whose users can meet a module's messages; every other module's is one command or more.
-_SAID_BY = {
-    "data/cutting.py": ("train", "inspect"),
-    "data/prepare.py": ("train", "inspect"),
-    "data/cache.py": ("train", "inspect"),
-    "data/store.py": ("train", "inspect", "report"),
-    "data/synthetic/folder.py": ("train", "inspect"),
-    "data/tasks.py": ("train", "inspect"),
-    "data/face": ("train", "inspect"),
-    "data/account.py": ("train", "inspect"),
-    "data/biosignal.py": ("train", "inspect"),
-    "data/formats": ("train", "inspect"),
-    "predict.py": ("predict",),
-    "data/video": ("video",),
-    "report/__main__.py": ("report",),
-    "report/learned.py": ("report",),
-}
-#: Where a message names the command itself: "clmer predict --rate".
+#: Where a message of the library names the command itself: "clmer predict --rate".
 _COMMAND = re.compile(
-    r"clmer (\w+):? (?:--[a-z-]+ ?)*$|same training command with $|training with $"
+    r"clmer (\w+):? (?:--[a-z-]+ ?)*$|(?:same (?:training )?command|training) with $"
 )
+#: Arguments of Python functions that no command has as an option.
+_PYTHON = {"random_state", "modality", "windows", "name", "path", "shares"}
 
 
-def parsers(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command."""
+    made = {}
+    for name in COMMANDS:
+        made[name] = argparse.ArgumentParser()
+        import_module(f"clmer.cli.{name}").describe(made[name])
+    return made
+
+
+def flags() -> dict[str, set[str]]:
     """The options of each command."""
-    made: list[argparse.ArgumentParser] = []
-
-    def stop(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
-        made.append(parser)
-        raise SystemExit
-
-    for name in ("parse_args", "parse_known_args"):
-        monkeypatch.setattr(argparse.ArgumentParser, name, stop)
-    for main in (report.main, inspect.main, video.main, experiments.main):
-        with pytest.raises(SystemExit):
-            main([])
-    monkeypatch.undo()
-    commands = dict(zip(("report", "inspect", "video", "experiments"), made, strict=True))
-    (choice,) = (a for a in options.parser()._actions if isinstance(a.choices, dict))
     return {
         name: {each for action in parser._actions for each in action.option_strings}
-        for name, parser in (commands | choice.choices).items()
+        for name, parser in parsers().items()
     }
+
+
+def arguments() -> set[str]:
+    """What a message may call an argument."""
+    known = {action.dest for parser in parsers().values() for action in parser._actions}
+    return known | {field.name for field in fields(Config)} | _PYTHON
 
 
 def messages(path: Path) -> Iterator[str]:
@@ -80,40 +66,72 @@ def messages(path: Path) -> Iterator[str]:
             yield from [node.value] if id(node) not in docstrings else []
 
 
-def unknown(known: dict[str, set[str]], module: str, text: str) -> list[str]:
-    """What a message names that a command which says it does not have."""
-    everywhere = set().union(*known.values())
-    said_by = next((c for prefix, c in _SAID_BY.items() if module.startswith(prefix)), ())
+def wrong_flags(known: dict[str, set[str]], module: str, text: str) -> list[str]:
+    """Flags that a message of a module may not name.
+
+    A command's own module names that command's flags. The library names flags only where it says
+    of which command.
+    """
     wrong = []
-    for found in _NAMED.finditer(text):
-        option, before = found[0], text[: found.start()]
-        command = _COMMAND.search(before)
-        if option in _OTHERS:
+    own = module.removeprefix("cli/").removesuffix(".py") if module.startswith("cli/") else ""
+    for found in _FLAG.finditer(text):
+        flag, command = found[0], _COMMAND.search(text[: found.start()])
+        if flag in _OTHERS:
             continue
-        if command and command[1]:
-            wrong += [] if option in known.get(command[1], ()) else [option]
-        elif command:
-            wrong += [] if option in known["train"] else [option]
-        elif option not in everywhere or not all(option in known[name] for name in said_by):
-            wrong.append(option)
+        name = (command[1] or "train") if command else own
+        if own == "__init__" and not command:
+            name = "train"
+        if own == "experiments" and flag in known["train"]:
+            continue
+        if flag not in known.get(name, ()):
+            wrong.append(flag)
     return wrong
 
 
-def test_every_option_named_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = parsers(monkeypatch)
+#: Modules whose texts are flags that they define, or that a command to print is made of.
+_DEFINING = ("pipeline/config.py", "data/store/options.py", "report/command.py")
+
+
+def test_every_option_named_exists() -> None:
+    known, names = flags(), arguments()
     assert {"train", "predict", "report", "inspect", "video", "experiments"} == known.keys()
-    wrong = [
-        f"{path.relative_to(SOURCE)}: {option} in {text[:80]!r}"
-        for path in sorted(SOURCE.rglob("*.py"))
-        for text in messages(path)
-        for option in unknown(known, str(path.relative_to(SOURCE)), text)
-    ]
+    wrong = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        module = str(path.relative_to(SOURCE))
+        for text in messages(path):
+            bad = [] if module in _DEFINING else wrong_flags(known, module, text)
+            if not module.startswith(("ops/", "signal/", "nn/")):
+                bad += [name for name in _ARGUMENT.findall(text) if name not in names]
+            wrong += [f"{module}: {each} in {text[:80]!r}" for each in bad]
     assert wrong == []
 
 
-def test_a_missing_option_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = parsers(monkeypatch)
-    assert unknown(known, "data/cutting.py", "Choose another --fps.") == ["--fps"]
-    assert unknown(known, "data/face/times.py", "State --face-rate.") == ["--face-rate"]
-    assert unknown(known, "data/face/times.py", "State (clmer predict: --face-rate).") == []
-    assert unknown(known, "trained.py", "See --resumed.") == ["--resumed"]
+def test_a_missing_option_would_be_found() -> None:
+    known = flags()
+    assert wrong_flags(known, "data/store/windowing.py", "Lower --window.") == ["--window"]
+    assert wrong_flags(known, "data/face/times.py", "State (clmer predict: --face-rate).") == []
+    assert wrong_flags(known, "data/face/times.py", "State (clmer train: --rate).") == ["--rate"]
+    assert wrong_flags(known, "cli/train.py", "See --resumed.") == ["--resumed"]
+    assert wrong_flags(known, "cli/report.py", "See --resume.") == ["--resume"]
+    assert wrong_flags(known, "cli/train.py", "the same command with --resume") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "deap", "--synthetic", "--window", "0"], "clmer: --window: found 0"),
+        (["train", "deap", "--synthetic", "--stride", "-1"], "clmer: --stride: found -1"),
+        (["train", "deap", "--synthetic", "--tokens", "time", "--no-contrastive"], "--tokens time"),
+        (["train", "deap", "--synthetic", "--batch-size", "1"], "2 or more (or --no-contrastive)"),
+        (["train", "deap", "--synthetic", "--dim", "9"], "a multiple of --heads 4"),
+        (["train", "deap", "--synthetic", "--model", "bert"], "--model: found bert"),
+        (["train", "deap", "--synthetic", "--graph"], "--graph: found --device cpu"),
+        (["train", "deap", "--people", "3"], "--people: these shape generated data"),
+        (["inspect", "deap", "--root", "none", "--window", "0"], "clmer: --window: found 0"),
+    ],
+)
+def test_the_command_line_says_flags(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err

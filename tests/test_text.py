@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import clmer
 from clmer.evaluation import probe, results
 from clmer.evaluation.metrics import Predictions
-from clmer.evaluation.results import interval, spread
+from clmer.evaluation.table import interval, spread, table
 from clmer.experiments import output
 from clmer.experiments import scores as experiment_scores
 from clmer.experiments.sheets import Sheet
@@ -109,13 +109,13 @@ def test_every_page_shows_the_same_digits(value: float, expected: str) -> None:
     for shown in (made, read):
         first = shown["models"][0]["windows"]
         page = tables.scores(shown, "windows", "") + tables.people(shown)
-        for text in (results.table(shown), page, interval(first)):
+        for text in (table(shown), page, interval(first)):
             found = re.findall(r"(?<![\d.#+-])[01]\.\d+(?![\d.%])", cells_only(text))
             assert len(found) >= 3
             assert set(found) - {"0.500", "0.5000"} <= {expected}, text
         assert spread(first) == f"{expected} ± {expected}"
         assert f"+{expected}" in tables.comparisons(shown["comparisons"])
-        assert f"+{expected}" in results.table(shown)
+        assert f"+{expected}" in table(shown)
     parts = {f"balanced_accuracy_{part}": value for part in ("mean", "sd", "low", "high")}
     points = f"{100 * float(expected):.1f}"
     made_of = f"{points} ± {points} [{points}, {points}]"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from clmer import ops
 from clmer.nn.checks import check_at_least, check_heads, named_inputs, only_input
 from clmer.nn.dropout import Dropout
+from clmer.nn.random_state import new_seed
 
 #: Rate in Hz that the original's kernel and pooling are meant for.
 RATE = 250.0
@@ -58,12 +59,14 @@ class ConformerLayer(nn.Module):
         """Update x [B, L, d]."""
         heads = self.project(self.norm(x)).unflatten(2, (3, self.heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each [B, heads, L, d / heads]
+        p = self.attention_dropout if self.training else 0.0
         y = ops.cross_attention(
             query,
             key,
             value,
             scale=self.scale,
-            dropout_p=self.attention_dropout if self.training else 0.0,
+            dropout_p=p,
+            seed=new_seed(p, x.device),
         )
         x = x + self.dropout(self.out(y.transpose(1, 2).flatten(2)))
         out: Tensor = x + self.feed_forward(x)

@@ -62,7 +62,7 @@ def describe(top: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="splits a run (5 orders under shuffled; elsewhere until everyone is tested)",
+        help="splits per run (5 orders under shuffled; elsewhere until everyone is tested)",
     )
     top.add_argument("--task", type=names, default=(), metavar="A,B,...", help="(the paper's)")
     top.add_argument(
@@ -94,7 +94,7 @@ def describe(top: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an option of sbatch, once for each: time=720 (minutes; needed), partition=gpu, ...",
+        help="an option of sbatch, one at a time: time=720 (minutes; needed), partition=gpu, ...",
     )
     top.add_argument(
         "--shard",

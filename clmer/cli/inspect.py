@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from clmer.cli.arguments import add_fields
 from clmer.cli.report import check_place
-from clmer.data.recording import SYNTHETIC_MARKER
 from clmer.data.registry import DATASETS
 from clmer.data.store.options import PrepareOptions
-from clmer.data.store.writer import stores_folder
-from clmer.data.synthetic import WRITERS
-from clmer.errors import ConfigError
 from clmer.pipeline.config import Config
 from clmer.report.html import write_page
-from clmer.report.inspection import GENERATED, PRIVATE, inspect
+from clmer.report.inspection.page import GENERATED, inspect, inspect_synthetic, privacy
 
 #: What is said after Ctrl-C.
 INTERRUPTED = "no page was written"
@@ -55,21 +50,11 @@ def run(
     **given: Any,
 ) -> int:
     """Write the page; the exit code."""
-    if synthetic and dataset not in WRITERS:
-        raise ConfigError(f"`synthetic`: generates {', '.join(WRITERS)}, not {dataset}")
-    if task == "":
-        raise ConfigError("`task`: found nothing, expected a task: the protocols need one")
     out = out or Path(f"inspect-{dataset}.html")
     check_place(out)
     options = {name: value for name, value in given.items() if value is not None}
-    with tempfile.TemporaryDirectory() as scratch:  # generated recordings live as long as this
-        if synthetic:
-            cache = cache or Path(scratch)
-            write, people = WRITERS[dataset]
-            root = write(Path(scratch) / dataset, people=people)
-        page = inspect(
-            dataset, root, task=task, cache=stores_folder(cache), progress=True, **options
-        )
-        generated = root is not None and (root / SYNTHETIC_MARKER).exists()
-    write_page(out, page, f"open it in a browser. {GENERATED if generated else PRIVATE}")
+    options |= {"task": task, "cache": cache, "progress": True}
+    page = inspect_synthetic(dataset, **options) if synthetic else inspect(dataset, root, **options)
+    write_page(out, page)
+    print(f"{out}: open it in a browser. {GENERATED if synthetic else privacy(root)}")
     return 0

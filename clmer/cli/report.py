@@ -29,7 +29,11 @@ def describe(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="DIR", help="run folders, or folders of such"
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="run folders, or folders with runs below them",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", default=Path("report.html"))
     parser.add_argument(
@@ -39,7 +43,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
         "--learned",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="attention maps and features, which take the weights and the prepared store",
+        help="attention maps and features; they need the weights and the prepared store",
     )
 
 
@@ -47,7 +51,8 @@ def run(*, runs: Sequence[Path], out: Path, cache: Path | None, learned: bool) -
     """Write the page; the exit code."""
     check_place(out)
     page = report(runs, cache=stores_folder(cache), shows_learned=learned)
-    write_page(out, page, "open it in a browser")
+    write_page(out, page)
+    print(f"{out}: open it in a browser")
     return 0
 
 

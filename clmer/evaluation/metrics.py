@@ -4,12 +4,11 @@ What is averaged, exactly:
 
 - A *score* is computed from one confusion matrix. Accuracy is the ordinary one (correct / all);
   Equation 9 of the paper, (TP + TN) / samples of a class, can exceed 1 as printed and is not used.
-- `value` pools every test prediction of a model into one confusion matrix. Under a protocol that
-  keeps groups whole the splits rotate, so one rotation tests every window exactly once, and `value`
-  is the score of all people together, not a mean of per-split scores.
-- `mean` and `sd` are over *repeats*: a repeat is one rotation (all its splits pooled) where groups
-  are kept whole, and one split under `shuffled`. The sd has n - 1 in the denominator; with a single
-  repeat it is None.
+- `value` pools every test prediction of a model into one confusion matrix. Under a grouped protocol
+  the splits rotate: one rotation tests every window exactly once, and `value` is the score of all
+  people together, not a mean of per-split scores.
+- `mean` and `sd` are over *repeats*: a repeat is one rotation (all its splits pooled), and under
+  `shuffled` one split. The sd has n - 1 in the denominator; with a single repeat it is None.
 - `split_mean` and `split_sd` are over the single splits, whose test parts hold different people.
 - `low` and `high` are a 95 % interval over people, each with all their windows (of every repeat):
   Student's t on the logit scale, see `clmer.evaluation.intervals`.
@@ -35,7 +34,7 @@ SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one model said about test windows, one row a window and split.
+    """Predictions of one model for test windows, one row per window and split.
 
     Args:
         model: name of the model, as the tables print it.
@@ -149,7 +148,7 @@ def parts_of(predictions: Predictions, unit: np.ndarray) -> list[Predictions]:
 
 
 def per_recording(predictions: Predictions) -> Predictions:
-    """One row a recording, sorted: the mean log-probability of its windows.
+    """One row per recording, sorted: the mean log-probability of its windows.
 
     Give it one repeat at a time, or the windows of several models are averaged (`parts_of`).
 
@@ -223,14 +222,14 @@ def confusion_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
     """
     counts = np.asarray(counts, dtype=np.float64)
     hit = np.diagonal(counts, axis1=-2, axis2=-1)  # [..., K]
-    true, said = counts.sum(-1), counts.sum(-2)
+    true, predicted = counts.sum(-1), counts.sum(-2)
     total = np.maximum(true.sum(-1), 1.0)
     recall = hit / np.maximum(true, 1.0)
-    f1 = 2.0 * hit / np.maximum(true + said, 1.0)
+    f1 = 2.0 * hit / np.maximum(true + predicted, 1.0)
     return {
         "accuracy": hit.sum(-1) / total,
         "balanced_accuracy": recall.sum(-1) / np.maximum((true > 0).sum(-1), 1),
-        "macro_f1": f1.sum(-1) / np.maximum((true + said > 0).sum(-1), 1),
+        "macro_f1": f1.sum(-1) / np.maximum((true + predicted > 0).sum(-1), 1),
         "weighted_f1": (f1 * true).sum(-1) / total,
     }
 
@@ -294,20 +293,20 @@ def _level(
 
 
 def person_rows(windows: Predictions, recordings: Predictions) -> list[dict[str, Any]]:
-    """A row a person: counts and scores per window and per recording, over all repeats.
+    """One row per person: counts and scores per window and per recording, over all repeats.
 
     A person's balanced accuracy is the mean recall over the classes that this person has.
     """
     people, counts = person_confusions(windows)
-    _, whole = person_confusions(recordings)
-    fine, coarse = confusion_scores(counts), confusion_scores(whole)
+    _, recording_counts = person_confusions(recordings)
+    by_window, by_recording = confusion_scores(counts), confusion_scores(recording_counts)
     return [
         {
             "subject": str(person),
             "windows": int(counts[i].sum()),
-            "recordings": int(whole[i].sum()),
-            **{name: float(fine[name][i]) for name in SCORES},
-            **{f"recording_{name}": float(coarse[name][i]) for name in SCORES[:2]},
+            "recordings": int(recording_counts[i].sum()),
+            **{name: float(by_window[name][i]) for name in SCORES},
+            **{f"recording_{name}": float(by_recording[name][i]) for name in SCORES[:2]},
         }
         for i, person in enumerate(people)
     ]
@@ -328,12 +327,12 @@ def evaluate(predictions: Predictions, classes: Sequence[str], protocol: str) ->
     """
     by_repeat = parts_of(predictions, repeats(predictions, protocol))
     by_split = parts_of(predictions, split_numbers(predictions))
-    whole_repeat = [per_recording(part) for part in by_repeat]
-    whole_split = [per_recording(part) for part in by_split]
+    recordings_by_repeat = [per_recording(part) for part in by_repeat]
+    recordings_by_split = [per_recording(part) for part in by_split]
     return {
         "windows": _level(by_repeat, by_split, classes),
-        "recordings": _level(whole_repeat, whole_split, classes),
-        "people": person_rows(concat(by_repeat), concat(whole_repeat)),
+        "recordings": _level(recordings_by_repeat, recordings_by_split, classes),
+        "people": person_rows(concat(by_repeat), concat(recordings_by_repeat)),
         "repeats": len(by_repeat),
         "splits": len(by_split),
     }
@@ -342,7 +341,7 @@ def evaluate(predictions: Predictions, classes: Sequence[str], protocol: str) ->
 def permute_labels(
     y: np.ndarray, recording: np.ndarray, subject: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Labels permuted over the recordings of each person; a recording's label moves as a whole.
+    """Labels permuted over the recordings of each person, all windows of a recording together.
 
     The result depends on the names and the seed, not on the order of the rows. A model trained on
     and scored against it shows what is left when labels say nothing.

@@ -1,4 +1,4 @@
-"""What a linear model reads off encoder features: a trained encoder against a random one."""
+"""How much a linear model learns from encoder features: trained encoder against random one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from clmer.nn import Encoder
 from clmer.nn.encoder import encode
 from clmer.text import score_text, signed
 
+#: Share of the training windows whose labels the probe is given.
 SHARE = 0.1
 
 
@@ -32,7 +33,7 @@ def linear_probe(encoder: Encoder, x: Tensor, y: np.ndarray, split: Split, seed:
         x: [N, C, T] standardised windows.
         y: [N] classes.
         split: fitted on train, scored on test.
-        seed: of the draw of labelled windows.
+        seed: of the choice of labelled windows.
     """
     features = encode(encoder, x).mean(2).cpu().numpy()
     counts = np.bincount(y[split.train])
@@ -50,7 +51,15 @@ def linear_probe(encoder: Encoder, x: Tensor, y: np.ndarray, split: Split, seed:
 
 @torch.no_grad()
 def settle_batch_norm(encoder: Encoder, x: Tensor) -> Encoder:
-    """A random encoder, fair to compare with: batch norm has seen the training windows."""
+    """Fit the batch norms of a random encoder to the training windows, for a fair comparison.
+
+    Args:
+        encoder: its running statistics become plain averages over `x`.
+        x: [N, C, T] standardised training windows.
+
+    Returns:
+        The same encoder, in evaluation mode.
+    """
     norms = [m for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm1d)]
     for norm in norms:
         norm.reset_running_stats()
@@ -66,7 +75,7 @@ def mean_probe(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]
     """Means over splits by modality: {"eeg": {"trained": ., "random": ., "difference": .}}.
 
     Args:
-        rows: a split and modality each, with "modality", "trained" and "random".
+        rows: one per split and modality, with "modality", "trained" and "random".
     """
     means: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys(row["modality"] for row in rows):
@@ -79,7 +88,7 @@ def mean_probe(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]
 
 
 def probe_lines(means: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """`mean_probe` in words, a line a modality."""
+    """`mean_probe` in words, one line per modality."""
     return [
         f"Linear probe of {name} at {100 * SHARE:.0f} % of the labels, balanced accuracy: trained "
         f"encoder {score_text(mean['trained'])}, random encoder {score_text(mean['random'])} "

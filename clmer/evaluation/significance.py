@@ -63,8 +63,8 @@ def compare(
     Holm's correction covers the tests that could be computed.
 
     Returns:
-        A dict a pair: a, b, people (number compared), difference (mean over people of a - b), p and
-        p_holm (None where not computable), reason ("" where computable).
+        One dict per pair: a, b, people (number compared), difference (mean over people of a - b),
+        p and p_holm (None where not computable), reason ("" where computable).
     """
     by_model = {}
     for model in models:

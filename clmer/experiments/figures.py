@@ -52,7 +52,7 @@ def capabilities(costs: Mapping[str, tuple[float, float, float]]) -> dict[str, n
 
 
 def radar(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Fig. 7 and 8: a polygon a method, a panel a source; dashed: the mean over methods."""
+    """Fig. 7 and 8: one polygon per method, one panel per source; dashed: the mean over methods."""
     figure = Figure(figsize=(5.4 * len(panels), 5.2), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, subplot_kw={"projection": "polar"})[0]
     angles = np.linspace(0, 2 * np.pi, len(AXES), endpoint=False) + np.pi / 2
@@ -75,7 +75,7 @@ def radar(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
 
 
 def curves(panels: Mapping[str, Mapping[str, np.ndarray]], best: Mapping[str, str]) -> Figure:
-    """Fig. 9 and 10: score over epochs, a curve a token length, the chosen one in red.
+    """Fig. 9 and 10: score over epochs, one curve per token length, the chosen one in red.
 
     Args:
         panels: by task, then by name of the curve: [epochs] balanced accuracy.
@@ -119,7 +119,7 @@ class Dot:
 
 
 def dots(groups: Mapping[str, Mapping[str, Dot]], series: Sequence[str], chance: float) -> Figure:
-    """Scores with intervals: a group of dots a model, a colour a protocol, a line at chance.
+    """Scores with intervals: a group of dots per model, a colour per protocol, a line at chance.
 
     Args:
         groups: by model, then by protocol.

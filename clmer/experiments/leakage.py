@@ -1,8 +1,8 @@
-"""What each protocol makes of each model: one data set, one model, several ways to deal windows.
+"""What each protocol makes of each model: one data set, one model, several ways to split windows.
 
-Under `shuffled` windows of a recording are on both sides; under `trial` people are, under `block`
-stretches of the same recordings are, under `subject` nobody is. The signals, the labels and the
-model are the same, so that what the scores differ by is what the split lets the model recognise.
+Under `shuffled` windows of one recording are on both sides; under `trial` recordings of one person
+are, under `block` stretches of one recording are, under `subject` no person is. The signals, the
+labels and the model are the same, so that scores differ by what the split lets a model recognise.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from clmer.evaluation.results import CONTROLS
 from clmer.evaluation.significance import compare, holm
 from clmer.experiments.cells import Cell, Plan
 from clmer.experiments.figures import Dot, dots
+from clmer.experiments.runner import REFUSED, Outcome
 from clmer.experiments.scores import Found, record, text
 from clmer.experiments.sheets import Cells, Sheet, Table, interval_methods, unfinished
-from clmer.experiments.training import REFUSED, Outcome
 from clmer.text import p_value, percent, score_text, signed_percent
 
 PROTOCOLS = ("shuffled", "trial", "block", "subject")
@@ -90,7 +90,7 @@ def _models(found: Found, whole: bool) -> list[dict[str, Any]]:
 
 
 def _records(plan: Plan, cells: Cells) -> list[dict[str, Any]]:
-    """A record a model and protocol: models under study, then baselines and controls."""
+    """One record per model and protocol: models under study, then baselines and controls."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for line in plan.lines:
         found = cells[line.cell.name]

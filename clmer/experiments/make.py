@@ -14,13 +14,12 @@ from clmer.errors import ConfigError
 from clmer.experiments import leakage
 from clmer.experiments.cells import Cell, Plan, Setup, plan
 from clmer.experiments.output import write
-from clmer.experiments.runner import run_cells
+from clmer.experiments.runner import FAILED, MISSING, Outcome, command, run_cells
 from clmer.experiments.scores import collect
 from clmer.experiments.shards import Shard, of_torchrun
 from clmer.experiments.sheets import VIEWS
 from clmer.experiments.specs import DRAWINGS, ELSEWHERE, EXPERIMENTS
 from clmer.experiments.train_options import Options
-from clmer.experiments.training import FAILED, MISSING, Outcome, command
 
 if TYPE_CHECKING:
     from clmer.experiments.slurm import Slurm
@@ -218,7 +217,8 @@ def _run(
         if name in wanted
     }
     run = [cell for cell in cells if cell.name not in refused]
-    return refused | run_cells(run, out / "cells", jobs=jobs, slurm=slurm)
+    submit = None if slurm is None else slurm.run
+    return refused | run_cells(run, out / "cells", jobs=jobs, submit=submit)
 
 
 def _write(

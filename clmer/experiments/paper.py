@@ -1,6 +1,6 @@
 """What the paper printed: every result of its Tables I to XII, digit by digit, as cited data.
 
-All of it was measured on windows dealt at random (IV-B, IV-C), which is `--protocol shuffled` here.
+All of it was measured on windows assigned at random (IV-B, IV-C): here, `--protocol shuffled`.
 Nothing in this file is a result of this package, and nothing computes with it but the radar charts
 and the mean that the paper itself took. Where the paper contradicts itself both figures stand:
 docs/paper.md lists them.

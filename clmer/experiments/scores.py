@@ -14,7 +14,7 @@ from clmer.errors import DataError
 from clmer.evaluation.metrics import Predictions
 from clmer.experiments import paper
 from clmer.experiments.cells import Cell, Line, Plan, finished
-from clmer.experiments.training import DONE, FAILED, MISSING, Outcome
+from clmer.experiments.runner import DONE, FAILED, MISSING, Outcome
 from clmer.pipeline.run_files import MAYBE, NUMBER, check, read_json, read_log
 from clmer.pipeline.run_folder import RESULTS
 from clmer.report.reading import check_results, read_predictions
@@ -169,7 +169,7 @@ def text(row: Mapping[str, Any], score: str) -> str:
 
 
 def validation_curves(folder: Path, model: str) -> list[list[float]]:
-    """Balanced accuracy on the validation part after each epoch, a curve a split and member.
+    """Balanced accuracy on the validation part after each epoch, one curve per split and member.
 
     Raises:
         DataError: the log is damaged, or has no epoch of the model with such a score.

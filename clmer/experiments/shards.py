@@ -31,7 +31,7 @@ class Shard:
             return cls._of(environment)
         index, _, count = text.partition("/")
         if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-            raise ConfigError(f"--shard: found {text!r}, expected i/n with i from 1 to n, or auto")
+            raise ConfigError(f"`shard`: found {text!r}, expected i/n with i from 1 to n, or auto")
         return cls(int(index), int(count))
 
     @classmethod
@@ -44,7 +44,7 @@ class Shard:
             number = (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step
             return cls(number + 1, int(environment["SLURM_ARRAY_TASK_COUNT"]))
         raise ConfigError(
-            "--shard auto: found neither torchrun's RANK and WORLD_SIZE nor Slurm's "
+            "`shard=auto`: found neither torchrun's RANK and WORLD_SIZE nor Slurm's "
             "SLURM_ARRAY_TASK_ID; give i/n"
         )
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from clmer.evaluation import results as reporting
+from clmer.evaluation import table as run_table
+from clmer.evaluation.confusion_figure import confusion_figure
 from clmer.experiments import figures, paper
 from clmer.experiments.cells import Line, Plan
+from clmer.experiments.runner import DONE, FAILED, MISSING
 from clmer.experiments.scores import (
     SHOWN,
     Found,
@@ -22,7 +24,6 @@ from clmer.experiments.scores import (
     record,
     text,
 )
-from clmer.experiments.training import DONE, FAILED, MISSING
 from clmer.text import percent
 
 Cells = Mapping[str, Found]
@@ -62,7 +63,7 @@ class Sheet:
 
 
 def scores(plan: Plan, cells: Cells) -> Sheet:
-    """Tables I to IX: a line a method and task."""
+    """Tables I to IX: one line per method and task."""
     rows = [record(plan, line, cells[line.cell.name]) for line in plan.lines]
     if plan.experiment.printed == "I":
         rows += two_classes(rows, plan.printed)
@@ -84,7 +85,7 @@ def two_classes(rows: Sequence[Mapping[str, Any]], table: str) -> list[dict[str,
 
 
 def lengths(plan: Plan, cells: Cells) -> Sheet:
-    """Tables XI and XII: a line a token length, the one chosen on the validation part marked."""
+    """Tables XI and XII: one line per token length; marked, the one chosen by validation."""
     rows = [record(plan, line, cells[line.cell.name]) for line in plan.lines]
     chosen = _chosen(plan, cells, rows)
     table = _score_table(plan, rows, {"validation (balanced)": [_mark(row) for row in rows]})
@@ -144,7 +145,7 @@ def confusion(plan: Plan, cells: Cells) -> Sheet:
     if found.results is None:
         return sheet
     model = found.predictions[found.results["main"][0]]
-    figure = reporting.confusion_figure([model], found.results["classes"])
+    figure = confusion_figure([model], found.results["classes"])
     alt = f"Confusion matrix of {model.model} over {', '.join(found.results['classes'])}"
     return replace(sheet, figure=figure, alt=alt)
 
@@ -170,7 +171,7 @@ def costs(plan: Plan, cells: Cells) -> Sheet:
     said = [
         "Time and peak memory are those of a run's whole process, with preparation (where no store "
         "was there), every split and the baselines; resident memory, not a GPU's. A run that was "
-        "interrupted has none. They depend on what else the machine does, --jobs included.",
+        "interrupted has none. They depend on what else the machine does, other runs included.",
         *notes(plan, cells),
     ]
     return _sheet(plan, [table], list(rows.values()), said)
@@ -293,12 +294,12 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
         )
         said.append(f"Protocol {plan.protocol}: {done[0]['protocol_note']}")
     if plan.protocol == "shuffled":
-        said.append(" ".join(reporting.SHUFFLED_WARNING))
+        said.append(" ".join(run_table.SHUFFLED_WARNING))
     if plan.generated:
         said.append("Generated recordings: nothing here says anything about people.")
     if plan.printed and plan.protocol != paper.PROTOCOL:
         said.append(
-            f"The paper's figures are of windows dealt at random ({paper.PROTOCOL}); those of "
+            f"The paper's figures are of windows assigned at random ({paper.PROTOCOL}); those of "
             f"protocol {plan.protocol} beside them answer another question."
         )
     return said + _sizes(plan) + unfinished(plan, cells)
@@ -307,13 +308,13 @@ def notes(plan: Plan, cells: Cells) -> list[str]:
 def interval_methods(cells: Cells) -> str:
     """How the intervals of finished cells were computed; an earlier version made them otherwise."""
     done = [found.results for found in cells.values() if found.results is not None]
-    return " or ".join(dict.fromkeys(reporting.interval_method(results) for results in done))
+    return " or ".join(dict.fromkeys(run_table.interval_method(results) for results in done))
 
 
 def _sizes(plan: Plan) -> list[str]:
     presets = {cell.config.preset for cell in plan.cells.values() if cell.config is not None}
     if presets - {"paper"}:
-        return ["Sizes of the cpu preset, not the paper's (--preset paper has those)."]
+        return ["Sizes of the cpu preset, not the paper's (the preset paper has those)."]
     return []
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from submitit import Job, SlurmExecutor
@@ -18,9 +18,11 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError, Uncomplet
 from submitit.helpers import Checkpointable, as_completed
 
 from clmer.errors import ConfigError
-from clmer.experiments.training import ELSEWHERE, FAILED, Ended, Outcome, Training
+from clmer.experiments.runner import ELSEWHERE, FAILED, Ended, Outcome, Training
 
 _POLL_S = 5
+#: How often a job that ran out of time is requeued; a preempted one always is.
+_TIMEOUTS = 20
 
 
 class CellJob(Checkpointable):
@@ -31,18 +33,20 @@ class CellJob(Checkpointable):
 
     def __call__(self) -> Outcome:
         """Run the process to its end."""
+        training = replace(self.training)  # self is saved again when the job is requeued
         try:
-            running = self.training.start(preexec_fn=_leave_signals)
+            if not training.start(preexec_fn=_leave_signals):
+                return ELSEWHERE
         except OSError as error:
             return Outcome(FAILED, str(error))
-        if running is None:
-            return ELSEWHERE
         try:
-            return running.wait()
+            outcome = training.ended(wait=True)
         except UncompletedJobError as error:  # submitit requeues it no more
             return Outcome(FAILED, str(error))
         finally:
-            running.process.kill()
+            training.process.kill()
+        assert outcome is not None
+        return outcome
 
 
 def _leave_signals() -> None:
@@ -78,11 +82,11 @@ class Slurm:
         options = {name.replace("-", "_"): value if sign else True for name, sign, value in pairs}
         minutes = str(options.pop("time", "nothing"))
         if not minutes.isdecimal() or int(minutes) == 0:
-            raise ConfigError(f"--slurm time: found {minutes}, expected a job's minutes: time=720")
+            raise ConfigError(f"`slurm` time: found {minutes}, expected a job's minutes: time=720")
         missing = [name for name in ("sbatch", "srun", "sacct") if shutil.which(name) is None]
         if missing:
             found = f"no {', '.join(missing)}"
-            raise ConfigError(f"--cluster slurm: found {found}, expected Slurm's commands")
+            raise ConfigError(f"`cluster=slurm`: found {found}, expected Slurm's commands")
         return cls(folder, int(minutes), options, jobs)
 
     def run(self, trainings: Sequence[Training]) -> Ended:
@@ -106,7 +110,7 @@ class Slurm:
             raise
 
     def _submit(self, trainings: Sequence[Training]) -> list[Job[Outcome]]:
-        executor = SlurmExecutor(self.folder)
+        executor = SlurmExecutor(self.folder, max_num_timeout=_TIMEOUTS)
         executor.update_parameters(
             job_name="clmer",
             time=self.minutes,
@@ -117,7 +121,7 @@ class Slurm:
         try:
             return executor.submit_array([CellJob(each) for each in trainings])
         except (FailedJobError, FailedSubmissionError) as error:
-            raise ConfigError(f"--cluster slurm: sbatch: {error}") from error
+            raise ConfigError(f"`cluster=slurm`: sbatch: {error}") from error
 
 
 def _outcome(job: Job[Outcome]) -> Outcome:

@@ -131,8 +131,8 @@ def serialization(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tupl
     """Tables VIII to X: pictures against serialised faces, without contrastive features."""
     name = "+".join(modalities)
     return (
-        _pictures("downsampling", "downsampling, a pixel a token", modalities, "pixels"),
-        _pictures("downsampling-rows", "downsampling, a row a token", modalities, "pixel-rows"),
+        _pictures("downsampling", "downsampling, one token per pixel", modalities, "pixels"),
+        _pictures("downsampling-rows", "downsampling, one token per row", modalities, "pixel-rows"),
         _pictures("mobilevit", "MobileViT-S features", modalities, "mobilevit"),
         Row(name, ("serialization", name), _raw(modalities)),
     )
@@ -154,7 +154,7 @@ def token_lengths(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tupl
 
 
 def leakage(modalities: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Row, ...]:
-    """Every model at the data set's own settings, each a run; a run brings its baselines along."""
+    """Every model at the data set's own settings, one run per model; its baselines come with it."""
     whole, name = {"modalities": modalities}, "+".join(modalities)
     others = [("svm", "SVM on band power"), ("mult", "MulT"), ("husformer", "Husformer")]
     if len(modalities) < 2:

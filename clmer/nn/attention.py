@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clmer.nn.random_state import new_seed
 from clmer.ops.attention.op import cross_attention
-from clmer.ops.attention.reference import attention_weights, draw_seed
+from clmer.ops.attention.reference import attention_weights
 
 
 class CrossModalAttention(nn.MultiheadAttention):
@@ -84,7 +85,7 @@ class CrossModalAttention(nn.MultiheadAttention):
         k, v, mask, shown, bias = self._extend(k, v, mask, shown, bias)
         masks: dict[str, Any] = {"key_padding_mask": mask, "attn_mask": shown, "attn_bias": bias}
         dropout_p = self.dropout if self.training else 0.0
-        seed = draw_seed(q.device) if dropout_p > 0.0 else None
+        seed = new_seed(dropout_p, q.device)
         heads = cross_attention(q, k, v, **masks, dropout_p=dropout_p, seed=seed)
         out = self.out_proj(heads.transpose(1, 2).flatten(2))  # [B, Lq, E]
         weights = None

@@ -15,7 +15,7 @@ from clmer.nn.shard import Shard, sharded
 from clmer.ops.ntxent.distributed import gather_samples
 
 #: The two readings of Eq. 3, see `temporal_loss`.
-TemporalForm = Literal["batch", "printed"]
+TemporalLoss = Literal["batch", "printed"]
 
 
 class ContrastiveLosses(TypedDict):
@@ -181,7 +181,9 @@ def sinusoid(length: int, dim: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)  # [length, dim]
 
 
-def temporal_loss(prediction: Tensor, z: Tensor, t: int, form: TemporalForm = "batch") -> Tensor:
+def temporal_loss(
+    prediction: Tensor, z: Tensor, t: int, temporal: TemporalLoss = "batch"
+) -> Tensor:
     """How badly predictions made at step t tell the coming steps from negatives, -log softmax.
 
     batch:   mean over views, samples b and steps i of -log softmax_c(<p_i^b, z_t+i^c>)[c = b]:
@@ -193,30 +195,30 @@ def temporal_loss(prediction: Tensor, z: Tensor, t: int, form: TemporalForm = "b
         prediction: F_i(s_t). batch [V, B, K, F]; printed [V, B, 1, F], with K = min(6, T' // 2).
         z: the encoder output that is predicted, [V, B, F, T'].
         t: last step that the prediction has seen; t + K < T'.
-        form: "batch" or "printed".
+        temporal: "batch" or "printed".
 
     Returns:
         Scalar.
 
     Source: Eq. 3; `batch` is TS-TCC's form, normalised over the targets.
     """
-    if form not in ("batch", "printed"):
-        raise ValueError(f"temporal_loss: form must be 'batch' or 'printed', got {form!r}")
+    if temporal not in ("batch", "printed"):
+        raise ValueError(f"temporal_loss: temporal must be 'batch' or 'printed', got {temporal!r}")
     if z.ndim != 4 or z.shape[3] < 2:
         raise ValueError(
             f"temporal_loss: expected z [V, B, F, T'] with T' >= 2, got {list(z.shape)}"
         )
     steps = z.shape[3]
     ahead = future_steps(steps)
-    expected = ahead if form == "batch" else 1
+    expected = ahead if temporal == "batch" else 1
     if prediction.shape != (*z.shape[:2], expected, z.shape[2]):
         raise ValueError(
             f"temporal_loss: expected prediction {[*z.shape[:2], expected, z.shape[2]]} for "
-            f"z {list(z.shape)} and form {form!r}, got {list(prediction.shape)}"
+            f"z {list(z.shape)} and temporal {temporal!r}, got {list(prediction.shape)}"
         )
     if not 0 <= t < steps - ahead:
         raise ValueError(f"temporal_loss: t must be in [0, {steps - ahead}), got {t}")
-    if form == "batch":
+    if temporal == "batch":
         future = z[..., t + 1 : t + 1 + ahead]  # [V, B, F, K]
         scores = prediction.transpose(1, 2) @ future.permute(0, 3, 2, 1)  # [V, K, B, B]
         return -scores.log_softmax(3).diagonal(dim1=2, dim2=3).mean()
@@ -240,7 +242,7 @@ class ContrastiveModel(nn.Module):
 
     Args:
         encoder: trained in place; afterwards it is used alone.
-        form: reading of Eq. 3, see `temporal_loss`.
+        temporal: reading of Eq. 3, see `temporal_loss`.
         temperature: tau of Eq. 1.
         sample_weight, temporal_weight: lambda_1 and lambda_2 of Eq. 4.
         hidden, depth, heads, mlp: of the `TemporalTransformer`.
@@ -252,7 +254,7 @@ class ContrastiveModel(nn.Module):
         self,
         encoder: Encoder,
         *,
-        form: TemporalForm = "batch",
+        temporal: TemporalLoss = "batch",
         temperature: float = 0.2,
         sample_weight: float = 0.7,
         temporal_weight: float = 1.0,
@@ -262,15 +264,17 @@ class ContrastiveModel(nn.Module):
         mlp: int = 64,
     ) -> None:
         super().__init__()
-        if form not in ("batch", "printed"):
-            raise ValueError(f"ContrastiveModel: form must be 'batch' or 'printed', got {form!r}")
-        self.encoder, self.form, self.temperature = encoder, form, temperature
+        if temporal not in ("batch", "printed"):
+            raise ValueError(
+                f"ContrastiveModel: temporal must be 'batch' or 'printed', got {temporal!r}"
+            )
+        self.encoder, self.temporal, self.temperature = encoder, temporal, temperature
         self.sample_weight, self.temporal_weight = sample_weight, temporal_weight
         self.ahead = future_steps(encoder.steps)
         self.transformer = TemporalTransformer(
             encoder.features, encoder.steps, hidden=hidden, depth=depth, heads=heads, mlp=mlp
         )
-        self.predictors = self.ahead if form == "batch" else 1
+        self.predictors = self.ahead if temporal == "batch" else 1
         # all F_i in one product
         self.predict = nn.Linear(hidden, self.predictors * encoder.features)
         # nn.Linear's own start gives scores of +-4 and a loss at twice chance, which takes hundreds
@@ -317,7 +321,7 @@ class ContrastiveModel(nn.Module):
         if shard is not None:
             prediction = gather_samples(prediction, -3, shard.sizes, shard.group)
             z = gather_samples(z, -3, shard.sizes, shard.group)
-        temporal = temporal_loss(prediction.flip(0), z, t, self.form)
+        temporal = temporal_loss(prediction.flip(0), z, t, self.temporal)
         group = None if shard is None else shard.group
         sample = ops.nt_xent(a, b, self.temperature, process_group=group)
         loss = self.sample_weight * sample + self.temporal_weight * temporal

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clmer.nn.shard import current_group, own_rows, whole_shape
+from clmer.nn.random_state import generator_for
+from clmer.nn.shard import current_group, local_rows, whole_shape
 
 
 class Dropout(nn.Module):
@@ -17,8 +18,9 @@ class Dropout(nn.Module):
     PyTorch's CPU mask takes a Bernoulli draw an element and is the costliest part of a small
     transformer's step; this one takes under half the time, forward and backward. p is rounded to a
     multiple of 2^-16 below 1, the kept elements are scaled by exactly 1 / (1 - rounded p), and the
-    draws come from PyTorch's generator. On a GPU and under `torch.compile` it is `F.dropout`. Under
-    `clmer.nn.shard.sharded` every rank draws for the whole batch and takes its own rows.
+    draws come from PyTorch's generator, or `clmer.nn.random_state.drawing_from`'s. On a GPU and
+    under `torch.compile` it is `F.dropout`. Under `clmer.nn.shard.sharded` every rank draws for the
+    whole batch and takes its own rows.
 
     Args:
         p: probability in [0, 1) of dropping an element.
@@ -47,7 +49,7 @@ def drop(x: Tensor, p: float) -> Tensor:
         return x
     if torch.compiler.is_compiling() or (x.device.type != "cpu" and current_group() is None):
         return F.dropout(x, p)
-    return x * own_rows(_scaled_mask(x, p))
+    return x * local_rows(_scaled_mask(x, p))
 
 
 def _scaled_mask(x: Tensor, p: float) -> Tensor:
@@ -57,7 +59,9 @@ def _scaled_mask(x: Tensor, p: float) -> Tensor:
         return F.dropout(x.new_ones(shape), p)
     count = math.prod(shape)
     dropped = min(round(p * 2**16), 2**16 - 1)
-    words = torch.empty((count + 3) // 4, dtype=torch.int64, device="cpu").random_(-(2**63), None)
+    words = torch.empty((count + 3) // 4, dtype=torch.int64, device="cpu").random_(
+        -(2**63), None, generator=generator_for(x.device)
+    )
     bits = words.view(torch.int16)[:count].view(shape)
     kept = (bits >= dropped - 2**15).to(x.dtype)
     return kept.mul_(2**16 / (2**16 - dropped))

@@ -14,6 +14,7 @@ from clmer import ops
 from clmer.nn import sublayer
 from clmer.nn.checks import check_at_least, check_heads, check_inputs, named_inputs
 from clmer.nn.dropout import Dropout
+from clmer.nn.random_state import new_seed
 from clmer.ops.attention.reference import attention_weights
 
 
@@ -74,7 +75,8 @@ class StackedLayer(nn.Module):
             p if self.training else 0.0
             for p in (self.attention_dropout, self.relu_dropout, self.residual_dropout)
         )
-        y = ops.cross_attention(*self._projected(x), *key_value, dropout_p=attention)
+        projected, seed = self._projected(x), new_seed(attention, x.device)
+        y = ops.cross_attention(*projected, *key_value, dropout_p=attention, seed=seed)
         x = sublayer.merge(x, y, self.out.weight, self.out.bias, residual)
         widen, narrow = self.widen, self.narrow
         weights = (widen.weight, widen.bias, narrow.weight, narrow.bias)

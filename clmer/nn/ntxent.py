@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from clmer.nn.shard import averaged_later
+from clmer.nn.shard import undo_ddp_mean
 from clmer.ops import nt_xent
 
 
@@ -63,7 +63,7 @@ class NTXentLoss(nn.Module):
             ranks = dist.get_world_size()
             group = dist.group.WORLD if ranks > 1 else None
         loss = nt_xent(out0, out1, self.temperature, labels=labels, process_group=group)
-        return averaged_later(loss, ranks)
+        return undo_ddp_mean(loss, ranks)
 
     def extra_repr(self) -> str:
         """What repr shows between the brackets."""

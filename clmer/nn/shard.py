@@ -85,7 +85,7 @@ def whole_shape(x: Tensor) -> tuple[int, ...]:
     return (stacked.copies * stacked.shard.total, *x.shape[1:])
 
 
-def own_rows(whole: Tensor) -> Tensor:
+def local_rows(whole: Tensor) -> Tensor:
     """This rank's rows of a tensor of `whole_shape`."""
     stacked = _stacked.get()
     if stacked is None:
@@ -95,6 +95,6 @@ def own_rows(whole: Tensor) -> Tensor:
     return each.reshape(copies * each.shape[1], *whole.shape[1:])
 
 
-def averaged_later(loss: Tensor, ranks: int) -> Tensor:
+def undo_ddp_mean(loss: Tensor, ranks: int) -> Tensor:
     """The loss, its gradient multiplied by `ranks`: `DistributedDataParallel` divides by them."""
     return loss if ranks == 1 else loss + (ranks - 1) * (loss - loss.detach())

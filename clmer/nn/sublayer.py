@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clmer import ops
 from clmer.nn.dropout import drop
+from clmer.nn.random_state import new_seed
 from clmer.nn.shard import current_group
 from clmer.ops.sublayer.reference import join_heads, normed, split_heads, stacked_linear
 
@@ -27,7 +28,9 @@ def project(x: Tensor, weight: Tensor, bias: Tensor, heads: int) -> tuple[Tensor
 def merge(x: Tensor, heads: Tensor, weight: Tensor, bias: Tensor, dropout: float = 0.0) -> Tensor:
     """`clmer.ops.merge_heads`."""
     if _takes_op(x, heads, weight, bias):
-        return ops.merge_heads(x, heads, weight, bias, dropout_p=dropout)
+        return ops.merge_heads(
+            x, heads, weight, bias, dropout_p=dropout, seed=new_seed(dropout, x.device)
+        )
     return x + _drop(stacked_linear(join_heads(heads), weight, bias), dropout)
 
 
@@ -43,7 +46,14 @@ def feed_forward(
     """`clmer.ops.feed_forward`."""
     weights = (weight1, bias1, weight2, bias2)
     if _takes_op(x, *weights):
-        return ops.feed_forward(x, *weights, hidden_dropout_p=hidden_dropout, dropout_p=dropout)
+        return ops.feed_forward(
+            x,
+            *weights,
+            hidden_dropout_p=hidden_dropout,
+            dropout_p=dropout,
+            hidden_seed=new_seed(hidden_dropout, x.device),
+            seed=new_seed(dropout, x.device),
+        )
     hidden = _drop(F.relu(stacked_linear(normed(x), weight1, bias1)), hidden_dropout)
     return x + _drop(stacked_linear(hidden, weight2, bias2), dropout)
 

@@ -64,7 +64,7 @@ def has_values(tensor: torch.Tensor) -> bool:
     return type(tensor) in _PLAIN or not isinstance(tensor, FakeTensor)
 
 
-def wants_gradient(*tensors: torch.Tensor | None) -> bool:
+def any_requires_grad(*tensors: torch.Tensor | None) -> bool:
     """Whether any of these asks for a gradient."""
     return any(t is not None and t.requires_grad for t in tensors)
 

@@ -19,8 +19,8 @@ from clmer.baselines import ModelSpec
 from clmer.data.splits import Split
 from clmer.data.store.store import Modality
 from clmer.nn import ContrastiveModel, Encoder
-from clmer.nn.random_state import own_random_state, seed_generators
-from clmer.nn.shard import Shard, averaged_later
+from clmer.nn.random_state import drawn_from, own_random_state, seeded
+from clmer.nn.shard import Shard, undo_ddp_mean
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.loop import Recorder, Schedule, Unrecorded, fit, seed_of
 from clmer.pipeline.models import (
@@ -171,18 +171,18 @@ def new_contrastive(
     config: ModelConfig, modalities: Mapping[str, Modality], x: Mapping[str, Tensor]
 ) -> ContrastiveModels:
     """Untrained contrastive models of all modalities, on x's device."""
-    form: Any = config.temporal
-    models = {
-        name: ContrastiveModel(new_encoder(config, modalities[name], part), form=form)
-        for name, part in x.items()
-    }
+    kind: Any = config.temporal
+    models = {}
+    for name, part in x.items():
+        with drawn_from(encoder_generator(config, name)):
+            encoder = build_encoder(config, modalities[name], part.shape[2])
+            models[name] = ContrastiveModel(encoder, temporal=kind)
     return ContrastiveModels(models).to(next(iter(x.values())).device)
 
 
-def new_encoder(config: ModelConfig, modality: Modality, x: Tensor) -> Encoder:
-    """An untrained encoder for x [N, C, T]; its weights follow from the seed and the name."""
-    seed_generators(seed_of(config.seed, "encoder", modality.name), x.device)
-    return build_encoder(config, modality, x.shape[2]).to(x.device)
+def encoder_generator(config: ModelConfig, modality: str) -> torch.Generator:
+    """What the weights of a modality's encoder are drawn from: the seed and the name decide."""
+    return seeded(seed_of(config.seed, "encoder", modality))
 
 
 def contrastive_losses(model: ContrastiveModels, x: Mapping[str, Tensor], ranks: Ranks) -> Any:
@@ -194,7 +194,7 @@ def contrastive_losses(model: ContrastiveModels, x: Mapping[str, Tensor], ranks:
     def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         shard = ranks.shard(len(rows))
         found = call({name: part[rows] for name, part in x.items()}, generator, shard)
-        return {**found, "loss": averaged_later(found["loss"], ranks.count)}
+        return {**found, "loss": undo_ddp_mean(found["loss"], ranks.count)}
 
     return losses
 
@@ -264,9 +264,10 @@ class _Classifiers:
         config, split = self.config, self.split
         # The paper's five orders share one model seed (IV-C); elsewhere each split has its own.
         start = name.split("/", 1)[1] if config.one_start else name
-        seed_generators(seed_of(config.seed, start), self.device)
         shapes = {key: (part.shape[1], part.shape[2]) for key, part in self.tokens.items()}
-        model = build_model(spec, shapes, self.classes, config, self.fs).to(self.device)
+        with drawn_from(seeded(seed_of(config.seed, start))):
+            model = build_model(spec, shapes, self.classes, config, self.fs)
+        model = model.to(self.device)
         optimizer = adam(model, graph=config.graph, **spec.adam)
         labels = torch.from_numpy(self.y).to(self.device)
         counts = torch.bincount(labels[split.train], minlength=self.classes).clamp(min=1)

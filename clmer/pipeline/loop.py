@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from clmer.errors import DataError
-from clmer.nn.random_state import seed_generators
+from clmer.nn.random_state import drawing_from, seed_device, seeded
 from clmer.pipeline.run_files import NUMBER, check, damaged
 from clmer.pipeline.step import GraphedStep, Losses, TrainStep
 from clmer.streams import is_nowhere
@@ -179,12 +179,14 @@ def fit(
     for epoch in bar:
         if schedule.patience and epoch - progress.best_epoch > schedule.patience:
             break
-        seed_generators(seed_of(seed, stage, epoch), device)
+        drawn = seed_of(seed, stage, epoch)
+        seed_device(drawn, device)
         generator = torch.Generator(device).manual_seed(seed_of(seed, stage, epoch, "batch"))
         model.train()
-        line = _epoch(step, rows, schedule.batch, generator)
+        with drawing_from(seeded(drawn)):
+            line = _epoch(step, rows, schedule.batch, generator)
         if not math.isfinite(line["loss"]):
-            hint = "Look for extreme values in the recordings, or try another --seed."
+            hint = "Look for extreme values in the recordings, or try another `seed`."
             where = f"loss of {stage}, epoch {epoch}"
             raise DataError(recorder.folder, where, line["loss"], "a finite number", hint)
         if validate is not None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from clmer.errors import ConfigError, DataError
 from clmer.nn import Encoder
-from clmer.nn.random_state import own_random_state
+from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import TOKEN_KINDS, ModelConfig
 from clmer.pipeline.models import (
     ChosenModel,
@@ -98,7 +98,7 @@ class SplitModel:
         """Standardised windows as the tokens [N, tokens, features] that CLMER reads."""
         return self.tokenizer.arrange(self.tokenizer.features(x, self.encoders))
 
-    def tokens_of(self, name: str, x: Mapping[str, Tensor]) -> Tokens:
+    def tokens_for(self, name: str, x: Mapping[str, Tensor]) -> Tokens:
         """Standardised windows as the tokens that a model reads."""
         chosen = self.models[name].chosen
         part = {modality: x[modality] for modality in chosen.modalities}
@@ -128,7 +128,7 @@ class SplitModel:
         name = model or next(iter(self.models))
         parts = []
         for part in in_parts(self.standardise(windows, people)):
-            tokens = self.tokens_of(name, part)
+            tokens = self.tokens_for(name, part)
             rows = np.arange(len(next(iter(tokens.values()))))
             logp = [log_probabilities(member, tokens, rows) for member in self.models[name].members]
             parts.append(mean_probability(logp))
@@ -231,22 +231,21 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
     tokenizer = tokenizer.to(device)
     encoders: dict[str, Encoder] = {}
     members: list[nn.Module] = []
-    with own_random_state(torch.device("cpu")):  # a model draws its weights before it gets them
-        if config.contrastive:
-            weights, path = _read(folder, CONTRASTIVE)[0], folder / f"{CONTRASTIVE}.safetensors"
-            for modality in tokenizer.modalities.values():
-                length = tokenizer.lengths[modality.name]
-                prefix = f"{modality.name}.encoder."
-                own = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
-                make = partial(build_encoder, config, modality, length)
-                encoders[modality.name] = _filled(make, own, path).to(device)
-        if chosen is not None:
-            shapes = _token_shapes(tokenizer, encoders, device, folder)
-            fs = tokenizer.modalities[chosen.modalities[0]].fs
-            build = partial(build_model, chosen.spec, shapes, len(classes), config, fs)
-            for member in member_names(name, config.members):
-                path = folder / f"{member}.safetensors"
-                members.append(_filled(build, _read(folder, member)[0], path).to(device))
+    if config.contrastive:
+        weights, path = _read(folder, CONTRASTIVE)[0], folder / f"{CONTRASTIVE}.safetensors"
+        for modality in tokenizer.modalities.values():
+            length = tokenizer.lengths[modality.name]
+            prefix = f"{modality.name}.encoder."
+            own = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
+            make = partial(build_encoder, config, modality, length)
+            encoders[modality.name] = _filled(make, own, path).to(device)
+    if chosen is not None:
+        shapes = _token_shapes(tokenizer, encoders, device, folder)
+        fs = tokenizer.modalities[chosen.modalities[0]].fs
+        build = partial(build_model, chosen.spec, shapes, len(classes), config, fs)
+        for member in member_names(name, config.members):
+            path = folder / f"{member}.safetensors"
+            members.append(_filled(build, _read(folder, member)[0], path).to(device))
     models = {} if chosen is None else {name: FittedModel(chosen, members)}
     return SplitModel(config, tokenizer, encoders, models, classes, device)
 
@@ -362,7 +361,8 @@ def _filled(make: Callable[[], Any], weights: Mapping[str, Tensor], path: Path) 
         if wanted.get(name) != found.get(name):
             differing = f"{name} {_shape(found.get(name))}, not {_shape(wanted.get(name))}"
             raise _foreign(path, differing)
-    model = make()
+    with drawn_from(seeded(0)):  # weights that are overwritten, and no draw of the caller's
+        model = make()
     model.load_state_dict(weights)
     return model
 

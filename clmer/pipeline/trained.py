@@ -105,7 +105,7 @@ class Trained:
             raise DataError(
                 self.folder,
                 "contrastive stage",
-                "none (--no-contrastive, or the preset)",
+                "none (`contrastive=False`, or the preset)",
                 "a run with encoders",
             )
         x = split.standardise(windows, people)
@@ -159,7 +159,9 @@ class Trained:
 
     def _check_fusion(self) -> None:
         if not self.config.fusion:
-            raise DataError(self.folder, "fusion stage", "none (--no-fusion)", "a trained fusion")
+            raise DataError(
+                self.folder, "fusion stage", "none (`fusion=False`)", "a trained fusion"
+            )
 
     def _single(self, what: str) -> SplitModel:
         if len(self.splits) > 1:
@@ -195,9 +197,8 @@ def load(
             str(RESULTS),
             f"an unfinished run, stopped in {unfinished_stage(folder)}",
             "a finished one",
-            f'Finish it with --resume, or load one of its splits: split="{names[0]}".'
-            if names
-            else "Finish it with --resume.",
+            "Finish it: the same training command with --resume. "
+            + (f'Or load one of its splits: split="{names[0]}".' if names else ""),
         )
     if split is not None and split not in names:
         raise DataError(folder, "split", split, ", ".join(names) or "one that was trained")

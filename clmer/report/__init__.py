@@ -1,1 +1,1 @@
-"""Runs joined into one page: `clmer report runs`."""
+"""Pages for a browser: of runs (`clmer report`) and of a data set (`clmer inspect`)."""

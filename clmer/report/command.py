@@ -1,4 +1,4 @@
-"""The command that repeats a run, out of its configuration."""
+"""The command that repeats a run, from its configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DERIVED = ("one_start", "fps")
 
 
 def command(config: Mapping[str, Any]) -> str:
-    """The line that asks for this configuration.
+    """The command line that asks for this configuration.
 
     Args:
         config: "config" of config.json.

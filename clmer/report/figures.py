@@ -1,7 +1,7 @@
 """Figures of the report page: curves and score bars as SVG, points and heat maps as PNG.
 
-A figure holds marks and numbers only; names stand beside it in HTML, which knows how wide text is
-and wraps it. The background is transparent, colours are of middle lightness and numbers take the
+A figure holds marks and numbers only; names are beside it in HTML, which knows how wide text is and
+wraps it. The background is transparent, colours are of middle lightness and numbers take the
 page's own colour: one figure serves light, dark and print.
 """
 
@@ -37,6 +37,7 @@ svg * { stroke-linejoin: round; }
 svg text { fill: currentColor !important; font-family: system-ui, sans-serif !important; }
 .panels { display: flex; flex-wrap: wrap; gap: 0 1.6rem; align-items: start; }
 figure { margin: .6rem 0; }
+figure svg { max-width: 100%; height: auto; }
 figcaption { font-size: .9rem; max-width: 22rem; }
 .legend { white-space: nowrap; margin-right: .8rem; }
 .score { vertical-align: middle; }
@@ -92,7 +93,8 @@ def curves(lines: Iterable[Curve], description: str) -> Html:
     axis.margins(x=0.01)
     for line in lines:
         known = [(x, y) for x, y in zip(line.x, line.y, strict=True) if abs(y) < _LARGEST_LOSS]
-        shown = [*known[: -1 : max(1, len(known) // _MOST_POINTS)], *known[-1:]]
+        step = max(1, -(-len(known) // _MOST_POINTS))
+        shown = [*known[:-1:step], *known[-1:]]
         marked = [point for point in known if point[0] == line.marked_x]
         for points, style in ((shown, "--" if line.dashed else "-"), (marked, "o")):
             x, y = np.array(points).reshape(-1, 2).T
@@ -164,16 +166,20 @@ def heat_map(
 
 
 def svg(figure: Figure, description: str = "", css: str = "") -> Html:
-    """A figure as SVG inside a page, the same bytes each time; without description it is decor."""
+    """A figure as SVG inside a page, the same bytes each time.
+
+    Screen readers read the description; without one they skip the figure.
+    """
     content = io.StringIO()
     text: Any = {"svg.fonttype": "none", "font.family": "DejaVu Sans"}  # numbers stay text
     with matplotlib.rc_context({**text, "svg.hashsalt": description}):
         figure.savefig(content, format="svg", transparent=True)
-    # Without namespaces, metadata, a style sheet that would hold for the whole page, and names
-    # that every figure has ("axes_1"); those of markers ("m0123456789") are referred to.
+    # Without namespaces, metadata, a style sheet that would apply to the whole page, and ids that
+    # every figure has ("axes_1"); those of markers ("m0123456789") are referred to.
     drawn = content.getvalue()
     drawn = re.sub(r' id="(?!m[0-9a-f]{10}")[^"]*"', "", drawn[drawn.index('<g id="figure_1"') :])
     drawn = re.sub(r"\s+", " ", drawn)
+    drawn = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), drawn)
     width, height = 72 * figure.get_size_inches()
     seen = f'role="img" aria-label="{html.escape(description)}"'
     seen = seen if description else 'aria-hidden="true"'
@@ -187,8 +193,12 @@ def png(
     """A figure as a PNG of 256 colours inside a page, the same bytes each time."""
     drawn, packed = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi, transparent=transparent)
-    image = Image.open(drawn).convert("RGBA" if transparent else "RGB")
-    image.quantize().save(packed, "png", optimize=True)
+    image: Image.Image = Image.open(drawn)
+    if transparent:
+        image = image.quantize()
+    else:
+        image = image.convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE, kmeans=1)
+    image.save(packed, "png", optimize=True)
     return picture(packed.getvalue(), description, css)
 
 

@@ -42,14 +42,14 @@ tbody tr + tr, tbody + tbody, thead + tbody { border-top: 1px solid var(--faint)
 
 
 class Html(str):
-    """Text that is HTML already and goes into a page as it stands."""
+    """Text that is HTML already: it goes into a page unchanged."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a sentence, then pictures and tables as HTML; `anchor` is what links lead to."""
+    """A heading, a sentence, then pictures and tables as HTML; links lead to `anchor`."""
 
     title: str
     text: str
@@ -64,10 +64,10 @@ def page(
 
     Args:
         title: of the page and its first heading.
-        subtitle: a line below, such as what the page was made from.
+        subtitle: the line below it, such as what the page was made from.
         warning: who may see the page.
         sections: in order.
-        style: CSS beside `STYLE`.
+        style: CSS in addition to `STYLE`.
 
     Returns:
         HTML.
@@ -92,15 +92,15 @@ def escape(text: object) -> str:
     return text if isinstance(text, Html) else html.escape(str(text))
 
 
-def picture(png: str | bytes, description: str, css: str = "") -> Html:
-    """An image, from a PNG as it is or in base64; the description is read where it cannot be seen.
+def picture(png: bytes, description: str, css: str = "") -> Html:
+    """An image inside the page.
 
     Args:
-        png: the picture.
-        description: its text alternative.
+        png: the file's content.
+        description: text for readers who do not see it.
         css: class names.
     """
-    content = base64.b64encode(png).decode("ascii") if isinstance(png, bytes) else png
+    content = base64.b64encode(png).decode("ascii")
     named = f' class="{css}"' if css else ""
     return Html(
         f'<img{named} alt="{html.escape(description)}" src="data:image/png;base64,{content}">'
@@ -112,16 +112,16 @@ def table(
     rows: Sequence[Sequence[object]],
     *,
     caption: str = "",
-    heads: bool = False,
+    row_headers: bool = False,
     css: str = "",
 ) -> Html:
     """A table; empty where there are no rows.
 
     Args:
-        header: a cell a column, or none.
-        rows: cells of text, or of `Html`.
+        header: one cell per column, or empty.
+        rows: cells: text, or `Html`.
         caption: what the table shows.
-        heads: the first cell of a row names the row.
+        row_headers: whether the first cell of a row is its name.
         css: class names.
     """
     if not rows:
@@ -134,23 +134,17 @@ def table(
         lines.append(f"<thead><tr>{cells}</tr></thead>")
     lines.append("<tbody>")
     for row in rows:
-        first = f'<th scope="row">{escape(row[0])}</th>' if heads else ""
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row[int(heads) :])
+        first = f'<th scope="row">{escape(row[0])}</th>' if row_headers else ""
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row[int(row_headers) :])
         lines.append(f"<tr>{first}{cells}</tr>")
     return Html("\n".join([*lines, "</tbody></table></div>"]))
 
 
-def write_page(out: Path, page: str, said: str) -> None:
-    """Write a page and say so.
-
-    Args:
-        out: the file; its folder exists.
-        page: HTML.
-        said: printed behind the file's name.
+def write_page(out: Path, page: str) -> None:
+    """Write a page as a whole.
 
     Raises:
         DataError: it cannot be written.
     """
     # A folder's name that is no UTF-8 has lone surrogates, which no file can hold.
     write_file(out, page.encode(errors="backslashreplace"))
-    print(f"{out}: {said}")

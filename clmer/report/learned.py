@@ -1,7 +1,7 @@
-"""What a run's first split learnt, on its test windows: attention maps and contrastive features.
+"""What the first split of a run learnt, on its test windows: attention maps, contrastive features.
 
-Both take the trained weights and the prepared store. Where either is missing the page says so in
-their place; nothing is prepared or trained here.
+Both need the trained weights and the prepared store. Where either is missing the page says so
+instead; nothing is prepared or trained here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Sample:
         y: [N] class.
         person, recording: [N] names.
         classes: names.
-        of: number of test windows they were taken from.
+        of: number of test windows that they were taken from.
     """
 
     windows: dict[str, np.ndarray]
@@ -59,7 +59,7 @@ class Sample:
 
 
 def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
-    """Headings and what stands below them; a reason where something cannot be drawn.
+    """Headings, each with its figures or the reason why they cannot be drawn.
 
     Args:
         run: read from its folder.
@@ -84,7 +84,7 @@ def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
 def _drawn(
     draw: Callable[[trained.Trained, Sample], Html], model: trained.Trained, sample: Sample
 ) -> Html:
-    """A figure; why there is none where windows and weights do not belong together."""
+    """A figure, or the reason why there is none: windows and weights do not fit each other."""
     try:
         return draw(model, sample)
     except ValueError as error:
@@ -96,14 +96,14 @@ def _reason(why: object) -> Html:
 
 
 def read_sample(run: RunFiles, cache: Path) -> Sample:
-    """Test windows of the first split, at most `MOST`, out of the prepared store.
+    """Test windows of the first split, at most `MOST`, from the prepared store.
 
     Raises:
         DataError: the store is not in the cache, or holds other windows.
     """
     path = cache / f"{run.config['dataset']}-{run.config['data'][:16]}"
     if not path.is_dir():
-        hint = "Give its folder with --cache; the training command makes it anew."
+        hint = "Give its folder with `cache`; the training command makes it anew."
         raise DataError(path, "prepared store", "no such folder", "that of the run", hint)
     results = run.scored or {}
     predictions = read_predictions(run.path / "predictions.csv", results["classes"])
@@ -140,26 +140,26 @@ def _of_windows(sample: Sample) -> str:
 
 # --- attention ----------------------------------------------------------------------------------
 def attention(model: trained.Trained, sample: Sample) -> Html:
-    """A row of maps for every directed pair: each class, and the difference of two."""
+    """One row of maps per directed pair: each class, and the difference of two classes."""
     if not isinstance(model.fusion, Fusion):
         return _reason(f"{type(model.fusion).__name__} has no pairs of modalities")
     means = class_maps(model, model.fusion, sample)
     many = " of the first of its members" if model.config.members > 1 else ""
     text = (
         f"Weights on {_of_windows(sample)}, averaged over windows of a class, layers and "
-        f"heads{many}. Rows are tokens of the modality that asks, columns tokens of the one that "
-        "answers. A token is a learned mixture of a modality's channels, not a channel. "
-        "1 is uniform attention. Where a model looks is not why it decides."
+        f"heads{many}. Rows are tokens of the modality that attends (queries), columns tokens of "
+        "the one attended to (keys). A token is a learned mixture of a modality's channels, not a "
+        "channel. 1 is uniform attention. Where a model looks is not why it decides."
     )
     two = [f"{sample.classes[1]} - {sample.classes[0]}"] if len(sample.classes) == 2 else []
     names = list(model.modalities)
     rows = [
-        [f"{names[asking]} asks {names[answering]}", *_map_cells(maps, sample.classes)]
-        for (asking, answering), maps in means.items()
+        [f"{names[query]} attends to {names[key]}", *_map_cells(maps, sample.classes)]
+        for (query, key), maps in means.items()
     ]
     counts = np.bincount(sample.y, minlength=len(sample.classes))
     heads = [f"{name} ({n} windows)" for name, n in zip(sample.classes, counts, strict=True)]
-    drawn = table(("pair", *heads, *two), rows, heads=True)
+    drawn = table(("pair", *heads, *two), rows, row_headers=True)
     return Html(f"<p>{escape(text)}</p>\n{drawn}")
 
 
@@ -206,11 +206,11 @@ def _map_cells(maps: np.ndarray, classes: Sequence[str]) -> list[Html]:
 
 # --- features -----------------------------------------------------------------------------------
 def contrast(model: trained.Trained, sample: Sample) -> Html:
-    """t-SNE of each modality's features, by class and by person, and who is near whom."""
+    """t-SNE of each modality's features, by class and by person, and whose windows are near."""
     people, person = np.unique(sample.person, return_inverse=True)
     text = (
         f"Encoder outputs of {_of_windows(sample)}, averaged over time and standardised, by t-SNE. "
-        "Only neighbourhood means something in such a picture: not distance, size or density."
+        "Only neighbourhood has a meaning in such a picture: not distance, size or density."
     )
     blocks, rows = [f"<p>{escape(text)}</p>"], []
     hues = figures.hues(len(people))
@@ -235,19 +235,19 @@ def contrast(model: trained.Trained, sample: Sample) -> Html:
         f"Of a window's {NEIGHBOURS} nearest in feature space (not in the picture), taken from "
         "other recordings, the share with its class and its person"
     )
-    blocks.append(table(header, rows, caption=caption, heads=True, css="numbers"))
+    blocks.append(table(header, rows, caption=caption, row_headers=True, css="numbers"))
     return Html("\n".join(blocks))
 
 
 def standard(features: np.ndarray) -> np.ndarray:
-    """Features [N, F], each with mean 0 and standard deviation 1; constant ones left out."""
+    """Features [N, F] standardised to mean 0 and standard deviation 1, without constant ones."""
     spread = features.std(0)
     kept = spread > 1e-6 * max(float(spread.max()), 1e-12)
     return np.asarray((features[:, kept] - features[:, kept].mean(0)) / spread[kept])
 
 
 def embed(features: np.ndarray) -> np.ndarray:
-    """Places [N, 2] of features [N, F] by t-SNE, the same every time."""
+    """Positions [N, 2] of features [N, F] by t-SNE, the same every time."""
     if len(features) == 1:
         return np.zeros((1, 2))
     count = min(_COMPONENTS, *features.shape)
@@ -265,7 +265,7 @@ def neighbours(
 ) -> tuple[float, float]:
     """How often near windows share a group, and how often any do; NaN where none can.
 
-    Windows of one recording are nearly copies: neighbours come from other recordings only.
+    Windows of one recording are near-duplicates: neighbours come from other recordings only.
 
     Args:
         features: [N, F].

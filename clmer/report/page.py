@@ -1,4 +1,4 @@
-"""Runs joined into one page: what was run, how well it did, how it trained, what it learnt."""
+"""Runs joined into one page: what was run, its scores, how it trained, what it learnt."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 
 from clmer.data.store.summary import report_lines
 from clmer.errors import ConfigError, DataError
-from clmer.evaluation.results import SHUFFLED_WARNING, interval, legend, plural
+from clmer.evaluation.table import SHUFFLED_WARNING, explanations, interval, plural
 from clmer.report import figures, tables
 from clmer.report.command import command
 from clmer.report.html import Html, Section, escape, page, table
-from clmer.report.learned import learned
 from clmer.report.reading import RunFiles, find_runs
 from clmer.report.training import training
 
@@ -51,9 +50,9 @@ def report(paths: Sequence[Path], *, cache: Path, shows_learned: bool = True) ->
     """The page of all runs in and below some folders.
 
     Args:
-        paths: run folders, or folders of such.
-        cache: folder of the prepared stores, which what a model learnt is shown on.
-        shows_learned: draw attention maps and features, which takes the weights and the store.
+        paths: run folders, or folders with runs below them.
+        cache: folder of the prepared stores, for attention maps and features.
+        shows_learned: draw attention maps and features; they need the weights and the store.
 
     Returns:
         HTML.
@@ -62,30 +61,34 @@ def report(paths: Sequence[Path], *, cache: Path, shows_learned: bool = True) ->
         DataError: a path holds no run, or every run has a damaged file. Of several runs the
             damaged ones are named on the page, and on standard error.
     """
-    lost: list[DataError] = []
-    runs = find_runs(paths, lost)
-    if lost and not runs:
-        raise lost[0]
-    for error in lost:
+    unreadable: list[DataError] = []
+    runs = find_runs(paths, unreadable)
+    if unreadable and not runs:
+        raise unreadable[0]
+    for error in unreadable:
         print(f"clmer: left out of the page: {error}", file=sys.stderr)
-    sections = [*_lost(lost), *_joined(runs), *(_run(run, cache, shows_learned) for run in runs)]
+    sections = [
+        *_left_out(unreadable),
+        *_joined(runs),
+        *(_run(run, cache, shows_learned) for run in runs),
+    ]
     warning = GENERATED if all(run.config.get("synthetic") for run in runs) else PRIVATE
     title = f"CLMER: {plural(len(runs), 'run')}" if len(runs) > 1 else f"CLMER: {runs[0].name}"
     subtitle = f"Made from {', '.join(map(str, paths))}"
     return page(title, subtitle, warning, sections, STYLE)
 
 
-def _lost(errors: Sequence[DataError]) -> list[Section]:
-    """What is wrong with the runs that could not be read."""
+def _left_out(errors: Sequence[DataError]) -> list[Section]:
+    """The runs that could not be read, and why."""
     if not errors:
         return []
     items = "".join(f"<li>{escape(error)}</li>" for error in errors)
-    text = "These folders hold runs that cannot be read; nothing on this page is from them."
+    text = "These runs cannot be read; nothing on this page comes from them."
     return [Section("Left out", text, f"<ul>{items}</ul>")]
 
 
 def _joined(runs: Sequence[RunFiles]) -> list[Section]:
-    """What runs say together; nothing where there is one."""
+    """All runs in one table, and tests between them; nothing for a single run."""
     if len(runs) < 2:
         return []
     rows = []
@@ -98,7 +101,7 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
         what = [source, config["task"], config["protocol"]]
         rows.append([tables.link(run), *what, run.state, best])
     header = ("run", "data set", "task", "protocol", "state", "first model, balanced accuracy")
-    overview = table(header, rows, heads=True, css="numbers")
+    overview = table(header, rows, row_headers=True, css="numbers")
     shuffled = any(run.config["protocol"] == "shuffled" for run in runs)
     text = Html(f"Protocol shuffled: <strong>{escape(INFLATED)}</strong>") if shuffled else ""
     sections = [Section("Runs", text, overview)]
@@ -108,8 +111,8 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
             tables.joined_scores(runs, "recordings", "Per recording"),
         )
         text = (
-            "Models under study in bold; intervals are over people; a score holds for what its "
-            "protocol keeps apart."
+            "Models under study are bold. Intervals are over people. A score holds only for what "
+            "its protocol separates: new people, or new recordings of known people."
         )
         sections.append(Section("Scores of all runs", text, "\n".join(joined)))
     tests = tables.joined_comparisons(runs)
@@ -125,6 +128,8 @@ def _run(run: RunFiles, cache: Path, shows_learned: bool) -> Section:
     if run.log:
         blocks.append(("Training", training(run)))
     if shows_learned:
+        from clmer.report.learned import learned  # models, TensorBoard and t-SNE
+
         blocks += learned(run, cache)
     body = "\n".join(f"<h3>{escape(title)}</h3>\n{block}" for title, block in blocks)
     inflated = Html(f"<strong>{escape(INFLATED)}</strong>")
@@ -141,7 +146,7 @@ def _facts(run: RunFiles) -> Html:
             ("classes", " / ".join(results["classes"])),
             ("protocol", f"{config['protocol']}. {results['protocol_note']}"),
             ("tested", _tested(results)),
-            ("groups shared between parts", results["shared_groups"]),
+            ("groups shared by training, validation and test", results["shared_groups"]),
         ]
     else:
         rows += [("protocol", config["protocol"])]
@@ -154,7 +159,7 @@ def _facts(run: RunFiles) -> Html:
     ]
     options = escape(json.dumps(config, indent=1, ensure_ascii=False))
     whole = f"<details><summary>config.json</summary><pre>{options}</pre></details>"
-    return Html(table((), rows, heads=True) + whole)
+    return Html(table((), rows, row_headers=True) + whole)
 
 
 def _command(run: RunFiles) -> Html | str:
@@ -179,7 +184,7 @@ def _score_blocks(run: RunFiles) -> list[tuple[str, Html]]:
             return [("Linear probe", tables.probes(run.results))]
         text = "No scores yet: the run is unfinished. The same command with --resume continues it."
         return [("Scores", Html(f"<p>{escape(text)}</p>"))]
-    notes = [line for line in legend(results) if line not in SHUFFLED_WARNING]
+    notes = [line for line in explanations(results) if line not in SHUFFLED_WARNING]
     said = "".join(f"<li>{escape(line)}</li>" for line in notes)
     blocks = [
         tables.scores(results, "windows", "Per window"),

@@ -1,4 +1,4 @@
-"""Run folders read for a report: files are checked, so that a damaged one is named, not drawn."""
+"""Run folders read for a report; every file is checked first, and a damaged one is named."""
 
 from __future__ import annotations
 
@@ -107,29 +107,30 @@ class RunFiles:
         if self.scored:
             return "finished"
         if self.results is not None:
-            return "finished; encoders only (--no-fusion)"
+            return "finished; encoders only (no fusion stage)"
         if not self.log:
             return "unfinished: no epoch was logged"
         last = self.log[-1]
         return f"unfinished: last logged {last['stage']}, epoch {last['epoch'] + 1}"
 
 
-def find_runs(paths: Sequence[Path], lost: list[DataError] | None = None) -> list[RunFiles]:
+def find_runs(paths: Sequence[Path], unreadable: list[DataError] | None = None) -> list[RunFiles]:
     """The runs in these folders, and in all folders below them, each once.
 
     Args:
-        paths: run folders, or folders of such.
-        lost: takes what is wrong with runs that cannot be read; without it the first one raises.
+        paths: run folders, or folders with runs below them.
+        unreadable: the errors of runs that cannot be read are appended to it; without it the first
+            one raises.
 
     Raises:
-        DataError: a path without a run, or a file that cannot be used.
+        DataError: there is no run in a path, or a file cannot be used.
     """
     folders: dict[Path, Path] = {}
     for path in paths:
         if not readable(path, path.is_dir):
             raise _no_run(path, "no such folder")
         folders_below = sorted(each.parent for each in path.rglob(CONFIG.name))
-        # Others' config.json (a pretrained model's) have no data.json beside them.
+        # The config.json of something else (a pretrained model) has no data.json next to it.
         found = [
             each
             for each in folders_below
@@ -145,14 +146,14 @@ def find_runs(paths: Sequence[Path], lost: list[DataError] | None = None) -> lis
         try:
             runs.append(read_run(shown, names[folder]))
         except DataError as error:
-            if lost is None:
+            if unreadable is None:
                 raise
-            lost.append(error)
+            unreadable.append(error)
     return runs
 
 
 def _no_run(path: Path, found: str) -> DataError:
-    expected = "a run folder (--out of clmer.train), or a folder with runs below it"
+    expected = "a run's folder, or a folder with runs below it"
     return DataError(path, "run", found, expected)
 
 
@@ -169,7 +170,7 @@ def read_run(path: Path, name: str = "") -> RunFiles:
     """Read and check one run folder.
 
     Raises:
-        DataError: a file that is missing, damaged or of another shape; it names the field.
+        DataError: a file is missing, damaged or of another shape; the field is named.
     """
     described = read_described(path / CONFIG)
     check(described, _CONFIG, path / CONFIG)
@@ -207,7 +208,7 @@ def check_results(results: Any, path: Path) -> None:
     if wrong:
         raise damaged(path, f"data.{wrong}", str(results["data"].get(wrong))[:60])
     check(results, {} if "models" not in results else _RESULTS, path)
-    if "models" not in results:  # of --no-fusion
+    if "models" not in results:  # without a fusion stage
         check(results, {"probe": _PROBE}, path)
         return
     names = [model["name"] for model in results["models"]]
@@ -229,7 +230,7 @@ def check_results(results: Any, path: Path) -> None:
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> list[Predictions]:
-    """The models' predictions out of predictions.csv, in its order.
+    """The models' predictions in predictions.csv, in its order.
 
     Raises:
         DataError: a column is missing, or a cell holds something else.

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from clmer.evaluation.results import interval, plural, spread, test_line
 from clmer.evaluation.significance import compare_people
+from clmer.evaluation.table import comparison_caption, interval, plural, spread
 from clmer.report import figures
 from clmer.report.html import Html, escape, table
 from clmer.report.reading import RunFiles
@@ -25,7 +25,7 @@ _SCORES = (
 
 
 def scores(results: Mapping[str, Any], level: str, caption: str) -> Html:
-    """A row a model; models under study stand in bold.
+    """One row per model; models under study are bold.
 
     Args:
         results: checked, see `clmer.report.reading`.
@@ -37,7 +37,7 @@ def scores(results: Mapping[str, Any], level: str, caption: str) -> Html:
         [_name(model["name"], results["main"]), *_cells(model[level], chance)]
         for model in results["models"]
     ]
-    return table(("model", *_SCORES), rows, caption=caption, heads=True, css="numbers")
+    return table(("model", *_SCORES), rows, caption=caption, row_headers=True, css="numbers")
 
 
 def _name(name: str, main: Sequence[str]) -> Html:
@@ -52,7 +52,7 @@ def _cells(level: Mapping[str, Any], chance: float) -> list[object]:
 
 
 def joined_scores(runs: Sequence[RunFiles], level: str, caption: str) -> Html:
-    """A row a run and model, over all runs that have scores."""
+    """One row per run and model, of all runs that have scores."""
     rows = []
     for run in runs:
         results = run.scored
@@ -65,21 +65,21 @@ def joined_scores(runs: Sequence[RunFiles], level: str, caption: str) -> Html:
             named = _name(model["name"], results["main"])
             rows.append([link(run), protocol, named, *_cells(model[level], chance)])
     header = ("run", "protocol", "model", *_SCORES)
-    return table(header, rows, caption=caption, heads=True, css="numbers")
+    return table(header, rows, caption=caption, row_headers=True, css="numbers")
 
 
 def link(run: RunFiles) -> Html:
-    """The run's name, leading to its section."""
+    """The run's name as a link to its section."""
     return Html(f'<a href="#{escape(anchor(run))}">{escape(run.name)}</a>')
 
 
 def anchor(run: RunFiles) -> str:
-    """What a run's section is called in links."""
+    """The name of a run's section in links."""
     return f"run-{quote(run.name, safe='')}"
 
 
 def people(results: Mapping[str, Any]) -> Html:
-    """A row a person: balanced accuracy of each model, per window and per recording."""
+    """One row per person: balanced accuracy of each model, per window and per recording."""
     models = results["models"]
     scored = [{row["subject"]: row for row in model["people"]} for model in models]
     rows = []
@@ -95,13 +95,13 @@ def people(results: Mapping[str, Any]) -> Html:
         ("person", "windows", "recordings", *names),
         rows,
         caption="Balanced accuracy of each person, per window / per recording",
-        heads=True,
+        row_headers=True,
         css="numbers",
     )
 
 
 def comparisons(pairs: Sequence[Mapping[str, Any]]) -> Html:
-    """A row a pair of models, out of `clmer.evaluation.significance`."""
+    """One row per pair of models, from `clmer.evaluation.significance`."""
     rows = [
         [
             pair["a"],
@@ -110,23 +110,23 @@ def comparisons(pairs: Sequence[Mapping[str, Any]]) -> Html:
             signed(pair["difference"]),
             p_value(pair["p"]),
             p_value(pair["p_holm"]),
-            _why_not(pair["reason"]) if pair["p"] is None else "",
+            _not_computable(pair["reason"]) if pair["p"] is None else "",
         ]
         for pair in pairs
     ]
     header = ("model a", "model b", "people", "a - b, mean over people", "p", "p, Holm", "")
-    return table(header, rows, caption=test_line(pairs), heads=True, css="numbers")
+    return table(header, rows, caption=comparison_caption(pairs), row_headers=True, css="numbers")
 
 
-def _why_not(reason: str) -> Html:
+def _not_computable(reason: str) -> Html:
     return Html(f'<span class="wrap">not computable: {escape(reason)}</span>')
 
 
 def joined_comparisons(runs: Sequence[RunFiles]) -> list[Html]:
     """Tests between the models under study of runs that tested the same people the same way.
 
-    Runs belong together where data set, task, classes, protocol, the sizes of every split, and each
-    person's number of windows are the same: then one person's scores are a pair.
+    That is where data set, task, classes, protocol, the sizes of every split, and each person's
+    number of windows are the same: then a person's two scores are a pair.
     """
     together: dict[str, dict[str, dict[str, float]]] = {}
     for run in runs:
@@ -182,16 +182,16 @@ def confusion_table(counts: Sequence[Sequence[int]], classes: Sequence[str], cap
         ]
         rows.append([name, *cells])
     return table(
-        ("true \\ predicted", *classes), rows, caption=caption, heads=True, css="confusion"
+        ("true \\ predicted", *classes), rows, caption=caption, row_headers=True, css="confusion"
     )
 
 
 def probes(results: Mapping[str, Any]) -> Html:
-    """The linear probe of each modality's encoder, beside a random one's."""
+    """The linear probe of each modality's encoder, and of a random one."""
     rows = []
     for name, values in results["probe"].items():
         scored = [score_text(values[key]) for key in ("trained", "random")]
         rows.append([name, *scored, signed(values["difference"])])
     header = ("modality", "trained encoder", "random encoder", "difference")
     caption = "Linear probe of the contrastive features, balanced accuracy, mean over splits"
-    return table(header, rows, caption=caption, heads=True, css="numbers")
+    return table(header, rows, caption=caption, row_headers=True, css="numbers")

@@ -43,7 +43,7 @@ def _stage_name(stage: str, members: int) -> str:
 
 def _contrastive(title: str, stages: Sequence[Epochs]) -> list[Html]:
     total = curves([_curve(epochs, "loss") for epochs in stages], f"{title}: training loss")
-    panels = [captioned(total, "Loss of the training part (Eq. 4) per epoch")]
+    panels = [captioned(total, "Training loss (Eq. 4) by epoch")]
     fields = [name for name in stages[0][0] if name.endswith(tuple(f"_{part}" for part in _PARTS))]
     modalities = list(dict.fromkeys(field.rsplit("_", 1)[0] for field in fields))
     if modalities:
@@ -65,13 +65,13 @@ def _fusion(title: str, stages: Sequence[Epochs]) -> list[Html]:
     validated = [epochs for epochs in scored if epochs]
     loss = [_curve(e, "val_loss", _VALIDATION, dashed=True, marks_best=True) for e in validated]
     drawn = curves([*train, *loss], f"{title}: training and validation loss")
-    names = legend(("training part", "validation part"), (_TRAIN, _VALIDATION), ("—", "- -"))
-    note = "Loss per epoch; the dot is the epoch whose weights were kept"
+    names = legend(("training", "validation"), (_TRAIN, _VALIDATION), ("—", "- -"))
+    note = "Loss by epoch; the dot is the epoch whose weights were kept"
     panels = [captioned(drawn, Html(f"{names}<br>{note}"))]
     if validated:
         score = [_curve(epochs, "val_score", _SCORE, marks_best=True) for epochs in validated]
-        drawn = curves(score, f"{title}: balanced accuracy of the validation part")
-        name = legend(("validation part",), (_SCORE,))
+        drawn = curves(score, f"{title}: balanced accuracy in validation")
+        name = legend(("validation",), (_SCORE,))
         panels.append(captioned(drawn, Html(f"{name}<br>Balanced accuracy per window, by epoch")))
     return panels
 

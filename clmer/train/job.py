@@ -34,11 +34,13 @@ from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.probe import linear_probe, mean_probe, settle_batch_norm
-from clmer.nn.random_state import own_random_state
+from clmer.evaluation.table import table
+from clmer.nn.random_state import drawing_from, drawn_from, own_random_state, seed_device
 from clmer.pipeline.config import Config, check_modality_names
-from clmer.pipeline.fit import all_tokens, fit_control, fit_split, new_encoder, select_tokens
+from clmer.pipeline.fit import all_tokens, encoder_generator, fit_control, fit_split, select_tokens
 from clmer.pipeline.loop import seed_of
 from clmer.pipeline.models import (
+    build_encoder,
     check_models,
     log_probabilities,
     mean_probability,
@@ -257,9 +259,12 @@ def probe(
     """Linear probe at 10 % of the labels: the trained encoder against a random one."""
     rows = []
     for name, part in x.items():
-        with own_random_state(job.device):
-            random = new_encoder(job.config, job.store.modalities[name], part)
-            settle_batch_norm(random, part[split.train])
+        generator = encoder_generator(job.config, name)
+        with drawn_from(generator):
+            random = build_encoder(job.config, job.store.modalities[name], part.shape[2])
+        with drawing_from(generator), own_random_state(job.device):
+            seed_device(job.config.seed, job.device)
+            settle_batch_norm(random.to(job.device), part[split.train])
         scores = [
             linear_probe(encoder, part, job.y, split, job.config.seed)
             for encoder in (model.encoders[name], random)
@@ -314,8 +319,8 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         main=job.main,
         notes=notes + messages.bayes_lines(bounds, models, job.classes),
     )
-    reporting.write_report(job.run.folder, results, models)
-    reporting.print_table(results)
+    reporting.write_results(job.run.folder, results, models)
+    print(table(results))
     return results
 
 

@@ -1,7 +1,6 @@
 // clmer._C's side of clmer/ops/bandpass/op.py, which brings torch tensors.
 #include <pybind11/pybind11.h>
 
-#include <string>
 #include <utility>
 
 #include "bandpass/bindings_gpu.h"
@@ -32,20 +31,8 @@ std::pair<py::object, py::object> sosfilt(TensorView x, TensorView sos, TensorVi
   return {s.y.tensor, s.state.tensor};
 }
 
-// Why no CUDA kernel can run here; empty where they can.
-std::string why_no_cuda() {
-#ifdef CLMER_CUDA_BUILT
-  return cuda_unavailable();
-#else
-  return "clmer._C was built without CUDA";
-#endif
-}
-
 }  // namespace
 
-void bind_bandpass(py::module_& m) {
-  m.def("sosfilt", &sosfilt);
-  m.def("why_no_cuda", &why_no_cuda);
-}
+void bind_bandpass(py::module_& m) { m.def("sosfilt", &sosfilt); }
 
 }  // namespace clmer

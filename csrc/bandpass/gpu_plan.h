@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "bandpass/args.h"
 
@@ -59,9 +58,6 @@ inline Plan choose_plan(int64_t rows, int64_t time, int64_t sections) {
 // with CUDA's words.
 void sosfilt_cuda(const SosfiltArgs& args, bool adjoint, const Plan& plan, double* scratch,
                   int device, void* stream);
-
-// Why no CUDA device can be used, in CUDA's words; empty where one can.
-std::string cuda_unavailable();
 #endif
 
 }  // namespace clmer

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from support.experiment_cases import setup, small, train, well_formed
+import pytest
+from support.experiment_cases import generated, setup, small, train, well_formed
 
 from clmer.errors import DataError
 from clmer.experiments import leakage
 from clmer.experiments.cells import plan
 from clmer.experiments.output import write
+from clmer.experiments.runner import REFUSED
 from clmer.experiments.scores import collect
 from clmer.experiments.specs import EXPERIMENTS
-from clmer.experiments.training import REFUSED
+
+
+@pytest.fixture(scope="module")
+def deap(tmp_path_factory):
+    return generated(tmp_path_factory)
 
 
 def test_protocols_side_by_side(deap, tmp_path):

@@ -14,11 +14,10 @@ import pytest
 from clmer import cli
 from clmer.data.synthetic import write_deap
 from clmer.errors import DataError
-from clmer.experiments import cells, make, runner, training
+from clmer.experiments import cells, make, runner
 from clmer.experiments.cells import Cell
-from clmer.experiments.runner import run_cells
+from clmer.experiments.runner import DONE, FAILED, MISSING, Outcome, Training, run_cells
 from clmer.experiments.shards import without_torchrun
-from clmer.experiments.training import DONE, FAILED, MISSING, Outcome, Running, Training
 
 SMALL = ["--folds", "3", "--threads", "1", "--width", "4", "--dim", "8", "--heads", "2"]
 SMALL += ["--cross-layers", "1", "--single-layers", "1", "--epochs-fusion", "2", "--repeats", "1"]
@@ -61,7 +60,7 @@ def test_finished_runs_are_not_made_again(deap, made, monkeypatch, capsys):
     def refused(*_, **__):
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(training.subprocess, "Popen", refused)
+    monkeypatch.setattr(runner.subprocess, "Popen", refused)
     assert table(deap) == 0
     assert capsys.readouterr().out.count("already finished") == 2
 
@@ -222,21 +221,21 @@ def test_a_run_that_cannot_be_read_stops_no_other(tmp_path, monkeypatch):
 
 def test_at_most_so_many_run_at_a_time(tmp_path, monkeypatch):
     running, most = set(), []
-    start, poll = Training.start, Running.poll
+    start, ended = Training.start, Training.ended
 
     def started(self, **options):
         running.add(self.name)
         most.append(len(running))
         return start(self, **options)
 
-    def polled(self):
-        outcome = poll(self)
+    def stopped(self):
+        outcome = ended(self)
         if outcome is not None:
-            running.discard(self.training.name)
+            running.discard(self.name)
         return outcome
 
     monkeypatch.setattr(Training, "start", started)
-    monkeypatch.setattr(Running, "poll", polled)
+    monkeypatch.setattr(Training, "ended", stopped)
     pretend(monkeypatch, "import time; time.sleep(0.2)")
     run_cells([cell(str(i), tmp_path) for i in range(5)], tmp_path / "cells", jobs=2)
     assert max(most) == 2

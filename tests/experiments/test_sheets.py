@@ -6,14 +6,20 @@ import csv
 import shutil
 
 import pytest
-from support.experiment_cases import show, small, well_formed
+from support.experiment_cases import generated, show, small, well_formed
 
 from clmer.experiments import paper
 from clmer.experiments.cells import plan
+from clmer.experiments.runner import FAILED, MISSING
 from clmer.experiments.scores import SHOWN, collect
 from clmer.experiments.sheets import VIEWS, two_classes
 from clmer.experiments.specs import EXPERIMENTS
-from clmer.experiments.training import FAILED, MISSING
+
+
+@pytest.fixture(scope="module")
+def deap(tmp_path_factory):
+    return generated(tmp_path_factory)
+
 
 ABLATION = ("physio", "au", "physio+au", "physio+au with CL", "power", "majority")
 

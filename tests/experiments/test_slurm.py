@@ -19,9 +19,8 @@ from clmer import cli
 from clmer.errors import ConfigError
 from clmer.experiments import runner, slurm
 from clmer.experiments.cells import Cell
-from clmer.experiments.runner import run_cells
+from clmer.experiments.runner import DONE, FAILED, MISSING, run_cells
 from clmer.experiments.slurm import Slurm
-from clmer.experiments.training import DONE, FAILED, MISSING
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def run(tmp_path, monkeypatch, programs, *options):
         for name in programs
     ]
     place = Slurm.parse(["time=60", *options], tmp_path / "submitit", 0)
-    return run_cells(cells, tmp_path / "cells", slurm=place)
+    return run_cells(cells, tmp_path / "cells", submit=place.run)
 
 
 def waited(path):

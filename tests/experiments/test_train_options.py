@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from support.experiment_cases import SMALL, setup
 
+from clmer.cli.experiments import read_words
 from clmer.errors import ConfigError
 from clmer.experiments import leakage
 from clmer.experiments.cells import plan
+from clmer.experiments.runner import command
 from clmer.experiments.specs import EXPERIMENTS
-from clmer.experiments.train_options import config_of, read_words, words_of
-from clmer.experiments.training import command
+from clmer.experiments.train_options import config_of, words_of
 
 
 def listed(options):

@@ -1,8 +1,5 @@
 """`CLMERClassifier` under scikit-learn's own checks, and what those do not ask."""
 
-import multiprocessing
-import threading
-
 import joblib
 import numpy as np
 import pytest
@@ -14,7 +11,6 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from clmer import CLMERClassifier
-from clmer.nn.random_state import own_random_state, seed_generators
 
 #: Small enough for some hundred fits.
 SIZES = {"token_length": 4, "dim": 16, "heads": 2, "single_layers": 1, "batch": 16}
@@ -126,36 +122,6 @@ def test_a_search_in_threads_finds_what_one_in_turn_does(study):
             search.fit(X, y, groups=people)
         scores.append(search.cv_results_["mean_test_score"])
     np.testing.assert_array_equal(*scores)
-
-
-def test_a_child_that_was_forked_during_a_fit_can_fit():
-    with own_random_state(torch.device("cpu")):
-        context = multiprocessing.get_context("fork")
-        queue = context.Queue()
-        child = context.Process(target=_enter, args=(queue,))
-        child.start()
-        assert queue.get(timeout=30) == "entered"
-        child.join()
-
-
-def _enter(queue):
-    thread = threading.Thread(target=_enter_in_a_thread, args=(queue,))
-    thread.start()
-    thread.join()
-
-
-def _enter_in_a_thread(queue):
-    with own_random_state(torch.device("cpu")):
-        queue.put("entered")
-
-
-def test_seeding_draws_what_torch_would():
-    state = torch.get_rng_state()
-    torch.manual_seed(2**62 + 1)
-    wanted = torch.rand(3)
-    seed_generators(2**62 + 1, torch.device("cpu"))
-    assert torch.equal(torch.rand(3), wanted)
-    torch.set_rng_state(state)
 
 
 def test_log_probabilities(study):

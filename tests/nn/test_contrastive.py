@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from clmer.nn.contrastive import (
     ContrastiveModel,
-    TemporalForm,
+    TemporalLoss,
     TemporalTransformer,
     future_steps,
     strong_view,
@@ -93,7 +93,7 @@ def explicit_temporal_loss(prediction: Tensor, z: Tensor, t: int, form: str) -> 
 
 @pytest.mark.parametrize("form", ["batch", "printed"])
 @pytest.mark.parametrize(("steps", "t"), [(5, 0), (5, 2), (14, 7), (2, 0)])
-def test_temporal_loss_is_the_written_formula(form: TemporalForm, steps: int, t: int) -> None:
+def test_temporal_loss_is_the_written_formula(form: TemporalLoss, steps: int, t: int) -> None:
     torch.manual_seed(0)
     ahead = future_steps(steps) if form == "batch" else 1
     prediction = torch.randn(2, 4, ahead, 7, dtype=torch.float64, requires_grad=True)
@@ -122,7 +122,7 @@ class CountOps(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("form", ["batch", "printed"])
-def test_temporal_loss_is_one_product_for_all_steps(form: TemporalForm) -> None:
+def test_temporal_loss_is_one_product_for_all_steps(form: TemporalLoss) -> None:
     ran = []
     for steps in (5, 14):  # 2 and 6 future steps
         ahead = future_steps(steps) if form == "batch" else 1
@@ -154,7 +154,7 @@ def test_temporal_loss_names_what_it_expected() -> None:
         temporal_loss(torch.randn(2, 4, 6, 7), z, 6)
     with pytest.raises(ValueError, match=r"expected prediction \[2, 4, 6, 7\]"):
         temporal_loss(torch.randn(2, 4, 1, 7), z, 0)
-    with pytest.raises(ValueError, match="form must be"):
+    with pytest.raises(ValueError, match="temporal must be"):
         temporal_loss(torch.randn(2, 4, 1, 7), z, 0, "paper")  # type: ignore[arg-type]
     for form in ("batch", "printed"):
         with pytest.raises(ValueError, match=r"with T' >= 2, got \[2, 4, 7, 1\]"):
@@ -191,15 +191,15 @@ def test_transformer_names_what_it_expected() -> None:
         TemporalTransformer(6, 9, heads=3)
 
 
-def model(length: int = 25, **options: TemporalForm) -> ContrastiveModel:
+def model(length: int = 25, **options: TemporalLoss) -> ContrastiveModel:
     torch.manual_seed(0)
     return ContrastiveModel(Encoder(4, length, width=8), **options)
 
 
 @pytest.mark.parametrize("form", ["batch", "printed"])
 @pytest.mark.parametrize("length", [1, 25, 128])
-def test_loss_reaches_every_parameter(form: TemporalForm, length: int) -> None:
-    contrastive = model(length, form=form)
+def test_loss_reaches_every_parameter(form: TemporalLoss, length: int) -> None:
+    contrastive = model(length, temporal=form)
     losses = contrastive(torch.randn(6, 4, length), seeded())
     torch.testing.assert_close(losses["loss"].detach(), 0.7 * losses["sample"] + losses["temporal"])
     losses["loss"].backward()
@@ -209,7 +209,7 @@ def test_loss_reaches_every_parameter(form: TemporalForm, length: int) -> None:
 def test_each_view_predicts_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
 
-    def spy(prediction: Tensor, z: Tensor, t: int, form: TemporalForm) -> Tensor:
+    def spy(prediction: Tensor, z: Tensor, t: int, form: TemporalLoss) -> Tensor:
         seen.update(prediction=prediction, z=z, t=t)
         return temporal_loss(prediction, z, t, form)
 
@@ -240,9 +240,9 @@ def test_temporal_loss_starts_at_chance() -> None:
 
 
 @pytest.mark.parametrize("form", ["batch", "printed"])
-def test_training_beats_chance(form: TemporalForm) -> None:
+def test_training_beats_chance(form: TemporalLoss) -> None:
     """Sines of many frequencies: both parts fall under what uniform guessing gives."""
-    contrastive = model(form=form)
+    contrastive = model(temporal=form)
     generator = seeded()
     frequency = 0.2 + 1.3 * torch.rand(12, 4, 1, generator=generator)
     x = 1.4 * torch.sin(torch.arange(25) * frequency)

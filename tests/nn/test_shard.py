@@ -20,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 from clmer.nn import ContrastiveModel, Encoder, sublayer
 from clmer.nn.batch_norm import BatchNorm
 from clmer.nn.dropout import Dropout, drop
-from clmer.nn.shard import Shard, averaged_later, current_group, sharded
+from clmer.nn.shard import Shard, current_group, sharded, undo_ddp_mean
+from clmer.ops.sublayer.reference import normed, stacked_linear
 from clmer.pipeline import ranks
 
 
@@ -93,16 +94,16 @@ def sublayers_worker(rank, world, path):
     )
     weight, bias = torch.randn(streams, dim, dim), torch.randn(streams, 1, dim)
     torch.manual_seed(5)
-    y = sublayer.stacked_linear(heads.transpose(2, 3).flatten(3), weight, bias)
+    y = stacked_linear(heads.transpose(2, 3).flatten(3), weight, bias)
     wanted = x + drop(y.transpose(0, 1), 0.5).transpose(0, 1)
     torch.manual_seed(5)
     with sharded(shard):
         found = sublayer.merge(x[:, shard.rows], heads[:, shard.rows], weight, bias, dropout=0.5)
     close(found, wanted[:, shard.rows], "merge")
     torch.manual_seed(5)
-    hidden = F.relu(sublayer.stacked_linear(sublayer.normed(x), weight, bias))
+    hidden = F.relu(stacked_linear(normed(x), weight, bias))
     hidden = drop(hidden.transpose(0, 1), 0.5).transpose(0, 1)
-    y = sublayer.stacked_linear(hidden, weight, bias)
+    y = stacked_linear(hidden, weight, bias)
     wanted = x + drop(y.transpose(0, 1), 0.25).transpose(0, 1)
     torch.manual_seed(5)
     with sharded(shard):
@@ -137,7 +138,7 @@ def test_a_numbered_gpu_becomes_the_current_one(monkeypatch):
 def test_a_rank_leaves_with_its_code_and_without_a_teardown(main, code, said, launched):
     program = f"""
 import atexit, sys
-from clmer import ranks
+from clmer.pipeline import ranks
 atexit.register(lambda: print("torn down"))
 print("done")
 ranks.leave_after({main})
@@ -172,7 +173,7 @@ def model_worker(rank, world, path):
     for form in ("batch", "printed"):
         for dtype, limit in ((torch.float64, 1e-11), (torch.float32, 1e-5)):
             torch.manual_seed(0)
-            one = ContrastiveModel(Encoder(4, 40, width=8), form=form).to(dtype)
+            one = ContrastiveModel(Encoder(4, 40, width=8), temporal=form).to(dtype)
             many, wide = copy.deepcopy(one), copy.deepcopy(one).double()
             wrapped = DistributedDataParallel(many)
             for batch in (8, 5, 2):  # of two samples a third rank gets none
@@ -184,7 +185,7 @@ def model_worker(rank, world, path):
                     with Float32Draws() if model is wide else nullcontext():
                         losses = model(x.double() if model is wide else x, generator, shard=shard)
                     model.zero_grad()
-                    averaged_later(losses["loss"], 1 if shard is None else world).backward()
+                    undo_ddp_mean(losses["loss"], 1 if shard is None else world).backward()
                     results.append(losses)
                 for name in ("loss", "sample", "temporal"):
                     found, wanted = results[1][name], results[0][name]

@@ -1,4 +1,4 @@
-"""What the three ops share: direct calls of the registered ops, export, dtypes that none takes."""
+"""What the ops share: direct calls of the registered ops, export, dtypes that none takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from torch._subclasses import FakeTensor, FakeTensorMode
 import clmer
 from clmer.nn import Bandpass, NTXentLoss
 from clmer.nn.dropout import drop
-from clmer.ops import cross_attention, nt_xent, sosfilt, sosfiltfilt
+from clmer.ops import (
+    cross_attention,
+    feed_forward,
+    merge_heads,
+    nt_xent,
+    project_heads,
+    sosfilt,
+    sosfiltfilt,
+)
 from clmer.signal import butter_bandpass
 
 OPS = torch.ops.clmer
@@ -22,6 +30,12 @@ X, ONE = torch.zeros(2, 3, 4), torch.ones((), dtype=F64)
 SIGNAL, SOS = torch.zeros(2, 5), torch.zeros(2, 6, dtype=F64)
 STATE = torch.zeros(2, 2, 2, dtype=F64)
 NO_MASKS, NO_DROPOUT = (None, None, None), (None, 0.0, 1.0)
+# [S, B, L, d], weights and biases of sublayers, heads
+ROWS, W, B = torch.zeros(2, 3, 5, 6), torch.zeros(2, 6, 6), torch.zeros(2, 1, 6)
+W1, B1, W2, HEADS = (
+    torch.zeros(2, 6, 4), torch.zeros(2, 1, 4), torch.zeros(2, 4, 6), torch.zeros(2, 3, 2, 5, 3)
+)  # fmt: skip
+HIDDEN, PLAIN = torch.zeros(2, 3, 5, 4), (None, None, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -79,11 +93,46 @@ NO_MASKS, NO_DROPOUT = (None, None, None), (None, 0.0, 1.0)
             (X[:, :2], X, X, X, X, X[..., 0], *NO_MASKS, *NO_DROPOUT, False),
             "grad_out has shape",
         ),
+        ("project_heads", (ROWS[0], W, B, 2), r"expected .* tensors \[S, B, L, dim\]"),
+        ("project_heads", (ROWS.int(), W, B, 2), "expected float32 or float64 CPU tensors"),
+        ("project_heads", (ROWS, W, B, 4), "heads must divide dim"),
+        ("project_heads", (ROWS, W, B, 0), "heads must divide dim"),
+        ("project_heads", (ROWS[..., :0], W, B, 1), "heads must divide dim"),
+        ("project_heads", (ROWS, W[0], B, 2), "weight of whole heads"),
+        ("project_heads", (ROWS, W[..., :0], B[..., :0], 2), "1 to 64 tensors of heads"),
+        ("project_heads", (ROWS, W.repeat(1, 1, 65), B.repeat(1, 1, 65), 2), "1 to 64 tensors"),
+        ("project_heads", (ROWS, W[:1], B, 2), "weight: found shape"),
+        ("project_heads", (ROWS, W.double(), B, 2), "weight: found shape .*, expected a contig"),
+        ("project_heads", (ROWS, W, B[:, 0], 2), "bias: found shape"),
+        ("project_heads_backward", (HEADS[None, :, :2], ROWS, W, 2), "heads: found shape"),
+        ("project_heads_backward", (HEADS.repeat(2, 1, 1, 1, 1, 1), ROWS, W, 2), "weight_t: found"),
+        ("project_heads_backward", (HEADS[None], ROWS, W[:1], 2), "weight_t: found shape"),
+        ("merge_heads", (ROWS, ROWS, W, B, None, 0.0), r"heads \[S, B, h, L, dim / h\]"),
+        ("merge_heads", (ROWS, HEADS[:1], W, B, None, 0.0), "heads: found shape"),
+        ("merge_heads", (ROWS, HEADS[..., :2], W, B, None, 0.0), "heads: found shape"),
+        ("merge_heads", (ROWS, HEADS, W1, B, None, 0.0), "weight: found shape"),
+        ("merge_heads", (ROWS, HEADS, W, B1, None, 0.0), "bias: found shape"),
+        ("merge_heads", (ROWS, HEADS, W, B, ONE, 0.5), "seed: expected 0-d int64"),
+        ("merge_heads_backward", (ROWS[:, :2], HEADS, W, None, 0.0), "heads: found shape"),
+        ("merge_heads_backward", (ROWS, HEADS, W1, None, 0.0), "weight_t: found shape"),
+        ("feed_forward", (ROWS, W1[0], B1, W2, B, *PLAIN), r"weight1 \[S, dim, hidden\]"),
+        ("feed_forward", (ROWS, W1[..., :0], B1, W2, B, *PLAIN), r"weight1 \[S, dim, hidden\]"),
+        ("feed_forward", (ROWS, W1, B, W2, B, *PLAIN), "bias1: found shape"),
+        ("feed_forward", (ROWS, W1, B1, W, B, *PLAIN), "weight2: found shape"),
+        ("feed_forward", (ROWS, W1, B1, W2, B1, *PLAIN), "bias2: found shape"),
+        ("feed_forward", (ROWS, W1, B1, W2, B, None, ONE, 0.0, 0.5), "seed: expected 0-d int64"),
+        ("feed_forward_backward", (ROWS[:1], ROWS, HIDDEN, W1, W2, *PLAIN), "grad: found shape"),
+        ("feed_forward_backward", (ROWS, ROWS, HIDDEN[:1], W1, W2, *PLAIN), "kept: found shape"),
+        ("feed_forward_backward", (ROWS, ROWS, ROWS, W1, W2, *PLAIN), "weight1_t: found shape"),
+        ("feed_forward_backward", (ROWS, ROWS, HIDDEN, W1, W, *PLAIN), "weight2_t: found shape"),
     ],
 )
 def test_direct_calls_reach_no_foreign_memory(op, arguments, message):
     with pytest.raises(ValueError, match=message):
         getattr(OPS, op)(*arguments)
+
+
+MAP, OFFSET = torch.randn(1, 4, 4), torch.randn(1, 1, 4)
 
 
 class Module(nn.Module):
@@ -102,8 +151,19 @@ class Module(nn.Module):
         lambda x: clmer.nt_xent(x, x + 1),
         lambda x: cross_attention(x, x, x),
         lambda x: cross_attention(x, x, x, dropout_p=0.5, impl="reference"),
+        lambda x: sum(project_heads(x[None], MAP.repeat(1, 1, 2), OFFSET.repeat(1, 1, 2), 2)),
+        lambda x: merge_heads(x[None], x[None, :, None], MAP, OFFSET, dropout_p=0.5),
+        lambda x: feed_forward(x[None], MAP, OFFSET, MAP, OFFSET, hidden_dropout_p=0.5),
     ],
-    ids=["sosfilt", "nt_xent", "cross_attention", "dropout reference"],
+    ids=[
+        "sosfilt",
+        "nt_xent",
+        "cross_attention",
+        "dropout reference",
+        "project_heads",
+        "merge_heads",
+        "feed_forward",
+    ],
 )
 def test_exported_with_any_number_of_rows(function):
     batch = torch.export.Dim("batch")
@@ -123,6 +183,9 @@ def test_exported_with_any_number_of_rows(function):
         lambda x: cross_attention(x, x, x),
         lambda x: clmer.nt_xent(x, x),
         lambda x: clmer.sosfilt(x, torch.from_numpy(butter_bandpass(4, 45, 128))),
+        lambda x: project_heads(x[None], x, x, 1),
+        lambda x: merge_heads(x[None], x, x, x),
+        lambda x: feed_forward(x[None], x, x, x, x),
     ],
 )
 def test_dtypes_that_no_kernel_takes_are_named(call):
@@ -136,6 +199,15 @@ def test_dtypes_that_no_kernel_takes_are_named(call):
     [
         lambda x, impl: cross_attention(x, x, x, impl=impl),
         lambda x, impl: clmer.nt_xent(x, x + 1, impl=impl),
+        lambda x, impl: project_heads(x[None], x.view(1, 8, 12)[..., :8], x[:1, :1], 2, impl=impl)[
+            0
+        ],
+        lambda x, impl: merge_heads(
+            x[None, :, :, :6], x[None, :, None, :, :6], x[:1, :, :6], x[:1, :1, :6], impl=impl
+        ),
+        lambda x, impl: feed_forward(
+            x[None, :, :, :6], x[:1, :, :6], x[:1, :1, :6], x[:1, :, :6], x[:1, :1, :6], impl=impl
+        ),
     ],
 )
 def test_autocast_lowers_no_implementation(op, dtype):
@@ -155,6 +227,9 @@ SECTION = torch.tensor([[1.0, 0.2, 0.1, 1.0, -0.5, 0.1]], dtype=F64)
         (cross_attention, ((2, 4, 8), (2, 5, 8), (2, 5, 3))),
         (nt_xent, ((2, 6, 8), (2, 6, 8))),
         (lambda x: sosfilt(x, SECTION)[0], ((3, 50),)),
+        (lambda *t: project_heads(*t, 2)[1], ((2, 3, 5, 4), (2, 4, 8), (2, 1, 8))),
+        (merge_heads, ((2, 3, 5, 4), (2, 3, 2, 5, 2), (2, 4, 4), (2, 1, 4))),
+        (feed_forward, ((2, 3, 5, 4), (2, 4, 7), (2, 1, 7), (2, 7, 4), (2, 1, 4))),
     ],
 )
 def test_a_batch_of_gradients_is_each_of_them(op, shapes):
@@ -185,12 +260,16 @@ def test_ops_under_a_fake_tensor_mode(grad):
     with FakeTensorMode():
         x, sos = torch.randn(2, 100, requires_grad=grad), torch.randn(4, 6, dtype=torch.float64)
         q = torch.randn(2, 3, 8, requires_grad=grad)
+        w, b = torch.randn(1, 8, 8), torch.randn(1, 1, 8)
         for y, shape in (
             (sosfilt(x, sos)[0], (2, 100)),
             (sosfiltfilt(x, sos), (2, 100)),
             (Bandpass(500, 1, 45)(x), (2, 100)),
             (cross_attention(q, q, q, dropout_p=0.1), (2, 3, 8)),
             (nt_xent(x, x, torch.tensor(0.2)), ()),
+            (project_heads(q[None], w, b, 4)[0], (1, 2, 4, 3, 2)),
+            (merge_heads(q[None], q[None, :, None], w, b, dropout_p=0.1), (1, 2, 3, 8)),
+            (feed_forward(q[None], w, b, w, b, hidden_dropout_p=0.1), (1, 2, 3, 8)),
         ):
             assert y.shape == shape
             if grad:
@@ -209,6 +288,7 @@ def test_ops_on_fake_tensors_outside_of_their_mode():
 def test_ops_under_a_default_device():
     q, x = torch.randn(2, 3, 8, requires_grad=True), torch.randn(2, 100, requires_grad=True)
     sos = torch.from_numpy(butter_bandpass(4, 45, fs=128))
+    w, b = torch.randn(1, 8, 8), torch.randn(1, 1, 8)
     try:
         torch.set_default_device("meta")
         cross_attention(q, q, q, dropout_p=0.1).sum().backward()
@@ -217,6 +297,9 @@ def test_ops_under_a_default_device():
         sosfilt(x, sos)[0].sum().backward()
         sosfiltfilt(x, sos).sum().backward()
         drop(x, 0.5).sum().backward()
+        (y,) = project_heads(q[None], w, b, 2)
+        y = merge_heads(q[None], y, w, b, dropout_p=0.1)
+        feed_forward(y, w, b, w, b, hidden_dropout_p=0.1, dropout_p=0.1).sum().backward()
     finally:
         torch.set_default_device(None)
     assert q.grad is not None
@@ -252,6 +335,7 @@ from clmer.nn import CrossModalAttention
 torch.set_num_threads(1)
 x, q = np.random.randn(4, 100_000), torch.randn(8, 150, 32)
 p, (a, b) = q.clone().requires_grad_(), torch.randn(2, 128, 64)
+w, c = torch.randn(1, 32, 32), torch.randn(1, 1, 32)
 sos = signal.butter_bandpass(1, 45, 500)
 stream, rows, tensor = signal.Bandpass(1, 45, 500), torch.from_numpy(x), torch.from_numpy(sos)
 module = CrossModalAttention(32, 4, batch_first=True)
@@ -275,6 +359,8 @@ sys.exit(5)
         "clmer.cross_attention(p, p, p).sum().backward()",
         "clmer.nt_xent(a, b)",
         "module(q, q, q)",
+        "clmer.feed_forward(q[None], w, c, w, c)",
+        "clmer.feed_forward(p[None], w, c, w, c).sum().backward()",
     ],
 )
 def test_daemon_threads_leave_the_exit_code_alone(call):

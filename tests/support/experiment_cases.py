@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from clmer import cli
+from clmer.data.synthetic import write_deap
 from clmer.experiments.cells import Setup, plan
 from clmer.experiments.output import write
 from clmer.experiments.scores import collect
@@ -15,6 +16,13 @@ from clmer.experiments.train_options import words_of
 SMALL = {"folds": 3, "threads": 1, "width": 4, "dim": 8, "heads": 2, "cross_layers": 1}
 SMALL |= {"memory_layers": 1, "single_layers": 1, "epochs_contrastive": 1, "epochs_fusion": 2}
 SMALL |= {"device": "cpu"}
+
+
+def generated(tmp_path_factory):
+    """A generated DEAP of 3 people x 12 trials x 2 s, and room for a cache and run folders."""
+    folder = tmp_path_factory.mktemp("deap")
+    write_deap(folder / "data", people=3, trials=12, seconds=2)
+    return folder
 
 
 def setup(root, options=None, **fields):

@@ -74,7 +74,7 @@ class Values:
             found.append(window)
         return found
 
-    def is_apart(self, start: Fraction, stop: Fraction) -> bool:
+    def bypasses_dispatcher(self, start: Fraction, stop: Fraction) -> bool:
         """Whether none of a window's samples was recorded."""
         return all(
             stop <= begin + _TOUCH_S or start >= begin + Fraction(x.shape[1], FS) - _TOUCH_S
@@ -270,7 +270,7 @@ def recording(
         start = Fraction(i * step, FS)
         must, may = i < low, True
         in_pause += i < low and any(
-            values.is_apart(start, start + Fraction(length, FS))
+            values.bypasses_dispatcher(start, start + Fraction(length, FS))
             for values in expected.values.values()
         )
         for values in expected.values.values():

@@ -166,8 +166,8 @@ def test_a_finished_or_foreign_folder_is_refused(deap, whole, capsys):
         (["--device", "cuda:7"], "sees no CUDA device"),
         (["--device", "abacus"], "found 'abacus'"),
         (["--control", "none"], "add --synthetic"),
-        (["--window", "-1"], "expected seconds > 0"),
-        (["--stride", "inf"], "expected seconds > 0"),
+        (["--window", "-1"], "expected above 0"),
+        (["--stride", "inf"], "expected above 0"),
         (["--seed", "4294967296"], "--seed: found 4294967296"),
         (["--generator-seed", "3"], "--generator-seed: these shape generated data"),
         (["--modalities", "face"], "expected some of landmarks, au, gaze, hog"),
@@ -276,7 +276,7 @@ def test_without_data_it_says_where_it_looked_and_what_to_do(monkeypatch, tmp_pa
     assert main(["train", "eegmat", "--synthetic"]) == 2
 
 
-# --- torchrun: two processes train the contrastive stage as one would ---------------------------
+# --- torchrun: two processes do what one would ---------------------------------------------------
 def torchrun(deap, out, *extra):
     """The job on two local processes."""
     environment = {**os.environ, "PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}
@@ -376,11 +376,62 @@ def test_a_process_that_has_ended_is_gone():
     assert Ranks(count=1, processes=processes[:1]).gone(wait_s=0.1) == []
 
 
-def test_a_run_without_the_stage_is_refused(deap, monkeypatch, capsys):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("RANK", "1")
-    assert main(command(deap, deap / "alone", "--no-contrastive")) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("clmer, rank 1: torchrun: ")
-    assert "start it without torchrun" in said
-    assert not (deap / "alone").exists()
+def test_more_ranks_than_splits_need_a_stage_to_share(deap):
+    out = deap / "alone"
+    process = torchrun(deap, out, "--no-contrastive")
+    printed = process.communicate(timeout=100)[0].decode()
+    assert process.returncode != 0
+    assert "clmer, rank 0: torchrun: found 2 processes for 1 split(s)" in printed
+    assert "--no-contrastive" in printed
+    assert not out.exists()
+
+
+TWO = ("--repeats", "2", "--modalities", "physio,au")
+
+
+@pytest.fixture(scope="module")
+def two_splits(deap):
+    assert run(deap, deap / "two", *TWO) == 0
+    return deap / "two"
+
+
+def same(one, other):
+    """Whether two folders hold the same scores, predictions and log, byte for byte."""
+    for name in ("results.json", "predictions.csv", "metrics.jsonl"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_two_processes_train_two_splits_to_the_bytes_of_one(deap, two_splits):
+    out = deap / "two-at-once"
+    printed = finished(torchrun(deap, out, *TWO))
+    same(out, two_splits)
+    assert printed.count("preset cpu on cpu, 2 ranks") == 1
+    assert "rank 1" not in printed
+    assert not (out / "checkpoint").exists()
+    for split in ("split1", "split2"):
+        names = {path.name for path in (out / "models" / split).iterdir()}
+        assert names == {path.name for path in (two_splits / "models" / split).iterdir()}
+    assert clmer.load(out).splits.keys() == {"split1", "split2"}
+
+
+def test_killed_with_two_splits_in_progress_it_ends_with_the_same_bytes(deap, two_splits):
+    out = deap / "two-killed"
+    process = torchrun(deap, out, *TWO)
+    deadline = time.monotonic() + 120
+    while len({json.loads(line)["stage"][:6] for line in lines(out)}) < 2:
+        assert process.poll() is None, process.stdout.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()  # torchrun's end does not stop its processes at once
+    for folder in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(out).encode() in folder.read_bytes():
+                os.kill(int(folder.parent.name), signal.SIGKILL)
+    process.wait(timeout=100)
+    # One process continues what two began, and two what one did.
+    assert run(deap, out, *TWO, "--resume") == 0
+    same(out, two_splits)
+    (out / "results.json").unlink()
+    (out / "models" / "split2" / "permuted.safetensors").unlink()
+    finished(torchrun(deap, out, *TWO, "--resume"))
+    same(out, two_splits)

@@ -77,7 +77,7 @@ def read_header(path: Path) -> Header:
         expected = "an OpenFace CSV, or another face tracker's"
         raise DataError(path, "file", "nothing", expected) from error
     except (OSError, UnicodeDecodeError) as error:
-        hint = "It is no face tracker's CSV: signals go under another modality (not --face)."
+        hint = "It is no face tracker's CSV: signals go under another modality (not `face`)."
         hint = hint if isinstance(error, UnicodeDecodeError) else ""
         raise DataError(path, "file", error, "a readable text file", hint) from error
     separator = told or _separator(line)

@@ -64,7 +64,7 @@ def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
     elif path.name.lower().endswith(".tsv.gz"):
         hint = _HINTS[".tsv.gz"]
     elif suffix in _VIDEOS:
-        hint = f"Make the face's table of it: clmer video {path.name} --out face"
+        hint = f"Make the face's table of it: clmer video {path.name}"
     raise DataError(path, "suffix", suffix or "none", expected, hint or _HINTS.get(suffix, _EXPORT))
 
 

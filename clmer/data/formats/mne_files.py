@@ -287,7 +287,7 @@ def _refused(path: Path, suffix: str, error: Exception) -> DataError:
             f"{trials[1]} epochs",
             "a continuous recording",
             "It is cut into epochs: give the data set from before the epochs were cut; start_s and "
-            "stop_s, or --window, cut it here.",
+            "stop_s, or `window_s`, cut it here.",
         )
     if suffix == ".set" and isinstance(error, AttributeError) and "'get'" in text:
         return DataError(
@@ -304,7 +304,7 @@ def _refused(path: Path, suffix: str, error: Exception) -> DataError:
             "no continuous recording in it: epochs, an average, or an ICA",
             "raw data",
             "Give the file from before the epochs were cut (raw.save): start_s and stop_s, or "
-            "--window, cut it here.",
+            "`window_s`, cut it here.",
         )
     if ".fdt" in text and isinstance(error, OSError):
         return DataError(

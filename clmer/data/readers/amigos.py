@@ -126,7 +126,7 @@ def describe_long(root: Path, *, labels: str = LABELS[0]) -> list[str]:
         f"{len(set(groups.values()))} groups, everyone else alone."
         if groups
         else "groups: every person alone, as there is no groups.csv: people who watched the long "
-        "videos together can be on both sides of --protocol subject."
+        "videos together can be on both sides of the protocol subject."
     )
     return [_describe_labels(root, slice(SHORT, None), labels), text]
 

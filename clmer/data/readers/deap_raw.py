@@ -56,7 +56,7 @@ BAND: dict[str, tuple[float, float] | None] = {
 NOTES = (
     "EEG is referenced to the average of its 32 channels; eye movements are not removed.",
     "GSR is left in each laboratory's own unit (conductance or resistance): compare it within a "
-    "person only, for example with --normalize subject.",
+    "person only, for example standardised by subject.",
 )
 
 OBTAIN = """\

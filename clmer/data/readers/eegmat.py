@@ -49,7 +49,7 @@ def sources(root: Path) -> list[Path]:
             "SubjectNN_1.edf, SubjectNN_2.edf",
             "none" if root.is_dir() else "no such folder",
             "the recordings of EEG During Mental Arithmetic Tasks",
-            "Give the folder that holds them with --root.",
+            "Give the folder that holds them with `root`.",
         )
     for name in files:
         other = re.sub(r"_[12]\.", "_2." if "_1." in name else "_1.", name)

@@ -37,7 +37,7 @@ Describe your recordings in manifest.csv, one row a subject, trial and modality:
   subject,trial,label,modality,path,start_s,stop_s
   p01,calm1,calm,eeg,p01.edf,12.0,72.0
   p01,calm1,calm,face,p01_openface.csv,10.5,70.5
-and give its folder with --root."""
+and give its folder with `root`."""
 
 
 @dataclass(frozen=True)

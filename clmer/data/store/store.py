@@ -294,7 +294,7 @@ def damaged(path: Path, field: str, found: object) -> DataError:
     """What to say of a file of a store that cannot be used."""
     folder = path.parent
     if isinstance(found, PermissionError):
-        hint = f"Allow reading {folder}, or choose another --cache."
+        hint = f"Allow reading {folder}, or choose another `cache`."
         return DataError(path, field, found.strerror, "a store that may be read", hint)
     text = found.strerror if isinstance(found, OSError) and found.strerror else found
     text = text if str(text) else type(text).__name__

@@ -210,7 +210,7 @@ def build(cache: Path, name: str, key: str, fill: Callable[[StoreWriter], None])
         return open_store(path)
     _make_folder(cache)
     if (path.is_symlink() or path.exists()) and not path.is_dir():
-        hint = "Delete it and run again, or choose another --cache."
+        hint = "Delete it and run again, or choose another `cache`."
         raise DataError(path, "prepared store", "no folder", "a folder, or nothing yet", hint)
     with _only_builder(cache / f".{name}.lock"):
         # As many characters as a key has, no more: deap's are not deap-raw's.
@@ -241,7 +241,7 @@ def _make_folder(cache: Path) -> None:
             pass
     except OSError as error:
         raise DataError(
-            cache, "--cache", error.strerror, "a folder that can be written", "Choose another one."
+            cache, "`cache`", error.strerror, "a folder that can be written", "Choose another one."
         ) from error
 
 
@@ -254,7 +254,7 @@ def _full_disk(cache: Path, writer: StoreWriter) -> DataError:
         "free space",
         f"{free:.0f} MiB, and the disk was full after {writer.bytes_written / 2**20:.0f} MiB",
         f"{enough} for the prepared store",
-        "Nothing was left behind. Make room, or choose another folder with --cache.",
+        "Nothing was left behind. Make room, or choose another folder with `cache`.",
     )
 
 

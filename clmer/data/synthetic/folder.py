@@ -52,7 +52,7 @@ def write_folder(root: Path, marker: Mapping[str, object], write: Callable[[Path
     except OSError as error:
         if _reusable(root, marker):  # another process was faster
             return root
-        hint = "Nothing was left behind. Make room, or choose another folder with --cache."
+        hint = "Nothing was left behind. Make room, or choose another folder with `cache`."
         raise DataError(
             root, "folder", error.strerror, "room for the generated data", hint
         ) from error

@@ -63,7 +63,7 @@ def write_man2(
     """
     parsed = Control.parse(control)
     if parsed.kind == "xor":
-        raise DataError(root, "--control", control, "none, one:<modality> or fingerprint")
+        raise DataError(root, "`control`", control, "none, one:<modality> or fingerprint")
     ranges = {"people": (people, 1, 99), "seconds": (seconds, 2, 3600), "seed": (seed, 0, 2**63)}
     check_range("write_man2", fps=(fps, 5, 1000), **ranges)
     model = SignalModel()

@@ -144,7 +144,7 @@ class Reader:
             f"{self.damage}" + (f" (after {count} frames)" if count else ""),
             "a whole clip",
             "The clip is truncated or damaged: copy it again, or keep what there is with "
-            "--partial.",
+            "`partial`.",
         )
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[tuple[int, Any]]:

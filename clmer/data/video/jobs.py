@@ -213,7 +213,7 @@ def _with_openface(task: Task) -> Report:
     program = shutil.which(OPENFACE)
     if program is None:
         raise DataError(
-            OPENFACE, "PATH", "nothing", "OpenFace 2's program", "Use --with mediapipe instead."
+            OPENFACE, "PATH", "nothing", "OpenFace 2's program", "Use `tracker=mediapipe` instead."
         )
     if not task.clip.is_file():
         raise DataError(task.clip, "file", "nothing", "a video clip")

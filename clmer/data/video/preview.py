@@ -96,7 +96,7 @@ class Mp4Preview(Preview):
         self._av = import_av()
         if "libx264" not in self._av.codecs_available:
             raise DataError(
-                folder, "--preview mp4", "a PyAV without libx264", "one that has it", "Use png."
+                folder, "`preview=mp4`", "a PyAV without libx264", "one that has it", "Use png."
             )
         self._temporary = folder / ".preview.mp4.tmp"
         self._container: Any = self._av.open(str(self._temporary), "w", format="mp4")

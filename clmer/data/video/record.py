@@ -74,7 +74,7 @@ def outdated(
             "file",
             f"a CSV without {_path(csv).name}, not known to be made from this clip",
             "a free name, or a series of this command",
-            "Move it, use another --out, or replace it with --overwrite.",
+            "Move it, use another `out`, or replace it with `overwrite`.",
         )
     changed = [name for name, value in source.items() if record.get(name) != value]
     if changed:

@@ -43,9 +43,9 @@ def find_model(model: Path | None) -> Path:
     if path is None or not path.is_file():
         raise DataError(
             path or "face_landmarker.task",
-            "--model",
+            "`model`",
             "nothing",
-            f"MediaPipe's face_landmarker.task (Apache-2.0), given with --model or ${MODEL_ENV}",
+            f"MediaPipe's face_landmarker.task (Apache-2.0), given with `model` or ${MODEL_ENV}",
             f"Download it once: {MODEL_URL}",
         )
     return path
@@ -191,7 +191,7 @@ class Tracker:
         except (RuntimeError, ValueError, OSError) as error:
             text = str(error).splitlines()[0][:200]
             raise DataError(
-                self._model, "--model", text, "MediaPipe's face_landmarker.task with blendshapes"
+                self._model, "`model`", text, "MediaPipe's face_landmarker.task with blendshapes"
             ) from error
 
 

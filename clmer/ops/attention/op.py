@@ -15,13 +15,13 @@ from torch import Tensor
 
 from clmer._native import _C
 from clmer.ops._dispatch import (
+    any_requires_grad,
     below_autograd,
     choose_impl,
     is_plain,
     is_tracing,
     library,
     no_double_backward,
-    wants_gradient,
 )
 from clmer.ops.attention.checks import check, number, padding_over_heads, promoted, to_rank
 from clmer.ops.attention.gpu import (
@@ -132,16 +132,16 @@ def cross_attention(
         attn_bias = to_rank(attn_bias.to(compute_dtype(query.dtype)), lead + 2)
     tensors = (query, key, value, key_padding_mask, attn_mask, attn_bias, seed)
     constants = (float(dropout_p), scale)
-    form = _FORMS[impl]
-    apart = form.is_apart(query)
+    implementation = _IMPLEMENTATIONS[impl]
+    apart = implementation.bypasses_dispatcher(query)
     if not apart and is_tracing():
         out, _ = torch.ops.clmer.cross_attention(*tensors, *constants, impl)
     elif not apart and not is_plain(*tensors):
         out, _ = _autograd(*tensors, *constants, impl)
-    elif torch.is_grad_enabled() and wants_gradient(query, key, value, attn_bias):
-        out, _ = _CrossAttention.apply(form, *tensors, *constants)
+    elif torch.is_grad_enabled() and any_requires_grad(query, key, value, attn_bias):
+        out, _ = _CrossAttention.apply(implementation, *tensors, *constants)
     else:
-        out, _ = form.forward(*tensors, *constants, want_lse=False)
+        out, _ = implementation.forward(*tensors, *constants, want_lse=False)
     return out
 
 
@@ -219,14 +219,14 @@ class _Form(NamedTuple):
     forward: Callable[..., tuple[Tensor, Tensor | None]]
     backward: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor | None]]
 
-    def is_apart(self, tensor: Tensor) -> bool:
+    def bypasses_dispatcher(self, tensor: Tensor) -> bool:
         """Whether a GPU's form runs on the CPU, interpreted: the op has the native kernel there."""
         return self.name in _DEVICES["CUDA"] and not tensor.is_cuda
 
 
-_FORMS = {
-    form.name: form
-    for form in (
+_IMPLEMENTATIONS = {
+    implementation.name: implementation
+    for implementation in (
         _Form("native", _forward, _backward),
         _Form("triton", triton_forward, triton_backward),
         _Form("cuda", cuda_forward, cuda_backward),
@@ -238,7 +238,7 @@ def _op_form(device: str, impl: str) -> _Form:
     names = _DEVICES[device]
     if impl and impl not in names:
         raise RuntimeError(f"impl={impl!r} has no kernel for {device} (which has {names})")
-    return _FORMS[impl or names[0]]
+    return _IMPLEMENTATIONS[impl or names[0]]
 
 
 def _op_forward(device: str, *args: Any) -> tuple[Tensor, Tensor | None]:
@@ -302,12 +302,14 @@ def _registered(impl: str) -> _Form:
 class _CrossAttention(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, form, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale
+        ctx, implementation, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale
     ):
-        out, lse = form.forward(query, key, value, mask, attn_mask, bias, seed, dropout_p, scale)
+        out, lse = implementation.forward(
+            query, key, value, mask, attn_mask, bias, seed, dropout_p, scale
+        )
         ctx.save_for_backward(query, key, value, out, lse, mask, attn_mask, bias, seed)
         ctx.constants = dropout_p, scale
-        ctx.form = form
+        ctx.implementation = implementation
         ctx.mark_non_differentiable(lse)
         ctx.set_materialize_grads(False)
         return out, lse
@@ -316,11 +318,13 @@ class _CrossAttention(torch.autograd.Function):
     def backward(ctx, grad_out, _):  # type: ignore[no-untyped-def]
         if grad_out is None:
             return (None,) * 10
-        apart = ctx.form.is_apart(grad_out)
+        apart = ctx.implementation.bypasses_dispatcher(grad_out)
         if apart and torch.is_grad_enabled():
-            raise no_double_backward("cross_attention", ctx.form.name)
+            raise no_double_backward("cross_attention", ctx.implementation.name)
         outright = not torch.is_grad_enabled() and not is_tracing() and is_plain(grad_out)
-        backward = (ctx.form if outright or apart else _registered(ctx.form.name)).backward
+        backward = (
+            ctx.implementation if outright or apart else _registered(ctx.implementation.name)
+        ).backward
         bias_grad = ctx.needs_input_grad[6]
         dq, dk, dv, grad_bias = backward(grad_out, *ctx.saved_tensors, *ctx.constants, bias_grad)
         return None, dq, dk, dv, None, None, grad_bias if bias_grad else None, None, None, None

@@ -156,9 +156,10 @@ def check_seed(seed: Tensor | None, dropout_p: float, device: torch.device) -> T
     return seed
 
 
-def draw_seed(device: torch.device) -> Tensor:
-    """A fresh dropout key from torch's generator: a tensor, so that graphs draw it anew."""
-    return torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64, device=device)
+def draw_seed(device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+    """A fresh dropout key, from torch's generator by default: a tensor, so graphs draw it anew."""
+    low, high = -(2**63), 2**63 - 1
+    return torch.randint(low, high, (), dtype=torch.int64, device=device, generator=generator)
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:

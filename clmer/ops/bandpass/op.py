@@ -1,7 +1,7 @@
 """`sosfilt`: a cascade of biquads with the state in hand, streaming and differentiable.
 
 The kernels are in csrc/bandpass/: args.h, step.h (the arithmetic), cpu_*; on a GPU gpu_plan.h,
-gpu_blocks.h, gpu_kernels.cu.
+gpu_blocks.h, gpu_kernels.h.
 """
 
 from __future__ import annotations

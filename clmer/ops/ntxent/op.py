@@ -15,12 +15,12 @@ from torch import Tensor
 
 from clmer._native import _C
 from clmer.ops._dispatch import (
+    any_requires_grad,
     below_autograd,
     is_plain,
     is_tracing,
     library,
     no_double_backward,
-    wants_gradient,
 )
 from clmer.ops.ntxent import distributed as ntxent_distributed
 from clmer.ops.ntxent.checks import check_arguments, promoted
@@ -130,7 +130,7 @@ def _native(
     if learnt is not None:
         temperature = learnt.to(torch.float64)
     arguments = (view_a, view_b, temperature, normalize, positives)
-    if torch.is_grad_enabled() and wants_gradient(view_a, view_b, learnt):
+    if torch.is_grad_enabled() and any_requires_grad(view_a, view_b, learnt):
         loss, _ = _NtXent.apply(_forward, *arguments)
     else:
         loss, _ = _forward(*arguments)

@@ -12,12 +12,12 @@ from torch.utils._pytree import tree_map
 
 from clmer._native import _C
 from clmer.ops._dispatch import (
+    any_requires_grad,
     below_autograd,
     is_plain,
     is_tracing,
     library,
     no_double_backward,
-    wants_gradient,
 )
 
 library.define("project_heads(Tensor x, Tensor weight, Tensor bias, int num_heads) -> Tensor[]")
@@ -286,7 +286,7 @@ def run(op: Sublayer, *arguments: Any) -> Any:
         return getattr(torch.ops.clmer, form.name)(*arguments)
     if not is_plain(*tensors, *arguments[len(tensors) : len(tensors) + op.seeds]):
         return op.function.apply(_registered(form.name), *arguments)
-    if torch.is_grad_enabled() and wants_gradient(*tensors):
+    if torch.is_grad_enabled() and any_requires_grad(*tensors):
         return op.function.apply(form, *arguments)
     if form.forward is _feed_forward:
         return form.forward(*arguments, want_hidden=False)

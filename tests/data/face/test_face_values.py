@@ -13,7 +13,7 @@ from clmer.data.registry import DATASETS
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.errors import DataError
-from clmer.report.inspection_figures import tracking
+from clmer.report.inspection.figures import tracking
 
 
 def without(*prefixes: str) -> Table:

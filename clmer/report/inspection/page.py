@@ -1,27 +1,25 @@
-"""What is in a data set, as one page to look at: signals, labels, faces, losses, protocols.
-
-    clmer inspect deap --root /data/DEAP --out deap.html
-
-The page holds everything itself, pictures included, and opens without a server. It can show faces'
-outlines and licence-bound data: it says so at the top, and the default name is git-ignored.
-"""
+"""The page that `inspect` makes of a data set; it holds everything itself, pictures included."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.recording import SYNTHETIC_MARKER, Recording
-from clmer.data.registry import DATASETS
+from clmer.data.registry import DATASETS, Dataset
 from clmer.data.splits import PROTOCOLS, make_splits
 from clmer.data.store.dataset import WindowDataset, load, root_of
+from clmer.data.store.options import PrepareOptions
 from clmer.data.store.summary import report_lines
-from clmer.errors import DataError
-from clmer.report import inspection_figures as inspect_figures
-from clmer.report.html import Section, page, picture, table
+from clmer.data.synthetic import WRITERS
+from clmer.errors import ConfigError, DataError
+from clmer.report.html import Section, page, table
+from clmer.report.inspection import figures
 
 PRIVATE = (
     "This page was made from recordings of people. It can show the outlines of faces, or data that "
@@ -37,16 +35,11 @@ def inspect(
     root: Path | None = None,
     *,
     task: str | None = None,
-    modalities: Sequence[str] = (),
-    window_s: float | None = None,
-    stride_s: float | None = None,
-    filter: str = "type",
-    face: str = "raw",
-    labels: str = "",
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
     cache: Path | None = None,
     progress: bool = False,
+    **options: Any,
 ) -> str:
     """The page of one data set.
 
@@ -54,56 +47,69 @@ def inspect(
         name: one of `clmer.data.registry.DATASETS`.
         root: its folder; None for `$CLMER_DATA/<name>`.
         task: whose classes the protocols are balanced for; None for the default.
-        modalities: as in `clmer.data.store.prepare.prepare`.
-        window_s: length of the windows in seconds; None for the data set's own.
-        stride_s: their step in seconds; None for the length.
-        filter: "type" or "paper".
-        face: "raw" or "aligned".
-        labels: whose labels, where a data set has several; "" for its default.
         scale: least and largest rating of a manifest, as in `clmer.data.load`, like threshold.
         threshold: the largest rating that is low.
-        cache: folder of the prepared stores; None for the default.
+        cache: folder of the prepared stores; None for `$CLMER_CACHE` or ~/.cache/clmer.
         progress: show a bar while preparing, and print what was read.
+        **options: fields of `clmer.data.store.options.PrepareOptions`: modalities, window_s, ...
 
     Returns:
         HTML.
 
     Raises:
+        ConfigError: an option out of range, or "" for the task.
         DataError: files that cannot be used.
     """
-    root = root_of(name, root)
+    if task == "":
+        raise ConfigError("`task`: found nothing, expected a task: the protocols need one")
+    chosen, root = PrepareOptions(**options), root_of(name, root)
     dataset = load(
         name,
         root,
         task=task,
-        modalities=modalities,
-        window_s=window_s,
-        stride_s=stride_s,
-        filter=filter,
-        face=face,
-        labels=labels,
         scale=scale,
         threshold=threshold,
         cache=cache,
         progress=progress,
+        **options,
     )
     if progress:
         print("\n".join(report_lines(dataset.store.report)))
     source = DATASETS[name]
     has_face = any(each in FACE_TOKENS for each in dataset.store.modalities)
-    used = dataset.store.windows.recording[0]  # the first one of which windows were cut
-    recordings = source.read(root, face=has_face, **source.options(root, labels))
-    example = next(each for each in recordings if f"{each.subject}/{each.trial}" == used)
+    first = dataset.store.windows.recording[0]
+    recordings = source.read(root, face=has_face, **source.options(root, chosen.labels))
+    example = next(each for each in recordings if f"{each.subject}/{each.trial}" == first)
     sections = [
         _overview(dataset),
-        *_signals(name, example, filter),
+        *_signals(source, example, chosen.filter),
         *_face(example),
         _labels(dataset),
         _losses(dataset),
         _protocols(dataset, source.refused),
     ]
-    warning = GENERATED if (root / SYNTHETIC_MARKER).exists() else PRIVATE
-    return page(f"{name}: what is in it", str(root), warning, sections)
+    return page(f"{name}: what is in it", str(root), privacy(root), sections)
+
+
+def inspect_synthetic(name: str, *, cache: Path | None = None, **arguments: Any) -> str:
+    """The page of generated recordings; they and, without `cache`, their store are deleted again.
+
+    Args:
+        name: one of `clmer.data.synthetic.WRITERS`.
+        cache: folder of the prepared stores.
+        **arguments: as in `inspect`.
+    """
+    if name not in WRITERS:
+        raise ConfigError(f"`synthetic`: generates {', '.join(WRITERS)}, not {name}")
+    write, people = WRITERS[name]
+    with tempfile.TemporaryDirectory() as scratch:
+        root = write(Path(scratch) / name, people=people)
+        return inspect(name, root, cache=cache or Path(scratch), **arguments)
+
+
+def privacy(root: Path | None) -> str:
+    """Who may see the page of the recordings in a folder."""
+    return GENERATED if root and (root / SYNTHETIC_MARKER).exists() else PRIVATE
 
 
 def _overview(dataset: WindowDataset) -> Section:
@@ -121,45 +127,39 @@ def _overview(dataset: WindowDataset) -> Section:
         rows.append((f"task {dataset.task.name}", f"{classes} ({split})" if split else classes))
     rows += [(f"filter of {kind}", text) for kind, text in report["filter"].items()]
     rows += [("note", note) for note in report["notes"]]
-    return Section("Overview", "After filtering, resampling and cutting.", table((), rows))
+    return Section(
+        "Overview", "After filtering, resampling and cutting into windows.", table((), rows)
+    )
 
 
-def _signals(name: str, example: Recording, filter: str) -> list[Section]:
+def _signals(source: Dataset, example: Recording, filter: str) -> list[Section]:
     if not example.signals:
         return []
     where = f"{example.subject}, recording {example.trial}"
-    before_after = inspect_figures.before_and_after(DATASETS[name], example, filter)
+    text = f"One channel of each type, before and after the filter: {where}."
     sections = [
-        Section(
-            "Signals and spectra",
-            f"One channel a type, before and after the filter: {where}.",
-            picture(before_after, "Signals and power spectra before and after filtering"),
-        )
+        Section("Signals and spectra", text, figures.before_and_after(source, example, filter))
     ]
-    topomap = inspect_figures.channel_map(example)
-    if topomap is not None:
+    scalp = figures.channel_map(example)
+    if scalp is not None:
         text = f"Standard 10-20 positions; colour is log power from 8 to 13 Hz: {where}."
-        sections.append(
-            Section("Channel map", text, picture(topomap, "Alpha power over the scalp"))
-        )
+        sections.append(Section("Channel map", text, scalp))
     return sections
 
 
 def _face(example: Recording) -> list[Section]:
     if example.face is None:
         return []
-    drawn = inspect_figures.tracking(example.face)
     text = f"{example.subject}, recording {example.trial}: {(~example.face.valid).mean():.1%} lost."
-    return [Section("Face tracking", text, picture(drawn, "Face tracking over time"))]
+    return [Section("Face tracking", text, figures.tracking(example.face))]
 
 
 def _labels(dataset: WindowDataset) -> Section:
-    windows = dataset.store.windows
+    windows, task = dataset.store.windows, dataset.task
     _, first = np.unique(windows.recording, return_index=True)
     labels = {name: values[first] for name, values in windows.labels.items()}
-    task = dataset.task
-    drawn = inspect_figures.labels(labels, dict.fromkeys(task.columns, task.edges) if task else {})
-    return Section("Labels", "One count a recording.", picture(drawn, "Histograms of labels"))
+    edges = dict.fromkeys(task.columns, task.edges) if task else {}
+    return Section("Labels", "Each recording counts once.", figures.labels(labels, edges))
 
 
 def _losses(dataset: WindowDataset) -> Section:
@@ -194,9 +194,9 @@ def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
         counts = [np.bincount(y[getattr(split, part)], minlength=len(classes)) for part in _PARTS]
         cells = [" / ".join(map(str, each)) for each in counts]
         rows.append((protocol, *cells, len(splits), max(s.shared_groups for s in splits)))
-    header = ("protocol", *_PARTS, "splits", "groups in two parts")
+    header = ("protocol", *_PARTS, "splits", "shared groups")
     text = (
-        f"Task {dataset.task.name}: windows of {' / '.join(classes)} in the first split's parts. "
-        "A group in two parts means that scores are inflated."
+        f"Task {dataset.task.name}: windows of {' / '.join(classes)} in training, validation and "
+        "test of the first split. A group that two of them share means that scores are inflated."
     )
     return Section("Class balance by protocol", text, table(header, rows))

@@ -1,9 +1,7 @@
-"""The pictures of `clmer.report.inspection`, each a PNG in base64."""
+"""The pictures of the page about a data set, each a PNG."""
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +12,8 @@ from matplotlib.figure import Figure
 from clmer.data.recording import FaceSeries, Recording, Signal
 from clmer.data.registry import Dataset
 from clmer.data.store.filtering import filter_of
+from clmer.report.figures import png
+from clmer.report.html import Html
 from clmer.signal import sosfiltfilt
 
 _SHOWN_S = 5.0
@@ -22,7 +22,7 @@ _ALPHA = (8.0, 13.0)  # Hz
 _LEAST_POSITIONS = 4  # channels with a known place, fewer make no map
 
 
-def before_and_after(dataset: Dataset, example: Recording, filter: str) -> str:
+def before_and_after(dataset: Dataset, example: Recording, filter: str) -> Html:
     """One channel of each type: five seconds and the power spectrum, as recorded and filtered."""
     shown = [
         (name, signal, signal.kinds.index(kind))
@@ -52,10 +52,10 @@ def before_and_after(dataset: Dataset, example: Recording, filter: str) -> str:
         spectrum.legend(fontsize=8)
     axes[-1, 0].set_xlabel("s")
     axes[-1, 1].set_xlabel("Hz")
-    return png(figure)
+    return png(figure, "Signals and power spectra before and after filtering")
 
 
-def channel_map(example: Recording) -> str | None:
+def channel_map(example: Recording) -> Html | None:
     """Alpha power of the EEG channels with a standard position; None where there are too few."""
     import mne
 
@@ -75,7 +75,7 @@ def channel_map(example: Recording) -> str | None:
     return None
 
 
-def _topomap(signal: Signal, rows: list[int], montage: object) -> str:
+def _topomap(signal: Signal, rows: list[int], montage: object) -> Html:
     import mne
 
     names = [signal.channels[row] for row in rows]
@@ -89,10 +89,10 @@ def _topomap(signal: Signal, rows: list[int], montage: object) -> str:
     axis = figure.subplots()
     image, _ = mne.viz.plot_topomap(values, info, axes=axis, names=names, show=False)
     figure.colorbar(image, label=f"log10 {signal.unit}²/Hz")
-    return png(figure)
+    return png(figure, "Alpha power over the scalp")
 
 
-def tracking(face: FaceSeries) -> str:
+def tracking(face: FaceSeries) -> Html:
     """Where the face was lost, the tracker's confidence, and the mean action unit, over time."""
     seconds = np.arange(len(face.valid)) / face.fps
     figure = Figure(figsize=(10, 3), layout="constrained")
@@ -108,12 +108,12 @@ def tracking(face: FaceSeries) -> str:
         below[0].plot(seconds, np.where(face.valid, face.au_intensity.mean(1), np.nan), lw=0.8)
         below[0].set_ylabel("mean AU, 0-5")
     (below or [above])[-1].set_xlabel("s")
-    return png(figure)
+    return png(figure, "Face tracking over time")
 
 
 def labels(
     columns: Mapping[str, np.ndarray], edges: Mapping[str, Sequence[float]] | None = None
-) -> str:
+) -> Html:
     """A histogram of every label, and valence against arousal where both are ratings.
 
     Args:
@@ -149,11 +149,4 @@ def labels(
         axis.set_ylabel("arousal")
     for axis in axes[count:]:
         axis.set_axis_off()
-    return png(figure)
-
-
-def png(figure: Figure) -> str:
-    """The figure as base64."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return png(figure, "Histograms of labels")

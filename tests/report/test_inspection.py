@@ -11,7 +11,8 @@ import pytest
 
 from clmer import cli
 from clmer.data.synthetic import write_deap
-from clmer.report.inspection import GENERATED, PRIVATE, inspect
+from clmer.errors import ConfigError
+from clmer.report.inspection.page import GENERATED, PRIVATE, inspect, inspect_synthetic
 
 
 class Tags(HTMLParser):
@@ -102,6 +103,22 @@ def test_the_command(
         == 2
     )
     assert "found no folder" in capsys.readouterr().err
+
+
+def test_options_are_named_and_generated_recordings_are_deleted(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="`window_s`: found -1"):
+        inspect("deap", root, window_s=-1.0)
+    with pytest.raises(ConfigError, match="`task`: found nothing"):
+        inspect("deap", root, task="")
+    with pytest.raises(ConfigError, match="`synthetic`: generates .*, not manifest"):
+        inspect_synthetic("manifest")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    page = inspect_synthetic("man2", modalities=("physio",))
+    assert html.escape(GENERATED) in page
+    assert "<h1>man2: what is in it</h1>" in page
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_recordings_are_looked_for_in_clmer_data(

@@ -1,0 +1,74 @@
+"""The printed table: aligned, and it says what its numbers mean."""
+
+from __future__ import annotations
+
+import json
+
+from support.results_cases import predictions, results
+
+from clmer.evaluation.intervals import METHOD
+from clmer.evaluation.metrics import Predictions
+from clmer.evaluation.results import results_json
+from clmer.evaluation.significance import compare
+from clmer.evaluation.table import comparison_caption, table
+
+PAIR = {"a": "a", "b": "b", "people": 8, "difference": 0.1, "p": 0.02, "p_holm": 0.1, "reason": ""}
+
+
+def test_table_is_aligned_and_says_what_it_means(models: list[Predictions]) -> None:
+    text = table(results(models))
+    lines = text.splitlines()
+    assert lines[0] == "demo, label (calm, or so / tense), protocol subject"
+    assert lines[1] == "Tested: 8 people, 16 recordings, 80 windows in 2 splits."
+    rows = [line for line in lines if line.startswith(("eeg  ", "ecg  ", "band power  "))]
+    assert len(rows) == 3
+    starts = {tuple(i for i, c in enumerate(row) if c == "[") for row in rows}
+    assert len(starts) == 1  # the brackets of all rows stand below each other
+    assert "shared between training, validation and test: 0." in text
+    assert "No person twice." in text
+    assert "transductive" in text
+    assert "WARNING" not in text
+    assert "mean ± sd" not in text
+    assert max(map(len, lines)) <= 132
+
+
+def test_shuffled_warns_and_shows_the_spread(models: list[Predictions]) -> None:
+    text = table(results(models, "shuffled", shared=16))
+    assert "WARNING: these scores are inflated" in text
+    assert "shared between training, validation and test: 16." in text
+    row = next(line for line in text.splitlines() if line.startswith("eeg "))
+    assert row.count("±") == 2
+
+
+def test_table_of_one_person_says_what_cannot_be_computed() -> None:
+    few = [predictions("eeg", 0.9, people=1), predictions("ecg", 0.6, people=1, seed=2)]
+    text = table(results(few))
+    assert "[not computable]" in text
+    assert "not computable: 1 of 1 people differ" in text
+    assert "nan" not in text.lower()
+
+
+def test_too_few_people_for_any_test_are_told_so() -> None:
+    def line(people: int, count: int) -> str:
+        rows = [
+            predictions(name, 0.6, people=people, seed=i) for i, name in enumerate("abcd"[:count])
+        ]
+        return comparison_caption(compare(rows))
+
+    assert "(4 people cannot reach p < 0.05 after it; that takes 6 or more)" in line(4, 2)
+    # Six people can in one test, and not among six tests.
+    assert "that takes 8 or more)" in comparison_caption([PAIR | {"people": 7}] * 6)
+    assert "cannot" not in comparison_caption([PAIR | {"people": 8}] * 6)
+    assert "cannot" not in line(20, 2)
+
+
+def test_the_method_of_the_interval_is_named_and_not_taken_for_another(
+    models: list[Predictions],
+) -> None:
+    made = results(models)
+    assert METHOD in table(made)
+    assert "8 people with all their windows" in table(made)
+    assert json.loads(results_json(made))["interval"] == METHOD
+    del made["interval"]  # as an earlier version wrote it
+    assert METHOD not in table(made)
+    assert "bootstrap" in table(made)
