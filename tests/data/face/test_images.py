@@ -164,7 +164,7 @@ def test_windows_without_a_picture_are_left_out_and_new_pictures_make_a_new_stor
 
 def test_pictures_are_no_series_for_the_contrastive_stage():
     given = {"device": "cpu", "modalities": ["physio", "pixels"]}
-    with pytest.raises(ConfigError, match="--no-contrastive"):
+    with pytest.raises(ConfigError, match="`contrastive=False`"):
         build("deap", given)
     assert build("deap", given | {"contrastive": False}).modalities == ("physio", "pixels")
 
