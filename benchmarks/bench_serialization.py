@@ -26,8 +26,8 @@ import torch
 from _measure import Comparison, Table, compare, digits, extra_memory, table
 
 from clmer.data.face.images import SIDE, downsampled
-from clmer.data.face.mobilevit import MobileViTFeatures, embedder
 from clmer.data.face.windows import FaceWindows
+from clmer.data.mobilevit import MobileViTFeatures, embedder
 from clmer.data.recording import FaceSeries
 from clmer.experiments.paper import COSTS, SERIALIZATION
 from clmer.nn import Fusion

@@ -26,6 +26,9 @@ _NAMES = {
 }
 
 
+_UNKNOWN = "a field that this version does not know; a later version of CLMER wrote it"
+
+
 class Misfit(ValueError):
     """A value that is not of its shape.
 
@@ -119,4 +122,4 @@ def check(value: Any, shape: Any, where: str = "", *, closed: bool = False) -> N
         unknown = [] if ANY in shape or not closed else [key for key in value if key not in shape]
         if unknown:
             inner = f"{where}.{unknown[0]}" if where else str(unknown[0])
-            raise Misfit(inner, "a field that this version does not know", None)
+            raise Misfit(inner, _UNKNOWN, None)

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from clmer.data.face import read_face
-from clmer.data.face.mobilevit import embedder
 from clmer.data.face.windows import FACE_TOKENS
+from clmer.data.mobilevit import embedder
 from clmer.data.readers import manifest, manifest_table
 from clmer.data.recording import Recording, Signal
 from clmer.data.registry import DATASETS

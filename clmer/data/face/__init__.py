@@ -1,6 +1,6 @@
 """Serialised faces: what trackers wrote, as one `FaceSeries`.
 
-    read_face("p01.csv")                      # OpenFace 1 and 2, Py-Feat 1 and 2, clmer.data.video
+    read_face("p01.csv")                      # OpenFace 1 and 2, Py-Feat 1 and 2, clmer video
     read_face("pair.csv", face_id=1)          # one of two people in one table
     aligned(series)                           # expression without the head's motion
 
@@ -12,18 +12,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clmer.data.face import openface, pyfeat
+from clmer.data.face import trackers
 from clmer.data.face.frames import to_series
-from clmer.data.face.names import (
+from clmer.data.face.rigid import STABLE_POINTS, aligned
+from clmer.data.face.rows import (
     AU_NAMES,
     GAZE_COLUMNS,
     INTENSITY_COLUMNS,
     LANDMARK_COLUMNS,
     PRESENCE_COLUMNS,
 )
-from clmer.data.face.openface import NEEDED_COLUMNS
-from clmer.data.face.rigid import STABLE_POINTS, aligned
 from clmer.data.face.table import read_header
+from clmer.data.face.trackers import NEEDED_COLUMNS
 from clmer.data.recording import FaceSeries
 from clmer.errors import DataError
 
@@ -65,7 +65,8 @@ def read_face(
             another scale, or a face lost throughout.
     """
     header = read_header(path)
-    reader = pyfeat.read_rows if pyfeat.is_pyfeat(header) else openface.read_rows
+    is_pyfeat = trackers.is_pyfeat(header)
+    reader = trackers.read_pyfeat if is_pyfeat else trackers.read_openface
     return to_series(
         reader(header),
         fps=fps,
@@ -85,7 +86,7 @@ def read_openface(
 ) -> FaceSeries:
     """`read_face` for OpenFace's CSV alone: any other is an error that names missing columns."""
     return to_series(
-        openface.read_rows(read_header(path)),
+        trackers.read_openface(read_header(path)),
         fps=fps,
         min_confidence=min_confidence,
         max_gap_s=max_gap_s,

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from clmer.data.face.names import AU_NAMES
-from clmer.data.face.rows import Rows
+from clmer.data.face.rows import AU_NAMES, Rows
 from clmer.errors import DataError
 
 #: Largest intensity, and what rounding may add; a share of larger ones that is no slip.

@@ -1,8 +1,9 @@
-"""From rows, one a tracked face and frame, to a regular series of one face."""
+"""From rows, one per tracked face and frame, to a regular series of one face."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -41,19 +42,51 @@ def to_series(
         DataError: no timestamp and no fps, unusable times, two people, values on another scale, or
             a face lost throughout.
     """
-    notes: list[str] = []
-    for step in (checks.with_confidence, checks.without_empty):
-        rows, said = step(rows)
-        notes += said
-    rows, said = times.in_seconds(rows, fps)
-    notes += said
-    rows, said = _placed(rows)
-    notes += said
+    rows, notes = _readable(rows, fps)
     good = _good(rows, min_confidence)
     everyone, first = rows, 0.0 if rows.frame is None else float(rows.frame.min(initial=1.0))
+    rows, good, added = _of_one_person(rows, good, face_id, fps, min_confidence)
+    notes += added
+    place, rate, added = times.positions(rows, fps, first)
+    notes += added
+    last = _last(everyone, rate, first) if len(everyone.lines) > len(place) else 0.0
+    place = _snapped(rows, place, last)
+    known, added = _usable(rows, good, place, rate, face_id)
+    notes += added
+    complete = len(known) == len(place) and (np.diff(known) == 1).all()
+    seen, added = checks.check(rows if complete else rows.at(known), rate)
+    notes += added
+    frames = int(max(np.rint(place).max(), np.rint(last))) + 1
+    confidence = np.zeros(frames, dtype=np.float32)
+    confidence[np.rint(place).astype(np.int64)] = np.nan_to_num(rows.confidence)
+    return _series(seen, place[known], frames, rate, max_gap_s, confidence, tuple(notes))
+
+
+def _readable(rows: Rows, fps: float | None) -> tuple[Rows, list[str]]:
+    """Rows with usable values, confidences and times, and what was done."""
+    notes: list[str] = []
+    in_seconds = partial(times.in_seconds, fps=fps)
+    for step in (checks.with_confidence, checks.without_empty, in_seconds, _placed):
+        rows, added = step(rows)
+        notes += added
+    return rows, notes
+
+
+def _of_one_person(
+    rows: Rows,
+    good: np.ndarray,
+    face_id: tuple[float, ...],
+    fps: float | None,
+    min_confidence: float,
+) -> tuple[Rows, np.ndarray, list[str]]:
+    """One person's rows, which of them show a face [r] bool, and what is to be said.
+
+    Raises:
+        DataError: two people, or no row with a face.
+    """
+    notes: list[str] = []
     if good.any():
-        keep, said = people.choose(rows, good, face_id, fps)
-        notes += said
+        keep, notes = people.choose(rows, good, face_id, fps)
         rows, good = (rows, good) if keep.all() else (rows.at(keep), good[keep])
     if not good.any():
         raise DataError(
@@ -63,27 +96,22 @@ def to_series(
             f"frames with success 1 and confidence >= {min_confidence:g}",
             "Leave this recording's face out or check the video.",
         )
-    rows, said = _one_face_s_pictures(rows)
-    notes += said
-    place, rate, said = times.positions(rows, fps, first)
-    notes += said
-    last = _last(everyone, rate, first) if len(everyone.lines) > len(place) else 0.0
-    place = _snapped(rows, place, last)
+    rows, added = _with_own_pictures(rows)
+    return rows, good, [*notes, *added]
+
+
+def _usable(
+    rows: Rows, good: np.ndarray, place: np.ndarray, rate: float, face_id: tuple[float, ...]
+) -> tuple[np.ndarray, list[str]]:
+    """Numbers of the rows with a face, one per frame in order, without jumps to another place."""
+    notes: list[str] = []
     known = np.flatnonzero(good)
     known = known[np.argsort(place[known], kind="stable")]
     known = known[np.append(np.diff(place[known]) > 0, True)]  # of equal places the last row
     if len(face_id) < 2:  # of several numbers one may stand in for another
-        keep, said = jumps.one_place(rows.at(known), place[known] / rate)
-        notes += said
+        keep, notes = jumps.one_place(rows.at(known), place[known] / rate)
         known = known[keep]
-    notes += jumps.check_shape(rows.at(known), place[known] / rate)
-    whole = len(known) == len(place) and (np.diff(known) == 1).all()
-    seen, said = checks.check(rows if whole else rows.at(known), rate)
-    notes += said
-    frames = int(max(np.rint(place).max(), np.rint(last))) + 1
-    confidence = np.zeros(frames, dtype=np.float32)
-    confidence[np.rint(place).astype(np.int64)] = np.nan_to_num(rows.confidence)
-    return _series(seen, place[known], frames, rate, max_gap_s, confidence, tuple(notes))
+    return known, [*notes, *jumps.check_shape(rows.at(known), place[known] / rate)]
 
 
 def _last(rows: Rows, rate: float, first: float) -> float:
@@ -118,7 +146,7 @@ def _placed(rows: Rows) -> tuple[Rows, list[str]]:
     return rows.at(placed), [*notes, f"{int((~placed).sum())} rows without a {name} are left out"]
 
 
-def _one_face_s_pictures(rows: Rows) -> tuple[Rows, list[str]]:
+def _with_own_pictures(rows: Rows) -> tuple[Rows, list[str]]:
     """Pictures are named after the tracker's number of the face."""
     if rows.images is None or rows.face is None:
         return rows, []

@@ -1,7 +1,11 @@
-"""What a tracker wrote, row by row, before one face's regular series is made of it."""
+"""What a tracker wrote, row by row, before one face's regular series is made of it.
+
+The names of a face series' rows are OpenFace's column names.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +13,15 @@ import numpy as np
 
 from clmer.data.face.hog import Hog
 from clmer.data.face.images import FaceImages
+
+#: The 17 action units that OpenFace gives both an intensity and a presence.
+AU_NAMES = tuple(
+    f"AU{n:02d}" for n in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
+)
+LANDMARK_COLUMNS = tuple(f"{axis}_{i}" for axis in "XYZ" for i in range(68))
+INTENSITY_COLUMNS = tuple(f"{au}_r" for au in AU_NAMES)
+PRESENCE_COLUMNS = tuple(f"{au}_c" for au in AU_NAMES)
+GAZE_COLUMNS = ("gaze_angle_x", "gaze_angle_y")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,3 +82,19 @@ class Rows:
             hog=None if self.hog is None else self.hog.at(which),
             images=None if self.images is None else self.images.at(which),
         )
+
+
+def ranges(names: Sequence[str]) -> str:
+    """Names as text, runs folded: X_0, X_1, X_2 -> "X_0..2"."""
+    parts: list[tuple[str, int | None, int | None]] = []
+    for name in names:
+        prefix, _, number = name.rpartition("_")
+        if not number.isdigit():
+            parts.append((name, None, None))
+        elif parts and parts[-1][0] == prefix and parts[-1][2] == int(number) - 1:
+            parts[-1] = (prefix, parts[-1][1], int(number))
+        else:
+            parts.append((prefix, int(number), int(number)))
+    return ", ".join(
+        p if a is None else f"{p}_{a}" if a == b else f"{p}_{a}..{b}" for p, a, b in parts
+    )

@@ -9,13 +9,13 @@ import numpy as np
 
 from clmer.data.face.hog import HOG_ROWS, REGIONS
 from clmer.data.face.images import SMALL, downsampled
-from clmer.data.face.names import (
+from clmer.data.face.rigid import aligned
+from clmer.data.face.rows import (
     GAZE_COLUMNS,
     INTENSITY_COLUMNS,
     LANDMARK_COLUMNS,
     PRESENCE_COLUMNS,
 )
-from clmer.data.face.rigid import aligned
 from clmer.data.recording import FaceSeries
 
 #: Patches that MobileViT-S makes of a picture.

@@ -17,7 +17,7 @@ from clmer.text import did_you_mean
 
 SUPPORTED = (
     f"{', '.join(SUFFIXES)} (through MNE), .npy with a rate, Emotiv .csv, and .csv of OpenFace, "
-    "Py-Feat or clmer.data.video for the face"
+    "Py-Feat or clmer video for the face"
 )
 
 

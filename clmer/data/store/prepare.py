@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from clmer.data.duplicates import DuplicateFinder
 from clmer.data.face.images import folders
-from clmer.data.face.mobilevit import RANDOM_NOTE, embedder, weights_digest
 from clmer.data.face.windows import FACE_TOKENS, Embed
+from clmer.data.mobilevit import RANDOM_NOTE, embedder, weights_digest
 from clmer.data.ordered_map import ordered_map
 from clmer.data.recording import KINDS, Recording, SharedSamples
 from clmer.data.registry import Dataset

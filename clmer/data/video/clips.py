@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.video import kinds
-from clmer.data.video.extra import import_av
+from clmer.data.video import refusals
 from clmer.data.video.picture import rgb, square_size
+from clmer.data.video.refusals import import_av
 from clmer.data.video.timing import numbered, read_timing
 from clmer.errors import DataError
 
@@ -111,7 +111,7 @@ class Reader:
         for number in np.flatnonzero(self.timing.corrupt).tolist():
             self._spoil(number)
         if len(self.timing.seconds) == 1 and not self.damage:
-            raise kinds.still(path)
+            raise refusals.still(path)
 
     def frames(self) -> Iterator[Frame]:
         """Every frame that can be decoded, in the order and at the times of showing.
@@ -288,7 +288,7 @@ def _times(texts: list[str]) -> str:
 def _open(path: Path) -> Any:
     av = import_av()
     if path.is_dir():
-        raise kinds.folder(path)
+        raise refusals.folder(path)
     if not path.is_file():
         raise DataError(path, "file", "nothing", "a video clip")
     try:
@@ -312,9 +312,9 @@ def _pictures(path: Path, container: Any) -> Any:
     """The first stream of moving pictures."""
     moving = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not moving:
-        raise kinds.without_video(path, container, bool(container.streams.video))
+        raise refusals.without_video(path, container, bool(container.streams.video))
     if container.format.name == "image2" or container.format.name.endswith("_pipe"):
-        raise kinds.still(path)
+        raise refusals.still(path)
     return moving[0]
 
 

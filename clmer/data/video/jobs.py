@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from clmer.data.face import read_face
 from clmer.data.video import record
+from clmer.data.video.clip_report import ClipReport
 from clmer.data.video.clips import Reader, probe
 from clmer.data.video.preview import Preview, open_preview, preview_folder
-from clmer.data.video.seen import Seen
 from clmer.data.video.table import TableWriter
 from clmer.data.video.tracker import FACES, MIN_FACES, Tracker
 from clmer.errors import DataError
@@ -165,13 +165,13 @@ def _track(
     tracker: Tracker,
     table: TableWriter,
     advance: Callable[[int], None],
-) -> Seen:
+) -> ClipReport:
     """Every frame into the table and the preview, which is finished when this returns.
 
     Raises:
         DataError: a damaged clip, as soon as that is known, unless a part of it will do.
     """
-    seen = Seen()
+    seen = ClipReport()
     with _preview(task) as preview:
         _check(task, reader, 0)
         for frame in reader.frames():

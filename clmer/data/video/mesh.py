@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clmer.data.face.names import AU_NAMES
+from clmer.data.face.rows import AU_NAMES
 
 MESH_POINTS = 478
 FIELD_OF_VIEW_DEG = 63.0

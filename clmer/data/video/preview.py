@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.video.extra import import_av
+from clmer.data.video.refusals import import_av
 from clmer.errors import DataError
 
 _FILES = {"png": "[0-9]*.png", "mp4": "preview.mp4"}

@@ -9,13 +9,13 @@ from types import TracebackType
 
 import numpy as np
 
-from clmer.data.face.names import (
+from clmer.data.face.rows import (
     AU_NAMES,
     GAZE_COLUMNS,
     INTENSITY_COLUMNS,
     LANDMARK_COLUMNS,
 )
-from clmer.data.face.openface import MEDIAPIPE_COLUMN
+from clmer.data.face.trackers import MEDIAPIPE_COLUMN
 from clmer.data.video.mesh import PRESENCE, Face
 
 _POSE = tuple(f"pose_{kind}{axis}" for kind in "TR" for axis in "xyz")

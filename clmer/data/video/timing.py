@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.video import kinds
-from clmer.data.video.extra import import_av
+from clmer.data.video import refusals
+from clmer.data.video.refusals import import_av
 from clmer.errors import DataError
 
 _PROMISING = {"matroska", "mov", "avi", "flv", "asf"}  # others' lengths are FFmpeg's guesses
@@ -86,8 +86,8 @@ def read_timing(path: Path, container: Any, stream: Any, again: Any) -> Timing:
         raise DataError(path, "video", "no frame", "frames", "Record or copy the clip again.")
     pts, dts = _array(table.pts), _array(table.dts)
     no_times = np.isnan(pts).all() and np.isnan(dts).all()
-    if no_times or container.format.name in kinds.RAW:
-        raise kinds.untimed(path, stream.codec_context.name)
+    if no_times or container.format.name in refusals.RAW:
+        raise refusals.untimed(path, stream.codec_context.name)
     unit = float(stream.time_base)
     notes = []
     if container.format.name == "avi":

@@ -16,9 +16,9 @@ import numpy as np
 
 from clmer.data.video import search
 from clmer.data.video.clips import Frame
-from clmer.data.video.extra import missing_extra
 from clmer.data.video.mesh import IBUG, Face, to_face
 from clmer.data.video.people import Follower
+from clmer.data.video.refusals import missing_extra
 from clmer.errors import DataError
 
 FACES = 4

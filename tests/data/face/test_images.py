@@ -164,21 +164,21 @@ def test_windows_without_a_picture_are_left_out_and_new_pictures_make_a_new_stor
 
 def test_pictures_are_no_series_for_the_contrastive_stage():
     given = {"device": "cpu", "modalities": ["physio", "pixels"]}
-    with pytest.raises(ConfigError, match="--no-contrastive"):
+    with pytest.raises(ConfigError, match="`contrastive=False`"):
         build("deap", given)
     assert build("deap", given | {"contrastive": False}).modalities == ("physio", "pixels")
 
 
 # --- MobileViT ------------------------------------------------------------------------------------
 def test_a_missing_package_is_named(monkeypatch):
-    mobilevit = pytest.importorskip("clmer.data.face.mobilevit")
+    mobilevit = pytest.importorskip("clmer.data.mobilevit")
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(DataError, match=r'package: .*pip install "clmer\[transformers\]"'):
         mobilevit.embedder()
 
 
 def test_mobilevit_s_makes_16_patches_of_640_features(tmp_path):
-    mobilevit = pytest.importorskip("clmer.data.face.mobilevit")
+    mobilevit = pytest.importorskip("clmer.data.mobilevit")
     transformers = pytest.importorskip("transformers")
     images = np.random.default_rng(0).integers(0, 255, (3, 112, 112, 3), dtype=np.uint8)
     random = mobilevit.embedder()(images)
@@ -204,7 +204,7 @@ def test_mobilevit_s_makes_16_patches_of_640_features(tmp_path):
 
 
 def test_a_folder_without_weights_is_refused(tmp_path):
-    from clmer.data.face.mobilevit import embedder, weights_digest
+    from clmer.data.mobilevit import embedder, weights_digest
 
     with pytest.raises(DataError, match="mobilevit-small"):
         embedder(tmp_path)

@@ -133,5 +133,5 @@ def test_a_person_with_one_recording_is_refused(pair: Path) -> None:
 @pytest.mark.parametrize("name", [".", "absent"])
 def test_the_wrong_folder_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError, match="--root"):
+    with pytest.raises(DataError, match="`root`"):
         eegmat.sources(tmp_path / name)

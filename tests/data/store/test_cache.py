@@ -303,7 +303,7 @@ def test_a_full_disk_is_said_and_nothing_is_left(tmp_path: Path, share: float) -
     assert caught.value.path == tmp_path
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno == errno.ENOSPC
-    assert "--cache" in str(caught.value)
+    assert "`cache`" in str(caught.value)
     assert ("about" in str(caught.value)) == bool(share)
     assert visible(tmp_path) == []
 
@@ -319,7 +319,7 @@ def test_the_size_needed_is_estimated_from_the_share_done(tmp_path: Path) -> Non
 
 def test_a_cache_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="--cache"):
+    with pytest.raises(DataError, match="`cache`"):
         build(tmp_path / "file", "toy", "k" * 64, fill_with())
 
 

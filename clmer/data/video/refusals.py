@@ -1,4 +1,4 @@
-"""Inputs that are no clip: what they are, and the FFmpeg command that makes a clip of them."""
+"""What is refused: inputs that are no clip, with the FFmpeg command that makes one; no package."""
 
 from __future__ import annotations
 
@@ -66,3 +66,17 @@ def without_video(path: Path, container: Any, cover: bool) -> DataError:
         return DataError(path, "streams", what, "a video", hint)
     kinds = ", ".join(others) or "nothing"
     return DataError(path, "streams", f"{kinds} only", "a video", "Give the clip that was filmed.")
+
+
+def import_av() -> Any:
+    """PyAV, or an error that says how to get it."""
+    try:
+        import av
+    except ImportError as error:
+        raise missing_extra("av") from error
+    return av
+
+
+def missing_extra(name: str) -> DataError:
+    """What to say where the extra `video` is not installed."""
+    return DataError(name, "package", "nothing", "PyAV and MediaPipe", 'pip install "clmer[video]"')

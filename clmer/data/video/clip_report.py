@@ -1,4 +1,4 @@
-"""What was seen of a clip, in one line: how large, how upright and how bright the face is."""
+"""What a clip shows, in a few lines: how large, how upright and how bright the face is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EYES = (36, 45)
 
 
 @dataclass
-class Seen:
+class ClipReport:
     """Frames counted as they come.
 
     Attributes:
