@@ -77,6 +77,15 @@ def test_the_options_are_those_of_the_code() -> None:
     assert (DOCS / "options.md").read_text(encoding="utf-8") == done.stdout, said
 
 
+def test_the_layers_are_those_of_the_contract() -> None:
+    contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split("\nlayers = [\n")[1]
+    layers = re.findall(r'"(.*)",', contract.split("]")[0])
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"\n\n((?:    [\w, ]+\n)+)\n", text.split("**Direction of imports.**")[1])
+    wanted = [layer.replace("clmer.", "").split(" | ") for layer in layers]
+    assert [line.strip().split(", ") for line in shown.splitlines()] == wanted
+
+
 @pytest.fixture(scope="module")
 def architecture() -> dict[str, dict[str, Any]]:
     """What the examples of docs/architecture.md leave, by heading."""
