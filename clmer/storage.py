@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import sys
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
 
@@ -43,6 +47,39 @@ def unwritable(path: Path, error: OSError) -> DataError:
         hint = "Free some space or choose another folder"
     left = "nothing half-written is left."
     return DataError(path, "writing", error.strerror, "a writable disk", f"{hint}; {left}")
+
+
+# --- locks ----------------------------------------------------------------------------------------
+@contextmanager
+def lock(path: Path, *, wait: bool = True, said: str = "") -> Iterator[None]:
+    """Be the only process in a block. The kernel gives the lock back when its holder dies.
+
+    Args:
+        path: a folder that is there, or a file, which is made.
+        wait: until another process has left.
+        said: printed to standard error before waiting.
+
+    Raises:
+        BlockingIOError: another process holds it, and `wait` is off.
+        DataError: the file cannot be made.
+    """
+    try:
+        folder = path.is_dir()
+        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise
+            if said:
+                print(said, file=sys.stderr)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 # --- flushing --------------------------------------------------------------------------------

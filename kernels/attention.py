@@ -54,7 +54,7 @@ _STREAMED = {
 }
 #: Warps on tensor cores, by the pairs in a tile.
 _WARPS = {256: 1, 512: 1, 1024: 2, 2048: 4, 4096: 4, 8192: 8, 16384: 8}
-#: Without tensor cores: multiply-adds of a product a warp, all of which the compiler unrolls.
+#: Without tensor cores: multiply-adds of a product per warp, all of which the compiler unrolls.
 _UNROLLED = 32 * 256
 
 

@@ -5,7 +5,7 @@ BLOCK_K with the online softmax: running maximum, sum and output in registers. T
 launches, each of which recomputes the weights from the log-sum-exp: a program owns BLOCK_Q queries
 and walks over the keys for dQ (and dS, for a bias), or BLOCK_K keys and walks over the queries for
 dK and dV. Every element is written by one program in one order: no atomics, and the same bits each
-time, for two products a tile more than the five that are needed. sum P dP is dO . O here. The
+time, for two products per tile more than the five that are needed. sum P dP is dO . O here. The
 launch has folded keys that attn_mask hides from all queries into `mask`. Roofline: the tensor
 cores; 2 (D + D') flops a pair forward, 2 (5 D + 4 D') both backward launches.
 """

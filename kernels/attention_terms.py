@@ -83,7 +83,7 @@ def scores(
 
 @triton.jit
 def dropout_key(seed, number):
-    """64 bits a row, splitmix64 of the seed and the row's number over all heads."""
+    """64 bits per row, splitmix64 of the seed and the row's number over all heads."""
     x = tl.load(seed).to(tl.uint64, bitcast=True)
     x += (number + 1).to(tl.uint64, bitcast=True) * 0x9E3779B97F4A7C15
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9

@@ -117,9 +117,9 @@ def test_build_info():
 
 
 def test_the_readme_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", (REPO / "README.md").read_text(), re.S)
+    code = re.findall(r"```python\n(.*?)```", (REPO / "README.md").read_text(), re.S)
     names: dict = {}
-    exec(code, names)
+    exec("".join(code), names)
     assert names["y"].shape == (6, 64, 5, 50, 8)
     assert names["more"].shape == (32, 16)
     assert names["loss"].ndim == 0

@@ -2,10 +2,10 @@
 
     python tools/compile_triton.py [--architectures 80 90 100] [--only REGEX] [--rotate]
 
-A line a variant: its name, architecture, shared memory and registers, and the bytes of stack that a
-thread has, which is where spilled registers go. Exits 1, with the variant's name, where one does
-not compile or wants more shared memory than a block may have there. --rotate gives each variant
-one architecture, in turn.
+One line per variant: its name, architecture, shared memory and registers, and the bytes of stack
+that a thread has, which is where spilled registers go. Exits 1, with the variant's name, where one
+does not compile or wants more shared memory than a block may have there. --rotate gives each
+variant one architecture, in turn.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--architectures", nargs="+", type=int, default=[*SHARED], choices=SHARED)
     parser.add_argument("--only", default="", help="a regular expression for variants' names")
-    parser.add_argument("--rotate", action="store_true", help="one architecture a variant")
+    parser.add_argument("--rotate", action="store_true", help="one architecture per variant")
     asked = parser.parse_args(arguments)
     chosen = [each for each in all_variants() if re.search(asked.only, each.name)]
     failed = []

@@ -29,11 +29,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "runs",
-        nargs="+",
-        type=Path,
-        metavar="DIR",
-        help="run folders, or folders with runs below them",
+        "runs", nargs="+", type=Path, metavar="DIR", help="run folders, or folders of such"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", default=Path("report.html"))
     parser.add_argument(
@@ -43,7 +39,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
         "--learned",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="attention maps and features; they need the weights and the prepared store",
+        help="attention maps and features, which take the weights and the prepared store",
     )
 
 

@@ -33,7 +33,7 @@ from scipy.special import expit, logit
 #: What tables, pages and results.json call it.
 METHOD = "95 % interval over people (Student's t on the logit scale)"
 
-_NOTHING = 1e-12  # relative size of rounding errors, with room to spare
+_ROUNDING = 1e-12  # relative size of rounding errors, with room to spare
 
 
 def person_intervals(
@@ -48,7 +48,7 @@ def person_intervals(
 
     Returns:
         (low [...], high [...]) by name in `clmer.evaluation.metrics.SCORES`; NaN where nothing can
-        be said: one person, or no class in two people.
+        be computed: one person, or no class in two people.
     """
     counts = np.asarray(counts, dtype=np.float64)
     total = counts.sum(axis=-3)  # [..., K, K]
@@ -57,7 +57,7 @@ def person_intervals(
     for name in value:
         shares = _shares(counts, total, by_class=name in ("balanced_accuracy", "macro_f1"))
         change = (counts * slope[name][..., None, :, :]).sum(axis=(-2, -1))  # e_i [..., P]
-        found[name] = _interval(value[name], change, shares, _chance(total, slope[name]), level)
+        found[name] = _interval(value[name], change, shares, _can_change(total, slope[name]), level)
     return found
 
 
@@ -67,16 +67,16 @@ def _scores_and_slopes(
     """Scores [...] of confusion matrices [..., K, K], and their derivatives by every cell."""
     size = counts.shape[-1]
     same = np.eye(size)
-    true, said = counts.sum(-1), counts.sum(-2)  # [..., K]
+    true, predicted = counts.sum(-1), counts.sum(-2)  # [..., K]
     whole = np.maximum(true.sum(-1), 1.0)[..., None]
     hit = np.diagonal(counts, axis1=-2, axis2=-1)
     recall = hit / np.maximum(true, 1.0)
     present = true > 0
     per_class = present / np.maximum(present.sum(-1, keepdims=True) * true, 1.0)
-    both = np.maximum(true + said, 1.0)
+    both = np.maximum(true + predicted, 1.0)
     f1 = 2.0 * hit / both
     share = true / whole
-    seen = (true + said > 0) / np.maximum((true + said > 0).sum(-1, keepdims=True), 1)
+    seen = (true + predicted > 0) / np.maximum((true + predicted > 0).sum(-1, keepdims=True), 1)
 
     def f1_slope(weight: np.ndarray) -> np.ndarray:
         # d sum_k weight_k f1_k / d n_kl: by the hit, by k's true windows, by l's predicted ones.
@@ -110,12 +110,12 @@ def _shares(counts: np.ndarray, total: np.ndarray, *, by_class: bool) -> np.ndar
     return np.asarray(own / np.maximum(whole, 1.0) / classes)
 
 
-def _chance(total: np.ndarray, slope: np.ndarray) -> np.ndarray:
+def _can_change(total: np.ndarray, slope: np.ndarray) -> np.ndarray:
     """Whether the score would change if predictions of the same shares fell differently [...]."""
     true = np.maximum(total.sum(-1), 1.0)
     mean = (total * slope).sum(-1) / true
     spread = (total * slope**2).sum(-1) / true - mean**2
-    return np.asarray((spread > _NOTHING * np.maximum(mean**2, 1e-30)).any(-1))
+    return np.asarray((spread > _ROUNDING * np.maximum(mean**2, 1e-30)).any(-1))
 
 
 def _degrees(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,13 +134,13 @@ def _degrees(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first = np.trace(spread, axis1=-2, axis2=-1)
     second = (spread**2).sum(axis=(-2, -1))
     squares = (weight**2).sum(-1)
-    usable = first > _NOTHING * squares
+    usable = first > _ROUNDING * squares
     degrees = np.where(usable, first**2 / np.where(usable, second, 1.0), np.nan)
     return degrees, np.where(usable, squares / np.where(usable, first, 1.0), np.nan)
 
 
 def _interval(
-    value: np.ndarray, change: np.ndarray, shares: np.ndarray, chance: np.ndarray, level: float
+    value: np.ndarray, change: np.ndarray, shares: np.ndarray, can_change: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
     degrees, correction = _degrees(shares)
     equal = np.where(shares > 0, 1.0, 0.0)
@@ -151,9 +151,9 @@ def _interval(
 
     people = 1.0 / (shares.sum(-1) ** 2).sum(-1)  # as many equal ones
     variance = correction * (change**2).sum(-1)
-    differ = variance > _NOTHING**2
+    differ = variance > _ROUNDING**2
     binomial = value * (1 - value)
-    inside = binomial > _NOTHING
+    inside = binomial > _ROUNDING
     odds = logit(np.where(inside, value, 0.5))
     spread = np.sqrt(np.where(differ, variance, binomial / people))
     reach = t * spread / np.where(inside, binomial, 1.0)
@@ -163,7 +163,7 @@ def _interval(
     edge = t**2 / people / (1 + t**2 / people)
     low = np.where(inside, low, np.where(value > 0.5, 1 - edge, 0.0))
     high = np.where(inside, high, np.where(value > 0.5, 1.0, edge))
-    fixed = inside & ~differ & ~chance
+    fixed = inside & ~differ & ~can_change
     ends = (np.where(fixed, value, end) for end in (low, high))
     low, high = (np.where(np.isnan(t), np.nan, end) for end in ends)
     return low, high

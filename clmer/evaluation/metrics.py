@@ -246,7 +246,7 @@ def person_confusions(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]
 def intervals(predictions: Predictions) -> dict[str, tuple[float, float] | None]:
     """95 % intervals of every score over people (`clmer.evaluation.intervals`).
 
-    None where nothing can be said: one person, or no class in two people.
+    None where nothing can be computed: one person, or no class in two people.
 
     Args:
         predictions: rows of windows or of recordings.

@@ -95,9 +95,9 @@ def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     width = max(map(len, names))
     for name, pair in zip(names, comparisons, strict=True):
         difference = "" if pair["difference"] is None else signed(pair["difference"])
-        said = f"p {p_value(pair['p'])}  Holm {p_value(pair['p_holm'])}"
-        said = f"not computable: {pair['reason']}" if pair["p"] is None else said
-        lines.append(f"  {name:<{width}}  {difference:>6}  {said}")
+        shown = f"p {p_value(pair['p'])}  Holm {p_value(pair['p_holm'])}"
+        shown = f"not computable: {pair['reason']}" if pair["p"] is None else shown
+        lines.append(f"  {name:<{width}}  {difference:>6}  {shown}")
     return lines
 
 

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from clmer.errors import DataError
+from clmer.json_files import NUMBER
 from clmer.nn.random_state import drawing_from, seed_device, seeded
-from clmer.pipeline.run_files import NUMBER, check, damaged
+from clmer.pipeline.run_files import check, damaged
 from clmer.pipeline.step import GraphedStep, Losses, TrainStep
 from clmer.streams import is_nowhere
 from clmer.text import score_text

@@ -7,41 +7,22 @@ never a traceback.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from clmer import json_files
 from clmer.data.store.origin import are_sources
 from clmer.errors import DataError
+from clmer.json_files import ANY, NUMBER
 from clmer.pipeline.config import Config
 
 #: Bytes of a JSON file or log that are read at most: a hundred times what long runs write.
 MOST_BYTES = 2**28
-#: Objects and lists within each other; runs write six.
-_MOST_DEEP = 64
-#: Digits of a whole number; the longest are times in nanoseconds.
-_MOST_DIGITS = 20
-
-NUMBER, MAYBE = (int, float), (int, float, NoneType)
-#: A key in a shape that stands for every other name.
-ANY = "*"
-_NAMES = {
-    str: "text",
-    int: "a whole number",
-    bool: "true or false",
-    NUMBER: "a number",
-    MAYBE: "a number or null",
-    dict: "an object",
-    list: "a list",
-}
-
 _SYNTHETIC = {"control": str, "people": int, "seed": int}
 #: Fields of a configuration that are not of a plain type.
 _SPECIAL: dict[str, Any] = {"modalities": [str], "models": [str], "scale": [NUMBER]}
@@ -74,37 +55,10 @@ def parse(content: bytes | str, path: Path, where: str, *, finite: bool = False)
     Raises:
         DataError: it is none.
     """
-    number = _finite if finite else float
     try:
-        text = content if isinstance(content, str) else content.decode("utf-8")
-        value = json.loads(text, parse_int=_whole, parse_float=number, parse_constant=number)
-        if _depth(value) > _MOST_DEEP:
-            raise ValueError(f"objects more than {_MOST_DEEP} deep")
-    except (ValueError, RecursionError) as error:
+        return json_files.parse(content, finite=finite)
+    except ValueError as error:
         raise damaged(path, where, error) from error
-    return value
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > _MOST_DIGITS:
-        raise ValueError(f"a whole number of {len(digits)} digits")
-    return int(digits)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text}, no finite number")
-    return number
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level and depth <= _MOST_DEEP:
-        depth += 1
-        inner = [v for v in level if isinstance(v, (dict, list))]
-        level = [x for v in inner for x in (v.values() if isinstance(v, dict) else v)]
-    return depth
 
 
 def read_described(path: Path) -> dict[str, Any]:
@@ -205,29 +159,18 @@ def check(value: Any, shape: Any, path: Path, where: str = "") -> None:
 
     Args:
         value: what was read.
-        shape: a type or tuple of types; a dict of what keys hold (`ANY`: all others; more keys are
-            fine without it); a list of one shape, that of every element.
+        shape: see `clmer.json_files.check`; keys that it does not name are fine.
         path: the file, for the message.
         where: the value's place in it.
 
     Raises:
         DataError: at the first place that differs.
     """
-    kind = type(shape) if isinstance(shape, (dict, list)) else shape
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        found = json.dumps(value, ensure_ascii=False)
-        found = found if len(found) <= 60 else found[:57] + "..."
-        raise damaged(path, where or "content", found, _NAMES[kind])
-    if isinstance(shape, list):
-        for i, item in enumerate(value):
-            check(item, shape[0], path, f"{where}[{i}]")
-    elif isinstance(shape, dict):
-        named = [key for key in shape if key != ANY]
-        for key in dict.fromkeys([*named, *value] if ANY in shape else named):
-            inner = f"{where}.{key}" if where else str(key)
-            if key not in value:
-                raise damaged(path, inner, "nothing", "a field that every run writes")
-            check(value[key], shape.get(key, shape.get(ANY)), path, inner)
+    try:
+        json_files.check(value, shape, where)
+    except json_files.Misfit as error:
+        expected = error.expected or "a field that every run writes"
+        raise damaged(path, error.where, error.found, expected) from error
 
 
 def damaged(

@@ -12,16 +12,15 @@ NOTICE               what the folder may hold
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import MISSING, fields
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -38,12 +37,12 @@ from clmer.pipeline.run_files import (
     readable,
 )
 from clmer.pipeline.split_model import write_tensors
-from clmer.storage import unwritable, write_file
+from clmer.storage import lock, unwritable, write_file
 
 CONFIG, RESULTS = Path("config.json"), Path("results.json")
 DATA, METRICS = Path("data.json"), Path("metrics.jsonl")
 MODELS, CHECKPOINTS = Path("models"), Path("checkpoint")
-LOCK, LOG_LOCK = ".lock", ".metrics.lock"
+LOCK = ".lock"
 NOTICE = """\
 This folder was made by CLMER from recordings of people. Its predictions.csv and data.json name
 people and recordings, and its models were trained on them: a data set's agreement (DEAP, AMIGOS,
@@ -92,7 +91,14 @@ class Run:
             _same_config(folder, wanted, data)
         else:
             self._make({"config": wanted, "environment": environment}, data)
-        self._lock = _sole_user(folder) if leads else None
+        self._held = ExitStack()
+        try:
+            if leads:
+                self._held.enter_context(lock(folder / LOCK, wait=False))
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{folder}: another process trains this run; wait for it, or choose another `out`."
+            ) from error
 
     def _make(self, content: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """A new folder, or none at all."""
@@ -134,7 +140,7 @@ class Run:
             return
         path = self.folder / METRICS
         try:
-            with self._log_lock(), path.open("a") as file:
+            with lock(self.folder), path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             path = self.folder / "events"
             for name, value in line.items():
@@ -148,7 +154,7 @@ class Run:
         path = self.folder / METRICS
         if not self.keeps or not readable(path, path.exists):
             return
-        with self._log_lock():
+        with lock(self.folder):  # no line of another rank comes between reading and writing
             kept, cut_short = self._log_lines()
             others = [line for line, of in kept if of["stage"] != stage or of["epoch"] < epoch]
             if len(others) < len(kept) or cut_short:
@@ -176,18 +182,6 @@ class Run:
         said = read_log(path)
         return list(zip(lines, said, strict=False)), len(lines) > len(said)
 
-    @contextmanager
-    def _log_lock(self) -> Iterator[None]:
-        """Other ranks write to the same log: a line may not come between reading and writing."""
-        path = self.folder / LOG_LOCK
-        try:
-            file = path.open("ab")
-        except OSError as error:
-            raise unwritable(path, error) from error
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
     @cached_property
     def events(self) -> Any:
         """TensorBoard's writer, made with the first line."""
@@ -202,8 +196,7 @@ class Run:
         Raises:
             DataError: the disk is full.
         """
-        if self._lock is not None:
-            self._lock.close()
+        self._held.close()
         events = vars(self).pop("events", None)
         if events is None:
             return
@@ -326,29 +319,13 @@ def check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: found a file, expected a folder; choose another `out`.")
     # A run killed while it made its folder leaves these behind.
-    ours = [".gitignore", "NOTICE", LOCK, LOG_LOCK, str(DATA)]
+    ours = [".gitignore", "NOTICE", LOCK, str(DATA)]
     ours += [f".{name}." for name in (".gitignore", "NOTICE", DATA, CONFIG)]
     if folder.exists() and not all(path.name.startswith(tuple(ours)) for path in folder.iterdir()):
         raise ConfigError(
             f"{folder}: found a folder with other files in it, expected a new or empty one; "
             "choose another `out`."
         )
-
-
-def _sole_user(folder: Path) -> IO[bytes]:
-    # The kernel gives the lock back when its holder dies, so a killed run never blocks the next.
-    try:
-        file = (folder / LOCK).open("ab")
-    except OSError as error:
-        raise unwritable(folder / LOCK, error) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise ConfigError(
-            f"{folder}: another process trains this run; wait for it, or choose another `out`."
-        ) from error
-    return file
 
 
 def _quiet_full_disk(args: threading.ExceptHookArgs) -> None:

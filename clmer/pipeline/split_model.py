@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from clmer.errors import ConfigError, DataError
+from clmer.json_files import ANY, NUMBER
 from clmer.nn import Encoder
 from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import TOKEN_KINDS, ModelConfig
@@ -28,7 +29,7 @@ from clmer.pipeline.models import (
     mean_probability,
     member_names,
 )
-from clmer.pipeline.run_files import ANY, NUMBER, check, damaged, read_tensors, readable
+from clmer.pipeline.run_files import check, damaged, read_tensors, readable
 from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
 from clmer.storage import write_file
 

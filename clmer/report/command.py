@@ -15,8 +15,6 @@ from clmer.pipeline.presets import build
 
 #: What the command names even where it is the default: defaults depend on machine and data set.
 _ALWAYS = ("task", "protocol", "preset", "device")
-
-
 #: What follows from other options, or has no flag.
 _DERIVED = ("one_start", "fps")
 

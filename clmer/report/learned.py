@@ -29,7 +29,7 @@ from clmer.report.reading import RunFiles, read_predictions
 from clmer.text import stored
 
 #: Windows that are shown; of more, every n-th.
-MOST = 400
+MOST_WINDOWS = 400
 _BATCH = 32
 #: Neighbours of a window whose class and person are counted.
 NEIGHBOURS = 5
@@ -67,17 +67,17 @@ def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
     """
     draw: dict[str, Callable[[trained.Trained, Sample], Html]] = {}
     if run.config.get("fusion", True) and len(run.modalities) > 1:
-        draw["Attention between modalities"] = attention
+        draw["Attention between modalities"] = draw_attention
     if run.config.get("contrastive", True):
-        draw["Contrastive features"] = contrast
+        draw["Contrastive features"] = draw_features
     if run.scored is None:
         why = "the run has no scored test windows to draw it on"
-        return [(title, _reason(why)) for title in draw]
+        return [(title, _not_drawn(why)) for title in draw]
     try:
         sample = read_sample(run, cache)
         model = trained.load(run.path, split="split1")
     except DataError as error:
-        return [(title, _reason(error)) for title in draw]
+        return [(title, _not_drawn(error)) for title in draw]
     return [(title, _drawn(drawn, model, sample)) for title, drawn in draw.items()]
 
 
@@ -88,22 +88,22 @@ def _drawn(
     try:
         return draw(model, sample)
     except ValueError as error:
-        return _reason(error)
+        return _not_drawn(error)
 
 
-def _reason(why: object) -> Html:
+def _not_drawn(why: object) -> Html:
     return Html(f"<p>Not drawn: {escape(why)}</p>")
 
 
 def read_sample(run: RunFiles, cache: Path) -> Sample:
-    """Test windows of the first split, at most `MOST`, from the prepared store.
+    """Test windows of the first split, at most `MOST_WINDOWS`, from the prepared store.
 
     Raises:
         DataError: the store is not in the cache, or holds other windows.
     """
     path = cache / f"{run.config['dataset']}-{run.config['data'][:16]}"
     if not path.is_dir():
-        hint = "Give its folder with `cache`; the training command makes it anew."
+        hint = "Give its folder as `cache`; the training command prepares it again."
         raise DataError(path, "prepared store", "no such folder", "that of the run", hint)
     results = run.scored or {}
     predictions = read_predictions(run.path / "predictions.csv", results["classes"])
@@ -113,7 +113,7 @@ def read_sample(run: RunFiles, cache: Path) -> Sample:
     if not len(tested):
         raise damaged(run.path / "predictions.csv", "rows", f"none of {model} in {split}")
     first = own[0]
-    chosen = tested[:: -(-len(tested) // MOST)]
+    chosen = tested[:: -(-len(tested) // MOST_WINDOWS)]
     store = open_store(path)
     starts = [stored(start) for start in store.windows.start_s.tolist()]
     pairs = zip(store.windows.recording.tolist(), starts, strict=True)
@@ -134,15 +134,15 @@ def read_sample(run: RunFiles, cache: Path) -> Sample:
 
 
 def _of_windows(sample: Sample) -> str:
-    few = f"one in {-(-sample.of // MOST)} of " if sample.of > len(sample.y) else ""
+    few = f"one in {-(-sample.of // MOST_WINDOWS)} of " if sample.of > len(sample.y) else ""
     return f"{few}{sample.of} test windows of the first split"
 
 
 # --- attention ----------------------------------------------------------------------------------
-def attention(model: trained.Trained, sample: Sample) -> Html:
+def draw_attention(model: trained.Trained, sample: Sample) -> Html:
     """One row of maps per directed pair: each class, and the difference of two classes."""
     if not isinstance(model.fusion, Fusion):
-        return _reason(f"{type(model.fusion).__name__} has no pairs of modalities")
+        return _not_drawn(f"{type(model.fusion).__name__} has no pairs of modalities")
     means = class_maps(model, model.fusion, sample)
     many = " of the first of its members" if model.config.members > 1 else ""
     text = (
@@ -205,7 +205,7 @@ def _map_cells(maps: np.ndarray, classes: Sequence[str]) -> list[Html]:
 
 
 # --- features -----------------------------------------------------------------------------------
-def contrast(model: trained.Trained, sample: Sample) -> Html:
+def draw_features(model: trained.Trained, sample: Sample) -> Html:
     """t-SNE of each modality's features, by class and by person, and whose windows are near."""
     people, person = np.unique(sample.person, return_inverse=True)
     text = (
@@ -219,8 +219,8 @@ def contrast(model: trained.Trained, sample: Sample) -> Html:
     if len(people) > _NAMED_PEOPLE:
         names = Html(f"{len(people)} people, one hue each")
     for name, z in model.encode(sample.windows, sample.person).items():
-        features = standard(z.mean(2))
-        xy = embed(features)
+        features = standardised(z.mean(2))
+        xy = tsne(features)
         by_class = scatter(xy, sample.y, figures.COLOURS, f"t-SNE of {name} by class", marks=True)
         by_person = scatter(xy, person, hues, f"t-SNE of {name} by person", marks=False)
         drawn = [
@@ -239,14 +239,14 @@ def contrast(model: trained.Trained, sample: Sample) -> Html:
     return Html("\n".join(blocks))
 
 
-def standard(features: np.ndarray) -> np.ndarray:
+def standardised(features: np.ndarray) -> np.ndarray:
     """Features [N, F] standardised to mean 0 and standard deviation 1, without constant ones."""
     spread = features.std(0)
     kept = spread > 1e-6 * max(float(spread.max()), 1e-12)
     return np.asarray((features[:, kept] - features[:, kept].mean(0)) / spread[kept])
 
 
-def embed(features: np.ndarray) -> np.ndarray:
+def tsne(features: np.ndarray) -> np.ndarray:
     """Positions [N, 2] of features [N, F] by t-SNE, the same every time."""
     if len(features) == 1:
         return np.zeros((1, 2))

@@ -185,11 +185,11 @@ def _score_blocks(run: RunFiles) -> list[tuple[str, Html]]:
         text = "No scores yet: the run is unfinished. The same command with --resume continues it."
         return [("Scores", Html(f"<p>{escape(text)}</p>"))]
     notes = [line for line in explanations(results) if line not in SHUFFLED_WARNING]
-    said = "".join(f"<li>{escape(line)}</li>" for line in notes)
+    items = "".join(f"<li>{escape(line)}</li>" for line in notes)
     blocks = [
         tables.scores(results, "windows", "Per window"),
         tables.scores(results, "recordings", "Per recording: mean log-probability of its windows"),
-        f"<ul>{said}</ul>",
+        f"<ul>{items}</ul>",
     ]
     found = [("Scores", Html("\n".join(blocks)))]
     if results["comparisons"]:

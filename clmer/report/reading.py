@@ -13,10 +13,8 @@ import numpy as np
 from clmer.data.store.summary import report_misfit
 from clmer.errors import DataError
 from clmer.evaluation.metrics import SCORES, Predictions
+from clmer.json_files import ANY, MAYBE, NUMBER
 from clmer.pipeline.run_files import (
-    ANY,
-    MAYBE,
-    NUMBER,
     check,
     damaged,
     read_described,

@@ -1,5 +1,5 @@
 // Plan. A task owns whole heads, or a part of the keys of a long one. P is recomputed from the
-// scores and the stored log-sum-exp, so that no row needs a reduction; five products a tile of
+// scores and the stored log-sum-exp, so that no row needs a reduction; five products per tile of
 // queries: S^T, dP^T, dV, dK, dQ. dK and dV of a block of keys are summed over the tiles, dQ over
 // the blocks, and over the parts where there are several. Keys hidden from the whole head are never
 // read. The order of sums depends on shapes alone: partial sums of dQ and of the bias gradient are

@@ -1,4 +1,4 @@
-// What the forward and the backward of attention share. Compiled once a SIMD level.
+// What the forward and the backward of attention share. Compiled once per SIMD level.
 //
 // Scores stand transposed, keys down and queries across the lanes: a vector holds one key's scores
 // for kLanes queries. So the softmax reduces nothing across lanes, the products S^T = K Q^T and
@@ -248,7 +248,7 @@ struct Scores {
   Left<T> by_key() const { return {data, across ? 1 : stride, across ? stride : 1}; }
 };
 
-// Sums over keys, a row a query: [rows, cols], or [cols, rows] where vectors across a narrow head
+// Sums over keys, a row per query: [rows, cols], or [cols, rows] where vectors across a narrow head
 // would be mostly empty.
 template <class T>
 struct Sums {

@@ -1,4 +1,5 @@
-// What masks, bias and dropout do to the scores and weights of a tile. Compiled once a SIMD level.
+// What masks, bias and dropout do to the scores and weights of a tile. Compiled once per SIMD
+// level.
 #pragma once
 
 #include "attention/cpu_block.h"

@@ -1,5 +1,5 @@
 // Blocks of 16 x 16 in a warp's registers, and their products on tensor cores, for half types (k =
-// 16 a step) and float (k = 8 a step, as tf32, or as two tf32 numbers each and three products).
+// 16 per step) and float (k = 8 per step, as tf32, or as two tf32 numbers each and three products).
 //
 // Lane l owns, with g = l / 4 and t = l % 4, the rows g and g + 8 and the columns 2t, 2t + 1 and
 // these + 8. An operand has rows along m or n and columns along k, whichever side of a product it

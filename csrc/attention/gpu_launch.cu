@@ -11,7 +11,8 @@ namespace {
 
 using namespace cuda;
 
-// Blocks of 256 threads an SM: 80 or 128 registers a thread, or up to 255 where features are wide.
+// Blocks of 256 threads per SM: 80 or 128 registers per thread, or up to 255 where features are
+// wide.
 template <class Form>
 constexpr int kLeastBlocks = Form::kWidth > kTile ? 1
                              : Form::kIsPlain     ? 3
@@ -30,7 +31,7 @@ __global__ void __launch_bounds__(kShortThreads, kLeastBlocks<Form>)
   typename Form::Backward(a, p).run();
 }
 
-// More shared memory than every GPU gives must be asked for, once a kernel and device; asking
+// More shared memory than every GPU gives must be asked for, once per kernel and device; asking
 // again costs little, waits for nothing and is not part of a graph that captures the stream.
 template <class Kernel>
 void allow_shared(Kernel kernel, int bytes) {

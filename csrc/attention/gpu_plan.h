@@ -1,4 +1,4 @@
-// How gpu_short.h lies on a GPU: warps a head, heads a block, what stands where in shared
+// How gpu_short.h lies on a GPU: warps per head, heads per block, what stands where in shared
 // memory. Reckoned from bytes and tiles.
 #pragma once
 
@@ -23,11 +23,11 @@ struct ShortPlan {
   int width;          // features in a row of shared memory: 16, 32 or 64
   int rows, keys;     // rounded up to whole tiles
   int pair_pitch;     // elements of a query's row of weights
-  int group;          // warps a head: 1, 2, 4 or 8
+  int group;          // warps per head: 1, 2, 4 or 8
   int heads;          // of a block, which has 4 warps, or a group's 8
   int round;          // queries whose weights stand in shared memory at once, in the backward
   int word_rows;      // queries with a row of `words` of their own; 1: all share one
-  int words_pitch;    // words a row: a bit a key
+  int words_pitch;    // words per row: a bit per key
   bool may_be_blind;  // a query may see no key
   bool plain;         // no masks, no bias, no dropout, and some key
   // In bytes from the head's share of shared memory on. `weights` and `grad_scores`: [round, keys].

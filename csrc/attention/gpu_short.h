@@ -1,19 +1,19 @@
 // Attention of short sequences on a GPU: a head's queries and keys in shared memory.
 //
 // Plan: a block of 4 or 8 warps owns a head of up to 64 or 128 tokens, or two or four heads of one
-// or two tiles of 16. It copies Q, K, V (and dO) there, 16 bytes a thread without passing through
-// registers, rows that masks hide as zeros, and what is hidden as a bit a pair. Forward: a warp
+// or two tiles of 16. It copies Q, K, V (and dO) there, 16 bytes per thread without passing through
+// registers, rows that masks hide as zeros, and what is hidden as a bit per pair. Forward: a warp
 // takes 16 queries, whose scores for 32 keys at a time stay in registers with the online softmax,
 // and go as they are into P V. Backward: a warp takes 16 x 16 pairs and leaves their P and dS in
 // shared memory, `round` queries at a time; after a barrier each warp adds P^T dO and dS^T Q of its
 // own keys onto dV and dK in registers, then dS K of its own queries is dQ. So all gradients come
 // from one launch, every element has one writer, and every sum one order. Results go back through
-// the rows that they came from, 16 bytes a lane.
+// the rows that they came from, 16 bytes per lane.
 //
 // Roofline: memory. Q, K, V are read and O is written, then Q, K, V, dO, O are read and dQ, dK, dV
 // written, all once: 12 L D numbers where the bench's floor counts 11 (not O in the backward).
-// Beside it stand one exponential a pair each way and some 10 and 20 other operations, which for D
-// = 16 and half types take about as long by count; tensor cores idle most of the time. An H200
+// Beside it stand one exponential per pair each way and some 10 and 20 other operations, which for
+// D = 16 and half types take about as long by count; tensor cores idle most of the time. An H200
 // takes 3.5 times the bytes' time: a wave and a half of blocks, each a chain of short stages.
 //
 // Compiled for GPUs by gpu_launch.cu (common/cuda_device.h) and for tests by

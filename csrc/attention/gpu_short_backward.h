@@ -88,7 +88,7 @@ struct Backward {
                             p.rows, int(a.value_dim), p.grad_out_by_16, at, sees);
   }
 
-  // Four lanes a query: its log-sum-exp and their share of O, on the way while copies are.
+  // Four lanes per query: its log-sum-exp and their share of O, on the way while copies are.
   CLMER_DEVICE void ask_early(Early (&early)[kNoted]) const {
     const T* out = static_cast<const T*>(a.out) + at.head * a.rows * a.value_dim;
     const int first = at.lane % 4 * kShare;
@@ -123,7 +123,7 @@ struct Backward {
     }
   }
 
-  // P as it was applied, and dS, of queries [first, stop); a block of 16 x 16 a warp.
+  // P as it was applied, and dS, of queries [first, stop); a block of 16 x 16 per warp.
   CLMER_DEVICE void pairs(int first, int stop) const {
     const int across = p.keys / kTile, all = (stop - first) / kTile * across;
 #pragma unroll 1
@@ -206,7 +206,7 @@ struct Backward {
     }
   }
 
-  // dQ = dS K of queries [first, stop), 16 a warp. Behind it all of the round's rows are free.
+  // dQ = dS K of queries [first, stop), 16 per warp. Behind it all of the round's rows are free.
   CLMER_DEVICE void query_gradients(int first, int stop) const {
     const int tiles = (stop - first) / kTile;
 #pragma unroll 1

@@ -1,4 +1,4 @@
-// Sections over a tile of doubles, their states in registers. Compiled once a SIMD level.
+// Sections over a tile of doubles, their states in registers. Compiled once per SIMD level.
 #pragma once
 
 #include "bandpass/cpu_tile.h"

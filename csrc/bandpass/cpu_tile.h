@@ -1,5 +1,5 @@
 // A task's rows, their samples to and from a tile of doubles [samples, width], their states. One
-// vector of a tile holds one sample of kWide rows. Compiled once a SIMD level.
+// vector of a tile holds one sample of kWide rows. Compiled once per SIMD level.
 #pragma once
 
 #include "bandpass/args.h"
@@ -188,7 +188,7 @@ void write_tile(const SosfiltArgs& a, const Offsets& o, int64_t start, int count
   }
 }
 
-// The forms for the types at hand: looked up once a task, called once a tile.
+// The forms for the types at hand: looked up once per task, called once per tile.
 using Reader = void (*)(const SosfiltArgs&, const Offsets&, int64_t, int, double*, int);
 using Writer = void (*)(const SosfiltArgs&, const Offsets&, int64_t, int, const double*, int);
 

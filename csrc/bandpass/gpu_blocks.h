@@ -1,16 +1,16 @@
 // Plan: what the GPU does with time, in functions that a host form runs too
 // (testing/bandpass_blocks.cpp). A thread holds a segment of 32 samples in registers, a warp 32
-// segments, a block of threads a tile of up to 8 warps. Section by section: every segment is
+// segments, a block of threads per tile of up to 8 warps. Section by section: every segment is
 // filtered from rest in place; a scan over the states that segments leave adds what the earlier
 // ones and the tile's start have left, A^n times that, A the section's 2 x 2 transition; then the
 // response to its true start is added to every segment, sample after sample. So the joins are those
 // of one section at a time, S is any number, x is read once, and no sample takes a table: a double
 // that every lane reads from shared memory costs as much time as two multiply-adds with it.
 //
-// Few long rows fill no GPU with one block of threads a row. There (`split`) every part of a row, a
-// few tiles, is first run from rest for the state of all sections that it leaves; one warp a row
-// joins these by the cascade's transition over a part, 2S x 2S; then all parts are filtered from
-// their true starts.
+// Few long rows fill no GPU with one block of threads per row. There (`split`) every part of a row,
+// a few tiles, is first run from rest for the state of all sections that it leaves; one warp per
+// row joins these by the cascade's transition over a part, 2S x 2S; then all parts are filtered
+// from their true starts.
 //
 // Poles close together and to 1 (low edges) make A^n large where its effect is small: states are
 // joined in a basis in which nothing cancels (Joint), and powers of A are squared in two doubles

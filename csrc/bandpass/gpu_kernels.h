@@ -1,12 +1,12 @@
 // Plan (the algorithm is in gpu_blocks.h): a block of threads owns a row, or a part of one,
-// and walks its tiles; blocks stay and take another row, so that tables are made once a block. A
-// warp reads its 32 segments in runs of 128 bytes, 16 bytes a lane, and turns them round in its
+// and walks its tiles; blocks stay and take another row, so that tables are made once per block. A
+// warp reads its 32 segments in runs of 128 bytes, 16 bytes per lane, and turns them round in its
 // own 4.5 KB of shared memory, so that a thread holds 32 samples of one segment as doubles in
-// registers; there they stay while all sections pass over them, one barrier a section (a warp's
+// registers; there they stay while all sections pass over them, one barrier per section (a warp's
 // totals for the next), and go back the same way. Meanwhile the next tile is fetched into L2. x is
 // read and y written once: the roofline is memory, or about 9 double-precision operations a sample
 // and section (5 from rest, 3 for the response to the start, 1 to join). Few long rows read x twice
-// (`split`). Streams' chunks and very many rows take the same segments with a thread a row and no
+// (`split`). Streams' chunks and very many rows take the same segments with a thread per row and no
 // joins. The launches are in gpu_launch.cu.
 #pragma once
 
@@ -19,7 +19,7 @@ namespace {
 constexpr unsigned kAll = 0xffffffff;
 constexpr int kTables = 8;  // sections whose tables are in shared memory at once
 
-// ---- a thread a row: streams' chunks, and very many rows --------------------------------------
+// ---- a thread per row: streams' chunks, and very many rows ------------------------------------
 struct Operands {
   const double* sos;
   const double* state;  // before the first sample; null for rest
@@ -64,7 +64,7 @@ __device__ __forceinline__ void filter_in_order(const Operands& o, int k, double
   }
 }
 
-// One warp a block; the states of its rows [sections, 2, 32] behind the strip.
+// One warp per block; the states of its rows [sections, 2, 32] behind the strip.
 template <class T, bool kAdjoint>
 __global__ void filter_rows(const T* x, T* y, Operands o) {
   __shared__ Strip<T> strip;
@@ -94,8 +94,8 @@ __global__ void filter_rows(const T* x, T* y, Operands o) {
   }
 }
 
-// ---- a block of threads a row, or a tile ------------------------------------------------------
-// Beside a strip a warp, which is dynamic.
+// ---- a block of threads per row, or per tile --------------------------------------------------
+// Beside a strip per warp, which is dynamic.
 struct TileMemory {
   SectionTable table[kTables];
   Wide power[2][kTables][4];
@@ -286,8 +286,8 @@ __global__ void __launch_bounds__(kMaxWarps* kLanes, 2)
   filter_share<T, kAdjoint>(x, static_cast<T*>(nullptr), o, share, memory.tile);
 }
 
-// A warp a row, a lane a state: turns ends [rows, parts, S, 2] into the parts' true starts. A batch
-// of them is in shared memory at once, so that no step waits for memory.
+// A warp per row, a lane per state: turns ends [rows, parts, S, 2] into the parts' true starts. A
+// batch of them is in shared memory at once, so that no step waits for memory.
 template <bool kAdjoint>
 __global__ void join_parts(Operands o, int64_t parts, const double* transition, double* ends) {
   constexpr int kBatch = 32;

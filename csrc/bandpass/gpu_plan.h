@@ -25,14 +25,14 @@ struct Plan {
   int64_t walked() const { return form == Form::split ? walk : tiles(); }  // by a block, in order
   int64_t part() const { return walk * tile(); }
   int64_t parts() const { return form == Form::split ? (time + part() - 1) / part() : 1; }
-  // In doubles: a state a part, and the transition over a part.
+  // In doubles: a state per part, and the transition over a part.
   int64_t scratch(int64_t rows, int64_t sections) const {
     return form == Form::split ? rows * parts() * 2 * sections + 4 * sections * sections : 0;
   }
 };
 
 // By the shape alone, so that a shape has the same bits on every GPU. The bounds are reckoned from
-// multiply-adds and bytes; on an H200 1, 2, 4 and 8 warps a tile are within 5 %.
+// multiply-adds and bytes; on an H200 1, 2, 4 and 8 warps per tile are within 5 %.
 inline Plan choose_plan(int64_t rows, int64_t time, int64_t sections) {
   constexpr int64_t kStream = 512;        // samples: pushes of streams keep the bits of one pass
   constexpr int64_t kManyRows = 1 << 14;  // with a thread each, a warp for each of 512 schedulers

@@ -1,5 +1,5 @@
-// Samples between a GPU's memory and registers: 32 runs of 32 samples, a run a lane, through a
-// warp's own shared memory in strips of 128 bytes a run. x and y are at the first sample of run 0
+// Samples between a GPU's memory and registers: 32 runs of 32 samples, a run per lane, through a
+// warp's own shared memory in strips of 128 bytes per run. x and y are at the first sample of run 0
 // as it lies in memory, which the adjoint takes last; the next run is `stride` away. length(run)
 // samples exist, the first ones taken; others are read as 0. Accesses are of W samples: 16 bytes
 // where rows begin at multiples of these, one sample elsewhere. The pitch keeps lanes on banks of

@@ -1,4 +1,4 @@
-// One task's working memory, handed out piece by piece. Compiled once a SIMD level.
+// One task's working memory, handed out piece by piece. Compiled once per SIMD level.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Which elements dropout keeps: the hash of clmer/ops/attention/reference.py, dropout_mask. 64 bits
-// a row, 32-bit rounds an element. Compiled once a SIMD level, and for the GPU.
+// per row, 32-bit rounds per element. Compiled once per SIMD level, and for the GPU.
 #pragma once
 
 #include <cstdint>

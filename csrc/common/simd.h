@@ -1,4 +1,4 @@
-// Which SIMD level runs. Every <op>/cpu_*.cpp is compiled once a level, whole in the namespace of
+// Which SIMD level runs. Every <op>/cpu_*.cpp is compiled once per level, whole in the namespace of
 // that level, and exports one table of kernels; CLMER_KERNELS(op) is the table of the level in
 // force.
 #pragma once

@@ -1,6 +1,6 @@
 // Loading and storing rows in storage types narrower than the arithmetic: bfloat16 and float16 are
 // read as float and rounded to nearest even when written. Included like simd_vec.h, by files that
-// are compiled once a SIMD level.
+// are compiled once per SIMD level.
 #pragma once
 
 #include <cstring>

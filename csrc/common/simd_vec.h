@@ -13,7 +13,7 @@
 #endif
 
 #ifndef CLMER_LEVEL
-#error "simd_vec.h is for files compiled once a SIMD level"
+#error "simd_vec.h is for files compiled once per SIMD level"
 #endif
 
 namespace clmer::CLMER_LEVEL {

@@ -1,5 +1,5 @@
-// Rows of NT-Xent: the problem, its working memory, and each block's own part. Compiled once a SIMD
-// level.
+// Rows of NT-Xent: the problem, its working memory, and each block's own part. Compiled once per
+// SIMD level.
 #pragma once
 
 #include "common/arena.h"

@@ -1,4 +1,4 @@
-// What a sublayer does to rows of a tile besides products. Compiled once a SIMD level.
+// What a sublayer does to rows of a tile besides products. Compiled once per SIMD level.
 #pragma once
 
 #include "common/dropout_hash.h"

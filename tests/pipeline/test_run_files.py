@@ -296,7 +296,14 @@ def test_a_file_that_may_not_be_read(run: Path, name: str, monkeypatch: pytest.M
 
 def test_a_lock_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Run(tmp_path / "run", {}, {}, {}).close()
-    _refuse(monkeypatch, ".lock", "a")
+    whole = os.open
+
+    def refuse(path: Any, flags: int, *args: Any, **options: Any) -> int:
+        if str(path).endswith(".lock"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path, flags, *args, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(DataError, match=r"\.lock: writing: found Permission denied"):
         Run(tmp_path / "run", {}, {}, {}, resume=True)
 

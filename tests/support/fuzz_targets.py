@@ -150,7 +150,7 @@ def own_files(scratch: Path) -> dict[str, Target]:
     def drawn(folder: Path) -> object:
         return report([folder], cache=cache)
 
-    inputs = "models/split1/inputs.safetensors"
+    inputs = "models/split1/tokenizer.safetensors"
     return {
         "store-json": _in_folder(store, "store.json", read_store),
         "store-table": _in_folder(store, "windows.npz", read_store),

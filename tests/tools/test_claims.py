@@ -69,13 +69,13 @@ def test_windows_are_those_of_the_data_sets() -> None:
 
 def test_protocols_are_those_of_the_data_sets() -> None:
     for name, dataset in DATASETS.items():
-        assert row("README.md", f"`{name}`").endswith(f" `{dataset.protocol}` ")
+        assert row("docs/training.md", f"`{name}`").endswith(f" `{dataset.protocol}` ")
 
 
 def test_sizes_of_the_presets() -> None:
     paper = build("deap", {"preset": "paper", "device": "cpu"})
     assert (paper.cross_layers, paper.memory_layers, paper.token_length) == (5, 5, 50)
-    assert "`paper` has\n5 + 5" in text("README.md")
+    assert "`paper` has\n5 + 5 layers (first row)" in text("docs/results.md")
     cpu = PRESETS["cpu"]
     said = f"L {cpu['token_length']}, d {cpu['dim']}, {cpu['heads']} heads,\n"
     said += f"{cpu['cross_layers']} pair layers and {cpu['memory_layers']} memory layer "
@@ -91,7 +91,8 @@ def test_the_filters_whose_error_is_given_are_counted() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert len(module.FILTERS) == 8
-    assert "over the eight filters of `python benchmarks/bandpass_accuracy.py`" in text("README.md")
+    said = " ".join(text("docs/bandpass.md").split())
+    assert "over the eight filters of `python benchmarks/bandpass_accuracy.py`" in said
 
 
 def test_no_page_of_generated_data_speaks_of_people(tmp_path: Path) -> None:
@@ -111,14 +112,19 @@ def test_a_run_s_folder_says_what_it_may_hold(tmp_path: Path) -> None:
         assert (tmp_path / name / ".gitignore").read_text() == "*\n"
 
 
-def test_a_run_s_folder_has_the_files_of_the_readme(tmp_path: Path) -> None:
+def test_a_run_s_folder_has_the_files_that_are_documented(tmp_path: Path) -> None:
     write_deap(tmp_path / "data", people=3, trials=4, seconds=2, fps=5)
     options = "--no-contrastive --repeats 1 --folds 3 --threads 1 --dim 8 --heads 2 "
     options += "--single-layers 1 --epochs-fusion 1 --protocol shuffled --modalities eeg"
     places = ["--root", str(tmp_path / "data"), "--cache", str(tmp_path / "cache")]
     run = tmp_path / "run"
     assert cli.main(["train", "deap", *places, "--out", str(run), *options.split()]) == 0
-    table = text("README.md").split("**A run's folder**")[1].split("\n\n")[1]
-    named = {name for line in table.splitlines() for name in re.findall(r"`([\w./]+)`", line[:80])}
+    table = text("docs/training.md").split("## A run's folder")[1].split("\n\n")[2]
+    firsts = [line.split("|")[1] for line in table.splitlines()]
+    named = {name for first in firsts for name in re.findall(r"`([\w./]+)`", first)}
     found = {path.name + "/" * path.is_dir() for path in run.iterdir()}
-    assert found == named - {"checkpoint.safetensors"} | {".lock"}
+    assert found == named - {"checkpoint/"} | {".lock"}
+    table = text("docs/architecture.md").split("## A run's folder")[1].split("\n\n")[1]
+    firsts = [line.split("|")[1] for line in table.splitlines()]
+    paths = {name for first in firsts for name in re.findall(r"`([\w./-]+)`", first)}
+    assert found <= {name.split("/")[0] + "/" * ("/" in name) for name in paths}

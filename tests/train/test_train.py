@@ -414,6 +414,16 @@ def test_two_processes_train_two_splits_to_the_bytes_of_one(deap, two_splits):
     assert clmer.load(out).splits.keys() == {"split1", "split2"}
 
 
+def processes_of(out):
+    """torchrun and its ranks that write into a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(out).encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
 def test_killed_with_two_splits_in_progress_it_ends_with_the_same_bytes(deap, two_splits):
     out = deap / "two-killed"
     process = torchrun(deap, out, *TWO)
@@ -422,12 +432,11 @@ def test_killed_with_two_splits_in_progress_it_ends_with_the_same_bytes(deap, tw
         assert process.poll() is None, process.stdout.read().decode()
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.kill()  # torchrun's end does not stop its processes at once
-    for folder in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if str(out).encode() in folder.read_bytes():
-                os.kill(int(folder.parent.name), signal.SIGKILL)
+    for rank in processes_of(out):
+        os.kill(rank, signal.SIGKILL)
     process.wait(timeout=100)
+    while processes_of(out):
+        time.sleep(0.01)
     # One process continues what two began, and two what one did.
     assert run(deap, out, *TWO, "--resume") == 0
     same(out, two_splits)

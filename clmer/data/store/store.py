@@ -5,7 +5,6 @@ What a store is made of is in `clmer.data.store.writer`.
 
 from __future__ import annotations
 
-import json
 import tokenize
 import zipfile
 import zlib
@@ -16,9 +15,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from clmer import json_files
 from clmer.data.store.origin import FORMAT, are_sources
 from clmer.data.store.summary import report_misfit
 from clmer.errors import DataError
+from clmer.json_files import ANY, NUMBER
 
 #: What NumPy and zipfile raise on files that were cut or changed.
 _UNREADABLE = (
@@ -36,25 +37,25 @@ _UNREADABLE = (
 )
 #: Bytes of a table or description that are read at most; millions of windows take less.
 MOST_BYTES = 2**31
+_MODALITY = {
+    "name": str,
+    "tokens": int,
+    "fs": NUMBER,
+    "channels": [str],
+    "kinds": [str],
+    "unit": str,
+    "native_fs": NUMBER,
+    "levels": [[str, NUMBER]],
+}
 #: What store.json holds.
 _DESCRIPTION = {
     "format": int,
     "fingerprint": str,
-    "parameters": dict,
-    "sources": list,
-    "modalities": list,
-    "window_s": (int, float),
-    "report": dict,
-}
-_MODALITY = {
-    "name": str,
-    "tokens": int,
-    "fs": (int, float),
-    "channels": list,
-    "kinds": list,
-    "unit": str,
-    "native_fs": (int, float),
-    "levels": list,
+    "parameters": {ANY: object},
+    "sources": [[str, int, int, str]],
+    "modalities": [_MODALITY],
+    "window_s": NUMBER,
+    "report": {ANY: object},
 }
 _NAMES = ("subject", "group", "recording", "stimulus")
 
@@ -201,8 +202,8 @@ def _description(path: Path) -> dict[str, Any]:
     file = path / "store.json"
     try:
         _check_size(file, file.stat().st_size)
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        meta = json_files.parse(file.read_bytes())
+    except (OSError, ValueError) as error:
         raise damaged(file, "JSON", error) from error
     if not isinstance(meta, dict) or not isinstance(meta.get("format"), int):
         raise damaged(file, "format", "no such field")
@@ -210,41 +211,19 @@ def _description(path: Path) -> dict[str, Any]:
         raise damaged(file, "format", f"{meta['format']}, of a later version of CLMER")
     if meta["format"] != FORMAT:
         raise damaged(file, "format", f"{meta['format']}, of an earlier version of CLMER")
-    _check_fields(meta, _DESCRIPTION, file, "")
+    try:
+        json_files.check(meta, _DESCRIPTION, closed=True)
+    except json_files.Misfit as error:
+        raise damaged(file, error.where, error.found) from error
     wrong = report_misfit(meta["report"])
     if wrong:
         raise damaged(file, f"report.{wrong}", repr(meta["report"].get(wrong))[:60])
     if not are_sources(meta["sources"]):
         raise damaged(file, "sources", repr(meta["sources"])[:60])
-    for number, modality in enumerate(meta["modalities"]):
-        where = f"modalities[{number}]"
-        if not isinstance(modality, dict):
-            raise damaged(file, where, repr(modality))
-        _check_fields(modality, _MODALITY, file, f"{where}.")
-        for level in modality["levels"]:
-            if not (isinstance(level, list) and len(level) == 2 and isinstance(level[0], str)):
-                raise damaged(file, f"{where}.levels", repr(level)[:60])
-            if not isinstance(level[1], (int, float)):
-                raise damaged(file, f"{where}.levels", repr(level)[:60])
-        for field in ("channels", "kinds"):
-            if not all(isinstance(each, str) for each in modality[field]):
-                raise damaged(file, f"{where}.{field}", modality[field])
     names = [modality["name"] for modality in meta["modalities"]]
     if not names or len(set(names)) != len(names):
         raise damaged(file, "modalities", names or "none")
     return meta
-
-
-def _check_fields(found: Mapping[str, Any], known: Mapping[str, Any], file: Path, at: str) -> None:
-    for field, kind in known.items():
-        if field not in found:
-            raise damaged(file, f"{at}{field}", "no such field")
-        if not isinstance(found[field], kind) or isinstance(found[field], bool):
-            raise damaged(file, f"{at}{field}", repr(found[field])[:60])
-    unknown = [field for field in found if field not in known]
-    if unknown:
-        text = "a field that this version does not know; a later version of CLMER wrote it"
-        raise damaged(file, f"{at}{unknown[0]}", text)
 
 
 def _check_size(file: Path, size: int) -> None:

@@ -15,14 +15,11 @@ killed leaves only that folder, which the next build of the same data set remove
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from io import BufferedWriter
 from pathlib import Path
@@ -33,7 +30,7 @@ import numpy as np
 from clmer.data.store.origin import FORMAT
 from clmer.data.store.store import Modality, Store, Windows, open_store
 from clmer.errors import DataError
-from clmer.storage import Flush, sync
+from clmer.storage import Flush, lock, sync
 
 __all__ = [
     "NOTICE",
@@ -212,7 +209,8 @@ def build(cache: Path, name: str, key: str, fill: Callable[[StoreWriter], None])
     if (path.is_symlink() or path.exists()) and not path.is_dir():
         hint = "Delete it and run again, or choose another `cache`."
         raise DataError(path, "prepared store", "no folder", "a folder, or nothing yet", hint)
-    with _only_builder(cache / f".{name}.lock"):
+    said = f"Another process is preparing in {cache}; waiting for it."
+    with lock(cache / f".{name}.lock", said=said):
         # As many characters as a key has, no more: deap's are not deap-raw's.
         for stale in cache.glob(f".{name}-{'?' * len(short)}.building"):
             shutil.rmtree(stale)
@@ -256,17 +254,3 @@ def _full_disk(cache: Path, writer: StoreWriter) -> DataError:
         f"{enough} for the prepared store",
         "Nothing was left behind. Make room, or choose another folder with `cache`.",
     )
-
-
-@contextmanager
-def _only_builder(lock: Path) -> Iterator[None]:
-    # The kernel gives the lock back when its holder dies, so a killed build never blocks the next.
-    with open(lock, "wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(
-                f"Another process is preparing in {lock.parent}; waiting for it.", file=sys.stderr
-            )
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
