@@ -1,9 +1,9 @@
-"""Read cell arrays of numbers and text out of a MATLAB 5 file that nobody vouches for.
+"""Cell arrays of numbers and text out of a MATLAB 5 file that nobody vouches for.
 
-`scipy.io.loadmat` allocates what a header claims before it looks for the data, unpacks compressed
-variables without a limit, and follows nested cells by recursion in C. Here a variable is a stream
-that never hands out more than a budget, every claim is compared with the bytes that are there
-before anything is allocated, and cells nest once. What is read equals what SciPy reads.
+`scipy.io.loadmat` reads the values. It allocates what a header claims before it looks for the data,
+unpacks compressed variables without a limit, and follows nested cells by recursion in C. So the
+wanted variables are unpacked here within a budget, and what their headers claim is compared with
+the bytes that are there, before it sees them.
 
 Layout (MathWorks, "MAT-File Format", Level 5): 128 bytes of header, then elements, each a tag
 (type, bytes) and its data, padded to 8 bytes; a variable is a miMATRIX element of flags,
@@ -12,14 +12,16 @@ dimensions, name and values, mostly inside a miCOMPRESSED one (zlib).
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import scipy.io
 
 from clmer.errors import DataError
 
@@ -27,20 +29,15 @@ Value = np.ndarray | str
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
-#: miINT8, miUINT8, ... miUINT64 -> how values are stored
-_STORED = {
-    **{1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"},
-    **{16: "u1", 17: "u2", 18: "u4"},  # UTF-8, -16, -32
-}
-#: mxDOUBLE_CLASS, ... mxUINT64_CLASS -> what values become
-_NUMBERS = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4"} | {
-    14: "i8",
-    15: "u8",
-}
+#: miINT8, miUINT8, ... miUINT64, miUTF8, miUTF16, miUTF32 -> bytes of a value.
+_ITEMSIZE = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}
+#: mxDOUBLE_CLASS, ... mxUINT64_CLASS
+_NUMBERS = range(6, 16)
 _CELL, _CHAR, _UTF8 = 1, 4, 16
 _COMPLEX = 0x0800
 _MAX_CELLS, _MAX_NAME, _MAX_DIMS = 10_000, 64, 8
-_CHUNK = 2**16
+#: Bytes that hold a variable's flags, dimensions and name.
+_HEAD = 256
 
 _SAVE_V7 = "Load it in MATLAB and save it again with save(..., '-v7')."
 
@@ -72,16 +69,21 @@ def load_cells(
         if size > max_bytes:
             raise DataError(path, "size", f"{size} bytes", f"at most {max_bytes} bytes")
         with path.open("rb") as file:
-            order = _byte_order(path, file.read(_HEADER))
-            return _load(path, file, size, order, names, _Budget(max_bytes))
+            header = file.read(_HEADER)
+            order = _byte_order(path, header)
+            found = {}
+            for name, variable in _variables(file, size, order, names, max_bytes):
+                _Claims(path, variable, order).check(name)
+                found[name] = _values(header + variable, name)
+            return found
     except OSError as error:
         raise DataError(path, "file", error.strerror or error, "a readable file") from error
-    except (_Malformed, zlib.error) as error:
+    except (_Malformed, zlib.error, struct.error) as error:
         raise DataError(
             path,
             "MATLAB 5 stream",
             error,
-            "a whole .mat file of plain cell arrays",
+            "a complete .mat file of plain cell arrays",
             "Download or copy the file again.",
         ) from error
 
@@ -97,181 +99,145 @@ def _byte_order(path: Path, header: bytes) -> str:
     return "<" if mark == b"IM" else ">"
 
 
-def _load(
-    path: Path, file: BinaryIO, size: int, order: str, names: Collection[str], budget: _Budget
-) -> dict[str, tuple[tuple[int, ...], list[Value]]]:
-    found: dict[str, tuple[tuple[int, ...], list[Value]]] = {}
-    at = _HEADER
-    while at < size and len(found) < len(names):
+def _variables(
+    file: BinaryIO, size: int, order: str, names: Collection[str], max_bytes: int
+) -> Iterator[tuple[str, bytes]]:
+    """Name and unpacked miMATRIX element of each wanted variable, the first of each name."""
+    wanted, budget, at = set(names), max_bytes, _HEADER
+    while at < size and wanted:
         file.seek(at)
-        kind, length = struct.unpack(order + "II", _exactly(file.read(8), 8))
-        end = at + 8 + length
-        if end > size:
+        kind, length = struct.unpack(order + "II", file.read(8))
+        if at + 8 + length > size:
             raise _Malformed(f"a variable of {length} bytes at byte {at} of {size}")
+        unpacker = zlib.decompressobj()
         if kind == _COMPRESSED:
-            stream = _Stream(_Unpacked(file, length), order, budget)
-            kind, length = stream.tag()[:2]
+            packed = file.read(length)
+            start = unpacker.decompress(packed, _HEAD)
         else:
-            stream = _Stream(_Span(file, length), order, budget)
-        if kind != _MATRIX:
-            raise _Malformed(f"an element of type {kind} at byte {at}, expected a variable")
-        start = stream.taken
-        flags, shape, name = _head(stream)
-        if name in names and name not in found:
-            if flags & 0xFF != _CELL:
-                raise DataError(
-                    path, name, f"an array of class {flags & 0xFF}", "a cell array", _SAVE_V7
-                )
-            found[name] = shape, _cells(stream, shape)
-            if stream.taken - start != length:
-                raise _Malformed(f"{stream.taken - start} bytes in {name}, which claims {length}")
-            stream.finish()
-        at = end
-    return found
+            file.seek(at)
+            start = file.read(min(_HEAD, 8 + length))
+        name = _Claims(Path(), start, order).name(at)
+        if name in wanted:
+            wanted.remove(name)
+            if kind == _COMPRESSED:
+                variable = start + _unpacked(unpacker, budget - len(start))
+            else:
+                variable = start + file.read(8 + length - len(start))
+            budget -= len(variable)
+            yield name, variable
+        at += 8 + length
 
 
-class _Budget:
-    """Bytes that may still be handed out."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def take(self, count: int) -> None:
-        if count > self.left:
-            raise _Malformed(f"{count} bytes claimed where {self.left} are left of the limit")
-        self.left -= count
+def _unpacked(unpacker: zlib._Decompress, limit: int) -> bytes:
+    """The rest of a variable, to the end, where zlib compares its checksum."""
+    rest = unpacker.decompress(unpacker.unconsumed_tail, max(limit, 0) + 1)
+    if len(rest) > limit:
+        raise _Malformed(f"more than {limit} bytes, which are left of the limit")
+    if not unpacker.eof:
+        raise _Malformed("the end of the data too early")
+    return rest
 
 
-class _Span:
-    """A stretch of the file: a claim beyond its end is refused before it is allocated."""
+class _Claims:
+    """A miMATRIX element [tag, data], of which every claim is held against its bytes."""
 
-    def __init__(self, file: BinaryIO, length: int) -> None:
-        self._file, self._left = file, length
+    def __init__(self, path: Path, data: bytes, order: str) -> None:
+        self.path, self.data, self.order = path, data, order
 
-    def read(self, count: int) -> bytes:
-        if count > self._left:
-            return b""
-        self._left -= count
-        return self._file.read(count)
-
-
-class _Unpacked:
-    """What a miCOMPRESSED element holds, unpacked as it is asked for."""
-
-    def __init__(self, file: BinaryIO, length: int) -> None:
-        self._file, self._left, self._zlib = file, length, zlib.decompressobj()
-
-    def read(self, count: int) -> bytes:
-        parts, missing = [], count
-        while missing and not self._zlib.eof:
-            packed = self._zlib.unconsumed_tail
-            if not packed:
-                packed = self._file.read(min(_CHUNK, self._left))
-                self._left -= len(packed)
-            part = self._zlib.decompress(packed, missing)
-            if not part and not packed:
-                break
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
-
-
-class _Stream:
-    """Elements of one variable, in order."""
-
-    def __init__(self, file: _Span | _Unpacked, order: str, budget: _Budget) -> None:
-        self._file, self.order, self._budget = file, order, budget
-        self.taken = 0
-
-    def read(self, count: int) -> bytes:
-        self._budget.take(count)
-        self.taken += count
-        return _exactly(self._file.read(count), count)
-
-    def tag(self) -> tuple[int, int, bytes]:
-        """Type and length of the next element, and its data where it is a small one."""
-        head = self.read(8)
-        kind, length = struct.unpack(self.order + "II", head)
+    def element(self, at: int) -> tuple[int, int, int, int]:
+        """Type of the element at a byte, start and length of its data, and where the next is."""
+        kind, length = struct.unpack_from(self.order + "II", self.data, at)
         if kind >> 16:  # a small element: two bytes each of type and length, four of data
-            kind, length = kind & 0xFFFF, kind >> 16
-            if length > 4:
-                raise _Malformed(f"a small element of {length} bytes")
-            return kind, length, head[4 : 4 + length]
-        return kind, length, b""
+            if kind >> 16 > 4:
+                raise _Malformed(f"a small element of {kind >> 16} bytes")
+            return kind & 0xFFFF, at + 4, kind >> 16, at + 8
+        padding = 0 if kind == _MATRIX else -length % 8
+        return kind, at + 8, length, at + 8 + length + padding
 
-    def element(self, limit: int) -> tuple[int, bytes]:
-        """The next element of at most `limit` bytes: its type and data."""
-        kind, length, data = self.tag()
-        if length > limit:
-            raise _Malformed(f"an element of {length} bytes where {limit} were expected")
-        if length and not data:
-            data = self.read(length)
-            self.read(-length % 8)
-        return kind, data
+    def head(self, at: int) -> tuple[int, tuple[int, ...], str, int]:
+        """Flags, dimensions and name of the matrix whose data is at a byte, and its values' place.
 
-    def finish(self) -> None:
-        """Unpack to the end, where zlib compares its checksum; a few spare bytes are no harm."""
-        if isinstance(self._file, _Unpacked):
-            self._file.read(_CHUNK)
+        Raises:
+            _Malformed: they are none.
+        """
+        parts = []
+        for limit in (8, 4 * _MAX_DIMS, _MAX_NAME):
+            kind, start, length, at = self.element(at)
+            if length > limit:
+                raise _Malformed(f"an element of {length} bytes where {limit} were expected")
+            parts.append((kind, self.data[start : start + length]))
+        (_, flags), (kind, dims), (_, name) = parts
+        if len(flags) != 8 or kind not in (5, 6) or len(dims) % 4 or len(dims) < 8:
+            raise _Malformed("a variable without flags and dimensions")
+        shape = struct.unpack(f"{self.order}{len(dims) // 4}i", dims)
+        if min(shape) < 0:
+            raise _Malformed(f"dimensions {shape}")
+        return struct.unpack(self.order + "I", flags[:4])[0], shape, name.decode("latin1"), at
+
+    def name(self, place: int) -> str:
+        """The variable's name; `place` is its byte in the file."""
+        kind, start, _, _ = self.element(0)
+        if kind != _MATRIX:
+            raise _Malformed(f"an element of type {kind} at byte {place}, expected a variable")
+        return self.head(start)[2]
+
+    def check(self, name: str) -> None:
+        """Refuse a variable that is no cell array of numbers and text as long as it claims.
+
+        Raises:
+            DataError: another class.
+            _Malformed: a claim that its bytes do not bear out.
+        """
+        _, start, length, end = self.element(0)
+        flags, shape, _, at = self.head(start)
+        if flags & 0xFF != _CELL:
+            found = f"an array of class {flags & 0xFF}"
+            raise DataError(self.path, name, found, "a cell array", _SAVE_V7)
+        if math.prod(shape) > _MAX_CELLS:
+            raise _Malformed(f"{math.prod(shape)} cells")
+        for _ in range(math.prod(shape)):
+            at = self.check_cell(at)
+        if at != end or end > len(self.data):
+            raise _Malformed(f"{at - start} bytes in {name}, which claims {length}")
+
+    def check_cell(self, at: int, depth: int = 0) -> int:
+        """Where the cell after the one at a byte is."""
+        kind, start, length, end = self.element(at)
+        if kind != _MATRIX:
+            raise _Malformed(f"an element of type {kind} in a cell")
+        if length == 0:  # MATLAB's way to write []
+            return end
+        flags, shape, _, at = self.head(start)
+        array, count = flags & 0xFF, math.prod(shape)
+        if array == _CELL and depth == 0 and count == 1:  # text that was wrapped once more
+            at = self.check_cell(at, depth + 1)
+        else:
+            if array not in (*_NUMBERS, _CHAR) or flags & _COMPLEX:
+                what = "complex numbers" if flags & _COMPLEX else f"an array of class {array}"
+                raise _Malformed(f"{what} in a cell")
+            kind, _, held, at = self.element(at)
+            size = _ITEMSIZE.get(kind)
+            if size is None:
+                raise _Malformed(f"values of type {kind}")
+            in_letters = array == _CHAR and kind == _UTF8 and count <= held <= 4 * count
+            if held != count * size and not in_letters:
+                raise _Malformed(f"{held} bytes for {count} values of {size}")
+        if at != end or end > len(self.data):
+            raise _Malformed(f"a cell of {at - start} bytes, which claims {length}")
+        return end
 
 
-def _exactly(data: bytes, count: int) -> bytes:
-    if len(data) != count:
-        raise _Malformed(f"the end of the data {count - len(data)} bytes too early")
-    return data
+def _values(flat: bytes, name: str) -> tuple[tuple[int, ...], list[Value]]:
+    """Shape and cells of the one variable of a file."""
+    options = {"mat_dtype": True, "chars_as_strings": False, "variable_names": [name]}
+    try:
+        array = scipy.io.loadmat(io.BytesIO(flat), **options)[name]
+    except Exception as error:  # SciPy says in many ways that it cannot read
+        raise _Malformed(error) from error
+    return array.shape, [_value(each) for each in array.ravel(order="F")]
 
 
-def _head(stream: _Stream) -> tuple[int, tuple[int, ...], str]:
-    """Flags, dimensions and name of a matrix."""
-    _, flags = stream.element(8)
-    kind, dims = stream.element(4 * _MAX_DIMS)
-    _, name = stream.element(_MAX_NAME)
-    if len(flags) != 8 or kind not in (5, 6) or len(dims) % 4 or len(dims) < 8:
-        raise _Malformed("a variable without flags and dimensions")
-    shape = struct.unpack(f"{stream.order}{len(dims) // 4}i", dims)
-    if min(shape) < 0:
-        raise _Malformed(f"dimensions {shape}")
-    return struct.unpack(stream.order + "I", flags[:4])[0], shape, name.decode("latin1")
-
-
-def _cells(stream: _Stream, shape: tuple[int, ...], depth: int = 0) -> list[Value]:
-    count = math.prod(shape)
-    if count > _MAX_CELLS:
-        raise _Malformed(f"{count} cells")
-    return [_cell(stream, depth) for _ in range(count)]
-
-
-def _cell(stream: _Stream, depth: int) -> Value:
-    kind, length, _ = stream.tag()
-    if kind != _MATRIX:
-        raise _Malformed(f"an element of type {kind} in a cell")
-    if length == 0:  # MATLAB's way to write []
-        return np.zeros((0, 0))
-    start = stream.taken
-    flags, shape, _ = _head(stream)
-    value = _value(stream, flags, shape, depth)
-    if stream.taken - start != length:
-        raise _Malformed(f"a cell of {stream.taken - start} bytes, which claims {length}")
-    return value
-
-
-def _value(stream: _Stream, flags: int, shape: tuple[int, ...], depth: int) -> Value:
-    mat_class = flags & 0xFF
-    if mat_class == _CELL and depth == 0 and math.prod(shape) == 1:
-        return _cell(stream, depth + 1)  # text that was wrapped once more
-    if mat_class not in (*_NUMBERS, _CHAR) or flags & _COMPLEX:
-        what = "complex numbers" if flags & _COMPLEX else f"an array of class {mat_class}"
-        raise _Malformed(f"{what} in a cell")
-    count = math.prod(shape)
-    kind, data = stream.element(8 * count)
-    if kind not in _STORED:
-        raise _Malformed(f"values of type {kind}")
-    if mat_class == _CHAR and kind == _UTF8:
-        return data.decode("utf-8", errors="replace")
-    stored = np.dtype(stream.order + _STORED[kind])
-    if len(data) != count * stored.itemsize:
-        raise _Malformed(f"{len(data)} bytes for {count} values of {stored.itemsize}")
-    values = np.frombuffer(data, stored)
-    if mat_class == _CHAR:
-        return "".join(map(chr, values.astype(np.int64).clip(0, 0xD7FF).tolist()))
-    return values.astype(_NUMBERS[mat_class], copy=False).reshape(shape, order="F")
+def _value(cell: np.ndarray) -> Value:
+    if cell.dtype == object:
+        return _value(cell.item())
+    return "".join(cell.ravel(order="F").tolist()) if cell.dtype.kind == "U" else cell
