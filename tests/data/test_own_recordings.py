@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from support.places import ROOT
 
 from clmer.cli import main
 from clmer.data.face import GAZE_COLUMNS, NEEDED_COLUMNS
