@@ -82,7 +82,7 @@ def test_training_goes_on_with_closed_streams(data: Path, name: str, redirect: s
             "clmer inspect manifest --root {data} --out {data}/i.html --cache {data}/d",
             "2>&-",
         ),
-        ("clmer.experiments table4 --synthetic --people 2 --list", ">&- 2>&-"),
+        ("clmer experiments table4 --synthetic --people 2 --list", ">&- 2>&-"),
         ("clmer predict {data}/run {data}/0.npy --rate 128 --out {data}/p.csv", ">&- 2>&-"),
     ],
     ids=["report", "inspect-out", "inspect-err", "experiments", "predict"],
@@ -125,8 +125,8 @@ def test_predictions_are_not_lost_in_a_closed_output(data: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "{python} -m clmer.experiments table4 --synthetic --list",
-        "{python} -m clmer.experiments --help",
+        "{python} -m clmer experiments table4 --synthetic --list",
+        "{python} -m clmer experiments --help",
     ],
 )
 def test_a_reader_that_goes_ends_a_command_quietly(data: Path, command: str) -> None:
@@ -138,7 +138,7 @@ def test_a_reader_that_goes_ends_a_command_quietly(data: Path, command: str) -> 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is full")
 def test_a_full_disk_behind_the_output_is_said(data: Path) -> None:
-    done = shell(data, "{python} -m clmer.experiments table4 --synthetic --list", "", ">/dev/full")
+    done = shell(data, "{python} -m clmer experiments table4 --synthetic --list", "", ">/dev/full")
     assert done.returncode == 2
     assert done.stderr == "clmer: standard output: No space left on device\n"
 
@@ -200,5 +200,5 @@ def test_messages_reach_any_terminal(encoding: str, monkeypatch: pytest.MonkeyPa
 def test_a_table_is_never_written_in_other_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", _stream("ascii"))
     _check_encoding("time_s,class\n0,low\n")
-    with pytest.raises(DataError, match=r"--out: found a standard output of ascii.*Name a file"):
+    with pytest.raises(DataError, match=r"`out`: found a standard output of ascii.*Name a file"):
         _check_encoding("time_s,class\n0,gelöst\n")
