@@ -13,8 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from clmer.json_files import ANY, Misfit, check
+
 #: Recordings of one modality whose amplitudes differ by this much were not made in one unit.
 OTHER_SCALE = 300.0
+#: What of a store's report is read again, see `clmer.json_files.check`.
+_REPORT = {
+    "signals": [str],
+    "notes": [str],
+    "windows_dropped": {ANY: int},
+    "recordings_skipped": {ANY: str},
+    "shared_samples": [{"one": str, "other": str}],
+    "samples_interpolated": int,
+    "recordings": int,
+}
 
 
 @dataclass(frozen=True)
@@ -98,33 +110,14 @@ def report_misfit(report: Mapping[str, Any]) -> str:
     Returns:
         Its name; "" where all do.
     """
-
-    def texts(value: Any) -> bool:
-        return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-    def table(value: Any, kind: type) -> bool:
-        return isinstance(value, dict) and all(isinstance(each, kind) for each in value.values())
-
-    def pairs(value: Any) -> bool:
-        return isinstance(value, list) and all(
-            isinstance(each, dict)
-            and all(isinstance(each.get(name), str) for name in ("one", "other"))
-            for each in value
-        )
-
-    holds = {
-        "signals": texts,
-        "notes": texts,
-        "windows_dropped": lambda value: table(value, int),
-        "recordings_skipped": lambda value: table(value, str),
-        "shared_samples": pairs,
-        "samples_interpolated": lambda value: isinstance(value, int),
-        "recordings": lambda value: isinstance(value, int),
-    }
-    wrong = [name for name, fits in holds.items() if name in report and not fits(report[name])]
-    if report.get("recordings_skipped") and "recordings" not in report:
-        wrong.append("recordings")
-    return wrong[0] if wrong else ""
+    for name, shape in _REPORT.items():
+        try:
+            if name in report:
+                check(report[name], shape)
+        except Misfit:
+            return name
+    skipped = report.get("recordings_skipped")
+    return "recordings" if skipped and "recordings" not in report else ""
 
 
 def left_out(report: Mapping[str, Any]) -> list[str]:
