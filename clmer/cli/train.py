@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 import clmer
 from clmer.cli import who
@@ -105,7 +106,7 @@ def run(
 
 
 def set_threads(threads: int | None) -> None:
-    """Have torch use so many CPU threads; None leaves its default.
+    """Have torch and the linear algebra of the baselines use so many CPU threads; None: as it is.
 
     Raises:
         ConfigError: fewer than one.
@@ -115,6 +116,7 @@ def set_threads(threads: int | None) -> None:
     if threads < 1:
         raise ConfigError(f"`threads`: found {threads}, expected at least 1")
     torch.set_num_threads(threads)
+    threadpool_limits(threads, user_api="blas")  # results of BLAS depend on it in the last digit
 
 
 def _train(
