@@ -171,9 +171,9 @@ def train(job: TrainingRun) -> dict[str, Any]:
     if apart(job):
         own = {n: train_split(job, n) for n in own_splits(job)}
         found = {n: result for part in job.ranks.gather(own) for n, result in part.items()}
-        job.run.sort_log([split_name(n) for n in range(len(job.splits))])
     else:
         found = {n: train_split(job, n) for n in range(len(job.splits))}
+    job.run.sort_log([split_name(n) for n in range(len(job.splits))])
     return finish(job, [found[n] for n in sorted(found)])
 
 

@@ -121,7 +121,7 @@ def test_clmer_keeps_its_names_beside_others(deap):
     [
         (["--model", "mult,bert"], "--model: found mult, bert, expected some of clmer, mult,"),
         (["--model", "mult,mult"], "--model: found ['mult', 'mult'], expected each once"),
-        (["--model", ","], "--model: found , expected some of"),
+        (["--model", ","], "--model: found none, expected some of"),
         (["--model", "mult", "--modalities", "au"], "expected at least 2 modalities"),
         (["--model", "eeg-conformer", "--modalities", "au"], "found au, expected eeg or physio"),
         (["--model", "eeg-conformer", "--window", "0.25"], "physio has 32 samples a window"),
@@ -135,5 +135,5 @@ def test_models_that_cannot_be_trained_exit_2_and_leave_no_folder(deap, extra, m
 
 
 def test_build_names_the_option():
-    with pytest.raises(ConfigError, match="--model: found bert"):
+    with pytest.raises(ConfigError, match="`models`: found bert"):
         build("deap", {"device": "cpu", "models": ["bert"]})
