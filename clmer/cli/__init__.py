@@ -18,7 +18,8 @@ from clmer.streams import for_streams
 
 #: The commands; each is a module of this package with `describe`, which adds its options to a
 #: parser, and `run`, which takes them and returns the exit code. `INTERRUPTED` in it is said after
-#: Ctrl-C; with `TAKES_MORE` it gets the words that are no options of its own.
+#: Ctrl-C; with `TAKES_MORE` it gets the words that are no options of its own, whose flags
+#: `more_flags` knows.
 COMMANDS = {
     "train": "prepare recordings, train, evaluate, report",
     "predict": "what a trained run says of a recording, window by window",
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = import_module(f"clmer.cli.{command}")
         from clmer.cli.arguments import flags_of
 
-        flags = flags_of(chosen[command])
+        flags = getattr(module, "more_flags", dict)() | flags_of(chosen[command])
         if getattr(module, "TAKES_MORE", False):
             options |= {"passed": rest, "made_by": shlex.join(["clmer", *words])}
         elif rest:

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from clmer.cli import train
-from clmer.cli.arguments import names
+from clmer.cli.arguments import flags_of, names
 from clmer.data.registry import DATASETS
 from clmer.data.splits import PROTOCOLS
 from clmer.errors import ConfigError
@@ -122,6 +122,13 @@ def run(*, passed: Sequence[str], made_by: str, **given: Any) -> int:
         return make(Request(**given), read_words(passed), made_by)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def more_flags() -> dict[str, str]:
+    """The flags of the options that go to every training."""
+    parser = argparse.ArgumentParser()
+    train.describe(parser)
+    return flags_of(parser)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

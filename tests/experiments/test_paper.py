@@ -72,8 +72,8 @@ def test_the_papers_figures_stand_beside_its_own_recordings_only(tmp_path):
     [
         ("deap", "table11", {}, {"modalities": ("physio",)}),
         ("deap", "table4", {}, {"modalities": ("eeg", "landmarks", "au")}),
-        ("deap", "table11", {"window": 2.0}, {}),
-        ("deap", "table10", {"stride": 0.5}, {}),
+        ("deap", "table11", {"window_s": 2.0}, {}),
+        ("deap", "table10", {"stride_s": 0.5}, {}),
         ("amigos-short", "table12", {"labels": "self"}, {}),
     ],
 )

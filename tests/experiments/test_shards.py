@@ -21,5 +21,5 @@ def test_a_shard_can_follow_from_the_launcher():
     array |= {"SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_STEP": "2"}
     assert Shard.parse("auto", array) == Shard(3, 3)
     for text in ("auto", "0/2", "3/2", "2", "a/b", "1/2/3"):
-        with pytest.raises(ConfigError, match="--shard"):
+        with pytest.raises(ConfigError, match="`shard"):
             Shard.parse(text, {})

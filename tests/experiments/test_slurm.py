@@ -163,7 +163,7 @@ def test_what_sbatch_refuses_is_an_option_that_cannot_be_used(cluster, tmp_path,
 
 @pytest.mark.parametrize("time", ["12:00:00", "0", "x"])
 def test_a_jobs_time_is_in_minutes(cluster, tmp_path, time):
-    with pytest.raises(ConfigError, match=f"--slurm time: found {time}, expected a job's minutes"):
+    with pytest.raises(ConfigError, match=f"`slurm` time: found {time}, expected a job's minutes"):
         Slurm.parse([f"time={time}"], tmp_path, 0)
 
 
@@ -171,5 +171,5 @@ def test_without_slurm_its_use_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     line = ["table4", "--synthetic", "--cluster", "slurm", "--slurm", "time=9"]
     assert cli.main(["experiments", *line, "--out", str(tmp_path / "out")]) == 2
-    assert "--cluster slurm: found no sbatch, srun, sacct" in capsys.readouterr().err
+    assert "`cluster=slurm`: found no sbatch, srun, sacct" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
