@@ -72,7 +72,7 @@ class BiosignalFile:
 
     @property
     def fs(self) -> float:
-        """Samples a second of the fastest of them."""
+        """Samples per second of the fastest of them."""
         return max(self.rates or (0.0,))
 
     @property

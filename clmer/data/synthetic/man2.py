@@ -141,7 +141,7 @@ def _write_person(
 
 
 def write_emotiv_csv(path: Path, eeg: np.ndarray, start_s: float = 1.6e9) -> None:
-    """EmotivPRO's CSV of an EPOC: a line of key:value pairs, the columns, a row a sample.
+    """EmotivPRO's CSV of an EPOC: a line of key:value pairs, the columns, one row per sample.
 
     Args:
         path: the file.
