@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
 from clmer.kernels.attention_terms import (
     INTEGERS,
     dropout_keeps,

@@ -27,11 +27,11 @@ import math
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+
 from clmer.kernels._launch import cdiv
 from clmer.kernels.ntxent_launches import WHOLE, Config, choose, collect
 from clmer.kernels.ntxent_launches import variants as variants
-from torch import Tensor
-
 from clmer.ops._dispatch import no_double_backward
 
 _PANEL = 64  # row blocks whose sums are in memory at a time

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
+
 from clmer.kernels._launch import cdiv, launch, next_power_of_2
 from clmer.kernels._precision import float32_precision
 from clmer.kernels._variants import Variant

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
 from clmer.kernels.ntxent_rows import LOG2_E, gradient_scale
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from support.face_cases import Table, text
+from support.places import ROOT
 
 import clmer
 from clmer._native import _C
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

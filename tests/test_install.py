@@ -102,9 +102,11 @@ def test_what_is_installed_has_nothing_that_only_tests_call():
 
 
 def test_the_stub_names_what_the_module_has():
-    stub = (REPO / "clmer" / "_C.pyi").read_text()
+    stub = REPO / "clmer" / "_C.pyi"
+    if not stub.is_file():
+        pytest.skip("not a clone")
     public = {name for name in dir(_C) if not name.startswith("_")}
-    assert public == set(re.findall(r"^(?:def|class) (\w+)", stub, re.M))
+    assert public == set(re.findall(r"^(?:def|class) (\w+)", stub.read_text(), re.M))
 
 
 def test_build_info():

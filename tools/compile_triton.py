@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import triton
-from clmer.kernels._variants import Variant
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+
+from clmer.kernels._variants import Variant
 
 #: Bytes of shared memory a block may have, by architecture.
 SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}

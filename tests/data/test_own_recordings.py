@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.places import ROOT
 
 from clmer.cli import main
 from clmer.data.face import GAZE_COLUMNS, NEEDED_COLUMNS
 from clmer.data.synthetic.man2 import write_emotiv_edf
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 SECONDS, FPS = 82, 10
 TINY = (
@@ -25,7 +24,7 @@ TINY = (
 
 def documented() -> tuple[str, list[str]]:
     """The page's manifest, and the command under it."""
-    page = (_ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     found = re.search(r"((?:    .*\n)+)\n    python -m clmer\.(train manifest .*)\n", page)
     assert found is not None
     return re.sub("^    ", "", found[1], flags=re.M), found[2].split()

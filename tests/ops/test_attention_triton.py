@@ -16,9 +16,9 @@ from support.attention_cases import (
     check_the_equation,
     check_what_masks_hide_leaks_nothing,
 )
+from support.places import needs_triton
 from test_attention import inputs
 from test_ntxent import run_in_child, run_in_interpreter
-from test_ntxent_triton import needs_triton
 
 from clmer.ops.attention.op import cross_attention
 
@@ -90,10 +90,11 @@ def check_arguments():
 
 
 def check_compilation():
-    from clmer.kernels.attention import variants
     from triton import compile
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
+
+    from clmer.kernels.attention import variants
 
     names = ("50 x 50 x 16 bf16", "50 x 50 x 16 fp32 tf32 terms", "129 x 300 x 256 bf16")
     chosen = [v for v in variants() if any(name in v.name for name in names)]

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.distributed as dist
 from support.ntxent_cases import views
+from support.places import needs_triton
 from support.processes import in_processes
 from test_ntxent import assert_close, op_inputs, results, run_in_interpreter
-from test_ntxent_triton import needs_triton
 from torch import Tensor
 
 from clmer.ops.ntxent.op import nt_xent, nt_xent_reference

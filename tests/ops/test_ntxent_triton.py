@@ -1,19 +1,15 @@
 """`nt_xent(impl="triton")` without a GPU: in Triton's interpreter, and compiled for GPUs."""
 
-import importlib.util
-
 import pytest
 import torch
 from support.ntxent_cases import views
+from support.places import needs_triton
 from support.processes import in_processes, joined
 from test_ntxent import assert_close, results, run_in_interpreter
 from test_ntxent_distributed import assert_equal_to_one_process
 
 from clmer.ops.ntxent.op import nt_xent, nt_xent_reference
 
-needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="triton is not installed"
-)
 # shape, tau: N around the tiles' edges; tau where e^(1/tau) overflows float32; D on both sides of
 # the bounds between the forms of the backward (128 in float32, 256 in half precision)
 CASES = [

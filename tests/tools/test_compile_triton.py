@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_ntxent_triton import needs_triton
+from support.places import needs_triton
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Each kernel and precision at least once; .ci/run compiles all variants for all architectures.

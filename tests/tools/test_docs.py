@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from support.edf_files import noise, write_edf
+from support.places import ROOT
 
 import clmer
 from clmer.data.registry import DATASETS
