@@ -75,7 +75,7 @@ class Words(NamedTuple):
 def words_in(
     channels: Sequence[str], pieces: Sequence[tuple[float, np.ndarray]], fs: float, span: Interval
 ) -> dict[str, tuple[Words, float]]:
-    """The words of some channels within the seconds that windows are cut from.
+    """The words of some channels within the seconds that windows are made of.
 
     Args:
         channels: names of the rows.

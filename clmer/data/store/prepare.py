@@ -99,14 +99,13 @@ def prepare(
         builder.add_all(dataset.read(root, face=plan.has_face, **whose), files, embed, progress)
         notes = [*dataset.describe(root, **whose)]
         notes += [RANDOM_NOTE] if embed is not None and weights is None else []
-        report = builder.report(notes)
         writer.finish(
+            report=builder.report(notes),  # first: it says why where no window is left
             fingerprint=key,
             parameters=parameters,
             sources=sources,
             modalities=[builder.modality(name) for name in plan.modalities],
             window_s=plan.window_s,
-            report=report,
         )
 
     return build(cache, dataset.name, key, fill)
