@@ -3,13 +3,13 @@
     pytest benchmarks/bench_prepare.py --benchmark-only
 
 Two generated people in DEAP's true sizes (40 trials, 40 channels, 8064 samples): read the `.dat`,
-filter 4-45 Hz without a phase, drop the baseline, cut 1-s windows, write float32. The files have
+filter 4-45 Hz without a phase, drop the baseline, make 1-s windows, write float32. The files have
 128 Hz, so there is nothing to resample. Ours flushes what it writes to the disk, as every store is;
 the other side leaves that to the system. Deleting what was written is not timed.
 
 MNE's side is written in the ways that can be fastest: `filter_data(method="iir")` for a person at
-once or trial by trial, one job or one a processor (in threads, since SciPy's loops release the GIL;
-processes, joblib's default, would be sent the data and are far slower). Pickles are read with
+once or trial by trial, one job or one per processor (in threads, since SciPy's loops release the
+GIL; processes, joblib's default, would be sent the data and are far slower). Pickles are read with
 encoding="bytes", which spares latin1's detour over str. All windows are compared before the timing.
 
 The time of 32 people is extrapolated from two: twice, then 15 times more, less what a data set
@@ -95,8 +95,8 @@ def prepare_there(root: Path, out: Path, at_once: bool, jobs: int) -> None:
             with joblib.parallel_config("threading"):
                 flat = mne.filter.filter_data(flat, 128.0, 4.0, 45.0, **options)
             kept = flat.reshape(trials.shape)[..., 3 * 128 :]
-            cut = kept.reshape(-1, 40, 60, 128).transpose(0, 2, 1, 3)  # [trials, 60, 40, 128]
-            windows.append(cut.astype(np.float32).reshape(-1, 40, 128))
+            windowed = kept.reshape(-1, 40, 60, 128).transpose(0, 2, 1, 3)  # [trials, 60, 40, 128]
+            windows.append(windowed.astype(np.float32).reshape(-1, 40, 128))
     np.save(out, np.concatenate(windows))
 
 

@@ -6,7 +6,7 @@
 gives batches that are the caller's own, a copy in order or a gather of shuffled rows;
 `dataset[a:b]` gives views of the page cache, which cost nothing until they are read: summed they
 are read once. The share is that of a plain `copy_` of all windows into memory that exists, by the
-same threads: a million windows a second are 20.5 GB/s read and 20.5 GB/s written.
+same threads: a million windows per second are 20.5 GB/s read and 20.5 GB/s written.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def test_batches(benchmark, dataset: WindowDataset) -> None:
     result = benchmark.pedantic(compare, (runs,), rounds=1)
     own = table("windows of DEAP's size [40, 128] in batches of 64")
     for name, took in result.medians.items():
-        rate = len(dataset) / took / 1e3  # million a second
+        rate = len(dataset) / took / 1e3  # million per second
         cells = {"batches": name, "million windows/s": f"{rate:.2f}"}
         if not name.startswith("views"):
             cells["GB/s read"] = f"{rate * 1e-3 * whole[0].nbytes:.1f}"

@@ -24,7 +24,7 @@ from clmer.data import units
 from clmer.data.recording import KINDS
 from clmer.text import closest, folded
 
-#: What no modality takes: lines that carry no signal of a body.
+#: Types that no modality takes: channels that carry no signal of a body.
 SERVICE = ("trigger", "ref", "counter", "time", "battery", "quality", "derived", "meg", "unknown")
 #: The quantity of a type's samples; other types may be of any.
 QUANTITY = {
@@ -40,9 +40,9 @@ _FRONT_TO_BACK = (
     "Fp|AFp|AF|AFF|F|FFT|FFC|FT|FC|FTT|FCC|T|TTP|C|CCP|TP|CP|TPP|CPP|P|PPO|PO|POO|O|OI|I|N|Cb|A|M"
 )
 _POSITION = re.compile(rf"(?:{_FRONT_TO_BACK})(?:z|10|[1-9])h?", re.IGNORECASE)
-#: What may stand before a position: "EEG Fp1", "EEG_Fp1", "POL Fp1", "RAW_TP9".
+#: Prefixes of a position: "EEG Fp1", "EEG_Fp1", "POL Fp1", "RAW_TP9".
 _PREFIX = re.compile(r"^(?:EEG[ _.:/-]*|(?:POL|RAW)[ _.:/-]+)(?=.)", re.IGNORECASE)
-#: What may stand behind it: a reference or a ground.
+#: Suffixes of a position: a reference or a ground.
 _REFERENCE = re.compile(
     r"[ _]*[-/:_][ _]*(?:EEG )?(?:REF\w*|LE|RE|AR|AVG?|AVE|AVERAGE|CAR|LINKED\w*|A1A2|A1\+A2|M1M2|"
     r"M1\+M2|A1|A2|M1|M2|AA|LER|CLE|ORG|G\d+|GND|CMS|VREF|NOSE|Cz)",
@@ -170,7 +170,7 @@ class Channel:
         name: as in the file, without a type's prefix ("EEG ").
         kind: its type, out of `KINDS` or `SERVICE`.
         unit: as the file spells it; "" where it does not say.
-        fs: samples a second.
+        fs: samples per second.
         bad: whether the file marks it as bad.
         guessed: whether neither name nor file tell its type, so that a stated one counts.
     """

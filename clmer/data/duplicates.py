@@ -75,12 +75,12 @@ class Words(NamedTuple):
 def words_in(
     channels: Sequence[str], pieces: Sequence[tuple[float, np.ndarray]], fs: float, span: Interval
 ) -> dict[str, tuple[Words, float]]:
-    """The words of some channels within the seconds that windows are cut from.
+    """The words of some channels within the seconds that windows are made of.
 
     Args:
         channels: names of the rows.
         pieces: start in seconds and samples [C, T] of every stretch without a pause.
-        fs: samples a second.
+        fs: samples per second.
         span: from when to when, in seconds.
 
     Returns:
@@ -166,7 +166,7 @@ def _sketch(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Channel:
-    """One channel of one recording, at `fs` samples a second."""
+    """One channel of one recording, at `fs` samples per second."""
 
     name: str
     words: Words
@@ -185,7 +185,7 @@ class DuplicateFinder:
     _channels: dict[tuple[str, str], list[_Channel]] = field(default_factory=dict)
 
     def add(self, name: str, modality: str, words: Words, fs: float, channel: str = "") -> None:
-        """A recording's words of a channel, at `fs` samples a second."""
+        """A recording's words of a channel, at `fs` samples per second."""
         self._channels.setdefault((modality, channel), []).append(_Channel(name, words, fs))
 
     def shared(self, known: Sequence[SharedSamples] = ()) -> list[SharedSamples]:

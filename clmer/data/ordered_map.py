@@ -30,8 +30,8 @@ def ordered_map(
 
     Returns:
         The results in the items' order. An error of `work`, or of drawing an item, comes in its
-        turn, as from `map`: behind the results of all items before it. What was not begun by then
-        never is; what was is waited for.
+        turn, as from `map`: after the results of all items before it. What has not begun by then is
+        not started; what has is waited for.
     """
     if workers == 1:
         yield from map(work, items)

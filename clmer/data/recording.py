@@ -1,4 +1,4 @@
-"""What readers yield: one `Recording` per (person, trial); and the error that bad files raise."""
+"""What readers yield: one `Recording` per (person, trial)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from clmer.data.timeline import Timeline
 
-#: Signal types that preparation filters differently (`prepare.py`).
+#: Signal types, each of which has a pass band of its own (`clmer.data.store.filtering`).
 KINDS = (
     *("eeg", "ieeg", "eog", "emg", "ecg", "gsr", "resp", "ppg", "temp"),
     *("acc", "gyro", "magn", "other"),
@@ -66,7 +66,7 @@ class Signal:
     @property
     def line(self) -> Timeline:
         """The samples' timeline."""
-        return self.timeline or Timeline.whole(self.fs, self.data.shape[1])
+        return self.timeline or Timeline.continuous(self.fs, self.data.shape[1])
 
     def select(self, kind: str) -> Signal:
         """The channels of one kind, in order."""
@@ -103,7 +103,7 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FaceSeries:
-    """A serialised face: one row a video frame.
+    """A serialised face: one row per video frame.
 
     Args:
         fps: frames per second.

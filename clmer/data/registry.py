@@ -38,7 +38,7 @@ class Dataset:
         protocol: default protocol, out of `splits.PROTOCOLS`.
         tasks: label columns and rating tasks, the default first; empty for the label columns found.
         band: pass band by signal type; a type that is absent keeps all it has.
-        paper_band: the one band that `--filter paper` puts on every channel.
+        paper_band: the one band that `filter="paper"` puts on every channel.
         obtain: how to get the data.
         notes: what a user should know about every preparation.
         fs: rate in Hz that signals are resampled to.

@@ -27,7 +27,7 @@ _LOOKED_AT = 512
 
 
 def evenly_spaced(data: np.ndarray) -> np.ndarray:
-    """Some 512 samples of each channel of [C, T], or all where there are fewer: a view."""
+    """About 512 samples of each channel of [C, T], or all where there are fewer: a view."""
     return data[:, :: max(1, data.shape[1] // _LOOKED_AT)]
 
 

@@ -41,7 +41,7 @@ class Timeline:
     """A recording's pieces, in order, and its bad spans.
 
     Args:
-        fs: samples a second.
+        fs: samples per second.
         pieces: in order of time; they hold all samples.
         bad: in any order.
     """
@@ -51,18 +51,18 @@ class Timeline:
     bad: tuple[Span, ...] = ()
 
     @classmethod
-    def whole(cls, fs: float, count: int, bad: Iterable[Span] = ()) -> Timeline:
+    def continuous(cls, fs: float, count: int, bad: Iterable[Span] = ()) -> Timeline:
         """`count` samples without a pause."""
         return cls(fs, (Piece(0.0, 0, count),) if count else (), tuple(bad))
 
     @classmethod
-    def broken(
+    def with_pauses(
         cls, fs: float, count: int, pauses: Mapping[int, float], bad: Iterable[Span] = ()
     ) -> Timeline:
         """Samples with pauses before some of them.
 
         Args:
-            fs: samples a second.
+            fs: samples per second.
             count: samples.
             pauses: seconds of the pause before a sample; 0 where its length is unknown, so that
                 the clock does not go on in it.
@@ -84,13 +84,13 @@ class Timeline:
         return cls(fs, tuple(pieces), tuple(spans))
 
     @classmethod
-    def clocked(
+    def from_onsets(
         cls, fs: float, onsets: np.ndarray, per_record: int, slack_s: float = 0.0
     ) -> Timeline:
         """Records of equal length that each state when they began.
 
         Args:
-            fs: samples a second.
+            fs: samples per second.
             onsets: [records] seconds.
             per_record: samples of a record.
             slack_s: a shorter pause is none, but a rounded onset; 0 for a sample.
@@ -189,7 +189,7 @@ class Timeline:
         return Timeline(self.fs, tuple(pieces), self.bad)
 
 
-def marked(
+def pauses_and_bad_spans(
     annotations: Sequence[tuple[float, float, str]], fs: float
 ) -> tuple[dict[int, float], list[Span]]:
     """Pauses and bad spans out of annotations (seconds, duration in s, text), as MNE names them.

@@ -5,27 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clmer.data.timeline import Piece, Span, Timeline, marked
+from clmer.data.timeline import Piece, Span, Timeline, pauses_and_bad_spans
 
 
 def test_records_with_times_of_their_own() -> None:
     onsets = np.array([5.0, 6.0, 9.5, 10.5, 10.5 + 1 + 1e-3])
-    line = Timeline.clocked(100.0, onsets, 100)
+    line = Timeline.from_onsets(100.0, onsets, 100)
     assert line.pieces == (Piece(0.0, 0, 200), Piece(4.5, 200, 500))
     assert line.duration_s == pytest.approx(7.5)
     with pytest.raises(ValueError, match=r"record 3 begins 0\.5 s too early"):
-        Timeline.clocked(100.0, np.array([0.0, 1.0, 1.5]), 100)
+        Timeline.from_onsets(100.0, np.array([0.0, 1.0, 1.5]), 100)
 
 
 def test_joints_are_pauses_of_known_or_unknown_length() -> None:
-    line = Timeline.broken(10.0, 100, {0: 9.0, 40: 0.0, 100: 1.0, 70: 2.5, 120: 1.0})
+    line = Timeline.with_pauses(10.0, 100, {0: 9.0, 40: 0.0, 100: 1.0, 70: 2.5, 120: 1.0})
     assert line.pieces == (Piece(0, 0, 40), Piece(4, 40, 70), Piece(9.5, 70, 100))
     assert (line.duration_s, line.paused_s, line.out_of_step_s) == (12.5, 2.5, 4.0)
     bad = [Span(3.0, 7.0, "a"), Span(6.5, 7.5, "b"), Span(7.0, 8.0, "c")]
-    line = Timeline.broken(10.0, 100, {70: 2.5}, bad)
+    line = Timeline.with_pauses(10.0, 100, {70: 2.5}, bad)
     assert line.bad == (Span(3, 7, "a"), Span(6.5, 10, "b"), Span(9.5, 10.5, "c"))
     assert line.out_of_step_s is None
-    assert Timeline.broken(10.0, 0, {}).pieces == ()
+    assert Timeline.with_pauses(10.0, 0, {}).pieces == ()
 
 
 def test_a_part_counts_from_its_own_start() -> None:
@@ -41,7 +41,7 @@ def test_a_part_counts_from_its_own_start() -> None:
 
 
 def test_a_start_between_two_samples() -> None:
-    fast, slow = Timeline.whole(500.0, 5000), Timeline.whole(4.0, 40)
+    fast, slow = Timeline.continuous(500.0, 5000), Timeline.continuous(4.0, 40)
     near = fast.part(1.0009, 3.0, 128.0).pieces[0]
     assert (near.first, near.start_s) == (500, pytest.approx(-0.0009))
     before = slow.part(1.2, 3.0, 128.0).pieces[0]  # the next one is at 1.25 s: too late
@@ -49,7 +49,7 @@ def test_a_start_between_two_samples() -> None:
 
 
 def test_what_annotations_say() -> None:
-    pauses, bad = marked(
+    pauses, bad = pauses_and_bad_spans(
         [
             (2.0, 1.0, "BAD_movement"),
             (3.0, 0.0, "BAD_nothing"),

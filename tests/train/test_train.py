@@ -185,7 +185,7 @@ def test_options_that_cannot_be_met_exit_2(deap, extra, message, capsys):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--control", "one:smell"], "--control: got 'one:smell'"),
+        (["--control", "one:smell"], "--control: found 'one:smell'"),
         (["--people", "0"], "--people: found 0, expected 1 to 99"),
         (["--generator-seed", "-1"], "--generator-seed: found -1"),
     ],

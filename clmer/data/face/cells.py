@@ -71,7 +71,7 @@ class _Reader:
             pass
         hint = _POINTS if re.fullmatch(r"[-+\d., ']+", text) else ""
         if text == name:
-            hint = "Two tables in one file? Split it there: one CSV a clip."
+            hint = "Two tables in one file? Split it there: one CSV per clip."
         raise DataError(self.path, where, repr(text[:40]), "a number", hint)
 
     def check_marks(self) -> None:

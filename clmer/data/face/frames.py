@@ -109,7 +109,7 @@ def _usable(
     known = known[np.argsort(place[known], kind="stable")]
     known = known[np.append(np.diff(place[known]) > 0, True)]  # of equal places the last row
     if len(face_id) < 2:  # of several numbers one may stand in for another
-        keep, notes = jumps.one_place(rows.at(known), place[known] / rate)
+        keep, notes = jumps.main_place(rows.at(known), place[known] / rate)
         known = known[keep]
     return known, [*notes, *jumps.check_shape(rows.at(known), place[known] / rate)]
 

@@ -1,10 +1,10 @@
 """OpenFace's `.hog` files (`FeatureExtraction -hogalign`): the face's texture, frame by frame.
 
-A record a frame: int32 columns, rows, orientations (12, 12, 31 for OpenFace's 112-pixel faces),
+One record per frame: int32 columns, rows, orientations (12, 12, 31 for OpenFace's 112-pixel faces),
 float32 good (1 or -1), then rows x columns x orientations float32, little-endian. Dalal-Triggs
 histograms in Felzenszwalb's form: 18 signed and 9 unsigned orientations and 4 texture energies.
 
-4464 numbers a frame are more than EEG's and say little one by one: cells are averaged over a grid
+4464 numbers per frame are more than EEG's and say little one by one: cells are averaged over a grid
 of 4 x 4 regions of the face, which leaves 16 x 31 rows, region by region from the upper left.
 """
 
@@ -18,12 +18,12 @@ import numpy as np
 
 from clmer.errors import DataError
 
-REGIONS = 4  # a side
+REGIONS = 4  # per side
 ORIENTATIONS = 31
 HOG_ROWS = tuple(f"hog_{region}_{k}" for region in range(REGIONS**2) for k in range(ORIENTATIONS))
 
 _HEAD_BYTES = 16
-_MAX_CELLS = 64  # a side: OpenFace's own has 12
+_MAX_CELLS = 64  # per side: OpenFace's own has 12
 _CHUNK = 256  # frames read at once
 
 
@@ -33,7 +33,7 @@ class Hog:
 
     Args:
         path: the `.hog` file.
-        records: records that the file must have, one a row of the CSV beside it.
+        records: records that the file must have, one per row of the CSV beside it.
         frames: [n] the record of each frame of the series.
     """
 
@@ -73,7 +73,7 @@ class Hog:
         return out, good
 
 
-def beside(path: Path, records: int) -> Hog | None:
+def find_hog(path: Path, records: int) -> Hog | None:
     """The descriptors that OpenFace wrote beside a CSV of so many rows, if it did."""
     hog = path.with_suffix(".hog")
     return Hog(hog, records, np.arange(records)) if hog.is_file() else None
@@ -109,7 +109,7 @@ def _open(path: Path, records: int) -> np.ndarray:
             path,
             "records",
             f"{size / record.itemsize:g}",
-            f"{records}, one a row of {path.with_suffix('.csv').name}",
+            f"{records}, one per row of {path.with_suffix('.csv').name}",
             "The two do not belong together, or one is truncated: make both again.",
         )
     return np.memmap(path, dtype=record, mode="r")

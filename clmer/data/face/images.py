@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from clmer.errors import DataError
 
-#: Pixels a side of OpenFace's aligned faces, and of the downsampled ones.
+#: Pixels per side of OpenFace's aligned faces, and of the downsampled ones.
 SIDE, SMALL = 112, 32
 
 _NAME = re.compile(r"frame_det(?:_(\d\d))?_(\d+)\.(?:bmp|png|jpg)")
@@ -84,7 +84,7 @@ class FaceImages:
         return out, found
 
 
-def beside(path: Path, frame: np.ndarray | None) -> FaceImages | None:
+def find_images(path: Path, frame: np.ndarray | None) -> FaceImages | None:
     """The pictures that OpenFace wrote beside a CSV with these frame numbers, if it did."""
     folder = folder_of(path)
     if frame is None or not os.path.isdir(folder):
@@ -98,7 +98,7 @@ def folder_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}_aligned")
 
 
-def folders(sources: Sequence[Path]) -> list[Path]:
+def image_folders(sources: Sequence[Path]) -> list[Path]:
     """The folders of pictures beside some files; their times tell when pictures were made anew."""
     beside_csv = (folder_of(path) for path in sources if path.suffix == ".csv")
     return [folder for folder in beside_csv if os.path.isdir(folder)]

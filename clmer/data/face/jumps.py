@@ -16,7 +16,7 @@ from clmer.data.face.rows import Rows
 from clmer.errors import DataError
 
 #: A jump: further than this, and faster (a second), in radii of the face (root mean square distance
-#: of its points from their centre, about 65 mm): 0.1 m at more than 2 m a second.
+#: of its points from their centre, about 65 mm): 0.1 m at more than 2 m per second.
 _FAR, _FAST = 1.5, 30.0
 #: Radius from which points make a face that can be told to jump.
 _LEAST_RADIUS = {"mm": 25.0, "px": 5.0}
@@ -70,7 +70,7 @@ def check_shape(rows: Rows, seconds: np.ndarray) -> list[str]:
     ]
 
 
-def one_place(rows: Rows, seconds: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def main_place(rows: Rows, seconds: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """The rows of the face that has most of them, where it jumps between places.
 
     Args:

@@ -232,7 +232,7 @@ def shape_residual(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.sqrt(max(0.0, 1 - min(1.0, singular.sum()) ** 2)))
 
 
-def linked(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+def link_faces(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Numbers for faces that a tracker does not number, from the largest face on.
 
     A box belongs to the face whose last box is nearest, at most its own width away.

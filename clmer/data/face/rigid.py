@@ -6,7 +6,7 @@ R is a rotation (Kabsch: of the singular value decomposition of the cross-covari
 reflection). r is the recording's own mean shape of these points, found by alternating the two, and
 laid into the head's frame: origin between the eye corners and the nose bridge, x to the image's
 right, y down, z away from the camera, as a face that looks straight at it. Pixels have no depth:
-there the fit is in the image plane and includes one scale a frame, the person's distance.
+there the fit is in the image plane and includes one scale per frame, the person's distance.
 
 Source: Gower (1975), Generalized Procrustes analysis, Psychometrika 40.
 """

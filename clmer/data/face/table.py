@@ -161,7 +161,7 @@ def read_columns(header: Header, wanted: Sequence[str]) -> Table:
     read = _plain(header, body, places)
     values, lines = read if read is not None else _cell_by_cell(header, body, places)
     if not len(values):
-        raise DataError(path, "rows", "0 rows", "one row a video frame")
+        raise DataError(path, "rows", "0 rows", "one row per video frame")
     columns: dict[str, np.ndarray] = {}
     for place, column in zip(places, values.T, strict=True):
         name = header.names[place]

@@ -29,7 +29,7 @@ _PAIR = "Two people in each frame? Keep one person's rows, or number the faces i
 _STATE_RATE = (
     "State the video's frame rate (fps): the manifest's column rate (clmer predict: --face-rate)."
 )
-_SPLIT = "Two clips in one file? Split it there: one CSV a clip."
+_SPLIT = "Two clips in one file? Split it there: one CSV per clip."
 
 
 def in_seconds(rows: Rows, fps: float | None) -> tuple[Rows, list[str]]:
@@ -60,7 +60,7 @@ def in_seconds(rows: Rows, fps: float | None) -> tuple[Rows, list[str]]:
             found = f"{len(seconds)} row(s) without two different times"
             raise DataError(rows.path, "timestamp", found, "increasing seconds", _STATE_RATE)
         found = f"all {seconds[0]:g}" if np.isfinite(seconds).any() else "empty"
-        said = f"the timestamps are {found}: {count} at the stated {fps:g} frames a second are "
+        said = f"the timestamps are {found}: {count} at the stated {fps:g} frames per second are "
         return replace(rows, seconds=None), [*notes, said + "used instead"]
     steps = _steps(rows)
     if not steps.size:
@@ -73,14 +73,15 @@ def in_seconds(rows: Rows, fps: float | None) -> tuple[Rows, list[str]]:
         _check_epoch(rows, seconds)
     if counter is not None and fps is not None:
         said = f"the timestamps count frames (steps of {counter:g}): {count} at the stated "
-        said += f"{fps:g} frames a second are used instead"
+        said += f"{fps:g} frames per second are used instead"
         return replace(rows, seconds=None), [*notes, said]
     factor = 1.0
     if counter is not None or not _PLAUSIBLE[0] < 1 / step < _PLAUSIBLE[1]:
         factor = _factor(rows, step, fps, counter)
         rate = factor / step
         notes.append(
-            f"the timestamps are taken for {_SMALLER[factor]}, which are {rate:.4g} frames a second"
+            f"the timestamps are taken for {_SMALLER[factor]}, which are {rate:.4g} frames per "
+            "second"
         )
     seconds = seconds / factor
     _check_epoch(rows, seconds)
@@ -100,7 +101,7 @@ def _differ(values: np.ndarray) -> bool:
 
 
 def _steps(rows: Rows) -> np.ndarray:
-    """Seconds a frame between successive rows of a face, where time goes on; else their mean."""
+    """Seconds per frame between successive rows of a face, where time goes on; else their mean."""
     assert rows.seconds is not None
     count = len(rows.seconds)
     face = np.zeros(count) if rows.face is None else rows.face
@@ -129,8 +130,8 @@ def _factor(rows: Rows, step: float, fps: float | None, counter: float | None) -
             fits = fps is None or abs(rate / fps - 1) <= _RATE_DIFFERS
             if fits and _USUAL[0] <= rate <= _USUAL[1]:
                 return factor
-    found = f"steps of {step:g}, which as seconds are {1 / step:.4g} frames a second"
-    expected = "seconds, at more than 1 and less than 1000 frames a second"
+    found = f"steps of {step:g}, which as seconds are {1 / step:.4g} frames per second"
+    expected = "seconds, at more than 1 and less than 1000 frames per second"
     smaller = (f"Divide by {k:g} if they are {u}." for k, u in _SMALLER.items() if k / step > 1)
     larger = (
         f"Multiply by {k:g} if they are {u}."
@@ -140,7 +141,7 @@ def _factor(rows: Rows, step: float, fps: float | None, counter: float | None) -
     if counter is not None:
         found, hint = f"{found}: it seems to count frames", _STATE_RATE
     elif fps is not None:
-        expected = f"times of the stated {fps:g} frames a second"
+        expected = f"times of the stated {fps:g} frames per second"
         hint = "Remove the column timestamp to have frame numbers and that rate used."
     else:
         hint = next(smaller if 1 / step <= 1 else larger, _STATE_RATE)
@@ -247,7 +248,7 @@ def _twice(rows: Rows, first: int, again: int, what: str) -> DataError:
         rows.path,
         f"line {rows.lines[again]}",
         f"{what} again, as in line {rows.lines[first]}",
-        "one row a frame",
+        "one row per frame",
         hint,
     )
 
@@ -262,9 +263,12 @@ def _rounded(
     """
     if fps is not None:
         said = "the timestamps are rounded so that several frames have one time"
-        return None, f"{said}: frame numbers at the stated {fps:g} frames a second are used instead"
+        return (
+            None,
+            f"{said}: frame numbers at the stated {fps:g} frames per second are used instead",
+        )
     steps = np.diff(seconds)
-    slope, start = np.polyfit(frame - frame[0], seconds, 1)  # seconds a frame
+    slope, start = np.polyfit(frame - frame[0], seconds, 1)  # seconds per frame
     if steps.max() > 1.5 * slope * max(1.0, np.diff(frame).max()):
         raise DataError(
             rows.path,
@@ -345,13 +349,13 @@ def _compare(rows: Rows, measured: float, stated: float) -> list[str]:
         raise DataError(
             rows.path,
             "rate",
-            f"{stated:g} frames a second stated, {measured:g} by the timestamps",
+            f"{stated:g} frames per second stated, {measured:g} by the timestamps",
             "the same",
             "State no rate to have the timestamps used, or remove the column timestamp.",
         )
     if differs <= _RATE_AGREES:
         return []
     return [
-        f"the rate stated is {stated:g} frames a second, that of the timestamps {measured:g}: the "
-        "timestamps are used"
+        f"the rate stated is {stated:g} frames per second, that of the timestamps {measured:g}: "
+        "the timestamps are used"
     ]

@@ -23,8 +23,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from clmer.data.face import hog, images
-from clmer.data.face.people import linked
+from clmer.data.face.hog import find_hog
+from clmer.data.face.images import find_images
+from clmer.data.face.people import link_faces
 from clmer.data.face.rows import (
     AU_NAMES,
     GAZE_COLUMNS,
@@ -88,8 +89,8 @@ def read_openface(header: Header) -> Rows:
         seconds=columns.get("timestamp"),
         frame=columns.get("frame"),
         face=columns.get("face_id"),
-        hog=hog.beside(header.path, count),
-        images=images.beside(header.path, columns.get("frame")),
+        hog=find_hog(header.path, count),
+        images=find_images(header.path, columns.get("frame")),
     )
 
 
@@ -179,11 +180,13 @@ def read_pyfeat(header: Header) -> Rows:
         success=seen,
         seconds=None,
         frame=columns.get("frame"),
-        face=_linked(header, columns, table.lines) if names.issuperset(_PYFEAT_BOX) else None,
+        face=_face_numbers(header, columns, table.lines) if names.issuperset(_PYFEAT_BOX) else None,
     )
 
 
-def _linked(header: Header, columns: dict[str, np.ndarray], lines: np.ndarray) -> np.ndarray | None:
+def _face_numbers(
+    header: Header, columns: dict[str, np.ndarray], lines: np.ndarray
+) -> np.ndarray | None:
     """A number for each row's face; None where no frame has two.
 
     Raises:
@@ -205,7 +208,7 @@ def _linked(header: Header, columns: dict[str, np.ndarray], lines: np.ndarray) -
             "frames in order",
             "Two clips in one file? Split it there: one CSV per clip.",
         )
-    return linked(frame, box)
+    return link_faces(frame, box)
 
 
 def _block(columns: Mapping[str, np.ndarray], wanted: tuple[str, ...]) -> np.ndarray | None:

@@ -24,7 +24,7 @@ PATCHES = 16
 #: rows of a downsampled picture, patches of MobileViT's features.
 FACE_TOKENS = {"landmarks": 3, "au": 2, "gaze": 2, "hog": REGIONS**2}
 FACE_TOKENS |= {"pixels": SMALL**2, "pixel-rows": SMALL, "mobilevit": PATCHES}
-#: Modalities made of pictures, one a window: what serialisation is compared with.
+#: Modalities made of pictures, one per window: what serialisation is compared with.
 IMAGES = ("pixels", "pixel-rows", "mobilevit")
 #: Stored rows of each modality.
 FACE_ROWS = {

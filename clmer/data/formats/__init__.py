@@ -1,4 +1,4 @@
-"""File formats, one a module; they know no data set."""
+"""File formats, one per module; they know no data set."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".w
 
 
 def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
-    """Refuse a file that no reader knows by its suffix, with the way out.
+    """Refuse a file that no reader knows by its suffix, and say what to do instead.
 
     Args:
         path: an existing file or folder.

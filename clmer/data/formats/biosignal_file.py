@@ -72,7 +72,7 @@ class BiosignalFile:
 
     @property
     def fs(self) -> float:
-        """Samples a second of the fastest of them."""
+        """Samples per second of the fastest of them."""
         return max(self.rates or (0.0,))
 
     @property
@@ -198,7 +198,7 @@ class BiosignalFile:
             start_s: first second.
             stop_s: end in seconds; None for the file's end.
             unit: of the samples, which counts more than the file's; "" for the file's.
-            finest: Hz of the windows that are cut of it.
+            finest: Hz of the windows that are made of it.
 
         Returns:
             float64 samples, in uV where the channel is a voltage; its pieces count from `start_s`.

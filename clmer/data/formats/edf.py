@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.timeline import Timeline, marked
+from clmer.data.timeline import Timeline, pauses_and_bad_spans
 from clmer.errors import DataError
 
 _AGAIN = "Copy or export it again."
@@ -40,7 +40,7 @@ class EdfSignal:
         unit: physical dimension as written.
         physical: least and greatest value in that unit.
         digital: what they are stored as.
-        count: samples a record.
+        count: samples per record.
         offset: bytes from a record's start.
     """
 
@@ -82,7 +82,7 @@ class EdfFile:
     notes: tuple[str, ...]
 
     def rate(self, signal: EdfSignal) -> float:
-        """Samples a second: the simplest rate that the written length of a record allows."""
+        """Samples per second: the simplest rate that the written length of a record allows."""
         written = Fraction(self.record_s)
         decimals = len(self.record_s.partition(".")[2]) if "e" not in self.record_s.lower() else 9
         slack = Fraction(1, 2 * 10**decimals) if decimals >= 4 else Fraction(0)
@@ -230,12 +230,12 @@ class EdfFile:
             DataError: a discontinuous file that does not say when its records began.
         """
         fs, count = self.rate(signal), signal.count
-        joints, bad = marked(self.annotations, fs)
+        joints, bad = pauses_and_bad_spans(self.annotations, fs)
         onsets, _ = self._clock
         if onsets is None:
-            return Timeline.broken(fs, self.records * count, joints, bad)
+            return Timeline.with_pauses(fs, self.records * count, joints, bad)
         try:
-            line = Timeline.clocked(fs, onsets, count, self._slack_s)
+            line = Timeline.from_onsets(fs, onsets, count, self._slack_s)
         except ValueError as error:
             raise self._clock_error(str(error)) from error
         return Timeline(fs, line.pieces, tuple(bad)).split(at / fs for at in joints)

@@ -176,7 +176,7 @@ def read_emotiv(
         raise DataError(path, names[channel], found, "finite numbers")
     unsure = [not channels and kind_of_name(name) == "unknown" for name in names]
     check_no_service(path, data, names, ["eeg"] * len(names), unsure)
-    line = Timeline.whole(fs, data.shape[1])
+    line = Timeline.continuous(fs, data.shape[1])
     if layout.interpolated is not None:
         spans, filled_notes = filled_spans(table[part, -1] > 0, fs)
         line, notes = replace(line, bad=spans), [*notes, *filled_notes]

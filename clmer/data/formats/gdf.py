@@ -27,7 +27,7 @@ class GdfHeader:
     Args:
         units: of each channel, as spelt (GDF 1) or decoded; "" where there is none.
         factors: what MNE multiplied each channel by.
-        rates: samples a second of each.
+        rates: samples per second of each.
     """
 
     units: tuple[str, ...]

@@ -16,7 +16,7 @@ from scipy.io.matlab import MatReadError
 
 from clmer.data.formats.brainvision import BrainVisionHeader, read_header
 from clmer.data.formats.gdf import GdfHeader, read_gdf_header
-from clmer.data.timeline import Timeline, marked
+from clmer.data.timeline import Timeline, pauses_and_bad_spans
 from clmer.errors import DataError
 
 #: suffix -> name of MNE's reader
@@ -105,7 +105,7 @@ class MneFile:
 
     @property
     def fs(self) -> float:
-        """Samples a second, as text would state it: MNE keeps FIF's in float32."""
+        """Samples per second, as text would state it: MNE keeps FIF's in float32."""
         fs = float(self.raw.info["sfreq"])
         if self.suffix.startswith(".fif") and fs == np.float32(fs):
             return float(str(np.float32(fs)))
@@ -201,10 +201,10 @@ class MneFile:
         if self.suffix in _JOINTS:
             joint = _JOINTS[self.suffix]
             notes = [(a, b, "boundary" if joint.fullmatch(t) else t) for a, b, t in notes]
-        pauses, bad = marked(notes, fs)
+        pauses, bad = pauses_and_bad_spans(notes, fs)
         if self.header is not None:
             pauses |= self.header.pauses(fs)
-        return Timeline.broken(fs, count, pauses, bad)
+        return Timeline.with_pauses(fs, count, pauses, bad)
 
     @property
     def files(self) -> list[Path]:

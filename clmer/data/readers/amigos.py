@@ -61,8 +61,8 @@ OBTAIN = """\
 AMIGOS is given to academic researchers on request. Print, sign and send the end-user licence
 agreement from https://www.eecs.qmul.ac.uk/mmv/datasets/amigos/ (Queen Mary University of London);
 the answer holds the account for downloads. Needed: the preprocessed data in MATLAB format, one
-folder a person, unpacked into one folder as Data_Preprocessed_P01/Data_Preprocessed_P01.mat and so
-on. For the face also the frontal face videos; run OpenFace 2 on each of them (its licence is
+folder per person, unpacked into one folder as Data_Preprocessed_P01/Data_Preprocessed_P01.mat and
+so on. For the face also the frontal face videos; run OpenFace 2 on each of them (its licence is
 non-commercial), naming the CSV after the video that was watched:
   FeatureExtraction -f <face video of P01 watching video 10> -of 10 -out_dir face/P01"""
 
@@ -84,7 +84,7 @@ def sources(root: Path) -> list[Path]:
 
 
 def read_short(root: Path, *, face: bool = True, labels: str = LABELS[0]) -> Iterator[Recording]:
-    """The short videos person by person, one recording a video; one person in memory.
+    """The short videos person by person, one recording per video; one person in memory.
 
     Args:
         root: the folder laid out as above.
@@ -100,10 +100,10 @@ def read_short(root: Path, *, face: bool = True, labels: str = LABELS[0]) -> Ite
 
 
 def read_long(root: Path, *, face: bool = True, labels: str = LABELS[0]) -> Iterator[Recording]:
-    """20 pieces of 5 s of each long video, person by person, a recording each; as `read_short`.
+    """20 pieces of 5 s of each long video, person by person, one recording each; as `read_short`.
 
     A piece brings the 5 s of the signals before it and up to 5 s after it, where filters settle.
-    Pieces of one viewing are recordings of their own: `trial` would part them. People who
+    Pieces of one viewing are recordings of their own: `trial` would split them. People who
     watched together, by `groups.csv`, are one group; without that file everyone is a group.
     """
     stimuli = _stimuli(root, slice(SHORT, None)) if labels == "stimulus" else None

@@ -67,11 +67,11 @@ def sources(root: Path) -> list[Path]:
     Raises:
         DataError: `root` holds no sXX.dat.
     """
-    return sorted([*_dat_files(root).values(), *beside(root)])
+    return sorted([*_dat_files(root).values(), *companions(root)])
 
 
-def beside(root: Path) -> list[Path]:
-    """What stands beside the signals, in either form: ratings, marker, faces."""
+def companions(root: Path) -> list[Path]:
+    """The files beside the signals, in either form: ratings, marker, faces."""
     files = [p for p in (ratings_path(root), root / SYNTHETIC_MARKER) if p.is_file()]
     for suffix in (".csv", ".hog"):
         files += (root / "face").glob(f"s[0-9][0-9]/s[0-9][0-9]_trial[0-9][0-9]{suffix}")

@@ -29,8 +29,8 @@ from clmer.data.readers.deap import (
     CHANNELS,
     EEG_CHANNELS,
     LABELS,
-    beside,
     check_face,
+    companions,
     expected_shape,
     face_of,
     ratings_path,
@@ -73,7 +73,7 @@ def sources(root: Path) -> list[Path]:
     Raises:
         DataError: `root` holds no sXX.bdf.
     """
-    return sorted([*_bdf_files(root).values(), *beside(root)])
+    return sorted([*_bdf_files(root).values(), *companions(root)])
 
 
 def read(root: Path, *, face: bool = True) -> Iterator[Recording]:

@@ -4,7 +4,7 @@
     <root>/Subject00_2.edf      mental arithmetic, one minute
 
 Two modalities at 500 Hz in uV: "eeg", 19 channels of the 10-20 system, and "ecg". The task is
-workload, not emotion, and each person has one recording a class.
+workload, not emotion, and each person has one recording per class.
 """
 
 from __future__ import annotations

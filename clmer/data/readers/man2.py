@@ -1,4 +1,4 @@
-"""MAN-II: four named emotions, an Emotiv EPOC and a face video, one recording of 12 s a class.
+"""MAN-II: four named emotions, an Emotiv EPOC and a face video, one recording of 12 s per class.
 
     <root>/<person>/moved.edf or moved.csv        EmotivPRO's EDF or its CSV with two header lines
     <root>/<person>/moved_face.csv                OpenFace 2, gaze included
@@ -26,12 +26,12 @@ EMOTIONS = ("moved", "angry", "nervous", "reproachful")
 BAND: dict[str, tuple[float | None, float | None] | None] = {"eeg": (1.0, 50.0)}
 
 NOTES = (
-    "One recording a class and person: what tells the emotions apart may be the recording or the "
+    "One recording per class and person: what tells the emotions apart may be the recording or the "
     "stimulus.",
 )
 
 OBTAIN = """\
-MAN-II is private. Recordings of its kind go into one folder a person: an Emotiv EPOC's EDF or CSV
+MAN-II is private. Recordings of its kind go into one folder per person: an Emotiv EPOC's EDF or CSV
 and the OpenFace CSV of the face video for each emotion,
   p01/moved.edf  p01/moved_face.csv  p01/angry.edf  p01/angry_face.csv
   p01/nervous.edf  p01/nervous_face.csv  p01/reproachful.edf  p01/reproachful_face.csv

@@ -1,4 +1,4 @@
-"""Your own recordings, described by `manifest.csv`: one row a (subject, trial, modality).
+"""Your own recordings, described by `manifest.csv`: one row per (subject, trial, modality).
 
 | column | |
 |---|---|
@@ -9,7 +9,7 @@
 | `start_s`, `stop_s` | optional: the trial's part of the file; empty for its start and end |
 | `stimulus` | optional: what was shown; the first label by default |
 | `group` | optional: people who must stay together; the subject by default |
-| `rate` | samples a second of an `.npy`; may state the frame rate of a CSV without timestamps |
+| `rate` | samples per second of an `.npy`; may state the frame rate of a CSV without timestamps |
 | `kind` | optional: the channels' type ("eeg", "ecg", "gsr", ...) where the file does not say |
 | `channels` | optional: names separated by ";", to use some of a file's channels |
 | `unit` | optional: the unit of the samples ("uV", "mV", "V", ...) where the file does not say |
@@ -235,7 +235,7 @@ def read_file(
         path: a file of a supported kind, not a face's.
         modality: its name.
         channels: names, in the order wanted; those of the modality's type, or all, by default.
-        rate: samples a second of an .npy.
+        rate: samples per second of an .npy.
         unit: of the samples, where the file does not say; it counts more than the file's.
         kind: type of the channels, where the file does not say.
 

@@ -89,7 +89,9 @@ def _of_modality(row: Row, signal: Signal) -> Signal:
 
 def _read_npy(row: Row) -> Signal:
     if row.rate is None:
-        raise DataError(row.path, "rate", "none", "samples a second in the manifest's column rate")
+        raise DataError(
+            row.path, "rate", "none", "samples per second in the manifest's column rate"
+        )
     try:
         array: np.ndarray = np.lib.format.open_memmap(row.path, mode="r")
     except (ValueError, EOFError, OSError) as error:
@@ -120,7 +122,7 @@ def _read_npy(row: Row) -> Signal:
             f"{len(names)}: {' '.join(names)}" + (" as in the manifest" if row.line else ""),
             "An array's rows are all used, in their order: save it with these alone.",
         )
-    line = Timeline.whole(row.rate, array.shape[1])
+    line = Timeline.continuous(row.rate, array.shape[1])
     start_s, stop_s = row.span(line.duration_s, 1 / row.rate)
     part = line.part(start_s, stop_s, _FINEST)
     piece = part.pieces[0]

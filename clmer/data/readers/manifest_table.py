@@ -29,11 +29,12 @@ from clmer.data.recording import KINDS
 from clmer.errors import DataError
 from clmer.text import did_you_mean, folded
 
-#: Samples or frames a second that a table may give: less is a slip, and would be resampled to 128.
+#: Samples or frames per second that a table may give: less is a slip that would be resampled to
+#: 128 Hz.
 LEAST_RATE = 0.1
 
 OBTAIN = """\
-Describe your recordings in manifest.csv, one row a subject, trial and modality:
+Describe your recordings in manifest.csv, one row per subject, trial and modality:
   subject,trial,label,modality,path,start_s,stop_s
   p01,calm1,calm,eeg,p01.edf,12.0,72.0
   p01,calm1,calm,face,p01_openface.csv,10.5,70.5
@@ -100,7 +101,7 @@ def read_manifest(path: Path) -> Manifest:
     table = read_table(path)
     names, label_names = header(table)
     if not table.rows:
-        raise DataError(path, "rows", "0", "one a subject, trial and modality")
+        raise DataError(path, "rows", "0", "one per subject, trial and modality")
     parser = _Parser(table, names, label_names)
     rows = [parser.row(line, cells) for line, cells in table.lines()]
     rows = find_files(path, rows, parser.note)

@@ -11,7 +11,7 @@
 data set and give the same batches; `loader` copies each window once instead of twice.
 
 Windows stay on disk until they are asked for: arrays are memory maps. A contiguous slice is a view
-of the page cache, no copy; a batch is one copy or gather an array, no Python per window.
+of the page cache, no copy; a batch is one copy or gather per array, no Python per window.
 """
 
 from __future__ import annotations

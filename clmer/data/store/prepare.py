@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from clmer.data.duplicates import DuplicateFinder
-from clmer.data.face.images import folders
+from clmer.data.face.images import image_folders
 from clmer.data.face.windows import FACE_TOKENS, Embed
 from clmer.data.mobilevit import RANDOM_NOTE, embedder, weights_digest
 from clmer.data.ordered_map import ordered_map
@@ -89,7 +89,7 @@ def prepare(
     weights = Path(options.mobilevit) if options.mobilevit else None
     if "mobilevit" in plan.modalities:
         parameters["mobilevit"] = weights_digest(weights)
-    pictures = folders(files) if plan.has_images else []
+    pictures = image_folders(files) if plan.has_images else []
     sources = listed(root, [*files, *pictures])
     key = fingerprint(parameters, sources)
 
@@ -99,14 +99,13 @@ def prepare(
         builder.add_all(dataset.read(root, face=plan.has_face, **whose), files, embed, progress)
         notes = [*dataset.describe(root, **whose)]
         notes += [RANDOM_NOTE] if embed is not None and weights is None else []
-        report = builder.report(notes)
         writer.finish(
+            report=builder.report(notes),  # first: it says why where no window is left
             fingerprint=key,
             parameters=parameters,
             sources=sources,
             modalities=[builder.modality(name) for name in plan.modalities],
             window_s=plan.window_s,
-            report=report,
         )
 
     return build(cache, dataset.name, key, fill)

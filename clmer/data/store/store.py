@@ -95,7 +95,7 @@ class Modality:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """One row a window, in the order of the store's arrays.
+    """One row per window, in the order of the store's arrays.
 
     Args:
         subject: [N] str, the person.
@@ -130,7 +130,7 @@ class Store:
         sources: name, size in bytes, modification time in ns and digest of the head of each file,
             as `clmer.data.store.origin.listed`.
         modalities: by name, in the order asked for.
-        windows: one row a window.
+        windows: one row per window.
         report: what was read, used, skipped and dropped, and why.
     """
 

@@ -60,7 +60,7 @@ class SignalSummary:
 
 @dataclass(frozen=True)
 class FaceSummary:
-    """The face of one recording: tracker, unit of the landmarks, frames a second, and frames."""
+    """The face of one recording: tracker, unit of the landmarks, frames per second, and frames."""
 
     tracker: str
     unit: str

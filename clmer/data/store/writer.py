@@ -3,7 +3,7 @@
 A store is a folder `<cache>/<data set>-<key>/`:
 
     store.json      parameters, fingerprint, modalities, report
-    windows.npz     one row a window: person, group, recording, stimulus, start, labels
+    windows.npz     one row per window: person, group, recording, stimulus, start, labels
     <modality>.npy  [N, C, T] float32, opened as a memory map
     NOTICE          what it may hold
 
@@ -74,7 +74,7 @@ class StoreWriter:
         self._flush = Flush()
         self._files: dict[str, BufferedWriter] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self._columns: dict[str, list[float | str]] = {}  # a value a recording
+        self._columns: dict[str, list[float | str]] = {}  # one value per recording
         self._starts: list[np.ndarray] = []
 
     def append(
@@ -165,7 +165,7 @@ class StoreWriter:
         sync(self.folder)
 
     def _table(self) -> dict[str, np.ndarray]:
-        """The columns, a value a window."""
+        """The columns, one value per window."""
         counts = [len(starts) for starts in self._starts]
         table = {name: np.repeat(column, counts) for name, column in self._columns.items()}
         return table | {"start_s": np.concatenate(self._starts)}

@@ -2,8 +2,8 @@
 
 `write_deap` and `write_amigos` make the files, the ordinary readers read them as they read the real
 ones, and `bayes_accuracy` says what the best possible classifier would score on them. The model is
-described in `model.py`, its encoding into signals in `signals.py`. `WRITERS` is what `--synthetic`
-knows.
+described in `model.py`, its encoding into signals in `signals.py`. `WRITERS` is what `clmer train
+--synthetic` knows.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def write_deap_raw(
     """The same people, trials and faces as original recordings: `data_original/sXX.bdf`, 512 Hz.
 
     Videos lie in the file in the order in which they were shown; odd and even people have the
-    channel order and the status words of the two laboratories. About 1 MiB a trial. Arguments,
+    channel order and the status words of the two laboratories. About 1 MiB per trial. Arguments,
     result and errors as in `write_deap`.
     """
     return _write(Path(root), True, people, trials, seconds, fps, seed, control)

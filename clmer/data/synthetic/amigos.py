@@ -5,7 +5,7 @@ The latents, and what they do to EEG, GSR and faces, are those of the generated 
 which take C3 and C4, where the model has its arousal rhythm. Two ECG leads carry arousal as the
 plethysmograph does there.
 
-Valence and arousal belong to the video: four short videos and one long one a quadrant, and every
+Valence and arousal belong to the video: four short videos and one long one per quadrant, and every
 person's rating lies in the video's band, so that `--labels stimulus` and `self` give the same
 classes and `bayes_accuracy` holds for both. Everyone's files list the videos in another order.
 

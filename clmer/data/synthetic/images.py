@@ -19,13 +19,13 @@ from clmer.data.face.images import SIDE, folder_of
 from clmer.data.face.table import read_header
 from clmer.data.recording import FaceSeries
 
-_SCALE = 0.62  # pixels a mm: the face fills the picture
+_SCALE = 0.62  # pixels per mm: the face fills the picture
 _CENTRE = (SIDE / 2, 0.38 * SIDE)
 _SUPERSAMPLED = 2  # lines are drawn larger and averaged, so that they move by parts of a pixel
 #: Closed outlines, and open lines, of iBUG points.
 _SHAPES = ((36, 42), (42, 48), (48, 60))
 _LINES = ((0, 17), (17, 22), (22, 27), (27, 31), (31, 36))
-#: Where an action unit shades the face: centre and radius in mm, grey levels a unit of intensity.
+#: Where an action unit shades the face: centre and radius in mm, grey levels per unit of intensity.
 _SHADES = (
     (("AU01", "AU04"), ((0, -48), 16), -10),
     (("AU06", "AU12"), ((-42, 18), 14), 10),
@@ -36,7 +36,7 @@ _SHADES = (
 
 
 def draw_faces(root: Path) -> None:
-    """Draw one picture a second beside every face CSV in a folder of generated data.
+    """Draw one picture per second beside every face CSV in a folder of generated data.
 
     Pictures are PNG, of the frames in the middle of each second; folders that are there are kept,
     and each is written whole or not at all.

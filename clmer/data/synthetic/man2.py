@@ -99,7 +99,7 @@ def man2_bayes_accuracy(
     parsed, model = Control.parse(control), SignalModel()
     seen = {"physio" if name == "eeg" else name for name in modalities}
     if task != "label" or not seen <= {*MODALITIES, "gaze"} or windows < 1:
-        raise ValueError(f"man2_bayes_accuracy: got task {task!r}, modalities {sorted(seen)}")
+        raise ValueError(f"man2_bayes_accuracy: found task {task!r}, modalities {sorted(seen)}")
     power = sum(_delta(parsed, model, name) ** 2 for name in seen)
     return (0.5 * (1 + erf(LEVEL * sqrt(windows * power / 2)))) ** 2
 
@@ -141,7 +141,7 @@ def _write_person(
 
 
 def write_emotiv_csv(path: Path, eeg: np.ndarray, start_s: float = 1.6e9) -> None:
-    """EmotivPRO's CSV of an EPOC: a line of key:value pairs, the columns, a row a sample.
+    """EmotivPRO's CSV of an EPOC: a line of key:value pairs, the columns, one row per sample.
 
     Args:
         path: the file.

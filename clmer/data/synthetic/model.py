@@ -105,7 +105,7 @@ class Control:
         known = set(modalities) <= set(MODALITIES) and len(set(modalities)) == len(modalities)
         if count != len(modalities) or not known:
             raise ValueError(
-                f"control: got {text!r}, expected one of {', '.join(CONTROLS)} "
+                f"control: found {text!r}, expected one of {', '.join(CONTROLS)} "
                 f"with modalities out of {', '.join(MODALITIES)}"
             )
         return cls(kind, modalities)
@@ -191,7 +191,8 @@ def bayes_accuracy(
     seen = {"physio" if name == "eeg" else name for name in modalities}
     if task not in RATING_TASKS or not seen <= set(MODALITIES) or windows < 1:
         raise ValueError(
-            f"bayes_accuracy: got task {task!r}, modalities {sorted(modalities)}, {windows} windows"
+            f"bayes_accuracy: found task {task!r}, modalities {sorted(modalities)}, "
+            f"{windows} windows"
         )
     columns, edges, _ = RATING_TASKS[task]
     limits = np.array([1.0, *edges, 9.0])

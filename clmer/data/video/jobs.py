@@ -86,7 +86,7 @@ def process(task: Task, advance: Callable[[int], None]) -> Report:
 
     Args:
         task: the clip.
-        advance: told of every frame done.
+        advance: called after every frame.
     """
     try:
         if task.model is None:

@@ -4,9 +4,9 @@
 silhouette, which hugs the cheek where iBUG's annotators guess at a hidden contour.
 
 **Units.** The mesh has no scale of its own: the outer eye corners are set 89 mm apart, as in
-MediaPipe's canonical head, in every frame. With m mm a pixel that follow, a point at image position
-(u, v) px with relative depth w px becomes X = m (u - cx), Y = m (v - cy), Z = m (f + w), for a
-camera of 63 degrees vertical field of view, f = height / (2 tan 31.5 deg) px. So sizes of two
+MediaPipe's canonical head, in every frame. With the m mm per pixel that follow, a point at image
+position (u, v) px with relative depth w px becomes X = m (u - cx), Y = m (v - cy), Z = m (f + w),
+for a camera of 63 degrees vertical field of view, f = height / (2 tan 31.5 deg) px. So sizes of two
 people, or a person's true distance, cannot be compared, and perspective within the face is ignored.
 
 **Action units.** The blendshapes are a learnt estimate in ARKit's terms, 0-1, not FACS coding.

@@ -3,7 +3,7 @@
 The landmarker looks for up to `FACES` faces in each frame, and for two at least: with one it
 smooths the landmarks over time, and the action units made from them lose much of their variation
 (AU02's standard deviation on a real clip: 0.47 in place of 0.81). Where it finds none, parts of the
-picture are searched once a second (`search`).
+picture are searched once per second (`search`).
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def test_smaller_units_of_time(
         (lambda t: t * 0.025, "count frames"),
         (lambda t: t / 86400, "days"),
         (lambda t: t / 60, "minutes"),
-        (lambda t: 100 * t, r"0\.25 frames a second.*Divide by 1000"),
+        (lambda t: 100 * t, r"0\.25 frames per second.*Divide by 1000"),
     ],
 )
 def test_times_that_are_no_seconds(
@@ -66,17 +66,17 @@ def test_a_stated_rate_stands_in_for_useless_timestamps(
     face = read_face(path, fps=25.0)
     assert (face.fps, len(face.valid)) == (25.0, FRAMES)
     np.testing.assert_allclose(face.au_intensity[300:, 8], table["AU12_r"][300:], rtol=1e-5)
-    assert "frame numbers at the stated 25 frames a second" in face.notes[0]
+    assert "frame numbers at the stated 25 frames per second" in face.notes[0]
     with pytest.raises(DataError, match=r"timestamp.*\(fps\)"):
         read_face(path)
 
 
 def test_a_rate_that_is_not_that_of_the_times(face_csv: Csv) -> None:
     path = face_csv(person())
-    with pytest.raises(DataError, match=r"30 frames a second stated, 25 by the timestamps"):
+    with pytest.raises(DataError, match=r"30 frames per second stated, 25 by the timestamps"):
         read_face(path, fps=30.0)
     face = read_face(path, fps=25.1)
-    assert "25.1 frames a second, that of the timestamps 25" in face.notes[0]
+    assert "25.1 frames per second, that of the timestamps 25" in face.notes[0]
     assert read_face(path, fps=25.0).notes == ()
 
 
@@ -145,7 +145,7 @@ def test_rounded_timestamps(face_csv: Csv) -> None:
     face = read_face(face_csv(table))
     assert face.fps == pytest.approx(60, rel=2e-3)
     assert len(face.valid) == FRAMES
-    table["timestamp"] = (exact / 2).round(2)  # 120 frames a second: some have the same time
+    table["timestamp"] = (exact / 2).round(2)  # 120 frames per second: some have the same time
     face = read_face(face_csv(table))
     assert face.fps == pytest.approx(120, rel=2e-3)
     np.testing.assert_allclose(face.au_intensity[:, 8], table["AU12_r"], rtol=1e-5)

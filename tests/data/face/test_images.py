@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from clmer.data.face import read_openface
-from clmer.data.face.images import FaceImages, beside, downsampled, folder_of
+from clmer.data.face.images import FaceImages, downsampled, find_images, folder_of
 from clmer.data.registry import DATASETS
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
@@ -98,10 +98,10 @@ def test_what_is_no_aligned_face_is_refused(tmp_path, make, field, found):
 
 
 def test_a_csv_without_frames_or_pictures_has_none(tmp_path):
-    assert beside(tmp_path / "p.csv", np.arange(3)) is None
+    assert find_images(tmp_path / "p.csv", np.arange(3)) is None
     save(tmp_path / "p_aligned", [1])
-    assert beside(tmp_path / "p.csv", None) is None
-    assert beside(tmp_path / "p.csv", np.arange(3)) is not None
+    assert find_images(tmp_path / "p.csv", None) is None
+    assert find_images(tmp_path / "p.csv", np.arange(3)) is not None
 
 
 def test_drawn_faces_show_the_expression_and_are_drawn_once(deap):

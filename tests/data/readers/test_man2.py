@@ -174,7 +174,7 @@ def test_every_modality_reaches_the_store_and_carries_the_label(root: Path, tmp_
     assert store.modalities["gaze"].tokens == 2
     assert store.array("gaze").shape[1:] == (2, 25)
     assert store.report["filter"] == {"eeg": "1-50 Hz"}
-    assert any("One recording a class" in note for note in store.report["notes"])
+    assert any("One recording per class" in note for note in store.report["notes"])
     gaze = store.array("gaze").mean(axis=2)
     label = store.windows.labels["label"]
     assert gaze[label == "moved", 0].mean() > 0.02 > -0.02 > gaze[label == "angry", 0].mean()

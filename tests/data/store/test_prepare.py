@@ -158,14 +158,14 @@ def test_spans_that_are_bad_are_left_out_and_counted(run: Callable[..., Store]) 
     recording = make_recording(seconds=12.0, baseline_s=2.0)
     signal = recording.signals["physio"]
     bad = [Span(4.0, 5.0, "marked BAD_blink"), Span(8.999, 9.1, "marked BAD_jump")]
-    line = Timeline.whole(128.0, signal.data.shape[1], bad)
+    line = Timeline.continuous(128.0, signal.data.shape[1], bad)
     store = run([replace(recording, signals={"physio": replace(signal, timeline=line)})])
     assert store.windows.start_s.tolist() == [0, 1, 3, 4, 5, 8, 9]
     assert store.report["windows_dropped"] == {
         "marked BAD_blink in physio": 1,
         "marked BAD_jump in physio": 2,
     }
-    everything = Timeline.whole(128.0, signal.data.shape[1], [Span(0, 12, "marked BAD")])
+    everything = Timeline.continuous(128.0, signal.data.shape[1], [Span(0, 12, "marked BAD")])
     with pytest.raises(DataError, match="every window marked BAD in physio"):
         run([replace(recording, signals={"physio": replace(signal, timeline=everything)})])
 

@@ -135,7 +135,7 @@ def portrait(clips: Path) -> np.ndarray:
 def tracked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], images: list[np.ndarray], *options: object
 ) -> tuple[int, str, dict[str, np.ndarray]]:
-    """Exit code, report, and the CSV's columns of a clip at 25 frames a second."""
+    """Exit code, report, and the CSV's columns of a clip at 25 frames per second."""
     write_clip(tmp_path / "a.mp4", images, [40 * k for k in range(len(images))])
     code, text = run(capsys, tmp_path / "a.mp4", "--out", tmp_path / "out", *options)
     if code:
