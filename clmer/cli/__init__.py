@@ -63,9 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        if error.errno is None or (error.filename is None and error.errno != 28):
+        # Without a name it is standard output's (`for_streams`), or a full disk's under training.
+        trains = words[:1] == ["train"]
+        if error.errno is None or (error.filename is None and not (trains and error.errno == 28)):
             raise
-        print(f"{who()}: {error}. What was complete before is kept; see --resume.", file=sys.stderr)
+        kept = " What was complete before is kept; see --resume." if trains else ""
+        print(f"{who()}: {error}.{kept}", file=sys.stderr)
         return EXIT_INPUT
 
 

@@ -171,5 +171,5 @@ def test_without_slurm_its_use_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     line = ["table4", "--synthetic", "--cluster", "slurm", "--slurm", "time=9"]
     assert cli.main(["experiments", *line, "--out", str(tmp_path / "out")]) == 2
-    assert "`cluster=slurm`: found no sbatch, srun, sacct" in capsys.readouterr().err
+    assert "--cluster slurm: found no sbatch, srun, sacct" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
