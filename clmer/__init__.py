@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from clmer import data, nn, ops, signal
     from clmer._native import build_info
     from clmer.integrations.scikit_learn import CLMERClassifier
-    from clmer.ops import cross_attention, nt_xent, sosfilt
+    from clmer.ops import (
+        cross_attention,
+        feed_forward,
+        merge_heads,
+        nt_xent,
+        project_heads,
+        sosfilt,
+    )
     from clmer.pipeline.trained import load
 
 __version__ = "0.1.0"
@@ -22,10 +29,13 @@ __all__ = [
     "build_info",
     "cross_attention",
     "data",
+    "feed_forward",
     "load",
+    "merge_heads",
     "nn",
     "nt_xent",
     "ops",
+    "project_heads",
     "signal",
     "sosfilt",
 ]
@@ -35,8 +45,11 @@ _FROM = {
     "CLMERClassifier": "clmer.integrations.scikit_learn",
     "build_info": "clmer._native",
     "cross_attention": "clmer.ops",
+    "feed_forward": "clmer.ops",
     "load": "clmer.pipeline.trained",
+    "merge_heads": "clmer.ops",
     "nt_xent": "clmer.ops",
+    "project_heads": "clmer.ops",
     "sosfilt": "clmer.ops",
 }
 
