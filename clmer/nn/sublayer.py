@@ -20,14 +20,14 @@ from clmer.ops.sublayer.reference import join_heads, normed, split_heads, stacke
 
 def project(x: Tensor, weight: Tensor, bias: Tensor, heads: int) -> tuple[Tensor, ...]:
     """`clmer.ops.project_heads`."""
-    if _takes_op(x, weight, bias):
+    if _takes_op(x):
         return ops.project_heads(x, weight, bias, heads)
     return split_heads(stacked_linear(normed(x), weight, bias), heads, x.shape[-1])
 
 
 def merge(x: Tensor, heads: Tensor, weight: Tensor, bias: Tensor, dropout: float = 0.0) -> Tensor:
     """`clmer.ops.merge_heads`."""
-    if _takes_op(x, heads, weight, bias):
+    if _takes_op(x):
         return ops.merge_heads(
             x, heads, weight, bias, dropout_p=dropout, seed=new_seed(dropout, x.device)
         )
@@ -45,7 +45,7 @@ def feed_forward(
 ) -> Tensor:
     """`clmer.ops.feed_forward`."""
     weights = (weight1, bias1, weight2, bias2)
-    if _takes_op(x, *weights):
+    if _takes_op(x):
         return ops.feed_forward(
             x,
             *weights,
@@ -58,12 +58,10 @@ def feed_forward(
     return x + _drop(stacked_linear(hidden, weight2, bias2), dropout)
 
 
-def _takes_op(x: Tensor, *others: Tensor) -> bool:
+def _takes_op(x: Tensor) -> bool:
     if not x.is_cpu or x.dtype not in (torch.float32, torch.float64):
         return False
-    if current_group() is not None or torch.is_autocast_enabled("cpu"):
-        return False
-    return all(t.dtype == x.dtype for t in others)
+    return current_group() is None and not torch.is_autocast_enabled("cpu")
 
 
 def _drop(x: Tensor, p: float) -> Tensor:

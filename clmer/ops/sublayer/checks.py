@@ -14,23 +14,45 @@ MAX_PROJECTIONS = 64
 _NATIVE = ("cpu",)
 
 
-def promoted(**tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors; under autocast their dtypes may differ, and the widest is taken.
+def of_one_kind(**tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors, x among them: of one dtype and device.
+
+    Under autocast their dtypes may differ, and the widest is taken.
 
     Raises:
-        ValueError: something that is no tensor.
+        ValueError: something that is no tensor; dtypes or devices that do not fit.
     """
+    found, x = tuple(tensors.values()), tensors["x"]
+    if isinstance(x, Tensor):
+        dtype, device = x.dtype, x.device
+        for each in found:
+            if not isinstance(each, Tensor) or each.dtype != dtype or each.device != device:
+                break
+        else:
+            check_dtype("x", x)
+            return found
+    return _promoted(tensors)
+
+
+def _promoted(tensors: dict[str, Tensor]) -> tuple[Tensor, ...]:
     for name, each in tensors.items():
         if not isinstance(each, Tensor):
             raise ValueError(f"{name}: found {type(each).__name__}, expected a tensor")
-    found = tuple(tensors.values())
-    dtypes, device = [t.dtype for t in found], found[0].device.type
-    if dtypes.count(dtypes[0]) == len(dtypes) or not torch.is_autocast_enabled(device):
-        return found
-    if not all(dtype.is_floating_point for dtype in dtypes):
-        return found
-    widest = reduce(torch.promote_types, dtypes)
-    return tuple(t.to(widest) for t in found)
+    dtypes, device = [t.dtype for t in tensors.values()], tensors["x"].device
+    floating = all(dtype.is_floating_point for dtype in dtypes)
+    if floating and torch.is_autocast_enabled(device.type):
+        widest = reduce(torch.promote_types, dtypes)
+        tensors = {name: each.to(widest) for name, each in tensors.items()}
+    x = tensors["x"]
+    check_dtype("x", x)
+    for name, each in tensors.items():
+        if each.dtype != x.dtype:
+            raise ValueError(
+                f"found x {x.dtype} and {name} {each.dtype}, expected one floating-point dtype"
+            )
+        if each.device != device:
+            raise ValueError(f"devices differ: x on {device}, {name} on {each.device}")
+    return tuple(tensors.values())
 
 
 def check_project_heads(
@@ -39,10 +61,10 @@ def check_project_heads(
     """The implementation to run, once the arguments of `project_heads` are known to fit.
 
     Raises:
-        ValueError: a shape, dtype or device that does not fit.
+        ValueError: a shape that does not fit.
         RuntimeError: an `impl` that cannot run on these tensors.
     """
-    stack, _, _, dim = _sizes(x, weight=weight, bias=bias)
+    stack, _, _, dim = _sizes(x)
     if num_heads < 1 or dim % num_heads:
         raise ValueError(f"num_heads: found {num_heads}, expected a divisor of x's {dim} features")
     outputs = _last(weight)
@@ -68,10 +90,10 @@ def check_merge_heads(
     """The implementation to run, once the arguments of `merge_heads` are known to fit.
 
     Raises:
-        ValueError: a shape, dtype or device that does not fit, or dropout_p outside [0, 1).
+        ValueError: a shape that does not fit, or dropout_p outside [0, 1).
         RuntimeError: an `impl` that cannot run on these tensors.
     """
-    stack, batch, length, dim = _sizes(x, heads=heads, weight=weight, bias=bias)
+    stack, batch, length, dim = _sizes(x)
     count = heads.shape[2] if heads.dim() == 5 else 0
     if count < 1 or heads.shape != (stack, batch, count, length, dim // count) or dim % count:
         raise ValueError(
@@ -97,10 +119,10 @@ def check_feed_forward(
     """The implementation to run, once the arguments of `feed_forward` are known to fit.
 
     Raises:
-        ValueError: a shape, dtype or device that does not fit, or a probability outside [0, 1).
+        ValueError: a shape that does not fit, or a probability outside [0, 1).
         RuntimeError: an `impl` that cannot run on these tensors.
     """
-    stack, _, _, dim = _sizes(x, weight1=weight1, bias1=bias1, weight2=weight2, bias2=bias2)
+    stack, _, _, dim = _sizes(x)
     hidden = _last(weight1)
     if weight1.shape != (stack, dim, hidden) or hidden < 1:
         raise ValueError(
@@ -119,20 +141,11 @@ def _choose(impl: str | None, x: Tensor) -> str:
     return "native" if impl is None and x.is_cpu else choose_impl(impl, x.device, _NATIVE)
 
 
-def _sizes(x: Tensor, **others: Tensor) -> tuple[int, int, int, int]:
-    """S, B, L and d of x, once the others are known to have its dtype and device."""
+def _sizes(x: Tensor) -> tuple[int, ...]:
+    """S, B, L and d."""
     if x.dim() != 4 or x.shape[-1] < 1:
         raise ValueError(f"x: found {tuple(x.shape)}, expected [S, B, L, d] with d >= 1")
-    check_dtype("x", x)
-    for name, other in others.items():
-        if other.dtype != x.dtype:
-            raise ValueError(
-                f"found x {x.dtype} and {name} {other.dtype}, expected one floating-point dtype"
-            )
-        if other.device != x.device:
-            raise ValueError(f"devices differ: x on {x.device}, {name} on {other.device}")
-    stack, batch, length, dim = x.shape
-    return stack, batch, length, dim
+    return tuple(x.shape)
 
 
 def _last(weight: Tensor) -> int:

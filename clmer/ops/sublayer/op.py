@@ -15,7 +15,7 @@ from clmer.ops.sublayer.checks import (
     check_feed_forward,
     check_merge_heads,
     check_project_heads,
-    promoted,
+    of_one_kind,
 )
 from clmer.ops.sublayer.reference import (
     feed_forward_reference,
@@ -57,7 +57,7 @@ def project_heads(
     Source: Section III-D; pre-norm layers as in Xiong et al., On layer normalization in the
     transformer architecture (2020).
     """
-    x, weight, bias = promoted(x=x, weight=weight, bias=bias)
+    x, weight, bias = of_one_kind(x=x, weight=weight, bias=bias)
     if check_project_heads(x, weight, bias, num_heads, impl) == "reference":
         return project_heads_reference(x, weight, bias, num_heads)
     dtype = x.dtype
@@ -100,7 +100,7 @@ def merge_heads(
 
     Source: Section III-D.
     """
-    x, heads, weight, bias = promoted(x=x, heads=heads, weight=weight, bias=bias)
+    x, heads, weight, bias = of_one_kind(x=x, heads=heads, weight=weight, bias=bias)
     chosen = check_merge_heads(x, heads, weight, bias, dropout_p, impl)
     seed = check_seed(seed, dropout_p, x.device)
     if chosen == "reference":
@@ -152,7 +152,7 @@ def feed_forward(
 
     Source: Section III-D; Vaswani et al., Attention Is All You Need (2017), Eq. 2.
     """
-    x, weight1, bias1, weight2, bias2 = promoted(
+    x, weight1, bias1, weight2, bias2 = of_one_kind(
         x=x, weight1=weight1, bias1=bias1, weight2=weight2, bias2=bias2
     )
     probabilities = (hidden_dropout_p, dropout_p)
