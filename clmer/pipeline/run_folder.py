@@ -160,12 +160,14 @@ class Run:
             if len(others) < len(kept) or cut_short:
                 write_file(path, b"".join(others))
 
-    def sort_log(self, splits: Sequence[str]) -> None:
-        """Bring the lines of metrics.jsonl in the order of the splits: ranks mix them.
+    def tidy(self, splits: Sequence[str]) -> None:
+        """Every rank has ended: sort metrics.jsonl, which they mixed; drop an empty checkpoint/.
 
         Args:
             splits: their names, as stages begin.
         """
+        with contextlib.suppress(OSError):  # none was made
+            (self.folder / CHECKPOINTS).rmdir()
         path = self.folder / METRICS
         if not self.keeps or not readable(path, path.exists):
             return
@@ -237,14 +239,12 @@ class Run:
         return read_tensors(path) if path.exists() else None
 
     def end_checkpoint(self, stage: str) -> None:
-        """Delete the checkpoint of a finished stage, and the folder with the last one."""
+        """Delete the checkpoint of a finished stage; its folder stays, others may write into it."""
         path = self.checkpoint_of(stage)
         if not self.keeps:
             return
         try:
             path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # another rank's is in it
-                path.parent.rmdir()
         except OSError as error:
             raise unwritable(path, error) from error
 

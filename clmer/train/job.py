@@ -173,7 +173,7 @@ def train(job: TrainingRun) -> dict[str, Any]:
         found = {n: result for part in job.ranks.gather(own) for n, result in part.items()}
     else:
         found = {n: train_split(job, n) for n in range(len(job.splits))}
-    job.run.sort_log([split_name(n) for n in range(len(job.splits))])
+    job.run.tidy([split_name(n) for n in range(len(job.splits))])
     return finish(job, [found[n] for n in sorted(found)])
 
 

@@ -19,6 +19,7 @@ from clmer.data.store.store import open_store
 from clmer.data.synthetic import write_deap
 from clmer.errors import ConfigError, DataError
 from clmer.pipeline import loop as fit
+from clmer.pipeline import run_folder
 from clmer.pipeline.loop import Unrecorded
 from clmer.pipeline.presets import build
 from clmer.pipeline.run_files import read_described, read_json, read_log
@@ -250,11 +251,35 @@ def test_the_log_forgets_what_is_trained_again_and_keeps_the_rest(tmp_path: Path
     assert left == [("split1/x", 0), ("split2/x", 0), ("split2/x", 1)]
     assert log.read_bytes().endswith(b"}\n")
     run.log({"stage": "split1/x", "epoch": 1, "loss": 1.0})
-    run.sort_log(["split1", "split2"])
+    run.tidy(["split1", "split2"])
     assert [line["stage"][:6] for line in read_log(log)] == ["split1"] * 2 + ["split2"] * 2
     log.unlink()
     run.forget("split1/x", 0)
     assert not log.exists()
+    run.close()
+
+
+def test_one_rank_ends_its_split_while_another_begins_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "run", {}, {}, {})
+    write = run_folder.write_tensors
+
+    def late(*args: Any) -> None:
+        run.end_checkpoint("split1/x")  # by another process, in between
+        write(*args)
+
+    run.save_checkpoint("split1/x", {}, {"stage": "split1/x"})
+    monkeypatch.setattr(run_folder, "write_tensors", late)
+    run.save_checkpoint("split2/x", {}, {"stage": "split2/x"})
+    run.tidy(["split1", "split2"])
+    assert run.load_checkpoint("split1/x") is None
+    loaded = run.load_checkpoint("split2/x")
+    assert loaded
+    assert loaded[1]["stage"] == "split2/x"
+    run.end_checkpoint("split2/x")
+    run.tidy(["split1", "split2"])
+    assert not (tmp_path / "run" / "checkpoint").exists()
     run.close()
 
 
