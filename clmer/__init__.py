@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         project_heads,
         sosfilt,
     )
-    from clmer.pipeline.trained import load
+    from clmer.pipeline.run.trained import load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -46,7 +46,7 @@ _FROM = {
     "build_info": "clmer._native",
     "cross_attention": "clmer.ops",
     "feed_forward": "clmer.ops",
-    "load": "clmer.pipeline.trained",
+    "load": "clmer.pipeline.run.trained",
     "merge_heads": "clmer.ops",
     "nt_xent": "clmer.ops",
     "project_heads": "clmer.ops",

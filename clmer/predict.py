@@ -33,7 +33,7 @@ from clmer.data.store.store import Modality
 from clmer.data.store.summary import OTHER_SCALE, face_lines, signal_lines
 from clmer.data.store.windowing import WindowedRecording, make_windows
 from clmer.errors import ConfigError, DataError
-from clmer.pipeline.trained import Trained, load
+from clmer.pipeline.run.trained import Trained, load
 from clmer.storage import write_file
 from clmer.streams import is_nowhere
 from clmer.text import cell

@@ -18,9 +18,9 @@ import atheris
 
 OWN = [
     "clmer.report",
-    "clmer.pipeline.run_folder",
+    "clmer.pipeline.run.folder",
     "clmer.pipeline.run_files",
-    "clmer.pipeline.trained",
+    "clmer.pipeline.run.trained",
 ]
 with atheris.instrument_imports(include=["clmer.data", *OWN]):
     from support.fuzz_targets import targets

@@ -24,7 +24,7 @@ from clmer.pipeline import ranks as processes
 from clmer.pipeline.config import DATA, MODEL, RUN, TASK, Config
 from clmer.pipeline.presets import configure
 from clmer.pipeline.ranks import Ranks
-from clmer.pipeline.run_folder import Run, check_folder
+from clmer.pipeline.run.folder import Run, check_folder
 from clmer.text import file_name
 from clmer.train import job
 from clmer.train.training_run import TrainingRun

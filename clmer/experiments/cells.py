@@ -18,8 +18,8 @@ from clmer.errors import ConfigError, DataError
 from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
 from clmer.experiments.train_options import PROCESS, Options, config_of
 from clmer.pipeline.config import Config
+from clmer.pipeline.run.folder import CONFIG, RESULTS
 from clmer.pipeline.run_files import check, read_described
-from clmer.pipeline.run_folder import CONFIG, RESULTS
 from clmer.text import file_name
 
 

@@ -16,8 +16,8 @@ from clmer.experiments import paper
 from clmer.experiments.cells import Cell, Line, Plan, finished
 from clmer.experiments.runner import DONE, FAILED, MISSING, Outcome
 from clmer.json_files import MAYBE, NUMBER
+from clmer.pipeline.run.folder import RESULTS
 from clmer.pipeline.run_files import check, read_json, read_log
-from clmer.pipeline.run_folder import RESULTS
 from clmer.report.reading import check_results, read_predictions
 from clmer.text import percent
 

@@ -1,6 +1,6 @@
 """A run's files as they are read back: bounded in size, of known fields; or refused by name.
 
-What a run's folder is made of is in `clmer.pipeline.run_folder`. Everything that reads one, from
+What a run's folder is made of is in `clmer.pipeline.run.folder`. Everything that reads one, from
 --resume to the report, reads it through here, so that damage is a `DataError` that leads out and
 never a traceback.
 """

@@ -20,7 +20,7 @@ from torch import Tensor
 from clmer.data.store.store import open_store
 from clmer.errors import DataError
 from clmer.nn.fusion import Fusion, attention_maps
-from clmer.pipeline import trained
+from clmer.pipeline.run import trained
 from clmer.pipeline.run_files import damaged
 from clmer.report import figures
 from clmer.report.figures import captioned, heat_map, scatter, side_by_side

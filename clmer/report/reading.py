@@ -14,6 +14,7 @@ from clmer.data.store.summary import report_misfit
 from clmer.errors import DataError
 from clmer.evaluation.metrics import SCORES, Predictions
 from clmer.json_files import ANY, MAYBE, NUMBER
+from clmer.pipeline.run.folder import CONFIG, DATA, RESULTS
 from clmer.pipeline.run_files import (
     check,
     damaged,
@@ -23,7 +24,6 @@ from clmer.pipeline.run_files import (
     read_origin,
     readable,
 )
-from clmer.pipeline.run_folder import CONFIG, DATA, RESULTS
 from clmer.text import from_cell
 
 _SCORE: dict[str, Any] = {"value": NUMBER, **dict.fromkeys(("low", "high", "mean", "sd"), MAYBE)}

@@ -16,7 +16,7 @@ from clmer.data.tasks import Task
 from clmer.pipeline.config import Config
 from clmer.pipeline.models import ChosenModel, chosen_models
 from clmer.pipeline.ranks import Ranks
-from clmer.pipeline.run_folder import Run
+from clmer.pipeline.run.folder import Run
 from clmer.pipeline.tokenizer import WindowArrays
 
 

@@ -16,7 +16,7 @@ import clmer.data
 from clmer.cli import main
 from clmer.data.splits import make_splits
 from clmer.errors import DataError
-from clmer.pipeline.run_folder import read_config
+from clmer.pipeline.run.folder import read_config
 from clmer.report.command import command
 from clmer.report.inspection import inspect
 

@@ -7,7 +7,7 @@ import torch
 from clmer.data.store.store import Modality
 from clmer.nn import Encoder
 from clmer.pipeline import tokenizer
-from clmer.pipeline.run_folder import Run
+from clmer.pipeline.run.folder import Run
 from clmer.pipeline.tokenizer import WindowArrays
 from clmer.train.messages import constant_lines
 

@@ -12,7 +12,7 @@ import pytest
 from clmer.cli.train import describe
 from clmer.errors import ConfigError
 from clmer.pipeline.presets import build
-from clmer.pipeline.run_folder import read_config
+from clmer.pipeline.run.folder import read_config
 from clmer.report.command import command
 from clmer.report.reading import find_runs, read_run
 from clmer.train.job import settings

@@ -29,7 +29,7 @@ from clmer.data.store.store import open_store
 from clmer.data.synthetic import write_deap
 from clmer.data.synthetic.man2 import write_emotiv_csv
 from clmer.errors import DataError
-from clmer.pipeline.run_folder import unfinished_stage
+from clmer.pipeline.run.folder import unfinished_stage
 from clmer.report.page import report
 
 

@@ -16,7 +16,7 @@ from clmer.data.synthetic import write_deap
 from clmer.experiments import output
 from clmer.experiments.sheets import Sheet
 from clmer.pipeline.presets import PRESETS, build
-from clmer.pipeline.run_folder import GENERATED_NOTICE, NOTICE, Run
+from clmer.pipeline.run.folder import GENERATED_NOTICE, NOTICE, Run
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 pytestmark = pytest.mark.skipif(

@@ -117,16 +117,16 @@ def test_killed_in_either_stage_and_resumed_it_ends_with_the_same_bytes(deap, wh
 
 
 def test_an_interrupt_leaves_a_run_that_continues(deap, whole, monkeypatch, capsys):
-    import clmer.pipeline.run_folder
+    import clmer.pipeline.run.folder
 
-    logged = clmer.pipeline.run_folder.Run.log
+    logged = clmer.pipeline.run.folder.Run.log
 
     def interrupted(self, line):
         logged(self, line)
         if len(lines(self.folder)) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(clmer.pipeline.run_folder.Run, "log", interrupted)
+    monkeypatch.setattr(clmer.pipeline.run.folder.Run, "log", interrupted)
     assert run(deap, deap / "interrupted") == 130
     assert "--resume continues" in capsys.readouterr().err
     monkeypatch.undo()
@@ -219,7 +219,7 @@ def test_generated_recordings_of_one_type_train_without_a_bound(tmp_path):
 
 
 def test_a_full_disk_leaves_no_run_folder_or_one_that_continues(deap, monkeypatch, capsys):
-    import clmer.pipeline.run_folder
+    import clmer.pipeline.run.folder
     import clmer.pipeline.split_model
     import clmer.storage
 
@@ -229,7 +229,7 @@ def test_a_full_disk_leaves_no_run_folder_or_one_that_continues(deap, monkeypatc
         written(path, content, durable=durable)
 
     written = clmer.storage.write_file
-    monkeypatch.setattr(clmer.pipeline.run_folder, "write_file", full)
+    monkeypatch.setattr(clmer.pipeline.run.folder, "write_file", full)
     monkeypatch.setattr(clmer.pipeline.split_model, "write_file", full)
     out, options = deap / "full", ["--no-fusion", "--modalities", "au"]
     name = "config.json"

@@ -21,8 +21,8 @@ from clmer.nn.encoder import encode
 from clmer.nn.fusion import Fusion, attention_maps
 from clmer.pipeline.config import Config, ModelConfig
 from clmer.pipeline.models import mean_probability
+from clmer.pipeline.run.folder import CONFIG, MODELS, RESULTS, read_config, unfinished_stage
 from clmer.pipeline.run_files import damaged, readable
-from clmer.pipeline.run_folder import CONFIG, MODELS, RESULTS, read_config, unfinished_stage
 from clmer.pipeline.split_model import TOKENIZER, SplitModel, Windows, in_parts
 
 

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from clmer.errors import ConfigError, DataError
 from clmer.pipeline.presets import build
-from clmer.pipeline.run_folder import DATA, Run, check_folder, read_config, unfinished_stage
+from clmer.pipeline.run.folder import DATA, Run, check_folder, read_config, unfinished_stage
 
 ORIGIN = {
     "format": 2,
