@@ -33,7 +33,7 @@ from clmer.data.store.store import Modality
 from clmer.data.store.summary import OTHER_SCALE, face_lines, signal_lines
 from clmer.data.store.windowing import WindowedRecording, make_windows
 from clmer.errors import ConfigError, DataError
-from clmer.pipeline.run.trained import Trained, load
+from clmer.pipeline.run.trained import TrainedRun, load
 from clmer.storage import write_file
 from clmer.streams import is_nowhere
 from clmer.text import cell
@@ -130,7 +130,7 @@ def files_of(recording: Sequence[str], modalities: Mapping[str, Modality]) -> di
 
 
 def read_recording(
-    trained: Trained, files: Mapping[str, Path], *, rate: float | None = None, unit: str = ""
+    trained: TrainedRun, files: Mapping[str, Path], *, rate: float | None = None, unit: str = ""
 ) -> Recording:
     """A recording's signals, channels as in training.
 
@@ -182,7 +182,7 @@ def _picked(signal: Signal, modality: Modality) -> Signal:
 
 
 def with_face(
-    trained: Trained,
+    trained: TrainedRun,
     recording: Recording,
     face: str | None,
     *,
@@ -223,7 +223,7 @@ def with_face(
     )
 
 
-def windows_of(trained: Trained, recording: Recording) -> WindowedRecording:
+def windows_of(trained: TrainedRun, recording: Recording) -> WindowedRecording:
     """The recording's windows, prepared as in training.
 
     Raises:
@@ -274,7 +274,7 @@ def check_scale(found: WindowedRecording, known: Mapping[str, Modality]) -> None
                 )
 
 
-def notes(trained: Trained, windows: WindowedRecording) -> list[str]:
+def notes(trained: TrainedRun, windows: WindowedRecording) -> list[str]:
     """What a reader of the predictions should know."""
     lines = signal_lines([("recording", each) for each in windows.signals.values()])
     faces = [name for name in trained.modalities if name in FACE_TOKENS]

@@ -78,11 +78,11 @@ class MulT(nn.Module):
                 }
             )
 
-        #: asking -> answering -> T.
+        #: query -> key -> T.
         self.cross = nn.ModuleDict(
             {
-                asking: transformers([name for name in inputs if name != asking], dim, cross_layers)
-                for asking in inputs
+                query: transformers([name for name in inputs if name != query], dim, cross_layers)
+                for query in inputs
             }
         )
         width = dim * (len(inputs) - 1)
@@ -108,9 +108,9 @@ class MulT(nn.Module):
         parts = named_inputs("MulT", self.inputs, x)
         tokens = {name: self.project[name](part) for name, part in parts.items()}
         read = []
-        for asking, pairs in self.cross.items():
-            enriched = [cross(tokens[asking], tokens[name]) for name, cross in pairs.items()]  # type: ignore[operator]
-            read.append(self.memory[asking](torch.cat(enriched, dim=2))[:, -1])
+        for query, pairs in self.cross.items():
+            enriched = [cross(tokens[query], tokens[name]) for name, cross in pairs.items()]  # type: ignore[operator]
+            read.append(self.memory[query](torch.cat(enriched, dim=2))[:, -1])
         joined = torch.cat(read, dim=1)  # [B, M (M - 1) d]
         logits: Tensor = self.classifier(joined + self.residual(joined))
         return logits

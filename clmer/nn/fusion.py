@@ -142,8 +142,8 @@ class Fusion(nn.Module):
     Source: Section III-D, Eq. 5-7; sizes from MulT.
     """
 
-    asking: Tensor
-    answering: Tensor
+    query: Tensor
+    key: Tensor
 
     def __init__(
         self,
@@ -179,12 +179,12 @@ class Fusion(nn.Module):
         )
         self.embedding_dropout = Dropout(embedding_dropout)
         count = len(inputs)
-        #: Directed pairs (asking, answering), ordered by the asking modality.
+        #: Directed pairs (query, key), ordered by the query modality.
         self.pairs = [(a, b) for a in range(count) for b in range(count) if a != b]
         if self.pairs:
-            asking, answering = torch.tensor(self.pairs).T
-            self.register_buffer("asking", asking, persistent=False)
-            self.register_buffer("answering", answering, persistent=False)
+            query, key = torch.tensor(self.pairs).T
+            self.register_buffer("query", query, persistent=False)
+            self.register_buffer("key", key, persistent=False)
             # Keys and values of all layers come out of one product: their tokens never change.
             self.key_value = StackedLinear(len(self.pairs), dim, 2 * dim * cross_layers)
             self.cross = nn.ModuleList(
@@ -230,8 +230,8 @@ class Fusion(nn.Module):
     def _cross(self, tokens: Tensor) -> Tensor:
         """Unified tokens [M, B, L, d] -> enriched streams [M, B, L, (M - 1) d]."""
         weights = (self.key_value.weight, self.key_value.bias)
-        memory = sublayer.project(tokens[self.answering], *weights, self.heads)  # 2 a layer
-        streams = tokens[self.asking]  # [P, B, L, d]
+        memory = sublayer.project(tokens[self.key], *weights, self.heads)  # 2 a layer
+        streams = tokens[self.query]  # [P, B, L, d]
         for i, layer in enumerate(self.cross):
             streams = layer(streams, memory[2 * i : 2 * i + 2])
         return streams.unflatten(0, (len(self.inputs), -1)).permute(0, 2, 3, 1, 4).flatten(3)

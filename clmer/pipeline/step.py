@@ -77,14 +77,14 @@ class GraphedStep:
 
     def _capture(self, batch: Tensor, generator: torch.Generator) -> torch.cuda.CUDAGraph:
         self._rows = batch.clone()
-        undo = _Undo(self.step)
+        before = _Snapshot(self.step)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP):
                 self.step(self._rows, generator)
         torch.cuda.current_stream().wait_stream(side)
-        undo()
+        before.restore()
         self.step.optimizer.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
@@ -92,8 +92,8 @@ class GraphedStep:
         return graph
 
 
-class _Undo:
-    """Puts weights, buffers, moments and the generator back in place: graphs hold addresses."""
+class _Snapshot:
+    """Weights, buffers, moments and the generator, restored in place: graphs hold addresses."""
 
     def __init__(self, step: TrainStep) -> None:
         self.optimizer = step.optimizer
@@ -106,7 +106,7 @@ class _Undo:
         self.random = torch.cuda.get_rng_state()
 
     @torch.no_grad()
-    def __call__(self) -> None:
+    def restore(self) -> None:
         for tensor, before in zip(self.tensors, self.before, strict=True):
             tensor.copy_(before)
         for parameter, state in self.optimizer.state.items():

@@ -65,7 +65,7 @@ def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
         run: read from its folder.
         cache: folder of the prepared stores.
     """
-    draw: dict[str, Callable[[trained.Trained, Sample], Html]] = {}
+    draw: dict[str, Callable[[trained.TrainedRun, Sample], Html]] = {}
     if run.config.get("fusion", True) and len(run.modalities) > 1:
         draw["Attention between modalities"] = draw_attention
     if run.config.get("contrastive", True):
@@ -82,7 +82,7 @@ def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
 
 
 def _drawn(
-    draw: Callable[[trained.Trained, Sample], Html], model: trained.Trained, sample: Sample
+    draw: Callable[[trained.TrainedRun, Sample], Html], model: trained.TrainedRun, sample: Sample
 ) -> Html:
     """A figure, or the reason why there is none: windows and weights do not fit each other."""
     try:
@@ -139,7 +139,7 @@ def _of_windows(sample: Sample) -> str:
 
 
 # --- attention ----------------------------------------------------------------------------------
-def draw_attention(model: trained.Trained, sample: Sample) -> Html:
+def draw_attention(model: trained.TrainedRun, sample: Sample) -> Html:
     """One row of maps per directed pair: each class, and the difference of two classes."""
     if not isinstance(model.fusion, Fusion):
         return _not_drawn(f"{type(model.fusion).__name__} has no pairs of modalities")
@@ -164,7 +164,7 @@ def draw_attention(model: trained.Trained, sample: Sample) -> Html:
 
 
 def class_maps(
-    model: trained.Trained, fusion: Fusion, sample: Sample
+    model: trained.TrainedRun, fusion: Fusion, sample: Sample
 ) -> dict[tuple[int, int], np.ndarray]:
     """Mean weights by directed pair, in units of uniform attention, [classes, Lq, Lk].
 
@@ -205,7 +205,7 @@ def _map_cells(maps: np.ndarray, classes: Sequence[str]) -> list[Html]:
 
 
 # --- features -----------------------------------------------------------------------------------
-def draw_features(model: trained.Trained, sample: Sample) -> Html:
+def draw_features(model: trained.TrainedRun, sample: Sample) -> Html:
     """t-SNE of each modality's features, by class and by person, and whose windows are near."""
     people, person = np.unique(sample.person, return_inverse=True)
     text = (

@@ -184,13 +184,13 @@ def test_mult_is_its_equations() -> None:
     x = batch_for(model)
     tokens = projected(model.project, x)
     read = []
-    for asking in FACE:
+    for query in FACE:
         enriched = [
-            transformed(model.cross[asking][other], tokens[asking], tokens[other])  # type: ignore[index, arg-type]
+            transformed(model.cross[query][other], tokens[query], tokens[other])  # type: ignore[index, arg-type]
             for other in FACE
-            if other != asking
+            if other != query
         ]
-        read.append(transformed(model.memory[asking], torch.cat(enriched, 2))[:, -1])  # type: ignore[arg-type]
+        read.append(transformed(model.memory[query], torch.cat(enriched, 2))[:, -1])  # type: ignore[arg-type]
     joined = torch.cat(read, 1)
     hidden = F.relu(model.residual[0](joined))
     wanted = model.classifier(joined + model.residual[3](hidden))

@@ -53,13 +53,13 @@ def looped(fusion: Fusion, parts: list[Tensor]) -> Tensor:
     """`Fusion.forward` without dropout, one pair and one modality after the other."""
     tokens = [unify(x) for unify, x in zip(fusion.unify.values(), parts, strict=True)]
     enriched: list[list[Tensor]] = [[] for _ in tokens]
-    for p, (asking, answering) in enumerate(fusion.pairs):
-        x, other = tokens[asking], tokens[answering]
+    for p, (query, key) in enumerate(fusion.pairs):
+        x, other = tokens[query], tokens[key]
         memory = linear(fusion.key_value, p, F.layer_norm(other, other.shape[-1:]))
         key_values = memory.chunk(2 * len(fusion.cross), dim=2)
         for i, layer in enumerate(fusion.cross):
             x = one_layer(layer, p, x, (key_values[2 * i], key_values[2 * i + 1]))  # type: ignore[arg-type]
-        enriched[asking].append(x)
+        enriched[query].append(x)
     streams = [torch.cat(parts, 2) for parts in enriched] if fusion.pairs else tokens
     pooled = []
     for m, x in enumerate(streams):

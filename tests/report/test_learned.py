@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.report_cases import WHOLE, results_of
 
-from clmer.pipeline import trained
+from clmer.pipeline.run import trained
 from clmer.report import learned
 from clmer.report.page import report
 from clmer.report.reading import read_predictions, read_run
@@ -23,10 +23,10 @@ def test_attention_maps_are_in_units_of_uniform_attention(place: Path) -> None:
     assert len(maps) == 6
     weights = model.attention(sample.windows)
     names = list(model.modalities)
-    for (asking, answering), found in maps.items():
+    for (query, key), found in maps.items():
         assert found.shape == (2, 5, 5)
         np.testing.assert_allclose(found.mean(2), 1, rtol=1e-5)
-        each = weights[names[asking], names[answering]].mean((0, 2))  # [N, Lq, Lk]
+        each = weights[names[query], names[key]].mean((0, 2))  # [N, Lq, Lk]
         expected = [each[sample.y == c].mean(0) * 5 for c in (0, 1)]
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 

@@ -27,7 +27,7 @@ from clmer.pipeline.split_model import TOKENIZER, SplitModel, Windows, in_parts
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedRun:
     """A run's trained models.
 
     With several splits, `predict_proba` is the mean of all splits' models. Between them they were
@@ -67,7 +67,7 @@ class Trained:
 
     def __repr__(self) -> str:
         return (
-            f"Trained({str(self.folder)!r}: {self.config.dataset}, {self.config.task} "
+            f"TrainedRun({str(self.folder)!r}: {self.config.dataset}, {self.config.task} "
             f"{'/'.join(self.classes)}; {', '.join(self.modalities)}; {', '.join(self.splits)})"
         )
 
@@ -135,7 +135,7 @@ class Trained:
             member: of several fusion models; their heads do not correspond.
 
         Returns:
-            (asking, answering modality) -> [layers, N, heads, Lq, Lk] float32; rows sum to 1.
+            (query, key modality) -> [layers, N, heads, Lq, Lk] float32; rows sum to 1.
 
         Raises:
             DataError: the run trained no fusion.
@@ -149,8 +149,8 @@ class Trained:
         maps = torch.cat([attention_maps(model, split.tokens(part)).cpu() for part in parts], 2)
         names = list(model.inputs)
         return {
-            (names[asking], names[answering]): weights.numpy()
-            for (asking, answering), weights in zip(model.pairs, maps, strict=True)
+            (names[query], names[key]): weights.numpy()
+            for (query, key), weights in zip(model.pairs, maps, strict=True)
         }
 
     def _members(self) -> Sequence[nn.Module]:
@@ -174,7 +174,7 @@ class Trained:
 
 def load(
     folder: Path | str, split: str | None = None, device: str = "cpu", model: str | None = None
-) -> Trained:
+) -> TrainedRun:
     """The trained models of a run's folder.
 
     Args:
@@ -210,7 +210,7 @@ def load(
             if found != wanted:
                 path = folder / MODELS / name / f"{TOKENIZER}.safetensors"
                 raise damaged(path, f"notes.config.{option.name}", found, f"{wanted}, as {CONFIG}")
-    return Trained(folder, config, loaded)
+    return TrainedRun(folder, config, loaded)
 
 
 def _split_names(folder: Path) -> list[str]:
