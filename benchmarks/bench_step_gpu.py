@@ -25,8 +25,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from clmer.nn import Fusion
-from clmer.pipeline.fit import CLIP, adam, fusion_losses
-from clmer.pipeline.step import GraphedStep, TrainStep
+from clmer.pipeline.stages.classifiers import CLIP, fusion_losses
+from clmer.pipeline.stages.step import GraphedStep, TrainStep, adam
 
 TITLE = "one training step of the fusion on a GPU: ms, median"
 SHAPES = ("DEAP", "AMIGOS short")

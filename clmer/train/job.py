@@ -37,8 +37,7 @@ from clmer.evaluation.probe import linear_probe, mean_probe, settle_batch_norm
 from clmer.evaluation.table import table
 from clmer.nn.random_state import drawing_from, drawn_from, own_random_state, seed_device
 from clmer.pipeline.config import Config, check_modality_names
-from clmer.pipeline.fit import all_tokens, encoder_generator, fit_control, fit_split, select_tokens
-from clmer.pipeline.loop import seed_of
+from clmer.pipeline.fit import all_tokens, fit_control, fit_split, select_tokens
 from clmer.pipeline.models import (
     build_encoder,
     check_models,
@@ -47,6 +46,8 @@ from clmer.pipeline.models import (
 )
 from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.split_model import FittedModel, SplitModel
+from clmer.pipeline.stages.contrastive import encoder_generator
+from clmer.pipeline.stages.loop import seed_of
 from clmer.pipeline.tokenizer import WindowArrays
 from clmer.text import did_you_mean
 from clmer.train import messages

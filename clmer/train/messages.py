@@ -20,7 +20,7 @@ from clmer.data.synthetic.model import bayes_accuracy
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.probe import probe_lines
 from clmer.pipeline.fit import fit_split
-from clmer.pipeline.loop import Unrecorded
+from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.tokenizer import Tokenizer
 from clmer.text import score_text
 from clmer.train.training_run import TrainingRun

@@ -160,7 +160,9 @@ def test_validation_keeps_groups_whole_and_classes_in_proportion(study):
 def test_patience_ends_training_early(study, monkeypatch):
     X, y, _ = study
     lines = []
-    monkeypatch.setattr("clmer.pipeline.loop.Unrecorded.log", lambda self, line: lines.append(line))
+    monkeypatch.setattr(
+        "clmer.pipeline.stages.loop.Unrecorded.log", lambda self, line: lines.append(line)
+    )
     rng = np.random.default_rng(1)
     options = {**SHORT, "contrastive": False, "epochs_fusion": 40}
     model = CLMERClassifier(MODALITIES, validation=0.25, patience=2, **options)

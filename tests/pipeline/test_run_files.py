@@ -18,12 +18,12 @@ from clmer import cli
 from clmer.data.store.store import open_store
 from clmer.data.synthetic import write_deap
 from clmer.errors import ConfigError, DataError
-from clmer.pipeline import loop as fit
-from clmer.pipeline.loop import Unrecorded
 from clmer.pipeline.presets import build
 from clmer.pipeline.run import folder as run_folder
 from clmer.pipeline.run.folder import Run
 from clmer.pipeline.run_files import read_described, read_json, read_log
+from clmer.pipeline.stages import loop as fit
+from clmer.pipeline.stages.loop import Unrecorded
 from clmer.report.learned import Sample, class_maps
 from clmer.report.page import report
 from clmer.report.reading import read_run

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from clmer.cli import main
 from clmer.nn import ContrastiveModel, Encoder, Fusion
-from clmer.pipeline.fit import adam
-from clmer.pipeline.step import GraphedStep, TrainStep
+from clmer.pipeline.stages.step import GraphedStep, TrainStep, adam
 
 SHAPES = {"physio": (4, 16), "au": (2, 7)}
 ROWS = 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,3 +115,11 @@ class _Snapshot:
             for name, value in state.items():  # a fresh optimiser's moments and count are zeros
                 value.copy_(known[name]) if known else value.zero_()
         torch.cuda.set_rng_state(self.random)
+
+
+def adam(model: nn.Module, *, lr: float, graph: bool = False, **options: Any) -> torch.optim.Adam:
+    """Adam in one kernel; where a CUDA graph will hold it, its rate is a tensor on the device."""
+    rate: Any = lr
+    if graph:
+        rate = torch.tensor(lr, device=next(model.parameters()).device)
+    return torch.optim.Adam(model.parameters(), rate, fused=True, capturable=graph, **options)
