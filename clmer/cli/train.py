@@ -183,4 +183,4 @@ def default_folder(config: Config) -> Path:
     source = "synthetic-" if config.synthetic else ""
     models = "" if config.models == ("clmer",) else "-" + "-".join(config.models)
     task = file_name(config.task)
-    return Path("runs") / f"{config.dataset}-{source}{task}-{config.protocol}{models}"
+    return Path("runs") / f"{config.dataset}-{source}{task}-{config.protocol_name}{models}"

@@ -162,7 +162,7 @@ def cell(
         config = _config(dataset, options)
     except (ConfigError, DataError) as error:
         why = str(error)
-    kept = protocol or DATASETS[dataset].protocol
+    kept = config.protocol_name if config else protocol or DATASETS[dataset].protocol
     name = _name(dataset, task, kept, options, config)
     cache = stores_folder(options.get("cache"))
     return Cell(name, dataset, task, kept, options, cache, config, why)

@@ -126,6 +126,11 @@ def _plans(given: Request, options: Options) -> list[Plan]:
         for dataset in _datasets(name, given.dataset)
     ]
     _check_for_pictures(given, list(dict.fromkeys(name for name, _ in pairs)))
+    if "splits" in options and "leakage" in dict(pairs):
+        raise ConfigError(
+            f"`splits`: found {options['splits']}; leakage compares "
+            f"{', '.join(leakage.PROTOCOLS)}: leave this option out"
+        )
     if given.root and len({dataset for _, dataset in pairs}) > 1:
         found = ", ".join(dict.fromkeys(dataset for _, dataset in pairs))
         raise ConfigError(f"`root`: one folder for {found}; choose one by `dataset`")

@@ -12,7 +12,8 @@ from torch import nn
 
 from clmer.baselines import NAMES
 from clmer.data.face.windows import IMAGES
-from clmer.data.splits import PROTOCOLS
+from clmer.data.splits import OWN, PROTOCOLS
+from clmer.data.splits.own import KEEP_GROUPS
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.plan import is_valid_name
 from clmer.errors import ConfigError
@@ -224,6 +225,7 @@ class Config(PrepareOptions, ModelConfig):
         threshold: largest rating of the lower class where a task has two; None for the middle.
         protocol: what is never divided between training, validation and test, see
             `clmer.data.splits`.
+        splits: a table of splits of your own, see `clmer.data.splits.own`; "" for the protocol's.
         folds: parts that groups are assigned to.
         repeats: splits to train on; 0 for the protocol's own number (everyone tested once).
         permuted: train the first model once more on labels permuted within each person: a control.
@@ -259,6 +261,14 @@ class Config(PrepareOptions, ModelConfig):
     protocol: str = option(
         help="what is never divided between training and test", group=TASK, choices=PROTOCOLS
     )
+    splits: str = option(
+        "",
+        help="a table of splits of your own, with the columns split, subject, part (train, "
+        "validation, test) and maybe recording; without validation rows the protocol takes some "
+        "of train",
+        metavar="FILE",
+        group=TASK,
+    )
     folds: int = option(6, help="parts that groups are assigned to (6)", metavar="N", group=TASK)
     repeats: int = option(
         0,
@@ -288,9 +298,27 @@ class Config(PrepareOptions, ModelConfig):
                 f"`graph`: found `device={self.device}`, expected a GPU: what is captured is a "
                 "CUDA graph; leave `graph` out"
             )
+        self._check_splits()
         self._check_scale()
         check_modality_names(self.modalities)
         self.check_pictures(self.modalities)
+
+    @property
+    def protocol_name(self) -> str:
+        """What results call it: the protocol, or `OWN` where the splits are the user's own."""
+        return OWN if self.splits else self.protocol
+
+    def _check_splits(self) -> None:
+        if self.splits and self.protocol not in KEEP_GROUPS:
+            raise ConfigError(
+                f"`splits` with `protocol={self.protocol}`: found a protocol that keeps no groups, "
+                f"expected {' or '.join(KEEP_GROUPS)}: validation may be taken from training by it"
+            )
+        if self.splits and self.repeats:
+            raise ConfigError(
+                f"`repeats`: found {self.repeats} with `splits`, whose table says how many splits "
+                "there are; leave `repeats` out"
+            )
 
     def _check_scale(self) -> None:
         low, high = self.scale or (0.0, 1.0)

@@ -102,6 +102,7 @@ def build(dataset: str, given: Mapping[str, Any]) -> Config:
     }
     by_dataset = CPU_BY_DATASET if preset == "cpu" else PAPER_BY_DATASET
     own |= {**PRESETS[preset], **by_dataset.get(dataset, {})}
+    own |= {"repeats": 0} if chosen.get("splits") else {}
     for name in {"modalities", "models", "scale"} & chosen.keys():
         chosen[name] = tuple(chosen[name])
     chosen["one_start"] = chosen.get("protocol", own["protocol"]) == "shuffled"

@@ -98,11 +98,11 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
             first = run.scored["models"][0]
             best = f"{first['name']}: {interval(first['windows'])}"
         source = f"{config['dataset']}{' (synthetic)' if config.get('synthetic') else ''}"
-        what = [source, config["task"], config["protocol"]]
+        what = [source, config["task"], run.protocol]
         rows.append([tables.link(run), *what, run.state, best])
     header = ("run", "data set", "task", "protocol", "state", "first model, balanced accuracy")
     overview = table(header, rows, row_headers=True, css="numbers")
-    shuffled = any(run.config["protocol"] == "shuffled" for run in runs)
+    shuffled = any(run.protocol == "shuffled" for run in runs)
     text = Html(f"Protocol shuffled: <strong>{escape(INFLATED)}</strong>") if shuffled else ""
     sections = [Section("Runs", text, overview)]
     if any(run.scored for run in runs):
@@ -133,7 +133,7 @@ def _run(run: RunFiles, cache: Path, shows_learned: bool) -> Section:
         blocks += learned(run, cache)
     body = "\n".join(f"<h3>{escape(title)}</h3>\n{block}" for title, block in blocks)
     inflated = Html(f"<strong>{escape(INFLATED)}</strong>")
-    text = inflated if run.config["protocol"] == "shuffled" else ""
+    text = inflated if run.protocol == "shuffled" else ""
     return Section(run.name, text, body, tables.anchor(run))
 
 
@@ -144,12 +144,12 @@ def _facts(run: RunFiles) -> Html:
     if results:
         rows += [
             ("classes", " / ".join(results["classes"])),
-            ("protocol", f"{config['protocol']}. {results['protocol_note']}"),
+            ("protocol", f"{run.protocol}. {results['protocol_note']}"),
             ("tested", _tested(results)),
             ("groups shared by training, validation and test", results["shared_groups"]),
         ]
     else:
-        rows += [("protocol", config["protocol"])]
+        rows += [("protocol", run.protocol)]
     rows += [("data", line) for line in report_lines((run.results or {}).get("data", {}))]
     versions = ", ".join(f"{name} {value}" for name, value in run.environment.items())
     rows += [

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from clmer.data.splits import OWN
 from clmer.data.store.summary import report_misfit
 from clmer.errors import DataError
 from clmer.evaluation.metrics import SCORES, Predictions
@@ -98,6 +99,11 @@ class RunFiles:
     def scored(self) -> dict[str, Any] | None:
         """The results, where there are models with scores in them."""
         return self.results if self.results and "models" in self.results else None
+
+    @property
+    def protocol(self) -> str:
+        """Who was trained on and who tested: the protocol, or `OWN` by the user's own table."""
+        return OWN if self.config.get("splits") else str(self.config["protocol"])
 
     @property
     def state(self) -> str:

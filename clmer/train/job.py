@@ -23,7 +23,8 @@ from clmer.data import synthetic
 from clmer.data.face.windows import IMAGES
 from clmer.data.readers import manifest
 from clmer.data.registry import DATASETS
-from clmer.data.splits import Split, make_splits
+from clmer.data.splits import Split, make_splits, splits_of_file
+from clmer.data.splits.own import digest
 from clmer.data.store.dataset import explained, task_of
 from clmer.data.store.prepare import prepare
 from clmer.data.store.store import Store
@@ -45,6 +46,7 @@ from clmer.pipeline.models import (
     mean_probability,
 )
 from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.run.folder import SPLITS_DIGEST
 from clmer.pipeline.split_model import FittedModel, SplitModel
 from clmer.pipeline.stages.contrastive import encoder_generator
 from clmer.pipeline.stages.loop import seed_of
@@ -91,20 +93,43 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
         y = task.encode(labels, root / "manifest.csv" if config.dataset == "manifest" else root)
         config.check_pictures(tuple(store.modalities))
         check_models(config, WindowArrays.of(store), len(task.classes))
-        splits = make_splits(
-            store.windows,
-            y,
-            config.protocol,
-            folds=config.folds,
-            repeats=config.repeats or None,
-            seed=config.seed,
-            source=root,
-            shared=shared_recordings(store, root, config.protocol),
-            classes=task.classes,
-        )
+        splits = splits_of(config, store, root, y, task.classes)
     except DataError as error:
         raise explained(error, store) from error
     return store, task, y, splits
+
+
+def splits_of(
+    config: Config, store: Store, root: Path, y: np.ndarray, classes: Sequence[str]
+) -> list[Split]:
+    """The user's own splits, or the protocol's.
+
+    Raises:
+        DataError: the data, or the user's table, cannot carry them.
+    """
+    shared = shared_recordings(store, root, config.protocol)
+    if config.splits:
+        return splits_of_file(
+            store.windows,
+            y,
+            Path(config.splits),
+            config.protocol,
+            folds=config.folds,
+            seed=config.seed,
+            shared=shared,
+            classes=classes,
+        )
+    return make_splits(
+        store.windows,
+        y,
+        config.protocol,
+        folds=config.folds,
+        repeats=config.repeats or None,
+        seed=config.seed,
+        source=root,
+        shared=shared,
+        classes=classes,
+    )
 
 
 def shared_recordings(store: Store, root: Path, protocol: str) -> list[tuple[str, str]]:
@@ -314,7 +339,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         models,
         dataset=f"{config.dataset} (synthetic)" if config.synthetic else config.dataset,
         task=config.task,
-        protocol=config.protocol,
+        protocol=config.protocol_name,
         classes=job.task.classes,
         splits=job.splits,
         main=job.main,
@@ -326,8 +351,13 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """The configuration as config.json holds it."""
-    return {
+    """The configuration as config.json holds it; of the user's own splits, the table's digest too.
+
+    Raises:
+        DataError: that table cannot be read.
+    """
+    own = {SPLITS_DIGEST: digest(Path(config.splits))} if config.splits else {}
+    return own | {
         **asdict(config),
         "modalities": list(config.modalities),
         "models": list(config.models),

@@ -54,7 +54,7 @@ def describe(job: TrainingRun) -> None:
     ranks = f"{job.ranks.count} ranks, " if job.ranks.count > 1 else ""
     print(
         f"preset {config.preset} on {config.device}, {ranks}{torch.get_num_threads()} threads; "
-        f"protocol {config.protocol}, {len(job.splits)} split(s); run folder {job.run.folder}"
+        f"protocol {config.protocol_name}, {len(job.splits)} split(s); run folder {job.run.folder}"
     )
     for line in report_lines(job.store.report):
         print(line)

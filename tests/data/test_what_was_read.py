@@ -176,7 +176,7 @@ def test_trials_that_overlap_stay_on_one_side(
 
 
 def test_every_pair_of_a_group_is_joined_groups() -> None:
-    from clmer.data.protocols import joined_groups
+    from clmer.data.splits.protocols import joined_groups
 
     groups = np.array(list("abcdef"))
     joined, count = joined_groups(groups, groups, [("a", "c"), ("c", "f"), ("e", "x"), ("d", "e")])

@@ -51,7 +51,9 @@ people and recordings, and its models were trained on them: a data set's agreeme
 GENERATED_NOTICE = """\
 This folder was made by CLMER from generated recordings: it holds nothing of people.
 """
-_FOLDERS = ("root", "mobilevit")  # options that are paths
+#: In config.json, SHA-256 of the table of the user's own splits, where there is one.
+SPLITS_DIGEST = "splits_sha256"
+_FOLDERS = ("root", "mobilevit", "splits")  # options that are paths
 _SHOWN = 5  # differences of the data in one message
 
 
@@ -271,7 +273,7 @@ def read_config(folder: Path) -> Config:
         raise DataError(folder, str(CONFIG), "nothing", "a run's folder", hint)
     found = read_described(path)["config"]
     known = {field.name: field for field in fields(Config)}
-    unknown = sorted(found.keys() - known.keys() - {"data"})
+    unknown = sorted(found.keys() - known.keys() - {"data", SPLITS_DIGEST})
     if unknown:
         hint = "Train it again, or read it with the version that trained it (environment.clmer)."
         names = ", ".join(unknown)

@@ -181,7 +181,7 @@ def test_shuffled_is_70_15_15_in_five_orders_and_says_that_it_is_inflated() -> N
 
 _DIGEST = """
 import hashlib
-from test_splits import make_windows
+from test_draw import make_windows
 from clmer.data.splits import PROTOCOLS, make_splits
 windows, y = make_windows()
 digest = hashlib.sha256()

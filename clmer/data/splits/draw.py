@@ -1,4 +1,4 @@
-"""Who is trained on, who is validated on, who is tested, under a protocol (`clmer.data.protocols`).
+"""Who is trained on, who is validated on, who is tested, under a protocol (see `protocols.py`).
 
 Every choice is drawn from the seed alone, so that any process draws the same splits.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from clmer.data.protocols import (
+from clmer.data.splits.protocols import (
     PARTS,
     PROTOCOLS,
     Protocol,
@@ -23,8 +23,6 @@ from clmer.data.protocols import (
 )
 from clmer.data.store.store import Windows
 from clmer.errors import DataError
-
-__all__ = ["PROTOCOLS", "Split", "make_splits"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +86,8 @@ def make_splits(
         raise ValueError(
             f"make_splits: y {y.shape}, expected ({len(windows)},): one class per window"
         )
-    labelled = np.flatnonzero(y >= 0)
+    labelled = check_labels(y, source)
     windows, y = _taken(windows, labelled), y[labelled]
-    if len(np.unique(y)) < 2:
-        hint = "Choose another `task`."
-        raise DataError(source, "classes", len(np.unique(y)), "at least 2", hint)
     drawn = _draw_splits(
         windows, y, Protocol(protocol, seed, str(source), classes), folds, repeats, shared
     )
@@ -100,6 +95,19 @@ def make_splits(
         replace(s, train=labelled[s.train], val=labelled[s.val], test=labelled[s.test])
         for s in drawn
     ]
+
+
+def check_labels(y: np.ndarray, source: Path | str) -> np.ndarray:
+    """The rows that have a class, [n] int64.
+
+    Raises:
+        DataError: they are of fewer than two classes.
+    """
+    labelled = np.flatnonzero(y >= 0)
+    if len(np.unique(y[labelled])) < 2:
+        hint = "Choose another `task`."
+        raise DataError(source, "classes", len(np.unique(y[labelled])), "at least 2", hint)
+    return labelled
 
 
 def _check_arguments(source: Path | str, protocol: str, folds: int, repeats: int | None) -> None:
@@ -132,17 +140,31 @@ def _draw_splits(
             )
         protocol.note += recognition_note(windows, y)
         return _block(windows, y, protocol, folds, repeats or folds)
-    by_name = {"trial": windows.recording, "stimulus": windows.stimulus}
-    groups = by_name.get(protocol.name, windows.group)
-    groups, joined = joined_groups(groups, windows.recording, shared)
-    if joined:
-        protocol.note += f" {joined} recordings share samples with others and stay on their side."
+    groups = groups_of(windows, protocol, shared)
     if protocol.name == "trial":
         protocol.note += check_trial(windows, y, protocol)
     if protocol.name == "loso":
         return _loso(groups, y, protocol, folds, repeats)
     check_groups(groups, y, protocol, folds)
     return _rotate(groups, y, protocol, folds, repeats or folds)
+
+
+def groups_of(
+    windows: Windows, protocol: Protocol, shared: Sequence[tuple[str, str]]
+) -> np.ndarray:
+    """What the protocol never divides: the group of every window [N]; its note says who is joined.
+
+    Args:
+        windows: N of them.
+        protocol: one that keeps groups.
+        shared: pairs of recordings that hold the same samples.
+    """
+    by_name = {"trial": windows.recording, "stimulus": windows.stimulus}
+    groups = by_name.get(protocol.name, windows.group)
+    groups, joined = joined_groups(groups, windows.recording, shared)
+    if joined:
+        protocol.note += f" {joined} recordings share samples with others and stay on their side."
+    return groups
 
 
 def _taken(windows: Windows, rows: np.ndarray) -> Windows:
@@ -158,7 +180,7 @@ def _taken(windows: Windows, rows: np.ndarray) -> Windows:
     )
 
 
-def _assign_folds(
+def assign_folds(
     groups: np.ndarray, y: np.ndarray, protocol: Protocol, folds: int, turn: int
 ) -> np.ndarray:
     """The fold of every window [N]: all of a group in one, classes even.
@@ -187,7 +209,7 @@ def _rotate(
     splits = []
     for r in range(repeats):
         if r % folds == 0:
-            fold = _assign_folds(groups, y, protocol, folds, r // folds)
+            fold = assign_folds(groups, y, protocol, folds, r // folds)
         test, val = fold == r % folds, fold == (r + 1) % folds
         splits.append(_split(protocol, r, repeats, groups, y, ~(test | val), val, test))
     return splits
@@ -205,7 +227,7 @@ def _loso(
     for r in range(repeats):
         test = groups == names[r % len(names)]
         val = np.zeros(len(y), dtype=bool)
-        val[~test] = _assign_folds(groups[~test], y[~test], protocol, parts, r) == 0
+        val[~test] = assign_folds(groups[~test], y[~test], protocol, parts, r) == 0
         splits.append(_split(protocol, r, repeats, groups, y, ~(test | val), val, test))
     return splits
 
@@ -269,22 +291,43 @@ def _shuffled(windows: Windows, y: np.ndarray, protocol: Protocol, repeats: int)
     return splits
 
 
-def _split(
+def _split(protocol: Protocol, r: int, repeats: int, *arrays: np.ndarray) -> Split:
+    """Split r of so many; the arrays are those of `checked_split`."""
+    return checked_split(protocol, f"{protocol.name} {r + 1}/{repeats}", *arrays)
+
+
+def checked_split(
     protocol: Protocol,
-    r: int,
-    repeats: int,
+    name: str,
     groups: np.ndarray,
     y: np.ndarray,
     train: np.ndarray,
     val: np.ndarray,
     test: np.ndarray,
+    *,
+    left: str = "lie in the gaps",
 ) -> Split:
-    name, note, labels = f"{protocol.name} {r + 1}/{repeats}", protocol.note, np.unique(y)
+    """A split of masks [N], with what it says of itself.
+
+    Args:
+        protocol: its note is the split's, and says where errors point.
+        name: of the split.
+        groups: [N] what is counted where it is in several parts.
+        y: [N] class of each window.
+        train: [N] bool, rows to train on.
+        val: [N] bool, rows to validate on.
+        test: [N] bool, rows to test.
+        left: what is said of windows in none of them.
+
+    Raises:
+        DataError: a part is empty, or training lacks a class.
+    """
+    note, labels = protocol.note, np.unique(y)
     for part, mask in (("training", train), ("validation", val), ("test", test)):
         lacking = np.setdiff1d(labels, y[mask])
         if not mask.any() or (part == "training" and len(lacking)):
             raise protocol.error(
-                f"class {protocol.class_name(lacking[0])} missing from {part} in split {r + 1}",
+                f"class {protocol.class_name(lacking[0])} missing from {part} in split {name}",
                 "every class there",
                 "Another `seed` or fewer `folds` can help; otherwise choose another `protocol`.",
             )
@@ -292,7 +335,7 @@ def _split(
             note += f" The {part} part lacks class {', '.join(map(protocol.class_name, lacking))}."
     left_out = len(y) - int((train | val | test).sum())
     if left_out:
-        note += f" {left_out} of {len(y)} windows lie in the gaps and are left out."
+        note += f" {left_out} of {len(y)} windows {left} and are left out."
     sets = [set(groups[mask].tolist()) for mask in (train, val, test)]
     shared = (sets[0] & sets[1]) | (sets[0] & sets[2]) | (sets[1] & sets[2])
     rows = [np.flatnonzero(mask).astype(np.int64) for mask in (train, val, test)]
