@@ -31,8 +31,9 @@ from clmer.data.mobilevit import MobileViTFeatures, embedder
 from clmer.data.recording import FaceSeries
 from clmer.experiments.paper import COSTS, SERIALIZATION
 from clmer.nn import Fusion
-from clmer.pipeline.stages.classifiers import CLIP, fusion_losses
+from clmer.pipeline.stages.classifiers import CLIP
 from clmer.pipeline.stages.step import GraphedStep, TrainStep, adam
+from clmer.pipeline.targets import fusion_losses
 
 #: (tokens, features) of the visual modalities, one-second windows, 25 frames a second.
 FORMS: dict[str, dict[str, tuple[int, int]]] = {

@@ -25,8 +25,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from clmer.nn import Fusion
-from clmer.pipeline.stages.classifiers import CLIP, fusion_losses
+from clmer.pipeline.stages.classifiers import CLIP
 from clmer.pipeline.stages.step import GraphedStep, TrainStep, adam
+from clmer.pipeline.targets import fusion_losses
 
 TITLE = "one training step of the fusion on a GPU: ms, median"
 SHAPES = ("DEAP", "AMIGOS short")

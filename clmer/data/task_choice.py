@@ -195,7 +195,7 @@ def _seen_scale(
     low, high = float(found.min()), float(found.max())
     if low >= RATING_MIN and _SEVEN < high <= RATING_MAX:
         return RATING_SCALE
-    codes = [v for v in np.unique(found) if _is_code(v, found)]
+    codes = [v for v in np.unique(found) if is_code(v, found)]
     said = [f"If {v:g} stands for no answer, leave those cells empty." for v in codes]
     remark = " ".join(filter(None, [*said, remark]))
     rest = found[~np.isin(found, codes)]
@@ -214,7 +214,7 @@ def _seen_scale(
     )
 
 
-def _is_code(value: float, found: np.ndarray) -> bool:
+def is_code(value: float, found: np.ndarray) -> bool:
     """Whether a number probably stands for no answer: one alone, far from or below the others."""
     others = found[found != value]
     if not others.size or others.min() < 0:

@@ -105,6 +105,10 @@ class Task:
             indices.append(known[row])
         return np.array(indices, dtype=np.int64)
 
+    def strata(self, y: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        """What splits are balanced for: the classes [N], and their names."""
+        return y, self.classes
+
     def describe(self) -> str:
         """Where ratings are split into classes, or what else to know about these; "" for nothing.
 
@@ -128,20 +132,35 @@ class Task:
         return self.classes.index(name)
 
     def _rating(self, value: float | str, column: str, source: Path | str) -> float:
-        low, high = self.scale
-        expected = f"a number from {condition_name(low)} to {condition_name(high)}"
-        if not math.isfinite(high):
-            expected = "a number"
-        if isinstance(value, str):
-            raise DataError(source, column, repr(value), expected)
-        if not (math.isfinite(value) and low <= value <= high):
-            raise DataError(source, column, value, expected, self.outside(value))
-        return float(value)
+        return rating_within(value, self.scale, column, source)
 
-    def outside(self, value: float) -> str:
-        """What to say of a rating outside the scale."""
-        hint = "" if self.scale == RATING_SCALE else "The scale is what `scale` says. "
-        return f"{hint}If {value:g} stands for no answer, leave those cells empty."
+
+def rating_within(value: float | str, scale: Interval, column: str, source: Path | str) -> float:
+    """A rating of a scale.
+
+    Raises:
+        DataError: it is no number, or outside the scale.
+    """
+    low, high = scale
+    expected = f"a number from {condition_name(low)} to {condition_name(high)}"
+    if not math.isfinite(high):
+        expected = "a number"
+    if isinstance(value, str):
+        raise DataError(source, column, repr(value), expected)
+    if not (math.isfinite(value) and low <= value <= high):
+        raise DataError(source, column, value, expected, outside(value, scale))
+    return float(value)
+
+
+def outside(value: float, scale: Interval) -> str:
+    """What to say of a rating outside a scale."""
+    hint = "" if scale == RATING_SCALE else "The scale is what `scale` says. "
+    return f"{hint}If {value:g} stands for no answer, leave those cells empty."
+
+
+def is_known(y: np.ndarray) -> np.ndarray:
+    """[N] bool: which labels are there; -1 is no class, NaN no rating."""
+    return ~np.isnan(y) if y.dtype.kind == "f" else y >= 0
 
 
 def is_unlabelled(value: float | str) -> bool:

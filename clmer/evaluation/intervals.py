@@ -118,7 +118,7 @@ def _can_change(total: np.ndarray, slope: np.ndarray) -> np.ndarray:
     return np.asarray((spread > _ROUNDING * np.maximum(mean**2, 1e-30)).any(-1))
 
 
-def _degrees(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def degrees_of_freedom(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Satterthwaite's degrees of freedom [...] and the variance's correction for few people [...].
 
     People differ by u_i, independent and of equal spread; e = R u with R made of the shares.
@@ -142,11 +142,11 @@ def _degrees(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _interval(
     value: np.ndarray, change: np.ndarray, shares: np.ndarray, can_change: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    degrees, correction = _degrees(shares)
+    degrees, correction = degrees_of_freedom(shares)
     equal = np.where(shares > 0, 1.0, 0.0)
     group = np.maximum(equal.sum(-2, keepdims=True), 1.0)
     equal = equal / group / np.maximum((shares.sum(-2, keepdims=True) > 0).sum(-1), 1)[..., None]
-    degrees = (degrees + _degrees(equal)[0]) / 2
+    degrees = (degrees + degrees_of_freedom(equal)[0]) / 2
     t = stats.t.ppf((1 + level) / 2, degrees)
 
     people = 1.0 / (shares.sum(-1) ** 2).sum(-1)  # as many equal ones

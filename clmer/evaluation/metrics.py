@@ -26,32 +26,24 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_s
 
 from clmer.data.splits import Split
 from clmer.data.store.store import Windows
+from clmer.data.tasks import is_known
 from clmer.evaluation.intervals import person_intervals
+from clmer.evaluation.rows import Rows, concat, parts_of, repeats, split_numbers
 
 #: What `scores` and `confusion_scores` return, in this order.
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class Predictions(Rows):
     """Predictions of one model for test windows, one row per window and split.
 
     Args:
-        model: name of the model, as the tables print it.
-        split: [N] name of the split whose test part the row belongs to.
-        subject: [N] person.
-        recording: [N] recording, unique in the data set.
-        start_s: [N] start of the window in the recording, seconds.
+        model, split, subject, recording, start_s: see `Rows`.
         y: [N] int, true class.
         logp: [N, K] log-probabilities (any finite scores whose largest entry is the prediction).
     """
 
-    model: str
-    split: np.ndarray
-    subject: np.ndarray
-    recording: np.ndarray
-    start_s: np.ndarray
-    y: np.ndarray
     logp: np.ndarray
 
     def __post_init__(self) -> None:
@@ -75,9 +67,6 @@ class Predictions:
                 f"{self.logp.shape[1]} columns of log-probabilities"
             )
 
-    def __len__(self) -> int:
-        return len(self.y)
-
     @classmethod
     def of_split(
         cls, model: str, split: Split, windows: Windows, y: np.ndarray, logp: np.ndarray
@@ -98,53 +87,6 @@ class Predictions:
     def predicted(self) -> np.ndarray:
         """[N] the most probable class; of equal ones the first."""
         return np.asarray(self.logp.argmax(axis=1), dtype=np.int64)
-
-
-def concat(parts: Sequence[Predictions]) -> Predictions:
-    """One model's predictions over several splits, in the order given."""
-    names = sorted({part.model for part in parts})
-    if len(names) != 1:
-        raise ValueError(f"concat: predictions of one model expected, found {names}")
-    columns = ("split", "subject", "recording", "start_s", "y", "logp")
-    joined = {c: np.concatenate([getattr(part, c) for part in parts]) for c in columns}
-    return Predictions(model=names[0], **joined)
-
-
-def split_numbers(predictions: Predictions) -> np.ndarray:
-    """[N] the number of the split that each row belongs to, from 0 in order of appearance."""
-    _, first, inverse = np.unique(predictions.split, return_index=True, return_inverse=True)
-    return np.asarray(first.argsort().argsort()[inverse], dtype=np.int64)
-
-
-def repeats(predictions: Predictions, protocol: str) -> np.ndarray:
-    """[N] the repeat that each row belongs to, from 0.
-
-    Under `shuffled` a repeat is a split. Elsewhere a rotation of the splits tests a window once: a
-    repeat ends before the first split that tests a window again.
-    """
-    split = split_numbers(predictions)
-    if protocol == "shuffled" or len(split) == 0:
-        return split
-    windows = list(zip(predictions.recording.tolist(), predictions.start_s.tolist(), strict=True))
-    repeat_of_split = np.zeros(split.max() + 1, dtype=np.int64)
-    tested: set[tuple[str, float]] = set()
-    repeat = 0
-    for number in range(len(repeat_of_split)):
-        rows = {windows[row] for row in np.flatnonzero(split == number)}
-        if tested & rows:
-            tested, repeat = set(), repeat + 1
-        tested |= rows
-        repeat_of_split[number] = repeat
-    return np.asarray(repeat_of_split[split])
-
-
-def parts_of(predictions: Predictions, unit: np.ndarray) -> list[Predictions]:
-    """The rows of each unit (a repeat, a split), in ascending order of the unit."""
-    columns = ("split", "subject", "recording", "start_s", "y", "logp")
-    return [
-        Predictions(predictions.model, **{c: getattr(predictions, c)[unit == u] for c in columns})
-        for u in np.unique(unit)
-    ]
 
 
 def per_recording(predictions: Predictions) -> Predictions:
@@ -259,7 +201,8 @@ def intervals(predictions: Predictions) -> dict[str, tuple[float, float] | None]
     }
 
 
-def _spread(rows: Sequence[Mapping[str, float]], name: str) -> tuple[float, float | None]:
+def score_spread(rows: Sequence[Mapping[str, float]], name: str) -> tuple[float, float | None]:
+    """Mean and standard deviation of a score over repeats or splits; no sd of a single one."""
     values = np.array([row[name] for row in rows])
     return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None
 
@@ -277,8 +220,8 @@ def _level(
     interval = intervals(rows)
     out: dict[str, Any] = {"n": len(rows), "confusion": confusion(rows).tolist()}
     for name in SCORES:
-        mean, sd = _spread(repeat_scores, name)
-        split_mean, split_sd = _spread(split_scores, name)
+        mean, sd = score_spread(repeat_scores, name)
+        split_mean, split_sd = score_spread(split_scores, name)
         low, high = interval[name] or (None, None)
         out[name] = {
             "value": pooled[name],
@@ -347,7 +290,8 @@ def permute_labels(
     and scored against it shows what is left when labels say nothing.
 
     Args:
-        y: [N] int, class of each window; -1, which stays where it is, for none.
+        y: [N] int class or float rating of each window; -1 or NaN, which stays where it is, for
+            none.
         recording: [N] recording, unique in the data set.
         subject: [N] person.
         seed: of the permutation.
@@ -359,13 +303,15 @@ def permute_labels(
     rng = np.random.default_rng(seed)
     _, first, inverse = np.unique(recording, return_index=True, return_inverse=True)
     label, owner = y[first], subject[first]
-    mixed = (y != label[inverse]) | (subject != owner[inverse])
+    known = is_known(label)
+    mixed = (is_known(y) != known[inverse]) | (known[inverse] & (y != label[inverse]))
+    mixed |= subject != owner[inverse]
     if mixed.any():
         name = recording[mixed.argmax()]
         raise ValueError(f"permute_labels: recording {name!r} has more than one label or person")
     moved = label.copy()
     for person in np.unique(owner):
-        rows = np.flatnonzero((owner == person) & (label >= 0))
+        rows = np.flatnonzero((owner == person) & known)
         moved[rows] = label[rng.permutation(rows)]
     return np.asarray(moved[inverse])
 

@@ -73,6 +73,7 @@ class ModelConfig:
         contrastive: run stage 1; without it tokens are a channel's samples.
         fusion: run stage 2; without it the encoders and their linear probe are the result.
         models: what stage 2 trains, out of `clmer.baselines.NAMES`.
+        target: "class", or "rating": what is predicted is the rating itself, a number.
         ablation: "none", or "single": each modality alone beside the fusion.
         tokens: "channel" (the paper's), "time" (a token is an encoder time step) or "spectrum" (a
             token is a channel's log power spectrum; the encoders are not used).
@@ -146,6 +147,12 @@ class ModelConfig:
     embedding_dropout: float = option(
         0.25, help="of the fusion's input tokens", metavar="P", group=MODEL, least=0, below=1
     )
+    target: str = option(
+        "class",
+        help="what is predicted: classes (default), or a rating itself, a number of any scale",
+        group=TASK,
+        choices=("class", "rating"),
+    )
     ablation: str = option(
         "none",
         help="single: each modality alone beside the fusion (default on eegmat)",
@@ -196,6 +203,11 @@ class ModelConfig:
             )
         if not (self.contrastive or self.fusion):
             raise ConfigError("`contrastive=False` with `fusion=False` leaves nothing to train")
+        if self.target == "rating" and not self.fusion:
+            raise ConfigError(
+                "`target=rating` with `fusion=False`: its encoders are scored by a probe of "
+                "classes; leave `target` out"
+            )
 
     def check_pictures(self, modalities: Sequence[str]) -> None:
         """Refuse pictures where a series is needed.
@@ -326,6 +338,11 @@ class Config(PrepareOptions, ModelConfig):
             raise ConfigError(f"`scale`: found {low:g},{high:g}, expected LOW,HIGH with LOW < HIGH")
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise ConfigError(f"`threshold`: found {self.threshold}, expected a number")
+        if self.threshold is not None and self.target == "rating":
+            raise ConfigError(
+                f"`threshold`: found {self.threshold:g} with `target=rating`, which splits nothing "
+                "into classes; leave one of them out"
+            )
         if self.threshold is not None and self.scale and not low <= self.threshold < high:
             raise ConfigError(
                 f"`threshold`: found {self.threshold:g}, expected one within `scale` "

@@ -26,6 +26,7 @@ from clmer.pipeline.split_model import TOKENIZER, FittedModel, SplitModel
 from clmer.pipeline.stages.classifiers import Classifiers
 from clmer.pipeline.stages.contrastive import fit_encoders
 from clmer.pipeline.stages.loop import Recorder, Unrecorded
+from clmer.pipeline.targets import fit_target
 from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, raw_tokens
 
 
@@ -46,10 +47,10 @@ def fit_split(
     Args:
         config: what to train, its sizes, for how long.
         windows: all windows, N of them.
-        y: [N] class of each, -1 for none.
+        y: [N] class of each, -1 for none; or its rating, NaN for none.
         split: rows to train on, and those by which the epoch is chosen (none: the last one is
             kept). Its test rows are not looked at.
-        classes: names, in the order of y's numbers.
+        classes: names, in the order of y's numbers; none where `config.target` is "rating".
         device: where to train.
         recorder: keeps progress, so that a killed fit goes on; None keeps nothing.
         ranks: processes that share stage 1; None for this one alone. Stage 2 is trained by the
@@ -66,6 +67,7 @@ def fit_split(
     """
     device = torch.device(device)
     recorder, ranks = recorder or Unrecorded(), ranks or Ranks()
+    target = fit_target(config.target, classes, y, split.train)
     with own_random_state(device):
         tokenizer = Tokenizer.fit(windows, split.train, config.token_kind, config.normalize)
         x = tokenizer.standardise(windows.arrays, device, windows.people)
@@ -78,9 +80,9 @@ def fit_split(
             for key, chosen in chosen_models(config, tuple(windows.modalities)).items():
                 part = select_tokens(chosen, tokens)
                 fs = windows.modalities[chosen.modalities[0]].fs
-                trainer = Classifiers(config, part, y, split, len(classes), fs, device, recorder)
+                trainer = Classifiers(config, part, y, split, target, fs, device, recorder)
                 models[key] = trainer.fit(chosen, f"{name}/{key}")
-    model = SplitModel(config, tokenizer, encoders, models, classes, device)
+    model = SplitModel(config, tokenizer, encoders, models, target, device)
     recorder.save_tensors(f"{name}/{TOKENIZER}", *model.tokenizer_state())
     return model
 
@@ -106,9 +108,9 @@ def fit_control(
     chosen = next(iter(model.models.values())).chosen
     part = select_tokens(chosen, tokens)
     fs = model.tokenizer.modalities[chosen.modalities[0]].fs
-    count, device = len(model.classes), model.device
+    target, device = model.target, model.device
     with own_random_state(device):
-        trainer = Classifiers(model.config, part, y, split, count, fs, device, recorder)
+        trainer = Classifiers(model.config, part, y, split, target, fs, device, recorder)
         return trainer.fit(chosen, name)
 
 

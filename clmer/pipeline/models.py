@@ -111,12 +111,16 @@ def member_names(name: str, members: int) -> list[str]:
 
 
 @torch.no_grad()
-def log_probabilities(model: nn.Module, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
-    """Log of each class's probability, [len(rows), classes] float64."""
+def outputs_of(model: nn.Module, tokens: Tokens, rows: np.ndarray) -> Tensor:
+    """What a model gives for rows, [len(rows), outputs]."""
     model.eval()
     parts = torch.from_numpy(rows).split(_CHUNK)
-    logits = [model({name: t[part] for name, t in tokens.items()}) for part in parts]
-    return torch.cat(logits).double().log_softmax(1).cpu().numpy()
+    return torch.cat([model({name: t[part] for name, t in tokens.items()}) for part in parts])
+
+
+def log_probabilities(model: nn.Module, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
+    """Log of each class's probability, [len(rows), classes] float64."""
+    return outputs_of(model, tokens, rows).double().log_softmax(1).cpu().numpy()
 
 
 def mean_probability(logp: Sequence[np.ndarray]) -> np.ndarray:

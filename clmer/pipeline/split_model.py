@@ -25,11 +25,10 @@ from clmer.pipeline.models import (
     build_encoder,
     build_model,
     chosen_models,
-    log_probabilities,
-    mean_probability,
     member_names,
 )
 from clmer.pipeline.run_files import check, damaged, read_tensors, readable
+from clmer.pipeline.targets import Target, check_has_classes, read_target
 from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
 from clmer.storage import write_file
 
@@ -57,7 +56,7 @@ class SplitModel:
         encoders: of each modality; none without the contrastive stage.
         models: the classifiers by name; the first is used where none is named. None without a
             fusion stage.
-        classes: names, in the order of the probabilities' columns.
+        target: what they predict: classes or a rating.
         device: where all of it is.
     """
 
@@ -65,8 +64,13 @@ class SplitModel:
     tokenizer: Tokenizer
     encoders: Mapping[str, Encoder]
     models: Mapping[str, FittedModel]
-    classes: tuple[str, ...]
+    target: Target
     device: torch.device
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of the probabilities' columns; none of a rating."""
+        return self.target.classes
 
     def __post_init__(self) -> None:
         members = (member for each in self.models.values() for member in each.members)
@@ -75,7 +79,7 @@ class SplitModel:
 
     def __repr__(self) -> str:
         names = ", ".join(self.models) or "no classifier"
-        return f"SplitModel({names}; {', '.join(self.classes)}; on {self.device})"
+        return f"SplitModel({names}; {', '.join(self.classes) or 'rating'}; on {self.device})"
 
     def standardise(self, windows: Windows, people: np.ndarray | None = None) -> dict[str, Tensor]:
         """Windows, checked and standardised.
@@ -109,10 +113,10 @@ class SplitModel:
         with torch.no_grad():
             return kept.arrange(kept.features(part, self.encoders))
 
-    def log_probabilities(
+    def predictions(
         self, windows: Windows, people: np.ndarray | None = None, model: str = ""
     ) -> np.ndarray:
-        """Log of the members' mean probability.
+        """What the members say together: log-probabilities, or the rating.
 
         Args:
             windows: [N, C, T] by modality.
@@ -120,7 +124,7 @@ class SplitModel:
             model: which of `models`; "" for the first.
 
         Returns:
-            [N, classes] float64.
+            [N, classes] or [N], float64.
 
         Raises:
             KeyError: no such model.
@@ -131,9 +135,16 @@ class SplitModel:
         for part in in_parts(self.standardise(windows, people)):
             tokens = self.tokens_for(name, part)
             rows = np.arange(len(next(iter(tokens.values()))))
-            logp = [log_probabilities(member, tokens, rows) for member in self.models[name].members]
-            parts.append(mean_probability(logp))
+            members = self.models[name].members
+            parts.append(self.target.mean([self.target.predict(m, tokens, rows) for m in members]))
         return np.concatenate(parts)
+
+    def log_probabilities(
+        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+    ) -> np.ndarray:
+        """Log of the members' mean probability, [N, classes]; a TypeError of a rating's model."""
+        check_has_classes(self.target)
+        return self.predictions(windows, people, model)
 
     def predict_proba(
         self, windows: Windows, people: np.ndarray | None = None, model: str = ""
@@ -141,12 +152,19 @@ class SplitModel:
         """Probability of each class, [N, classes]; the arguments are `log_probabilities`'."""
         return np.exp(self.log_probabilities(windows, people, model))
 
+    def predict(
+        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+    ) -> np.ndarray:
+        """Name of the most probable class, or the rating, [N]; arguments as `predictions`."""
+        said = self.predictions(windows, people, model)
+        return np.array(self.classes)[said.argmax(1)] if self.classes else said
+
     # --- files ----------------------------------------------------------------------------------
     def tokenizer_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and notes of the file `TOKENIZER`: all that is needed to build the rest."""
         tensors, notes = self.tokenizer.state()
         own = {each.name: getattr(self.config, each.name) for each in fields(ModelConfig)}
-        return tensors, notes | {"classes": list(self.classes), "config": own}
+        return tensors, notes | self.target.notes() | {"config": own}
 
     def save(self, folder: Path | str) -> None:
         """Write the model into a folder, which is made; `load` reads it.
@@ -223,7 +241,10 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
     path = folder / f"{TOKENIZER}.safetensors"
     config = read_model_config(notes, path)
     tokenizer = _read_tokenizer(tensors, notes, path)
-    classes = tuple(notes["classes"])
+    try:
+        target = read_target(config.target, notes)
+    except ValueError as error:
+        raise _foreign(path, error) from error
     name, chosen = "", None
     if config.fusion:
         name, chosen = _wanted(folder, config, tokenizer, wanted)
@@ -243,12 +264,12 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
     if chosen is not None:
         shapes = _token_shapes(tokenizer, encoders, device, folder)
         fs = tokenizer.modalities[chosen.modalities[0]].fs
-        build = partial(build_model, chosen.spec, shapes, len(classes), config, fs)
+        build = partial(build_model, chosen.spec, shapes, target.outputs, config, fs)
         for member in member_names(name, config.members):
             path = folder / f"{member}.safetensors"
             members.append(_filled(build, _read(folder, member)[0], path).to(device))
     models = {} if chosen is None else {name: FittedModel(chosen, members)}
-    return SplitModel(config, tokenizer, encoders, models, classes, device)
+    return SplitModel(config, tokenizer, encoders, models, target, device)
 
 
 def _read(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -271,6 +292,7 @@ _NOTES = {
     "kind": str,
     "normalize": str,
     "classes": [str],
+    "rating": [NUMBER],
     "config": dict,
 }
 
@@ -305,8 +327,8 @@ def _read_tokenizer(
         "subject",
     ):
         raise _foreign(path, f"{tokenizer.kind}, {tokenizer.normalize}")
-    if not tokenizer.modalities or len(notes["classes"]) < 2:
-        raise _foreign(path, "no modalities or classes")
+    if not tokenizer.modalities:
+        raise _foreign(path, "no modalities")
     for name, modality in tokenizer.modalities.items():
         size = len(modality.channels) * tokenizer.lengths.get(name, 0)
         if name not in tokenizer.windows and tokenizer.normalize == "train":

@@ -21,6 +21,7 @@ from torch import Tensor
 from clmer.baselines import SVM, bandpower, svm
 from clmer.data import synthetic
 from clmer.data.face.windows import IMAGES
+from clmer.data.ratings import AnyTask
 from clmer.data.readers import manifest
 from clmer.data.registry import DATASETS
 from clmer.data.splits import Split, make_splits, splits_of_file
@@ -29,12 +30,12 @@ from clmer.data.store.dataset import explained, task_of
 from clmer.data.store.prepare import prepare
 from clmer.data.store.store import Store
 from clmer.data.synthetic.images import draw_faces
-from clmer.data.tasks import Task
 from clmer.errors import DataError
 from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.probe import linear_probe, mean_probe, settle_batch_norm
+from clmer.evaluation.rows import concat
 from clmer.evaluation.table import table
 from clmer.nn.random_state import drawing_from, drawn_from, own_random_state, seed_device
 from clmer.pipeline.config import Config, check_modality_names
@@ -78,22 +79,40 @@ def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
             did_you_mean(config.task, known),
         )
     if dataset.rated is None:  # say what is wrong before the data is prepared
-        task_of(dataset, root, config.task, scale=config.scale, threshold=config.threshold)
+        chosen_task(config, root)
     check_modality_names(config.modalities or dataset.modalities or dataset.found(root))
     return root, prepare(dataset, root, config, cache=cache)
 
 
-def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Split]]:
-    """Files -> prepared store, task, the class [N] of each window, and the protocol's splits."""
+def chosen_task(
+    config: Config, root: Path, labels: Mapping[str, np.ndarray] | None = None
+) -> AnyTask:
+    """What a run predicts; `labels` are those of the prepared windows, where they are.
+
+    Raises:
+        DataError: the labels cannot carry it.
+    """
+    return task_of(
+        DATASETS[config.dataset],
+        root,
+        config.task,
+        labels,
+        scale=config.scale,
+        threshold=config.threshold,
+        target=config.target,
+    )
+
+
+def load(config: Config, cache: Path) -> tuple[Store, AnyTask, np.ndarray, list[Split]]:
+    """Files -> prepared store, task, the label [N] of each window, and the splits."""
     root, store = prepared(config, cache)
     labels = store.windows.labels
-    dataset, scale = DATASETS[config.dataset], config.scale
     try:
-        task = task_of(dataset, root, config.task, labels, scale=scale, threshold=config.threshold)
+        task = chosen_task(config, root, labels)
         y = task.encode(labels, root / "manifest.csv" if config.dataset == "manifest" else root)
         config.check_pictures(tuple(store.modalities))
-        check_models(config, WindowArrays.of(store), len(task.classes))
-        splits = splits_of(config, store, root, y, task.classes)
+        check_models(config, WindowArrays.of(store), len(task.classes) or 1)
+        splits = splits_of(config, store, root, *task.strata(y))
     except DataError as error:
         raise explained(error, store) from error
     return store, task, y, splits
@@ -333,7 +352,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
     by_model: dict[str, list[Predictions]] = {}
     for part in (part for split in splits for part in split.predictions):
         by_model.setdefault(part.model, []).append(part)
-    models = [metrics.concat(rows) for rows in by_model.values()]
+    models = [concat(rows) for rows in by_model.values()]
     models.sort(key=lambda part: part.model not in job.main)
     results = extra | reporting.build_results(
         models,

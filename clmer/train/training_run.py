@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from clmer.baselines import SVM, bandpower
+from clmer.data.ratings import AnyTask
 from clmer.data.registry import DATASETS
 from clmer.data.splits import Split
 from clmer.data.store.store import Store
-from clmer.data.tasks import Task
 from clmer.pipeline.config import Config
 from clmer.pipeline.models import ChosenModel, chosen_models
 from clmer.pipeline.ranks import Ranks
@@ -27,7 +27,7 @@ class TrainingRun:
     config: Config
     run: Run
     store: Store
-    task: Task
+    task: AnyTask
     y: np.ndarray
     splits: list[Split]
     device: torch.device

@@ -11,6 +11,7 @@ from clmer.data.splits import Split
 from clmer.data.store.store import Windows
 from clmer.evaluation import metrics, significance
 from clmer.evaluation.metrics import Predictions
+from clmer.evaluation.rows import parts_of, repeats
 
 
 def predictions(
@@ -135,7 +136,7 @@ def test_evaluate_pools_a_rotation_and_spreads_over_repeats() -> None:
     assert accuracy["sd"] == pytest.approx(np.std([0.75, 0.25], ddof=1))
     assert accuracy["split_sd"] == pytest.approx(np.std([1, 0.5, 0.5, 0], ddof=1))
     # One rotation has no spread; under `shuffled` the same rows are four repeats.
-    half = metrics.parts_of(p, metrics.repeats(p, "subject"))[0]
+    half = parts_of(p, repeats(p, "subject"))[0]
     once = metrics.evaluate(half, ["x", "y"], "subject")
     assert once["windows"]["accuracy"]["sd"] is None
     assert metrics.evaluate(p, ["x", "y"], "shuffled")["repeats"] == 4
@@ -146,8 +147,8 @@ def test_a_split_is_never_torn_between_repeats() -> None:
     # first time; both belong to the second repeat.
     recording = ["r1", "r2", "r3", "r9", "r1"]
     p = predictions([0] * 5, [0] * 5, recording=recording, split=["1", "2", "2", "3", "3"])
-    assert metrics.repeats(p, "block").tolist() == [0, 0, 0, 1, 1]
-    assert metrics.repeats(p, "shuffled").tolist() == [0, 1, 1, 2, 2]
+    assert repeats(p, "block").tolist() == [0, 0, 0, 1, 1]
+    assert repeats(p, "shuffled").tolist() == [0, 1, 1, 2, 2]
 
 
 def test_evaluate_does_not_mix_repeats_in_a_recording() -> None:

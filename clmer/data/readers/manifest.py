@@ -33,6 +33,7 @@ from clmer.data.channels import canonical
 from clmer.data.face import read_face
 from clmer.data.formats import check_suffix, suffix_of
 from clmer.data.formats.biosignal import SUFFIXES, bad_channels, files_of
+from clmer.data.ratings import AnyTask
 from clmer.data.readers.manifest_files import near_file
 from clmer.data.readers.manifest_row import Row
 from clmer.data.readers.manifest_signals import read_signal
@@ -45,7 +46,7 @@ from clmer.data.readers.manifest_table import (
     table_path,
 )
 from clmer.data.recording import FaceSeries, Recording, SharedSamples, Signal
-from clmer.data.tasks import RATING_TASKS, Task
+from clmer.data.tasks import RATING_TASKS, outside
 from clmer.errors import DataError
 
 #: Pass bands in Hz by signal type; the others keep their slow part.
@@ -99,7 +100,7 @@ def label_values(root: Path) -> dict[str, np.ndarray]:
     }
 
 
-def check_scale(root: Path, task: Task) -> None:
+def check_scale(root: Path, task: AnyTask) -> None:
     """Refuse ratings outside a task's scale, by their line.
 
     Raises:
@@ -116,7 +117,7 @@ def check_scale(root: Path, task: Task) -> None:
                     f"line {row.line}, {column}",
                     f"{value:g}",
                     f"a number from {low:g} to {high:g}",
-                    task.outside(value),
+                    outside(value, task.scale),
                 )
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 from torch.utils.data import Dataset as TorchDataset
 
+from clmer.data.ratings import AnyTask, choose_rating
 from clmer.data.readers import manifest
 from clmer.data.registry import DATASETS, Dataset
 from clmer.data.store.options import PrepareOptions
@@ -36,7 +37,7 @@ from clmer.data.store.store import Store
 from clmer.data.store.summary import left_out
 from clmer.data.store.writer import stores_folder
 from clmer.data.task_choice import choose_task
-from clmer.data.tasks import Task
+from clmer.data.tasks import is_known
 from clmer.errors import DataError
 
 Batch = dict[str, Tensor]
@@ -47,10 +48,10 @@ class WindowDataset(TorchDataset[Batch]):
 
     Args:
         store: prepared windows.
-        task: what to predict; None leaves "y" out.
+        task: what to predict; None leaves "y" out. Its classes are int64, its ratings float32.
         rows: window numbers in the store to use, such as a split's `train`; None for all.
 
-    Windows without a label for the task (`y` -1) are left out; `rows` says which remain.
+    Windows without a label for the task are left out; `rows` says which remain.
 
     `dataset[i]` is one window ([C, T] by modality, y 0-d); a slice or a sequence of numbers gives a
     batch ([B, C, T], y [B]). Slices of all rows are views of the memory map, which is private to
@@ -58,7 +59,7 @@ class WindowDataset(TorchDataset[Batch]):
     """
 
     def __init__(
-        self, store: Store, task: Task | None = None, rows: np.ndarray | None = None
+        self, store: Store, task: AnyTask | None = None, rows: np.ndarray | None = None
     ) -> None:
         self.store, self.task = store, task
         self.rows = None if rows is None else _numbers(rows, len(store.windows))
@@ -72,10 +73,11 @@ class WindowDataset(TorchDataset[Batch]):
         self.y = None
         if task is not None:
             y = task.encode(store.windows.labels, store.path)
-            self.y = torch.from_numpy(y)
-            if (y < 0).any():
+            known = is_known(y)
+            self.y = torch.from_numpy(y.astype(np.float32) if y.dtype.kind == "f" else y)
+            if not known.all():
                 used = np.arange(count) if self.rows is None else self.rows
-                self.rows = used[y[used] >= 0]
+                self.rows = used[known[used]]
 
     @cached_property
     def arrays(self) -> Batch:
@@ -191,7 +193,8 @@ def task_of(
     *,
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
-) -> Task:
+    target: str = "class",
+) -> AnyTask:
     """A data set's task: classes are those of the prepared windows, a scale that of all recordings.
 
     Args:
@@ -201,10 +204,19 @@ def task_of(
         columns: labels of the prepared windows; None where nothing is prepared yet (a manifest).
         scale: least and largest rating, as the user says.
         threshold: the largest rating that is low, as the user says.
+        target: "class", or "rating" for the numbers themselves.
 
     Raises:
         DataError: the labels cannot carry the task.
     """
+    if target == "rating":
+        seen = manifest.label_values(root) if dataset.rated is None else columns or {}
+        rating = choose_rating(
+            root, name, seen, dataset=dataset.name, rated=dataset.rated, scale=scale
+        )
+        if dataset.rated is None:
+            manifest.check_scale(root, rating)
+        return rating
     if dataset.rated is None:
         missing = manifest.missing(root)
         remark = " ".join(text for column, text in missing.items() if name.startswith(column))
@@ -226,6 +238,7 @@ def load(
     task: str | None = None,
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
+    target: str = "class",
     rows: np.ndarray | None = None,
     cache: Path | str | None = None,
     progress: bool = False,
@@ -240,6 +253,7 @@ def load(
             label column), "" for no labels.
         scale: least and largest rating, of a manifest; None where 1-9 shows in the values.
         threshold: the largest rating that is low, in tasks of two levels; None for the middle.
+        target: "class", or "rating" for the numbers of a column themselves.
         rows: window numbers to use; None for all. Windows without a label are left out.
         cache: folder of the stores; None for `$CLMER_CACHE` or ~/.cache/clmer.
         progress: show a bar while preparing.
@@ -254,14 +268,16 @@ def load(
         raise ValueError(f"load: found {name!r}, expected one of {', '.join(DATASETS)}")
     dataset, root, chosen = DATASETS[name], root_of(name, root), PrepareOptions(**options)
     if task and dataset.rated is None:  # say what is wrong before the data is prepared
-        task_of(dataset, root, task, scale=scale, threshold=threshold)
+        task_of(dataset, root, task, scale=scale, threshold=threshold, target=target)
     store = prepare(dataset, root, chosen, cache=stores_folder(cache), progress=progress)
     if task == "":
         return WindowDataset(store, None, rows)
     columns = store.windows.labels
     wanted = task or (dataset.task if dataset.tasks else next(iter(columns)))
     try:
-        known = task_of(dataset, root, wanted, columns, scale=scale, threshold=threshold)
+        known = task_of(
+            dataset, root, wanted, columns, scale=scale, threshold=threshold, target=target
+        )
         return WindowDataset(store, known, rows)
     except DataError as error:
         raise explained(error, store) from error

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from sklearn.metrics import balanced_accuracy_score
-from torch import Tensor, nn
+from torch import nn
 
 from clmer.baselines import ModelSpec
 from clmer.data.splits import Split
@@ -17,12 +14,12 @@ from clmer.pipeline.models import (
     ChosenModel,
     Tokens,
     build_model,
-    log_probabilities,
     member_names,
 )
 from clmer.pipeline.split_model import FittedModel
 from clmer.pipeline.stages.loop import Recorder, Schedule, fit, seed_of
 from clmer.pipeline.stages.step import adam
+from clmer.pipeline.targets import Target
 
 #: Norm that the fusion stage's gradients are clipped to.
 CLIP = 0.8
@@ -37,13 +34,13 @@ class Classifiers:
         tokens: Tokens,
         y: np.ndarray,
         split: Split,
-        classes: int,
+        target: Target,
         fs: float,
         device: torch.device,
         recorder: Recorder,
     ) -> None:
         self.config, self.tokens, self.y, self.split = config, tokens, y, split
-        self.classes, self.fs, self.device, self.recorder = classes, fs, device, recorder
+        self.target, self.fs, self.device, self.recorder = target, fs, device, recorder
 
     def fit(self, chosen: ChosenModel, name: str) -> FittedModel:
         """Every member, trained one after the other."""
@@ -57,12 +54,9 @@ class Classifiers:
         start = name.split("/", 1)[1] if config.one_start else name
         shapes = {key: (part.shape[1], part.shape[2]) for key, part in self.tokens.items()}
         with drawn_from(seeded(seed_of(config.seed, start))):
-            model = build_model(spec, shapes, self.classes, config, self.fs)
+            model = build_model(spec, shapes, self.target.outputs, config, self.fs)
         model = model.to(self.device)
         optimizer = adam(model, graph=config.graph, **spec.adam)
-        labels = torch.from_numpy(self.y).to(self.device)
-        counts = torch.bincount(labels[split.train], minlength=self.classes).clamp(min=1)
-        weight = (len(split.train) / (self.classes * counts)).float()
         schedule = Schedule(
             config.epochs_fusion,
             config.batch,
@@ -71,26 +65,13 @@ class Classifiers:
             amp=config.amp == "bf16",
             graph=config.graph,
         )
-        losses = fusion_losses(model, self.tokens, labels, weight)
+        losses = self.target.losses(model, self.tokens, self.y, split.train)
         rows = torch.from_numpy(split.train).to(self.device)
-        validate = (lambda: self._validate(model, weight)) if len(split.val) else None
+        validate = (lambda: self._validate(model)) if len(split.val) else None
         fit(self.recorder, name, model, optimizer, losses, rows, schedule, config.seed, validate)
         return model
 
-    def _validate(self, model: nn.Module, weight: Tensor) -> tuple[float, float]:
-        """Balanced accuracy and weighted cross-entropy on the validation part."""
-        known = self.y[self.split.val]
-        logp = torch.from_numpy(log_probabilities(model, self.tokens, self.split.val))
-        score = balanced_accuracy_score(known, logp.argmax(1).numpy())
-        loss = nn.functional.nll_loss(logp, torch.from_numpy(known), weight.cpu().double())
-        return float(score), float(loss)
-
-
-def fusion_losses(model: nn.Module, tokens: Tokens, y: Tensor, weight: Tensor) -> Any:
-    """Cross-entropy, classes weighted."""
-
-    def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        logits = model({name: part[rows] for name, part in tokens.items()})
-        return {"loss": nn.functional.cross_entropy(logits, y[rows], weight)}
-
-    return losses
+    def _validate(self, model: nn.Module) -> tuple[float, float]:
+        """Score and loss on the validation part."""
+        split = self.split
+        return self.target.validate(model, self.tokens, self.y, split.train, split.val)

@@ -24,7 +24,8 @@ from clmer.errors import DataError
 from clmer.json_files import NUMBER
 from clmer.nn.random_state import drawing_from, seed_device, seeded
 from clmer.pipeline.run_files import check, damaged
-from clmer.pipeline.stages.step import GraphedStep, Losses, TrainStep
+from clmer.pipeline.stages.step import GraphedStep, TrainStep
+from clmer.pipeline.targets import Losses
 from clmer.streams import is_nowhere
 from clmer.text import score_text
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-#: Losses of a batch: rows [B] -> {"loss": differentiable scalar, other names: for the log}.
-Losses = Callable[[Tensor, torch.Generator], Mapping[str, Tensor]]
+from clmer.pipeline.targets import Losses
 
 _WARM_UP = 3
 
