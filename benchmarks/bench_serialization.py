@@ -31,9 +31,9 @@ from clmer.data.mobilevit import MobileViTFeatures, embedder
 from clmer.data.recording import FaceSeries
 from clmer.experiments.paper import COSTS, SERIALIZATION
 from clmer.nn import Fusion
-from clmer.pipeline.stages.classifiers import CLIP
+from clmer.pipeline.stages.classifiers import CLIP, fusion_losses
 from clmer.pipeline.stages.step import GraphedStep, TrainStep, adam
-from clmer.pipeline.targets import fusion_losses
+from clmer.pipeline.targets import cross_entropy
 
 #: (tokens, features) of the visual modalities, one-second windows, 25 frames a second.
 FORMS: dict[str, dict[str, tuple[int, int]]] = {
@@ -78,7 +78,8 @@ def step_of(
     y = torch.randint(classes, (batch,), device=device)
 
     weight = torch.ones(classes, device=device)
-    train = TrainStep(model, optimizer, fusion_losses(model, tokens, y, weight), clip=CLIP)
+    losses = fusion_losses(model, tokens, cross_entropy(y, weight))
+    train = TrainStep(model, optimizer, losses, clip=CLIP)
     run = GraphedStep(train, batch) if graph else train
     rows, generator = torch.arange(batch, device=device), torch.Generator(device)
 

@@ -25,9 +25,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from clmer.nn import Fusion
-from clmer.pipeline.stages.classifiers import CLIP
+from clmer.pipeline.stages.classifiers import CLIP, fusion_losses
 from clmer.pipeline.stages.step import GraphedStep, TrainStep, adam
-from clmer.pipeline.targets import fusion_losses
+from clmer.pipeline.targets import cross_entropy
 
 TITLE = "one training step of the fusion on a GPU: ms, median"
 SHAPES = ("DEAP", "AMIGOS short")
@@ -46,7 +46,7 @@ class Problem:
         self.rows, self.generator = torch.arange(batch, device="cuda"), torch.Generator("cuda")
 
     def step(self, model: nn.Module, graph: bool, amp: bool = False) -> Callable[[], object]:
-        losses = fusion_losses(model, self.x, self.y, self.weight)
+        losses = fusion_losses(model, self.x, cross_entropy(self.y, self.weight))
         step = TrainStep(model, adam(model, lr=1e-3, graph=graph), losses, clip=CLIP, amp=amp)
         run = GraphedStep(step, self.batch) if graph else step
         run(self.rows, self.generator)  # the capture

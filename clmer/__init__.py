@@ -1,7 +1,8 @@
 """CLMER: emotion recognition from EEG-centred physiology and serialised faces, on fused kernels.
 
 `import clmer` registers the ops with torch; everything else is imported when it is first asked for:
-`clmer.nn`, `clmer.signal`, `clmer.ops`, `clmer.data`, `clmer.load`, `clmer.CLMERClassifier`.
+`clmer.nn`, `clmer.signal`, `clmer.ops`, `clmer.data`, `clmer.load`, `clmer.CLMERClassifier`,
+`clmer.CLMERRegressor`.
 """
 
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clmer import data, nn, ops, signal
     from clmer._native import build_info
+    from clmer.integrations.regressor import CLMERRegressor
     from clmer.integrations.scikit_learn import CLMERClassifier
     from clmer.ops import (
         cross_attention,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "CLMERClassifier",
+    "CLMERRegressor",
     "__version__",
     "build_info",
     "cross_attention",
@@ -43,6 +46,7 @@ __all__ = [
 _MODULES = ("data", "nn", "ops", "signal")
 _FROM = {
     "CLMERClassifier": "clmer.integrations.scikit_learn",
+    "CLMERRegressor": "clmer.integrations.regressor",
     "build_info": "clmer._native",
     "cross_attention": "clmer.ops",
     "feed_forward": "clmer.ops",

@@ -38,7 +38,7 @@ from clmer.storage import write_file
 from clmer.streams import is_nowhere
 from clmer.text import cell
 
-#: Digits after the point of times and probabilities.
+#: Digits after the point of times, probabilities and ratings.
 DIGITS = 6
 
 
@@ -73,10 +73,11 @@ def predict(
     whole = read_recording(trained, files, rate=rate, unit=unit)
     whole = with_face(trained, whole, face, start_s=face_start, fps=face_rate, face_id=face_id)
     windows = windows_of(trained, whole)
-    proba = trained.predict_proba(windows.arrays)
+    classes = trained.classes
+    said = (trained.predict_proba if classes else trained.predict)(windows.arrays)
     for line in notes(trained, windows):
         print(line, file=sys.stderr)
-    table = predictions_csv(windows.start_s, proba, trained.classes)
+    table = predictions_csv(windows.start_s, said, classes)
     if out == "-":
         _check_encoding(table)
         sys.stdout.write(table)
@@ -297,12 +298,24 @@ def notes(trained: TrainedRun, windows: WindowedRecording) -> list[str]:
     return lines
 
 
-def predictions_csv(start_s: np.ndarray, proba: np.ndarray, classes: Sequence[str]) -> str:
-    """One row a window: where it starts, the most probable class, every class's probability."""
+def predictions_csv(start_s: np.ndarray, said: np.ndarray, classes: Sequence[str]) -> str:
+    """One row per window: where it starts, and what is said of it.
+
+    Args:
+        start_s: [N] seconds.
+        said: [N, classes] probabilities: the most probable class and all of them are written; or
+            [N] ratings.
+        classes: names; none of ratings.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    if not classes:
+        writer.writerow(["time_s", "value"])
+        for start, value in zip(start_s.tolist(), said, strict=True):
+            writer.writerow([round(start, DIGITS), f"{value:.{DIGITS}f}"])
+        return text.getvalue()
     writer.writerow(["time_s", "class", *(f"p_{name}" for name in classes)])
-    for start, row in zip(start_s.tolist(), proba, strict=True):
+    for start, row in zip(start_s.tolist(), said, strict=True):
         values = (f"{value:.{DIGITS}f}" for value in row)
         writer.writerow([round(start, DIGITS), cell(classes[int(row.argmax())]), *values])
     return text.getvalue()

@@ -75,19 +75,26 @@ class RatingTask:
         Returns:
             [N] int64 quarter, -1 where there is no rating; names, "valence 1 to 3.5".
         """
-        known = np.flatnonzero(~np.isnan(y))
-        strata = np.full(len(y), -1, dtype=np.int64)
-        if not len(known):
-            return strata, ()
-        edges = np.quantile(y[known], np.arange(1, QUARTERS) / QUARTERS)
-        _, strata[known] = np.unique(np.searchsorted(edges, y[known]), return_inverse=True)
-        spans = [(y[strata == k].min(), y[strata == k].max()) for k in range(strata.max() + 1)]
+        strata = quarters(y)
+        spans = [
+            (y[strata == k].min(), y[strata == k].max()) for k in range(strata.max(initial=-1) + 1)
+        ]
         return strata, tuple(f"{self.name} {low:g} to {high:g}" for low, high in spans)
 
     def describe(self) -> str:
         """What to know about the ratings."""
         known = math.isfinite(self.scale[1])
         return f"ratings, scale {span_text(*self.scale)}" if known else "ratings"
+
+
+def quarters(y: np.ndarray) -> np.ndarray:
+    """The quarter [N] int64 of each rating [N], -1 for NaN; fewer where many are equal."""
+    known = np.flatnonzero(~np.isnan(y))
+    strata = np.full(len(y), -1, dtype=np.int64)
+    if len(known):
+        edges = np.quantile(y[known], np.arange(1, QUARTERS) / QUARTERS)
+        _, strata[known] = np.unique(np.searchsorted(edges, y[known]), return_inverse=True)
+    return strata
 
 
 #: What is predicted: classes, or a rating.

@@ -1,4 +1,4 @@
-"""What a run leaves behind: results.json, predictions.csv and confusion.png.
+"""What a run leaves behind: results.json, predictions.csv and a figure.
 
 `results.json` holds no times and no dates: two runs with one seed write the same bytes. Every file
 is written under a temporary name and renamed, so that a killed run never leaves half of one.
@@ -17,19 +17,17 @@ from typing import Any
 import numpy as np
 
 from clmer.data.splits import Split
-from clmer.evaluation.confusion_figure import confusion_png
-from clmer.evaluation.intervals import METHOD
-from clmer.evaluation.metrics import Predictions, evaluate
-from clmer.evaluation.significance import compare
+from clmer.evaluation.kinds import KINDS, ClassKind, Kind, kind_of
+from clmer.evaluation.rows import Rows
 from clmer.storage import write_file
-from clmer.text import STORED, cell, stored
+from clmer.text import cell, stored
 
 #: Models that know nothing of the signals or the labels: shown, but in no test between models.
-CONTROLS = ("majority", "permuted labels")
+CONTROLS = (*(kind.guess for kind in KINDS.values()), "permuted labels")
 
 
 def build_results(
-    models: Sequence[Predictions],
+    models: Sequence[Rows],
     *,
     dataset: str,
     task: str,
@@ -38,6 +36,7 @@ def build_results(
     splits: Sequence[Split],
     main: Sequence[str],
     notes: Sequence[str] = (),
+    target: str = ClassKind.target,
 ) -> dict[str, Any]:
     """Everything that `results.json` holds and the table shows.
 
@@ -46,15 +45,16 @@ def build_results(
         dataset: name of the data set.
         task: name of the task.
         protocol: how the windows were split; see `clmer.data.splits`.
-        classes: class names in the order of the log-probability columns.
+        classes: class names in the order of the log-probability columns; none of ratings.
         splits: all splits of the run.
         main: names of the models under study; the others are baselines and controls.
         notes: sentences to print below the table ("transductive: ...").
+        target: which of `clmer.evaluation.kinds.KINDS` the predictions are of.
 
     Returns:
         Plain dicts, lists, strings and numbers; "models" holds
-        `clmer.evaluation.metrics.evaluate`'s answers and "comparisons"
-        `clmer.evaluation.significance.compare`'s, over all models but `CONTROLS`.
+        `Kind.evaluate`'s answers and "comparisons" `Kind.compare`'s, over all models but
+        `CONTROLS`.
 
     Raises:
         ValueError: no models, two of one name, or a main model that is not among them.
@@ -62,10 +62,12 @@ def build_results(
     names = [model.model for model in models]
     if not names or len(set(names)) != len(names) or not set(main) <= set(names):
         raise ValueError(f"build_results: models {names} with main {list(main)}")
+    kind = KINDS[target]
     tested = [model for model in models if model.model not in CONTROLS]
     return {
         "dataset": dataset,
         "task": task,
+        "target": target,
         "protocol": protocol,
         "protocol_note": splits[0].note if splits else "",
         "classes": list(classes),
@@ -85,16 +87,16 @@ def build_results(
             }
             for split in splits
         ],
-        "interval": METHOD,
+        "interval": kind.method,
         "main": list(main),
-        "models": [{"name": m.model, **evaluate(m, classes, protocol)} for m in models],
-        "comparisons": compare(tested),
+        "models": [{"name": m.model, **kind.evaluate(m, classes, protocol)} for m in models],
+        "comparisons": kind.compare(tested),
         "notes": list(notes),
     }
 
 
-def write_results(folder: Path, results: Mapping[str, Any], models: Sequence[Predictions]) -> None:
-    """Write results.json, predictions.csv and confusion.png into a run's folder.
+def write_results(folder: Path, results: Mapping[str, Any], models: Sequence[Rows]) -> None:
+    """Write results.json, predictions.csv and the figure into a run's folder.
 
     Args:
         folder: an existing folder.
@@ -105,8 +107,9 @@ def write_results(folder: Path, results: Mapping[str, Any], models: Sequence[Pre
         DataError: a file cannot be written; the disk may be full.
     """
     shown = [model for model in models if model.model in results["main"]]
-    write_file(folder / "predictions.csv", predictions_csv(models, results["classes"]))
-    write_file(folder / "confusion.png", confusion_png(shown or models, results["classes"]))
+    kind, classes = kind_of(results), results["classes"]
+    write_file(folder / "predictions.csv", predictions_csv(models, classes, kind))
+    write_file(folder / kind.figure, kind.png(shown or models, classes))
     write_file(folder / "results.json", results_json(results))
 
 
@@ -130,19 +133,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def predictions_csv(models: Sequence[Predictions], classes: Sequence[str]) -> bytes:
+def predictions_csv(
+    models: Sequence[Rows], classes: Sequence[str], kind: Kind = KINDS[ClassKind.target]
+) -> bytes:
     """One row per model and test window; names are cells that no spreadsheet computes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    head = ["subject", "recording", "start_s", "split", "model", "true", "predicted"]
-    writer.writerow([*head, *(f"logp_{name}" for name in classes)])
+    head = ["subject", "recording", "start_s", "split", "model"]
+    writer.writerow([*head, *kind.columns(classes)])
     for m in models:
-        rows = zip(
-            m.subject, m.recording, m.start_s, m.split, m.y, m.predicted, m.logp, strict=True
-        )
-        for subject, recording, start, split, true, predicted, logp in rows:
+        rows = zip(m.subject, m.recording, m.start_s, m.split, kind.cells(m, classes), strict=True)
+        for subject, recording, start, split, said in rows:
             row = [cell(subject), cell(recording), stored(start), cell(split), cell(m.model)]
-            row += [cell(classes[true]), cell(classes[predicted])]
-            row += [f"{value:.{STORED}f}" for value in logp]
-            writer.writerow(row)
+            writer.writerow([*row, *said])
     return text.getvalue().encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clmer.evaluation.kinds import KINDS, ClassKind, Kind, kind_of
 from clmer.evaluation.significance import fewest_people
 from clmer.text import p_value, score_text, signed
 
@@ -21,31 +22,34 @@ SHUFFLED_WARNING = (
 
 def table(results: Mapping[str, Any]) -> str:
     """The results as aligned plain text: one row per model, then what the numbers mean."""
-    classes = " / ".join(results["classes"])
+    classes = " / ".join(results["classes"]) or "ratings"
     lines = [
         f"{results['dataset']}, {results['task']} ({classes}), protocol {results['protocol']}",
         f"Tested: {plural(results['people'], 'person', 'people')}, "
         f"{plural(results['recordings'], 'recording')}, {plural(results['windows'], 'window')} "
         f"in {plural(len(results['splits']), 'split')}.",
     ]
-    below = [*explanations(results), *_comparison_lines(results["comparisons"])]
+    below = [*explanations(results), *_comparison_lines(results)]
     return "\n".join([*lines, "", *_score_lines(results), "", *below])
 
 
 def _score_lines(results: Mapping[str, Any]) -> list[str]:
     several = any(model["repeats"] > 1 for model in results["models"])
+    kind = kind_of(results)
     extra = ["mean ± sd"] if several else []
-    head = ["model", "balanced acc [95 % CI]", *extra, "acc", "macro F1"]
-    head += ["balanced acc [95 % CI]", *extra, "acc"]
+    own = [f"{kind.short} [95 % CI]", *extra]
+    head = ["model", *own, *(title for _, title in kind.windows)]
+    head += [*own, *(title for _, title in kind.recordings)]
     rows = []
     for model in results["models"]:
-        windows, recordings = model["windows"], model["recordings"]
-        cells = [model["name"], interval(windows), *([spread(windows)] if several else [])]
-        cells += [score_text(windows[name]["value"]) for name in ("accuracy", "macro_f1")]
-        cells += [interval(recordings), *([spread(recordings)] if several else [])]
-        rows.append([*cells, score_text(recordings["accuracy"]["value"])])
+        cells = [model["name"]]
+        for level, columns in (("windows", kind.windows), ("recordings", kind.recordings)):
+            found = model[level]
+            cells += [interval(found, kind), *([spread(found, kind)] if several else [])]
+            cells += [score_text(found[name]["value"]) for name, _ in columns]
+        rows.append(cells)
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    recordings_at = 4 + len(extra)  # first column of the right half
+    recordings_at = 2 + len(extra) + len(kind.windows)  # first column of the right half
     left = sum(widths[:recordings_at]) + 2 * recordings_at
     levels = " " * (widths[0] + 2) + "per window"
     lines = [f"{levels:<{left + 2}}per recording"]
@@ -66,15 +70,15 @@ def _score_lines(results: Mapping[str, Any]) -> list[str]:
 
 def explanations(results: Mapping[str, Any]) -> list[str]:
     """What the scores of a run mean and how far they hold, as sentences or lines."""
-    count = len(results["classes"])
+    kind = kind_of(results)
     lines = [
-        f"Chance is {score_text(1 / count)} balanced. [ ]: {interval_method(results)}, "
+        f"{kind.explain(results)} [ ]: {interval_method(results)}, "
         f"{plural(results['people'], 'person', 'people')} with all their windows.",
         f"Groups shared between training, validation and test: {results['shared_groups']}.",
     ]
     if any(model["repeats"] > 1 for model in results["models"]):
         unit = "split" if results["protocol"] == "shuffled" else "rotation of the splits"
-        lines.append(f"mean ± sd: balanced accuracy over repeats; a repeat is one {unit}.")
+        lines.append(f"mean ± sd: {kind.title} over repeats; a repeat is one {unit}.")
     if results["protocol_note"] and results["protocol"] != "shuffled":
         lines.append(results["protocol_note"])
     if results["protocol"] == "shuffled":
@@ -87,10 +91,11 @@ def interval_method(results: Mapping[str, Any]) -> str:
     return str(results.get("interval", BOOTSTRAP))
 
 
-def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+def _comparison_lines(results: Mapping[str, Any]) -> list[str]:
+    comparisons = results["comparisons"]
     if not comparisons:
         return []
-    lines = ["", f"{comparison_caption(comparisons)}:"]
+    lines = ["", f"{comparison_caption(comparisons, kind_of(results).tested)}:"]
     names = [f"{pair['a']} - {pair['b']}" for pair in comparisons]
     width = max(map(len, names))
     for name, pair in zip(names, comparisons, strict=True):
@@ -101,8 +106,10 @@ def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def comparison_caption(comparisons: Sequence[Mapping[str, Any]]) -> str:
-    """Which test the p-values of `clmer.evaluation.significance.compare` come from.
+def comparison_caption(
+    comparisons: Sequence[Mapping[str, Any]], tested: str = ClassKind.tested
+) -> str:
+    """Which test the p-values of `Kind.compare` come from, by the score `tested`.
 
     It says so where the people are too few for a small p, however much their scores differ.
     """
@@ -110,7 +117,7 @@ def comparison_caption(comparisons: Sequence[Mapping[str, Any]]) -> str:
     most = max((pair["people"] for pair in comparisons), default=0)
     needed = fewest_people(tests)
     line = (
-        "Wilcoxon signed-rank over people, balanced accuracy per window, "
+        f"Wilcoxon signed-rank over people, {tested}, "
         f"Holm's correction over {plural(tests, 'test')}"
     )
     if most >= needed:
@@ -124,17 +131,17 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
-def interval(level: Mapping[str, Any]) -> str:
-    """Balanced accuracy of a level of `evaluate`, with its interval over people."""
-    score = level["balanced_accuracy"]
+def interval(level: Mapping[str, Any], kind: Kind = KINDS[ClassKind.target]) -> str:
+    """The main score of a level of `Kind.evaluate`, with its interval over people."""
+    score = level[kind.main]
     if score["low"] is None:
         return f"{score_text(score['value'])} [not computable]"
     return f"{score_text(score['value'])} [{score_text(score['low'])}, {score_text(score['high'])}]"
 
 
-def spread(level: Mapping[str, Any]) -> str:
-    """Balanced accuracy's mean ± sd over repeats, "-" where there is one repeat."""
-    score = level["balanced_accuracy"]
+def spread(level: Mapping[str, Any], kind: Kind = KINDS[ClassKind.target]) -> str:
+    """The main score's mean ± sd over repeats, "-" where there is one repeat."""
+    score = level[kind.main]
     if score["sd"] is None:
         return "-"
     return f"{score_text(score['mean'])} ± {score_text(score['sd'])}"

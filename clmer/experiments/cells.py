@@ -186,6 +186,10 @@ def _config(dataset: str, options: Options) -> Config:
         DataError: a manifest that cannot be read.
     """
     config = config_of(dataset, options)
+    if config.target != "class":
+        raise ConfigError(
+            f"`target={config.target}`: tables are made of classifiers; leave this option out"
+        )
     if not config.fusion:
         raise ConfigError("`fusion=False`: tables are made of classifiers; leave this option out")
     return config

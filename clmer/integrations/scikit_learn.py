@@ -1,4 +1,7 @@
-"""`clmer.CLMERClassifier`: encoders and fusion behind scikit-learn's estimator rules."""
+"""`clmer.CLMERClassifier`: encoders and fusion behind scikit-learn's estimator rules.
+
+`WindowEstimator` is what it shares with `clmer.CLMERRegressor`.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def _arguments(message: str) -> str:
     return re.sub(r"`([a-z_]+)(=[^`]*)?`", r"\1\2", message)
 
 
-class CLMERClassifier(ClassifierMixin, BaseEstimator):
+class WindowEstimator(BaseEstimator):
     """CLMER on arrays: contrastive encoders without labels, then cross-modal fusion.
 
     X is [n_samples, n_features], the modalities' windows flattened side by side, which
@@ -73,10 +76,12 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
         random_state: seed, `RandomState`, or None.
 
     Attributes:
-        classes_: [K] labels, sorted.
         n_features_in_: X.shape[1].
         model_: the fitted `clmer.pipeline.split_model.SplitModel`.
     """
+
+    #: `ModelConfig.target`.
+    _TARGET: str
 
     def __init__(
         self,
@@ -123,12 +128,12 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
         self.device = device
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> CLMERClassifier:
+    def fit(self, X: Any, y: Any, groups: Any = None) -> WindowEstimator:
         """Train on windows.
 
         Args:
             X: [n_samples, n_features] or [n_samples, channels, samples].
-            y: [n_samples] labels.
+            y: [n_samples] labels, or ratings.
             groups: [n_samples] people or recordings, kept whole where `validation` holds windows
                 back.
 
@@ -138,14 +143,12 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ValueError: X, y or an option cannot be used.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64, allow_nd=True)
-        check_classification_targets(y)
+        numeric = self._TARGET == "rating"
+        X, y = validate_data(self, X, y, dtype=np.float64, allow_nd=True, y_numeric=numeric)
         if groups is not None:
             check_consistent_length(X, groups)
         self._check_options()
-        self.classes_, labels = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y: found one class, {self.classes_[0]}, expected at least two")
+        labels, classes = self._encode(y)
         seed = int(check_random_state(self.random_state).randint(MAX_SEED, dtype=np.uint32))
         windows = WindowArrays(self._modalities(X), self._windows(X))
         try:
@@ -154,28 +157,27 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
                 config,
                 windows,
                 labels,
-                self._split(labels, groups, seed),
-                classes=tuple(map(str, self.classes_)),
+                self._split(self._strata(labels), groups, seed),
+                classes=classes,
                 device=device,
             )
         except ConfigError as error:
             raise ConfigError(_arguments(str(error))) from error
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class, [n_samples, K], in the order of `classes_`."""
-        return np.exp(self.predict_log_proba(X))
+    def _encode(self, y: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The labels as `fit_split` takes them, and the names of their classes."""
+        raise NotImplementedError
 
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Log of each class's probability, [n_samples, K]; finite where the probability is 0."""
+    def _strata(self, labels: np.ndarray) -> np.ndarray:
+        """What is held back in proportion [N] int."""
+        raise NotImplementedError
+
+    def _predictions(self, X: Any) -> np.ndarray:
+        """What the fitted model says of X, see `SplitModel.predictions`."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, allow_nd=True, reset=False)
-        return self.model_.log_probabilities(self._windows(X))
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each sample, [n_samples]."""
-        best = self.predict_proba(X).argmax(1)
-        return np.asarray(self.classes_[best])
+        return self.model_.predictions(self._windows(X))
 
     def _check_options(self) -> None:
         """Types and ranges that `Config` takes for granted.
@@ -230,11 +232,11 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
         sizes = {name: getattr(self, name) for name in _SIZES}
         sizes |= {name: int(sizes[name]) for name in _COUNTS if name in sizes}
         patience = int(self.patience) if self.validation else 0
-        return ModelConfig(seed=seed, patience=patience, **sizes)
+        return ModelConfig(seed=seed, patience=patience, target=self._TARGET, **sizes)
 
-    def _split(self, labels: np.ndarray, groups: Any, seed: int) -> Split:
-        """What is trained on and what is held back, classes in proportion, groups whole."""
-        rows = np.arange(len(labels))
+    def _split(self, strata: np.ndarray, groups: Any, seed: int) -> Split:
+        """What is trained on and what is held back, strata in proportion, groups whole."""
+        rows = np.arange(len(strata))
         train, held = rows, rows[:0]
         if not 0 <= self.validation <= 0.5:
             raise ConfigError(f"validation: found {self.validation}, expected 0 to 0.5")
@@ -242,5 +244,40 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
             folds = max(2, round(1 / self.validation))
             kind = StratifiedKFold if groups is None else StratifiedGroupKFold
             splitter = kind(folds, shuffle=True, random_state=seed)
-            train, held = next(splitter.split(rows, labels, groups))
+            train, held = next(splitter.split(rows, strata, groups))
         return Split("fit", train, held, rows[:0], 0, "")
+
+
+class CLMERClassifier(ClassifierMixin, WindowEstimator):
+    """CLMER as a classifier; its arguments are `WindowEstimator`'s.
+
+    Attributes:
+        classes_: [K] labels, sorted.
+        n_features_in_: X.shape[1].
+        model_: the fitted `clmer.pipeline.split_model.SplitModel`.
+    """
+
+    _TARGET = "class"
+
+    def _encode(self, y: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y: found one class, {self.classes_[0]}, expected at least two")
+        return labels, tuple(map(str, self.classes_))
+
+    def _strata(self, labels: np.ndarray) -> np.ndarray:
+        return labels
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class, [n_samples, K], in the order of `classes_`."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Log of each class's probability, [n_samples, K]; finite where the probability is 0."""
+        return self._predictions(X)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each sample, [n_samples]."""
+        best = self.predict_proba(X).argmax(1)
+        return np.asarray(self.classes_[best])

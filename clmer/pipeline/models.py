@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from clmer.baselines import MODELS, SVM, ModelSizes, ModelSpec
+from clmer.baselines.logistic import LinearFloor
 from clmer.data.store.store import Modality
 from clmer.errors import ConfigError
 from clmer.nn import Encoder, feature_count
 from clmer.pipeline.config import ModelConfig
+from clmer.pipeline.targets import Target
 from clmer.pipeline.tokenizer import WindowArrays
 
 Tokens = dict[str, Tensor]  # modality -> [N, tokens, features]
@@ -53,6 +55,11 @@ def chosen_models(config: ModelConfig, present: Sequence[str]) -> dict[str, Chos
         if config.ablation == "single":
             models |= {single: ChosenModel(spec, (single,)) for single in modalities}
     return models
+
+
+def has_floor(config: ModelConfig, spec: ModelSpec) -> bool:
+    """Whether a model has a linear floor; CLMER alone can."""
+    return spec.name == "clmer" and config.classifier != "fusion"
 
 
 def build_model(
@@ -111,18 +118,51 @@ def member_names(name: str, members: int) -> list[str]:
 
 
 @torch.no_grad()
-def outputs_of(model: nn.Module, tokens: Tokens, rows: np.ndarray) -> Tensor:
-    """What a model gives for rows, [len(rows), outputs]."""
+def outputs_of(
+    model: nn.Module, tokens: Tokens, rows: np.ndarray, offset: np.ndarray | None = None
+) -> np.ndarray:
+    """What a model gives for windows, [len(rows), outputs] float64.
+
+    Args:
+        model: gives [B, outputs] of tokens.
+        tokens: of all windows.
+        rows: the windows asked for.
+        offset: [N, outputs] of all windows that the model corrects; None for none.
+    """
     model.eval()
     parts = torch.from_numpy(rows).split(_CHUNK)
-    return torch.cat([model({name: t[part] for name, t in tokens.items()}) for part in parts])
+    found = [model({name: t[part] for name, t in tokens.items()}) for part in parts]
+    said = torch.cat(found).double().cpu().numpy()
+    return np.asarray(said if offset is None else said + offset[rows])
 
 
-def log_probabilities(model: nn.Module, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
-    """Log of each class's probability, [len(rows), classes] float64."""
-    return outputs_of(model, tokens, rows).double().log_softmax(1).cpu().numpy()
+class FittedModel(NamedTuple):
+    """A trained classifier.
 
+    Args:
+        chosen: which one, of which modalities.
+        members: its networks, whose probabilities are averaged; none of a linear classifier.
+        floor: the linear model that they correct; None of a network alone.
+    """
 
-def mean_probability(logp: Sequence[np.ndarray]) -> np.ndarray:
-    """Log of the mean probability [N, classes] of several models."""
-    return np.asarray(np.logaddexp.reduce(logp) - np.log(len(logp)))
+    chosen: ChosenModel
+    members: Sequence[nn.Module]
+    floor: LinearFloor | None = None
+
+    def predict(
+        self, target: Target, tokens: Tokens, features: Mapping[str, np.ndarray], rows: np.ndarray
+    ) -> np.ndarray:
+        """What the members say together: log-probabilities [len(rows), classes], or ratings.
+
+        Args:
+            target: says what their outputs mean.
+            tokens: what the members read, of all windows.
+            features: what the floor reads, of all windows.
+            rows: the windows asked for.
+        """
+        offset = None if self.floor is None else self.floor.log_odds(features)
+        if not self.members:
+            assert offset is not None
+            return target.decode(offset[rows])
+        outputs = (outputs_of(member, tokens, rows, offset) for member in self.members)
+        return target.mean([target.decode(each) for each in outputs])

@@ -7,43 +7,46 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from clmer.baselines.logistic import LinearFloor
 from clmer.errors import ConfigError, DataError
-from clmer.json_files import ANY, NUMBER
+from clmer.features import window_features
 from clmer.nn import Encoder
 from clmer.nn.random_state import drawn_from, seeded
-from clmer.pipeline.config import TOKEN_KINDS, ModelConfig
+from clmer.pipeline.config import ModelConfig
+from clmer.pipeline.floor import LINEAR, floor_tensors, read_floor
 from clmer.pipeline.models import (
     ChosenModel,
+    FittedModel,
     Tokens,
     build_encoder,
     build_model,
     chosen_models,
+    has_floor,
     member_names,
 )
-from clmer.pipeline.run_files import check, damaged, read_tensors, readable
-from clmer.pipeline.targets import Target, check_has_classes, read_target
+from clmer.pipeline.run_files import damaged, read_tensors, readable
+from clmer.pipeline.split_notes import (
+    TOKENIZER,
+    foreign,
+    read_model_config,
+    read_split_target,
+    read_tokenizer,
+)
+from clmer.pipeline.targets import Target, check_has_classes
 from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
 from clmer.storage import write_file
 
 Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
-#: Names of a split's files: what makes tokens, and the encoders; every other one is a model.
-TOKENIZER, CONTRASTIVE = "tokenizer", "contrastive"
+#: Name of the encoders' file; with `TOKENIZER` and `LINEAR`, every other one is a model.
+CONTRASTIVE = "contrastive"
 _CHUNK = 2048
-_MOST_VALUES = 2**28  # of one window
-
-
-class FittedModel(NamedTuple):
-    """A trained classifier: which one, and its members, whose probabilities are averaged."""
-
-    chosen: ChosenModel
-    members: Sequence[nn.Module]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,13 +134,23 @@ class SplitModel:
             ValueError: as `standardise`.
         """
         name = model or next(iter(self.models))
-        parts = []
+        fitted, parts, start = self.models[name], [], 0
         for part in in_parts(self.standardise(windows, people)):
-            tokens = self.tokens_for(name, part)
-            rows = np.arange(len(next(iter(tokens.values()))))
-            members = self.models[name].members
-            parts.append(self.target.mean([self.target.predict(m, tokens, rows) for m in members]))
+            count = len(next(iter(part.values())))
+            tokens = self.tokens_for(name, part) if fitted.members else {}
+            own = {key: windows[key][start : start + count] for key in fitted.chosen.modalities}
+            features = self.features(own) if fitted.floor else {}
+            parts.append(fitted.predict(self.target, tokens, features, np.arange(count)))
+            start += count
         return np.concatenate(parts)
+
+    def features(self, windows: Windows) -> dict[str, np.ndarray]:
+        """Hand-made features [N, F] of windows [N, C, T] by modality."""
+        modalities = self.tokenizer.modalities
+        return {
+            name: window_features(np.asarray(part), modalities[name])
+            for name, part in windows.items()
+        }
 
     def log_probabilities(
         self, windows: Windows, people: np.ndarray | None = None, model: str = ""
@@ -158,6 +171,11 @@ class SplitModel:
         """Name of the most probable class, or the rating, [N]; arguments as `predictions`."""
         said = self.predictions(windows, people, model)
         return np.array(self.classes)[said.argmax(1)] if self.classes else said
+
+    @property
+    def floors(self) -> dict[str, LinearFloor]:
+        """The linear floor of each model that has one, by the model's name."""
+        return {name: each.floor for name, each in self.models.items() if each.floor is not None}
 
     # --- files ----------------------------------------------------------------------------------
     def tokenizer_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -183,8 +201,11 @@ class SplitModel:
                 for key, value in encoder.state_dict().items()
             }
             write_tensors(folder / f"{CONTRASTIVE}.safetensors", weights, {})
+        floors = self.floors
+        if floors:
+            write_tensors(folder / f"{LINEAR}.safetensors", floor_tensors(floors), {})
         for name, model in self.models.items():
-            names = member_names(name, len(model.members))
+            names = member_names(name, len(model.members))[: len(model.members)]
             for file, member in zip(names, model.members, strict=True):
                 write_tensors(folder / f"{file}.safetensors", member.state_dict(), {})
 
@@ -240,11 +261,8 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
     tensors, notes = _read(folder, TOKENIZER)
     path = folder / f"{TOKENIZER}.safetensors"
     config = read_model_config(notes, path)
-    tokenizer = _read_tokenizer(tensors, notes, path)
-    try:
-        target = read_target(config.target, notes)
-    except ValueError as error:
-        raise _foreign(path, error) from error
+    tokenizer = read_tokenizer(tensors, notes, path)
+    target = read_split_target(config, notes, path)
     name, chosen = "", None
     if config.fusion:
         name, chosen = _wanted(folder, config, tokenizer, wanted)
@@ -261,14 +279,20 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
             own = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
             make = partial(build_encoder, config, modality, length)
             encoders[modality.name] = _filled(make, own, path).to(device)
-    if chosen is not None:
+    floor = None
+    if chosen is not None and has_floor(config, chosen.spec):
+        try:
+            floor = read_floor(_read(folder, LINEAR)[0], name, tokenizer, target.outputs)
+        except ValueError as error:
+            raise foreign(folder / f"{LINEAR}.safetensors", error) from error
+    if chosen is not None and not (floor and config.classifier == "linear"):
         shapes = _token_shapes(tokenizer, encoders, device, folder)
         fs = tokenizer.modalities[chosen.modalities[0]].fs
         build = partial(build_model, chosen.spec, shapes, target.outputs, config, fs)
         for member in member_names(name, config.members):
             path = folder / f"{member}.safetensors"
             members.append(_filled(build, _read(folder, member)[0], path).to(device))
-    models = {} if chosen is None else {name: FittedModel(chosen, members)}
+    models = {} if chosen is None else {name: FittedModel(chosen, members, floor)}
     return SplitModel(config, tokenizer, encoders, models, target, device)
 
 
@@ -284,61 +308,6 @@ def _read(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "The same training command with --resume makes it.",
         )
     return read_tensors(path)
-
-
-_NOTES = {
-    "modalities": [{"name": str, "tokens": int, "fs": NUMBER, "channels": [str]}],
-    "lengths": {ANY: int},
-    "kind": str,
-    "normalize": str,
-    "classes": [str],
-    "rating": [NUMBER],
-    "config": dict,
-}
-
-
-def read_model_config(notes: Mapping[str, Any], path: Path) -> ModelConfig:
-    """The configuration in a tokenizer file's notes.
-
-    Raises:
-        DataError: it is damaged, or of another version.
-    """
-    check(notes, _NOTES, path, "notes")
-    found = notes["config"]
-    known = {each.name for each in fields(ModelConfig)}
-    if found.keys() != known:
-        names = ", ".join(sorted(found.keys() ^ known))
-        raise damaged(path, "notes.config", names, "the options of this version")
-    try:
-        return ModelConfig(**{**found, "models": tuple(found["models"])})
-    except (ConfigError, TypeError) as error:
-        raise damaged(path, "notes.config", error) from error
-
-
-def _read_tokenizer(
-    tensors: Mapping[str, Tensor], notes: Mapping[str, Any], path: Path
-) -> Tokenizer:
-    try:
-        tokenizer = Tokenizer.from_state(tensors, notes)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _foreign(path, error) from error
-    if tokenizer.kind not in ("raw", *TOKEN_KINDS) or tokenizer.normalize not in (
-        "train",
-        "subject",
-    ):
-        raise _foreign(path, f"{tokenizer.kind}, {tokenizer.normalize}")
-    if not tokenizer.modalities:
-        raise _foreign(path, "no modalities")
-    for name, modality in tokenizer.modalities.items():
-        size = len(modality.channels) * tokenizer.lengths.get(name, 0)
-        if name not in tokenizer.windows and tokenizer.normalize == "train":
-            raise _foreign(path, f"no statistics of {name}")
-        if not 0 < size <= _MOST_VALUES or not 1 <= modality.tokens <= size or modality.fs <= 0:
-            raise _foreign(path, f"{name}: {size} values, {modality.tokens} tokens")
-        for each in tokenizer.windows.get(name, ()):
-            if each.shape != (len(modality.channels), 1):
-                raise _foreign(path, f"{name}: statistics {list(each.shape)}")
-    return tokenizer
 
 
 def _wanted(
@@ -368,7 +337,7 @@ def _token_shapes(
     try:
         tokens = tokenizer.arrange(tokenizer.features(blank, encoders))
     except (ValueError, RuntimeError, KeyError) as error:
-        raise _foreign(folder / f"{TOKENIZER}.safetensors", error) from error
+        raise foreign(folder / f"{TOKENIZER}.safetensors", error) from error
     return {name: (part.shape[1], part.shape[2]) for name, part in tokens.items()}
 
 
@@ -378,12 +347,12 @@ def _filled(make: Callable[[], Any], weights: Mapping[str, Tensor], path: Path) 
         with torch.device("meta"):
             wanted = {name: part.shape for name, part in make().state_dict().items()}
     except (ValueError, RuntimeError, OverflowError) as error:  # sizes that no model has
-        raise _foreign(path, error) from error
+        raise foreign(path, error) from error
     found = {name: part.shape for name, part in weights.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             differing = f"{name} {_shape(found.get(name))}, not {_shape(wanted.get(name))}"
-            raise _foreign(path, differing)
+            raise foreign(path, differing)
     with drawn_from(seeded(0)):  # weights that are overwritten, and no draw of the caller's
         model = make()
     model.load_state_dict(weights)
@@ -392,8 +361,3 @@ def _filled(make: Callable[[], Any], weights: Mapping[str, Tensor], path: Path) 
 
 def _shape(shape: Sequence[int] | None) -> str:
     return "absent" if shape is None else str(list(shape))
-
-
-def _foreign(path: Path, found: object) -> DataError:
-    """What to say of a file that is not what the tokenizer's file asks for."""
-    return damaged(path, "contents", found, f"those by {path.parent / TOKENIZER}.safetensors")

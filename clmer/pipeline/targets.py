@@ -1,6 +1,7 @@
 """What a model predicts, classes or a rating: its outputs, the loss, the validation score.
 
-`ModelConfig.target` names one, and everything else of training is the same for both.
+`ModelConfig.target` names one, and everything else of training is the same for both. What a network
+gives for a window, [outputs], is added to what its linear floor gives, where it has one.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
-from clmer.data.tasks import is_known
+from clmer.baselines import logistic, ridge
+from clmer.baselines.logistic import Features, Fitted
 from clmer.evaluation.ratings import concordance
-from clmer.pipeline.models import Tokens, log_probabilities, mean_probability, outputs_of
 
 #: Losses of a batch: rows [B] -> {"loss": differentiable scalar, other names: for the log}.
 Losses = Callable[[Tensor, torch.Generator], Mapping[str, Tensor]]
+#: (outputs [B, K], rows [B]) -> a differentiable scalar.
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 #: A spread of ratings that is none: the model then learns their mean.
 _NO_SPREAD = 1e-12
@@ -36,23 +41,25 @@ class Target(Protocol):
     def outputs(self) -> int:
         """Numbers that a model gives for a window."""
 
-    def losses(self, model: nn.Module, tokens: Tokens, y: np.ndarray, train: np.ndarray) -> Losses:
-        """What a step minimises: rows [B] -> "loss".
+    def loss(self, y: np.ndarray, train: np.ndarray, device: torch.device) -> Loss:
+        """What a step minimises.
 
         Args:
-            model: gives [B, outputs].
-            tokens: [N, tokens, features] by modality.
             y: [N] labels.
             train: rows whose labels count.
+            device: of the outputs.
         """
 
     def validate(
-        self, model: nn.Module, tokens: Tokens, y: np.ndarray, train: np.ndarray, val: np.ndarray
+        self, outputs: np.ndarray, y: np.ndarray, train: np.ndarray, val: np.ndarray
     ) -> tuple[float, float]:
-        """(score to maximise, loss) on the rows `val`."""
+        """(score to maximise, loss) of outputs [n, K] on the rows `val` [n]."""
 
-    def predict(self, model: nn.Module, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
-        """What a model says of rows: log-probabilities [n, classes], or ratings [n]; float64."""
+    def floor(self, features: Features, y: np.ndarray, groups: np.ndarray, seed: int) -> Fitted:
+        """A linear model of rows' features that gives outputs, see `clmer.baselines.logistic`."""
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """What outputs [n, K] say: log-probabilities [n, K], or ratings [n]; float64."""
 
     def mean(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """What several models say together."""
@@ -81,42 +88,45 @@ class ClassTarget:
         counts = torch.bincount(y[train], minlength=self.outputs).clamp(min=1)
         return (len(train) / (self.outputs * counts)).float()
 
-    def losses(self, model: nn.Module, tokens: Tokens, y: np.ndarray, train: np.ndarray) -> Losses:
+    def loss(self, y: np.ndarray, train: np.ndarray, device: torch.device) -> Loss:
         """Cross-entropy, classes weighted."""
-        labels = torch.from_numpy(y).to(next(model.parameters()).device)
-        return fusion_losses(model, tokens, labels, self._weight(labels, train))
+        labels = torch.from_numpy(y).to(device)
+        return cross_entropy(labels, self._weight(labels, train))
 
     def validate(
-        self, model: nn.Module, tokens: Tokens, y: np.ndarray, train: np.ndarray, val: np.ndarray
+        self, outputs: np.ndarray, y: np.ndarray, train: np.ndarray, val: np.ndarray
     ) -> tuple[float, float]:
         """Balanced accuracy and weighted cross-entropy."""
-        logp = torch.from_numpy(self.predict(model, tokens, val))
+        logp = torch.from_numpy(self.decode(outputs))
         weight = self._weight(torch.from_numpy(y), train).double()
         score = balanced_accuracy_score(y[val], logp.argmax(1).numpy())
-        loss = nn.functional.nll_loss(logp, torch.from_numpy(y[val]), weight)
+        loss = functional.nll_loss(logp, torch.from_numpy(y[val]), weight)
         return float(score), float(loss)
 
-    def predict(self, model: nn.Module, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
-        """Log-probabilities [n, classes]."""
-        return log_probabilities(model, tokens, rows)
+    def floor(self, features: Features, y: np.ndarray, groups: np.ndarray, seed: int) -> Fitted:
+        """Logistic regression."""
+        return logistic.fit(features, y, groups, self.outputs, seed)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Log-probabilities of logits."""
+        return np.asarray(log_softmax(outputs, axis=1))
 
     def mean(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Log of the mean probability."""
-        return mean_probability(parts)
+        return np.asarray(np.logaddexp.reduce(parts) - np.log(len(parts)))
 
     def notes(self) -> dict[str, Any]:
         """The names of the classes."""
         return {"classes": list(self.classes), "rating": []}
 
 
-def fusion_losses(model: nn.Module, tokens: Tokens, y: Tensor, weight: Tensor) -> Losses:
-    """Cross-entropy, classes weighted."""
+def cross_entropy(y: Tensor, weight: Tensor) -> Loss:
+    """Cross-entropy of labels [N], classes weighted [K]."""
 
-    def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        logits = model({name: part[rows] for name, part in tokens.items()})
-        return {"loss": nn.functional.cross_entropy(logits, y[rows], weight)}
+    def loss(outputs: Tensor, rows: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs, y[rows], weight)
 
-    return losses
+    return loss
 
 
 @dataclass(frozen=True)
@@ -141,29 +151,32 @@ class RatingTarget:
         spread = float(ratings.std())
         return cls(float(ratings.mean()), spread if spread > _NO_SPREAD else 1.0)
 
-    def losses(self, model: nn.Module, tokens: Tokens, y: np.ndarray, train: np.ndarray) -> Losses:
+    def _scaled(self, y: np.ndarray) -> np.ndarray:
+        return np.asarray((y - self.center) / self.spread)
+
+    def loss(self, y: np.ndarray, train: np.ndarray, device: torch.device) -> Loss:
         """Mean squared error of standardised ratings."""
-        scaled = torch.from_numpy((y - self.center) / self.spread).float()
-        scaled = scaled.to(next(model.parameters()).device)
+        scaled = torch.from_numpy(self._scaled(y)).float().to(device)
 
-        def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-            said = model({name: part[rows] for name, part in tokens.items()})[:, 0]
-            return {"loss": nn.functional.mse_loss(said.float(), scaled[rows])}
+        def loss(outputs: Tensor, rows: Tensor) -> Tensor:
+            return functional.mse_loss(outputs[:, 0].float(), scaled[rows])
 
-        return losses
+        return loss
 
     def validate(
-        self, model: nn.Module, tokens: Tokens, y: np.ndarray, train: np.ndarray, val: np.ndarray
+        self, outputs: np.ndarray, y: np.ndarray, train: np.ndarray, val: np.ndarray
     ) -> tuple[float, float]:
         """Concordance, and the mean squared error of standardised ratings."""
-        said = self.predict(model, tokens, val)
-        loss = np.mean(((said - y[val]) / self.spread) ** 2)
-        return float(concordance(y[val], said)), float(loss)
+        loss = np.mean((outputs[:, 0] - self._scaled(y[val])) ** 2)
+        return concordance(y[val], self.decode(outputs)), float(loss)
 
-    def predict(self, model: nn.Module, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
-        """Ratings [n]."""
-        said = outputs_of(model, tokens, rows)[:, 0].double().cpu().numpy()
-        return np.asarray(self.center + self.spread * said)
+    def floor(self, features: Features, y: np.ndarray, groups: np.ndarray, seed: int) -> Fitted:
+        """Ridge regression of standardised ratings."""
+        return ridge.fit(features, self._scaled(y), groups, seed)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Ratings [n] on their own scale."""
+        return np.asarray(self.center + self.spread * outputs[:, 0])
 
     def mean(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """The mean rating."""
@@ -183,10 +196,7 @@ def fit_target(kind: str, classes: Sequence[str], y: np.ndarray, train: np.ndarr
         y: [N] int classes, or float64 ratings.
         train: rows to train on.
     """
-    if kind == "class":
-        return ClassTarget(tuple(classes))
-    known = y[train]
-    return RatingTarget.fit(known[is_known(known)])
+    return ClassTarget(tuple(classes)) if kind == "class" else RatingTarget.fit(y[train])
 
 
 def read_target(kind: str, notes: Mapping[str, Any]) -> Target:

@@ -7,8 +7,9 @@ instead; nothing is prepared or trained here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +26,14 @@ from clmer.pipeline.run_files import damaged
 from clmer.report import figures
 from clmer.report.figures import captioned, heat_map, scatter, side_by_side
 from clmer.report.html import Html, escape, table
-from clmer.report.reading import RunFiles, read_predictions
+from clmer.report.reading import RunFiles, read_predictions, read_ratings
 from clmer.text import stored
 
 #: Windows that are shown; of more, every n-th.
 MOST_WINDOWS = 400
 _BATCH = 32
+#: Classes of a run that predicts ratings.
+HALVES = ("lower half", "upper half")
 #: Neighbours of a window whose class and person are counted.
 NEIGHBOURS = 5
 #: People with a name in the legend; more make it unreadable.
@@ -106,7 +109,7 @@ def read_sample(run: RunFiles, cache: Path) -> Sample:
         hint = "Give its folder as `cache`; the training command prepares it again."
         raise DataError(path, "prepared store", "no such folder", "that of the run", hint)
     results = run.scored or {}
-    predictions = read_predictions(run.path / "predictions.csv", results["classes"])
+    predictions = _predictions(run)
     model, split = results["main"][0], results["splits"][0]["name"]
     own = [each for each in predictions if each.model == model]
     tested = np.flatnonzero(own[0].split == split) if own else np.array([])
@@ -128,9 +131,20 @@ def read_sample(run: RunFiles, cache: Path) -> Sample:
         y=first.y[chosen],
         person=first.subject[chosen],
         recording=first.recording[chosen],
-        classes=results["classes"],
+        classes=results["classes"] or HALVES,
         of=len(tested),
     )
+
+
+def _predictions(run: RunFiles) -> list[Any]:
+    """The models' test windows, each with a class; of ratings, which half of them it is in."""
+    path = run.path / "predictions.csv"
+    if run.scored and run.scored["classes"]:
+        return list(read_predictions(path, run.scored["classes"]))
+    return [
+        replace(rows, y=(rows.y > np.median(rows.y)).astype(np.int64))
+        for rows in read_ratings(path)
+    ]
 
 
 def _of_windows(sample: Sample) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from clmer.data.store.summary import report_lines
 from clmer.errors import ConfigError, DataError
+from clmer.evaluation.kinds import kind_of
 from clmer.evaluation.table import SHUFFLED_WARNING, explanations, interval, plural
 from clmer.report import figures, tables
 from clmer.report.command import command
@@ -96,20 +97,24 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
         config, best = run.config, "-"
         if run.scored:
             first = run.scored["models"][0]
-            best = f"{first['name']}: {interval(first['windows'])}"
+            kind = kind_of(run.scored)
+            best = f"{first['name']}: {kind.title} {interval(first['windows'], kind)}"
         source = f"{config['dataset']}{' (synthetic)' if config.get('synthetic') else ''}"
         what = [source, config["task"], run.protocol]
         rows.append([tables.link(run), *what, run.state, best])
-    header = ("run", "data set", "task", "protocol", "state", "first model, balanced accuracy")
+    header = ("run", "data set", "task", "protocol", "state", "first model")
     overview = table(header, rows, row_headers=True, css="numbers")
     shuffled = any(run.protocol == "shuffled" for run in runs)
     text = Html(f"Protocol shuffled: <strong>{escape(INFLATED)}</strong>") if shuffled else ""
     sections = [Section("Runs", text, overview)]
-    if any(run.scored for run in runs):
-        joined = (
-            tables.joined_scores(runs, "windows", "Per window"),
-            tables.joined_scores(runs, "recordings", "Per recording"),
-        )
+    kinds = dict.fromkeys(kind_of(run.scored) for run in runs if run.scored)
+    if kinds:
+        levels = (("windows", "Per window"), ("recordings", "Per recording"))
+        joined = [
+            tables.joined_scores(runs, level, caption, kind)
+            for kind in kinds
+            for level, caption in levels
+        ]
         text = (
             "Models under study are bold. Intervals are over people. A score holds only for what "
             "its protocol separates: new people, or new recordings of known people."
@@ -143,7 +148,7 @@ def _facts(run: RunFiles) -> Html:
     rows += [("data set", config["dataset"]), ("task", config["task"])]
     if results:
         rows += [
-            ("classes", " / ".join(results["classes"])),
+            ("classes", " / ".join(results["classes"]) or "none: ratings"),
             ("protocol", f"{run.protocol}. {results['protocol_note']}"),
             ("tested", _tested(results)),
             ("groups shared by training, validation and test", results["shared_groups"]),
@@ -184,14 +189,23 @@ def _score_blocks(run: RunFiles) -> list[tuple[str, Html]]:
             return [("Linear probe", tables.probes(run.results))]
         text = "No scores yet: the run is unfinished. The same command with --resume continues it."
         return [("Scores", Html(f"<p>{escape(text)}</p>"))]
+    kind = kind_of(results)
     notes = [line for line in explanations(results) if line not in SHUFFLED_WARNING]
     items = "".join(f"<li>{escape(line)}</li>" for line in notes)
     blocks = [
         tables.scores(results, "windows", "Per window"),
-        tables.scores(results, "recordings", "Per recording: mean log-probability of its windows"),
+        tables.scores(
+            results,
+            "recordings",
+            f"Per recording: {kind.joined} of its windows",
+        ),
         f"<ul>{items}</ul>",
     ]
     found = [("Scores", Html("\n".join(blocks)))]
     if results["comparisons"]:
-        found.append(("Tests between models", tables.comparisons(results["comparisons"])))
-    return [*found, ("People", tables.people(results)), ("Confusion", tables.confusions(results))]
+        tests = tables.comparisons(results["comparisons"], kind)
+        found.append(("Tests between models", tests))
+    found.append(("People", tables.people(results)))
+    if not results["classes"]:
+        return [*found, ("Predicted against true", tables.ratings(run, results["main"]))]
+    return [*found, ("Confusion", tables.confusions(results))]

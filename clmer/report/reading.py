@@ -13,7 +13,9 @@ import numpy as np
 from clmer.data.splits import OWN
 from clmer.data.store.summary import report_misfit
 from clmer.errors import DataError
+from clmer.evaluation.kinds import KINDS
 from clmer.evaluation.metrics import SCORES, Predictions
+from clmer.evaluation.ratings import RATING_SCORES, RatingPredictions
 from clmer.json_files import ANY, MAYBE, NUMBER
 from clmer.pipeline.run.folder import CONFIG, DATA, RESULTS
 from clmer.pipeline.run_files import (
@@ -28,20 +30,17 @@ from clmer.pipeline.run_files import (
 from clmer.text import from_cell
 
 _SCORE: dict[str, Any] = {"value": NUMBER, **dict.fromkeys(("low", "high", "mean", "sd"), MAYBE)}
-_LEVEL = {"n": int, "confusion": [[int]], **dict.fromkeys(SCORES, _SCORE)}
-_PERSON = {
-    "subject": str,
-    "windows": int,
-    "recordings": int,
-    **dict.fromkeys((*SCORES, "recording_accuracy", "recording_balanced_accuracy"), NUMBER),
+_PERSON = {"subject": str, "windows": int, "recordings": int}
+_OWN = ("ccc", "rmse", "pearson")  # of a person, whose CCC and r there may not be
+#: What a level and a person hold, by the kind of results.
+_LEVELS: dict[str, Any] = {
+    "class": {"n": int, "confusion": [[int]], **dict.fromkeys(SCORES, _SCORE)},
+    "rating": {"n": int, **dict.fromkeys(RATING_SCORES, _SCORE | {"value": MAYBE})},
 }
-_MODEL = {
-    "name": str,
-    "windows": _LEVEL,
-    "recordings": _LEVEL,
-    "people": [_PERSON],
-    "repeats": int,
-    "splits": int,
+_PEOPLE: dict[str, Any] = {
+    "class": _PERSON
+    | dict.fromkeys((*SCORES, "recording_accuracy", "recording_balanced_accuracy"), NUMBER),
+    "rating": _PERSON | dict.fromkeys((*_OWN, *(f"recording_{n}" for n in _OWN)), MAYBE),
 }
 _PAIR: dict[str, Any] = {"a": str, "b": str, "people": int, "reason": str}
 _PAIR |= dict.fromkeys(("difference", "p", "p_holm"), MAYBE)
@@ -53,7 +52,7 @@ _RESULTS = {
     "classes": [str],
     "splits": [_SPLIT],
     "main": [str],
-    "models": [_MODEL],
+    "models": [dict],
     "comparisons": [_PAIR],
     "notes": [str],
     "probe": _PROBE,
@@ -70,6 +69,13 @@ _CONFIG = {
     },
     "environment": dict,
 }
+
+
+def _model(target: str) -> dict[str, Any]:
+    """What a model of results.json holds."""
+    level = _LEVELS[target]
+    known = {"windows": level, "recordings": level, "people": [_PEOPLE[target]]}
+    return {"name": str, **known, "repeats": int, "splits": int}
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,8 +221,14 @@ def check_results(results: Any, path: Path) -> None:
     if "models" not in results:  # without a fusion stage
         check(results, {"probe": _PROBE}, path)
         return
+    check({"target": "class", **results}, {"target": str}, path)
+    target = results.get("target", "class")
+    if target not in KINDS:
+        raise damaged(path, "target", target, " or ".join(KINDS))
+    check(results, {"models": [_model(target)]}, path)
     names = [model["name"] for model in results["models"]]
-    for field, least in (("classes", 2), ("splits", 1), ("models", 1), ("main", 1)):
+    fewest = 2 if target == "class" else 0
+    for field, least in (("classes", fewest), ("splits", 1), ("models", 1), ("main", 1)):
         if len(results[field]) < least:
             raise damaged(path, field, len(results[field]), f"{least} or more")
     for field, found in (("classes", results["classes"]), ("models", names)):
@@ -224,6 +236,11 @@ def check_results(results: Any, path: Path) -> None:
             raise damaged(path, field, found, "each once")
     if not set(results["main"]) <= set(names):
         raise damaged(path, "main", results["main"], f"some of {', '.join(names)}")
+    if target == "class":
+        _check_confusions(results, path)
+
+
+def _check_confusions(results: Any, path: Path) -> None:
     size = len(results["classes"])
     for i, model in enumerate(results["models"]):
         for level in ("windows", "recordings"):
@@ -239,12 +256,47 @@ def read_predictions(path: Path, classes: Sequence[str]) -> list[Predictions]:
     Raises:
         DataError: a column is missing, or a cell holds something else.
     """
-    columns = ["subject", "recording", "start_s", "split", "model", "true"]
     scores = [f"logp_{name}" for name in classes]
+    code = {name: i for i, name in enumerate(classes)}
+    found = _by_model(path, scores)
+    try:
+        return [
+            Predictions(
+                model=model,
+                **_columns(own),
+                y=np.array([code[row["true"]] for row in own]),
+                logp=np.array([[float(row[c]) for c in scores] for row in own]),
+            )
+            for model, own in found.items()
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, "a cell", error, "numbers, and the classes of results.json") from error
+
+
+def read_ratings(path: Path) -> list[RatingPredictions]:
+    """As `read_predictions`, of a run that predicts ratings."""
+    found = _by_model(path, ["predicted"])
+    try:
+        return [
+            RatingPredictions(
+                model=model,
+                **_columns(own),
+                y=np.array([float(row["true"]) for row in own]),
+                value=np.array([float(row["predicted"]) for row in own]),
+            )
+            for model, own in found.items()
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, "a cell", error, "numbers") from error
+
+
+def _by_model(path: Path, more: Sequence[str]) -> dict[str, list[Mapping[str, str]]]:
+    """Rows of predictions.csv by model; names as they are, and the columns `more` there."""
+    columns = ["subject", "recording", "start_s", "split", "model", "true"]
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            missing = [c for c in (*columns, *scores) if c not in (reader.fieldnames or ())]
+            missing = [c for c in (*columns, *more) if c not in (reader.fieldnames or ())]
             if missing:
                 raise damaged(path, "columns", f"no {', '.join(missing)}", "those that runs have")
             rows: dict[str, list[Mapping[str, str]]] = {}
@@ -253,17 +305,11 @@ def read_predictions(path: Path, classes: Sequence[str]) -> list[Predictions]:
                 rows.setdefault(known["model"], []).append({**row, **known})
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise damaged(path, "reading", error) from error
-    code = {name: i for i, name in enumerate(classes)}
-    try:
-        return [
-            Predictions(
-                model=model,
-                **{c: np.array([row[c] for row in own]) for c in ("split", "subject", "recording")},
-                start_s=np.array([float(row["start_s"]) for row in own]),
-                y=np.array([code[row["true"]] for row in own]),
-                logp=np.array([[float(row[c]) for c in scores] for row in own]),
-            )
-            for model, own in rows.items()
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged(path, "a cell", error, "numbers, and the classes of results.json") from error
+    return rows
+
+
+def _columns(rows: Sequence[Mapping[str, str]]) -> dict[str, np.ndarray]:
+    """Whose windows they are, and when; raises as `float` does."""
+    names = ("split", "subject", "recording")
+    start_s = np.array([float(row["start_s"]) for row in rows])
+    return {name: np.array([row[name] for row in rows]) for name in names} | {"start_s": start_s}

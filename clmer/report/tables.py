@@ -7,21 +7,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from clmer.errors import DataError
+from clmer.evaluation.kinds import KINDS, Kind, kind_of
+from clmer.evaluation.rating_figure import rating_figure
 from clmer.evaluation.significance import compare_people
 from clmer.evaluation.table import comparison_caption, interval, plural, spread
 from clmer.report import figures
 from clmer.report.html import Html, escape, table
-from clmer.report.reading import RunFiles
+from clmer.report.reading import RunFiles, read_ratings
 from clmer.text import p_value, score_text, signed
 
-_SCORES = (
-    "balanced accuracy [95 % interval]",
-    "0 to 1, chance marked",
-    "mean ± sd over repeats",
-    "accuracy",
-    "macro F1",
-    "weighted F1",
-)
+#: Columns behind the main score, by the kind of results.
+_MORE = {
+    "class": (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("weighted_f1", "weighted F1")),
+    "rating": (
+        ("rmse", "RMSE"),
+        ("pearson", "r"),
+        ("within_ccc", "CCC within people"),
+        ("within_pearson", "r within people"),
+    ),
+}
+
+
+def _head(kind: Kind) -> tuple[str, ...]:
+    own = f"{kind.title} [95 % interval]", f"{kind.lowest:g} to 1, chance marked"
+    return (*own, "mean ± sd over repeats", *(title for _, title in _MORE[kind.target]))
 
 
 def scores(results: Mapping[str, Any], level: str, caption: str) -> Html:
@@ -32,39 +42,48 @@ def scores(results: Mapping[str, Any], level: str, caption: str) -> Html:
         level: "windows" or "recordings".
         caption: of the table.
     """
-    chance = 1 / len(results["classes"])
+    kind = kind_of(results)
+    chance = kind.chance(results)
     rows = [
-        [_name(model["name"], results["main"]), *_cells(model[level], chance)]
+        [_name(model["name"], results["main"]), *_cells(model[level], chance, kind)]
         for model in results["models"]
     ]
-    return table(("model", *_SCORES), rows, caption=caption, row_headers=True, css="numbers")
+    return table(("model", *_head(kind)), rows, caption=caption, row_headers=True, css="numbers")
 
 
 def _name(name: str, main: Sequence[str]) -> Html:
     return Html(f"<strong>{escape(name)}</strong>" if name in main else escape(name))
 
 
-def _cells(level: Mapping[str, Any], chance: float) -> list[object]:
-    score = level["balanced_accuracy"]
-    drawn = figures.score_bar(score["value"], score["low"], score["high"], chance)
-    names = ("accuracy", "macro_f1", "weighted_f1")
-    return [interval(level), drawn, spread(level), *(score_text(level[n]["value"]) for n in names)]
+def _cells(level: Mapping[str, Any], chance: float, kind: Kind) -> list[object]:
+    score, least = level[kind.main], kind.lowest
+
+    def place(value: float | None) -> float | None:
+        return None if value is None else (value - least) / (1 - least)
+
+    drawn = figures.score_bar(
+        place(score["value"]), place(score["low"]), place(score["high"]), place(chance) or 0.0
+    )
+    more = (score_text(level[name]["value"]) for name, _ in _MORE[kind.target])
+    return [interval(level, kind), drawn, spread(level, kind), *more]
 
 
-def joined_scores(runs: Sequence[RunFiles], level: str, caption: str) -> Html:
-    """One row per run and model, of all runs that have scores."""
+def joined_scores(
+    runs: Sequence[RunFiles], level: str, caption: str, kind: Kind = KINDS["class"]
+) -> Html:
+    """One row per run and model, of all runs that have scores of a kind."""
     rows = []
     for run in runs:
         results = run.scored
-        if results is None:
+        if results is None or kind_of(results) is not kind:
             continue
-        chance = 1 / len(results["classes"])
+        chance = kind.chance(results)
         protocol = results["protocol"]
         protocol += " (inflated)" if protocol == "shuffled" else ""
         for model in results["models"]:
             named = _name(model["name"], results["main"])
-            rows.append([link(run), protocol, named, *_cells(model[level], chance)])
-    header = ("run", "protocol", "model", *_SCORES)
+            rows.append([link(run), protocol, named, *_cells(model[level], chance, kind)])
+    header = ("run", "protocol", "model", *_head(kind))
     return table(header, rows, caption=caption, row_headers=True, css="numbers")
 
 
@@ -79,7 +98,8 @@ def anchor(run: RunFiles) -> str:
 
 
 def people(results: Mapping[str, Any]) -> Html:
-    """One row per person: balanced accuracy of each model, per window and per recording."""
+    """One row per person: the main score of each model, per window and per recording."""
+    kind = kind_of(results)
     models = results["models"]
     scored = [{row["subject"]: row for row in model["people"]} for model in models]
     rows = []
@@ -87,20 +107,21 @@ def people(results: Mapping[str, Any]) -> Html:
         cells = []
         for by_person in scored:
             row = by_person.get(person)
-            shown = ("balanced_accuracy", "recording_balanced_accuracy")
+            shown = (kind.main, f"recording_{kind.main}")
             cells.append(" / ".join(score_text(row[n]) for n in shown) if row else "-")
         rows.append([person, first["windows"], first["recordings"], *cells])
     names = [_name(model["name"], results["main"]) for model in models]
     return table(
         ("person", "windows", "recordings", *names),
         rows,
-        caption="Balanced accuracy of each person, per window / per recording",
+        caption=f"{kind.title[0].upper()}{kind.title[1:]} of each person, "
+        "per window / per recording",
         row_headers=True,
         css="numbers",
     )
 
 
-def comparisons(pairs: Sequence[Mapping[str, Any]]) -> Html:
+def comparisons(pairs: Sequence[Mapping[str, Any]], kind: Kind = KINDS["class"]) -> Html:
     """One row per pair of models, from `clmer.evaluation.significance`."""
     rows = [
         [
@@ -115,7 +136,8 @@ def comparisons(pairs: Sequence[Mapping[str, Any]]) -> Html:
         for pair in pairs
     ]
     header = ("model a", "model b", "people", "a - b, mean over people", "p", "p, Holm", "")
-    return table(header, rows, caption=comparison_caption(pairs), row_headers=True, css="numbers")
+    caption = comparison_caption(pairs, kind.tested)
+    return table(header, rows, caption=caption, row_headers=True, css="numbers")
 
 
 def _not_computable(reason: str) -> Html:
@@ -133,18 +155,20 @@ def joined_comparisons(runs: Sequence[RunFiles]) -> list[Html]:
         results = run.scored
         if results is None:
             continue
-        key = json.dumps([results[name] for name in ("dataset", "task", "classes", "protocol")])
+        kind = kind_of(results)
+        named = [results[name] for name in ("dataset", "task", "classes", "protocol")]
+        key = json.dumps([*named, kind.target])
         key += json.dumps([results["splits"], windows_of(results)])
         for model in results["models"]:
             if model["name"] in results["main"]:
-                values = {row["subject"]: row["balanced_accuracy"] for row in model["people"]}
+                values = {row["subject"]: row[kind.by_person] for row in model["people"]}
                 together.setdefault(key, {})[f"{run.name}: {model['name']}"] = values
     found = []
     for key, by_model in together.items():
         if len({name.split(": ", 1)[0] for name in by_model}) > 1:
-            dataset, task, _, protocol = json.JSONDecoder().raw_decode(key)[0]
+            dataset, task, _, protocol, target = json.JSONDecoder().raw_decode(key)[0]
             title = Html(f"<h3>{escape(f'{dataset}, {task}, protocol {protocol}')}</h3>")
-            found.append(Html(title + comparisons(compare_people(by_model))))
+            found.append(Html(title + comparisons(compare_people(by_model), KINDS[target])))
     return found
 
 
@@ -166,6 +190,18 @@ def confusions(results: Mapping[str, Any]) -> Html:
         for level in ("windows", "recordings")
     ]
     return figures.side_by_side(shown)
+
+
+def ratings(run: RunFiles, main: Sequence[str]) -> Html:
+    """Predicted against true ratings of the models under study, or why they cannot be drawn."""
+    try:
+        found = read_ratings(run.path / "predictions.csv")
+    except DataError as error:
+        return Html(f"<p>Not drawn: {escape(error)}</p>")
+    shown = [each for each in found if each.model in main] or found
+    text = "Points are test windows, the orange line the mean of each quarter of the ratings."
+    drawn = figures.png(rating_figure(shown), f"{run.name}: predicted against true ratings")
+    return figures.captioned(drawn, text)
 
 
 def confusion_table(counts: Sequence[Sequence[int]], classes: Sequence[str], caption: str) -> Html:

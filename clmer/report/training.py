@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
+from clmer.evaluation.kinds import KINDS
 from clmer.report.figures import COLOURS, Curve, captioned, curves, legend, side_by_side
 from clmer.report.html import Html, escape
 from clmer.report.reading import RunFiles
@@ -26,11 +27,15 @@ def training(run: RunFiles) -> Html:
         by_name.setdefault(name, {}).setdefault(epoch["stage"], []).append(epoch)
     blocks = []
     for name, stages in by_name.items():
-        draw = _contrastive if name == "contrastive" else _fusion
         count = f"{len(stages)} lines: splits" if len(stages) > 1 else "1 split"
         count += " and members" if run.config.get("members", 1) > 1 else ""
         blocks.append(f"<h4>{escape(name)} <small>({count})</small></h4>")
-        blocks.append(side_by_side(draw(f"{run.name}, {name}", list(stages.values()))))
+        title, lines = f"{run.name}, {name}", list(stages.values())
+        if name == "contrastive":
+            drawn = _contrastive(title, lines)
+        else:
+            drawn = _fusion(title, lines, KINDS[run.config.get("target", "class")].title)
+        blocks.append(side_by_side(drawn))
     return Html("\n".join(blocks))
 
 
@@ -59,7 +64,7 @@ def _contrastive(title: str, stages: Sequence[Epochs]) -> list[Html]:
     return panels
 
 
-def _fusion(title: str, stages: Sequence[Epochs]) -> list[Html]:
+def _fusion(title: str, stages: Sequence[Epochs], scored_by: str) -> list[Html]:
     train = [_curve(epochs, "loss", _TRAIN) for epochs in stages]
     scored = ([e for e in epochs if {"val_loss", "val_score"} <= e.keys()] for epochs in stages)
     validated = [epochs for epochs in scored if epochs]
@@ -70,9 +75,10 @@ def _fusion(title: str, stages: Sequence[Epochs]) -> list[Html]:
     panels = [captioned(drawn, Html(f"{names}<br>{note}"))]
     if validated:
         score = [_curve(epochs, "val_score", _SCORE, marks_best=True) for epochs in validated]
-        drawn = curves(score, f"{title}: balanced accuracy in validation")
+        drawn = curves(score, f"{title}: {scored_by} in validation")
         name = legend(("validation",), (_SCORE,))
-        panels.append(captioned(drawn, Html(f"{name}<br>Balanced accuracy per window, by epoch")))
+        note = f"{scored_by[0].upper()}{scored_by[1:]} per window, by epoch"
+        panels.append(captioned(drawn, Html(f"{name}<br>{note}")))
     return panels
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from clmer.baselines import SVM, bandpower, svm
+from clmer.baselines import SVM, svm
 from clmer.data import synthetic
 from clmer.data.face.windows import IMAGES
 from clmer.data.ratings import AnyTask
@@ -33,24 +33,20 @@ from clmer.data.synthetic.images import draw_faces
 from clmer.errors import DataError
 from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
-from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.probe import linear_probe, mean_probe, settle_batch_norm
-from clmer.evaluation.rows import concat
+from clmer.evaluation.rows import Rows, concat
 from clmer.evaluation.table import table
 from clmer.nn.random_state import drawing_from, drawn_from, own_random_state, seed_device
 from clmer.pipeline.config import Config, check_modality_names
 from clmer.pipeline.fit import all_tokens, fit_control, fit_split, select_tokens
-from clmer.pipeline.models import (
-    build_encoder,
-    check_models,
-    log_probabilities,
-    mean_probability,
-)
+from clmer.pipeline.floor import held_together
+from clmer.pipeline.models import FittedModel, build_encoder, check_models
 from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.run.folder import SPLITS_DIGEST
-from clmer.pipeline.split_model import FittedModel, SplitModel
+from clmer.pipeline.split_model import SplitModel
 from clmer.pipeline.stages.contrastive import encoder_generator
 from clmer.pipeline.stages.loop import seed_of
+from clmer.pipeline.targets import fit_target
 from clmer.pipeline.tokenizer import WindowArrays
 from clmer.text import did_you_mean
 from clmer.train import messages
@@ -194,12 +190,12 @@ class SplitResult:
     """What a split leaves for the report.
 
     Args:
-        predictions: of every model and baseline on the split's test windows.
+        predictions: of every model and baseline on the split's test windows, of the run's kind.
         probes: rows of `clmer.evaluation.probe.mean_probe`.
         constant: lines about channels that do not vary in training.
     """
 
-    predictions: list[Predictions]
+    predictions: list[Rows]
     probes: list[dict[str, Any]]
     constant: list[str]
 
@@ -267,7 +263,7 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
     model = fit_one(job, split, number)
     constant = messages.constant_lines(model.tokenizer)
     x = model.tokenizer.standardise(job.windows.arrays, job.device, job.windows.people)
-    probes = probe(job, split, model, x) if config.contrastive else []
+    probes = probe(job, split, model, x) if config.contrastive and model.classes else []
     if not config.fusion:
         return SplitResult([], probes, constant)
     tokens = all_tokens(model, x)
@@ -280,7 +276,8 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
         draw = 0 if config.protocol == "block" else number
         windows, seed = job.store.windows, seed_of(config.seed, "permuted", draw)
         y = metrics.permute_labels(job.y, windows.recording, windows.subject, seed)
-        control = fit_control(model, tokens, y, split, job.run, f"{split_name(number)}/permuted")
+        name = f"{split_name(number)}/permuted"
+        control = fit_control(model, job.windows, tokens, y, split, job.run, name)
         part = select_tokens(control.chosen, tokens)
         predictions.append(_predictions(job, "permuted labels", split, control, part, y))
     return SplitResult([*predictions, *baselines(job, split)], probes, constant)
@@ -293,9 +290,11 @@ def _predictions(
     model: FittedModel,
     tokens: dict[str, Tensor],
     y: np.ndarray,
-) -> Predictions:
-    logp = mean_probability([log_probabilities(m, tokens, split.test) for m in model.members])
-    return Predictions.of_split(name, split, job.store.windows, y, logp)
+) -> Rows:
+    target = fit_target(job.config.target, job.task.classes, job.y, split.train)
+    features = job.windows.features if model.floor else {}
+    said = model.predict(target, tokens, features, split.test)
+    return job.kind.of_split(name, split, job.store.windows, y, said)
 
 
 def probe(
@@ -320,20 +319,34 @@ def probe(
 
 
 # --- baselines ----------------------------------------------------------------------------------
-def baselines(job: TrainingRun, split: Split) -> list[Predictions]:
-    """Majority class, logistic regression on the powers of what each model reads, and the SVM."""
-    windows, y, powers = job.store.windows, job.y, job.powers
-    guess = metrics.majority(y[split.train], len(split.test), job.task.classes)
-    rows = [Predictions.of_split("majority", split, windows, y, guess)]
+def baselines(job: TrainingRun, split: Split) -> list[Rows]:
+    """What training labels alone say, a linear model on what each model reads, and the SVM."""
+    windows, y, kind = job.store.windows, job.y, job.kind
+    guess = kind.guessed(y[split.train], len(split.test), job.task.classes)
+    rows = [kind.of_split(kind.guess, split, windows, y, guess)]
+    model = "LR" if job.task.classes else "ridge"
+    sources = {"band power": job.powers, "features": job.windows.features}
     for modalities in dict.fromkeys(job.modalities(name) for name in job.main):
-        part = {modality: powers[modality] for modality in modalities}
-        logp = bandpower.fit_predict(part, y, split, job.config.seed, classes=job.classes)
-        title = f"band power + LR: {'+'.join(modalities)}"
-        rows.append(Predictions.of_split(title, split, windows, y, logp))
+        for source, features in sources.items():
+            part = {modality: features[modality] for modality in modalities}
+            title = f"{source} + {model}: {'+'.join(modalities)}"
+            rows.append(kind.of_split(title, split, windows, y, linear(job, split, part)))
     if SVM in job.main:
-        logp = svm.fit_predict(powers, y, split, job.config.seed, classes=job.classes)
-        rows.append(Predictions.of_split(SVM, split, windows, y, logp))
+        fit_predict = svm.fit_predict if job.task.classes else svm.fit_predict_ratings
+        more = {"classes": job.classes} if job.task.classes else {}
+        said = fit_predict(job.powers, y, split, job.config.seed, **more)
+        rows.append(kind.of_split(SVM, split, windows, y, said))
     return rows
+
+
+def linear(job: TrainingRun, split: Split, features: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What a linear model that no network corrects says of the test part."""
+    rows = np.sort(np.concatenate([split.train, split.val]))
+    own = {name: part[rows] for name, part in features.items()}
+    target = fit_target(job.config.target, job.task.classes, job.y, split.train)
+    groups = held_together(job.windows, split)
+    floor = target.floor(own, job.y[rows], groups, job.config.seed).floor
+    return target.decode(floor.log_odds({n: part[split.test] for n, part in features.items()}))
 
 
 # --- the report ---------------------------------------------------------------------------------
@@ -349,7 +362,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         job.run.write(Path("results.json"), reporting.results_json(extra))
         print("\n".join(notes))
         return extra
-    by_model: dict[str, list[Predictions]] = {}
+    by_model: dict[str, list[Rows]] = {}
     for part in (part for split in splits for part in split.predictions):
         by_model.setdefault(part.model, []).append(part)
     models = [concat(rows) for rows in by_model.values()]
@@ -363,6 +376,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         splits=job.splits,
         main=job.main,
         notes=notes + messages.bayes_lines(bounds, models, job.classes),
+        target=config.target,
     )
     reporting.write_results(job.run.folder, results, models)
     print(table(results))

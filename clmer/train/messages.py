@@ -17,8 +17,10 @@ from clmer.data.splits import Split
 from clmer.data.store.summary import report_lines
 from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
+from clmer.data.tasks import is_known
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.probe import probe_lines
+from clmer.evaluation.rows import Rows
 from clmer.pipeline.fit import fit_split
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.tokenizer import Tokenizer
@@ -41,9 +43,10 @@ _TIMED = 4
 def describe(job: TrainingRun) -> None:
     """Data, model and protocol, in a few lines."""
     windows, config = job.store.windows, job.config
-    known = job.y >= 0
-    counts = np.bincount(job.y[known], minlength=job.classes)
-    classes = ", ".join(f"{name} {n}" for name, n in zip(job.task.classes, counts, strict=True))
+    known = is_known(job.y)
+    strata, names = job.task.strata(job.y)
+    counts = np.bincount(strata[known], minlength=len(names))
+    classes = ", ".join(f"{name} {n}" for name, n in zip(names, counts, strict=True))
     people = len(np.unique(windows.subject[known]))
     split = job.task.describe()
     print(
@@ -93,6 +96,7 @@ def announce_time(job: TrainingRun) -> None:
     watch, none = Stopwatch(), rows[:0]
     few = replace(
         config,
+        classifier="fusion",
         epochs_contrastive=_TIMED,
         epochs_fusion=_TIMED,
         patience=0,
@@ -100,7 +104,7 @@ def announce_time(job: TrainingRun) -> None:
         graph=False,
     )
     one = Split("timed", np.arange(len(rows)), none, none, 0, "")
-    y = np.zeros(len(rows), dtype=np.int64)
+    y = np.zeros(len(rows), dtype=job.y.dtype)
     fit_split(
         few,
         job.windows.rows(rows),
@@ -162,6 +166,8 @@ def bayes_bounds(job: TrainingRun) -> dict[str, float]:
     config = job.config
     if config.synthetic is None or config.window_s is None or config.stride_s is None:
         return {}
+    if config.target == "rating":
+        return {}  # the generator's bounds are of classes
     control, seconds = config.synthetic["control"], int(config.window_s)
     if (config.window_s, config.stride_s) != (seconds, int(config.stride_s)):
         return {}  # the generator draws anew every second
@@ -174,13 +180,11 @@ def bayes_bounds(job: TrainingRun) -> dict[str, float]:
     }
 
 
-def bayes_lines(
-    bounds: Mapping[str, float], models: Sequence[Predictions], classes: int
-) -> list[str]:
+def bayes_lines(bounds: Mapping[str, float], models: Sequence[Rows], classes: int) -> list[str]:
     """How much of what can be known of generated labels each model reached."""
     lines = []
     for part in models:
-        if part.model in bounds:
+        if part.model in bounds and isinstance(part, Predictions):
             best, reached = bounds[part.model], float((part.predicted == part.y).mean())
             above, share = best - 1 / classes, ""
             if above > 0.01:

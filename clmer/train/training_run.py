@@ -8,11 +8,13 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from clmer.baselines import SVM, bandpower
+from clmer.baselines import SVM
 from clmer.data.ratings import AnyTask
 from clmer.data.registry import DATASETS
 from clmer.data.splits import Split
 from clmer.data.store.store import Store
+from clmer.evaluation.kinds import KINDS, Kind
+from clmer.features.classic import classic_features
 from clmer.pipeline.config import Config
 from clmer.pipeline.models import ChosenModel, chosen_models
 from clmer.pipeline.ranks import Ranks
@@ -35,8 +37,13 @@ class TrainingRun:
 
     @property
     def classes(self) -> int:
-        """Number of classes."""
+        """Number of classes; 0 of ratings."""
         return len(self.task.classes)
+
+    @property
+    def kind(self) -> Kind:
+        """How predictions are scored and shown."""
+        return KINDS[self.config.target]
 
     @cached_property
     def windows(self) -> WindowArrays:
@@ -72,4 +79,4 @@ def power_features(job: TrainingRun, name: str) -> np.ndarray:
     array, kind, kinds = job.store.array(name), name, None
     if name != "physio" and modality.kinds:  # a manifest names its modalities as it likes
         kind, kinds = "physio", modality.kinds
-    return bandpower.features(array, modality.fs, kind, band=band, kinds=kinds)
+    return classic_features(array, modality.fs, kind, band=band, kinds=kinds)

@@ -20,10 +20,11 @@ from clmer.errors import DataError
 from clmer.nn.encoder import encode
 from clmer.nn.fusion import Fusion, attention_maps
 from clmer.pipeline.config import Config, ModelConfig
-from clmer.pipeline.models import mean_probability
 from clmer.pipeline.run.folder import CONFIG, MODELS, RESULTS, read_config, unfinished_stage
 from clmer.pipeline.run_files import damaged, readable
-from clmer.pipeline.split_model import TOKENIZER, SplitModel, Windows, in_parts
+from clmer.pipeline.split_model import SplitModel, Windows, in_parts
+from clmer.pipeline.split_notes import TOKENIZER
+from clmer.pipeline.targets import Target, check_has_classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,14 @@ class TrainedRun:
     splits: Mapping[str, SplitModel]
 
     @property
+    def target(self) -> Target:
+        """What is predicted: classes, or a rating."""
+        return next(iter(self.splits.values())).target
+
+    @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the probabilities' columns."""
-        return next(iter(self.splits.values())).classes
+        """Names of the classes, in the order of the probabilities' columns; none of a rating."""
+        return self.target.classes
 
     @property
     def modalities(self) -> Mapping[str, Modality]:
@@ -66,9 +72,10 @@ class TrainedRun:
         return self._members()[0]
 
     def __repr__(self) -> str:
+        said = "/".join(self.classes) or "rating"
         return (
-            f"TrainedRun({str(self.folder)!r}: {self.config.dataset}, {self.config.task} "
-            f"{'/'.join(self.classes)}; {', '.join(self.modalities)}; {', '.join(self.splits)})"
+            f"TrainedRun({str(self.folder)!r}: {self.config.dataset}, {self.config.task} {said}; "
+            f"{', '.join(self.modalities)}; {', '.join(self.splits)})"
         )
 
     def predict_proba(self, windows: Windows, people: np.ndarray | None = None) -> np.ndarray:
@@ -84,14 +91,20 @@ class TrainedRun:
         Raises:
             ValueError: a modality is missing, unknown, or of the wrong shape.
             DataError: the run trained no fusion.
+            TypeError: it predicts a rating.
         """
-        self._check_fusion()
-        logp = [split.log_probabilities(windows, people) for split in self.splits.values()]
-        return np.asarray(np.exp(mean_probability(logp)))
+        check_has_classes(self.target)
+        return np.exp(self._predictions(windows, people))
 
     def predict(self, windows: Windows, people: np.ndarray | None = None) -> np.ndarray:
-        """Name of the most probable class, [N]."""
-        return np.array(self.classes)[self.predict_proba(windows, people).argmax(1)]
+        """Name of the most probable class, or the rating, the mean over members and splits; [N]."""
+        said = self._predictions(windows, people)
+        return np.array(self.classes)[said.argmax(1)] if self.classes else said
+
+    def _predictions(self, windows: Windows, people: np.ndarray | None) -> np.ndarray:
+        self._check_fusion()
+        parts = [split.predictions(windows, people) for split in self.splits.values()]
+        return self.target.mean(parts)
 
     def encode(self, windows: Windows, people: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Contrastive features [N, F, T'] float32 of each modality, as the encoder gives them.
@@ -155,7 +168,10 @@ class TrainedRun:
 
     def _members(self) -> Sequence[nn.Module]:
         self._check_fusion()
-        return next(iter(self._single("fusion").models.values())).members
+        members = next(iter(self._single("fusion").models.values())).members
+        if not members:
+            raise DataError(self.folder, "network", "none (`classifier=linear`)", "a network")
+        return members
 
     def _check_fusion(self) -> None:
         if not self.config.fusion:

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clmer.baselines import ModelSpec
 from clmer.data.splits import Split
+from clmer.nn import Fusion
 from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import ModelConfig
+from clmer.pipeline.floor import Offsets
 from clmer.pipeline.models import (
     ChosenModel,
+    FittedModel,
     Tokens,
     build_model,
     member_names,
+    outputs_of,
 )
-from clmer.pipeline.split_model import FittedModel
 from clmer.pipeline.stages.loop import Recorder, Schedule, fit, seed_of
 from clmer.pipeline.stages.step import adam
-from clmer.pipeline.targets import Target
+from clmer.pipeline.targets import Loss, Losses, Target
 
 #: Norm that the fusion stage's gradients are clipped to.
 CLIP = 0.8
 
 
 class Classifiers:
-    """The fusion stage of a split: members of one model on one set of tokens and labels."""
+    """The fusion stage of a split: members of one model on one set of tokens and labels.
+
+    Where there are offsets the members correct a linear floor: they start at zero, add to its
+    log-odds, and where none of their epochs is better on the validation part they stay at zero.
+    """
 
     def __init__(
         self,
@@ -38,14 +45,19 @@ class Classifiers:
         fs: float,
         device: torch.device,
         recorder: Recorder,
+        offsets: Offsets | None = None,
     ) -> None:
         self.config, self.tokens, self.y, self.split = config, tokens, y, split
         self.target, self.fs, self.device, self.recorder = target, fs, device, recorder
+        self.offsets = offsets
 
     def fit(self, chosen: ChosenModel, name: str) -> FittedModel:
-        """Every member, trained one after the other."""
+        """Every member, trained one after the other; none where the floor is all."""
+        floor = None if self.offsets is None else self.offsets.floor
+        if floor is not None and self.config.classifier == "linear":
+            return FittedModel(chosen, [], floor)
         names = member_names(name, self.config.members)
-        return FittedModel(chosen, [self._member(chosen.spec, member) for member in names])
+        return FittedModel(chosen, [self._member(chosen.spec, member) for member in names], floor)
 
     def _member(self, spec: ModelSpec, name: str) -> nn.Module:
         """One model; it ends at its best epoch (the last one where nothing is held back)."""
@@ -55,6 +67,8 @@ class Classifiers:
         shapes = {key: (part.shape[1], part.shape[2]) for key, part in self.tokens.items()}
         with drawn_from(seeded(seed_of(config.seed, start))):
             model = build_model(spec, shapes, self.target.outputs, config, self.fs)
+        if self.offsets is not None:
+            start_at_zero(model)
         model = model.to(self.device)
         optimizer = adam(model, graph=config.graph, **spec.adam)
         schedule = Schedule(
@@ -65,13 +79,51 @@ class Classifiers:
             amp=config.amp == "bf16",
             graph=config.graph,
         )
-        losses = self.target.losses(model, self.tokens, self.y, split.train)
+        offset = None if self.offsets is None else self.offsets.log_odds
+        loss = self.target.loss(self.y, split.train, self.device)
+        losses = fusion_losses(model, self.tokens, loss, offset)
         rows = torch.from_numpy(split.train).to(self.device)
-        validate = (lambda: self._validate(model)) if len(split.val) else None
-        fit(self.recorder, name, model, optimizer, losses, rows, schedule, config.seed, validate)
+        validate = (lambda: self._validate(model, offset)) if len(split.val) else None
+        fit(
+            self.recorder,
+            name,
+            model,
+            optimizer,
+            losses,
+            rows,
+            schedule,
+            config.seed,
+            validate,
+            counts_start=offset is not None,
+        )
         return model
 
-    def _validate(self, model: nn.Module) -> tuple[float, float]:
+    def _validate(self, model: nn.Module, offset: np.ndarray | None) -> tuple[float, float]:
         """Score and loss on the validation part."""
         split = self.split
-        return self.target.validate(model, self.tokens, self.y, split.train, split.val)
+        outputs = outputs_of(model, self.tokens, split.val, offset)
+        return self.target.validate(outputs, self.y, split.train, split.val)
+
+
+def start_at_zero(model: nn.Module) -> None:
+    """Let a fusion's outputs be zero until it is trained."""
+    if not isinstance(model, Fusion):
+        raise TypeError(f"start_at_zero: found {type(model).__name__}, expected CLMER's Fusion")
+    nn.init.zeros_(model.classifier.weight)
+    nn.init.zeros_(model.classifier.bias)
+
+
+def fusion_losses(
+    model: nn.Module, tokens: Tokens, loss: Loss, offset: np.ndarray | None = None
+) -> Losses:
+    """The loss of the model's outputs plus the offset [N, K]."""
+    device = next(model.parameters()).device
+    known = None if offset is None else torch.from_numpy(offset).float().to(device)
+
+    def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        outputs = model({name: part[rows] for name, part in tokens.items()})
+        if known is not None:
+            outputs = outputs + known[rows]
+        return {"loss": loss(outputs, rows)}
+
+    return losses

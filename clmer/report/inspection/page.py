@@ -17,6 +17,7 @@ from clmer.data.store.dataset import WindowDataset, load, root_of
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.summary import report_lines
 from clmer.data.synthetic import WRITERS
+from clmer.data.tasks import is_known
 from clmer.errors import ConfigError, DataError
 from clmer.report.html import Section, page, table
 from clmer.report.inspection import figures
@@ -37,6 +38,7 @@ def inspect(
     task: str | None = None,
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
+    target: str = "class",
     cache: Path | None = None,
     progress: bool = False,
     **options: Any,
@@ -49,6 +51,7 @@ def inspect(
         task: whose classes the protocols are balanced for; None for the default.
         scale: least and largest rating of a manifest, as in `clmer.data.load`, like threshold.
         threshold: the largest rating that is low.
+        target: "class", or "rating" for a column of numbers itself.
         cache: folder of the prepared stores; None for `$CLMER_CACHE` or ~/.cache/clmer.
         progress: show a bar while preparing, and print what was read.
         **options: fields of `clmer.data.store.options.PrepareOptions`: modalities, window_s, ...
@@ -69,6 +72,7 @@ def inspect(
         task=task,
         scale=scale,
         threshold=threshold,
+        target=target,
         cache=cache,
         progress=progress,
         **options,
@@ -124,7 +128,8 @@ def _overview(dataset: WindowDataset) -> Section:
     if dataset.task is not None:
         split = dataset.task.describe()
         classes = ", ".join(dataset.task.classes)
-        rows.append((f"task {dataset.task.name}", f"{classes} ({split})" if split else classes))
+        both = f"{classes} ({split})" if classes and split else classes or split
+        rows.append((f"task {dataset.task.name}", both))
     rows += [(f"filter of {kind}", text) for kind, text in report["filter"].items()]
     rows += [("note", note) for note in report["notes"]]
     return Section(
@@ -167,7 +172,7 @@ def _losses(dataset: WindowDataset) -> Section:
     rows = [(f"windows: {why}", n) for why, n in report["windows_dropped"].items()]
     rows += [(f"recording {name}", why) for name, why in report["recordings_skipped"].items()]
     if dataset.task is not None and dataset.y is not None:
-        unlabelled = int((dataset.y < 0).sum())
+        unlabelled = int((~is_known(dataset.y.numpy())).sum())
         columns = " or ".join(dataset.task.columns)
         rows += [(f"windows: no value in {columns}", unlabelled)] if unlabelled else []
     text = "Windows dropped and recordings skipped, and why." if rows else "Nothing was left out."
@@ -177,7 +182,7 @@ def _losses(dataset: WindowDataset) -> Section:
 def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
     if dataset.task is None or dataset.y is None:
         raise ValueError("protocols need a task")
-    y, classes = dataset.y.numpy(), dataset.task.classes
+    y, classes = dataset.task.strata(dataset.y.numpy())
     rows: list[tuple[object, ...]] = []
     pairs = dataset.store.report["shared_samples"]
     shared = [(pair["one"], pair["other"]) for pair in pairs]
