@@ -31,6 +31,8 @@ DATA, TASK, MODEL, RUN = (
 )
 #: What `tokens` may be.
 TOKEN_KINDS = ("channel", "time", "spectrum")
+#: What `classifier` may be.
+CLASSIFIERS = ("corrected", "linear", "fusion")
 
 
 def _size(default: int, help: str, least: int = 1, most: int | None = None, **more: Any) -> Any:
@@ -39,7 +41,7 @@ def _size(default: int, help: str, least: int = 1, most: int | None = None, **mo
 
 #: What stands beside the models in a run's folder, each named after its modalities; further members
 #: of a model end in "-2", "-3", ...
-_RESERVED = ("contrastive", "tokenizer", "permuted", *NAMES)
+_RESERVED = ("contrastive", "linear", "tokenizer", "permuted", *NAMES)
 _MEMBER = re.compile(r".*-\d+")
 
 
@@ -75,6 +77,9 @@ class ModelConfig:
         ablation: "none", or "single": each modality alone beside the fusion.
         tokens: "channel" (the paper's), "time" (a token is an encoder time step) or "spectrum" (a
             token is a channel's log power spectrum; the encoders are not used).
+        classifier: what CLMER classifies by: "linear" (logistic regression on hand-made features,
+            `clmer.baselines.logistic`), "corrected" (the fusion's logits are added to its log-odds
+            and start at zero) or "fusion" (alone, the paper's).
         temporal: form of Eq. 3, "batch" or "printed".
         normalize: "train" standardises with the training part's statistics, "subject" with a
             person's own unlabelled windows (transductive).
@@ -117,6 +122,13 @@ class ModelConfig:
         "channel's log power spectrum (no encoder)",
         group=MODEL,
         choices=TOKEN_KINDS,
+    )
+    classifier: str = option(
+        "corrected",
+        help="what CLMER classifies by: logistic regression on hand-made features (linear), the "
+        "fusion (the paper's), or the fusion as a correction of the former (corrected)",
+        group=MODEL,
+        choices=CLASSIFIERS,
     )
     temporal: str = option(
         "batch",

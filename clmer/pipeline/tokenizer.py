@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from clmer.data.store.store import Modality, Store
+from clmer.features import window_features
 from clmer.nn import Encoder, as_tokens
 from clmer.nn.encoder import encode
 
@@ -42,26 +44,38 @@ class WindowArrays:
         modalities: by name, in the order a model stacks them.
         arrays: [N, C, T] of each, in memory or mapped.
         people: [N] whose window each is; None for one person's.
+        recordings: [N] the recording that each comes from; None where it is not known.
     """
 
     modalities: Mapping[str, Modality]
     arrays: Mapping[str, np.ndarray]
     people: np.ndarray | None = None
+    recordings: np.ndarray | None = None
 
     @classmethod
     def of(cls, store: Store) -> WindowArrays:
         """All windows of a store, mapped."""
         arrays = {name: store.array(name) for name in store.modalities}
-        return cls(store.modalities, arrays, store.windows.subject)
+        windows = store.windows
+        return cls(store.modalities, arrays, windows.subject, windows.recording)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
+
+    @cached_property
+    def features(self) -> dict[str, np.ndarray]:
+        """Hand-made features [N, F] of each modality (`clmer.features`), computed once."""
+        return {
+            name: window_features(self.arrays[name], modality)
+            for name, modality in self.modalities.items()
+        }
 
     def rows(self, rows: np.ndarray) -> WindowArrays:
         """Some of the windows, copied."""
         arrays = {name: array[rows] for name, array in self.arrays.items()}
         people = None if self.people is None else self.people[rows]
-        return WindowArrays(self.modalities, arrays, people)
+        recordings = None if self.recordings is None else self.recordings[rows]
+        return WindowArrays(self.modalities, arrays, people, recordings)
 
 
 @dataclass(frozen=True, eq=False)
