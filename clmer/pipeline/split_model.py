@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from clmer.baselines.logistic import LinearFloor
 from clmer.errors import ConfigError, DataError
-from clmer.features import window_features
 from clmer.json_files import ANY, NUMBER
 from clmer.nn import Encoder
 from clmer.nn.random_state import drawn_from, seeded
@@ -33,7 +32,7 @@ from clmer.pipeline.models import (
     member_names,
 )
 from clmer.pipeline.run_files import check, damaged, read_tensors, readable
-from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
+from clmer.pipeline.tokenizer import Tokenizer, block_features, raw_tokens
 from clmer.storage import write_file
 
 Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
@@ -134,12 +133,8 @@ class SplitModel:
         return np.concatenate(parts)
 
     def features(self, windows: Windows) -> dict[str, np.ndarray]:
-        """Hand-made features [N, F] of windows [N, C, T] by modality."""
-        modalities = self.tokenizer.modalities
-        return {
-            name: window_features(np.asarray(part), modalities[name])
-            for name, part in windows.items()
-        }
+        """Hand-made features [N, F] of windows [N, C, T] by modality, see `block_features`."""
+        return block_features(self.tokenizer.modalities, windows)
 
     def predict_proba(
         self, windows: Windows, people: np.ndarray | None = None, model: str = ""

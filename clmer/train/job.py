@@ -44,7 +44,7 @@ from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.split_model import SplitModel
 from clmer.pipeline.stages.contrastive import encoder_generator
 from clmer.pipeline.stages.loop import seed_of
-from clmer.pipeline.tokenizer import WindowArrays
+from clmer.pipeline.tokenizer import WindowArrays, blocks_of
 from clmer.text import did_you_mean
 from clmer.train import messages
 from clmer.train.training_run import TrainingRun
@@ -281,7 +281,7 @@ def baselines(job: TrainingRun, split: Split) -> list[Predictions]:
     sources = {"band power + LR": job.powers, "features + LR": job.windows.features}
     for modalities in dict.fromkeys(job.modalities(name) for name in job.main):
         for kind, features in sources.items():
-            part = {modality: features[modality] for modality in modalities}
+            part = blocks_of(features, modalities)
             title = f"{kind}: {'+'.join(modalities)}"
             logp = linear(job, split, part)
             rows.append(Predictions.of_split(title, split, windows, y, logp))
