@@ -1,15 +1,24 @@
 """The linear floor of ratings: ridge regression on hand-made features.
 
-    l(f) = w z + b,    z = (f - mean) / sd, cut as in `clmer.baselines.logistic`,
+As `clmer.baselines.logistic`, with ridge regressions in the place of logistic ones: of all blocks
+of features side by side, or of each block alone, whose penalty has the lowest squared error on
+windows of groups (people) that were held out. What is returned is
 
-with the penalty that has the lowest squared error on windows of groups (people) that were held out.
+    l = sum_s a_s l_s + b,  a_s >= 0,
 
-Source: Hoerl and Kennard 1970.
+with a and b fitted by least squares to the held-out predictions of all rows; of "side by side" and
+"each alone" the one with the lower held-out error is kept.
+
+Source: Hoerl and Kennard 1970; Breiman 1996 (stacked regressions).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
+from scipy.optimize import nnls
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 
@@ -24,13 +33,25 @@ from clmer.baselines.logistic import (
 
 #: Penalties per window, of standardised features, strongest first.
 PENALTIES = (100.0, 10.0, 1.0, 0.1, 0.01, 0.001)
+Folds = Sequence[tuple[np.ndarray, np.ndarray]]
+
+
+class _Solved(NamedTuple):
+    penalty: float
+    held_out: np.ndarray  # [N]
+
+
+class _Mixed(NamedTuple):
+    shares: np.ndarray  # [S]
+    bias: float
+    held_out: np.ndarray  # [N]
 
 
 def fit(features: Features, y: np.ndarray, groups: np.ndarray, seed: int = 0) -> Fitted:
     """Fit the floor.
 
     Args:
-        features: [N, F] by modality, all rows fitted; NaN where unknown.
+        features: [N, F] by block, all rows fitted; NaN where unknown.
         y: [N] ratings, standardised.
         groups: [N] what is held out together: people, or recordings of one person.
         seed: of the division of the groups.
@@ -45,26 +66,58 @@ def fit(features: Features, y: np.ndarray, groups: np.ndarray, seed: int = 0) ->
     if not features or any(len(f) != len(y) for f in features.values()):
         shapes = {name: f.shape for name, f in features.items()}
         raise ValueError(f"fit: expected features of {len(y)} windows, found {shapes}")
-    held_out = np.zeros((len(PENALTIES), len(y)))
     count = min(FOLDS, len(np.unique(groups)))
+    folds: Folds = []
     if count > 1:
         splitter = GroupKFold(count, shuffle=True, random_state=seed)
-        for fitted, held in splitter.split(y, y, groups):
-            own = {name: statistics_of(f[fitted]) for name, f in features.items()}
-            z = side_by_side(features, tuple(features), own, fitted)
-            others = side_by_side(features, tuple(features), own, held)
-            for i, penalty in enumerate(PENALTIES):
-                held_out[i, held] = _ridge(z, y[fitted], penalty).predict(others)
-    best = int(np.argmin(((held_out - y) ** 2).mean(1)))
+        folds = list(splitter.split(y, y, groups))
+    sources = [tuple(features)]
+    if len(features) > 1:
+        sources += [(name,) for name in features]
+    solved = {source: _solve(features, source, y, folds) for source in sources}
+    choices = [sources[:1], sources[1:]] if len(sources) > 1 else [sources]
+    mixed = [_mix([solved[source].held_out for source in choice], y) for choice in choices]
+    best = int(np.argmin([np.square(each.held_out - y).sum() for each in mixed]))
     statistics = {name: statistics_of(f) for name, f in features.items()}
-    model = _ridge(side_by_side(features, tuple(features), statistics), y, PENALTIES[best])
-    ends = np.cumsum([f.shape[1] for f in features.values()])[:-1]
-    weights = dict(zip(features, np.split(model.coef_[None], ends, axis=1), strict=True))
+    weights = {name: np.zeros((1, f.shape[1])) for name, f in features.items()}
+    bias = mixed[best].bias
+    for share, source in zip(mixed[best].shares, choices[best], strict=True):
+        z = side_by_side(features, source, statistics)
+        model = _ridge(z, y, solved[source].penalty)
+        ends = np.cumsum([features[name].shape[1] for name in source])[:-1]
+        for name, own in zip(source, np.split(model.coef_, ends), strict=True):
+            weights[name] += share * own
+        bias += share * float(model.intercept_)
     mean, scale = ({name: s[i] for name, s in statistics.items()} for i in (0, 1))
-    floor = LinearFloor(mean, scale, weights, np.atleast_1d(model.intercept_))
-    return Fitted(floor, held_out[best][:, None])
+    floor = LinearFloor(mean, scale, weights, np.array([bias]))
+    return Fitted(floor, mixed[best].held_out[:, None])
+
+
+def _solve(features: Features, source: Sequence[str], y: np.ndarray, folds: Folds) -> _Solved:
+    """The penalty of one source, and its predictions of rows that were held out."""
+    held_out = np.zeros((len(PENALTIES), len(y)))
+    for fitted, held in folds:
+        own = {name: statistics_of(features[name][fitted]) for name in source}
+        z = side_by_side(features, source, own, fitted)
+        others = side_by_side(features, source, own, held)
+        for i, penalty in enumerate(PENALTIES):
+            held_out[i, held] = _ridge(z, y[fitted], penalty).predict(others)
+    best = int(np.argmin(np.square(held_out - y).sum(1)))
+    return _Solved(PENALTIES[best], held_out[best])
 
 
 def _ridge(z: np.ndarray, y: np.ndarray, penalty: float) -> Ridge:
     """The penalty is per window: it means the same for any number of them."""
     return Ridge(alpha=penalty * len(y)).fit(z, y)
+
+
+def _mix(sources: Sequence[np.ndarray], y: np.ndarray) -> _Mixed:
+    """Shares and bias with the least squared error of held-out predictions [N] of sources."""
+    stacked = np.stack(sources, axis=1)  # [N, S]
+    middle = stacked.mean(0)
+    if not stacked.any():  # nothing was held out
+        shares = np.full(len(sources), 1.0 / len(sources))
+        return _Mixed(shares, 0.0, stacked @ shares)
+    shares, _ = nnls(stacked - middle, y - y.mean())
+    bias = float(y.mean() - shares @ middle)
+    return _Mixed(shares, bias, stacked @ shares + bias)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import signal
 
@@ -15,8 +17,9 @@ BANDS = {
 }
 #: Smallest power that is told from silence, far below that of an EEG in volts.
 POWER_FLOOR = 1e-20
-#: Edges of `log_spectrum` in Hz: walking and breathing, hands, tremor.
-EDGES = (0.2, 0.8, 1.6, 2.4, 3.2, 4.8, 6.4, 9.6, 12.8, 20.0, 25.0)
+#: Edges in Hz for `log_spectrum`: of EEG; of walking and breathing, hands, tremor.
+BRAIN = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 20, 25, 30, 37, 45)
+MOTION = (0.2, 0.8, 1.6, 2.4, 3.2, 4.8, 6.4, 9.6, 12.8, 20.0, 25.0)
 
 
 def band_power(
@@ -45,14 +48,15 @@ def band_power(
     return {f"log power {name}": logs[..., i] for i, name in enumerate(kept)}
 
 
-def log_spectrum(x: np.ndarray, fs: float) -> dict[str, np.ndarray]:
-    """Log10 of the mean power density between `EDGES` (Welch, Hann segments of 3 s at most).
+def log_spectrum(x: np.ndarray, fs: float, edges: Sequence[float]) -> dict[str, np.ndarray]:
+    """Log10 of the mean power density between edges (Welch, Hann segments of 3 s at most).
 
-    A band between two bins of the spectrum gets the nearest bin; bands above fs / 2 are left out.
+    A band without a bin of a short window's spectrum is left out, and so are those above fs / 2.
 
     Args:
         x: [N, C, T].
         fs: sampling rate in Hz.
+        edges: in Hz, ascending.
 
     Returns:
         [N, C] by band.
@@ -60,12 +64,9 @@ def log_spectrum(x: np.ndarray, fs: float) -> dict[str, np.ndarray]:
     segment = min(x.shape[-1], round(3 * fs))
     frequency, density = signal.welch(x, fs, nperseg=segment, axis=-1)
     out = {}
-    for a, b in zip(EDGES, EDGES[1:], strict=False):
-        if b > fs / 2:
-            break
-        inside = np.flatnonzero((frequency >= a) & (frequency < b))
-        if not len(inside):
-            inside = np.abs(frequency - (a + b) / 2).argmin(keepdims=True)
-        power = density[..., inside].mean(-1)
-        out[f"log power {a:g}-{b:g} Hz"] = np.log10(np.maximum(power, POWER_FLOOR))
+    for a, b in zip(edges, edges[1:], strict=False):
+        inside = (frequency >= a) & (frequency < b)
+        if b <= fs / 2 and inside.any():
+            power = density[..., inside].mean(-1)
+            out[f"log power {a:g}-{b:g} Hz"] = np.log10(np.maximum(power, POWER_FLOOR))
     return out

@@ -1,4 +1,4 @@
-"""Statistics of the samples of a window, per channel and between channels."""
+"""Statistics of the samples of a window, per channel."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import numpy as np
 
 #: Shares of the samples below the quantiles.
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-#: Channels whose pairs are correlated, at most: their number grows with the square.
-MOST_CORRELATED = 40
 _TINY = 1e-12
 
 
@@ -43,18 +41,3 @@ def slope(x: np.ndarray, fs: float) -> np.ndarray:
     """Slope of the least-squares line through each window of [N, C, T], per second, [N, C]."""
     time = (np.arange(x.shape[-1]) - (x.shape[-1] - 1) / 2) / fs
     return np.asarray(x @ time / max(float(time @ time), _TINY))
-
-
-def correlations(x: np.ndarray) -> dict[str, np.ndarray]:
-    """Correlation of each pair of channels of [N, C, T] by name, [N, 1] each; 0 of a flat one.
-
-    None of one channel, nor of more than `MOST_CORRELATED`.
-    """
-    count = x.shape[1]
-    if not 2 <= count <= MOST_CORRELATED:
-        return {}
-    centred = x - x.mean(-1, keepdims=True)
-    scaled = centred / np.maximum(np.sqrt(np.square(centred).sum(-1, keepdims=True)), _TINY)
-    found = scaled @ scaled.transpose(0, 2, 1)  # [N, C, C]
-    pairs = zip(*np.triu_indices(count, 1), strict=True)
-    return {f"correlation {i + 1}-{j + 1}": found[:, i, j, None] for i, j in pairs}

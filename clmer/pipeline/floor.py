@@ -11,9 +11,8 @@ from torch import Tensor
 
 from clmer.baselines.logistic import LinearFloor
 from clmer.data.splits import Split
-from clmer.features import feature_names
 from clmer.pipeline.targets import Target
-from clmer.pipeline.tokenizer import Tokenizer, WindowArrays
+from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, block_features, blocks_of
 
 #: Name of a split's file that holds the floors of all its models.
 LINEAR = "linear"
@@ -48,7 +47,7 @@ def fit_floor(
         seed: of the run.
     """
     rows = np.sort(np.concatenate([split.train, split.val]))
-    features = {name: windows.features[name] for name in modalities}
+    features = blocks_of(windows.features, modalities)
     own = {name: part[rows] for name, part in features.items()}
     floor, held_out = target.floor(own, y[rows], held_together(windows, split), seed)
     log_odds = floor.log_odds(features)
@@ -98,10 +97,12 @@ def read_floor(
     Raises:
         ValueError: a tensor is missing or of another shape.
     """
-    widths = {
-        name: len(feature_names(modality, tokenizer.lengths[name]))
+    blank = {
+        name: np.zeros((1, len(modality.channels), tokenizer.lengths[name]))
         for name, modality in tokenizer.modalities.items()
     }
+    features = block_features(tokenizer.modalities, blank)
+    widths = {block: part.shape[1] for block, part in features.items()}
 
     def take(key: str, *shape: int) -> np.ndarray:
         found = tensors.get(f"{model}/{key}")

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from clmer.baselines.logistic import LinearFloor
 from clmer.errors import ConfigError, DataError
-from clmer.features import window_features
 from clmer.nn import Encoder
 from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import ModelConfig
@@ -40,7 +39,7 @@ from clmer.pipeline.split_notes import (
     read_tokenizer,
 )
 from clmer.pipeline.targets import Target, check_has_classes
-from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
+from clmer.pipeline.tokenizer import Tokenizer, block_features, raw_tokens
 from clmer.storage import write_file
 
 Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
@@ -145,12 +144,8 @@ class SplitModel:
         return np.concatenate(parts)
 
     def features(self, windows: Windows) -> dict[str, np.ndarray]:
-        """Hand-made features [N, F] of windows [N, C, T] by modality."""
-        modalities = self.tokenizer.modalities
-        return {
-            name: window_features(np.asarray(part), modalities[name])
-            for name, part in windows.items()
-        }
+        """Hand-made features [N, F] of windows [N, C, T] by modality, see `block_features`."""
+        return block_features(self.tokenizer.modalities, windows)
 
     def log_probabilities(
         self, windows: Windows, people: np.ndarray | None = None, model: str = ""

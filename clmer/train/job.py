@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from clmer.baselines import SVM, svm
 from clmer.data import synthetic
 from clmer.data.face.windows import IMAGES
 from clmer.data.ratings import AnyTask
@@ -39,7 +38,6 @@ from clmer.evaluation.table import table
 from clmer.nn.random_state import drawing_from, drawn_from, own_random_state, seed_device
 from clmer.pipeline.config import Config, check_modality_names
 from clmer.pipeline.fit import all_tokens, fit_control, fit_split, select_tokens
-from clmer.pipeline.floor import held_together
 from clmer.pipeline.models import FittedModel, build_encoder, check_models
 from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.run.folder import SPLITS_DIGEST
@@ -50,6 +48,7 @@ from clmer.pipeline.targets import fit_target
 from clmer.pipeline.tokenizer import WindowArrays
 from clmer.text import did_you_mean
 from clmer.train import messages
+from clmer.train.baselines import baselines
 from clmer.train.training_run import TrainingRun
 
 
@@ -316,37 +315,6 @@ def probe(
         rows.append({"split": split.name, "modality": name, "trained": scores[0],
                      "random": scores[1]})  # fmt: skip
     return rows
-
-
-# --- baselines ----------------------------------------------------------------------------------
-def baselines(job: TrainingRun, split: Split) -> list[Rows]:
-    """What training labels alone say, a linear model on what each model reads, and the SVM."""
-    windows, y, kind = job.store.windows, job.y, job.kind
-    guess = kind.guessed(y[split.train], len(split.test), job.task.classes)
-    rows = [kind.of_split(kind.guess, split, windows, y, guess)]
-    model = "LR" if job.task.classes else "ridge"
-    sources = {"band power": job.powers, "features": job.windows.features}
-    for modalities in dict.fromkeys(job.modalities(name) for name in job.main):
-        for source, features in sources.items():
-            part = {modality: features[modality] for modality in modalities}
-            title = f"{source} + {model}: {'+'.join(modalities)}"
-            rows.append(kind.of_split(title, split, windows, y, linear(job, split, part)))
-    if SVM in job.main:
-        fit_predict = svm.fit_predict if job.task.classes else svm.fit_predict_ratings
-        more = {"classes": job.classes} if job.task.classes else {}
-        said = fit_predict(job.powers, y, split, job.config.seed, **more)
-        rows.append(kind.of_split(SVM, split, windows, y, said))
-    return rows
-
-
-def linear(job: TrainingRun, split: Split, features: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What a linear model that no network corrects says of the test part."""
-    rows = np.sort(np.concatenate([split.train, split.val]))
-    own = {name: part[rows] for name, part in features.items()}
-    target = fit_target(job.config.target, job.task.classes, job.y, split.train)
-    groups = held_together(job.windows, split)
-    floor = target.floor(own, job.y[rows], groups, job.config.seed).floor
-    return target.decode(floor.log_odds({n: part[split.test] for n, part in features.items()}))
 
 
 # --- the report ---------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 import clmer.features
 from clmer.data.store.store import Modality
-from clmer.features import feature_names, is_missing, window_features
-from clmer.features.moments import correlations
+from clmer.features import feature_blocks, feature_names, is_missing, window_features
+from clmer.features.covariance import correlations, log_covariance
 from clmer.features.skin import skin_conductance
 
 FS = 128.0
@@ -73,6 +74,26 @@ def test_correlations_know_flat_channels_and_their_limit() -> None:
     assert (found["correlation 1-2"] == 0).all()
     assert found["correlation 1-3"][0, 0] == pytest.approx(np.corrcoef(x[0, 0], x[0, 2])[0, 1])
     assert correlations(noise(2, 41, 8)) == {} == correlations(noise(2, 1, 8))
+
+
+def test_log_covariance_is_the_matrix_logarithm() -> None:
+    x = noise(3, 4, 400).astype(np.float64)
+    found = np.hstack([*log_covariance(x).values()])
+    covariance = np.cov(x[1], bias=True)
+    covariance += 1e-3 * np.trace(covariance) / 4 * np.eye(4)
+    expected = scipy.linalg.logm(covariance)
+    i, j = np.triu_indices(4)
+    scale = np.where(i == j, 1, np.sqrt(2))
+    np.testing.assert_allclose(found[1], expected[i, j] * scale, atol=1e-9)
+    low_rank = np.repeat(x[:, :1], 4, axis=1)
+    assert all(np.isfinite(part).all() for part in log_covariance(low_rank).values())
+
+
+def test_blocks_side_by_side_are_the_features() -> None:
+    of, x = modality("physio", 5, "eeg", "eeg", "ecg", "acc", "eeg"), noise(3, 5, 640)
+    blocks = feature_blocks(x, of)
+    assert [*blocks] == ["eeg", "eeg covariance", "ecg", "acc"]
+    np.testing.assert_array_equal(np.hstack([*blocks.values()]), window_features(x, of))
 
 
 def test_skin_responses_are_counted() -> None:

@@ -116,8 +116,9 @@ def _loss(logits: np.ndarray, y: np.ndarray) -> float:
 def test_training_rows_get_log_odds_of_fits_without_their_people() -> None:
     windows, y, split = study()
     offsets = fit_floor(windows, ["eeg"], y, split, ClassTarget(CLASSES), 0)
+    assert [*offsets.floor.weights] == ["eeg/eeg", "eeg/eeg covariance"]
     rows = np.concatenate([split.train, split.val])
-    whole = offsets.floor.log_odds({"eeg": windows.features["eeg"]})
+    whole = offsets.floor.log_odds(windows.features)
     np.testing.assert_array_equal(offsets.log_odds[split.test], whole[split.test])
     assert np.abs(offsets.log_odds[rows] - whole[rows]).min() > 0
     changed = y.copy()
@@ -130,9 +131,11 @@ def test_a_missing_modality_adds_nothing() -> None:
     model, windows, *_ = fitted(classifier="linear")
     floor = model.floors["eeg+body"]
     without = {**windows.arrays, "eeg": np.zeros_like(windows.arrays["eeg"])}
-    f = windows.features["body"]
-    z = np.clip((f - floor.mean["body"]) / floor.scale["body"], -8, 8)
-    expected = log_softmax(z @ floor.weights["body"].T + floor.bias, axis=1)
+    expected = floor.bias
+    for block in ("body/other", "body/other covariance"):
+        z = (windows.features[block] - floor.mean[block]) / floor.scale[block]
+        expected = expected + np.clip(z, -8, 8) @ floor.weights[block].T
+    expected = log_softmax(expected, axis=1)
     np.testing.assert_allclose(model.log_probabilities(without), expected, atol=1e-9)
 
 
