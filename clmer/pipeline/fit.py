@@ -70,8 +70,8 @@ def fit_split(
         tokenizer = Tokenizer.fit(windows, split.train, config.token_kind, config.normalize)
         x = tokenizer.standardise(windows.arrays, device, windows.people)
         encoders: dict[str, Encoder] = {}
-        if config.contrastive:
-            encoders = fit_encoders(config, windows.modalities, x, split, recorder, ranks, name)
+        if config.pretrains:
+            encoders = fit_encoders(config, windows, x, split, recorder, ranks, name)
         tokenizer, tokens = fit_tokens(tokenizer, split.train, x, encoders)
         models: dict[str, FittedModel] = {}
         if config.fusion and ranks.leads:

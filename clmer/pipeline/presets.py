@@ -16,7 +16,7 @@ from clmer.data.registry import DATASETS
 from clmer.data.synthetic import WRITERS
 from clmer.data.synthetic.model import Control
 from clmer.errors import ConfigError
-from clmer.pipeline.config import Config
+from clmer.pipeline.config import PAIRS, Config
 
 #: What a preset changes from the paper's sizes.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -102,7 +102,7 @@ def build(dataset: str, given: Mapping[str, Any]) -> Config:
     }
     by_dataset = CPU_BY_DATASET if preset == "cpu" else PAPER_BY_DATASET
     own |= {**PRESETS[preset], **by_dataset.get(dataset, {})}
-    for name in {"modalities", "models", "scale"} & chosen.keys():
+    for name in {"modalities", "models", *PAIRS} & chosen.keys():
         chosen[name] = tuple(chosen[name])
     chosen["one_start"] = chosen.get("protocol", own["protocol"]) == "shuffled"
     config = Config(dataset=dataset, **own | _without_stage_1(own, chosen) | chosen)

@@ -42,17 +42,21 @@ class WindowArrays:
         modalities: by name, in the order a model stacks them.
         arrays: [N, C, T] of each, in memory or mapped.
         people: [N] whose window each is; None for one person's.
+        recordings: [N] what it is a part of, in the order of time within each; None where nobody
+            knows.
     """
 
     modalities: Mapping[str, Modality]
     arrays: Mapping[str, np.ndarray]
     people: np.ndarray | None = None
+    recordings: np.ndarray | None = None
 
     @classmethod
     def of(cls, store: Store) -> WindowArrays:
         """All windows of a store, mapped."""
         arrays = {name: store.array(name) for name in store.modalities}
-        return cls(store.modalities, arrays, store.windows.subject)
+        windows = store.windows
+        return cls(store.modalities, arrays, windows.subject, windows.recording)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -61,7 +65,8 @@ class WindowArrays:
         """Some of the windows, copied."""
         arrays = {name: array[rows] for name, array in self.arrays.items()}
         people = None if self.people is None else self.people[rows]
-        return WindowArrays(self.modalities, arrays, people)
+        recordings = None if self.recordings is None else self.recordings[rows]
+        return WindowArrays(self.modalities, arrays, people, recordings)
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,7 @@ from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.probe import linear_probe, mean_probe, settle_batch_norm
 from clmer.evaluation.table import table
 from clmer.nn.random_state import drawing_from, drawn_from, own_random_state, seed_device
-from clmer.pipeline.config import Config, check_modality_names
+from clmer.pipeline.config import PAIRS, Config, check_modality_names
 from clmer.pipeline.fit import all_tokens, fit_control, fit_split, select_tokens
 from clmer.pipeline.models import (
     build_encoder,
@@ -327,9 +327,10 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
 
 def settings(config: Config) -> dict[str, Any]:
     """The configuration as config.json holds it."""
+    pairs = {name: getattr(config, name) for name in PAIRS}
     return {
         **asdict(config),
         "modalities": list(config.modalities),
         "models": list(config.models),
-        "scale": config.scale and list(config.scale),
+        **{name: pair and list(pair) for name, pair in pairs.items()},
     }

@@ -24,6 +24,7 @@ from clmer.errors import DataError
 from clmer.json_files import NUMBER
 from clmer.nn.random_state import drawing_from, seed_device, seeded
 from clmer.pipeline.run_files import check, damaged
+from clmer.pipeline.stages.batches import Batches, Shuffled
 from clmer.pipeline.stages.step import GraphedStep, Losses, TrainStep
 from clmer.streams import is_nowhere
 from clmer.text import score_text
@@ -139,7 +140,7 @@ def fit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     losses: Losses,
-    rows: Tensor,
+    rows: Tensor | Batches,
     schedule: Schedule,
     seed: int,
     validate: Validate | None = None,
@@ -152,7 +153,7 @@ def fit(
         model: trained in place.
         optimizer: over the model's parameters.
         losses: what a step minimises.
-        rows: [N] training rows, drawn without replacement every epoch.
+        rows: [N] training rows, drawn without replacement every epoch; or what draws the batches.
         schedule: how long and how fast.
         seed: of the run.
         validate: called after every epoch; the best score is kept (of equal ones the lower loss)
@@ -164,6 +165,7 @@ def fit(
             model.load_state_dict(done[0])
         return
     device = next(model.parameters()).device
+    batches = Shuffled(rows, schedule.batch) if isinstance(rows, Tensor) else rows
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=20)
     progress = _resume(recorder, stage, model, optimizer, plateau) or _Progress()
     one = TrainStep(model, optimizer, losses, schedule.clip, schedule.amp)
@@ -185,7 +187,7 @@ def fit(
         generator = torch.Generator(device).manual_seed(seed_of(seed, stage, epoch, "batch"))
         model.train()
         with drawing_from(seeded(drawn)):
-            line = _epoch(step, rows, schedule.batch, generator)
+            line = _epoch(step, batches(generator), schedule.batch, generator)
         if not math.isfinite(line["loss"]):
             hint = "Look for extreme values in the recordings, or try another `seed`."
             where = f"loss of {stage}, epoch {epoch}"
@@ -226,13 +228,12 @@ class _Progress:
 
 
 def _epoch(
-    step: Step, rows: Tensor, batch_size: int, generator: torch.Generator
+    step: Step, batches: Iterator[Tensor], batch_size: int, generator: torch.Generator
 ) -> dict[str, float]:
     """One pass over the rows; the mean of each loss."""
-    order = rows[torch.randperm(len(rows), generator=generator, device=generator.device)]
     totals: dict[str, Tensor] = {}
     steps = 0
-    for batch in order.split(batch_size):
+    for batch in batches:
         if len(batch) < 2 <= batch_size and steps:  # batch norm and contrast need company
             continue
         for name, value in step(batch, generator).items():
