@@ -39,7 +39,7 @@ def _size(default: int, help: str, least: int = 1, most: int | None = None, **mo
 
 #: What stands beside the models in a run's folder, each named after its modalities; further members
 #: of a model end in "-2", "-3", ...
-_RESERVED = ("contrastive", "tokenizer", "permuted", *NAMES)
+_RESERVED = ("contrastive", "tokenizer", "permuted", "random-encoders", "no-encoders", *NAMES)
 _MEMBER = re.compile(r".*-\d+")
 
 
@@ -177,8 +177,8 @@ class ModelConfig(EncoderOptions):
 
     @property
     def token_kind(self) -> str:
-        """What a `Tokenizer` makes tokens of: without encoders "channel" is "raw"."""
-        return "raw" if self.tokens == "channel" and not self.encodes else self.tokens
+        """What a `Tokenizer` makes tokens of: without encoders of stage 1 it is "raw"."""
+        return self.tokens if self.pretrains or self.tokens == "spectrum" else "raw"
 
     @property
     def pretrains(self) -> bool:

@@ -7,6 +7,7 @@ the loop over epochs is `clmer.pipeline.stages.loop.fit`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,9 +25,10 @@ from clmer.pipeline.models import (
 from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.split_model import TOKENIZER, FittedModel, SplitModel
 from clmer.pipeline.stages.classifiers import Classifiers
-from clmer.pipeline.stages.contrastive import fit_encoders
+from clmer.pipeline.stages.contrastive import fit_encoders, random_encoders
 from clmer.pipeline.stages.loop import Recorder, Unrecorded
 from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, raw_tokens
+from clmer.pipeline.tuned import linear_start, tuned
 
 
 def fit_split(
@@ -75,7 +77,11 @@ def fit_split(
         tokenizer, tokens = fit_tokens(tokenizer, split.train, x, encoders)
         models: dict[str, FittedModel] = {}
         if config.fusion and ranks.leads:
+            if config.encoders != "frozen":
+                tokens["stage"] = x  # the models have encoders of their own
             for key, chosen in chosen_models(config, tuple(windows.modalities)).items():
+                if config.encoders != "frozen" and chosen.spec.tokens == "stage":
+                    chosen = _tuned(config, chosen, tokenizer, encoders, x, y, split, len(classes))
                 part = select_tokens(chosen, tokens)
                 fs = windows.modalities[chosen.modalities[0]].fs
                 trainer = Classifiers(config, part, y, split, len(classes), fs, device, recorder)
@@ -83,6 +89,22 @@ def fit_split(
     model = SplitModel(config, tokenizer, encoders, models, classes, device)
     recorder.save_tensors(f"{name}/{TOKENIZER}", *model.tokenizer_state())
     return model
+
+
+def _tuned(
+    config: ModelConfig,
+    chosen: ChosenModel,
+    tokenizer: Tokenizer,
+    encoders: Mapping[str, Encoder],
+    x: Mapping[str, Tensor],
+    y: np.ndarray,
+    split: Split,
+    classes: int,
+) -> ChosenModel:
+    """A model with encoders of its own; those of stage 1 begin where logistic regression ends."""
+    own = {name: encoders[name] for name in chosen.modalities if name in encoders}
+    start = linear_start(tokenizer, own, x, y, split.train, classes) if own else None
+    return tuned(config, chosen, tokenizer, own, start)
 
 
 def fit_control(
@@ -110,6 +132,56 @@ def fit_control(
     with own_random_state(device):
         trainer = Classifiers(model.config, part, y, split, count, fs, device, recorder)
         return trainer.fit(chosen, name)
+
+
+def fit_ablation(
+    model: SplitModel,
+    windows: WindowArrays,
+    x: Mapping[str, Tensor],
+    y: np.ndarray,
+    split: Split,
+    recorder: Recorder,
+    name: str,
+) -> dict[str, tuple[FittedModel, Tokens]]:
+    """A split's first model without what stage 1 learnt, like for like (`ablation="stages"`).
+
+    Args:
+        model: the split's.
+        windows: all windows.
+        x: the same, standardised.
+        y: [N] classes.
+        split: what the model was trained on.
+        recorder: keeps progress.
+        name: of the split.
+
+    Returns:
+        By name, each with the tokens that it reads. "random encoders": drawn as those of stage 1
+        before their training, batch norms fitted to the training windows, frozen; where stage 2
+        trains encoders, from this start. "no encoders": a channel's samples as tokens.
+    """
+    config, names, device = model.config, tuple(windows.modalities), model.device
+    chosen = next(iter(chosen_models(config, names).values()))
+    fs = windows.modalities[chosen.modalities[0]].fs
+    made: dict[str, tuple[ChosenModel, Tokens]] = {}
+    with own_random_state(device):
+        if config.encoders == "frozen":
+            encoders = random_encoders(config, windows.modalities, x, split.train)
+            made["random encoders"] = (
+                chosen,
+                model.tokenizer.fit_tokens(x, encoders, split.train)[1],
+            )
+        else:
+            scratch = replace(config, encoders="scratch")
+            made["random encoders"] = tuned(scratch, chosen, model.tokenizer, {}), dict(x)
+        raw = chosen._replace(spec=replace(chosen.spec, tokens="raw"))
+        made["no encoders"] = raw, raw_tokens(model.tokenizer, x)
+        fitted = {}
+        for key, (each, tokens) in made.items():
+            part = {modality: tokens[modality] for modality in each.modalities}
+            count = len(model.classes)
+            trainer = Classifiers(config, part, y, split, count, fs, device, recorder)
+            fitted[key] = trainer.fit(each, f"{name}/{key.replace(' ', '-')}"), part
+    return fitted
 
 
 # --- tokens --------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from clmer.pipeline.config import PAIRS, Config
 
 #: What a preset changes from the paper's sizes.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "paper": {},
+    "paper": {"objective": "paper"},
     "cpu": {
         "epochs_contrastive": 15,
         "epochs_fusion": 60,

@@ -31,6 +31,7 @@ from clmer.pipeline.models import (
 )
 from clmer.pipeline.run_files import check, damaged, read_tensors, readable
 from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
+from clmer.pipeline.tuned import tuned
 from clmer.storage import write_file
 
 Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
@@ -96,7 +97,12 @@ class SplitModel:
 
     @torch.no_grad()
     def tokens(self, x: Mapping[str, Tensor]) -> Tokens:
-        """Standardised windows as the tokens [N, tokens, features] that CLMER reads."""
+        """Standardised windows as what CLMER reads: tokens [N, tokens, features].
+
+        Where stage 2 trained encoders of its own it reads the windows as they are.
+        """
+        if self.config.encoders != "frozen":
+            return dict(x)
         return self.tokenizer.arrange(self.tokenizer.features(x, self.encoders))
 
     def tokens_for(self, name: str, x: Mapping[str, Tensor]) -> Tokens:
@@ -105,6 +111,8 @@ class SplitModel:
         part = {modality: x[modality] for modality in chosen.modalities}
         if chosen.spec.tokens == "raw":
             return raw_tokens(self.tokenizer, part)
+        if self.config.encoders != "frozen":
+            return part
         kept = self.tokenizer.of(chosen.modalities, self.tokenizer.kind)
         with torch.no_grad():
             return kept.arrange(kept.features(part, self.encoders))
@@ -232,7 +240,7 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
     tokenizer = tokenizer.to(device)
     encoders: dict[str, Encoder] = {}
     members: list[nn.Module] = []
-    if config.contrastive:
+    if config.pretrains:
         weights, path = _read(folder, CONTRASTIVE)[0], folder / f"{CONTRASTIVE}.safetensors"
         for modality in tokenizer.modalities.values():
             length = tokenizer.lengths[modality.name]
@@ -243,6 +251,8 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
     if chosen is not None:
         shapes = _token_shapes(tokenizer, encoders, device, folder)
         fs = tokenizer.modalities[chosen.modalities[0]].fs
+        if config.encoders != "frozen" and chosen.spec.tokens == "stage":
+            chosen = tuned(config, chosen, tokenizer, {})
         build = partial(build_model, chosen.spec, shapes, len(classes), config, fs)
         for member in member_names(name, config.members):
             path = folder / f"{member}.safetensors"

@@ -10,7 +10,7 @@ and after is in `clmer.train.messages`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,20 +33,16 @@ from clmer.errors import DataError
 from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
 from clmer.evaluation.metrics import Predictions
-from clmer.evaluation.probe import linear_probe, mean_probe, settle_batch_norm
 from clmer.evaluation.table import table
-from clmer.nn.random_state import drawing_from, drawn_from, own_random_state, seed_device
 from clmer.pipeline.config import PAIRS, Config, check_modality_names
-from clmer.pipeline.fit import all_tokens, fit_control, fit_split, select_tokens
+from clmer.pipeline.fit import all_tokens, fit_ablation, fit_control, fit_split, select_tokens
 from clmer.pipeline.models import (
-    build_encoder,
     check_models,
     log_probabilities,
     mean_probability,
 )
 from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.split_model import FittedModel, SplitModel
-from clmer.pipeline.stages.contrastive import encoder_generator
 from clmer.pipeline.stages.loop import seed_of
 from clmer.pipeline.tokenizer import WindowArrays
 from clmer.text import did_you_mean
@@ -151,12 +147,10 @@ class SplitResult:
 
     Args:
         predictions: of every model and baseline on the split's test windows.
-        probes: rows of `clmer.evaluation.probe.mean_probe`.
         constant: lines about channels that do not vary in training.
     """
 
     predictions: list[Predictions]
-    probes: list[dict[str, Any]]
     constant: list[str]
 
 
@@ -223,9 +217,8 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
     model = fit_one(job, split, number)
     constant = messages.constant_lines(model.tokenizer)
     x = model.tokenizer.standardise(job.windows.arrays, job.device, job.windows.people)
-    probes = probe(job, split, model, x) if config.contrastive else []
     if not config.fusion:
-        return SplitResult([], probes, constant)
+        return SplitResult([], constant)
     tokens = all_tokens(model, x)
     predictions = []
     for name, fitted in model.models.items():
@@ -239,7 +232,12 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
         control = fit_control(model, tokens, y, split, job.run, f"{split_name(number)}/permuted")
         part = select_tokens(control.chosen, tokens)
         predictions.append(_predictions(job, "permuted labels", split, control, part, y))
-    return SplitResult([*predictions, *baselines(job, split)], probes, constant)
+    if config.ablation == "stages":
+        for name, (fitted, part) in fit_ablation(
+            model, job.windows, x, job.y, split, job.run, split_name(number)
+        ).items():
+            predictions.append(_predictions(job, name, split, fitted, part, job.y))
+    return SplitResult([*predictions, *baselines(job, split)], constant)
 
 
 def _predictions(
@@ -252,27 +250,6 @@ def _predictions(
 ) -> Predictions:
     logp = mean_probability([log_probabilities(m, tokens, split.test) for m in model.members])
     return Predictions.of_split(name, split, job.store.windows, y, logp)
-
-
-def probe(
-    job: TrainingRun, split: Split, model: SplitModel, x: Mapping[str, Tensor]
-) -> list[dict[str, Any]]:
-    """Linear probe at 10 % of the labels: the trained encoder against a random one."""
-    rows = []
-    for name, part in x.items():
-        generator = encoder_generator(job.config, name)
-        with drawn_from(generator):
-            random = build_encoder(job.config, job.store.modalities[name], part.shape[2])
-        with drawing_from(generator), own_random_state(job.device):
-            seed_device(job.config.seed, job.device)
-            settle_batch_norm(random.to(job.device), part[split.train])
-        scores = [
-            linear_probe(encoder, part, job.y, split, job.config.seed)
-            for encoder in (model.encoders[name], random)
-        ]
-        rows.append({"split": split.name, "modality": name, "trained": scores[0],
-                     "random": scores[1]})  # fmt: skip
-    return rows
 
 
 # --- baselines ----------------------------------------------------------------------------------
@@ -296,11 +273,10 @@ def baselines(job: TrainingRun, split: Split) -> list[Predictions]:
 def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
     """Write results.json and what goes with it, and print the table."""
     config = job.config
-    means = mean_probe([row for split in splits for row in split.probes])
     bounds = messages.bayes_bounds(job)
-    extra = {"probe": means, "bayes": bounds, "data": job.store.report}
+    extra = {"bayes": bounds, "data": job.store.report}
     notes = list(dict.fromkeys(line for split in splits for line in split.constant))
-    notes += messages.notes(job, means)
+    notes += messages.notes(job)
     if not config.fusion:
         job.run.write(Path("results.json"), reporting.results_json(extra))
         print("\n".join(notes))

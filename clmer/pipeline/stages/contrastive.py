@@ -15,7 +15,7 @@ from clmer.data.store.store import Modality
 from clmer.errors import ConfigError
 from clmer.nn import ContrastiveModel, Encoder
 from clmer.nn.contrastive import PooledContrast
-from clmer.nn.random_state import drawn_from, seeded
+from clmer.nn.random_state import drawing_from, drawn_from, seeded
 from clmer.nn.shard import Shard, undo_ddp_mean
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.models import build_encoder
@@ -141,6 +141,39 @@ def new_contrastive(
 def encoder_generator(config: ModelConfig, modality: str) -> torch.Generator:
     """What the weights of a modality's encoder are drawn from: the seed and the name decide."""
     return seeded(seed_of(config.seed, "encoder", modality))
+
+
+@torch.no_grad()
+def random_encoders(
+    config: ModelConfig,
+    modalities: Mapping[str, Modality],
+    x: Mapping[str, Tensor],
+    rows: np.ndarray,
+) -> dict[str, Encoder]:
+    """The encoders that stage 1 would start from, batch norms fitted to the rows of x.
+
+    Args:
+        config: sizes and seed.
+        modalities: by name.
+        x: [N, C, T] standardised windows by modality.
+        rows: training rows, over which running statistics are plain averages.
+    """
+    found = {}
+    for name, part in x.items():
+        generator = encoder_generator(config, name)
+        with drawn_from(generator):
+            encoder = build_encoder(config, modalities[name], part.shape[2]).to(part.device)
+        for module in encoder.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.reset_running_stats()
+                module.momentum = None  # a plain average over the batches
+        encoder.train()
+        with drawing_from(generator):
+            for known in torch.from_numpy(rows).split(256):
+                if len(known) > 1:
+                    encoder(part[known.to(part.device)])
+        found[name] = encoder.eval()
+    return found
 
 
 def contrastive_losses(

@@ -301,10 +301,11 @@ def _resume(
         model.load_state_dict(parts["model"])
         restore_optimizer(optimizer, parts["optimizer"])
     for group in optimizer.param_groups:
+        rate = notes["lr"] * group.get("share", 1.0)
         if isinstance(group["lr"], Tensor):  # a captured step reads it where it is
-            group["lr"].fill_(notes["lr"])
+            group["lr"].fill_(rate)
         else:
-            group["lr"] = notes["lr"]
+            group["lr"] = rate
     plateau.load_state_dict(notes["plateau"])
     recorder.forget(stage, notes["epoch"])
     fields = ("epoch", "best_epoch", "best_score", "best_loss")
