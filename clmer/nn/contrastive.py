@@ -331,10 +331,15 @@ class PooledContrast(nn.Module):
                 f"{len(x)} windows and group={group}"
             )
         own = slice(None) if shard is None else shard.rows
-        first, second = self.views(x, generator, other)
+        # of what the encoder's blocks see: samples, or log power over time
+        seen = self.encoder.prepare(x)
+        beside = seen if other is None else self.encoder.prepare(other)
+        first, second = self.views(seen, generator, beside)
         views = torch.cat([first[own], second[own]])
         with sharded(shard, copies=2):
-            u = self.project(pooled(self.encoder(views))).unflatten(0, (2, len(views) // 2))
+            u = self.project(pooled(self.encoder.convolve(views))).unflatten(
+                0, (2, len(views) // 2)
+            )
         if shard is not None:
             u = gather_samples(u, -2, shard.sizes, shard.group)
         a, b = u.unflatten(1, (-1, group))  # [groups, group, size] each

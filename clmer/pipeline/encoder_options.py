@@ -24,7 +24,7 @@ class EncoderOptions:
     """What encoders learn, and when.
 
     Args:
-        objective: what stage 1 minimises, see `clmer.pipeline.stages.objectives`: "paper" (Eq.
+        objective: what stage 1 minimises, see `clmer.pipeline.objectives`: "paper" (Eq.
             1-4), "pooled", "neighbour", or "auto", by each modality's kind of signal.
         view_scale, view_both, view_jitter, view_pieces: as in `clmer.nn.views.Views`; None for the
             objective's own.

@@ -18,8 +18,8 @@ from clmer.data.store.summary import report_lines
 from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
 from clmer.evaluation.metrics import Predictions
+from clmer.pipeline import objectives
 from clmer.pipeline.fit import fit_split
-from clmer.pipeline.stages import objectives
 from clmer.pipeline.stages.batches import by_person
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.tokenizer import Tokenizer

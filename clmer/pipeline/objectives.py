@@ -1,4 +1,10 @@
-"""What stage 1 minimises for a modality, and by which views: by its kind of signal, or as asked."""
+"""What stage 1 minimises for a modality, and by which views: by its kind of signal, or as asked.
+
+paper      Eq. 1-4, on samples: `clmer.nn.ContrastiveModel`
+pooled     NT-Xent on features pooled over time: `clmer.nn.contrastive.PooledContrast`
+neighbour  the same on log power over time (`clmer.nn.encoder.SpectralEncoder`); the second view
+is made of the window before or after
+"""
 
 from __future__ import annotations
 
