@@ -14,9 +14,11 @@ from typing import Any
 from torch import nn
 
 from clmer.baselines.eeg_conformer import EEGConformer, spans
+from clmer.baselines.eegnet import EEGNet, kernels
 from clmer.baselines.fetcheeg import FetchEEG
 from clmer.baselines.husformer import Husformer
 from clmer.baselines.mult import MulT
+from clmer.baselines.shallow_convnet import ShallowConvNet, lengths
 from clmer.nn.fusion import Fusion
 
 __all__ = [
@@ -24,11 +26,13 @@ __all__ = [
     "NAMES",
     "SVM",
     "EEGConformer",
+    "EEGNet",
     "FetchEEG",
     "Husformer",
     "ModelSizes",
     "ModelSpec",
     "MulT",
+    "ShallowConvNet",
 ]
 
 #: (tokens, features) of each modality by name.
@@ -117,6 +121,15 @@ def _fetcheeg(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> Fet
     return FetchEEG(shapes, classes, fs=fs)
 
 
+def _eegnet(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> EEGNet:
+    return EEGNet(shapes, classes, **kernels(fs))
+
+
+def _shallow_convnet(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> ShallowConvNet:
+    samples = next(iter(shapes.values()))[1]
+    return ShallowConvNet(shapes, classes, **lengths(fs, samples))
+
+
 _SIGNALS = ("eeg", "physio")
 
 #: What the loop can train, by name. CLMER's own stages and results are named by its modalities.
@@ -135,6 +148,14 @@ MODELS: dict[str, ModelSpec] = {
             adam={"lr": 2e-4, "betas": (0.5, 0.999)},
         ),
         ModelSpec("fetcheeg", _fetcheeg, "raw", "Liang et al. 2024", needs=_SIGNALS),
+        ModelSpec("eegnet", _eegnet, "raw", "Lawhern et al. 2018", needs=_SIGNALS),
+        ModelSpec(
+            "shallow-convnet",
+            _shallow_convnet,
+            "raw",
+            "Schirrmeister et al. 2017",
+            needs=_SIGNALS,
+        ),
     )
 }
 

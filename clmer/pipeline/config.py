@@ -31,6 +31,8 @@ MODEL = encoder_options.MODEL
 TOKEN_KINDS = ("channel", "time", "spectrum")
 #: Fields that are two numbers.
 PAIRS = ("scale", "view_scale", "view_jitter")
+#: What `classifier` may be.
+CLASSIFIERS = ("corrected", "linear", "fusion")
 
 
 def _size(default: int, help: str, least: int = 1, most: int | None = None, **more: Any) -> Any:
@@ -39,7 +41,10 @@ def _size(default: int, help: str, least: int = 1, most: int | None = None, **mo
 
 #: What stands beside the models in a run's folder, each named after its modalities; further members
 #: of a model end in "-2", "-3", ...
-_RESERVED = ("contrastive", "tokenizer", "permuted", "random-encoders", "no-encoders", *NAMES)
+_RESERVED = (
+    *("contrastive", "linear", "tokenizer", "permuted", "random-encoders", "no-encoders"),
+    *NAMES,
+)
 _MEMBER = re.compile(r".*-\d+")
 
 
@@ -76,6 +81,9 @@ class ModelConfig(EncoderOptions):
             random encoders, and without encoders.
         tokens: "channel" (the paper's), "time" (a token is an encoder time step) or "spectrum" (a
             token is a channel's log power spectrum; the encoders are not used).
+        classifier: what CLMER classifies by: "linear" (logistic regression on hand-made features,
+            `clmer.baselines.logistic`), "corrected" (the fusion's logits are added to its log-odds
+            and start at zero) or "fusion" (alone, the paper's).
         temporal: form of Eq. 3 in the paper's objective, "batch" or "printed".
         normalize: "train" standardises with the training part's statistics, "subject" with a
             person's own unlabelled windows (transductive).
@@ -118,6 +126,13 @@ class ModelConfig(EncoderOptions):
         "channel's log power spectrum (no encoder)",
         group=MODEL,
         choices=TOKEN_KINDS,
+    )
+    classifier: str = option(
+        "corrected",
+        help="what CLMER classifies by: logistic regression on hand-made features (linear), the "
+        "fusion (the paper's), or the fusion as a correction of the former (corrected)",
+        group=MODEL,
+        choices=CLASSIFIERS,
     )
     temporal: str = option(
         "batch",

@@ -17,13 +17,16 @@ from clmer.data.splits import Split
 from clmer.nn import Encoder
 from clmer.nn.random_state import own_random_state
 from clmer.pipeline.config import ModelConfig
+from clmer.pipeline.floor import LINEAR, Offsets, fit_floor, floor_tensors
 from clmer.pipeline.models import (
     ChosenModel,
+    FittedModel,
     Tokens,
     chosen_models,
+    has_floor,
 )
 from clmer.pipeline.ranks import Ranks
-from clmer.pipeline.split_model import TOKENIZER, FittedModel, SplitModel
+from clmer.pipeline.split_model import TOKENIZER, SplitModel
 from clmer.pipeline.stages.classifiers import Classifiers
 from clmer.pipeline.stages.contrastive import fit_encoders, random_encoders
 from clmer.pipeline.stages.loop import Recorder, Unrecorded
@@ -84,9 +87,14 @@ def fit_split(
                     chosen = _tuned(config, chosen, tokenizer, encoders, x, y, split, len(classes))
                 part = select_tokens(chosen, tokens)
                 fs = windows.modalities[chosen.modalities[0]].fs
-                trainer = Classifiers(config, part, y, split, len(classes), fs, device, recorder)
+                floor = _floor(config, chosen, windows, y, split, len(classes))
+                trainer = Classifiers(
+                    config, part, y, split, len(classes), fs, device, recorder, floor
+                )
                 models[key] = trainer.fit(chosen, f"{name}/{key}")
     model = SplitModel(config, tokenizer, encoders, models, classes, device)
+    if model.floors:
+        recorder.save_tensors(f"{name}/{LINEAR}", floor_tensors(model.floors), {})
     recorder.save_tensors(f"{name}/{TOKENIZER}", *model.tokenizer_state())
     return model
 
@@ -101,14 +109,34 @@ def _tuned(
     split: Split,
     classes: int,
 ) -> ChosenModel:
-    """A model with encoders of its own; those of stage 1 begin where logistic regression ends."""
+    """A model with encoders of its own; those of stage 1 begin where a linear model ends.
+
+    That is the floor where there is one, else logistic regression on their features.
+    """
     own = {name: encoders[name] for name in chosen.modalities if name in encoders}
-    start = linear_start(tokenizer, own, x, y, split.train, classes) if own else None
+    start = None
+    if own and not has_floor(config, chosen.spec):
+        start = linear_start(tokenizer, own, x, y, split.train, classes)
     return tuned(config, chosen, tokenizer, own, start)
+
+
+def _floor(
+    config: ModelConfig,
+    chosen: ChosenModel,
+    windows: WindowArrays,
+    y: np.ndarray,
+    split: Split,
+    classes: int,
+) -> Offsets | None:
+    """The linear floor of a model, where it has one."""
+    if not has_floor(config, chosen.spec):
+        return None
+    return fit_floor(windows, chosen.modalities, y, split, classes, config.seed)
 
 
 def fit_control(
     model: SplitModel,
+    windows: WindowArrays,
     tokens: Mapping[str, Tokens],
     y: np.ndarray,
     split: Split,
@@ -119,6 +147,7 @@ def fit_control(
 
     Args:
         model: the split's, whose tokens are taken.
+        windows: all windows.
         tokens: of all windows, see `all_tokens`.
         y: [N] the other labels.
         split: what the model was trained on.
@@ -130,7 +159,8 @@ def fit_control(
     fs = model.tokenizer.modalities[chosen.modalities[0]].fs
     count, device = len(model.classes), model.device
     with own_random_state(device):
-        trainer = Classifiers(model.config, part, y, split, count, fs, device, recorder)
+        floor = _floor(model.config, chosen, windows, y, split, count)
+        trainer = Classifiers(model.config, part, y, split, count, fs, device, recorder, floor)
         return trainer.fit(chosen, name)
 
 
@@ -179,7 +209,8 @@ def fit_ablation(
         for key, (each, tokens) in made.items():
             part = {modality: tokens[modality] for modality in each.modalities}
             count = len(model.classes)
-            trainer = Classifiers(config, part, y, split, count, fs, device, recorder)
+            floor = _floor(config, each, windows, y, split, count)
+            trainer = Classifiers(config, part, y, split, count, fs, device, recorder, floor)
             fitted[key] = trainer.fit(each, f"{name}/{key.replace(' ', '-')}"), part
     return fitted
 

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from clmer.baselines import MODELS, SVM, ModelSizes, ModelSpec
+from clmer.baselines.logistic import LinearFloor
 from clmer.data.store.store import Modality
 from clmer.errors import ConfigError
 from clmer.nn import Encoder, feature_count
@@ -55,6 +57,11 @@ def chosen_models(config: ModelConfig, present: Sequence[str]) -> dict[str, Chos
         if config.ablation == "single":
             models |= {single: ChosenModel(spec, (single,)) for single in modalities}
     return models
+
+
+def has_floor(config: ModelConfig, spec: ModelSpec) -> bool:
+    """Whether a model has a linear floor; CLMER alone can."""
+    return spec.name == "clmer" and config.classifier != "fusion"
 
 
 def build_model(
@@ -116,14 +123,58 @@ def member_names(name: str, members: int) -> list[str]:
 
 
 @torch.no_grad()
-def log_probabilities(model: nn.Module, tokens: Tokens, rows: np.ndarray) -> np.ndarray:
-    """Log of each class's probability, [len(rows), classes] float64."""
+def log_probabilities(
+    model: nn.Module, tokens: Tokens, rows: np.ndarray, offset: np.ndarray | None = None
+) -> np.ndarray:
+    """Log of each class's probability, [len(rows), classes] float64.
+
+    Args:
+        model: gives logits of tokens.
+        tokens: of all windows.
+        rows: the windows asked for.
+        offset: [N, classes] log-odds of all windows that the model corrects; None for none.
+    """
     model.eval()
     parts = torch.from_numpy(rows).split(_CHUNK)
-    logits = [model({name: t[part] for name, t in tokens.items()}) for part in parts]
-    return torch.cat(logits).double().log_softmax(1).cpu().numpy()
+    found = [model({name: t[part] for name, t in tokens.items()}) for part in parts]
+    logits = torch.cat(found).double().cpu()
+    if offset is not None:
+        logits = logits + torch.from_numpy(offset[rows])
+    return logits.log_softmax(1).numpy()
 
 
 def mean_probability(logp: Sequence[np.ndarray]) -> np.ndarray:
     """Log of the mean probability [N, classes] of several models."""
     return np.asarray(np.logaddexp.reduce(logp) - np.log(len(logp)))
+
+
+class FittedModel(NamedTuple):
+    """A trained classifier.
+
+    Args:
+        chosen: which one, of which modalities.
+        members: its networks, whose probabilities are averaged; none of a linear classifier.
+        floor: the linear model that they correct; None of a network alone.
+    """
+
+    chosen: ChosenModel
+    members: Sequence[nn.Module]
+    floor: LinearFloor | None = None
+
+    def log_probabilities(
+        self, tokens: Tokens, features: Mapping[str, np.ndarray], rows: np.ndarray
+    ) -> np.ndarray:
+        """Log of the members' mean probability, [len(rows), classes] float64.
+
+        Args:
+            tokens: what the members read, of all windows.
+            features: what the floor reads, of all windows.
+            rows: the windows asked for.
+        """
+        offset = None if self.floor is None else self.floor.log_odds(features)
+        if not self.members:
+            assert offset is not None
+            return np.asarray(log_softmax(offset[rows], axis=1))
+        return mean_probability(
+            [log_probabilities(member, tokens, rows, offset) for member in self.members]
+        )

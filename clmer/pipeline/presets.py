@@ -20,7 +20,7 @@ from clmer.pipeline.config import PAIRS, Config
 
 #: What a preset changes from the paper's sizes.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "paper": {"objective": "paper"},
+    "paper": {"objective": "paper", "classifier": "fusion"},
     "cpu": {
         "epochs_contrastive": 15,
         "epochs_fusion": 60,
@@ -114,8 +114,9 @@ def build(dataset: str, given: Mapping[str, Any]) -> Config:
 
 def _without_stage_1(own: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     """No contrastive stage where none of the models reads its features."""
-    models = chosen.get("models", ("clmer",))
-    reads = any(MODELS[name].tokens == "stage" for name in models if name in MODELS)
+    linear = chosen.get("classifier") == "linear"
+    models = (name for name in chosen.get("models", ("clmer",)) if name in MODELS)
+    reads = any(MODELS[n].tokens == "stage" and not (linear and n == "clmer") for n in models)
     return {} if reads or not chosen.get("fusion", True) else {"contrastive": False}
 
 

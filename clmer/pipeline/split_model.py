@@ -7,30 +7,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from clmer.baselines.logistic import LinearFloor
 from clmer.errors import ConfigError, DataError
 from clmer.json_files import ANY, NUMBER
 from clmer.nn import Encoder
 from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import TOKEN_KINDS, ModelConfig
+from clmer.pipeline.floor import LINEAR, floor_tensors, read_floor
 from clmer.pipeline.models import (
     ChosenModel,
+    FittedModel,
     Tokens,
     build_encoder,
     build_model,
     chosen_models,
-    log_probabilities,
-    mean_probability,
+    has_floor,
     member_names,
 )
 from clmer.pipeline.run_files import check, damaged, read_tensors, readable
-from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
+from clmer.pipeline.tokenizer import Tokenizer, block_features, raw_tokens
 from clmer.pipeline.tuned import tuned
 from clmer.storage import write_file
 
@@ -39,13 +41,6 @@ Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
 TOKENIZER, CONTRASTIVE = "tokenizer", "contrastive"
 _CHUNK = 2048
 _MOST_VALUES = 2**28  # of one window
-
-
-class FittedModel(NamedTuple):
-    """A trained classifier: which one, and its members, whose probabilities are averaged."""
-
-    chosen: ChosenModel
-    members: Sequence[nn.Module]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +92,7 @@ class SplitModel:
 
     @torch.no_grad()
     def tokens(self, x: Mapping[str, Tensor]) -> Tokens:
-        """Standardised windows as what CLMER reads: tokens [N, tokens, features].
-
-        Where stage 2 trained encoders of its own it reads the windows as they are.
-        """
+        """What CLMER reads of standardised windows: tokens, or x where it has own encoders."""
         if self.config.encoders != "frozen":
             return dict(x)
         return self.tokenizer.arrange(self.tokenizer.features(x, self.encoders))
@@ -135,19 +127,30 @@ class SplitModel:
             ValueError: as `standardise`.
         """
         name = model or next(iter(self.models))
-        parts = []
+        fitted, parts, start = self.models[name], [], 0
         for part in in_parts(self.standardise(windows, people)):
-            tokens = self.tokens_for(name, part)
-            rows = np.arange(len(next(iter(tokens.values()))))
-            logp = [log_probabilities(member, tokens, rows) for member in self.models[name].members]
-            parts.append(mean_probability(logp))
+            count = len(next(iter(part.values())))
+            tokens = self.tokens_for(name, part) if fitted.members else {}
+            own = {key: windows[key][start : start + count] for key in fitted.chosen.modalities}
+            features = self.features(own) if fitted.floor else {}
+            parts.append(fitted.log_probabilities(tokens, features, np.arange(count)))
+            start += count
         return np.concatenate(parts)
+
+    def features(self, windows: Windows) -> dict[str, np.ndarray]:
+        """Hand-made features [N, F] of windows [N, C, T] by modality, see `block_features`."""
+        return block_features(self.tokenizer.modalities, windows)
 
     def predict_proba(
         self, windows: Windows, people: np.ndarray | None = None, model: str = ""
     ) -> np.ndarray:
         """Probability of each class, [N, classes]; the arguments are `log_probabilities`'."""
         return np.exp(self.log_probabilities(windows, people, model))
+
+    @property
+    def floors(self) -> dict[str, LinearFloor]:
+        """The linear floor of each model that has one, by the model's name."""
+        return {name: each.floor for name, each in self.models.items() if each.floor is not None}
 
     # --- files ----------------------------------------------------------------------------------
     def tokenizer_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -173,8 +176,11 @@ class SplitModel:
                 for key, value in encoder.state_dict().items()
             }
             write_tensors(folder / f"{CONTRASTIVE}.safetensors", weights, {})
+        floors = self.floors
+        if floors:
+            write_tensors(folder / f"{LINEAR}.safetensors", floor_tensors(floors), {})
         for name, model in self.models.items():
-            names = member_names(name, len(model.members))
+            names = member_names(name, len(model.members))[: len(model.members)]
             for file, member in zip(names, model.members, strict=True):
                 write_tensors(folder / f"{file}.safetensors", member.state_dict(), {})
 
@@ -248,7 +254,13 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
             own = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
             make = partial(build_encoder, config, modality, length)
             encoders[modality.name] = _filled(make, own, path).to(device)
-    if chosen is not None:
+    floor = None
+    if chosen is not None and has_floor(config, chosen.spec):
+        try:
+            floor = read_floor(_read(folder, LINEAR)[0], name, tokenizer, len(classes))
+        except ValueError as error:
+            raise _foreign(folder / f"{LINEAR}.safetensors", error) from error
+    if chosen is not None and not (floor and config.classifier == "linear"):
         shapes = _token_shapes(tokenizer, encoders, device, folder)
         fs = tokenizer.modalities[chosen.modalities[0]].fs
         if config.encoders != "frozen" and chosen.spec.tokens == "stage":
@@ -257,7 +269,7 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
         for member in member_names(name, config.members):
             path = folder / f"{member}.safetensors"
             members.append(_filled(build, _read(folder, member)[0], path).to(device))
-    models = {} if chosen is None else {name: FittedModel(chosen, members)}
+    models = {} if chosen is None else {name: FittedModel(chosen, members, floor)}
     return SplitModel(config, tokenizer, encoders, models, classes, device)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from clmer.data.store.store import Modality, Store
+from clmer.features import feature_blocks
 from clmer.nn import Encoder, as_tokens
 from clmer.nn.encoder import encode
 
@@ -60,6 +62,11 @@ class WindowArrays:
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
+
+    @cached_property
+    def features(self) -> dict[str, np.ndarray]:
+        """Hand-made features [N, F] by block, see `block_features`; computed once."""
+        return block_features(self.modalities, self.arrays)
 
     def rows(self, rows: np.ndarray) -> WindowArrays:
         """Some of the windows, copied."""
@@ -236,6 +243,29 @@ class Tokenizer:
             keys = (f"{part}/{name}/{key}" for key in Scale._fields)
             scales[part][name] = Scale(*(tensors[key] for key in keys))
         return cls(modalities, notes["lengths"], notes["kind"], notes["normalize"], **scales)
+
+
+def block_features(
+    modalities: Mapping[str, Modality], windows: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Hand-made features [N, F] of windows [N, C, T] by "modality/block" (`clmer.features`)."""
+    return {
+        f"{name}/{block}": part
+        for name, array in windows.items()
+        for block, part in feature_blocks(np.asarray(array), modalities[name]).items()
+    }
+
+
+def blocks_of(
+    features: Mapping[str, np.ndarray], modalities: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The blocks of some modalities, modality by modality."""
+    return {
+        key: part
+        for name in modalities
+        for key, part in features.items()
+        if key.split("/")[0] == name
+    }
 
 
 def _statistics(windows: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:

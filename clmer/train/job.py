@@ -10,7 +10,7 @@ and after is in `clmer.train.messages`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from clmer.baselines import SVM, bandpower, svm
+from clmer.baselines import SVM, logistic, svm
 from clmer.data import synthetic
 from clmer.data.face.windows import IMAGES
 from clmer.data.readers import manifest
@@ -36,15 +36,12 @@ from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.table import table
 from clmer.pipeline.config import PAIRS, Config, check_modality_names
 from clmer.pipeline.fit import all_tokens, fit_ablation, fit_control, fit_split, select_tokens
-from clmer.pipeline.models import (
-    check_models,
-    log_probabilities,
-    mean_probability,
-)
+from clmer.pipeline.floor import held_together
+from clmer.pipeline.models import FittedModel, check_models
 from clmer.pipeline.ranks import Ranks
-from clmer.pipeline.split_model import FittedModel, SplitModel
+from clmer.pipeline.split_model import SplitModel
 from clmer.pipeline.stages.loop import seed_of
-from clmer.pipeline.tokenizer import WindowArrays
+from clmer.pipeline.tokenizer import WindowArrays, blocks_of
 from clmer.text import did_you_mean
 from clmer.train import messages
 from clmer.train.training_run import TrainingRun
@@ -229,7 +226,8 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
         draw = 0 if config.protocol == "block" else number
         windows, seed = job.store.windows, seed_of(config.seed, "permuted", draw)
         y = metrics.permute_labels(job.y, windows.recording, windows.subject, seed)
-        control = fit_control(model, tokens, y, split, job.run, f"{split_name(number)}/permuted")
+        name = f"{split_name(number)}/permuted"
+        control = fit_control(model, job.windows, tokens, y, split, job.run, name)
         part = select_tokens(control.chosen, tokens)
         predictions.append(_predictions(job, "permuted labels", split, control, part, y))
     if config.ablation == "stages":
@@ -248,25 +246,36 @@ def _predictions(
     tokens: dict[str, Tensor],
     y: np.ndarray,
 ) -> Predictions:
-    logp = mean_probability([log_probabilities(m, tokens, split.test) for m in model.members])
+    logp = model.log_probabilities(tokens, job.windows.features if model.floor else {}, split.test)
     return Predictions.of_split(name, split, job.store.windows, y, logp)
 
 
 # --- baselines ----------------------------------------------------------------------------------
 def baselines(job: TrainingRun, split: Split) -> list[Predictions]:
     """Majority class, logistic regression on the powers of what each model reads, and the SVM."""
-    windows, y, powers = job.store.windows, job.y, job.powers
+    windows, y = job.store.windows, job.y
     guess = metrics.majority(y[split.train], len(split.test), job.task.classes)
     rows = [Predictions.of_split("majority", split, windows, y, guess)]
+    sources = {"band power + LR": job.powers, "features + LR": job.windows.features}
     for modalities in dict.fromkeys(job.modalities(name) for name in job.main):
-        part = {modality: powers[modality] for modality in modalities}
-        logp = bandpower.fit_predict(part, y, split, job.config.seed, classes=job.classes)
-        title = f"band power + LR: {'+'.join(modalities)}"
-        rows.append(Predictions.of_split(title, split, windows, y, logp))
+        for kind, features in sources.items():
+            part = blocks_of(features, modalities)
+            title = f"{kind}: {'+'.join(modalities)}"
+            logp = linear(job, split, part)
+            rows.append(Predictions.of_split(title, split, windows, y, logp))
     if SVM in job.main:
-        logp = svm.fit_predict(powers, y, split, job.config.seed, classes=job.classes)
+        logp = svm.fit_predict(job.powers, y, split, job.config.seed, classes=job.classes)
         rows.append(Predictions.of_split(SVM, split, windows, y, logp))
     return rows
+
+
+def linear(job: TrainingRun, split: Split, features: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Log-odds [len(test), K] of a linear model that no network corrects."""
+    rows = np.sort(np.concatenate([split.train, split.val]))
+    own = {name: part[rows] for name, part in features.items()}
+    groups = held_together(job.windows, split)
+    floor = logistic.fit(own, job.y[rows], groups, job.classes, job.config.seed).floor
+    return floor.log_odds({name: part[split.test] for name, part in features.items()})
 
 
 # --- the report ---------------------------------------------------------------------------------

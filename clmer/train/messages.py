@@ -98,6 +98,7 @@ def announce_time(job: TrainingRun) -> None:
     watch, none = Stopwatch(), rows[:0]
     few = replace(
         config,
+        classifier="fusion",
         epochs_contrastive=_TIMED,
         epochs_fusion=_TIMED,
         patience=0,

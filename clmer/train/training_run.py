@@ -8,11 +8,12 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from clmer.baselines import SVM, bandpower
+from clmer.baselines import SVM
 from clmer.data.registry import DATASETS
 from clmer.data.splits import Split
 from clmer.data.store.store import Store
 from clmer.data.tasks import Task
+from clmer.features.classic import classic_features
 from clmer.pipeline.config import Config
 from clmer.pipeline.models import ChosenModel, chosen_models
 from clmer.pipeline.ranks import Ranks
@@ -72,4 +73,4 @@ def power_features(job: TrainingRun, name: str) -> np.ndarray:
     array, kind, kinds = job.store.array(name), name, None
     if name != "physio" and modality.kinds:  # a manifest names its modalities as it likes
         kind, kinds = "physio", modality.kinds
-    return bandpower.features(array, modality.fs, kind, band=band, kinds=kinds)
+    return classic_features(array, modality.fs, kind, band=band, kinds=kinds)

@@ -10,10 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clmer.baselines import MODELS, EEGConformer, FetchEEG, Husformer, MulT
+from clmer.baselines import (
+    MODELS,
+    EEGConformer,
+    EEGNet,
+    FetchEEG,
+    Husformer,
+    MulT,
+    ShallowConvNet,
+)
 from clmer.baselines.crossmodal import CrossmodalLayer, CrossmodalTransformer, TokenProjection
 from clmer.baselines.eeg_conformer import ConformerLayer, spans
+from clmer.baselines.eegnet import at_most, kernels
 from clmer.baselines.fetcheeg import PostNormLayer, head_count
+from clmer.baselines.shallow_convnet import lengths
 
 FACE = {"physio": (4, 16), "landmarks": (3, 11), "au": (2, 7)}
 SIGNAL = {"physio": (4, 96)}
@@ -38,7 +48,15 @@ def fetcheeg(classes: int = 3) -> FetchEEG:
     return FetchEEG(SIGNAL, classes, **FETCH)
 
 
-ALL: list[Callable[..., nn.Module]] = [mult, husformer, conformer, fetcheeg]
+def eegnet(classes: int = 3) -> EEGNet:
+    return EEGNet(SIGNAL, classes)
+
+
+def shallow(classes: int = 3) -> ShallowConvNet:
+    return ShallowConvNet(SIGNAL, classes, kernel=9, pool=16, stride=6)
+
+
+ALL: list[Callable[..., nn.Module]] = [mult, husformer, conformer, fetcheeg, eegnet, shallow]
 
 
 def batch_for(model: nn.Module, size: int = 2) -> dict[str, Tensor]:
@@ -420,6 +438,57 @@ def test_models_that_cannot_be_built_say_why() -> None:
         FetchEEG(FACE, 2)
 
 
+# --- EEGNet and ShallowConvNet -------------------------------------------------------------------
+def test_parameter_counts_of_the_convolutional_networks() -> None:
+    eegnet_8_2 = 64 * 8 + 16 + 64 * 16 + 32 + 16 * 16 + 16 * 16 + 32 + (16 * 4 * 4 + 4)
+    assert count(EEGNet({"eeg": (64, 128)}, 4)) == eegnet_8_2
+    steps = (1000 - 25 + 1 - 75) // 15 + 1
+    shallow_22 = (25 * 40 + 40) + 40 * 40 * 22 + 80 + (steps * 40 * 4 + 4)
+    assert count(ShallowConvNet({"eeg": (22, 1000)}, 4)) == shallow_22 == 46_084
+
+
+def test_convolutional_networks_keep_their_seconds_at_another_rate() -> None:
+    assert kernels(128.0) == {"kernel": 64, "separable": 16, "pool": 4, "last_pool": 8}
+    assert kernels(256.0) == {"kernel": 128, "separable": 16, "pool": 8, "last_pool": 8}
+    assert lengths(250.0, 1000) == {"kernel": 25, "pool": 75, "stride": 15}
+    assert lengths(250.0, 60) == {"kernel": 25, "pool": 36, "stride": 15}
+    with pytest.raises(ValueError, match="has 30 samples a window, expected at least 32"):
+        EEGNet({"eeg": (4, 30)}, 2)
+    with pytest.raises(ValueError, match="has 96 samples a window, expected at least 99"):
+        ShallowConvNet(SIGNAL, 2)
+
+
+def test_eegnet_is_its_equation_with_bounded_norms() -> None:
+    model = eegnet()
+    scrambled(model)
+    for norm in (each for each in model.modules() if isinstance(each, nn.BatchNorm2d)):
+        norm.running_mean.normal_()  # type: ignore[union-attr, operator]
+        norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
+    x = torch.randn(2, 4, 96).double()
+    padded = F.pad(x, (31, 32))
+    time = torch.einsum("bctk,fk->bfct", padded.unfold(2, 64, 1), model.time.weight[:, 0, 0])
+    time = model.time_norm(time)
+    space = model.space.weight[:, 0, :, 0]  # [F_1 D, C]
+    space = space / space.norm(dim=1, keepdim=True).clamp(min=1)
+    assert (space.norm(dim=1) <= 1 + 1e-9).all()
+    rhythms = torch.einsum("bfct,fdc->bfdt", time, space.unflatten(0, (8, 2))).flatten(1, 2)
+    steps = model.separable(model.pooled(rhythms[:, :, None])).flatten(1)
+    weight = model.classifier.weight
+    weight = weight / (weight.norm(dim=1, keepdim=True) / 0.25).clamp(min=1)
+    torch.testing.assert_close(model({"physio": x}), steps @ weight.T + model.classifier.bias)
+    short = torch.full((2, 3), 0.01)
+    torch.testing.assert_close(at_most(short, 1.0), short)
+
+
+def test_shallow_convnet_reads_log_power() -> None:
+    model = shallow()
+    scrambled(model)
+    x = torch.randn(2, 4, 96).double()
+    y = model.filters(x[:, None])[:, :, 0]
+    powers = y.square().unfold(2, 16, 6).mean(3).log().flatten(1)
+    torch.testing.assert_close(model({"physio": x}), model.classifier(powers))
+
+
 def test_a_spec_takes_what_it_needs() -> None:
     both = ("ecg", "physio", "eeg")
     assert MODELS["husformer"].takes(both) == both
@@ -477,6 +546,8 @@ def test_mult_and_husformer_learn_an_xor_of_modalities() -> None:
     assert fitted(husformer(2, **small), patterns) > 0.9
 
 
-def test_eeg_conformer_and_fetcheeg_learn_a_rhythm() -> None:
+def test_signal_models_learn_a_rhythm() -> None:
+    assert fitted(eegnet(2), rhythms) > 0.9
+    assert fitted(shallow(2), rhythms) > 0.9
     assert fitted(conformer(2), rhythms) > 0.9
     assert fitted(fetcheeg(2), rhythms) > 0.9

@@ -168,8 +168,8 @@ def test_patience_ends_training_early(study, monkeypatch):
     model = CLMERClassifier(MODALITIES, validation=0.25, patience=2, **options)
     model.fit(X, rng.permutation(y))
     assert len(lines) < 40
-    best = max(line["val_score"] for line in lines)
-    assert best in [line["val_score"] for line in lines[-4:-1]] or len(lines) <= 4
+    best = min(line["val_loss"] for line in lines)
+    assert best in [line["val_loss"] for line in lines[-4:-1]] or len(lines) <= 4
 
 
 def test_it_goes_into_a_pipeline(study):

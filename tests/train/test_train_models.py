@@ -9,7 +9,7 @@ from clmer.data.synthetic import write_deap
 from clmer.errors import ConfigError
 from clmer.pipeline.presets import build
 
-BASELINES = ["mult", "husformer", "eeg-conformer", "fetcheeg", "svm"]
+BASELINES = ["mult", "husformer", "eeg-conformer", "fetcheeg", "eegnet", "shallow-convnet", "svm"]
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,9 @@ def test_each_model_has_its_stage_and_its_row(all_of_them):
     found = results(out)
     assert found["main"] == BASELINES
     rows = {model["name"]: model for model in found["models"]}
-    assert list(rows)[:5] == BASELINES
+    assert list(rows)[: len(BASELINES)] == BASELINES
     beside = ["band power + LR: physio+landmarks+au", "band power + LR: physio", "majority"]
-    assert sorted(list(rows)[5:]) == sorted(beside)
+    assert sorted(list(rows)[len(BASELINES) :]) == sorted(beside)
     assert all(rows[name]["windows"].keys() == rows["majority"]["windows"].keys() for name in rows)
     assert stages(out) == [f"split1/{name}" for name in BASELINES[:-1]]
     assert json.loads((out / "config.json").read_text())["config"]["models"] == BASELINES

@@ -25,7 +25,7 @@ _MEMORY = 0.8
 #: Events: cycles per sample of the slow and of the fast one, sd in samples, amplitude.
 _EVENTS, _WIDTH, _EVENT = (0.06, 0.18), 6.0, 2.5
 #: Oscillation: cycles per window from and to, amplitude, and sd in degrees around +-90.
-_CYCLES, _OSCILLATION, _SPREAD = (5.0, 12.0), 1.0, 30.0
+_CYCLES, _OSCILLATION, _SPREAD = (5.0, 12.0), 0.7, 30.0
 
 
 class TemporalWindows(NamedTuple):

@@ -155,7 +155,10 @@ class TrainedRun:
 
     def _members(self) -> Sequence[nn.Module]:
         self._check_fusion()
-        return next(iter(self._single("fusion").models.values())).members
+        members = next(iter(self._single("fusion").models.values())).members
+        if not members:
+            raise DataError(self.folder, "network", "none (`classifier=linear`)", "a network")
+        return members
 
     def _check_fusion(self) -> None:
         if not self.config.fusion:

@@ -11,25 +11,32 @@ from torch import Tensor, nn
 
 from clmer.baselines import ModelSpec
 from clmer.data.splits import Split
+from clmer.nn import Fusion
 from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import ModelConfig
+from clmer.pipeline.floor import Offsets
 from clmer.pipeline.models import (
     ChosenModel,
+    FittedModel,
     Tokens,
     build_model,
     log_probabilities,
     member_names,
 )
-from clmer.pipeline.split_model import FittedModel
 from clmer.pipeline.stages.loop import Recorder, Schedule, fit, seed_of
 from clmer.pipeline.stages.step import adam
+from clmer.pipeline.tuned import TunedModel
 
 #: Norm that the fusion stage's gradients are clipped to.
 CLIP = 0.8
 
 
 class Classifiers:
-    """The fusion stage of a split: members of one model on one set of tokens and labels."""
+    """The fusion stage of a split: members of one model on one set of tokens and labels.
+
+    Where there are offsets the members correct a linear floor: they start at zero, add to its
+    log-odds, and where none of their epochs is better on the validation part they stay at zero.
+    """
 
     def __init__(
         self,
@@ -41,14 +48,19 @@ class Classifiers:
         fs: float,
         device: torch.device,
         recorder: Recorder,
+        offsets: Offsets | None = None,
     ) -> None:
         self.config, self.tokens, self.y, self.split = config, tokens, y, split
         self.classes, self.fs, self.device, self.recorder = classes, fs, device, recorder
+        self.offsets = offsets
 
     def fit(self, chosen: ChosenModel, name: str) -> FittedModel:
-        """Every member, trained one after the other."""
+        """Every member, trained one after the other; none where the floor is all."""
+        floor = None if self.offsets is None else self.offsets.floor
+        if floor is not None and self.config.classifier == "linear":
+            return FittedModel(chosen, [], floor)
         names = member_names(name, self.config.members)
-        return FittedModel(chosen, [self._member(chosen.spec, member) for member in names])
+        return FittedModel(chosen, [self._member(chosen.spec, member) for member in names], floor)
 
     def _member(self, spec: ModelSpec, name: str) -> nn.Module:
         """One model; it ends at its best epoch (the last one where nothing is held back)."""
@@ -58,6 +70,10 @@ class Classifiers:
         shapes = {key: (part.shape[1], part.shape[2]) for key, part in self.tokens.items()}
         with drawn_from(seeded(seed_of(config.seed, start))):
             model = build_model(spec, shapes, self.classes, config, self.fs)
+        offset = None
+        if self.offsets is not None:
+            start_at_zero(model)
+            offset = self.offsets.log_odds
         model = model.to(self.device)
         optimizer = adam(model, graph=config.graph, **spec.adam)
         labels = torch.from_numpy(self.y).to(self.device)
@@ -71,26 +87,56 @@ class Classifiers:
             amp=config.amp == "bf16",
             graph=config.graph,
         )
-        losses = fusion_losses(model, self.tokens, labels, weight)
+        losses = fusion_losses(model, self.tokens, labels, weight, offset)
         rows = torch.from_numpy(split.train).to(self.device)
         validate = (lambda: self._validate(model, weight)) if len(split.val) else None
-        fit(self.recorder, name, model, optimizer, losses, rows, schedule, config.seed, validate)
+        fit(
+            self.recorder,
+            name,
+            model,
+            optimizer,
+            losses,
+            rows,
+            schedule,
+            config.seed,
+            validate,
+            counts_start=offset is not None,
+        )
         return model
 
     def _validate(self, model: nn.Module, weight: Tensor) -> tuple[float, float]:
         """Balanced accuracy and weighted cross-entropy on the validation part."""
         known = self.y[self.split.val]
-        logp = torch.from_numpy(log_probabilities(model, self.tokens, self.split.val))
+        offset = None if self.offsets is None else self.offsets.log_odds
+        logp = torch.from_numpy(log_probabilities(model, self.tokens, self.split.val, offset))
         score = balanced_accuracy_score(known, logp.argmax(1).numpy())
         loss = nn.functional.nll_loss(logp, torch.from_numpy(known), weight.cpu().double())
         return float(score), float(loss)
 
 
-def fusion_losses(model: nn.Module, tokens: Tokens, y: Tensor, weight: Tensor) -> Any:
-    """Cross-entropy, classes weighted."""
+def start_at_zero(model: nn.Module) -> None:
+    """Let a fusion's logits be zero until it is trained, with encoders of its own or without."""
+    head = model.head if isinstance(model, TunedModel) else model
+    if not isinstance(head, Fusion):
+        raise TypeError(f"start_at_zero: found {type(head).__name__}, expected CLMER's Fusion")
+    nn.init.zeros_(head.classifier.weight)
+    nn.init.zeros_(head.classifier.bias)
+
+
+def fusion_losses(
+    model: nn.Module,
+    tokens: Tokens,
+    y: Tensor,
+    weight: Tensor,
+    offset: np.ndarray | None = None,
+) -> Any:
+    """Cross-entropy, classes weighted, of the model's logits plus the offset [N, K]."""
+    known = None if offset is None else torch.from_numpy(offset).float().to(y.device)
 
     def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         logits = model({name: part[rows] for name, part in tokens.items()})
+        if known is not None:
+            logits = logits + known[rows]
         return {"loss": nn.functional.cross_entropy(logits, y[rows], weight)}
 
     return losses

@@ -144,6 +144,8 @@ def fit(
     schedule: Schedule,
     seed: int,
     validate: Validate | None = None,
+    *,
+    counts_start: bool = False,
 ) -> None:
     """Train a stage, or load it where it is finished; the model ends at its best epoch.
 
@@ -158,6 +160,8 @@ def fit(
         seed: of the run.
         validate: called after every epoch; the best score is kept (of equal ones the lower loss)
             and a plateau of the loss lowers the learning rate. None keeps the last epoch.
+        counts_start: the model as it comes is a candidate too, and chosen by the loss: an epoch has
+            to be better than no training.
     """
     done = recorder.load_tensors(stage)
     if done is not None:
@@ -167,7 +171,12 @@ def fit(
     device = next(model.parameters()).device
     batches = Shuffled(rows, schedule.batch) if isinstance(rows, Tensor) else rows
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=20)
-    progress = _resume(recorder, stage, model, optimizer, plateau) or _Progress()
+    progress = _resume(recorder, stage, model, optimizer, plateau)
+    if progress is None:
+        progress = _Progress()
+        if counts_start and validate is not None:
+            model.eval()
+            progress.keep(model, -1, *validate())
     one = TrainStep(model, optimizer, losses, schedule.clip, schedule.amp)
     step: Step = GraphedStep(one, schedule.batch) if schedule.graph else one
     bar = tqdm(
@@ -201,10 +210,8 @@ def fit(
                 "val_loss": loss,
                 "lr": float(optimizer.param_groups[0]["lr"]),
             }
-            if (score, -loss) > (progress.best_score, -progress.best_loss):
-                progress.best_score, progress.best_loss, progress.best_epoch = score, loss, epoch
-                state = model.state_dict()
-                progress.best = {key: value.detach().clone() for key, value in state.items()}
+            if progress.is_beaten(score, loss, by_loss=counts_start):
+                progress.keep(model, epoch, score, loss)
         recorder.log({"stage": stage, "epoch": epoch, **line})
         bar.set_postfix({key: score_text(value) for key, value in line.items() if key != "lr"})
         progress.epoch = epoch + 1
@@ -221,10 +228,22 @@ def fit(
 @dataclass
 class _Progress:
     epoch: int = 0  # the next one
-    best_epoch: int = 0
+    best_epoch: int = 0  # -1: the model as it came
     best_score: float = -math.inf
     best_loss: float = math.inf
     best: dict[str, Tensor] | None = None
+
+    def is_beaten(self, score: float, loss: float, *, by_loss: bool) -> bool:
+        """Whether a validation is better than the best one so far."""
+        if by_loss:
+            return loss < self.best_loss
+        return (score, -loss) > (self.best_score, -self.best_loss)
+
+    def keep(self, model: nn.Module, epoch: int, score: float, loss: float) -> None:
+        """An epoch is the best one so far."""
+        self.best_score, self.best_loss, self.best_epoch = score, loss, epoch
+        state = model.state_dict()
+        self.best = {key: value.detach().clone() for key, value in state.items()}
 
 
 def _epoch(

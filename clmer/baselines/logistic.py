@@ -1,0 +1,253 @@
+"""The linear floor: logistic regression on hand-made features, which a network has to beat.
+
+z = (f - mean) / sd by the fitted rows, cut at +-`REACH`; a value that is not known has z = 0, so
+that a missing modality adds nothing. Each source s (all modalities side by side, or each one alone)
+is a logistic regression l_s(z) with balanced classes, whose C has the lowest class-balanced
+cross-entropy on windows of groups (people) that were held out. What is returned is
+
+    l = sum_s a_s l_s + b,  a_s >= 0,
+
+with a and b fitted to the held-out log-odds of all rows: b repairs the threshold, a the confidence
+of one source or the shares of several. Of "side by side" and "each alone" the one with the lower
+held-out cross-entropy is kept. A sum of linear models is linear, so one matrix per modality is
+saved.
+
+Source: Wolpert 1992 (stacking); Platt 1999 (calibration on held-out scores).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+#: Inverse regularisation strengths, strongest regularisation first.
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+#: Parts that the groups are assigned to, at most.
+FOLDS = 5
+#: Standard deviations at which a feature is cut: artefacts reach further.
+REACH = 8.0
+
+Features = Mapping[str, np.ndarray]  # modality -> [N, F], NaN where unknown
+
+
+@dataclass(frozen=True, eq=False)
+class LinearFloor:
+    """A fitted linear model.
+
+    Args:
+        mean, scale: [F] of the features, by modality.
+        weights: [K, F] of the standardised features, by modality.
+        bias: [K].
+    """
+
+    mean: Mapping[str, np.ndarray]
+    scale: Mapping[str, np.ndarray]
+    weights: Mapping[str, np.ndarray]
+    bias: np.ndarray
+
+    def log_odds(self, features: Features) -> np.ndarray:
+        """[N, K] logits of windows by their features."""
+        parts = [
+            _standardised(features[name], self.mean[name], self.scale[name]) @ weights.T
+            for name, weights in self.weights.items()
+        ]
+        return np.asarray(sum(parts) + self.bias)
+
+
+class Fitted(NamedTuple):
+    """A floor, and the held-out log-odds [rows, K] of the rows that it was fitted on."""
+
+    floor: LinearFloor
+    held_out: np.ndarray
+
+
+def fit(
+    features: Features,
+    y: np.ndarray,
+    groups: np.ndarray,
+    classes: int,
+    seed: int = 0,
+    *,
+    stacks: bool = True,
+) -> Fitted:
+    """Fit the floor.
+
+    Args:
+        features: [N, F] by modality, all rows fitted.
+        y: [N] int class.
+        groups: [N] what is held out together: people, or recordings of one person.
+        classes: K.
+        seed: of the division of the groups.
+        stacks: try each modality alone beside all of them side by side.
+
+    Raises:
+        ValueError: no features, or rows that do not fit y.
+    """
+    if not features or any(len(f) != len(y) for f in features.values()):
+        shapes = {name: f.shape for name, f in features.items()}
+        raise ValueError(f"fit: expected features of {len(y)} windows, found {shapes}")
+    folds = _folds(y, groups, seed)
+    statistics = {name: _statistics(f) for name, f in features.items()}
+    sources = [tuple(features)]
+    if stacks and len(features) > 1:
+        sources += [(name,) for name in features]
+    solved = {source: _solve(features, source, y, folds, classes) for source in sources}
+    choices = [sources[:1], sources[1:]] if len(sources) > 1 else [sources]
+    mixed = [_mix([solved[s].held_out for s in choice], y, classes) for choice in choices]
+    best = min(range(len(choices)), key=lambda i: mixed[i].loss)
+    weights = {name: np.zeros((classes, f.shape[1])) for name, f in features.items()}
+    bias = mixed[best].bias.copy()
+    for share, source in zip(mixed[best].shares, choices[best], strict=True):
+        z = _side_by_side(features, source, statistics)
+        model, at = _regressions(z, y, (solved[source].strength,), classes)[0], 0
+        for name in source:
+            width = features[name].shape[1]
+            weights[name] += share * model.weights[:, at : at + width]
+            at += width
+        bias += share * model.bias
+    mean, scale = ({name: s[i] for name, s in statistics.items()} for i in (0, 1))
+    return Fitted(LinearFloor(mean, scale, weights, bias), mixed[best].log_odds)
+
+
+def balanced_cross_entropy(logits: np.ndarray, y: np.ndarray) -> float:
+    """Mean over the classes in y of the mean negative log-probability; 0 without rows."""
+    logp = log_softmax(logits, axis=1)
+    return -float(np.mean([logp[y == k, k].mean() for k in np.unique(y)])) if len(y) else 0.0
+
+
+# --- features -------------------------------------------------------------------------------------
+def _statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [F] of what is known; (0, 1) of a column without any value."""
+    known = np.isfinite(features)
+    count = np.maximum(known.sum(0), 1)
+    filled = np.where(known, features, 0.0)
+    mean = filled.sum(0) / count
+    sd = np.sqrt((np.square(filled - mean) * known).sum(0) / count)
+    return mean, np.where(sd > 1e-9 * np.maximum(np.abs(mean), 1e-6), sd, 1.0)
+
+
+def _standardised(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    z = (features - mean) / scale
+    return np.clip(np.where(np.isfinite(z), z, 0.0), -REACH, REACH)
+
+
+def _side_by_side(
+    features: Features,
+    source: Sequence[str],
+    statistics: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    rows: np.ndarray | slice = slice(None),
+) -> np.ndarray:
+    return np.hstack([_standardised(features[name][rows], *statistics[name]) for name in source])
+
+
+# --- one source -----------------------------------------------------------------------------------
+class _Linear(NamedTuple):
+    weights: np.ndarray  # [K, F]
+    bias: np.ndarray  # [K]
+
+
+class _Solved(NamedTuple):
+    strength: float
+    held_out: np.ndarray  # [N, K]
+
+
+def _folds(y: np.ndarray, groups: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(fitted, held out) rows; a group is on one side. Nothing is held out of a single group."""
+    count = min(FOLDS, len(np.unique(groups)))
+    if count < 2 or len(np.unique(y)) < 2:
+        return []
+    least = np.bincount(y)[np.unique(y)].min()
+    if least < count:  # fewer windows of a class than parts
+        return list(GroupKFold(count).split(y, y, groups))
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    return list(splitter.split(y, y, groups))
+
+
+def _solve(
+    features: Features,
+    source: Sequence[str],
+    y: np.ndarray,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    classes: int,
+) -> _Solved:
+    """The strength of one source, and its log-odds of rows that were held out."""
+    held_out = np.zeros((len(STRENGTHS), len(y), classes))
+    for fitted, held in folds:
+        statistics = {name: _statistics(features[name][fitted]) for name in source}
+        z = _side_by_side(features, source, statistics, fitted)
+        others = _side_by_side(features, source, statistics, held)
+        for i, model in enumerate(_regressions(z, y[fitted], STRENGTHS, classes)):
+            held_out[i, held] = others @ model.weights.T + model.bias
+    losses = [balanced_cross_entropy(part, y) for part in held_out]
+    best = int(np.argmin(losses))
+    return _Solved(STRENGTHS[best], held_out[best])
+
+
+def _regressions(
+    z: np.ndarray, y: np.ndarray, strengths: Sequence[float], classes: int
+) -> list[_Linear]:
+    """Class-balanced logistic regression at each strength, one started where the last one ended.
+
+    A class without rows has the logit of one row among all that there are.
+    """
+    present = np.unique(y)
+    bias = np.full(classes, -np.log(len(y) + 1.0))
+    if len(present) < 2:
+        bias[present] = 0.0
+        return [_Linear(np.zeros((classes, z.shape[1])), bias)] * len(strengths)
+    model = LogisticRegression(class_weight="balanced", max_iter=500, warm_start=True)
+    models = []
+    for strength in strengths:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.set_params(C=strength).fit(z, y)
+        weights, own = model.coef_, model.intercept_
+        if len(present) == 2:  # f of the second class, as one logit each
+            weights, own = np.vstack([-weights, weights]) / 2, np.hstack([-own, own]) / 2
+        all_weights, all_bias = np.zeros((classes, z.shape[1])), bias.copy()
+        all_weights[present], all_bias[present] = weights, own
+        models.append(_Linear(all_weights, all_bias))
+    return models
+
+
+# --- several sources ------------------------------------------------------------------------------
+class _Mixed(NamedTuple):
+    shares: np.ndarray  # [S]
+    bias: np.ndarray  # [K]
+    loss: float
+    log_odds: np.ndarray  # [N, K]
+
+
+def _mix(sources: Sequence[np.ndarray], y: np.ndarray, classes: int) -> _Mixed:
+    """Shares and bias that minimise the class-balanced cross-entropy of held-out log-odds."""
+    stacked = np.stack(sources)  # [S, N, K]
+    count = len(stacked)
+    if len(np.unique(y)) < 2 or not stacked.any():  # nothing was held out
+        shares, bias = np.full(count, 1.0 / count), np.zeros(classes)
+        log_odds = np.tensordot(shares, stacked, 1)
+        return _Mixed(shares, bias, balanced_cross_entropy(log_odds, y), log_odds)
+    sizes = np.bincount(y, minlength=classes)
+    weight = 1.0 / (sizes[y] * (sizes > 0).sum())
+    target = np.eye(classes)[y]
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = np.tensordot(theta[:count], stacked, 1) + theta[count:]
+        logp = log_softmax(logits, axis=1)
+        excess = (np.exp(logp) - target) * weight[:, None]  # d loss / d logits
+        gradient = np.hstack([np.tensordot(stacked, excess, 2), excess.sum(0)])
+        return -float((weight * logp[np.arange(len(y)), y]).sum()), gradient
+
+    start = np.hstack([np.full(count, 1.0 / count), np.zeros(classes)])
+    bounds = [(0.0, None)] * count + [(-5.0, 5.0)] * classes
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    shares, bias = found.x[:count], found.x[count:]
+    return _Mixed(shares, bias, float(found.fun), np.tensordot(shares, stacked, 1) + bias)

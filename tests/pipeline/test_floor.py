@@ -1,0 +1,165 @@
+"""The floor in a split: corrected starts there, linear is it, files keep it; held together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+
+from clmer.data.splits import Split
+from clmer.data.store.store import Modality
+from clmer.errors import DataError
+from clmer.pipeline.config import ModelConfig
+from clmer.pipeline.fit import fit_split
+from clmer.pipeline.floor import fit_floor, held_together
+from clmer.pipeline.run_files import read_tensors
+from clmer.pipeline.split_model import SplitModel, write_tensors
+from clmer.pipeline.stages.loop import Unrecorded
+from clmer.pipeline.tokenizer import WindowArrays
+
+CLASSES = ("calm", "angry")
+SIZES: dict[str, Any] = {
+    "width": 4,
+    "token_length": 3,
+    "dim": 8,
+    "heads": 2,
+    "cross_layers": 1,
+    "memory_layers": 1,
+    "single_layers": 1,
+    "batch": 16,
+    "contrastive": False,
+    "epochs_fusion": 3,
+}
+
+
+def study(people: int = 6, windows: int = 12) -> tuple[WindowArrays, np.ndarray, Split]:
+    """Two modalities whose variance (and so their log power) tells the classes apart."""
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(people), windows)
+    y = np.arange(len(owner)) % 2
+    shapes = {"eeg": (3, 64), "body": (2, 64)}
+    arrays = {
+        name: (rng.standard_normal((len(y), *shape)) * (1 + y[:, None, None])).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    modalities = {
+        name: Modality(name, count, 32.0, tuple(f"c{i}" for i in range(count)))
+        for name, (count, _) in shapes.items()
+    }
+    rows = np.arange(len(y))
+    parts = [rows[owner < people - 2], rows[owner == people - 2], rows[owner == people - 1]]
+    split = Split("subject 1/1", *parts, shared_groups=0, note="")
+    return WindowArrays(modalities, arrays, owner, owner * 2 + y), y, split
+
+
+def fitted(**options: Any) -> tuple[SplitModel, WindowArrays, np.ndarray, Split]:
+    windows, y, split = study()
+    config = ModelConfig(**{**SIZES, **options})
+    return fit_split(config, windows, y, split, classes=CLASSES), windows, y, split
+
+
+@pytest.mark.parametrize("classifier", ["corrected", "linear", "fusion"])
+def test_what_is_saved_predicts_the_same(classifier: str, tmp_path: Path) -> None:
+    model, windows, y, split = fitted(classifier=classifier, members=2, ablation="single")
+    assert len(model.floors) == (0 if classifier == "fusion" else 3)
+    assert [len(m.members) for m in model.models.values()] == [
+        0 if classifier == "linear" else 2
+    ] * 3
+    model.save(tmp_path)
+    for name in model.models:
+        loaded = SplitModel.load(tmp_path, name)
+        some = {key: windows.arrays[key] for key in loaded.tokenizer.modalities}
+        expected = model.predict_proba(windows.arrays, windows.people, name)
+        np.testing.assert_array_equal(loaded.predict_proba(some, windows.people), expected)
+    if classifier != "fusion":
+        p = model.predict_proba(windows.arrays)[split.test]
+        assert (p.argmax(1) == y[split.test]).mean() > 0.9
+
+
+def test_linear_is_the_floor_and_corrected_begins_there() -> None:
+    linear, windows, y, split = fitted(classifier="linear")
+    floor = linear.floors["eeg+body"]
+    expected = log_softmax(floor.log_odds(windows.features), axis=1)
+    np.testing.assert_allclose(linear.log_probabilities(windows.arrays), expected, atol=1e-6)
+
+    class Watched(Unrecorded):
+        lines: list[Any] = []
+
+        def log(self, line: Any) -> None:
+            self.lines.append(line)
+
+    config = ModelConfig(**{**SIZES, "classifier": "corrected"})
+    wrong = y.copy()  # what the network learns of training does not hold in validation
+    wrong[split.val] = 1 - y[split.val]
+    start = fit_floor(windows, [*windows.modalities], wrong, split, 2, config.seed)
+    model = fit_split(config, windows, wrong, split, classes=CLASSES, recorder=Watched())
+    losses = [line["val_loss"] for line in Watched.lines]
+    if min(losses) > _loss(start.log_odds[split.val], wrong[split.val]):
+        classifier = next(iter(model.models.values())).members[0].classifier
+        assert not any(p.any() for p in classifier.parameters())  # epoch 0 was kept
+    else:
+        pytest.fail("an epoch was better than the floor: the test shows nothing")
+
+
+def _loss(logits: np.ndarray, y: np.ndarray) -> float:
+    return -float(log_softmax(logits, axis=1)[np.arange(len(y)), y].mean())
+
+
+def test_training_rows_get_log_odds_of_fits_without_their_people() -> None:
+    windows, y, split = study()
+    offsets = fit_floor(windows, ["eeg"], y, split, 2, 0)
+    assert [*offsets.floor.weights] == ["eeg/eeg", "eeg/eeg covariance"]
+    rows = np.concatenate([split.train, split.val])
+    whole = offsets.floor.log_odds(windows.features)
+    np.testing.assert_array_equal(offsets.log_odds[split.test], whole[split.test])
+    assert np.abs(offsets.log_odds[rows] - whole[rows]).min() > 0
+    changed = y.copy()
+    changed[split.test] = 1 - y[split.test]  # its labels are not looked at
+    again = fit_floor(windows, ["eeg"], changed, split, 2, 0)
+    np.testing.assert_array_equal(again.log_odds, offsets.log_odds)
+
+
+def test_a_missing_modality_adds_nothing() -> None:
+    model, windows, *_ = fitted(classifier="linear")
+    floor = model.floors["eeg+body"]
+    without = {**windows.arrays, "eeg": np.zeros_like(windows.arrays["eeg"])}
+    expected = floor.bias
+    for block in ("body/other", "body/other covariance"):
+        z = (windows.features[block] - floor.mean[block]) / floor.scale[block]
+        expected = expected + np.clip(z, -8, 8) @ floor.weights[block].T
+    expected = log_softmax(expected, axis=1)
+    np.testing.assert_allclose(model.log_probabilities(without), expected, atol=1e-9)
+
+
+def test_what_is_held_out_together() -> None:
+    windows, _, split = study()
+    rows = np.sort(np.concatenate([split.train, split.val]))
+    people, recordings = windows.people, windows.recordings
+    assert people is not None
+    assert recordings is not None
+    np.testing.assert_array_equal(held_together(windows, split), people[rows])
+    one = replace(windows, people=np.zeros_like(people))
+    np.testing.assert_array_equal(held_together(one, split), recordings[rows])
+    by_trial = replace(
+        split, train=rows[recordings[rows] % 2 == 0], val=rows[recordings[rows] % 2 == 1]
+    )
+    np.testing.assert_array_equal(held_together(windows, by_trial), recordings[rows])
+    shuffled = replace(split, train=rows[::3], val=np.setdiff1d(rows, rows[::3]))
+    np.testing.assert_array_equal(held_together(windows, shuffled), np.arange(len(rows)))
+
+
+def test_a_damaged_floor_is_refused(tmp_path: Path) -> None:
+    fitted(classifier="linear")[0].save(tmp_path)
+    path = tmp_path / "linear.safetensors"
+    tensors, notes = read_tensors(path)
+    write_tensors(path, {**tensors, "eeg+body/bias": torch.zeros(5)}, notes)
+    with pytest.raises(DataError, match=r"contents: found eeg\+body/bias: \[5\], not \[2\]"):
+        SplitModel.load(tmp_path)
+    path.unlink()
+    with pytest.raises(DataError, match=r"linear"):
+        SplitModel.load(tmp_path)
