@@ -68,8 +68,9 @@ def _noise(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def _events(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
     """Two Gabor events in both channels; where y is 1 the fast one comes first."""
-    first = rng.uniform(20, 50, len(y))
-    places = np.stack([first, first + rng.uniform(30, 50, len(y))], axis=1)  # [N, 2]
+    gap = rng.uniform(_WIDTH * 4, SAMPLES - _WIDTH * 6, len(y))
+    first = _WIDTH * 2 + rng.uniform(0, 1, len(y)) * (SAMPLES - _WIDTH * 4 - gap)
+    places = np.stack([first, first + gap], axis=1)  # [N, 2]
     places = np.where(y[:, None] == 1, places[:, ::-1], places)  # of the slow, of the fast one
     time = np.arange(SAMPLES)
     out = np.zeros((len(y), CHANNELS, SAMPLES))
