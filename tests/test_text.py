@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import clmer
-from clmer.evaluation import probe, results
+from clmer.evaluation import results
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.table import interval, spread, table
 from clmer.experiments import output
@@ -120,10 +120,6 @@ def test_every_page_shows_the_same_digits(value: float, expected: str) -> None:
     points = f"{100 * float(expected):.1f}"
     made_of = f"{points} ± {points} [{points}, {points}]"
     assert experiment_scores.text(parts, "balanced_accuracy") == made_of
-    means = {"eeg": {"trained": value, "random": value, "difference": value}}
-    (line,) = probe.probe_lines(means)
-    assert re.findall(r"\d\.\d+", line) == [expected] * 3
-    assert re.findall(r">\+?(\d\.\d+)<", tables.probes({"probe": means})) == [expected] * 3
 
 
 def cells_only(text: str) -> str:
@@ -137,8 +133,8 @@ def test_shares_of_a_confusion_matrix_agree() -> None:
 
 
 def test_no_page_rounds_scores_on_its_own() -> None:
-    # What is no score: the shade of a cell, the share of what can be known, that of the labels.
-    allowed = {"report/tables.py": 1, "train/messages.py": 1, "evaluation/probe.py": 1}
+    # What is no score: the shade of a cell, the share of what can be known.
+    allowed = {"report/tables.py": 1, "train/messages.py": 1}
     package = Path(clmer.__file__).parent
     folders = ("evaluation", "experiments", "report", "train")
     files = [path for folder in folders for path in (package / folder).rglob("*.py")]

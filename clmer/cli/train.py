@@ -134,7 +134,7 @@ def _train(
         if ranks.leads:
             check_folder(folder, resume)  # say so before the data is prepared
         store, task, y, splits = job.load(config, stores)
-        if len(splits) < ranks.count and not config.contrastive:
+        if len(splits) < ranks.count and not config.pretrains:
             raise ConfigError(
                 f"torchrun: found {ranks.count} processes for {len(splits)} split(s), expected at "
                 "most one per split: only the contrastive stage is shared, and this run has none "

@@ -84,7 +84,7 @@ def _raw(modalities: tuple[str, ...], *models: str) -> dict[str, Any]:
 
 def _clmer(modalities: tuple[str, ...]) -> Row:
     name = "+".join(modalities)
-    options = {"modalities": modalities, "contrastive": True}
+    options = {"modalities": modalities, "contrastive": True, "objective": "paper"}
     return Row(f"{name} with CL", ("CLMER", name), options)
 
 

@@ -21,7 +21,7 @@ class CLMERRegressor(RegressorMixin, WindowEstimator):
 
     Attributes:
         n_features_in_: X.shape[1].
-        model_: the fitted `clmer.pipeline.split_model.SplitModel`.
+        model_: the fitted `clmer.pipeline.split.model.SplitModel`.
     """
 
     _TARGET = "rating"

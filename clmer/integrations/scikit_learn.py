@@ -77,7 +77,7 @@ class WindowEstimator(BaseEstimator):
 
     Attributes:
         n_features_in_: X.shape[1].
-        model_: the fitted `clmer.pipeline.split_model.SplitModel`.
+        model_: the fitted `clmer.pipeline.split.model.SplitModel`.
     """
 
     #: `ModelConfig.target`.
@@ -254,7 +254,7 @@ class CLMERClassifier(ClassifierMixin, WindowEstimator):
     Attributes:
         classes_: [K] labels, sorted.
         n_features_in_: X.shape[1].
-        model_: the fitted `clmer.pipeline.split_model.SplitModel`.
+        model_: the fitted `clmer.pipeline.split.model.SplitModel`.
     """
 
     _TARGET = "class"

@@ -1,8 +1,8 @@
-"""Self-supervised training of an encoder: views, temporal prediction, and the loss of Eq. 1-4."""
+"""What an encoder is trained by without labels: the paper's Eq. 1-4, and NT-Xent on pooled z."""
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,77 +12,15 @@ from clmer.nn.batch_norm import BatchNorm
 from clmer.nn.dropout import Dropout
 from clmer.nn.encoder import Encoder
 from clmer.nn.shard import Shard, sharded
+from clmer.nn.views import Views
 from clmer.ops.ntxent.distributed import gather_samples
 
 #: The two readings of Eq. 3, see `temporal_loss`.
 TemporalLoss = Literal["batch", "printed"]
 
 
-class ContrastiveLosses(TypedDict):
-    """What `ContrastiveModel` returns: `loss` carries the gradient, its two parts are detached."""
-
-    loss: Tensor
-    sample: Tensor
-    temporal: Tensor
-
-
-def weak_view(
-    x: Tensor, generator: torch.Generator, *, scale: float = 0.1, jitter: float = 0.05
-) -> Tensor:
-    """Scale x by N(1, `scale`), one factor a sample and channel, and add N(0, `jitter`) noise.
-
-    Args:
-        x: [B, C, T], standardised; left as it is.
-        generator: on x's device; every call draws afresh.
-        scale: standard deviation of the factor.
-        jitter: standard deviation of the noise.
-    """
-    _check_series("weak_view", x)
-    factor = torch.randn(*x.shape[:2], 1, generator=generator, device=x.device, dtype=x.dtype)
-    return torch.addcmul(_noise(x, generator, jitter), x, 1 + scale * factor)
-
-
-def strong_view(
-    x: Tensor, generator: torch.Generator, *, segments: int = 5, jitter: float = 0.3
-) -> Tensor:
-    """Put at most `segments` pieces of x in random order, and add N(0, `jitter`) noise.
-
-    Each sample has its own number of pieces (1 to `segments`), cuts and order; its channels stay
-    together.
-
-    Args:
-        x: [B, C, T], standardised; left as it is.
-        generator: on x's device; every call draws afresh.
-        segments: the most pieces a sample is cut into.
-        jitter: standard deviation of the noise.
-    """
-    _check_series("strong_view", x)
-    if segments < 1:
-        raise ValueError(f"strong_view: segments must be >= 1, got {segments}")
-    batch, _, length = x.shape
-    device = x.device
-    pieces = torch.randint(1, segments + 1, (batch, 1), generator=generator, device=device)
-    last = max(length, 2)
-    cuts = torch.randint(1, last, (batch, segments - 1), generator=generator, device=device)
-    unused = torch.arange(1, segments, device=device) >= pieces
-    cuts = cuts.masked_fill(unused, length)
-    time = torch.arange(length, device=device)
-    piece = (time[None, :, None] >= cuts[:, None, :]).sum(2)  # [B, T], 0 to segments - 1
-    rank = torch.rand(batch, segments, generator=generator, device=device).gather(1, piece)
-    order = rank.argsort(dim=1, stable=True)  # within a piece time stays in order
-    permuted = x.gather(2, order[:, None, :].expand_as(x))
-    return permuted + _noise(x, generator, jitter)
-
-
-def _noise(x: Tensor, generator: torch.Generator, sigma: float) -> Tensor:
-    return sigma * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-
-
-def _check_series(name: str, x: Tensor) -> None:
-    if x.ndim != 3 or x.shape[2] < 1 or not x.is_floating_point():
-        raise ValueError(
-            f"{name}: expected floating-point x [B, C, T], got {list(x.shape)} {x.dtype}"
-        )
+#: What an objective returns: "loss" carries the gradient; its parts, for the log, are detached.
+Losses = dict[str, Tensor]
 
 
 class TemporalTransformer(nn.Module):
@@ -246,6 +184,7 @@ class ContrastiveModel(nn.Module):
         temperature: tau of Eq. 1.
         sample_weight, temporal_weight: lambda_1 and lambda_2 of Eq. 4.
         hidden, depth, heads, mlp: of the `TemporalTransformer`.
+        views: how the two views are made.
 
     Source: Eq. 1-4; sizes and weights from TS-TCC.
     """
@@ -254,6 +193,7 @@ class ContrastiveModel(nn.Module):
         self,
         encoder: Encoder,
         *,
+        views: Views | None = None,
         temporal: TemporalLoss = "batch",
         temperature: float = 0.2,
         sample_weight: float = 0.7,
@@ -269,6 +209,7 @@ class ContrastiveModel(nn.Module):
                 f"ContrastiveModel: temporal must be 'batch' or 'printed', got {temporal!r}"
             )
         self.encoder, self.temporal, self.temperature = encoder, temporal, temperature
+        self.views = views or Views()
         self.sample_weight, self.temporal_weight = sample_weight, temporal_weight
         self.ahead = future_steps(encoder.steps)
         self.transformer = TemporalTransformer(
@@ -291,7 +232,7 @@ class ContrastiveModel(nn.Module):
         generator: torch.Generator,
         t: int | None = None,
         shard: Shard | None = None,
-    ) -> ContrastiveLosses:
+    ) -> Losses:
         """Losses of one batch.
 
         Args:
@@ -306,8 +247,8 @@ class ContrastiveModel(nn.Module):
         if len(x) < 2:
             raise ValueError(f"ContrastiveModel: needs at least 2 windows a batch, got {len(x)}")
         own = slice(None) if shard is None else shard.rows
-        weak, strong = weak_view(x, generator), strong_view(x, generator)
-        views = torch.cat([weak[own], strong[own]])
+        first, second = self.views(x, generator)
+        views = torch.cat([first[own], second[own]])
         both = (2, len(views) // 2)
         if t is None:
             choices = self.encoder.steps - self.ahead
@@ -326,3 +267,88 @@ class ContrastiveModel(nn.Module):
         sample = ops.nt_xent(a, b, self.temperature, process_group=group)
         loss = self.sample_weight * sample + self.temporal_weight * temporal
         return {"loss": loss, "sample": sample.detach(), "temporal": temporal.detach()}
+
+
+class PooledContrast(nn.Module):
+    """NT-Xent on encoder features pooled over time, without a temporal loss.
+
+        u = project(mean_t z_t, sd_t z_t)
+        L = mean over groups of nt_xent(u of one view, u of the other)
+
+    The pooled features are what a linear model reads. Negatives are the other windows of a group:
+    with one person per group, what tells people apart is no help.
+
+    Args:
+        encoder: trained in place; afterwards it is used alone.
+        views: how the two views are made.
+        temperature: tau.
+        hidden, size: units of the projection's hidden layer, and its output's.
+
+    Source: Eq. 1-2 on other features; ours.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        views: Views | None = None,
+        temperature: float = 0.2,
+        hidden: int = 64,
+        size: int = 32,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.views, self.temperature = encoder, views or Views(), temperature
+        self.project = nn.Sequential(
+            nn.Linear(2 * encoder.features, hidden),
+            BatchNorm(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, size),
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        generator: torch.Generator,
+        shard: Shard | None = None,
+        *,
+        other: Tensor | None = None,
+        group: int | None = None,
+    ) -> Losses:
+        """Loss of one batch.
+
+        Args:
+            x: [B, C, T], standardised, B >= 2.
+            generator: on x's device; draws the views.
+            shard: as in `ContrastiveModel`.
+            other: [B, C, T] what the second views are made of, such as neighbours; None for x.
+            group: windows per group, which divides B: rows 0 to group - 1 are the first group.
+                None for one group.
+        """
+        group = len(x) if group is None else group
+        if group < 2 or len(x) % group:
+            raise ValueError(
+                f"PooledContrast: expected groups of 2 windows or more that divide the batch, got "
+                f"{len(x)} windows and group={group}"
+            )
+        own = slice(None) if shard is None else shard.rows
+        # of what the encoder's blocks see: samples, or log power over time
+        seen = self.encoder.prepare(x)
+        beside = seen if other is None else self.encoder.prepare(other)
+        first, second = self.views(seen, generator, beside)
+        views = torch.cat([first[own], second[own]])
+        with sharded(shard, copies=2):
+            u = self.project(pooled(self.encoder.convolve(views))).unflatten(
+                0, (2, len(views) // 2)
+            )
+        if shard is not None:
+            u = gather_samples(u, -2, shard.sizes, shard.group)
+        a, b = u.unflatten(1, (-1, group))  # [groups, group, size] each
+        loss = ops.nt_xent(a, b, self.temperature).mean()
+        return {"loss": loss, "sample": loss.detach()}
+
+
+def pooled(z: Tensor) -> Tensor:
+    """Mean and standard deviation over time of z [B, F, T']: [B, 2 F]."""
+    # the constant keeps the gradient finite where a feature is 0 throughout
+    sd = (z.var(2, correction=0) + 1e-6).sqrt()
+    return torch.cat([z.mean(2), sd], dim=1)

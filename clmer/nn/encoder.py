@@ -13,6 +13,8 @@ from clmer.nn.dropout import Dropout
 
 #: Series longer than this many samples get the long, strided first kernel.
 LONG_SERIES = 256
+#: Bands of a spectrogram in Hz: delta, theta, alpha, beta, gamma.
+BANDS_HZ = ((1.0, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, 45.0))
 
 
 def feature_count(tokens: int, width: int = 32) -> int:
@@ -84,10 +86,18 @@ class Encoder(nn.Module):
         Raises:
             ValueError: x is not [B, channels, length].
         """
+        return self.convolve(self.prepare(x))
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """What the blocks see of x [B, C, T]: here x itself."""
         if x.ndim != 3 or x.shape[1:] != (self.channels, self.length):
             raise ValueError(
                 f"Encoder: expected x [B, {self.channels}, {self.length}], got {list(x.shape)}"
             )
+        return x
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Encode what `prepare` gave."""
         z: Tensor = self.dropout(self.blocks(x))
         return z
 
@@ -97,6 +107,72 @@ class Encoder(nn.Module):
             return self.steps, self.features
         _check_tokens(self.features, tokens)
         return tokens, self.features // tokens * self.steps
+
+
+class SpectralEncoder(Encoder):
+    """An encoder of a window's log power, channels x bands over time, in the place of its samples.
+
+    Args:
+        channels: C.
+        length: T, samples a window.
+        fs: samples a second.
+        width, features, dropout: as in `Encoder`.
+
+    Source: ours.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        length: int,
+        fs: float,
+        *,
+        width: int = 32,
+        features: int | None = None,
+        dropout: float = 0.35,
+    ) -> None:
+        size, hop, edges = _spectrogram(length, fs)
+        rows, steps = channels * len(edges), (length - size) // hop + 1
+        super().__init__(rows, steps, width=width, features=features, dropout=dropout)
+        self.channels, self.length = channels, length
+        self.fs, self.size, self.hop, self.edges = fs, size, hop, edges
+        self.input_norm = nn.BatchNorm1d(rows, affine=False)
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Log power [B, C bands, steps] of x [B, C, T], standardised row by row."""
+        power = log_spectrogram(super().prepare(x), self.fs)
+        normed: Tensor = self.input_norm(power)
+        return normed
+
+
+def log_spectrogram(x: Tensor, fs: float) -> Tensor:
+    """Log power in the EEG bands, one second at a time, every eighth of a second.
+
+    Args:
+        x: [B, C, T], sampled at fs.
+        fs: in Hz.
+
+    Returns:
+        [B, C bands, steps], channel-major; of a window shorter than a second one step.
+    """
+    size, hop, edges = _spectrogram(x.shape[2], fs)
+    frames = x.unfold(2, size, hop)  # [B, C, steps, size]
+    window = torch.hann_window(size, device=x.device, dtype=x.dtype)
+    centred = (frames - frames.mean(3, keepdim=True)) * window
+    power = torch.fft.rfft(centred).abs().square()
+    bands = torch.stack([power[..., a:b].mean(3) for a, b in edges], dim=2)  # [B, C, bands, steps]
+    return bands.clamp(min=1e-6).log().flatten(1, 2)
+
+
+def _spectrogram(length: int, fs: float) -> tuple[int, int, list[tuple[int, int]]]:
+    """Samples of a frame and from frame to frame; first and last Fourier bin of each band."""
+    size = min(length, round(fs))
+    edges = [
+        (max(1, round(low * size / fs)), min(size // 2 + 1, round(high * size / fs)))
+        for low, high in BANDS_HZ
+    ]
+    edges = [(a, b) for a, b in edges if b > a] or [(0, size // 2 + 1)]
+    return size, max(1, round(fs / 8)), edges
 
 
 @torch.no_grad()

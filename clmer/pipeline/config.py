@@ -18,20 +18,20 @@ from clmer.data.store.options import PrepareOptions
 from clmer.data.store.plan import is_valid_name
 from clmer.errors import ConfigError
 from clmer.options import check, option
+from clmer.pipeline import encoder_options
+from clmer.pipeline.encoder_options import EncoderOptions, check_encoders
 
 #: What scikit-learn and NumPy take as a seed.
 MAX_SEED = 2**32 - 1
 #: Layers of one kind, and fusion models beside each other.
 MOST_LAYERS = 1000
 #: Headings on the command line.
-DATA, TASK, MODEL, RUN = (
-    "data",
-    "task and protocol",
-    "model and training (unset: the preset's values)",
-    "run",
-)
+DATA, TASK, RUN = "data", "task and protocol", "run"
+MODEL = encoder_options.MODEL
 #: What `tokens` may be.
 TOKEN_KINDS = ("channel", "time", "spectrum")
+#: Fields that are two numbers.
+PAIRS = ("scale", "view_scale", "view_jitter")
 #: What `classifier` may be.
 CLASSIFIERS = ("corrected", "linear", "fusion")
 
@@ -42,7 +42,10 @@ def _size(default: int, help: str, least: int = 1, most: int | None = None, **mo
 
 #: What stands beside the models in a run's folder, each named after its modalities; further members
 #: of a model end in "-2", "-3", ...
-_RESERVED = ("contrastive", "linear", "tokenizer", "permuted", *NAMES)
+_RESERVED = (
+    *("contrastive", "linear", "tokenizer", "permuted", "random-encoders", "no-encoders"),
+    *NAMES,
+)
 _MEMBER = re.compile(r".*-\d+")
 
 
@@ -68,21 +71,22 @@ def check_modality_names(names: Iterable[str]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(EncoderOptions):
     """What is trained on a split's windows, and how: all that `clmer.pipeline.fit.fit_split` asks.
 
-    Args:
+    Args (and those of `EncoderOptions`):
         contrastive: run stage 1; without it tokens are a channel's samples.
-        fusion: run stage 2; without it the encoders and their linear probe are the result.
+        fusion: run stage 2; without it the encoders are the result.
         models: what stage 2 trains, out of `clmer.baselines.NAMES`.
         target: "class", or "rating": what is predicted is the rating itself, a number.
-        ablation: "none", or "single": each modality alone beside the fusion.
+        ablation: "none"; "single": each modality alone beside the fusion; "stages": the same with
+            random encoders, and without encoders.
         tokens: "channel" (the paper's), "time" (a token is an encoder time step) or "spectrum" (a
             token is a channel's log power spectrum; the encoders are not used).
         classifier: what CLMER classifies by: "linear" (logistic regression on hand-made features,
             `clmer.baselines.logistic`), "corrected" (the fusion's logits are added to its log-odds
             and start at zero) or "fusion" (alone, the paper's).
-        temporal: form of Eq. 3, "batch" or "printed".
+        temporal: form of Eq. 3 in the paper's objective, "batch" or "printed".
         normalize: "train" standardises with the training part's statistics, "subject" with a
             person's own unlabelled windows (transductive).
         batch: windows per step.
@@ -106,7 +110,7 @@ class ModelConfig:
     )
     fusion: bool = option(
         True,
-        help="stage 2, which trains the classifier; without it only a probe is reported",
+        help="stage 2, which trains the classifier; without it the encoders are the result",
         group=MODEL,
     )
     models: tuple[str, ...] = option(
@@ -167,9 +171,10 @@ class ModelConfig:
     )
     ablation: str = option(
         "none",
-        help="single: each modality alone beside the fusion (default on eegmat)",
+        help="single: each modality alone beside the fusion (default on eegmat); stages: the same "
+        "with random encoders in the place of stage 1's, and without encoders",
         group=TASK,
-        choices=("none", "single"),
+        choices=("none", "single", "stages"),
     )
     normalize: str = option(
         "train",
@@ -195,31 +200,50 @@ class ModelConfig:
 
     @property
     def token_kind(self) -> str:
-        """What a `Tokenizer` makes tokens of: without encoders "channel" is "raw"."""
-        return "raw" if self.tokens == "channel" and not self.contrastive else self.tokens
+        """What a `Tokenizer` makes tokens of: without encoders of stage 1 it is "raw"."""
+        return self.tokens if self.pretrains or self.tokens == "spectrum" else "raw"
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether stage 1 runs."""
+        return self.contrastive and self.encoders != "scratch"
+
+    @property
+    def encodes(self) -> bool:
+        """Whether there are encoders, trained in stage 1 or not."""
+        return self.contrastive or self.encoders == "scratch"
 
     def __post_init__(self) -> None:
         _check_once("models", self.models)
         if not self.models:
             raise ConfigError(f"`models`: found none, expected some of {', '.join(NAMES)}")
         check(self)
-        if self.batch < 2 and self.contrastive:
+        if self.batch < 2 and self.pretrains:
             raise ConfigError("`batch`: found 1, expected 2 or more (or `contrastive=False`)")
         if self.dim % self.heads:
             raise ConfigError(
                 f"`dim`: found {self.dim}, expected a multiple of `heads` {self.heads}"
             )
-        if self.tokens == "time" and not self.contrastive:
+        if self.tokens == "time" and not self.encodes:
             raise ConfigError(
                 "`tokens=time`: its tokens are encoder steps; it needs the contrastive stage"
             )
-        if not (self.contrastive or self.fusion):
+        if not (self.pretrains or self.fusion):
             raise ConfigError("`contrastive=False` with `fusion=False` leaves nothing to train")
         if self.target == "rating" and not self.fusion:
             raise ConfigError(
-                "`target=rating` with `fusion=False`: its encoders are scored by a probe of "
-                "classes; leave `target` out"
+                "`target=rating` with `fusion=False`: encoders are trained without labels; leave "
+                "`target` out"
             )
+        if self.ablation == "stages" and not (
+            self.pretrains and self.fusion and self.tokens != "spectrum"
+        ):
+            raise ConfigError(
+                "`ablation=stages`: it compares what stage 2 makes of trained and of random "
+                "encoders; it needs `contrastive=True`, `fusion=True` and `tokens=channel` or "
+                "`tokens=time`"
+            )
+        check_encoders(self)
 
     def check_pictures(self, modalities: Sequence[str]) -> None:
         """Refuse pictures where a series is needed.
@@ -228,7 +252,7 @@ class ModelConfig:
             ConfigError: the contrastive stage, or a spectrum, would get one.
         """
         pictures = [name for name in modalities if name in IMAGES]
-        if pictures and (self.contrastive or self.tokens == "spectrum"):
+        if pictures and (self.encodes or self.tokens == "spectrum"):
             raise ConfigError(
                 f"`modalities={','.join(pictures)}`: pictures are no series that the contrastive "
                 "stage or a spectrum could take; add `contrastive=False` `tokens=channel`"

@@ -7,6 +7,7 @@ the loop over epochs is `clmer.pipeline.stages.loop.fit`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,13 +26,14 @@ from clmer.pipeline.models import (
     has_floor,
 )
 from clmer.pipeline.ranks import Ranks
-from clmer.pipeline.split_model import SplitModel
-from clmer.pipeline.split_notes import TOKENIZER
+from clmer.pipeline.split.model import SplitModel
+from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.stages.classifiers import Classifiers
-from clmer.pipeline.stages.contrastive import fit_encoders
+from clmer.pipeline.stages.contrastive import fit_encoders, random_encoders
 from clmer.pipeline.stages.loop import Recorder, Unrecorded
 from clmer.pipeline.targets import Target, fit_target
 from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, raw_tokens
+from clmer.pipeline.tuned import linear_start, tuned
 
 
 def fit_split(
@@ -76,12 +78,16 @@ def fit_split(
         tokenizer = Tokenizer.fit(windows, split.train, config.token_kind, config.normalize)
         x = tokenizer.standardise(windows.arrays, device, windows.people)
         encoders: dict[str, Encoder] = {}
-        if config.contrastive:
-            encoders = fit_encoders(config, windows.modalities, x, split, recorder, ranks, name)
+        if config.pretrains:
+            encoders = fit_encoders(config, windows, x, split, recorder, ranks, name)
         tokenizer, tokens = fit_tokens(tokenizer, split.train, x, encoders)
         models: dict[str, FittedModel] = {}
         if config.fusion and ranks.leads:
+            if config.encoders != "frozen":
+                tokens["stage"] = x  # the models have encoders of their own
             for key, chosen in chosen_models(config, tuple(windows.modalities)).items():
+                if config.encoders != "frozen" and chosen.spec.tokens == "stage":
+                    chosen = _tuned(config, chosen, tokenizer, encoders, x, y, split, target)
                 part = select_tokens(chosen, tokens)
                 fs = windows.modalities[chosen.modalities[0]].fs
                 floor = _floor(config, chosen, windows, y, split, target)
@@ -92,6 +98,28 @@ def fit_split(
         recorder.save_tensors(f"{name}/{LINEAR}", floor_tensors(model.floors), {})
     recorder.save_tensors(f"{name}/{TOKENIZER}", *model.tokenizer_state())
     return model
+
+
+def _tuned(
+    config: ModelConfig,
+    chosen: ChosenModel,
+    tokenizer: Tokenizer,
+    encoders: Mapping[str, Encoder],
+    x: Mapping[str, Tensor],
+    y: np.ndarray,
+    split: Split,
+    target: Target,
+) -> ChosenModel:
+    """A model with encoders of its own; those of stage 1 begin where a linear model ends.
+
+    That is the floor where there is one, else logistic regression on their features; a rating
+    without a floor begins at its mean.
+    """
+    own = {name: encoders[name] for name in chosen.modalities if name in encoders}
+    start = None
+    if own and target.classes and not has_floor(config, chosen.spec):
+        start = linear_start(tokenizer, own, x, y, split.train, target.outputs)
+    return tuned(config, chosen, tokenizer, own, start)
 
 
 def _floor(
@@ -136,6 +164,57 @@ def fit_control(
         floor = _floor(model.config, chosen, windows, y, split, target)
         trainer = Classifiers(model.config, part, y, split, target, fs, device, recorder, floor)
         return trainer.fit(chosen, name)
+
+
+def fit_ablation(
+    model: SplitModel,
+    windows: WindowArrays,
+    x: Mapping[str, Tensor],
+    y: np.ndarray,
+    split: Split,
+    recorder: Recorder,
+    name: str,
+) -> dict[str, tuple[FittedModel, Tokens]]:
+    """A split's first model without what stage 1 learnt, like for like (`ablation="stages"`).
+
+    Args:
+        model: the split's.
+        windows: all windows.
+        x: the same, standardised.
+        y: [N] classes.
+        split: what the model was trained on.
+        recorder: keeps progress.
+        name: of the split.
+
+    Returns:
+        By name, each with the tokens that it reads. "random encoders": drawn as those of stage 1
+        before their training, batch norms fitted to the training windows, frozen; where stage 2
+        trains encoders, from this start. "no encoders": a channel's samples as tokens.
+    """
+    config, names, device = model.config, tuple(windows.modalities), model.device
+    chosen = next(iter(chosen_models(config, names).values()))
+    fs = windows.modalities[chosen.modalities[0]].fs
+    made: dict[str, tuple[ChosenModel, Tokens]] = {}
+    with own_random_state(device):
+        if config.encoders == "frozen":
+            encoders = random_encoders(config, windows.modalities, x, split.train)
+            made["random encoders"] = (
+                chosen,
+                model.tokenizer.fit_tokens(x, encoders, split.train)[1],
+            )
+        else:
+            scratch = replace(config, encoders="scratch")
+            made["random encoders"] = tuned(scratch, chosen, model.tokenizer, {}), dict(x)
+        raw = chosen._replace(spec=replace(chosen.spec, tokens="raw"))
+        made["no encoders"] = raw, raw_tokens(model.tokenizer, x)
+        fitted = {}
+        for key, (each, tokens) in made.items():
+            part = {modality: tokens[modality] for modality in each.modalities}
+            target = model.target
+            floor = _floor(config, each, windows, y, split, target)
+            trainer = Classifiers(config, part, y, split, target, fs, device, recorder, floor)
+            fitted[key] = trainer.fit(each, f"{name}/{key.replace(' ', '-')}"), part
+    return fitted
 
 
 # --- tokens --------------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ from clmer.baselines.logistic import LinearFloor
 from clmer.data.store.store import Modality
 from clmer.errors import ConfigError
 from clmer.nn import Encoder, feature_count
+from clmer.nn.encoder import SpectralEncoder
 from clmer.pipeline.config import ModelConfig
+from clmer.pipeline.objectives import objective_of
 from clmer.pipeline.targets import Target
 from clmer.pipeline.tokenizer import WindowArrays
 
@@ -109,7 +111,10 @@ def check_models(config: ModelConfig, windows: WindowArrays, classes: int) -> No
 def build_encoder(config: ModelConfig, modality: Modality, length: int) -> Encoder:
     """An encoder of a configuration's size for a modality's windows of `length` samples."""
     features = feature_count(modality.tokens, config.width)
-    return Encoder(len(modality.channels), length, width=config.width, features=features)
+    channels, sizes = len(modality.channels), {"width": config.width, "features": features}
+    if objective_of(config, modality) == "neighbour":
+        return SpectralEncoder(channels, length, modality.fs, **sizes)
+    return Encoder(channels, length, **sizes)
 
 
 def member_names(name: str, members: int) -> list[str]:

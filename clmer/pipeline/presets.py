@@ -16,11 +16,11 @@ from clmer.data.registry import DATASETS
 from clmer.data.synthetic import WRITERS
 from clmer.data.synthetic.model import Control
 from clmer.errors import ConfigError
-from clmer.pipeline.config import Config
+from clmer.pipeline.config import PAIRS, Config
 
 #: What a preset changes from the paper's sizes.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "paper": {"classifier": "fusion"},
+    "paper": {"objective": "paper", "classifier": "fusion"},
     "cpu": {
         "epochs_contrastive": 15,
         "epochs_fusion": 60,
@@ -103,7 +103,7 @@ def build(dataset: str, given: Mapping[str, Any]) -> Config:
     by_dataset = CPU_BY_DATASET if preset == "cpu" else PAPER_BY_DATASET
     own |= {**PRESETS[preset], **by_dataset.get(dataset, {})}
     own |= {"repeats": 0} if chosen.get("splits") else {}
-    for name in {"modalities", "models", "scale"} & chosen.keys():
+    for name in {"modalities", "models", *PAIRS} & chosen.keys():
         chosen[name] = tuple(chosen[name])
     chosen["one_start"] = chosen.get("protocol", own["protocol"]) == "shuffled"
     config = Config(dataset=dataset, **own | _without_stage_1(own, chosen) | chosen)

@@ -19,15 +19,17 @@ from clmer import json_files
 from clmer.data.store.origin import are_sources
 from clmer.errors import DataError
 from clmer.json_files import ANY, NUMBER
-from clmer.pipeline.config import Config
+from clmer.pipeline.config import PAIRS, Config
 
 #: Bytes of a JSON file or log that are read at most: a hundred times what long runs write.
 MOST_BYTES = 2**28
 _SYNTHETIC = {"control": str, "people": int, "seed": int}
 #: Fields of a configuration that are not of a plain type.
-_SPECIAL: dict[str, Any] = {"modalities": [str], "models": [str], "scale": [NUMBER]}
+_SPECIAL: dict[str, Any] = {"modalities": [str], "models": [str]}
+_SPECIAL |= {name: [NUMBER] for name in PAIRS}
 _SPECIAL |= {"synthetic": _SYNTHETIC, "threshold": NUMBER, "window_s": NUMBER, "stride_s": NUMBER}
-_NULL = ("scale", "synthetic", "threshold")
+_SPECIAL |= {"view_both": bool, "view_pieces": int}
+_NULL = (*PAIRS, "synthetic", "threshold", "view_both", "view_pieces")
 _PLAIN = {"str": str, "int": int, "bool": bool, "float": NUMBER}
 _OPTIONS = {f.name: _SPECIAL.get(f.name) or _PLAIN[str(f.type)] for f in fields(Config)}
 _LINE = {"stage": str, "epoch": int, ANY: NUMBER}
@@ -74,8 +76,9 @@ def read_described(path: Path) -> dict[str, Any]:
     for name, value in found["config"].items():
         if name in _OPTIONS and not (value is None and name in _NULL):
             check(value, _OPTIONS[name], path, f"config.{name}")
-    if len(found["config"].get("scale") or (0, 0)) != 2:
-        raise damaged(path, "config.scale", found["config"]["scale"])
+    for name in PAIRS:
+        if len(found["config"].get(name) or (0, 0)) != 2:
+            raise damaged(path, f"config.{name}", found["config"][name])
     return dict(found)
 
 

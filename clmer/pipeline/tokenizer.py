@@ -44,7 +44,8 @@ class WindowArrays:
         modalities: by name, in the order a model stacks them.
         arrays: [N, C, T] of each, in memory or mapped.
         people: [N] whose window each is; None for one person's.
-        recordings: [N] the recording that each comes from; None where it is not known.
+        recordings: [N] what it is a part of, in the order of time within each; None where nobody
+            knows.
     """
 
     modalities: Mapping[str, Modality]

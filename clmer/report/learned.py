@@ -71,7 +71,7 @@ def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
     draw: dict[str, Callable[[trained.TrainedRun, Sample], Html]] = {}
     if run.config.get("fusion", True) and len(run.modalities) > 1:
         draw["Attention between modalities"] = draw_attention
-    if run.config.get("contrastive", True):
+    if run.config.get("contrastive", True) and run.config.get("encoders") != "scratch":
         draw["Contrastive features"] = draw_features
     if run.scored is None:
         why = "the run has no scored test windows to draw it on"

@@ -186,7 +186,8 @@ def _score_blocks(run: RunFiles) -> list[tuple[str, Html]]:
     results = run.scored
     if results is None:
         if run.results is not None:
-            return [("Linear probe", tables.probes(run.results))]
+            text = "No scores: the run trained encoders only (no fusion stage)."
+            return [("Scores", Html(f"<p>{escape(text)}</p>"))]
         text = "No scores yet: the run is unfinished. The same command with --resume continues it."
         return [("Scores", Html(f"<p>{escape(text)}</p>"))]
     kind = kind_of(results)

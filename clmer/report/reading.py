@@ -16,7 +16,7 @@ from clmer.errors import DataError
 from clmer.evaluation.kinds import KINDS
 from clmer.evaluation.metrics import SCORES, Predictions
 from clmer.evaluation.ratings import RATING_SCORES, RatingPredictions
-from clmer.json_files import ANY, MAYBE, NUMBER
+from clmer.json_files import MAYBE, NUMBER
 from clmer.pipeline.run.folder import CONFIG, DATA, RESULTS
 from clmer.pipeline.run_files import (
     check,
@@ -45,7 +45,6 @@ _PEOPLE: dict[str, Any] = {
 _PAIR: dict[str, Any] = {"a": str, "b": str, "people": int, "reason": str}
 _PAIR |= dict.fromkeys(("difference", "p", "p_holm"), MAYBE)
 _SPLIT = {"name": str, **dict.fromkeys(("train", "val", "test", "shared_groups"), int)}
-_PROBE = {ANY: dict.fromkeys(("trained", "random", "difference"), NUMBER)}
 _RESULTS = {
     **dict.fromkeys(("dataset", "task", "protocol", "protocol_note"), str),
     **dict.fromkeys(("people", "recordings", "windows", "shared_groups"), int),
@@ -55,7 +54,6 @@ _RESULTS = {
     "models": [dict],
     "comparisons": [_PAIR],
     "notes": [str],
-    "probe": _PROBE,
 }
 _CONFIG = {
     "config": {
@@ -219,7 +217,6 @@ def check_results(results: Any, path: Path) -> None:
         raise damaged(path, f"data.{wrong}", str(results["data"].get(wrong))[:60])
     check(results, {} if "models" not in results else _RESULTS, path)
     if "models" not in results:  # without a fusion stage
-        check(results, {"probe": _PROBE}, path)
         return
     check({"target": "class", **results}, {"target": str}, path)
     target = results.get("target", "class")

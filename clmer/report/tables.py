@@ -220,14 +220,3 @@ def confusion_table(counts: Sequence[Sequence[int]], classes: Sequence[str], cap
     return table(
         ("true \\ predicted", *classes), rows, caption=caption, row_headers=True, css="confusion"
     )
-
-
-def probes(results: Mapping[str, Any]) -> Html:
-    """The linear probe of each modality's encoder, and of a random one."""
-    rows = []
-    for name, values in results["probe"].items():
-        scored = [score_text(values[key]) for key in ("trained", "random")]
-        rows.append([name, *scored, signed(values["difference"])])
-    header = ("modality", "trained encoder", "random encoder", "difference")
-    caption = "Linear probe of the contrastive features, balanced accuracy, mean over splits"
-    return table(header, rows, caption=caption, row_headers=True, css="numbers")

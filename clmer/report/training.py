@@ -14,7 +14,8 @@ from clmer.report.reading import RunFiles
 
 #: Lines of metrics.jsonl of one stage, one per epoch.
 Epochs = Sequence[Mapping[str, Any]]
-#: Parts of the contrastive loss, in the fields "<modality>_sample" and "<modality>_temporal".
+#: Parts of the contrastive loss, in the fields "<modality>_sample" and (of the paper's objective)
+#: "<modality>_temporal".
 _PARTS = ("sample", "temporal")
 _TRAIN, _VALIDATION, _SCORE = COLOURS[:3]
 
@@ -48,7 +49,7 @@ def _stage_name(stage: str, members: int) -> str:
 
 def _contrastive(title: str, stages: Sequence[Epochs]) -> list[Html]:
     total = curves([_curve(epochs, "loss") for epochs in stages], f"{title}: training loss")
-    panels = [captioned(total, "Training loss (Eq. 4) by epoch")]
+    panels = [captioned(total, "Training loss by epoch")]
     fields = [name for name in stages[0][0] if name.endswith(tuple(f"_{part}" for part in _PARTS))]
     modalities = list(dict.fromkeys(field.rsplit("_", 1)[0] for field in fields))
     if modalities:
@@ -56,6 +57,7 @@ def _contrastive(title: str, stages: Sequence[Epochs]) -> list[Html]:
             _curve(epochs, f"{modality}_{part}", colour, dashed=part == "temporal")
             for modality, colour in zip(modalities, cycle(COLOURS), strict=False)
             for part in _PARTS
+            if f"{modality}_{part}" in fields
             for epochs in stages
         ]
         note = "Parts of the loss: solid between windows (Eq. 2), dashed over time (Eq. 3)"

@@ -32,17 +32,14 @@ from clmer.data.synthetic.images import draw_faces
 from clmer.errors import DataError
 from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
-from clmer.evaluation.probe import linear_probe, mean_probe, settle_batch_norm
 from clmer.evaluation.rows import Rows, concat
 from clmer.evaluation.table import table
-from clmer.nn.random_state import drawing_from, drawn_from, own_random_state, seed_device
-from clmer.pipeline.config import Config, check_modality_names
-from clmer.pipeline.fit import all_tokens, fit_control, fit_split, select_tokens
-from clmer.pipeline.models import FittedModel, build_encoder, check_models
+from clmer.pipeline.config import PAIRS, Config, check_modality_names
+from clmer.pipeline.fit import all_tokens, fit_ablation, fit_control, fit_split, select_tokens
+from clmer.pipeline.models import FittedModel, check_models
 from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.run.folder import SPLITS_DIGEST
-from clmer.pipeline.split_model import SplitModel
-from clmer.pipeline.stages.contrastive import encoder_generator
+from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.stages.loop import seed_of
 from clmer.pipeline.targets import fit_target
 from clmer.pipeline.tokenizer import WindowArrays
@@ -190,12 +187,10 @@ class SplitResult:
 
     Args:
         predictions: of every model and baseline on the split's test windows, of the run's kind.
-        probes: rows of `clmer.evaluation.probe.mean_probe`.
         constant: lines about channels that do not vary in training.
     """
 
     predictions: list[Rows]
-    probes: list[dict[str, Any]]
     constant: list[str]
 
 
@@ -262,9 +257,8 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
     model = fit_one(job, split, number)
     constant = messages.constant_lines(model.tokenizer)
     x = model.tokenizer.standardise(job.windows.arrays, job.device, job.windows.people)
-    probes = probe(job, split, model, x) if config.contrastive and model.classes else []
     if not config.fusion:
-        return SplitResult([], probes, constant)
+        return SplitResult([], constant)
     tokens = all_tokens(model, x)
     predictions = []
     for name, fitted in model.models.items():
@@ -279,7 +273,12 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
         control = fit_control(model, job.windows, tokens, y, split, job.run, name)
         part = select_tokens(control.chosen, tokens)
         predictions.append(_predictions(job, "permuted labels", split, control, part, y))
-    return SplitResult([*predictions, *baselines(job, split)], probes, constant)
+    if config.ablation == "stages":
+        for name, (fitted, part) in fit_ablation(
+            model, job.windows, x, job.y, split, job.run, split_name(number)
+        ).items():
+            predictions.append(_predictions(job, name, split, fitted, part, job.y))
+    return SplitResult([*predictions, *baselines(job, split)], constant)
 
 
 def _predictions(
@@ -296,36 +295,14 @@ def _predictions(
     return job.kind.of_split(name, split, job.store.windows, y, said)
 
 
-def probe(
-    job: TrainingRun, split: Split, model: SplitModel, x: Mapping[str, Tensor]
-) -> list[dict[str, Any]]:
-    """Linear probe at 10 % of the labels: the trained encoder against a random one."""
-    rows = []
-    for name, part in x.items():
-        generator = encoder_generator(job.config, name)
-        with drawn_from(generator):
-            random = build_encoder(job.config, job.store.modalities[name], part.shape[2])
-        with drawing_from(generator), own_random_state(job.device):
-            seed_device(job.config.seed, job.device)
-            settle_batch_norm(random.to(job.device), part[split.train])
-        scores = [
-            linear_probe(encoder, part, job.y, split, job.config.seed)
-            for encoder in (model.encoders[name], random)
-        ]
-        rows.append({"split": split.name, "modality": name, "trained": scores[0],
-                     "random": scores[1]})  # fmt: skip
-    return rows
-
-
 # --- the report ---------------------------------------------------------------------------------
 def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
     """Write results.json and what goes with it, and print the table."""
     config = job.config
-    means = mean_probe([row for split in splits for row in split.probes])
     bounds = messages.bayes_bounds(job)
-    extra = {"probe": means, "bayes": bounds, "data": job.store.report}
+    extra = {"bayes": bounds, "data": job.store.report}
     notes = list(dict.fromkeys(line for split in splits for line in split.constant))
-    notes += messages.notes(job, means)
+    notes += messages.notes(job)
     if not config.fusion:
         job.run.write(Path("results.json"), reporting.results_json(extra))
         print("\n".join(notes))
@@ -358,9 +335,10 @@ def settings(config: Config) -> dict[str, Any]:
         DataError: that table cannot be read.
     """
     own = {SPLITS_DIGEST: digest(Path(config.splits))} if config.splits else {}
+    pairs = {name: getattr(config, name) for name in PAIRS}
     return own | {
         **asdict(config),
         "modalities": list(config.modalities),
         "models": list(config.models),
-        "scale": config.scale and list(config.scale),
+        **{name: pair and list(pair) for name, pair in pairs.items()},
     }

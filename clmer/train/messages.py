@@ -19,9 +19,10 @@ from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
 from clmer.data.tasks import is_known
 from clmer.evaluation.metrics import Predictions
-from clmer.evaluation.probe import probe_lines
 from clmer.evaluation.rows import Rows
+from clmer.pipeline import objectives
 from clmer.pipeline.fit import fit_split
+from clmer.pipeline.stages.batches import by_person
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.tokenizer import Tokenizer
 from clmer.text import score_text
@@ -32,6 +33,10 @@ PERMUTED = (
     "people have few recordings."
 )
 THINNED = f"svm: fitted on at most {svm.MOST} training windows, evenly spaced."
+ABLATION = (
+    "random encoders, no encoders: the first model once more without stage 1: on encoders from a "
+    "random start (trained by stage 2 where it trains encoders), and on samples."
+)
 TRANSDUCTIVE = (
     "transductive: every person's windows were standardised with that person's own statistics, "
     "test people included (no labels)."
@@ -120,8 +125,9 @@ def announce_time(job: TrainingRun) -> None:
             shared = job.ranks.count if job.ranks.count > len(job.splits) else 1
             total += step * steps * config.epochs_contrastive / shared
         else:
-            first = number == config.contrastive
-            fits = config.members * (2 if first and config.permuted else 1)
+            first = number == config.pretrains
+            more = config.permuted + 2 * (config.ablation == "stages") if first else 0
+            fits = config.members * (1 + more)
             total += step * steps * config.epochs_fusion * fits
     at_once = job.ranks.count if job.ranks.count <= len(job.splits) else 1
     total *= -(-len(job.splits) // at_once)
@@ -150,15 +156,32 @@ def constant_lines(tokenizer: Tokenizer) -> list[str]:
     return [f"Constant in a training part, so given as zeros: {'; '.join(shown)}."]
 
 
-def notes(job: TrainingRun, probes: Mapping[str, Mapping[str, float]]) -> list[str]:
+def notes(job: TrainingRun) -> list[str]:
     """What a reader of the scores should know beside them."""
     config = job.config
     lines = [TRANSDUCTIVE] if config.normalize == "subject" else []
-    lines += probe_lines(probes)
+    lines += [stage_1_line(job)] if config.pretrains else []
+    lines += [ABLATION] if config.ablation == "stages" else []
     lines += [PERMUTED] if config.permuted and config.fusion and job.models else []
     if SVM in job.main and any(len(split.train) > svm.MOST for split in job.splits):
         lines.append(THINNED)
     return lines
+
+
+def stage_1_line(job: TrainingRun) -> str:
+    """What stage 1 minimised, and against whom."""
+    named = objectives.describe(job.config, job.store.modalities)
+    people = min(len(np.unique(job.store.windows.subject[split.train])) for split in job.splits)
+    if named == "paper":
+        return "stage 1: the paper's objective (Eq. 1-4)."
+    drawn = [
+        by_person(split.train, job.store.windows.subject, job.config.batch, torch.device("cpu"))
+        for split in job.splits
+    ]
+    if all(each is not None for each in drawn):
+        return f"stage 1: {named}; negatives are windows of the same person."
+    why = "one person" if people < 2 else "people with too few windows for a batch of their own"
+    return f"stage 1: {named}; negatives are windows of all people ({why} in a training part)."
 
 
 def bayes_bounds(job: TrainingRun) -> dict[str, float]:

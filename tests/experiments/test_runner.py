@@ -111,7 +111,7 @@ def test_other_recordings_are_another_run(deap, made, monkeypatch):
     ("file", "content", "message"),
     [
         ("results.json", b"{", r"results.json: JSON: found"),
-        ("results.json", b'{"probe": {}}', r"results.json: models: found nothing"),
+        ("results.json", b'{"bayes": {}}', r"results.json: models: found nothing"),
         ("config.json", b"[]", r"config.json: content: found \[\]"),
     ],
 )

@@ -1,9 +1,8 @@
-"""Views, temporal prediction, and the contrastive loss."""
+"""Temporal prediction, the paper's contrastive loss, and the loss on pooled features."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,64 +11,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from clmer.nn.contrastive import (
     ContrastiveModel,
+    PooledContrast,
     TemporalLoss,
     TemporalTransformer,
     future_steps,
-    strong_view,
+    pooled,
     temporal_loss,
-    weak_view,
 )
 from clmer.nn.encoder import Encoder
-
-View = Callable[[Tensor, torch.Generator], Tensor]
+from clmer.nn.views import Views
+from clmer.ops import nt_xent
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.mark.parametrize("view", [weak_view, strong_view])
-def test_views_are_fresh_keyed_and_out_of_place(view: View) -> None:
-    x = torch.randn(3, 2, 30)
-    kept, state = x.clone(), torch.get_rng_state()
-    generator = seeded()
-    first, second = view(x, generator), view(x, generator)
-    torch.testing.assert_close(view(x, seeded()), first, rtol=0, atol=0)
-    assert not torch.equal(first, second)
-    assert torch.equal(x, kept)
-    assert first.shape == x.shape
-    assert first.dtype == x.dtype
-    assert torch.equal(torch.get_rng_state(), state), "the global generator was used"
-
-
-def test_weak_view_scales_each_channel_and_adds_noise() -> None:
-    x = torch.ones(200, 4, 100, dtype=torch.float64)
-    y = weak_view(x, seeded())
-    assert abs(y.mean().item() - 1) < 0.02
-    assert abs(y.mean(2).std().item() - 0.1) < 0.01
-    assert abs((y - y.mean(2, keepdim=True)).std().item() - 0.05) < 0.002
-
-
-def test_strong_view_permutes_pieces_of_time() -> None:
-    batch, channels, length = 300, 3, 40
-    ramp = torch.arange(float(length))
-    x = (ramp + 1000 * torch.arange(channels)[:, None]).expand(batch, -1, -1).contiguous()
-    y = strong_view(x, seeded(), jitter=0.0)
-    torch.testing.assert_close(y.sort(dim=2).values, x)  # nothing lost, no channel copied
-    torch.testing.assert_close(y - y[:, :1], x - x[:, :1])  # channels move together
-    breaks = (y[:, 0].diff(dim=1) != 1).sum(1)
-    assert breaks.max() == 4
-    assert breaks.min() == 0
-    assert len({tuple(row.tolist()) for row in y[:, 0]}) > batch // 2  # each sample its own
-    noise = strong_view(x, seeded()) - y
-    assert abs(noise.std().item() - 0.3) < 0.01
-
-
-@pytest.mark.parametrize("length", [1, 2, 3])
-def test_strong_view_takes_very_short_series(length: int) -> None:
-    x = torch.randn(4, 2, length)
-    y = strong_view(x, seeded(), jitter=0.0)
-    torch.testing.assert_close(y.sort(dim=2).values, x.sort(dim=2).values)
 
 
 def explicit_temporal_loss(prediction: Tensor, z: Tensor, t: int, form: str) -> Tensor:
@@ -218,8 +173,7 @@ def test_each_view_predicts_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(3, 4, 25)
     contrastive(x, seeded(), t=1)
     generator = seeded()
-    z_weak = contrastive.encoder(weak_view(x, generator))
-    z_strong = contrastive.encoder(strong_view(x, generator))
+    z_weak, z_strong = map(contrastive.encoder, Views()(x, generator))
     torch.testing.assert_close(seen["z"], torch.stack([z_weak, z_strong]))
     from_strong = contrastive.predict(contrastive.transformer(z_strong[:, :, :2]))
     torch.testing.assert_close(seen["prediction"][0].flatten(1), from_strong)
@@ -263,7 +217,56 @@ def test_training_beats_chance(form: TemporalLoss) -> None:
 def test_one_window_is_no_batch() -> None:
     with pytest.raises(ValueError, match="at least 2 windows a batch, got 1"):
         model()(torch.randn(1, 4, 25), seeded())
-    with pytest.raises(ValueError, match="floating-point x"):
-        weak_view(torch.ones(2, 3, 4, dtype=torch.int64), seeded())
-    with pytest.raises(ValueError, match="segments must be >= 1"):
-        strong_view(torch.ones(2, 3, 4), seeded(), segments=0)
+
+
+# --- pooled --------------------------------------------------------------------------------------
+def test_pooled_features_are_mean_and_deviation_over_time() -> None:
+    z = torch.randn(4, 3, 7, dtype=torch.float64)
+    found = pooled(z)
+    torch.testing.assert_close(found[:, :3], z.mean(2))
+    torch.testing.assert_close(found[:, 3:], z.std(2, correction=0), rtol=1e-5, atol=1e-5)
+
+
+def test_features_that_are_zero_throughout_have_a_gradient() -> None:
+    z = torch.zeros(2, 3, 5, requires_grad=True)
+    pooled(z).sum().backward()
+    assert z.grad is not None
+    assert z.grad.isfinite().all()
+
+
+def test_loss_of_groups_is_the_mean_of_each_alone() -> None:
+    torch.manual_seed(0)
+    model = PooledContrast(Encoder(3, 40, width=4, dropout=0.0)).double().eval()
+    x = torch.randn(12, 3, 40, dtype=torch.float64)
+    found = model(x, seeded(), group=4)
+    views = model.views(x, seeded())
+    u = [model.project(pooled(model.encoder(view))) for view in views]
+    each = [nt_xent(u[0][i : i + 4], u[1][i : i + 4], 0.2) for i in (0, 4, 8)]
+    torch.testing.assert_close(found["loss"], torch.stack(each).mean())
+    assert found["loss"] < model(x, seeded())["loss"]  # fewer negatives
+
+
+def test_a_second_window_is_the_other_view() -> None:
+    views = Views((1.0, 0.0), jitter=(0.0, 0.0), pieces=1)
+    model = PooledContrast(Encoder(2, 30, width=4), views=views).eval()
+    x, other = torch.randn(2, 6, 2, 30)
+    u, v = (model.project(pooled(model.encoder(part))) for part in (x, other))
+    torch.testing.assert_close(model(x, seeded(), other=other)["loss"], nt_xent(u, v, 0.2))
+
+
+def test_pooled_loss_reaches_every_parameter_and_repeats() -> None:
+    model = PooledContrast(Encoder(3, 40, width=4))
+    x = torch.randn(8, 3, 40)
+    model(x, seeded(), group=2)["loss"].backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+    model.eval()
+    assert model(x, seeded())["loss"] == model(x, seeded())["loss"]
+
+
+@pytest.mark.parametrize(("batch", "group"), [(8, 3), (8, 1), (1, None), (8, 0)])
+def test_groups_that_do_not_fit_are_named(batch: int, group: int | None) -> None:
+    model = PooledContrast(Encoder(3, 40, width=4))
+    with pytest.raises(ValueError, match="groups of 2 windows or more"):
+        model(torch.randn(batch, 3, 40), seeded(), group=group)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from clmer.nn.encoder import Encoder, as_tokens, feature_count
+from clmer.nn.encoder import (
+    Encoder,
+    SpectralEncoder,
+    as_tokens,
+    feature_count,
+    log_spectrogram,
+)
 
 
 @pytest.mark.parametrize(
@@ -86,3 +94,24 @@ def test_wrong_input_says_what_was_expected() -> None:
         as_tokens(torch.randn(2, 128, 5), 3)
     with pytest.raises(ValueError, match="z \\[B, F, T'\\]"):
         as_tokens(torch.randn(128, 5), 2)
+
+
+@pytest.mark.parametrize(("length", "fs"), [(640, 128.0), (25, 25.0), (5, 128.0)])
+def test_a_spectral_encoder_takes_windows_and_gives_features(length: int, fs: float) -> None:
+    encoder = SpectralEncoder(3, length, fs, width=4)
+    z = encoder(torch.randn(5, 3, length))
+    assert z.shape == (5, encoder.features, encoder.steps)
+    assert z.isfinite().all()
+    with pytest.raises(ValueError, match=rf"expected x \[B, 3, {length}\]"):
+        encoder(torch.randn(5, 2, length))
+
+
+def test_log_spectrogram_tells_bands_and_times() -> None:
+    fs, time = 128.0, torch.arange(640) / 128.0
+    wave = (2 * math.pi * 10.0 * time).sin() * (time < 2.0)
+    power = log_spectrogram(torch.stack([wave, 3 * wave])[None], fs)[0]
+    assert power.shape == (10, 33)
+    bands = power.view(2, 5, 33)
+    assert bands[0, :, :8].mean(1).argmax() == 2  # alpha
+    assert bands[0, 2, :8].min() > bands[0, 2, 20:].max() + 5  # only where the wave is
+    torch.testing.assert_close(bands[1, 2, :8], bands[0, 2, :8] + 2 * math.log(3))

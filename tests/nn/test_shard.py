@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from clmer.nn import ContrastiveModel, Encoder, sublayer
 from clmer.nn.batch_norm import BatchNorm
+from clmer.nn.contrastive import PooledContrast
 from clmer.nn.dropout import Dropout, drop
 from clmer.nn.shard import Shard, current_group, sharded, undo_ddp_mean
 from clmer.ops.sublayer.reference import normed, stacked_linear
@@ -170,24 +171,30 @@ def gradient_error(model, truth):
 
 def model_worker(rank, world, path):
     group = joined(rank, world, path)
-    for form in ("batch", "printed"):
+    for form in ("batch", "printed", "pooled"):
         for dtype, limit in ((torch.float64, 1e-11), (torch.float32, 1e-5)):
             torch.manual_seed(0)
-            one = ContrastiveModel(Encoder(4, 40, width=8), temporal=form).to(dtype)
+            encoder = Encoder(4, 40, width=8)
+            if form == "pooled":
+                one = PooledContrast(encoder).to(dtype)
+            else:
+                one = ContrastiveModel(encoder, temporal=form).to(dtype)
             many, wide = copy.deepcopy(one), copy.deepcopy(one).double()
             wrapped = DistributedDataParallel(many)
             for batch in (8, 5, 2):  # of two samples a third rank gets none
+                more = {"group": batch // 2} if form == "pooled" and batch == 8 else {}
                 x = torch.randn(batch, 4, 40, dtype=dtype)
                 results = []
                 for model, shard in ((one, None), (wrapped, Shard.of(group, batch)), (wide, None)):
                     torch.manual_seed(1)
                     generator = torch.Generator().manual_seed(2)
                     with Float32Draws() if model is wide else nullcontext():
-                        losses = model(x.double() if model is wide else x, generator, shard=shard)
+                        part = x.double() if model is wide else x
+                        losses = model(part, generator, shard=shard, **more)
                     model.zero_grad()
                     undo_ddp_mean(losses["loss"], 1 if shard is None else world).backward()
                     results.append(losses)
-                for name in ("loss", "sample", "temporal"):
+                for name in results[0]:
                     found, wanted = results[1][name], results[0][name]
                     torch.testing.assert_close(found, wanted, rtol=limit, atol=0)
                 error, allowed = gradient_error(many, one), limit

@@ -18,7 +18,7 @@ from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.fit import fit_split
 from clmer.pipeline.floor import fit_floor, held_together
 from clmer.pipeline.run_files import read_tensors
-from clmer.pipeline.split_model import SplitModel, write_tensors
+from clmer.pipeline.split.model import SplitModel, write_tensors
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.targets import ClassTarget
 from clmer.pipeline.tokenizer import WindowArrays

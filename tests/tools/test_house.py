@@ -51,7 +51,7 @@ def test_the_pipeline_knows_no_command_line() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("module", ["clmer.predict", "clmer.pipeline.split_model"])
+@pytest.mark.parametrize("module", ["clmer.predict", "clmer.pipeline.split.model"])
 def test_inference_brings_no_training_machinery(module: str) -> None:
     heavy = ("torch.utils.tensorboard", "clmer.pipeline.fit", "clmer.pipeline.stages.loop")
     code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"

@@ -12,7 +12,7 @@ from support.train_cases import SMALL
 import clmer
 from clmer.cli import main
 from clmer.data.synthetic import write_deap
-from clmer.pipeline.split_model import SplitModel
+from clmer.pipeline.split.model import SplitModel
 from clmer.report.reading import read_ratings
 
 OPTIONS = [
@@ -50,7 +50,7 @@ def test_a_run_leaves_what_it_promises(folder, results):
     assert names[:2] == ["physio", "svm"]
     lines = ["permuted labels", "training mean", "band power + ridge: physio"]
     assert set(names[2:]) == {*lines, "features + ridge: physio"}
-    assert (results["target"], results["classes"], results["probe"]) == ("rating", [], {})
+    assert (results["target"], results["classes"]) == ("rating", [])
     assert (folder / "run" / "ratings.png").read_bytes()[:4] == b"\x89PNG"
     assert not (folder / "run" / "confusion.png").exists()
     scores = results["models"][0]["windows"]

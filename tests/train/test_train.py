@@ -85,7 +85,7 @@ def test_a_run_leaves_what_it_promises(whole):
     assert names[0] == "physio+landmarks+au"
     assert {"permuted labels", "majority", "band power + LR: physio+landmarks+au"} < set(names)
     assert results["shared_groups"] == 0
-    assert set(results["probe"]["physio"]) == {"trained", "random", "difference"}
+    assert any(note.startswith("stage 1: ") for note in results["notes"])
     config = json.loads((whole / "config.json").read_text())
     assert config["config"]["data"]
     assert config["environment"]["torch"]
@@ -136,9 +136,23 @@ def test_an_interrupt_leaves_a_run_that_continues(deap, whole, monkeypatch, caps
 
 def test_stages_can_be_left_out(deap):
     assert run(deap, deap / "raw", "--no-contrastive", "--no-permuted") == 0
-    assert not json.loads((deap / "raw" / "results.json").read_text())["probe"]
+    notes = json.loads((deap / "raw" / "results.json").read_text())["notes"]
+    assert not any(note.startswith("stage 1: ") for note in notes)
     assert run(deap, deap / "encoders", "--no-fusion") == 0
-    assert json.loads((deap / "encoders" / "results.json").read_text())["probe"]
+    assert "models" not in json.loads((deap / "encoders" / "results.json").read_text())
+
+
+@pytest.mark.parametrize("encoders", ["frozen", "finetune"])
+def test_a_table_with_and_without_stage_1(deap, encoders):
+    out = deap / f"stages-{encoders}"
+    options = ["--ablation", "stages", "--encoders", encoders, "--no-permuted"]
+    assert run(deap, out, *options, "--objective", "pooled") == 0
+    results = json.loads((out / "results.json").read_text())
+    names = {model["name"] for model in results["models"]}
+    assert {"physio+landmarks+au", "random encoders", "no encoders"} < names
+    pairs = [{row["a"], row["b"]} for row in results["comparisons"]]
+    assert {"physio+landmarks+au", "random encoders"} in pairs
+    assert (out / "models" / "split1" / "random-encoders.safetensors").is_file()
 
 
 def test_a_finished_or_foreign_folder_is_refused(deap, whole, capsys):
@@ -220,7 +234,7 @@ def test_generated_recordings_of_one_type_train_without_a_bound(tmp_path):
 
 def test_a_full_disk_leaves_no_run_folder_or_one_that_continues(deap, monkeypatch, capsys):
     import clmer.pipeline.run.folder
-    import clmer.pipeline.split_model
+    import clmer.pipeline.split.model
     import clmer.storage
 
     def full(path, content, *, durable=True):
@@ -230,7 +244,7 @@ def test_a_full_disk_leaves_no_run_folder_or_one_that_continues(deap, monkeypatc
 
     written = clmer.storage.write_file
     monkeypatch.setattr(clmer.pipeline.run.folder, "write_file", full)
-    monkeypatch.setattr(clmer.pipeline.split_model, "write_file", full)
+    monkeypatch.setattr(clmer.pipeline.split.model, "write_file", full)
     out, options = deap / "full", ["--no-fusion", "--modalities", "au"]
     name = "config.json"
     assert run(deap, out, *options) == 2

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from clmer.data.store.origin import differences
 from clmer.errors import ConfigError, DataError
-from clmer.pipeline.config import Config
+from clmer.pipeline.config import PAIRS, Config
 from clmer.pipeline.run_files import (
     check,
     damaged,
@@ -36,7 +36,7 @@ from clmer.pipeline.run_files import (
     read_tensors,
     readable,
 )
-from clmer.pipeline.split_model import write_tensors
+from clmer.pipeline.split.model import write_tensors
 from clmer.storage import lock, unwritable, write_file
 
 CONFIG, RESULTS = Path("config.json"), Path("results.json")
@@ -283,7 +283,7 @@ def read_config(folder: Path) -> Config:
     if missing:
         raise damaged(path, ", ".join(missing), "nothing")
     chosen = {name: value for name, value in found.items() if name in known}
-    for name in chosen.keys() & {"modalities", "models", "scale"}:  # JSON has no tuples
+    for name in chosen.keys() & {"modalities", "models", *PAIRS}:  # JSON has no tuples
         chosen[name] = chosen[name] if chosen[name] is None else tuple(chosen[name])
     try:
         return Config(**chosen)

@@ -22,8 +22,8 @@ from clmer.nn.fusion import Fusion, attention_maps
 from clmer.pipeline.config import Config, ModelConfig
 from clmer.pipeline.run.folder import CONFIG, MODELS, RESULTS, read_config, unfinished_stage
 from clmer.pipeline.run_files import damaged, readable
-from clmer.pipeline.split_model import SplitModel, Windows, in_parts
-from clmer.pipeline.split_notes import TOKENIZER
+from clmer.pipeline.split.model import SplitModel, Windows, in_parts
+from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.targets import Target, check_has_classes
 
 

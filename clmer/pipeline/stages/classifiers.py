@@ -23,6 +23,7 @@ from clmer.pipeline.models import (
 from clmer.pipeline.stages.loop import Recorder, Schedule, fit, seed_of
 from clmer.pipeline.stages.step import adam
 from clmer.pipeline.targets import Loss, Losses, Target
+from clmer.pipeline.tuned import TunedModel
 
 #: Norm that the fusion stage's gradients are clipped to.
 CLIP = 0.8
@@ -106,11 +107,12 @@ class Classifiers:
 
 
 def start_at_zero(model: nn.Module) -> None:
-    """Let a fusion's outputs be zero until it is trained."""
-    if not isinstance(model, Fusion):
-        raise TypeError(f"start_at_zero: found {type(model).__name__}, expected CLMER's Fusion")
-    nn.init.zeros_(model.classifier.weight)
-    nn.init.zeros_(model.classifier.bias)
+    """Let a fusion's outputs be zero until it is trained, with encoders of its own or without."""
+    head = model.head if isinstance(model, TunedModel) else model
+    if not isinstance(head, Fusion):
+        raise TypeError(f"start_at_zero: found {type(head).__name__}, expected CLMER's Fusion")
+    nn.init.zeros_(head.classifier.weight)
+    nn.init.zeros_(head.classifier.bias)
 
 
 def fusion_losses(

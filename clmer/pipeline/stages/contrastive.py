@@ -2,45 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from clmer.data.splits import Split
 from clmer.data.store.store import Modality
+from clmer.errors import ConfigError
 from clmer.nn import ContrastiveModel, Encoder
-from clmer.nn.random_state import drawn_from, seeded
+from clmer.nn.contrastive import PooledContrast
+from clmer.nn.random_state import drawing_from, drawn_from, seeded
 from clmer.nn.shard import Shard, undo_ddp_mean
 from clmer.pipeline.config import ModelConfig
-from clmer.pipeline.models import (
-    build_encoder,
-)
+from clmer.pipeline.models import build_encoder
+from clmer.pipeline.objectives import objective_of, views_of
 from clmer.pipeline.ranks import Ranks
-from clmer.pipeline.split_model import CONTRASTIVE
+from clmer.pipeline.split.model import CONTRASTIVE
+from clmer.pipeline.stages.batches import by_person, neighbours
 from clmer.pipeline.stages.loop import Recorder, Schedule, fit, seed_of
 from clmer.pipeline.stages.step import adam
+from clmer.pipeline.tokenizer import WindowArrays
 
 
 class ContrastiveModels(nn.ModuleDict):
     """A contrastive model per modality; they share nothing but the step."""
 
     def forward(
-        self, x: Mapping[str, Tensor], generator: torch.Generator, shard: Shard | None
+        self,
+        x: Mapping[str, Tensor],
+        generator: torch.Generator,
+        shard: Shard | None,
+        other: Mapping[str, Tensor],
+        group: int | None,
     ) -> dict[str, Tensor]:
-        """Eq. 4 summed over modalities, and its terms."""
-        parts = {name: self[name](part, generator, shard=shard) for name, part in x.items()}
+        """The losses summed over modalities, and their terms.
+
+        Args:
+            x: [B, C, T] by modality.
+            generator: draws the views.
+            shard: this rank's part of the batch.
+            other: [B, C, T] neighbours, of the modalities that are trained by them.
+            group: windows per group of the pooled objectives; None for one group.
+        """
+        parts = {}
+        for name, part in x.items():
+            if isinstance(self[name], PooledContrast):
+                more = {"other": other.get(name), "group": group}
+                parts[name] = self[name](part, generator, shard, **more)
+            else:
+                parts[name] = self[name](part, generator, shard=shard)
         line = {
-            f"{name}_{key}": parts[name][key] for name in parts for key in ("sample", "temporal")
+            f"{name}_{key}": value
+            for name, part in parts.items()
+            for key, value in part.items()
+            if key != "loss"
         }
         return {"loss": torch.stack([part["loss"] for part in parts.values()]).sum(), **line}
 
 
 def fit_encoders(
     config: ModelConfig,
-    modalities: Mapping[str, Modality],
+    windows: WindowArrays,
     x: Mapping[str, Tensor],
     split: Split,
     recorder: Recorder,
@@ -49,22 +75,50 @@ def fit_encoders(
 ) -> dict[str, Encoder]:
     """Train the encoders on the windows of the training part: all ranks together.
 
+    Where a modality's objective is not the paper's, a batch has groups of one person's windows
+    (`clmer.pipeline.stages.batches.by_person`), and all modalities share it.
+
     Args:
-        config: sizes and epochs.
-        modalities: by name.
+        config: sizes, epochs and objectives.
+        windows: all of them: modalities, people, recordings.
         x: [N, C, T] standardised windows by modality.
         split: its training rows count.
         recorder: keeps progress.
         ranks: the processes that share each batch.
         name: of the split.
+
+    Raises:
+        ConfigError: neighbours are asked for, and nobody knows which windows are some.
     """
-    model = new_contrastive(config, modalities, x)
+    model = new_contrastive(config, windows.modalities, x)
     optimizer = adam(model, lr=3e-4, betas=(0.9, 0.99), weight_decay=3e-4)
-    rows = torch.from_numpy(split.train).to(next(iter(x.values())).device)
+    device = next(iter(x.values())).device
+    objectives = {n: objective_of(config, each) for n, each in windows.modalities.items()}
+    pooled = set(objectives.values()) != {"paper"}
+    drawn = by_person(split.train, windows.people, config.batch, device) if pooled else None
+    near = _neighbours(windows, split.train) if "neighbour" in objectives.values() else None
+    rows = torch.from_numpy(split.train).to(device)
     schedule = Schedule(config.epochs_contrastive, config.batch, amp=config.amp == "bf16")
-    losses = contrastive_losses(model, x, ranks)
-    fit(recorder, f"{name}/{CONTRASTIVE}", model, optimizer, losses, rows, schedule, config.seed)
-    return {modality: cast(ContrastiveModel, part).encoder for modality, part in model.items()}
+    losses = contrastive_losses(
+        model,
+        x,
+        ranks,
+        group=None if drawn is None else drawn.group,
+        near=None if near is None else torch.from_numpy(near).to(device),
+        nearby=[n for n, objective in objectives.items() if objective == "neighbour"],
+    )
+    stage = f"{name}/{CONTRASTIVE}"
+    fit(recorder, stage, model, optimizer, losses, drawn or rows, schedule, config.seed)
+    return {modality: cast(Any, part).encoder for modality, part in model.items()}
+
+
+def _neighbours(windows: WindowArrays, rows: np.ndarray) -> np.ndarray:
+    if windows.recordings is None:
+        raise ConfigError(
+            "`objective=neighbour`: nobody says which windows follow each other; it needs "
+            "recordings, or take `objective=pooled`"
+        )
+    return neighbours(windows.recordings, rows)
 
 
 def new_contrastive(
@@ -72,11 +126,15 @@ def new_contrastive(
 ) -> ContrastiveModels:
     """Untrained contrastive models of all modalities, on x's device."""
     kind: Any = config.temporal
-    models = {}
+    models: dict[str, nn.Module] = {}
     for name, part in x.items():
+        views = views_of(config, modalities[name])
         with drawn_from(encoder_generator(config, name)):
             encoder = build_encoder(config, modalities[name], part.shape[2])
-            models[name] = ContrastiveModel(encoder, temporal=kind)
+            if objective_of(config, modalities[name]) == "paper":
+                models[name] = ContrastiveModel(encoder, temporal=kind, views=views)
+            else:
+                models[name] = PooledContrast(encoder, views=views)
     return ContrastiveModels(models).to(next(iter(x.values())).device)
 
 
@@ -85,15 +143,71 @@ def encoder_generator(config: ModelConfig, modality: str) -> torch.Generator:
     return seeded(seed_of(config.seed, "encoder", modality))
 
 
-def contrastive_losses(model: ContrastiveModels, x: Mapping[str, Tensor], ranks: Ranks) -> Any:
-    """The losses of a step, whose batch is spread over the ranks where there are several."""
+@torch.no_grad()
+def random_encoders(
+    config: ModelConfig,
+    modalities: Mapping[str, Modality],
+    x: Mapping[str, Tensor],
+    rows: np.ndarray,
+) -> dict[str, Encoder]:
+    """The encoders that stage 1 would start from, batch norms fitted to the rows of x.
+
+    Args:
+        config: sizes and seed.
+        modalities: by name.
+        x: [N, C, T] standardised windows by modality.
+        rows: training rows, over which running statistics are plain averages.
+    """
+    found = {}
+    for name, part in x.items():
+        generator = encoder_generator(config, name)
+        with drawn_from(generator):
+            encoder = build_encoder(config, modalities[name], part.shape[2]).to(part.device)
+        for module in encoder.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.reset_running_stats()
+                module.momentum = None  # a plain average over the batches
+        encoder.train()
+        with drawing_from(generator):
+            for known in torch.from_numpy(rows).split(256):
+                if len(known) > 1:
+                    encoder(part[known.to(part.device)])
+        found[name] = encoder.eval()
+    return found
+
+
+def contrastive_losses(
+    model: ContrastiveModels,
+    x: Mapping[str, Tensor],
+    ranks: Ranks,
+    *,
+    group: int | None = None,
+    near: Tensor | None = None,
+    nearby: Sequence[str] = (),
+) -> Any:
+    """The losses of a step, whose batch is spread over the ranks where there are several.
+
+    Args:
+        model: of all modalities.
+        x: [N, C, T] of each.
+        ranks: who share a batch.
+        group: windows per group, where a batch has groups.
+        near: [N, 2] neighbours, where some are asked for; one is drawn per window and step.
+        nearby: the modalities whose second views are neighbours.
+    """
     call: nn.Module = model
     if ranks.group is not None:
         call = DistributedDataParallel(model, process_group=ranks.group)
 
     def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         shard = ranks.shard(len(rows))
-        found = call({name: part[rows] for name, part in x.items()}, generator, shard)
+        other: dict[str, Tensor] = {}
+        if near is not None:
+            side = torch.randint(2, (len(rows), 1), generator=generator, device=rows.device)
+            chosen = near[rows].gather(1, side)[:, 0]
+            other = {name: x[name][chosen] for name in nearby}
+        part = {name: each[rows] for name, each in x.items()}
+        found = call(part, generator, shard, other, group)
         return {**found, "loss": undo_ddp_mean(found["loss"], ranks.count)}
 
     return losses

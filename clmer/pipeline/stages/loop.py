@@ -24,6 +24,7 @@ from clmer.errors import DataError
 from clmer.json_files import NUMBER
 from clmer.nn.random_state import drawing_from, seed_device, seeded
 from clmer.pipeline.run_files import check, damaged
+from clmer.pipeline.stages.batches import Batches, Shuffled
 from clmer.pipeline.stages.step import GraphedStep, TrainStep
 from clmer.pipeline.targets import Losses
 from clmer.streams import is_nowhere
@@ -140,7 +141,7 @@ def fit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     losses: Losses,
-    rows: Tensor,
+    rows: Tensor | Batches,
     schedule: Schedule,
     seed: int,
     validate: Validate | None = None,
@@ -155,7 +156,7 @@ def fit(
         model: trained in place.
         optimizer: over the model's parameters.
         losses: what a step minimises.
-        rows: [N] training rows, drawn without replacement every epoch.
+        rows: [N] training rows, drawn without replacement every epoch; or what draws the batches.
         schedule: how long and how fast.
         seed: of the run.
         validate: called after every epoch; the best score is kept (of equal ones the lower loss)
@@ -169,6 +170,7 @@ def fit(
             model.load_state_dict(done[0])
         return
     device = next(model.parameters()).device
+    batches = Shuffled(rows, schedule.batch) if isinstance(rows, Tensor) else rows
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=20)
     progress = _resume(recorder, stage, model, optimizer, plateau)
     if progress is None:
@@ -195,7 +197,7 @@ def fit(
         generator = torch.Generator(device).manual_seed(seed_of(seed, stage, epoch, "batch"))
         model.train()
         with drawing_from(seeded(drawn)):
-            line = _epoch(step, rows, schedule.batch, generator)
+            line = _epoch(step, batches(generator), schedule.batch, generator)
         if not math.isfinite(line["loss"]):
             hint = "Look for extreme values in the recordings, or try another `seed`."
             where = f"loss of {stage}, epoch {epoch}"
@@ -246,13 +248,12 @@ class _Progress:
 
 
 def _epoch(
-    step: Step, rows: Tensor, batch_size: int, generator: torch.Generator
+    step: Step, batches: Iterator[Tensor], batch_size: int, generator: torch.Generator
 ) -> dict[str, float]:
     """One pass over the rows; the mean of each loss."""
-    order = rows[torch.randperm(len(rows), generator=generator, device=generator.device)]
     totals: dict[str, Tensor] = {}
     steps = 0
-    for batch in order.split(batch_size):
+    for batch in batches:
         if len(batch) < 2 <= batch_size and steps:  # batch norm and contrast need company
             continue
         for name, value in step(batch, generator).items():
@@ -320,10 +321,11 @@ def _resume(
         model.load_state_dict(parts["model"])
         restore_optimizer(optimizer, parts["optimizer"])
     for group in optimizer.param_groups:
+        rate = notes["lr"] * group.get("share", 1.0)
         if isinstance(group["lr"], Tensor):  # a captured step reads it where it is
-            group["lr"].fill_(notes["lr"])
+            group["lr"].fill_(rate)
         else:
-            group["lr"] = notes["lr"]
+            group["lr"] = rate
     plateau.load_state_dict(notes["plateau"])
     recorder.forget(stage, notes["epoch"])
     fields = ("epoch", "best_epoch", "best_score", "best_loss")

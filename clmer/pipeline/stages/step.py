@@ -115,9 +115,33 @@ class _Snapshot:
         torch.cuda.set_rng_state(self.random)
 
 
-def adam(model: nn.Module, *, lr: float, graph: bool = False, **options: Any) -> torch.optim.Adam:
-    """Adam in one kernel; where a CUDA graph will hold it, its rate is a tensor on the device."""
-    rate: Any = lr
-    if graph:
-        rate = torch.tensor(lr, device=next(model.parameters()).device)
-    return torch.optim.Adam(model.parameters(), rate, fused=True, capturable=graph, **options)
+def adam(
+    model: nn.Module,
+    *,
+    lr: float,
+    graph: bool = False,
+    slow: tuple[str, float] | None = None,
+    **options: Any,
+) -> torch.optim.Adam:
+    """Adam in one kernel; where a CUDA graph will hold it, its rates are tensors on the device.
+
+    Args:
+        model: what it trains.
+        lr: learning rate.
+        graph: see above.
+        slow: the beginning of some parameters' names, and the share of the rate that they get; a
+            group of parameters notes its share of the rate as "share".
+        **options: of `torch.optim.Adam`.
+    """
+    prefix, share = slow or ("", 1.0)
+    parts: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        own = share if slow and name.startswith(prefix) else 1.0
+        parts.setdefault(own, []).append(parameter)
+    groups = []
+    for own, parameters in sorted(parts.items(), reverse=True):  # whole rate first: the loop's
+        rate: Any = own * lr
+        if graph:
+            rate = torch.tensor(rate, device=parameters[0].device)
+        groups.append({"params": parameters, "lr": rate, "share": own})
+    return torch.optim.Adam(groups, fused=True, capturable=graph, **options)

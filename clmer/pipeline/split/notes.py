@@ -43,7 +43,8 @@ def read_model_config(notes: Mapping[str, Any], path: Path) -> ModelConfig:
         names = ", ".join(sorted(found.keys() ^ known))
         raise damaged(path, "notes.config", names, "the options of this version")
     try:
-        return ModelConfig(**{**found, "models": tuple(found["models"])})
+        lists = {name: tuple(each) for name, each in found.items() if isinstance(each, list)}
+        return ModelConfig(**{**found, **lists})
     except (ConfigError, TypeError) as error:
         raise damaged(path, "notes.config", error) from error
 

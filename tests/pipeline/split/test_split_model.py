@@ -17,7 +17,7 @@ from clmer.errors import DataError
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.fit import fit_split
 from clmer.pipeline.run_files import read_tensors
-from clmer.pipeline.split_model import SplitModel, write_tensors
+from clmer.pipeline.split.model import SplitModel, write_tensors
 from clmer.pipeline.tokenizer import WindowArrays
 
 SMALL: Mapping[str, Any] = {

@@ -31,7 +31,7 @@ from clmer.pipeline.models import (
     member_names,
 )
 from clmer.pipeline.run_files import damaged, read_tensors, readable
-from clmer.pipeline.split_notes import (
+from clmer.pipeline.split.notes import (
     TOKENIZER,
     foreign,
     read_model_config,
@@ -40,6 +40,7 @@ from clmer.pipeline.split_notes import (
 )
 from clmer.pipeline.targets import Target, check_has_classes
 from clmer.pipeline.tokenizer import Tokenizer, block_features, raw_tokens
+from clmer.pipeline.tuned import tuned
 from clmer.storage import write_file
 
 Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
@@ -102,7 +103,9 @@ class SplitModel:
 
     @torch.no_grad()
     def tokens(self, x: Mapping[str, Tensor]) -> Tokens:
-        """Standardised windows as the tokens [N, tokens, features] that CLMER reads."""
+        """What CLMER reads of standardised windows: tokens, or x where it has own encoders."""
+        if self.config.encoders != "frozen":
+            return dict(x)
         return self.tokenizer.arrange(self.tokenizer.features(x, self.encoders))
 
     def tokens_for(self, name: str, x: Mapping[str, Tensor]) -> Tokens:
@@ -111,6 +114,8 @@ class SplitModel:
         part = {modality: x[modality] for modality in chosen.modalities}
         if chosen.spec.tokens == "raw":
             return raw_tokens(self.tokenizer, part)
+        if self.config.encoders != "frozen":
+            return part
         kept = self.tokenizer.of(chosen.modalities, self.tokenizer.kind)
         with torch.no_grad():
             return kept.arrange(kept.features(part, self.encoders))
@@ -266,7 +271,7 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
     tokenizer = tokenizer.to(device)
     encoders: dict[str, Encoder] = {}
     members: list[nn.Module] = []
-    if config.contrastive:
+    if config.pretrains:
         weights, path = _read(folder, CONTRASTIVE)[0], folder / f"{CONTRASTIVE}.safetensors"
         for modality in tokenizer.modalities.values():
             length = tokenizer.lengths[modality.name]
@@ -283,6 +288,8 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
     if chosen is not None and not (floor and config.classifier == "linear"):
         shapes = _token_shapes(tokenizer, encoders, device, folder)
         fs = tokenizer.modalities[chosen.modalities[0]].fs
+        if config.encoders != "frozen" and chosen.spec.tokens == "stage":
+            chosen = tuned(config, chosen, tokenizer, {})
         build = partial(build_model, chosen.spec, shapes, target.outputs, config, fs)
         for member in member_names(name, config.members):
             path = folder / f"{member}.safetensors"

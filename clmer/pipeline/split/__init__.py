@@ -1,0 +1,1 @@
+"""What a split trained, and its files."""
