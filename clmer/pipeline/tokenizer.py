@@ -18,13 +18,11 @@ from torch import Tensor
 from clmer.data.store.store import Modality, Store
 from clmer.nn import Encoder, as_tokens
 from clmer.nn.encoder import encode
+from clmer.pipeline.reference import FLAT, FLAT_SHARE
 
 _CHUNK = 2048
 #: Bins of a spectrum token, equally wide in log frequency, and their range in Hz.
 _BINS, _LOW, _HIGH = 16, 0.5, 45.0
-#: A channel whose standard deviation is at most this, or this share of its largest value, carries
-#: nothing but rounding, a filter's or float32's: it becomes zeros.
-_FLAT, _FLAT_SHARE = 1e-9, 8 * float(np.finfo(np.float32).eps)
 
 
 class Scale(NamedTuple):
@@ -42,17 +40,20 @@ class WindowArrays:
         modalities: by name, in the order a model stacks them.
         arrays: [N, C, T] of each, in memory or mapped.
         people: [N] whose window each is; None for one person's.
+        reference: [N] bool, windows that are their person's reference, see
+            `clmer.pipeline.reference`; None without one.
     """
 
     modalities: Mapping[str, Modality]
     arrays: Mapping[str, np.ndarray]
     people: np.ndarray | None = None
+    reference: np.ndarray | None = None
 
     @classmethod
-    def of(cls, store: Store) -> WindowArrays:
+    def of(cls, store: Store, reference: np.ndarray | None = None) -> WindowArrays:
         """All windows of a store, mapped."""
         arrays = {name: store.array(name) for name in store.modalities}
-        return cls(store.modalities, arrays, store.windows.subject)
+        return cls(store.modalities, arrays, store.windows.subject, reference)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -61,7 +62,8 @@ class WindowArrays:
         """Some of the windows, copied."""
         arrays = {name: array[rows] for name, array in self.arrays.items()}
         people = None if self.people is None else self.people[rows]
-        return WindowArrays(self.modalities, arrays, people)
+        reference = None if self.reference is None else self.reference[rows]
+        return WindowArrays(self.modalities, arrays, people, reference)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +246,7 @@ def _statistics(windows: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         variance += np.square(x - mean[:, None]).sum((0, 2)) / count
         np.maximum(peak, np.abs(x).max((0, 2)), out=peak)
     std = np.sqrt(variance)
-    std[std <= np.maximum(_FLAT, _FLAT_SHARE * peak)] = np.inf
+    std[std <= np.maximum(FLAT, FLAT_SHARE * peak)] = np.inf
     return torch.from_numpy(mean[:, None]), torch.from_numpy(std[:, None])
 
 
