@@ -29,6 +29,8 @@ from clmer.pipeline.models import (
     mean_probability,
     member_names,
 )
+from clmer.pipeline.reference import GivenReference, with_reference
+from clmer.pipeline.reference_rows import check_given
 from clmer.pipeline.run_files import check, damaged, read_tensors, readable
 from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
 from clmer.storage import write_file
@@ -77,22 +79,37 @@ class SplitModel:
         names = ", ".join(self.models) or "no classifier"
         return f"SplitModel({names}; {', '.join(self.classes)}; on {self.device})"
 
-    def standardise(self, windows: Windows, people: np.ndarray | None = None) -> dict[str, Tensor]:
+    def standardise(
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        reference: GivenReference | None = None,
+    ) -> dict[str, Tensor]:
         """Windows, checked and standardised.
 
         Args:
             windows: [N, C, T] by modality, as `clmer.data.store.prepare` stores them.
-            people: [N] whose each is; only `normalize="subject"` asks.
+            people: [N] whose each is, where a reference is needed; None for one person's.
+            reference: what is known of people, see `clmer.pipeline.reference.GivenReference`, where
+                the model was trained with it.
 
         Returns:
             [N, C, T] float32 by modality.
 
         Raises:
+            ConfigError: a reference is missing (how to record one), or not asked for.
             ValueError: a modality is missing, unknown or of the wrong shape; there are no windows,
-                or some that are not finite.
+                or some that are not finite; a person is not known by the reference (who).
         """
         checked = _checked(self.tokenizer, windows)
-        return self.tokenizer.standardise(checked, self.device, people)
+        check_given(self.config.reference, reference)
+        if reference is None:
+            return self.tokenizer.standardise(checked, self.device)
+        if isinstance(reference, Mapping):
+            reference = _checked(self.tokenizer, reference)
+        known = with_reference(checked, people, reference)
+        x = self.tokenizer.standardise(known.arrays, self.device, known.people, known.reference)
+        return {name: part[known.first :] for name, part in x.items()}
 
     @torch.no_grad()
     def tokens(self, x: Mapping[str, Tensor]) -> Tokens:
@@ -110,13 +127,18 @@ class SplitModel:
             return kept.arrange(kept.features(part, self.encoders))
 
     def log_probabilities(
-        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        model: str = "",
+        reference: GivenReference | None = None,
     ) -> np.ndarray:
         """Log of the members' mean probability.
 
         Args:
             windows: [N, C, T] by modality.
             people: as in `standardise`.
+            reference: as in `standardise`.
             model: which of `models`; "" for the first.
 
         Returns:
@@ -124,11 +146,11 @@ class SplitModel:
 
         Raises:
             KeyError: no such model.
-            ValueError: as `standardise`.
+            ConfigError, ValueError: as `standardise`.
         """
         name = model or next(iter(self.models))
         parts = []
-        for part in in_parts(self.standardise(windows, people)):
+        for part in in_parts(self.standardise(windows, people, reference)):
             tokens = self.tokens_for(name, part)
             rows = np.arange(len(next(iter(tokens.values()))))
             logp = [log_probabilities(member, tokens, rows) for member in self.models[name].members]
@@ -136,10 +158,14 @@ class SplitModel:
         return np.concatenate(parts)
 
     def predict_proba(
-        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        model: str = "",
+        reference: GivenReference | None = None,
     ) -> np.ndarray:
         """Probability of each class, [N, classes]; the arguments are `log_probabilities`'."""
-        return np.exp(self.log_probabilities(windows, people, model))
+        return np.exp(self.log_probabilities(windows, people, model, reference))
 
     # --- files ----------------------------------------------------------------------------------
     def tokenizer_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -269,7 +295,7 @@ _NOTES = {
     "modalities": [{"name": str, "tokens": int, "fs": NUMBER, "channels": [str]}],
     "lengths": {ANY: int},
     "kind": str,
-    "normalize": str,
+    "by_reference": bool,
     "classes": [str],
     "config": dict,
 }
@@ -300,16 +326,13 @@ def _read_tokenizer(
         tokenizer = Tokenizer.from_state(tensors, notes)
     except (KeyError, TypeError, ValueError) as error:
         raise _foreign(path, error) from error
-    if tokenizer.kind not in ("raw", *TOKEN_KINDS) or tokenizer.normalize not in (
-        "train",
-        "subject",
-    ):
-        raise _foreign(path, f"{tokenizer.kind}, {tokenizer.normalize}")
+    if tokenizer.kind not in ("raw", *TOKEN_KINDS):
+        raise _foreign(path, tokenizer.kind)
     if not tokenizer.modalities or len(notes["classes"]) < 2:
         raise _foreign(path, "no modalities or classes")
     for name, modality in tokenizer.modalities.items():
         size = len(modality.channels) * tokenizer.lengths.get(name, 0)
-        if name not in tokenizer.windows and tokenizer.normalize == "train":
+        if name not in tokenizer.windows and not tokenizer.by_reference:
             raise _foreign(path, f"no statistics of {name}")
         if not 0 < size <= _MOST_VALUES or not 1 <= modality.tokens <= size or modality.fs <= 0:
             raise _foreign(path, f"{name}: {size} values, {modality.tokens} tokens")

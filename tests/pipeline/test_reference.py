@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from clmer.pipeline.reference import LEAST, by_person
+from clmer.pipeline.reference import LEAST, by_person, windows_by_person
 
 
 @pytest.fixture
@@ -89,3 +89,40 @@ def test_shapes_that_do_not_fit_are_refused(features, people, reference):
         by_person(features, people, reference.astype(int))
     with pytest.raises(ValueError, match="floating"):
         by_person(features.astype(int), people, reference)
+
+
+@pytest.fixture
+def eeg(people):
+    """[36, 4, 64], three EEG channels that a person's head mixes, and one that is none."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((36, 4, 64))
+    for person in "abc":
+        head = np.eye(4)
+        head[:3, :3] += 0.5 * rng.standard_normal((3, 3))
+        x[people == person] = head @ x[people == person]
+    return x.astype(np.float32)
+
+
+def test_eeg_is_uncorrelated_in_its_reference(eeg, people, reference):
+    z = windows_by_person(eeg, people, reference, eeg=[0, 1, 2])
+    assert z.dtype == np.float32
+    for person in "abc":
+        own = z[reference & (people == person)]
+        covariance = np.einsum("nct,ndt->cd", own, own) / (len(own) * 64)
+        np.testing.assert_allclose(covariance[:3, :3], np.eye(3), atol=0.02)
+    plain = windows_by_person(eeg, people, reference)
+    assert (z[:, 3] == plain[:, 3]).all()
+
+
+def test_gains_of_channels_and_dead_channels_play_no_part_in_alignment(eeg, people, reference):
+    eeg[:, 1] = 0
+    z = windows_by_person(eeg, people, reference, eeg=[0, 1, 2])
+    assert np.isfinite(z).all()
+    assert not z[:, 1].any()
+    other = 5 + eeg * np.array([3, 1, 1e-3, 7], np.float32)[:, None]
+    other[:, 1] = 9
+    again = windows_by_person(other, people, reference, eeg=[0, 1, 2])
+    np.testing.assert_allclose(again, z, atol=1e-2)
+    own = people == "b"
+    alone = windows_by_person(eeg[own], people[own], reference[own], eeg=[0, 1, 2])
+    assert (alone == z[own]).all()
