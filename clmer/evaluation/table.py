@@ -24,7 +24,7 @@ def table(results: Mapping[str, Any]) -> str:
     classes = " / ".join(results["classes"])
     lines = [
         f"{results['dataset']}, {results['task']} ({classes}), protocol {results['protocol']}, "
-        f"reference {reference_kind(results)}",
+        f"reference {reference_text(results)}",
         f"Tested: {plural(results['people'], 'person', 'people')}, "
         f"{plural(results['recordings'], 'recording')}, {plural(results['windows'], 'window')} "
         f"in {plural(len(results['splits']), 'split')}.",
@@ -83,7 +83,7 @@ def explanations(results: Mapping[str, Any]) -> list[str]:
     return [*lines, *results["notes"]]
 
 
-def reference_kind(results: Mapping[str, Any]) -> str:
+def reference_text(results: Mapping[str, Any]) -> str:
     """What people were known by; scores of different kinds answer different questions."""
     kind = str(results.get("reference", {}).get("kind", "none"))
     return f"{kind} (transductive)" if kind == "all" else kind

@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clmer.data.readers.manifest_columns import REFERENCE
 from clmer.data.store.store import Windows
 from clmer.data.tasks import condition_name, is_unlabelled
 from clmer.errors import ConfigError, DataError
 from clmer.pipeline.reference import LEAST, GivenReference
 
-#: `reference`: without one; all of a person's windows; those that the column `COLUMN` marks.
+#: `reference`: without one; all of a person's windows; those that the column `REFERENCE` marks.
 NONE, ALL, MARKED = "none", "all", "marked"
-#: A manifest's column that marks the recordings of people's references, and its words for no.
-COLUMN = "reference"
+#: What stands in that column where a recording is no reference.
 _NO = ("", "0", "no", "false", "n", "none")
 #: Words in the labels of states that a reference can be recorded in.
 CALM = ("rest", "resting", "baseline", "neutral", "relax", "relaxed", "relaxation", "calm")
@@ -103,16 +103,16 @@ def find_reference(
 
 
 def _marked(windows: Windows, source: Path | str) -> np.ndarray:
-    if COLUMN not in windows.labels:
+    if REFERENCE not in windows.labels:
         raise DataError(
             source,
             f"`reference={MARKED}`",
             f"the columns {', '.join(windows.labels)}",
-            f"a column {COLUMN!r}",
+            f"a column {REFERENCE!r}",
             "Write yes there for recordings that are their person's reference, or name a label: "
             "`reference=rest:60`.",
         )
-    values = windows.labels[COLUMN].tolist()
+    values = windows.labels[REFERENCE].tolist()
     return np.array([not is_unlabelled(v) and _word(v) not in _NO for v in values], dtype=bool)
 
 
