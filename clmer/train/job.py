@@ -52,7 +52,7 @@ from clmer.pipeline.stages.loop import seed_of
 from clmer.pipeline.tokenizer import WindowArrays
 from clmer.text import did_you_mean
 from clmer.train import messages
-from clmer.train.reference_notes import reference_facts
+from clmer.train.reference_notes import flat_lines, reference_facts
 from clmer.train.training_run import TrainingRun, reference_of
 
 
@@ -334,7 +334,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
     bounds = messages.bayes_bounds(job)
     extra = {"probe": means, "bayes": bounds, "data": job.store.report}
     notes = list(dict.fromkeys(line for split in splits for line in split.constant))
-    notes += messages.notes(job, means)
+    notes += [*flat_lines(job.windows), *messages.notes(job, means)]
     if not config.fusion:
         job.run.write(Path("results.json"), reporting.results_json(extra))
         print("\n".join(notes))

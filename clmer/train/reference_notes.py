@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from clmer.data.store.store import Store, Windows
-from clmer.pipeline.reference import LEAST
+from clmer.pipeline.reference import LEAST, statistics
 from clmer.pipeline.reference_rows import ALL, CALM, NONE, Reference
+from clmer.pipeline.tokenizer import WindowArrays
 from clmer.train.training_run import TrainingRun
 
 TRANSDUCTIVE = (
@@ -87,6 +89,29 @@ def _beside_lines(beside: Mapping[str, float]) -> list[str]:
             "recording: compare early with late windows of one state (docs/protocols.md)."
         )
     return [line]
+
+
+def flat_lines(windows: WindowArrays) -> list[str]:
+    """What to say of channels whose scale someone's reference does not tell."""
+    if windows.reference is None or windows.people is None:
+        return []
+    shown = []
+    for name, modality in windows.modalities.items():
+        people: dict[str, list[str]] = {}
+        for person in np.unique(windows.people).tolist():
+            known = windows.arrays[name][windows.reference & (windows.people == person)]
+            _, std = statistics(torch.from_numpy(known), (0, 2))
+            for row in std.flatten().isinf().nonzero().flatten().tolist():
+                people.setdefault(modality.channels[row], []).append(person)
+        shown += [f"{name} {channel} of {_some(own)}" for channel, own in people.items()]
+    if not shown:
+        return []
+    return [f"Constant in a person's reference, so given as zeros: {_some(shown, '; ')}."]
+
+
+def _some(names: Sequence[str], joint: str = ", ") -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return joint.join(names[:5]) + more
 
 
 def proposal(windows: Windows, column: str) -> str:

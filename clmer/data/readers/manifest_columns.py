@@ -15,7 +15,7 @@ from clmer.text import folded
 
 NEEDED = ("subject", "trial", "modality", "path")
 OPTIONAL = ("start_s", "stop_s", "stimulus", "group", "rate", "kind", "channels", "unit", "face_id")
-#: A label column that marks what people are known by, see `clmer.pipeline.reference_rows`; never the
+#: A label column that marks what people are known by (`clmer.pipeline.reference_rows`), never the
 #: task or the stimulus by itself.
 REFERENCE = "reference"
 FACE_MODALITIES = ("face", "landmarks", "au", "gaze", "hog")
