@@ -160,7 +160,9 @@ class _Solved(NamedTuple):
     held_out: np.ndarray  # [N, K]
 
 
-def parts_of_groups(y: np.ndarray, groups: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def parts_of_groups(
+    y: np.ndarray, groups: np.ndarray, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """(fitted, held out) rows; a group is on one side. Nothing is held out of a single group."""
     count = min(FOLDS, len(np.unique(groups)))
     if count < 2 or len(np.unique(y)) < 2:
