@@ -223,6 +223,8 @@ def _regressions(
 
 # --- several sources ------------------------------------------------------------------------------
 class Mixed(NamedTuple):
+    """A mixture of sources: shares, bias, its loss and its log-odds of the rows held out."""
+
     shares: np.ndarray  # [S]
     bias: np.ndarray  # [K]
     loss: float
