@@ -95,14 +95,14 @@ def fit(
     if not features or any(len(f) != len(y) for f in features.values()):
         shapes = {name: f.shape for name, f in features.items()}
         raise ValueError(f"fit: expected features of {len(y)} windows, found {shapes}")
-    folds = _folds(y, groups, seed)
+    folds = parts_of_groups(y, groups, seed)
     statistics = {name: _statistics(f) for name, f in features.items()}
     sources = [tuple(features)]
     if stacks and len(features) > 1:
         sources += [(name,) for name in features]
     solved = {source: _solve(features, source, y, folds, classes) for source in sources}
     choices = [sources[:1], sources[1:]] if len(sources) > 1 else [sources]
-    mixed = [_mix([solved[s].held_out for s in choice], y, classes) for choice in choices]
+    mixed = [mix([solved[s].held_out for s in choice], y, classes) for choice in choices]
     best = min(range(len(choices)), key=lambda i: mixed[i].loss)
     weights = {name: np.zeros((classes, f.shape[1])) for name, f in features.items()}
     bias = mixed[best].bias.copy()
@@ -160,7 +160,9 @@ class _Solved(NamedTuple):
     held_out: np.ndarray  # [N, K]
 
 
-def _folds(y: np.ndarray, groups: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def parts_of_groups(
+    y: np.ndarray, groups: np.ndarray, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """(fitted, held out) rows; a group is on one side. Nothing is held out of a single group."""
     count = min(FOLDS, len(np.unique(groups)))
     if count < 2 or len(np.unique(y)) < 2:
@@ -220,21 +222,23 @@ def _regressions(
 
 
 # --- several sources ------------------------------------------------------------------------------
-class _Mixed(NamedTuple):
+class Mixed(NamedTuple):
+    """A mixture of sources: shares, bias, its loss and its log-odds of the rows held out."""
+
     shares: np.ndarray  # [S]
     bias: np.ndarray  # [K]
     loss: float
     log_odds: np.ndarray  # [N, K]
 
 
-def _mix(sources: Sequence[np.ndarray], y: np.ndarray, classes: int) -> _Mixed:
+def mix(sources: Sequence[np.ndarray], y: np.ndarray, classes: int) -> Mixed:
     """Shares and bias that minimise the class-balanced cross-entropy of held-out log-odds."""
     stacked = np.stack(sources)  # [S, N, K]
     count = len(stacked)
     if len(np.unique(y)) < 2 or not stacked.any():  # nothing was held out
         shares, bias = np.full(count, 1.0 / count), np.zeros(classes)
         log_odds = np.tensordot(shares, stacked, 1)
-        return _Mixed(shares, bias, balanced_cross_entropy(log_odds, y), log_odds)
+        return Mixed(shares, bias, balanced_cross_entropy(log_odds, y), log_odds)
     sizes = np.bincount(y, minlength=classes)
     weight = 1.0 / (sizes[y] * (sizes > 0).sum())
     target = np.eye(classes)[y]
@@ -250,4 +254,4 @@ def _mix(sources: Sequence[np.ndarray], y: np.ndarray, classes: int) -> _Mixed:
     bounds = [(0.0, None)] * count + [(-5.0, 5.0)] * classes
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
     shares, bias = found.x[:count], found.x[count:]
-    return _Mixed(shares, bias, float(found.fun), np.tensordot(shares, stacked, 1) + bias)
+    return Mixed(shares, bias, float(found.fun), np.tensordot(shares, stacked, 1) + bias)

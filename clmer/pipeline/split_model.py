@@ -22,6 +22,7 @@ from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import TOKEN_KINDS, ModelConfig
 from clmer.pipeline.floor import LINEAR, floor_tensors, read_floor
 from clmer.pipeline.models import (
+    CONTRASTIVE,
     ChosenModel,
     FittedModel,
     Tokens,
@@ -31,14 +32,16 @@ from clmer.pipeline.models import (
     has_floor,
     member_names,
 )
+from clmer.pipeline.reference import GivenReference, with_reference
+from clmer.pipeline.reference_rows import check_given
 from clmer.pipeline.run_files import check, damaged, read_tensors, readable
-from clmer.pipeline.tokenizer import Tokenizer, block_features, raw_tokens
-from clmer.pipeline.tuned import tuned
+from clmer.pipeline.stages.tuned import tuned
+from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, raw_tokens
 from clmer.storage import write_file
 
 Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
-#: Names of a split's files: what makes tokens, and the encoders; every other one is a model.
-TOKENIZER, CONTRASTIVE = "tokenizer", "contrastive"
+#: Name of the split's file with what makes tokens; every file but it and `CONTRASTIVE` is a model.
+TOKENIZER = "tokenizer"
 _CHUNK = 2048
 _MOST_VALUES = 2**28  # of one window
 
@@ -73,22 +76,37 @@ class SplitModel:
         names = ", ".join(self.models) or "no classifier"
         return f"SplitModel({names}; {', '.join(self.classes)}; on {self.device})"
 
-    def standardise(self, windows: Windows, people: np.ndarray | None = None) -> dict[str, Tensor]:
+    def standardise(
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        reference: GivenReference | None = None,
+    ) -> dict[str, Tensor]:
         """Windows, checked and standardised.
 
         Args:
             windows: [N, C, T] by modality, as `clmer.data.store.prepare` stores them.
-            people: [N] whose each is; only `normalize="subject"` asks.
+            people: [N] whose each is, where a reference is needed; None for one person's.
+            reference: what is known of people, see `clmer.pipeline.reference.GivenReference`, where
+                the model was trained with it.
 
         Returns:
             [N, C, T] float32 by modality.
 
         Raises:
+            ConfigError: a reference is missing (how to record one), or not asked for.
             ValueError: a modality is missing, unknown or of the wrong shape; there are no windows,
-                or some that are not finite.
+                or some that are not finite; a person is not known by the reference (who).
         """
         checked = _checked(self.tokenizer, windows)
-        return self.tokenizer.standardise(checked, self.device, people)
+        check_given(self.config.reference, reference)
+        if reference is None:
+            return self.tokenizer.standardise(checked, self.device)
+        if isinstance(reference, Mapping):
+            reference = _checked(self.tokenizer, reference)
+        known = with_reference(checked, people, reference)
+        x = self.tokenizer.standardise(known.arrays, self.device, known.people, known.reference)
+        return {name: part[known.first :] for name, part in x.items()}
 
     @torch.no_grad()
     def tokens(self, x: Mapping[str, Tensor]) -> Tokens:
@@ -110,13 +128,18 @@ class SplitModel:
             return kept.arrange(kept.features(part, self.encoders))
 
     def log_probabilities(
-        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        model: str = "",
+        reference: GivenReference | None = None,
     ) -> np.ndarray:
         """Log of the members' mean probability.
 
         Args:
             windows: [N, C, T] by modality.
             people: as in `standardise`.
+            reference: as in `standardise`.
             model: which of `models`; "" for the first.
 
         Returns:
@@ -124,28 +147,42 @@ class SplitModel:
 
         Raises:
             KeyError: no such model.
-            ValueError: as `standardise`.
+            ConfigError, ValueError: as `standardise`.
         """
         name = model or next(iter(self.models))
         fitted, parts, start = self.models[name], [], 0
-        for part in in_parts(self.standardise(windows, people)):
+        features = self.features(windows, people, reference) if fitted.floor else {}
+        for part in in_parts(self.standardise(windows, people, reference)):
             count = len(next(iter(part.values())))
             tokens = self.tokens_for(name, part) if fitted.members else {}
-            own = {key: windows[key][start : start + count] for key in fitted.chosen.modalities}
-            features = self.features(own) if fitted.floor else {}
-            parts.append(fitted.log_probabilities(tokens, features, np.arange(count)))
+            own = {key: value[start : start + count] for key, value in features.items()}
+            parts.append(fitted.log_probabilities(tokens, own, np.arange(count)))
             start += count
         return np.concatenate(parts)
 
-    def features(self, windows: Windows) -> dict[str, np.ndarray]:
-        """Hand-made features [N, F] of windows [N, C, T] by modality, see `block_features`."""
-        return block_features(self.tokenizer.modalities, windows)
+    def features(
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        reference: GivenReference | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Hand-made features [N, F] by block, see `WindowArrays.features`; as in `standardise`."""
+        modalities = self.tokenizer.modalities
+        if reference is None:
+            return WindowArrays(modalities, windows).features
+        known = with_reference(windows, people, reference)
+        found = WindowArrays(modalities, known.arrays, known.people, reference=known.reference)
+        return {block: part[known.first :] for block, part in found.features.items()}
 
     def predict_proba(
-        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        model: str = "",
+        reference: GivenReference | None = None,
     ) -> np.ndarray:
         """Probability of each class, [N, classes]; the arguments are `log_probabilities`'."""
-        return np.exp(self.log_probabilities(windows, people, model))
+        return np.exp(self.log_probabilities(windows, people, model, reference))
 
     @property
     def floors(self) -> dict[str, LinearFloor]:
@@ -291,7 +328,7 @@ _NOTES = {
     "modalities": [{"name": str, "tokens": int, "fs": NUMBER, "channels": [str]}],
     "lengths": {ANY: int},
     "kind": str,
-    "normalize": str,
+    "by_reference": bool,
     "classes": [str],
     "config": dict,
 }
@@ -323,16 +360,13 @@ def _read_tokenizer(
         tokenizer = Tokenizer.from_state(tensors, notes)
     except (KeyError, TypeError, ValueError) as error:
         raise _foreign(path, error) from error
-    if tokenizer.kind not in ("raw", *TOKEN_KINDS) or tokenizer.normalize not in (
-        "train",
-        "subject",
-    ):
-        raise _foreign(path, f"{tokenizer.kind}, {tokenizer.normalize}")
+    if tokenizer.kind not in ("raw", *TOKEN_KINDS):
+        raise _foreign(path, tokenizer.kind)
     if not tokenizer.modalities or len(notes["classes"]) < 2:
         raise _foreign(path, "no modalities or classes")
     for name, modality in tokenizer.modalities.items():
         size = len(modality.channels) * tokenizer.lengths.get(name, 0)
-        if name not in tokenizer.windows and tokenizer.normalize == "train":
+        if name not in tokenizer.windows and not tokenizer.by_reference:
             raise _foreign(path, f"no statistics of {name}")
         if not 0 < size <= _MOST_VALUES or not 1 <= modality.tokens <= size or modality.fs <= 0:
             raise _foreign(path, f"{name}: {size} values, {modality.tokens} tokens")
