@@ -197,7 +197,9 @@ def test_a_reference_reaches_nobodys_statistics_but_its_persons() -> None:
         arrays = {name: array.copy() for name, array in windows.arrays.items()}
         for array in arrays.values():
             array[12:16] *= gain
-        changed = WindowArrays(windows.modalities, arrays, windows.people, windows.reference)
+        changed = WindowArrays(
+            windows.modalities, arrays, windows.people, reference=windows.reference
+        )
         nobody = alone.val[:0]
         only = Split("split 1/1", alone.train, nobody, nobody, 0, "")
         model = fit_split(config, changed, y, only, classes=CLASSES)
