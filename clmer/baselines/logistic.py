@@ -224,7 +224,7 @@ def _regressions(
 
 # --- several sources ------------------------------------------------------------------------------
 class Mixed(NamedTuple):
-    """Several sources together: their shares and bias, and held-out log-odds."""
+    """A mixture of sources: shares, bias, its loss and its log-odds of the rows held out."""
 
     shares: np.ndarray  # [S]
     bias: np.ndarray  # [K]

@@ -37,6 +37,7 @@ def build_results(
     main: Sequence[str],
     notes: Sequence[str] = (),
     target: str = ClassKind.target,
+    reference: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that `results.json` holds and the table shows.
 
@@ -50,6 +51,7 @@ def build_results(
         main: names of the models under study; the others are baselines and controls.
         notes: sentences to print below the table ("transductive: ...").
         target: which of `clmer.evaluation.kinds.KINDS` the predictions are of.
+        reference: what people are known by, its "kind" and what to know of it; None for none.
 
     Returns:
         Plain dicts, lists, strings and numbers; "models" holds
@@ -70,6 +72,7 @@ def build_results(
         "target": target,
         "protocol": protocol,
         "protocol_note": splits[0].note if splits else "",
+        "reference": dict(reference or {"kind": "none"}),
         "classes": list(classes),
         "people": len(np.unique(models[0].subject)),
         "recordings": len(np.unique(models[0].recording)),

@@ -26,15 +26,24 @@ class CLMERRegressor(RegressorMixin, WindowEstimator):
 
     _TARGET = "rating"
 
-    def _encode(self, y: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-        return np.asarray(y, dtype=np.float64), ()
+    def _encode(self, y: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        return np.where(used, np.asarray(y, dtype=np.float64), np.nan), ()
 
     def _strata(self, labels: np.ndarray) -> np.ndarray:
         return quarters(labels)
 
-    def predict(self, X: Any) -> np.ndarray:
-        """The rating of each sample, [n_samples]."""
-        return self._predictions(X)
+    def predict(self, X: Any, groups: Any = None, reference: Any = None) -> np.ndarray:
+        """The rating of each sample, [n_samples].
+
+        Args:
+            X: as in `fit`.
+            groups: [n_samples] people, where `fit` had a reference; None for one person's.
+            reference: what they are known by, see `CLMERClassifier.predict_proba`.
+
+        Raises:
+            ValueError: a reference is missing, or not asked for; a person is not known by it.
+        """
+        return self._predictions(X, groups, reference)
 
     def concordance(self, X: Any, y: Any) -> float:
         """The concordance correlation coefficient (CCC) of `predict` with y."""

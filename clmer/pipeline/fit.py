@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from clmer.data.splits import Split
+from clmer.errors import ConfigError
 from clmer.nn import Encoder
 from clmer.nn.random_state import own_random_state
 from clmer.pipeline.config import ModelConfig
@@ -26,14 +27,15 @@ from clmer.pipeline.models import (
     has_floor,
 )
 from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.reference_rows import NONE
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.stages.classifiers import Classifiers
 from clmer.pipeline.stages.contrastive import fit_encoders, random_encoders
 from clmer.pipeline.stages.loop import Recorder, Unrecorded
+from clmer.pipeline.stages.tuned import linear_start, tuned
 from clmer.pipeline.targets import Target, fit_target
 from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, raw_tokens
-from clmer.pipeline.tuned import linear_start, tuned
 
 
 def fit_split(
@@ -68,15 +70,19 @@ def fit_split(
         end as each would alone.
 
     Raises:
-        ConfigError: a model cannot be trained on these windows.
+        ConfigError: a model cannot be trained on these windows; they have no reference where
+            `config.reference` asks for one, or one that it does not ask for.
         DataError: a loss was not finite; a file of the recorder is damaged or cannot be written.
     """
     device = torch.device(device)
     recorder, ranks = recorder or Unrecorded(), ranks or Ranks()
+    if (config.reference == NONE) != (windows.reference is None):
+        found = "none" if windows.reference is None else "one"
+        raise ConfigError(f"`reference={config.reference}`: found {found} among the windows")
     target = fit_target(config.target, classes, y, split.train)
     with own_random_state(device):
-        tokenizer = Tokenizer.fit(windows, split.train, config.token_kind, config.normalize)
-        x = tokenizer.standardise(windows.arrays, device, windows.people)
+        tokenizer = Tokenizer.fit(windows, split.train, config.token_kind)
+        x = tokenizer.standardise(windows.arrays, device, windows.people, windows.reference)
         encoders: dict[str, Encoder] = {}
         if config.pretrains:
             encoders = fit_encoders(config, windows, x, split, recorder, ranks, name)

@@ -22,6 +22,8 @@ from clmer.pipeline.targets import Target
 from clmer.pipeline.tokenizer import WindowArrays
 
 Tokens = dict[str, Tensor]  # modality -> [N, tokens, features]
+#: Name of stage 1, and of the split's file with its encoders.
+CONTRASTIVE = "contrastive"
 _CHUNK = 512
 
 

@@ -1,8 +1,8 @@
-"""From windows to a model's tokens, with statistics of a split's training part.
+"""From windows to a model's tokens, with statistics of a split's training part or a reference.
 
 windows [N, C, T] -> `standardise` -> x -> `features` -> z -> `arrange` -> tokens. The statistics in
 a `Tokenizer` come from the training part alone, are saved beside the weights and apply to any
-windows.
+windows. Under a reference each person's windows are standardised against it instead.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from clmer.data.store.store import Modality, Store
 from clmer.features import feature_blocks
 from clmer.nn import Encoder, as_tokens
 from clmer.nn.encoder import encode
+from clmer.pipeline.reference import FLAT, FLAT_SHARE, by_person, windows_by_person
 
 _CHUNK = 2048
 #: Bins of a spectrum token, equally wide in log frequency, and their range in Hz.
 _BINS, _LOW, _HIGH = 16, 0.5, 45.0
-#: A channel whose standard deviation is at most this, or this share of its largest value, carries
-#: nothing but rounding, a filter's or float32's: it becomes zeros.
-_FLAT, _FLAT_SHARE = 1e-9, 8 * float(np.finfo(np.float32).eps)
 
 
 class Scale(NamedTuple):
@@ -44,36 +42,47 @@ class WindowArrays:
         modalities: by name, in the order a model stacks them.
         arrays: [N, C, T] of each, in memory or mapped.
         people: [N] whose window each is; None for one person's.
-        recordings: [N] what it is a part of, in the order of time within each; None where nobody
-            knows.
+        recordings: [N] the recording that each comes from, in the order of time within each; None
+            where it is not known.
+        reference: [N] bool, windows that are their person's reference, see
+            `clmer.pipeline.reference`; None without one.
     """
 
     modalities: Mapping[str, Modality]
     arrays: Mapping[str, np.ndarray]
     people: np.ndarray | None = None
     recordings: np.ndarray | None = None
+    reference: np.ndarray | None = None
 
     @classmethod
-    def of(cls, store: Store) -> WindowArrays:
+    def of(cls, store: Store, reference: np.ndarray | None = None) -> WindowArrays:
         """All windows of a store, mapped."""
         arrays = {name: store.array(name) for name in store.modalities}
         windows = store.windows
-        return cls(store.modalities, arrays, windows.subject, windows.recording)
+        return cls(store.modalities, arrays, windows.subject, windows.recording, reference)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
     @cached_property
     def features(self) -> dict[str, np.ndarray]:
-        """Hand-made features [N, F] by block, see `block_features`; computed once."""
-        return block_features(self.modalities, self.arrays)
+        """Hand-made features [N, F] by block, see `block_features`; computed once.
+
+        Under a reference each person's are z-scored by that person's reference windows.
+        """
+        found = block_features(self.modalities, self.arrays)
+        if self.reference is None:
+            return found
+        people = np.zeros(len(self)) if self.people is None else self.people
+        return {name: by_person(part, people, self.reference) for name, part in found.items()}
 
     def rows(self, rows: np.ndarray) -> WindowArrays:
         """Some of the windows, copied."""
         arrays = {name: array[rows] for name, array in self.arrays.items()}
         people = None if self.people is None else self.people[rows]
         recordings = None if self.recordings is None else self.recordings[rows]
-        return WindowArrays(self.modalities, arrays, people, recordings)
+        reference = None if self.reference is None else self.reference[rows]
+        return WindowArrays(self.modalities, arrays, people, recordings, reference)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,26 +94,28 @@ class Tokenizer:
         lengths: T, samples (or frames) of a window, by modality.
         kind: what a token is. "raw": a channel's samples; "channel" or "time": encoder features,
             see `clmer.nn.as_tokens`; "spectrum": a channel's log power spectrum.
-        normalize: "train", or "subject": by each person's own windows (transductive).
-        windows: scale of each channel, [C, 1] float64, by modality; none under "subject".
+        by_reference: whether windows are standardised against their person's reference, see
+            `clmer.pipeline.reference.windows_by_person`, and not by `windows`.
+        windows: scale of each channel, [C, 1] float64, by modality; none under a reference.
         tokens: scale of the features, by modality; none for "raw", or before `fit_tokens`.
     """
 
     modalities: Mapping[str, Modality]
     lengths: Mapping[str, int]
     kind: str
-    normalize: str
+    by_reference: bool
     windows: Mapping[str, Scale]
     tokens: Mapping[str, Scale] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, windows: WindowArrays, train: np.ndarray, kind: str, normalize: str) -> Tokenizer:
-        """Statistics of the windows in the rows `train`."""
+    def fit(cls, windows: WindowArrays, train: np.ndarray, kind: str) -> Tokenizer:
+        """Statistics of the windows in the rows `train`; under a reference there are none."""
         arrays, scales = windows.arrays, {}
-        if normalize == "train":
+        by_reference = windows.reference is not None
+        if not by_reference:
             scales = {name: Scale(*_statistics(x, train)) for name, x in arrays.items()}
         lengths = {name: array.shape[2] for name, array in arrays.items()}
-        return cls(windows.modalities, lengths, kind, normalize, scales)
+        return cls(windows.modalities, lengths, kind, by_reference, scales)
 
     def constant(self) -> dict[str, tuple[str, ...]]:
         """Channels that do not vary in training and become zeros, by modality; none elsewhere."""
@@ -120,32 +131,49 @@ class Tokenizer:
         windows: Mapping[str, np.ndarray],
         device: torch.device,
         people: np.ndarray | None = None,
+        reference: np.ndarray | None = None,
     ) -> dict[str, Tensor]:
         """Windows whose channels have mean 0 and standard deviation 1, by these statistics.
+
+        Under a reference they have so in every person's reference, and EEG is aligned.
 
         Args:
             windows: [N, C, T] of each modality, as prepared.
             device: where the result goes.
-            people: [N] whose windows they are, for "subject"; None for one person's.
+            people: [N] whose windows they are; None for one person's.
+            reference: [N] bool, those that are their person's reference, where there is one.
 
         Returns:
             [N, C, T] float32 by modality.
-        """
-        return {name: self._standardised(name, windows[name], people).to(device)
-                for name in self.modalities}  # fmt: skip
 
-    def _standardised(self, name: str, windows: np.ndarray, people: np.ndarray | None) -> Tensor:
+        Raises:
+            ValueError: a person is not known by a reference (who).
+        """
+        return {
+            name: torch.from_numpy(self._standardised(name, windows[name], people, reference)).to(
+                device
+            )
+            for name in self.modalities
+        }
+
+    def _standardised(
+        self,
+        name: str,
+        windows: np.ndarray,
+        people: np.ndarray | None,
+        reference: np.ndarray | None,
+    ) -> np.ndarray:
+        if self.by_reference:
+            people = np.zeros(len(windows)) if people is None else people
+            known = np.zeros(len(windows), dtype=bool) if reference is None else reference
+            kinds = self.modalities[name].kinds
+            eeg = [row for row, kind in enumerate(kinds) if kind == "eeg"]
+            return windows_by_person(windows, people, known, eeg)
         out = np.array(windows, dtype=np.float32)  # the one copy
-        if self.normalize == "subject":
-            people = np.zeros(len(out)) if people is None else people
-            for person in np.unique(people):
-                rows = np.flatnonzero(people == person)
-                out[rows] = _scaled(out[rows], Scale(*_statistics(windows, rows)))
-        else:
-            for start in range(0, len(out), _CHUNK):
-                part = slice(start, start + _CHUNK)
-                out[part] = _scaled(out[part], self.windows[name])
-        return torch.from_numpy(out)
+        for start in range(0, len(out), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            out[part] = _scaled(out[part], self.windows[name])
+        return out
 
     def features(
         self, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder]
@@ -226,7 +254,7 @@ class Tokenizer:
             "modalities": [asdict(modality) for modality in self.modalities.values()],
             "lengths": dict(self.lengths),
             "kind": self.kind,
-            "normalize": self.normalize,
+            "by_reference": self.by_reference,
         }
         return tensors, notes
 
@@ -242,7 +270,7 @@ class Tokenizer:
         for part, name in sorted({tuple(key.split("/")[:2]) for key in tensors}):
             keys = (f"{part}/{name}/{key}" for key in Scale._fields)
             scales[part][name] = Scale(*(tensors[key] for key in keys))
-        return cls(modalities, notes["lengths"], notes["kind"], notes["normalize"], **scales)
+        return cls(modalities, notes["lengths"], notes["kind"], notes["by_reference"], **scales)
 
 
 def block_features(
@@ -279,7 +307,7 @@ def _statistics(windows: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         variance += np.square(x - mean[:, None]).sum((0, 2)) / count
         np.maximum(peak, np.abs(x).max((0, 2)), out=peak)
     std = np.sqrt(variance)
-    std[std <= np.maximum(_FLAT, _FLAT_SHARE * peak)] = np.inf
+    std[std <= np.maximum(FLAT, FLAT_SHARE * peak)] = np.inf
     return torch.from_numpy(mean[:, None]), torch.from_numpy(std[:, None])
 
 

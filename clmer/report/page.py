@@ -11,7 +11,7 @@ from typing import Any
 from clmer.data.store.summary import report_lines
 from clmer.errors import ConfigError, DataError
 from clmer.evaluation.kinds import kind_of
-from clmer.evaluation.table import SHUFFLED_WARNING, explanations, interval, plural
+from clmer.evaluation.table import SHUFFLED_WARNING, explanations, interval, plural, reference_text
 from clmer.report import figures, tables
 from clmer.report.command import command
 from clmer.report.html import Html, Section, escape, page, table
@@ -92,18 +92,8 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
     """All runs in one table, and tests between them; nothing for a single run."""
     if len(runs) < 2:
         return []
-    rows = []
-    for run in runs:
-        config, best = run.config, "-"
-        if run.scored:
-            first = run.scored["models"][0]
-            kind = kind_of(run.scored)
-            best = f"{first['name']}: {kind.title} {interval(first['windows'], kind)}"
-        source = f"{config['dataset']}{' (synthetic)' if config.get('synthetic') else ''}"
-        what = [source, config["task"], run.protocol]
-        rows.append([tables.link(run), *what, run.state, best])
-    header = ("run", "data set", "task", "protocol", "state", "first model")
-    overview = table(header, rows, row_headers=True, css="numbers")
+    known = tables.by_reference(runs)
+    overview = "\n".join(_overview(own, kind) for kind, own in known.items())
     shuffled = any(run.protocol == "shuffled" for run in runs)
     text = Html(f"Protocol shuffled: <strong>{escape(INFLATED)}</strong>") if shuffled else ""
     sections = [Section("Runs", text, overview)]
@@ -125,6 +115,22 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
     if not tests:
         text = "None: no two runs tested the same people on the same task in the same way."
     return [*sections, Section("Tests between runs", text, "\n".join(tests))]
+
+
+def _overview(runs: Sequence[RunFiles], reference: str) -> Html:
+    """One row per run, of those that know people by the same kind of reference."""
+    rows = []
+    for run in runs:
+        config, best = run.config, "-"
+        if run.scored:
+            first = run.scored["models"][0]
+            kind = kind_of(run.scored)
+            best = f"{first['name']}: {kind.title} {interval(first['windows'], kind)}"
+        source = f"{config['dataset']}{' (synthetic)' if config.get('synthetic') else ''}"
+        what = [source, config["task"], run.protocol, reference]
+        rows.append([tables.link(run), *what, run.state, best])
+    header = ("run", "data set", "task", "protocol", "reference", "state", "first model")
+    return table(header, rows, row_headers=True, css="numbers")
 
 
 def _run(run: RunFiles, cache: Path, shows_learned: bool) -> Section:
@@ -150,6 +156,7 @@ def _facts(run: RunFiles) -> Html:
         rows += [
             ("classes", " / ".join(results["classes"]) or "none: ratings"),
             ("protocol", f"{run.protocol}. {results['protocol_note']}"),
+            ("reference", reference_text(results)),
             ("tested", _tested(results)),
             ("groups shared by training, validation and test", results["shared_groups"]),
         ]

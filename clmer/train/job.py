@@ -29,6 +29,7 @@ from clmer.data.store.dataset import explained, task_of
 from clmer.data.store.prepare import prepare
 from clmer.data.store.store import Store
 from clmer.data.synthetic.images import draw_faces
+from clmer.data.tasks import is_known
 from clmer.errors import DataError
 from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
@@ -38,6 +39,7 @@ from clmer.pipeline.config import PAIRS, Config, check_modality_names
 from clmer.pipeline.fit import all_tokens, fit_ablation, fit_control, fit_split, select_tokens
 from clmer.pipeline.models import FittedModel, check_models
 from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.reference_rows import Reference
 from clmer.pipeline.run.folder import SPLITS_DIGEST
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.stages.loop import seed_of
@@ -46,7 +48,8 @@ from clmer.pipeline.tokenizer import WindowArrays
 from clmer.text import did_you_mean
 from clmer.train import messages
 from clmer.train.baselines import baselines
-from clmer.train.training_run import TrainingRun
+from clmer.train.reference_notes import flat_lines, reference_facts
+from clmer.train.training_run import TrainingRun, reference_of
 
 
 def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
@@ -102,6 +105,7 @@ def load(config: Config, cache: Path) -> tuple[Store, AnyTask, np.ndarray, list[
     try:
         task = chosen_task(config, root, labels)
         y = task.encode(labels, root / "manifest.csv" if config.dataset == "manifest" else root)
+        y = without_reference(reference_of(config, store), y, task, root)
         config.check_pictures(tuple(store.modalities))
         check_models(config, WindowArrays.of(store), len(task.classes) or 1)
         splits = splits_of(config, store, root, *task.strata(y))
@@ -141,6 +145,30 @@ def splits_of(
         shared=shared,
         classes=classes,
     )
+
+
+def without_reference(
+    reference: Reference | None, y: np.ndarray, task: AnyTask, source: Path
+) -> np.ndarray:
+    """The labels of windows, none where they are a reference or overlap it.
+
+    Raises:
+        DataError: a class, or every rating, has no other windows.
+    """
+    if reference is None:
+        return y
+    left = np.where(reference.used, y, np.nan if y.dtype.kind == "f" else -1)
+    strata, names = task.strata(y)
+    lost = [name for k, name in enumerate(names) if not is_known(left[strata == k]).any()]
+    if lost and (task.classes or len(lost) == len(names)):
+        raise DataError(
+            source,
+            f"`reference={reference.kind}`",
+            f"all windows of {', '.join(lost)}",
+            "some that are left to train and test on",
+            "Name fewer seconds, such as rest:60.",
+        )
+    return left
 
 
 def shared_recordings(store: Store, root: Path, protocol: str) -> list[tuple[str, str]]:
@@ -256,7 +284,8 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
     config, split = job.config, job.splits[number]
     model = fit_one(job, split, number)
     constant = messages.constant_lines(model.tokenizer)
-    x = model.tokenizer.standardise(job.windows.arrays, job.device, job.windows.people)
+    windows = job.windows
+    x = model.tokenizer.standardise(windows.arrays, job.device, windows.people, windows.reference)
     if not config.fusion:
         return SplitResult([], constant)
     tokens = all_tokens(model, x)
@@ -267,8 +296,7 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
     if config.permuted and model.models:
         # Under `block` the splits test parts of one recording, which have one label.
         draw = 0 if config.protocol == "block" else number
-        windows, seed = job.store.windows, seed_of(config.seed, "permuted", draw)
-        y = metrics.permute_labels(job.y, windows.recording, windows.subject, seed)
+        y = permuted(job, seed_of(config.seed, "permuted", draw))
         name = f"{split_name(number)}/permuted"
         control = fit_control(model, job.windows, tokens, y, split, job.run, name)
         part = select_tokens(control.chosen, tokens)
@@ -279,6 +307,14 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
         ).items():
             predictions.append(_predictions(job, name, split, fitted, part, job.y))
     return SplitResult([*predictions, *baselines(job, split)], constant)
+
+
+def permuted(job: TrainingRun, seed: int) -> np.ndarray:
+    """The labels permuted within each person; windows that have none, of a reference too, stay."""
+    windows, y, used = job.store.windows, job.y.copy(), is_known(job.y)
+    recording, subject = windows.recording[used], windows.subject[used]
+    y[used] = metrics.permute_labels(y[used], recording, subject, seed)
+    return y
 
 
 def _predictions(
@@ -302,7 +338,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
     bounds = messages.bayes_bounds(job)
     extra = {"bayes": bounds, "data": job.store.report}
     notes = list(dict.fromkeys(line for split in splits for line in split.constant))
-    notes += messages.notes(job)
+    notes += [*flat_lines(job.windows), *messages.notes(job)]
     if not config.fusion:
         job.run.write(Path("results.json"), reporting.results_json(extra))
         print("\n".join(notes))
@@ -317,6 +353,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         dataset=f"{config.dataset} (synthetic)" if config.synthetic else config.dataset,
         task=config.task,
         protocol=config.protocol_name,
+        reference=reference_facts(job),
         classes=job.task.classes,
         splits=job.splits,
         main=job.main,

@@ -22,10 +22,12 @@ from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.rows import Rows
 from clmer.pipeline import objectives
 from clmer.pipeline.fit import fit_split
+from clmer.pipeline.reference_rows import NONE
 from clmer.pipeline.stages.batches import by_person
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.tokenizer import Tokenizer
 from clmer.text import score_text
+from clmer.train.reference_notes import reference_lines
 from clmer.train.training_run import TrainingRun
 
 PERMUTED = (
@@ -36,10 +38,6 @@ THINNED = f"svm: fitted on at most {svm.MOST} training windows, evenly spaced."
 ABLATION = (
     "random encoders, no encoders: the first model once more without stage 1: on encoders from a "
     "random start (trained by stage 2 where it trains encoders), and on samples."
-)
-TRANSDUCTIVE = (
-    "transductive: every person's windows were standardised with that person's own statistics, "
-    "test people included (no labels)."
 )
 #: Steps of each stage that are timed; the first one warms up.
 _TIMED = 4
@@ -64,12 +62,13 @@ def describe(job: TrainingRun) -> None:
         f"preset {config.preset} on {config.device}, {ranks}{torch.get_num_threads()} threads; "
         f"protocol {config.protocol_name}, {len(job.splits)} split(s); run folder {job.run.folder}"
     )
-    for line in report_lines(job.store.report):
+    for line in [*reference_lines(job), *report_lines(job.store.report)]:
         print(line)
-    if not known.all():
-        trials = len(np.unique(windows.recording[~known]))
+    unlabelled = ~known if job.reference is None else ~known & job.reference.used
+    if unlabelled.any():
+        trials = len(np.unique(windows.recording[unlabelled]))
         print(
-            f"left out: {(~known).sum()} windows of {trials} recordings, no value in "
+            f"left out: {unlabelled.sum()} windows of {trials} recordings, no value in "
             f"{' or '.join(job.task.columns)}"
         )
     if config.models != ("clmer",):
@@ -107,12 +106,13 @@ def announce_time(job: TrainingRun) -> None:
         patience=0,
         members=1,
         graph=False,
+        reference=NONE,
     )
     one = Split("timed", np.arange(len(rows)), none, none, 0, "")
     y = np.zeros(len(rows), dtype=job.y.dtype)
     fit_split(
         few,
-        job.windows.rows(rows),
+        replace(job.windows, reference=None).rows(rows),
         y,
         one,
         classes=tuple(job.task.classes),
@@ -159,7 +159,7 @@ def constant_lines(tokenizer: Tokenizer) -> list[str]:
 def notes(job: TrainingRun) -> list[str]:
     """What a reader of the scores should know beside them."""
     config = job.config
-    lines = [TRANSDUCTIVE] if config.normalize == "subject" else []
+    lines = [*reference_lines(job)]
     lines += [stage_1_line(job)] if config.pretrains else []
     lines += [ABLATION] if config.ablation == "stages" else []
     lines += [PERMUTED] if config.permuted and config.fusion and job.models else []

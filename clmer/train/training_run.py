@@ -18,6 +18,8 @@ from clmer.features.classic import classic_features
 from clmer.pipeline.config import Config
 from clmer.pipeline.models import ChosenModel, chosen_models
 from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.reference import by_person
+from clmer.pipeline.reference_rows import Reference, find_reference
 from clmer.pipeline.run.folder import Run
 from clmer.pipeline.tokenizer import WindowArrays
 
@@ -46,9 +48,15 @@ class TrainingRun:
         return KINDS[self.config.target]
 
     @cached_property
+    def reference(self) -> Reference | None:
+        """Which windows people are known by."""
+        return reference_of(self.config, self.store)
+
+    @cached_property
     def windows(self) -> WindowArrays:
         """All windows of the store."""
-        return WindowArrays.of(self.store)
+        known = self.reference
+        return WindowArrays.of(self.store, None if known is None else known.known)
 
     @cached_property
     def models(self) -> dict[str, ChosenModel]:
@@ -66,8 +74,25 @@ class TrainingRun:
 
     @cached_property
     def powers(self) -> dict[str, np.ndarray]:
-        """Hand-made features [N, features] of each modality, for the baselines."""
-        return {name: power_features(self, name) for name in self.store.modalities}
+        """Hand-made features [N, features] of each modality, for the baselines.
+
+        Under a reference they are z-scored against it.
+        """
+        powers = {name: power_features(self, name) for name in self.store.modalities}
+        known, people = self.reference, self.store.windows.subject
+        if known is None:
+            return powers
+        return {name: by_person(x, people, known.known) for name, x in powers.items()}
+
+
+def reference_of(config: Config, store: Store) -> Reference | None:
+    """The windows that a run's people are known by; None without a reference.
+
+    Raises:
+        DataError: as `clmer.pipeline.reference_rows.find_reference`.
+    """
+    source = config.root or config.dataset
+    return find_reference(config.reference, store.windows, config.task, source)
 
 
 def power_features(job: TrainingRun, name: str) -> np.ndarray:

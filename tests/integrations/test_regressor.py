@@ -105,7 +105,7 @@ def test_a_scale_does_not_matter(study):
 def test_validation_keeps_groups_whole_and_quarters_in_proportion(study):
     X, y, people = study
     model = _small(validation=0.25)
-    split = model._split(model._strata(y), people, 0)
+    split = model._split(model._strata(y), people, 0, np.arange(72))
     assert 0.15 < len(split.val) / len(y) < 0.35
     assert not set(people[split.train]) & set(people[split.val])
     assert len(model.fit(X, y, groups=people).predict(X)) == 72
@@ -131,6 +131,20 @@ def test_what_cannot_be_met_is_named(study, options, message):
     X, y, _ = study
     with pytest.raises(ValueError, match=message):
         _small(**options).fit(X, y)
+
+
+def test_people_are_read_against_their_reference(study):
+    X, y, people = study
+    X = X * np.exp(np.random.default_rng(3).normal(size=12))[people][:, None]  # a gain of their own
+    known = np.tile([True, False, False, False, False, False], 12)
+    y = np.where(known, np.nan_to_num(y), y)
+    model = _small().fit(X, y, groups=people, reference=known)
+    said = model.predict(X, groups=people, reference=known)
+    assert np.isfinite(said).all()
+    with pytest.raises(ValueError, match="reference"):
+        model.predict(X)
+    other = model.predict(1000 * X, groups=people, reference=known)
+    np.testing.assert_allclose(other, said, rtol=1e-2, atol=0.05)
 
 
 def test_words_are_no_ratings(study):

@@ -23,8 +23,8 @@ from clmer.pipeline.models import build_model, chosen_models
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.stages.step import adam
+from clmer.pipeline.stages.tuned import TunedModel, linear_start, read_out, tuned
 from clmer.pipeline.tokenizer import WindowArrays
-from clmer.pipeline.tuned import TunedModel, linear_start, read_out, tuned
 
 CLASSES = ("calm", "angry")
 SMALL: dict[str, Any] = {

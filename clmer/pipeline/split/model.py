@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.floor import LINEAR, floor_tensors, read_floor
 from clmer.pipeline.models import (
+    CONTRASTIVE,
     ChosenModel,
     FittedModel,
     Tokens,
@@ -30,6 +31,8 @@ from clmer.pipeline.models import (
     has_floor,
     member_names,
 )
+from clmer.pipeline.reference import GivenReference, with_reference
+from clmer.pipeline.reference_rows import check_given
 from clmer.pipeline.run_files import damaged, read_tensors, readable
 from clmer.pipeline.split.notes import (
     TOKENIZER,
@@ -38,15 +41,11 @@ from clmer.pipeline.split.notes import (
     read_split_target,
     read_tokenizer,
 )
+from clmer.pipeline.split.windows import Windows, checked_windows, in_parts
+from clmer.pipeline.stages.tuned import tuned
 from clmer.pipeline.targets import Target, check_has_classes
-from clmer.pipeline.tokenizer import Tokenizer, block_features, raw_tokens
-from clmer.pipeline.tuned import tuned
+from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, raw_tokens
 from clmer.storage import write_file
-
-Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
-#: Name of the encoders' file; with `TOKENIZER` and `LINEAR`, every other one is a model.
-CONTRASTIVE = "contrastive"
-_CHUNK = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,22 +83,37 @@ class SplitModel:
         names = ", ".join(self.models) or "no classifier"
         return f"SplitModel({names}; {', '.join(self.classes) or 'rating'}; on {self.device})"
 
-    def standardise(self, windows: Windows, people: np.ndarray | None = None) -> dict[str, Tensor]:
+    def standardise(
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        reference: GivenReference | None = None,
+    ) -> dict[str, Tensor]:
         """Windows, checked and standardised.
 
         Args:
             windows: [N, C, T] by modality, as `clmer.data.store.prepare` stores them.
-            people: [N] whose each is; only `normalize="subject"` asks.
+            people: [N] whose each is, where a reference is needed; None for one person's.
+            reference: what is known of people, see `clmer.pipeline.reference.GivenReference`, where
+                the model was trained with it.
 
         Returns:
             [N, C, T] float32 by modality.
 
         Raises:
+            ConfigError: a reference is missing (how to record one), or not asked for.
             ValueError: a modality is missing, unknown or of the wrong shape; there are no windows,
-                or some that are not finite.
+                or some that are not finite; a person is not known by the reference (who).
         """
-        checked = _checked(self.tokenizer, windows)
-        return self.tokenizer.standardise(checked, self.device, people)
+        checked = checked_windows(self.tokenizer, windows)
+        check_given(self.config.reference, reference)
+        if reference is None:
+            return self.tokenizer.standardise(checked, self.device)
+        if isinstance(reference, Mapping):
+            reference = checked_windows(self.tokenizer, reference)
+        known = with_reference(checked, people, reference)
+        x = self.tokenizer.standardise(known.arrays, self.device, known.people, known.reference)
+        return {name: part[known.first :] for name, part in x.items()}
 
     @torch.no_grad()
     def tokens(self, x: Mapping[str, Tensor]) -> Tokens:
@@ -121,13 +135,18 @@ class SplitModel:
             return kept.arrange(kept.features(part, self.encoders))
 
     def predictions(
-        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        model: str = "",
+        reference: GivenReference | None = None,
     ) -> np.ndarray:
         """What the members say together: log-probabilities, or the rating.
 
         Args:
             windows: [N, C, T] by modality.
             people: as in `standardise`.
+            reference: as in `standardise`.
             model: which of `models`; "" for the first.
 
         Returns:
@@ -135,41 +154,64 @@ class SplitModel:
 
         Raises:
             KeyError: no such model.
-            ValueError: as `standardise`.
+            ConfigError, ValueError: as `standardise`.
         """
         name = model or next(iter(self.models))
         fitted, parts, start = self.models[name], [], 0
-        for part in in_parts(self.standardise(windows, people)):
+        x = self.standardise(windows, people, reference)  # which checks them
+        features = self.features(windows, people, reference) if fitted.floor else {}
+        for part in in_parts(x):
             count = len(next(iter(part.values())))
             tokens = self.tokens_for(name, part) if fitted.members else {}
-            own = {key: windows[key][start : start + count] for key in fitted.chosen.modalities}
-            features = self.features(own) if fitted.floor else {}
-            parts.append(fitted.predict(self.target, tokens, features, np.arange(count)))
+            own = {key: value[start : start + count] for key, value in features.items()}
+            parts.append(fitted.predict(self.target, tokens, own, np.arange(count)))
             start += count
         return np.concatenate(parts)
 
-    def features(self, windows: Windows) -> dict[str, np.ndarray]:
-        """Hand-made features [N, F] of windows [N, C, T] by modality, see `block_features`."""
-        return block_features(self.tokenizer.modalities, windows)
+    def features(
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        reference: GivenReference | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Hand-made features [N, F] by block, see `WindowArrays.features`; as in `standardise`."""
+        modalities = self.tokenizer.modalities
+        if reference is None:
+            return WindowArrays(modalities, windows).features
+        known = with_reference(windows, people, reference)
+        found = WindowArrays(modalities, known.arrays, known.people, reference=known.reference)
+        return {block: part[known.first :] for block, part in found.features.items()}
 
     def log_probabilities(
-        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        model: str = "",
+        reference: GivenReference | None = None,
     ) -> np.ndarray:
         """Log of the members' mean probability, [N, classes]; a TypeError of a rating's model."""
         check_has_classes(self.target)
-        return self.predictions(windows, people, model)
+        return self.predictions(windows, people, model, reference)
 
     def predict_proba(
-        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        model: str = "",
+        reference: GivenReference | None = None,
     ) -> np.ndarray:
         """Probability of each class, [N, classes]; the arguments are `log_probabilities`'."""
-        return np.exp(self.log_probabilities(windows, people, model))
+        return np.exp(self.log_probabilities(windows, people, model, reference))
 
     def predict(
-        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        model: str = "",
+        reference: GivenReference | None = None,
     ) -> np.ndarray:
         """Name of the most probable class, or the rating, [N]; arguments as `predictions`."""
-        said = self.predictions(windows, people, model)
+        said = self.predictions(windows, people, model, reference)
         return np.array(self.classes)[said.argmax(1)] if self.classes else said
 
     @property
@@ -230,30 +272,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str,
     """One safetensors file, its notes as JSON in the header; whole or not there."""
     contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
     write_file(path, save(contiguous, {"notes": json.dumps(notes)}), durable=False)
-
-
-def in_parts(x: Mapping[str, Tensor], size: int = _CHUNK) -> Iterator[dict[str, Tensor]]:
-    """Windows, `size` at a time."""
-    for start in range(0, len(next(iter(x.values()))), size):
-        yield {name: part[start : start + size] for name, part in x.items()}
-
-
-def _checked(tokenizer: Tokenizer, windows: Windows) -> dict[str, np.ndarray]:
-    """Windows as arrays, in the model's order; raises as `SplitModel.standardise`."""
-    if set(windows) != set(tokenizer.modalities):
-        raise ValueError(f"windows: found {[*windows]}, expected {[*tokenizer.modalities]}")
-    arrays = {name: np.asarray(windows[name]) for name in tokenizer.modalities}
-    count = len(next(iter(arrays.values())))
-    for name, array in arrays.items():
-        shape = (count, len(tokenizer.modalities[name].channels), tokenizer.lengths[name])
-        if array.shape != shape or not count:
-            raise ValueError(
-                f"windows[{name!r}]: found {array.shape}, expected {shape}: "
-                f"windows, channels, samples at {tokenizer.modalities[name].fs:g} per second"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(f"windows[{name!r}]: found values that are not finite")
-    return arrays
 
 
 # --- loading --------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ _NOTES = {
     "modalities": [{"name": str, "tokens": int, "fs": NUMBER, "channels": [str]}],
     "lengths": {ANY: int},
     "kind": str,
-    "normalize": str,
+    "by_reference": bool,
     "classes": [str],
     "rating": [NUMBER],
     "config": dict,
@@ -73,16 +73,13 @@ def read_tokenizer(
         tokenizer = Tokenizer.from_state(tensors, notes)
     except (KeyError, TypeError, ValueError) as error:
         raise foreign(path, error) from error
-    if tokenizer.kind not in ("raw", *TOKEN_KINDS) or tokenizer.normalize not in (
-        "train",
-        "subject",
-    ):
-        raise foreign(path, f"{tokenizer.kind}, {tokenizer.normalize}")
+    if tokenizer.kind not in ("raw", *TOKEN_KINDS):
+        raise foreign(path, tokenizer.kind)
     if not tokenizer.modalities:
         raise foreign(path, "no modalities")
     for name, modality in tokenizer.modalities.items():
         size = len(modality.channels) * tokenizer.lengths.get(name, 0)
-        if name not in tokenizer.windows and tokenizer.normalize == "train":
+        if name not in tokenizer.windows and not tokenizer.by_reference:
             raise foreign(path, f"no statistics of {name}")
         if not 0 < size <= _MOST_VALUES or not 1 <= modality.tokens <= size or modality.fs <= 0:
             raise foreign(path, f"{name}: {size} values, {modality.tokens} tokens")

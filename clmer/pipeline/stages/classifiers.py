@@ -22,8 +22,8 @@ from clmer.pipeline.models import (
 )
 from clmer.pipeline.stages.loop import Recorder, Schedule, fit, seed_of
 from clmer.pipeline.stages.step import adam
+from clmer.pipeline.stages.tuned import TunedModel
 from clmer.pipeline.targets import Loss, Losses, Target
-from clmer.pipeline.tuned import TunedModel
 
 #: Norm that the fusion stage's gradients are clipped to.
 CLIP = 0.8

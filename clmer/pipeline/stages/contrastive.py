@@ -18,10 +18,9 @@ from clmer.nn.contrastive import PooledContrast
 from clmer.nn.random_state import drawing_from, drawn_from, seeded
 from clmer.nn.shard import Shard, undo_ddp_mean
 from clmer.pipeline.config import ModelConfig
-from clmer.pipeline.models import build_encoder
+from clmer.pipeline.models import CONTRASTIVE, build_encoder
 from clmer.pipeline.objectives import objective_of, views_of
 from clmer.pipeline.ranks import Ranks
-from clmer.pipeline.split.model import CONTRASTIVE
 from clmer.pipeline.stages.batches import by_person, neighbours
 from clmer.pipeline.stages.loop import Recorder, Schedule, fit, seed_of
 from clmer.pipeline.stages.step import adam
