@@ -19,10 +19,17 @@ LINEAR = "linear"
 
 
 class Offsets(NamedTuple):
-    """A floor, and the log-odds [N, K] of all windows that a network corrects."""
+    """What a network corrects.
+
+    Args:
+        floor: the fitted linear model.
+        log_odds: [N, K] its log-odds of all windows.
+        validation: [len(val)] which of the validation part's rows are held out together.
+    """
 
     floor: LinearFloor
     log_odds: np.ndarray
+    validation: np.ndarray
 
 
 def fit_floor(
@@ -49,10 +56,11 @@ def fit_floor(
     rows = np.sort(np.concatenate([split.train, split.val]))
     features = blocks_of(windows.features, modalities)
     own = {name: part[rows] for name, part in features.items()}
-    floor, held_out = logistic.fit(own, y[rows], held_together(windows, split), classes, seed)
+    groups = held_together(windows, split)
+    floor, held_out = logistic.fit(own, y[rows], groups, classes, seed)
     log_odds = floor.log_odds(features)
     log_odds[rows] = held_out
-    return Offsets(floor, log_odds)
+    return Offsets(floor, log_odds, groups[np.searchsorted(rows, split.val)])
 
 
 def held_together(windows: WindowArrays, split: Split) -> np.ndarray:

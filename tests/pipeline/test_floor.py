@@ -19,6 +19,7 @@ from clmer.pipeline.fit import fit_split
 from clmer.pipeline.floor import fit_floor, held_together
 from clmer.pipeline.run_files import read_tensors
 from clmer.pipeline.split_model import SplitModel, write_tensors
+from clmer.pipeline.stages.classifiers import upper_bound
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.tokenizer import WindowArrays
 
@@ -163,3 +164,12 @@ def test_a_damaged_floor_is_refused(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(DataError, match=r"linear"):
         SplitModel.load(tmp_path)
+
+
+def test_the_bound_counts_people_not_windows() -> None:
+    groups = np.repeat([0, 1, 2], 50)
+    same = np.full(150, -0.1)
+    assert upper_bound(same, groups) == pytest.approx(-0.1)
+    one_gains = np.where(groups == 0, -0.6, 0.1)  # mean -0.133, standard error 0.233
+    assert upper_bound(one_gains, groups) == pytest.approx(-0.4 / 3 + 0.7 / 3)
+    assert upper_bound(one_gains, np.zeros(150)) < 0  # one person: windows are all there is

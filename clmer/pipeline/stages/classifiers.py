@@ -34,7 +34,8 @@ class Classifiers:
     """The fusion stage of a split: members of one model on one set of tokens and labels.
 
     Where there are offsets the members correct a linear floor: they start at zero, add to its
-    log-odds, and where none of their epochs is better on the validation part they stay at zero.
+    log-odds, and where none of their epochs is better on the validation part, by more than a
+    standard error over its people, they stay at zero: a few people would choose noise.
     """
 
     def __init__(
@@ -104,13 +105,37 @@ class Classifiers:
         return model
 
     def _validate(self, model: nn.Module, weight: Tensor) -> tuple[float, float]:
-        """Balanced accuracy and weighted cross-entropy on the validation part."""
+        """Balanced accuracy and weighted cross-entropy on the validation part.
+
+        Where a floor is corrected the latter is the floor's, plus the mean difference of the two
+        over people and one standard error of it: an upper bound of what new people can expect.
+        """
         known = self.y[self.split.val]
         offset = None if self.offsets is None else self.offsets.log_odds
         logp = torch.from_numpy(log_probabilities(model, self.tokens, self.split.val, offset))
         score = balanced_accuracy_score(known, logp.argmax(1).numpy())
-        loss = nn.functional.nll_loss(logp, torch.from_numpy(known), weight.cpu().double())
-        return float(score), float(loss)
+        classes, weights = torch.from_numpy(known), weight.cpu().double()
+        loss = float(nn.functional.nll_loss(logp, classes, weights))
+        if self.offsets is not None:
+            floor = torch.from_numpy(self.offsets.log_odds[self.split.val]).log_softmax(1)
+            rows = [nn.functional.nll_loss(each, classes, weights, reduction="none")
+                    for each in (logp, floor)]  # fmt: skip
+            start = float(rows[1].sum() / weights[classes].sum())
+            loss = start + upper_bound((rows[0] - rows[1]).numpy(), self.offsets.validation)
+        return float(score), loss
+
+
+def upper_bound(difference: np.ndarray, groups: np.ndarray) -> float:
+    """Mean over groups of their mean difference, plus one standard error.
+
+    Args:
+        difference: [N] of each row.
+        groups: [N] whose each is; each row is one of its own where there is a single group.
+    """
+    _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
+    means = np.bincount(group, difference) / count if len(count) > 1 else difference
+    error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else 0.0
+    return float(means.mean() + error)
 
 
 def start_at_zero(model: nn.Module) -> None:
