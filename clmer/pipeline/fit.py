@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from clmer.data.splits import Split
 from clmer.errors import ConfigError
@@ -23,6 +22,7 @@ from clmer.pipeline.models import (
     chosen_models,
 )
 from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.reference import Known
 from clmer.pipeline.reference_rows import NONE
 from clmer.pipeline.split_model import TOKENIZER, FittedModel, SplitModel
 from clmer.pipeline.stages.classifiers import Classifiers
@@ -78,7 +78,9 @@ def fit_split(
         encoders: dict[str, Encoder] = {}
         if config.contrastive:
             encoders = fit_encoders(config, windows.modalities, x, split, recorder, ranks, name)
-        tokenizer, tokens = fit_tokens(tokenizer, split.train, x, encoders)
+        tokenizer, tokens = fit_tokens(
+            tokenizer, split.train, Known(x, windows.people, windows.reference), encoders
+        )
         models: dict[str, FittedModel] = {}
         if config.fusion and ranks.leads:
             for key, chosen in chosen_models(config, tuple(windows.modalities)).items():
@@ -122,25 +124,26 @@ def fit_control(
 def fit_tokens(
     tokenizer: Tokenizer,
     train: np.ndarray,
-    x: Mapping[str, Tensor],
+    known: Known,
     encoders: Mapping[str, Encoder],
 ) -> tuple[Tokenizer, dict[str, Tokens]]:
     """The tokens of every kind that a `ModelSpec` names, and the tokenizer that makes them.
 
     Args:
         tokenizer: the split's.
-        train: rows of x whose statistics count.
-        x: [N, C, T] standardised windows by modality.
+        train: rows whose statistics count.
+        known: standardised windows, with their reference where there is one.
         encoders: of stage 1, where there is one.
     """
-    tokenizer, stage = tokenizer.fit_tokens(x, encoders, train)
+    x, people, reference, _ = known
+    tokenizer, stage = tokenizer.fit_tokens(x, encoders, train, people, reference)
     return tokenizer, {"stage": stage, "raw": raw_tokens(tokenizer, x)}
 
 
 @torch.no_grad()
-def all_tokens(model: SplitModel, x: Mapping[str, Tensor]) -> dict[str, Tokens]:
+def all_tokens(model: SplitModel, known: Known) -> dict[str, Tokens]:
     """The tokens of every kind, of standardised windows, by a trained split."""
-    return {"stage": model.tokens(x), "raw": raw_tokens(model.tokenizer, x)}
+    return {"stage": model.tokens(known), "raw": raw_tokens(model.tokenizer, known.arrays)}
 
 
 def select_tokens(chosen: ChosenModel, tokens: Mapping[str, Tokens]) -> Tokens:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ from clmer.pipeline.models import (
     mean_probability,
     member_names,
 )
-from clmer.pipeline.reference import GivenReference, with_reference
+from clmer.pipeline.reference import GivenReference, Known, with_reference
 from clmer.pipeline.reference_rows import check_given
 from clmer.pipeline.run_files import check, damaged, read_tensors, readable
 from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
@@ -38,7 +38,6 @@ from clmer.storage import write_file
 Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
 #: Names of a split's files: what makes tokens, and the encoders; every other one is a model.
 TOKENIZER, CONTRASTIVE = "tokenizer", "contrastive"
-_CHUNK = 2048
 _MOST_VALUES = 2**28  # of one window
 
 
@@ -79,22 +78,19 @@ class SplitModel:
         names = ", ".join(self.models) or "no classifier"
         return f"SplitModel({names}; {', '.join(self.classes)}; on {self.device})"
 
-    def standardise(
+    def known(
         self,
         windows: Windows,
         people: np.ndarray | None = None,
         reference: GivenReference | None = None,
-    ) -> dict[str, Tensor]:
-        """Windows, checked and standardised.
+    ) -> Known:
+        """Windows, checked and standardised, with the reference that they are read against.
 
         Args:
             windows: [N, C, T] by modality, as `clmer.data.store.prepare` stores them.
             people: [N] whose each is, where a reference is needed; None for one person's.
             reference: what is known of people, see `clmer.pipeline.reference.GivenReference`, where
                 the model was trained with it.
-
-        Returns:
-            [N, C, T] float32 by modality.
 
         Raises:
             ConfigError: a reference is missing (how to record one), or not asked for.
@@ -103,28 +99,29 @@ class SplitModel:
         """
         checked = _checked(self.tokenizer, windows)
         check_given(self.config.reference, reference)
-        if reference is None:
-            return self.tokenizer.standardise(checked, self.device)
         if isinstance(reference, Mapping):
             reference = _checked(self.tokenizer, reference)
-        known = with_reference(checked, people, reference)
-        x = self.tokenizer.standardise(known.arrays, self.device, known.people, known.reference)
-        return {name: part[known.first :] for name, part in x.items()}
+        whole = with_reference(checked, people, reference)
+        x = self.tokenizer.standardise(whole.arrays, self.device, whole.people, whole.reference)
+        return whole._replace(arrays=x)
+
+    def tokens(self, known: Known) -> Tokens:
+        """The tokens [N, tokens, features] that CLMER reads, of windows from `known`."""
+        return self._tokens(self.tokenizer, known)
 
     @torch.no_grad()
-    def tokens(self, x: Mapping[str, Tensor]) -> Tokens:
-        """Standardised windows as the tokens [N, tokens, features] that CLMER reads."""
-        return self.tokenizer.arrange(self.tokenizer.features(x, self.encoders))
+    def _tokens(self, tokenizer: Tokenizer, known: Known) -> Tokens:
+        x = {name: known.arrays[name] for name in tokenizer.modalities}
+        z = tokenizer.features(x, self.encoders, known.people, known.reference)
+        return known.own(tokenizer.arrange(z))
 
-    def tokens_for(self, name: str, x: Mapping[str, Tensor]) -> Tokens:
-        """Standardised windows as the tokens that a model reads."""
+    def tokens_for(self, name: str, known: Known) -> Tokens:
+        """The tokens that a model reads, of windows from `known`."""
         chosen = self.models[name].chosen
-        part = {modality: x[modality] for modality in chosen.modalities}
         if chosen.spec.tokens == "raw":
-            return raw_tokens(self.tokenizer, part)
-        kept = self.tokenizer.of(chosen.modalities, self.tokenizer.kind)
-        with torch.no_grad():
-            return kept.arrange(kept.features(part, self.encoders))
+            part = {modality: known.arrays[modality] for modality in chosen.modalities}
+            return known.own(raw_tokens(self.tokenizer, part))
+        return self._tokens(self.tokenizer.of(chosen.modalities, self.tokenizer.kind), known)
 
     def log_probabilities(
         self,
@@ -137,8 +134,8 @@ class SplitModel:
 
         Args:
             windows: [N, C, T] by modality.
-            people: as in `standardise`.
-            reference: as in `standardise`.
+            people: as in `known`.
+            reference: as in `known`.
             model: which of `models`; "" for the first.
 
         Returns:
@@ -146,16 +143,13 @@ class SplitModel:
 
         Raises:
             KeyError: no such model.
-            ConfigError, ValueError: as `standardise`.
+            ConfigError, ValueError: as `known`.
         """
         name = model or next(iter(self.models))
-        parts = []
-        for part in in_parts(self.standardise(windows, people, reference)):
-            tokens = self.tokens_for(name, part)
-            rows = np.arange(len(next(iter(tokens.values()))))
-            logp = [log_probabilities(member, tokens, rows) for member in self.models[name].members]
-            parts.append(mean_probability(logp))
-        return np.concatenate(parts)
+        tokens = self.tokens_for(name, self.known(windows, people, reference))
+        rows = np.arange(len(next(iter(tokens.values()))))
+        logp = [log_probabilities(member, tokens, rows) for member in self.models[name].members]
+        return mean_probability(logp)
 
     def predict_proba(
         self,
@@ -219,14 +213,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str,
     write_file(path, save(contiguous, {"notes": json.dumps(notes)}), durable=False)
 
 
-def in_parts(x: Mapping[str, Tensor], size: int = _CHUNK) -> Iterator[dict[str, Tensor]]:
-    """Windows, `size` at a time."""
+def in_parts(x: Mapping[str, Tensor], size: int) -> Iterator[dict[str, Tensor]]:
+    """Windows or their tokens, `size` at a time."""
     for start in range(0, len(next(iter(x.values()))), size):
         yield {name: part[start : start + size] for name, part in x.items()}
 
 
 def _checked(tokenizer: Tokenizer, windows: Windows) -> dict[str, np.ndarray]:
-    """Windows as arrays, in the model's order; raises as `SplitModel.standardise`."""
+    """Windows as arrays, in the model's order; raises as `SplitModel.known`."""
     if set(windows) != set(tokenizer.modalities):
         raise ValueError(f"windows: found {[*windows]}, expected {[*tokenizer.modalities]}")
     arrays = {name: np.asarray(windows[name]) for name in tokenizer.modalities}
@@ -367,7 +361,8 @@ def _token_shapes(
         for name, modality in tokenizer.modalities.items()
     }
     try:
-        tokens = tokenizer.arrange(tokenizer.features(blank, encoders))
+        plain = replace(tokenizer, by_reference=False)  # shapes, which no reference changes
+        tokens = plain.arrange(plain.features(blank, encoders))
     except (ValueError, RuntimeError, KeyError) as error:
         raise _foreign(folder / f"{TOKENIZER}.safetensors", error) from error
     return {name: (part.shape[1], part.shape[2]) for name, part in tokens.items()}

@@ -18,7 +18,7 @@ from torch import Tensor
 from clmer.data.store.store import Modality, Store
 from clmer.nn import Encoder, as_tokens
 from clmer.nn.encoder import encode
-from clmer.pipeline.reference import FLAT, FLAT_SHARE, windows_by_person
+from clmer.pipeline.reference import FLAT, FLAT_SHARE, by_person, windows_by_person
 
 _CHUNK = 2048
 #: Bins of a spectrum token, equally wide in log frequency, and their range in Hz.
@@ -145,11 +145,8 @@ class Tokenizer:
         reference: np.ndarray | None,
     ) -> np.ndarray:
         if self.by_reference:
-            people = np.zeros(len(windows)) if people is None else people
-            known = np.zeros(len(windows), dtype=bool) if reference is None else reference
-            kinds = self.modalities[name].kinds
-            eeg = [row for row, kind in enumerate(kinds) if kind == "eeg"]
-            return windows_by_person(windows, people, known, eeg)
+            owners, known = _known(len(windows), people, reference)
+            return windows_by_person(windows, owners, known, eeg_rows(self.modalities[name]))
         out = np.array(windows, dtype=np.float32)  # the one copy
         for start in range(0, len(out), _CHUNK):
             part = slice(start, start + _CHUNK)
@@ -157,40 +154,62 @@ class Tokenizer:
         return out
 
     def features(
-        self, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder]
+        self,
+        x: Mapping[str, Tensor],
+        encoders: Mapping[str, Encoder],
+        people: np.ndarray | None = None,
+        reference: np.ndarray | None = None,
     ) -> dict[str, Tensor]:
         """What tokens are made of, by modality, before it is standardised.
+
+        Under a reference log power and encoder features are z-scored by it, person by person.
 
         Args:
             x: [N, C, T], from `standardise`.
             encoders: of each modality; used by "channel" and "time".
+            people: as in `standardise`.
+            reference: as in `standardise`.
 
         Returns:
             Encoder features [N, F, T'], log power [N, C, bins], or x as it is.
         """
         if self.kind == "spectrum":
-            return {name: log_power(part, self.modalities[name].fs) for name, part in x.items()}
-        if self.kind in ("channel", "time"):
-            return {name: encode(encoders[name], part) for name, part in x.items()}
-        return dict(x)
+            z = {name: log_power(part, self.modalities[name].fs) for name, part in x.items()}
+        elif self.kind in ("channel", "time"):
+            z = {name: encode(encoders[name], part) for name, part in x.items()}
+        else:
+            return dict(x)
+        if not self.by_reference:
+            return z
+        return {name: by_person(part, *_known(len(part), people, reference), over=self._over)
+                for name, part in z.items()}  # fmt: skip
+
+    @property
+    def _over(self) -> tuple[int, ...]:
+        """What statistics of features run over: windows, and an encoder's time steps."""
+        return (0,) if self.kind == "spectrum" else (0, 2)
 
     def fit_tokens(
-        self, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder], train: np.ndarray
+        self,
+        x: Mapping[str, Tensor],
+        encoders: Mapping[str, Encoder],
+        train: np.ndarray,
+        people: np.ndarray | None = None,
+        reference: np.ndarray | None = None,
     ) -> tuple[Tokenizer, dict[str, Tensor]]:
         """These inputs with the features' statistics over the rows `train`, and all tokens.
 
         Features come out of a ReLU, or a logarithm, with a large common offset: each encoder
         feature is standardised over windows and time, each spectral bin over windows.
         """
-        z = self.features(x, encoders)
+        z = self.features(x, encoders, people, reference)
         if self.kind == "raw":
             return self, self.arrange(z)
-        over = (0,) if self.kind == "spectrum" else (0, 2)
         scales = {}
         for name, part in z.items():
             known = part[torch.from_numpy(train).to(part.device)]
-            std = known.std(over, correction=0, keepdim=True).clamp(min=1e-6)
-            scales[name] = Scale(known.mean(over, keepdim=True), std)
+            std = known.std(self._over, correction=0, keepdim=True).clamp(min=1e-6)
+            scales[name] = Scale(known.mean(self._over, keepdim=True), std)
         fitted = replace(self, tokens=scales)
         return fitted, fitted.arrange(z)
 
@@ -252,6 +271,19 @@ class Tokenizer:
             keys = (f"{part}/{name}/{key}" for key in Scale._fields)
             scales[part][name] = Scale(*(tensors[key] for key in keys))
         return cls(modalities, notes["lengths"], notes["kind"], notes["by_reference"], **scales)
+
+
+def eeg_rows(modality: Modality) -> list[int]:
+    """The channels that are EEG, which a reference aligns."""
+    return [row for row, kind in enumerate(modality.kinds) if kind == "eeg"]
+
+
+def _known(
+    count: int, people: np.ndarray | None, reference: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whose rows, and which are known; nobody's where that is not said."""
+    people = np.zeros(count) if people is None else people
+    return people, np.zeros(count, dtype=bool) if reference is None else reference
 
 
 def _statistics(windows: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -45,6 +45,7 @@ from clmer.pipeline.models import (
     mean_probability,
 )
 from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.reference import Known
 from clmer.pipeline.reference_rows import Reference
 from clmer.pipeline.split_model import FittedModel, SplitModel
 from clmer.pipeline.stages.contrastive import encoder_generator
@@ -253,7 +254,7 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
     probes = probe(job, split, model, x) if config.contrastive else []
     if not config.fusion:
         return SplitResult([], probes, constant)
-    tokens = all_tokens(model, x)
+    tokens = all_tokens(model, Known(x, windows.people, windows.reference))
     predictions = []
     for name, fitted in model.models.items():
         part = select_tokens(fitted.chosen, tokens)
