@@ -13,9 +13,10 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ from clmer.data.store.store import Modality
 from clmer.data.store.summary import OTHER_SCALE, face_lines, signal_lines
 from clmer.data.store.windowing import WindowedRecording, make_windows
 from clmer.errors import ConfigError, DataError
+from clmer.pipeline.reference import LEAST, GivenReference
+from clmer.pipeline.reference_rows import ALL, check_given, how_to_record
 from clmer.pipeline.run.trained import TrainedRun, load
 from clmer.storage import write_file
 from clmer.streams import is_nowhere
@@ -52,6 +55,7 @@ def predict(
     rate: float | None,
     unit: str,
     split: str | None,
+    reference: Sequence[str],
     out: str,
     device: str,
 ) -> int:
@@ -69,12 +73,13 @@ def predict(
             Path(out), "`out`", "a closed standard output", "an open one", "Name a file."
         )
     trained = load(run, split, device)
+    check_given(trained.config.reference, (ALL if ALL in reference else {}) if reference else None)
     files = files_of(recording, trained.modalities)
-    whole = read_recording(trained, files, rate=rate, unit=unit)
-    whole = with_face(trained, whole, face, start_s=face_start, fps=face_rate, face_id=face_id)
-    windows = windows_of(trained, whole)
-    proba = trained.predict_proba(windows.arrays)
-    for line in notes(trained, windows):
+    given = Given(rate, unit, face_start, face_rate, face_id)
+    windows = given.windows(trained, files, face)
+    known, said = given.reference(trained, reference, windows, face)
+    proba = trained.predict_proba(windows.arrays, reference=known)
+    for line in [*notes(trained, windows), *said]:
         print(line, file=sys.stderr)
     table = predictions_csv(windows.start_s, proba, trained.classes)
     if out == "-":
@@ -83,6 +88,95 @@ def predict(
     else:
         write_file(Path(out), table.encode())
     return 0
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command says of all its files, the recording's and the reference's.
+
+    Args:
+        rate, unit: as in `read_recording`.
+        face_start, face_rate, face_id: `with_face`'s start_s, fps and face_id.
+    """
+
+    rate: float | None
+    unit: str
+    face_start: float | None
+    face_rate: float | None
+    face_id: str | None
+
+    def windows(
+        self, trained: TrainedRun, files: Mapping[str, Path], face: str | None
+    ) -> WindowedRecording:
+        """The windows of one recording's files; raises as the functions that it calls."""
+        whole = read_recording(trained, files, rate=self.rate, unit=self.unit)
+        start, fps, face_id = self.face_start, self.face_rate, self.face_id
+        whole = with_face(trained, whole, face, start_s=start, fps=fps, face_id=face_id)
+        return windows_of(trained, whole)
+
+    def reference(
+        self,
+        trained: TrainedRun,
+        words: Sequence[str],
+        predicted: WindowedRecording,
+        face: str | None,
+    ) -> tuple[GivenReference | None, list[str]]:
+        """What this person is known by, and what to say of it.
+
+        Args:
+            trained: says whether there is any.
+            words: none; "all"; or [NAME=]FILE[:START-STOP] of each modality, face=CSV of the face.
+            predicted: the recording that is asked about.
+            face: its face, which is the reference's too where that is of the same files.
+
+        Raises:
+            ConfigError: words that do not fit the run.
+            DataError: a file that cannot be read, or has too few windows.
+        """
+        if not words:
+            return None, []
+        if ALL in words:
+            return ALL, [f"transductive: read against all of this recording (`reference={ALL}`)"]
+        names, spans = zip(*map(_named_span, words), strict=True)
+        faces = [name.removeprefix("face=") for name in names if name.startswith("face=")]
+        files = files_of(
+            [name for name in names if not name.startswith("face=")], trained.modalities
+        )
+        recorded = predicted.recording.files
+        same = all(path == recorded.get(name) for name, path in files.items())
+        own_face = faces[0] if faces else face if files and same else None
+        found = self.windows(trained, files, own_face)
+        same = same and (own_face is None or Path(own_face) == recorded.get("face"))
+        start, stop = spans[0]
+        if len(set(spans)) > 1:
+            raise ConfigError(f"`reference`: found {' '.join(words)}, expected one START-STOP")
+        length = trained.config.window_s or 0.0
+        inside = (found.start_s >= start - 1e-6) & (found.start_s + length <= stop + 1e-6)
+        if inside.sum() < LEAST:
+            raise DataError(
+                found.recording.source,
+                "`reference`",
+                f"{inside.sum()} windows of {length:g} s",
+                f"at least {LEAST}",
+                f"Give a longer stretch: {how_to_record(trained.config.reference)}.",
+            )
+        lines = [f"read against {inside.sum()} windows of {' '.join(words)}"]
+        if same:
+            gaps = np.abs(predicted.start_s[:, None] - found.start_s[inside]).min(1)
+            count = int((gaps < length - 1e-6).sum())
+            lines.append(f"note: {count} windows of the table overlap the reference")
+        return {name: array[inside] for name, array in found.arrays.items()}, lines
+
+
+def _named_span(word: str) -> tuple[str, tuple[float, float]]:
+    """[NAME=]FILE of [NAME=]FILE[:START-STOP], and the seconds; all there are without."""
+    found = re.fullmatch(r"(.+):(\d+(?:\.\d*)?)-(\d+(?:\.\d*)?)", word)
+    if not found:
+        return word, (-math.inf, math.inf)
+    start, stop = float(found[2]), float(found[3])
+    if start >= stop:
+        raise ConfigError(f"`reference`: found {word}, expected START before STOP, in seconds")
+    return found[1], (start, stop)
 
 
 def _check_encoding(table: str) -> None:
@@ -289,10 +383,6 @@ def notes(trained: TrainedRun, windows: WindowedRecording) -> list[str]:
         lines.append(
             f"mean of {len(trained.splits)} splits' models, which together saw every person of the "
             "training data: for new people and recordings only; a single split can be asked for"
-        )
-    if trained.config.normalize == "subject":
-        lines.append(
-            "standardised by this recording's own statistics (training standardised by subject)"
         )
     return lines
 

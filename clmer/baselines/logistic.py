@@ -1,16 +1,15 @@
 """The linear floor: logistic regression on hand-made features, which a network has to beat.
 
 z = (f - mean) / sd by the fitted rows, cut at +-`REACH`; a value that is not known has z = 0, so
-that a missing modality adds nothing. Each source s (all modalities side by side, or each one alone)
-is a logistic regression l_s(z) with balanced classes, whose C has the lowest class-balanced
-cross-entropy on windows of groups (people) that were held out. What is returned is
+that a missing modality adds nothing. Each block s of features is a logistic regression l_s(z_s)
+with balanced classes, whose C has the lowest class-balanced cross-entropy on windows of groups
+(people) that were held out. What is returned is
 
     l = sum_s a_s l_s + b,  a_s >= 0,
 
-with a and b fitted to the held-out log-odds of all rows: b repairs the threshold, a the confidence
-of one source or the shares of several. Of "side by side" and "each alone" the one with the lower
-held-out cross-entropy is kept. A sum of linear models is linear, so one matrix per modality is
-saved.
+with a and b fitted to the held-out log-odds of all rows: a weak block gets a small share where side
+by side with a strong one it would blur it, and a and b repair confidence and threshold. A sum of
+linear models is linear, so one matrix per block is saved.
 
 Source: Wolpert 1992 (stacking); Platt 1999 (calibration on held-out scores).
 """
@@ -36,7 +35,7 @@ FOLDS = 5
 #: Standard deviations at which a feature is cut: artefacts reach further.
 REACH = 8.0
 
-Features = Mapping[str, np.ndarray]  # modality -> [N, F], NaN where unknown
+Features = Mapping[str, np.ndarray]  # block -> [N, F], NaN where unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +43,8 @@ class LinearFloor:
     """A fitted linear model.
 
     Args:
-        mean, scale: [F] of the features, by modality.
-        weights: [K, F] of the standardised features, by modality.
+        mean, scale: [F] of the features, by block.
+        weights: [K, F] of the standardised features, by block.
         bias: [K].
     """
 
@@ -71,23 +70,16 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    features: Features,
-    y: np.ndarray,
-    groups: np.ndarray,
-    classes: int,
-    seed: int = 0,
-    *,
-    stacks: bool = True,
+    features: Features, y: np.ndarray, groups: np.ndarray, classes: int, seed: int = 0
 ) -> Fitted:
     """Fit the floor.
 
     Args:
-        features: [N, F] by modality, all rows fitted.
+        features: [N, F] by block, all rows fitted.
         y: [N] int class.
         groups: [N] what is held out together: people, or recordings of one person.
         classes: K.
         seed: of the division of the groups.
-        stacks: try each modality alone beside all of them side by side.
 
     Raises:
         ValueError: no features, or rows that do not fit y.
@@ -96,26 +88,16 @@ def fit(
         shapes = {name: f.shape for name, f in features.items()}
         raise ValueError(f"fit: expected features of {len(y)} windows, found {shapes}")
     folds = _folds(y, groups, seed)
-    statistics = {name: _statistics(f) for name, f in features.items()}
-    sources = [tuple(features)]
-    if stacks and len(features) > 1:
-        sources += [(name,) for name in features]
-    solved = {source: _solve(features, source, y, folds, classes) for source in sources}
-    choices = [sources[:1], sources[1:]] if len(sources) > 1 else [sources]
-    mixed = [_mix([solved[s].held_out for s in choice], y, classes) for choice in choices]
-    best = min(range(len(choices)), key=lambda i: mixed[i].loss)
-    weights = {name: np.zeros((classes, f.shape[1])) for name, f in features.items()}
-    bias = mixed[best].bias.copy()
-    for share, source in zip(mixed[best].shares, choices[best], strict=True):
-        z = _side_by_side(features, source, statistics)
-        model, at = _regressions(z, y, (solved[source].strength,), classes)[0], 0
-        for name in source:
-            width = features[name].shape[1]
-            weights[name] += share * model.weights[:, at : at + width]
-            at += width
+    solved = {block: _solve(part, y, folds, classes) for block, part in features.items()}
+    mixed = _mix([each.held_out for each in solved.values()], y, classes)
+    mean, scale, weights, bias = {}, {}, {}, mixed.bias.copy()
+    for share, (block, part) in zip(mixed.shares, features.items(), strict=True):
+        mean[block], scale[block] = _statistics(part)
+        z = _standardised(part, mean[block], scale[block])
+        model = _regressions(z, y, (solved[block].strength,), classes)[0]
+        weights[block] = share * model.weights
         bias += share * model.bias
-    mean, scale = ({name: s[i] for name, s in statistics.items()} for i in (0, 1))
-    return Fitted(LinearFloor(mean, scale, weights, bias), mixed[best].log_odds)
+    return Fitted(LinearFloor(mean, scale, weights, bias), mixed.log_odds)
 
 
 def balanced_cross_entropy(logits: np.ndarray, y: np.ndarray) -> float:
@@ -140,16 +122,7 @@ def _standardised(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> 
     return np.clip(np.where(np.isfinite(z), z, 0.0), -REACH, REACH)
 
 
-def _side_by_side(
-    features: Features,
-    source: Sequence[str],
-    statistics: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    rows: np.ndarray | slice = slice(None),
-) -> np.ndarray:
-    return np.hstack([_standardised(features[name][rows], *statistics[name]) for name in source])
-
-
-# --- one source -----------------------------------------------------------------------------------
+# --- one block ------------------------------------------------------------------------------------
 class _Linear(NamedTuple):
     weights: np.ndarray  # [K, F]
     bias: np.ndarray  # [K]
@@ -173,18 +146,16 @@ def _folds(y: np.ndarray, groups: np.ndarray, seed: int) -> list[tuple[np.ndarra
 
 
 def _solve(
-    features: Features,
-    source: Sequence[str],
+    features: np.ndarray,
     y: np.ndarray,
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
     classes: int,
 ) -> _Solved:
-    """The strength of one source, and its log-odds of rows that were held out."""
+    """The strength for one block, and its log-odds of rows that were held out."""
     held_out = np.zeros((len(STRENGTHS), len(y), classes))
     for fitted, held in folds:
-        statistics = {name: _statistics(features[name][fitted]) for name in source}
-        z = _side_by_side(features, source, statistics, fitted)
-        others = _side_by_side(features, source, statistics, held)
+        statistics = _statistics(features[fitted])
+        z, others = (_standardised(features[rows], *statistics) for rows in (fitted, held))
         for i, model in enumerate(_regressions(z, y[fitted], STRENGTHS, classes)):
             held_out[i, held] = others @ model.weights.T + model.bias
     losses = [balanced_cross_entropy(part, y) for part in held_out]
@@ -219,7 +190,7 @@ def _regressions(
     return models
 
 
-# --- several sources ------------------------------------------------------------------------------
+# --- several blocks -------------------------------------------------------------------------------
 class _Mixed(NamedTuple):
     shares: np.ndarray  # [S]
     bias: np.ndarray  # [K]

@@ -34,6 +34,14 @@ def describe(parser: argparse.ArgumentParser) -> None:
         "--unit", default="", help="of the samples (uV, mV, V, ...), where the file does not say"
     )
     parser.add_argument("--split", metavar="NAME", help="split1, ... (default: the mean of all)")
+    parser.add_argument(
+        "--reference",
+        action="append",
+        default=[],
+        metavar="FILE[:START-STOP]",
+        help="a known stretch of this person, where the run was trained with a reference; "
+        "NAME=FILE for each modality and face=CSV as for the recording; or all (transductive)",
+    )
     parser.add_argument("--out", default="-", metavar="CSV", help="- for standard output (default)")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's default)")

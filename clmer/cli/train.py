@@ -24,6 +24,7 @@ from clmer.pipeline import ranks as processes
 from clmer.pipeline.config import DATA, MODEL, RUN, TASK, Config
 from clmer.pipeline.presets import configure
 from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.reference_rows import NONE
 from clmer.pipeline.run.folder import Run, check_folder
 from clmer.text import file_name
 from clmer.train import job
@@ -183,4 +184,5 @@ def default_folder(config: Config) -> Path:
     source = "synthetic-" if config.synthetic else ""
     models = "" if config.models == ("clmer",) else "-" + "-".join(config.models)
     task = file_name(config.task)
-    return Path("runs") / f"{config.dataset}-{source}{task}-{config.protocol}{models}"
+    known = "" if config.reference == NONE else f"-{file_name(config.reference)}"
+    return Path("runs") / f"{config.dataset}-{source}{task}-{config.protocol}{known}{models}"

@@ -38,6 +38,7 @@ def build_results(
     splits: Sequence[Split],
     main: Sequence[str],
     notes: Sequence[str] = (),
+    reference: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that `results.json` holds and the table shows.
 
@@ -50,6 +51,7 @@ def build_results(
         splits: all splits of the run.
         main: names of the models under study; the others are baselines and controls.
         notes: sentences to print below the table ("transductive: ...").
+        reference: what people are known by, its "kind" and what to know of it; None for none.
 
     Returns:
         Plain dicts, lists, strings and numbers; "models" holds
@@ -68,6 +70,7 @@ def build_results(
         "task": task,
         "protocol": protocol,
         "protocol_note": splits[0].note if splits else "",
+        "reference": dict(reference or {"kind": "none"}),
         "classes": list(classes),
         "people": len(np.unique(models[0].subject)),
         "recordings": len(np.unique(models[0].recording)),

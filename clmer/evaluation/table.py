@@ -23,7 +23,8 @@ def table(results: Mapping[str, Any]) -> str:
     """The results as aligned plain text: one row per model, then what the numbers mean."""
     classes = " / ".join(results["classes"])
     lines = [
-        f"{results['dataset']}, {results['task']} ({classes}), protocol {results['protocol']}",
+        f"{results['dataset']}, {results['task']} ({classes}), protocol {results['protocol']}, "
+        f"reference {reference_text(results)}",
         f"Tested: {plural(results['people'], 'person', 'people')}, "
         f"{plural(results['recordings'], 'recording')}, {plural(results['windows'], 'window')} "
         f"in {plural(len(results['splits']), 'split')}.",
@@ -80,6 +81,12 @@ def explanations(results: Mapping[str, Any]) -> list[str]:
     if results["protocol"] == "shuffled":
         lines += SHUFFLED_WARNING
     return [*lines, *results["notes"]]
+
+
+def reference_text(results: Mapping[str, Any]) -> str:
+    """What people were known by; scores of different kinds answer different questions."""
+    kind = str(results.get("reference", {}).get("kind", "none"))
+    return f"{kind} (transductive)" if kind == "all" else kind
 
 
 def interval_method(results: Mapping[str, Any]) -> str:

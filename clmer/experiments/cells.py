@@ -18,6 +18,7 @@ from clmer.errors import ConfigError, DataError
 from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
 from clmer.experiments.train_options import PROCESS, Options, config_of
 from clmer.pipeline.config import Config
+from clmer.pipeline.reference_rows import NONE
 from clmer.pipeline.run.folder import CONFIG, RESULTS
 from clmer.pipeline.run_files import check, read_described
 from clmer.text import file_name
@@ -86,14 +87,17 @@ class Plan:
         experiment: what is shown.
         dataset: on what.
         protocol: under which protocol; "" where the lines differ in it.
+        reference: what people are known by, in all lines alike.
         generated: the recordings are not of people.
-        usual: modalities, windows and labels are the data set's defaults, which the paper has.
+        usual: modalities, windows and labels are the data set's defaults, which the paper has, and
+            nothing is known of people.
         lines: in the table's order.
     """
 
     experiment: Experiment
     dataset: str
     protocol: str
+    reference: str
     generated: bool
     usual: bool
     lines: tuple[Line, ...]
@@ -139,16 +143,20 @@ def plan(experiment: Experiment, dataset: str, setup: Setup, protocols: tuple[st
     generated = first.synthetic is not None or (Path(first.root) / SYNTHETIC_MARKER).exists()
     protocol = first.protocol if len(protocols) == 1 else ""
     usual = _usual(first, tuple(modalities))
-    return Plan(experiment, dataset, protocol, generated, usual, lines)
+    return Plan(experiment, dataset, protocol, first.reference, generated, usual, lines)
 
 
 def _usual(config: Config, modalities: tuple[str, ...]) -> bool:
-    """Whether runs are on the modalities, windows and labels that are the data set's defaults."""
+    """Whether runs are on the modalities, windows and labels that are the data set's defaults.
+
+    The paper has no reference.
+    """
     own = DATASETS[config.dataset]
     return (
         modalities == own.modalities
         and config.window_s == config.stride_s == own.window_s
         and config.labels in ("", *own.labels[:1])
+        and config.reference == NONE
     )
 
 

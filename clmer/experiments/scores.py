@@ -119,6 +119,7 @@ def record(
         "generated": plan.generated,
         "task": line.task,
         "protocol": line.cell.protocol,
+        "reference": plan.reference,
         "method": line.row.label[0],
         "modalities": line.row.label[1],
         "status": found.outcome.status,

@@ -24,7 +24,8 @@ from clmer.experiments.scores import (
     record,
     text,
 )
-from clmer.text import percent
+from clmer.pipeline.reference_rows import NONE
+from clmer.text import file_name, percent
 
 Cells = Mapping[str, Found]
 
@@ -79,7 +80,8 @@ def two_classes(rows: Sequence[Mapping[str, Any]], table: str) -> list[dict[str,
         return []
     means = {f"{s}_mean": float(np.mean([r[f"{s}_mean"] for r in parts])) for s in SHOWN}
     beside = printed(table, paper.CLMER, paper.TWO) if table else {}
-    kept = "experiment dataset generated protocol method modalities status people windows".split()
+    kept = "experiment dataset generated protocol reference method modalities".split()
+    kept += ["status", "people", "windows"]
     shared = {name: parts[0][name] for name in kept if name in parts[0]}
     return [{**shared, "task": paper.TWO, **means, **beside}]
 
@@ -220,6 +222,7 @@ def _cost_records(plan: Plan, cells: Cells) -> dict[str, dict[str, Any]]:
             "dataset": plan.dataset,
             "generated": plan.generated,
             "protocol": plan.protocol,
+            "reference": plan.reference,
             "method": group[0].row.label[0],
             "modalities": group[0].row.label[1],
             "runs": len(group),
@@ -245,11 +248,16 @@ def _sheet(
 ) -> Sheet:
     number = plan.experiment.name
     paper_name = number.replace("table", "Table ").replace("fig", "Fig. ")
-    source = f"{plan.dataset}{' (generated)' if plan.generated else ''}, protocol {plan.protocol}"
+    source = (
+        f"{plan.dataset}{' (generated)' if plan.generated else ''}, protocol {plan.protocol}, "
+        f"reference {plan.reference}"
+    )
     title = f"{paper_name}: {plan.experiment.title}: {source}"
     if plan.dataset not in plan.experiment.datasets:
         title = f"As {paper_name} ({plan.experiment.section}), on other data: {source}"
     stem = f"{number}-{plan.dataset}{'-synthetic' if plan.generated else ''}-{plan.protocol}"
+    if plan.reference != NONE:  # scores of another kind: a sheet of their own
+        stem += f"-reference-{file_name(plan.reference)}"
     return Sheet(stem, title, tuple(tables), tuple(rows), tuple(said))
 
 

@@ -21,6 +21,8 @@ from clmer.errors import ConfigError
 from clmer.pipeline.config import MAX_SEED, ModelConfig, check_modality_names
 from clmer.pipeline.fit import fit_split
 from clmer.pipeline.presets import known_device
+from clmer.pipeline.reference import check_reference
+from clmer.pipeline.reference_rows import ALL, MARKED, NONE
 from clmer.pipeline.tokenizer import WindowArrays
 
 #: Constructor arguments that go into the `ModelConfig` as they are.
@@ -47,6 +49,25 @@ def _arguments(message: str) -> str:
     return re.sub(r"`([a-z_]+)(=[^`]*)?`", r"\1\2", message)
 
 
+def _known(reference: Any, count: int) -> np.ndarray | None:
+    """The mask of reference windows [count]; None without one.
+
+    Raises:
+        ValueError: it is no mask, nor "all"; or it leaves nothing to train on.
+    """
+    if reference is None:
+        return None
+    if isinstance(reference, str) and reference == ALL:
+        return np.ones(count, dtype=bool)
+    known = np.asarray(reference)
+    if known.shape != (count,) or known.dtype != bool or known.all():
+        raise ValueError(
+            f"reference: found {known.dtype} {known.shape}, expected [{count}] bool, some of them "
+            f'False, or "{ALL}"'
+        )
+    return known
+
+
 class CLMERClassifier(ClassifierMixin, BaseEstimator):
     """CLMER on arrays: contrastive encoders without labels, then cross-modal fusion.
 
@@ -55,6 +76,11 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
     modality. Channels are standardised with the training windows' statistics. Windows of one
     recording are nearly copies: pass `groups` (the person or recording of each window) to
     scikit-learn's splitters, and to `fit` where it holds windows back for validation.
+
+    People differ by an offset and a gain of their own: where some windows of each are known (a
+    minute of rest), say whose each is (`groups`) and which are known (`reference`), to `fit` and to
+    `predict`. Everyone's windows are then read against their own, see `clmer.pipeline.reference`;
+    the EEG of a modality named "eeg" is aligned.
 
     Args:
         modalities: (channels, samples) by name, in the order of X's columns, each flattened row
@@ -123,14 +149,17 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
         self.device = device
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> CLMERClassifier:
+    def fit(self, X: Any, y: Any, groups: Any = None, reference: Any = None) -> CLMERClassifier:
         """Train on windows.
 
         Args:
             X: [n_samples, n_features] or [n_samples, channels, samples].
             y: [n_samples] labels.
             groups: [n_samples] people or recordings, kept whole where `validation` holds windows
-                back.
+                back; people, where there is a reference.
+            reference: [n_samples] bool, windows that are their person's reference: they are not
+                trained on, and their y does not count. "all": everyone's windows are, which is
+                transductive. None: without one.
 
         Returns:
             self.
@@ -143,18 +172,27 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
         if groups is not None:
             check_consistent_length(X, groups)
         self._check_options()
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        known = _known(reference, len(X))
+        used = np.ones(len(X), dtype=bool) if known is None or known.all() else ~known
+        self.classes_ = np.unique(y[used])
+        labels = np.where(
+            used, np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1), -1
+        )
         if len(self.classes_) < 2:
             raise ValueError(f"y: found one class, {self.classes_[0]}, expected at least two")
         seed = int(check_random_state(self.random_state).randint(MAX_SEED, dtype=np.uint32))
-        windows = WindowArrays(self._modalities(X), self._windows(X))
+        people = np.zeros(len(X)) if groups is None else np.asarray(groups)
+        windows = WindowArrays(self._modalities(X), self._windows(X), people, known)
+        if known is not None:
+            check_reference(people, known, len(X))
+        kind = NONE if known is None else ALL if known.all() else MARKED
         try:
-            config, device = self._config(seed), known_device(self.device)
+            config, device = self._config(seed, kind), known_device(self.device)
             self.model_ = fit_split(
                 config,
                 windows,
                 labels,
-                self._split(labels, groups, seed),
+                self._split(labels, groups, seed, np.flatnonzero(used)),
                 classes=tuple(map(str, self.classes_)),
                 device=device,
             )
@@ -162,19 +200,38 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
             raise ConfigError(_arguments(str(error))) from error
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class, [n_samples, K], in the order of `classes_`."""
-        return np.exp(self.predict_log_proba(X))
+    def predict_proba(self, X: Any, groups: Any = None, reference: Any = None) -> np.ndarray:
+        """Probability of each class, [n_samples, K], in the order of `classes_`.
 
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Log of each class's probability, [n_samples, K]; finite where the probability is 0."""
+        Args:
+            X: as in `fit`.
+            groups: [n_samples] people, where `fit` had a reference; None for one person's.
+            reference: what they are known by, where `fit` had a reference: [n_samples] bool; or
+                windows [n, ...] shaped as X of the one person whose X is; "all" where fit had that.
+
+        Raises:
+            ValueError: a reference is missing, or not asked for; a person is not known by it.
+        """
+        return np.exp(self.predict_log_proba(X, groups, reference))
+
+    def predict_log_proba(self, X: Any, groups: Any = None, reference: Any = None) -> np.ndarray:
+        """Log of `predict_proba`, [n_samples, K]; finite where the probability is 0."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, allow_nd=True, reset=False)
-        return self.model_.log_probabilities(self._windows(X))
+        people = None if groups is None else np.asarray(groups)
+        if reference is not None and not isinstance(reference, str):
+            reference = np.asarray(reference)
+            if reference.dtype != bool:
+                known = validate_data(self, reference, dtype=np.float64, allow_nd=True, reset=False)
+                reference = self._windows(known)
+        try:
+            return self.model_.log_probabilities(self._windows(X), people, reference=reference)
+        except ConfigError as error:
+            raise ConfigError(_arguments(str(error))) from error
 
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each sample, [n_samples]."""
-        best = self.predict_proba(X).argmax(1)
+    def predict(self, X: Any, groups: Any = None, reference: Any = None) -> np.ndarray:
+        """The most probable class of each sample, [n_samples]; arguments as in `predict_proba`."""
+        best = self.predict_proba(X, groups, reference).argmax(1)
         return np.asarray(self.classes_[best])
 
     def _check_options(self) -> None:
@@ -221,20 +278,21 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
 
     def _modalities(self, X: np.ndarray) -> dict[str, Modality]:
         """Names and sizes of the modalities in X."""
-        return {
-            name: Modality(name, array.shape[1], self.fs, tuple(map(str, range(array.shape[1]))))
-            for name, array in self._windows(X).items()
-        }
+        found = {}
+        for name, array in self._windows(X).items():
+            count = array.shape[1]
+            kinds = ("eeg",) * count if name == "eeg" else ()
+            found[name] = Modality(name, count, self.fs, tuple(map(str, range(count))), kinds)
+        return found
 
-    def _config(self, seed: int) -> ModelConfig:
+    def _config(self, seed: int, reference: str) -> ModelConfig:
         sizes = {name: getattr(self, name) for name in _SIZES}
         sizes |= {name: int(sizes[name]) for name in _COUNTS if name in sizes}
         patience = int(self.patience) if self.validation else 0
-        return ModelConfig(seed=seed, patience=patience, **sizes)
+        return ModelConfig(seed=seed, patience=patience, reference=reference, **sizes)
 
-    def _split(self, labels: np.ndarray, groups: Any, seed: int) -> Split:
-        """What is trained on and what is held back, classes in proportion, groups whole."""
-        rows = np.arange(len(labels))
+    def _split(self, labels: np.ndarray, groups: Any, seed: int, rows: np.ndarray) -> Split:
+        """Which of the rows are trained on and held back, classes in proportion, groups whole."""
         train, held = rows, rows[:0]
         if not 0 <= self.validation <= 0.5:
             raise ConfigError(f"validation: found {self.validation}, expected 0 to 0.5")
@@ -242,5 +300,6 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
             folds = max(2, round(1 / self.validation))
             kind = StratifiedKFold if groups is None else StratifiedGroupKFold
             splitter = kind(folds, shuffle=True, random_state=seed)
-            train, held = next(splitter.split(rows, labels, groups))
+            own = None if groups is None else np.asarray(groups)[rows]
+            train, held = (rows[part] for part in next(splitter.split(rows, labels[rows], own)))
         return Split("fit", train, held, rows[:0], 0, "")

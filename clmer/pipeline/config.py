@@ -17,6 +17,7 @@ from clmer.data.store.options import PrepareOptions
 from clmer.data.store.plan import is_valid_name
 from clmer.errors import ConfigError
 from clmer.options import check, option
+from clmer.pipeline.reference_rows import NONE, parse
 
 #: What scikit-learn and NumPy take as a seed.
 MAX_SEED = 2**32 - 1
@@ -81,8 +82,9 @@ class ModelConfig:
             `clmer.baselines.logistic`), "corrected" (the fusion's logits are added to its log-odds
             and start at zero) or "fusion" (alone, the paper's).
         temporal: form of Eq. 3, "batch" or "printed".
-        normalize: "train" standardises with the training part's statistics, "subject" with a
-            person's own unlabelled windows (transductive).
+        reference: which of a person's windows are known, and what the others are read against: see
+            `clmer.pipeline.reference_rows.find_reference`. "none": the training part's statistics
+            standardise all; "all": each person's own do, which is transductive.
         batch: windows per step.
         epochs_contrastive, epochs_fusion: at most.
         patience: epochs without a better validation score before stage 2 stops; 0 never.
@@ -163,11 +165,13 @@ class ModelConfig:
         group=TASK,
         choices=("none", "single"),
     )
-    normalize: str = option(
-        "train",
-        help="statistics of the training part (default), or of each person (transductive)",
-        group=DATA,
-        choices=("train", "subject"),
+    reference: str = option(
+        NONE,
+        help="each person's own zero, never trained or tested on: the first seconds of their "
+        "recordings of a label (rest:60), those marked in a manifest's column reference (marked), "
+        "or all they have (all: transductive); default none",
+        metavar="LABEL[:SECONDS]",
+        group=TASK,
     )
     amp: str = option(
         "none",
@@ -195,6 +199,7 @@ class ModelConfig:
         if not self.models:
             raise ConfigError(f"`models`: found none, expected some of {', '.join(NAMES)}")
         check(self)
+        parse(self.reference)
         if self.batch < 2 and self.contrastive:
             raise ConfigError("`batch`: found 1, expected 2 or more (or `contrastive=False`)")
         if self.dim % self.heads:

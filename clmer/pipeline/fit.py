@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from clmer.data.splits import Split
+from clmer.errors import ConfigError
 from clmer.nn import Encoder
 from clmer.nn.random_state import own_random_state
 from clmer.pipeline.config import ModelConfig
@@ -25,6 +25,8 @@ from clmer.pipeline.models import (
     has_floor,
 )
 from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.reference import Known
+from clmer.pipeline.reference_rows import NONE
 from clmer.pipeline.split_model import TOKENIZER, SplitModel
 from clmer.pipeline.stages.classifiers import Classifiers
 from clmer.pipeline.stages.contrastive import fit_encoders
@@ -64,18 +66,24 @@ def fit_split(
         end as each would alone.
 
     Raises:
-        ConfigError: a model cannot be trained on these windows.
+        ConfigError: a model cannot be trained on these windows; they have no reference where
+            `config.reference` asks for one, or one that it does not ask for.
         DataError: a loss was not finite; a file of the recorder is damaged or cannot be written.
     """
     device = torch.device(device)
     recorder, ranks = recorder or Unrecorded(), ranks or Ranks()
+    if (config.reference == NONE) != (windows.reference is None):
+        found = "none" if windows.reference is None else "one"
+        raise ConfigError(f"`reference={config.reference}`: found {found} among the windows")
     with own_random_state(device):
-        tokenizer = Tokenizer.fit(windows, split.train, config.token_kind, config.normalize)
-        x = tokenizer.standardise(windows.arrays, device, windows.people)
+        tokenizer = Tokenizer.fit(windows, split.train, config.token_kind)
+        x = tokenizer.standardise(windows.arrays, device, windows.people, windows.reference)
         encoders: dict[str, Encoder] = {}
         if config.contrastive:
             encoders = fit_encoders(config, windows.modalities, x, split, recorder, ranks, name)
-        tokenizer, tokens = fit_tokens(tokenizer, split.train, x, encoders)
+        tokenizer, tokens = fit_tokens(
+            tokenizer, split.train, Known(x, windows.people, windows.reference), encoders
+        )
         models: dict[str, FittedModel] = {}
         if config.fusion and ranks.leads:
             for key, chosen in chosen_models(config, tuple(windows.modalities)).items():
@@ -141,25 +149,26 @@ def fit_control(
 def fit_tokens(
     tokenizer: Tokenizer,
     train: np.ndarray,
-    x: Mapping[str, Tensor],
+    known: Known,
     encoders: Mapping[str, Encoder],
 ) -> tuple[Tokenizer, dict[str, Tokens]]:
     """The tokens of every kind that a `ModelSpec` names, and the tokenizer that makes them.
 
     Args:
         tokenizer: the split's.
-        train: rows of x whose statistics count.
-        x: [N, C, T] standardised windows by modality.
+        train: rows whose statistics count.
+        known: standardised windows, with their reference where there is one.
         encoders: of stage 1, where there is one.
     """
-    tokenizer, stage = tokenizer.fit_tokens(x, encoders, train)
+    x, people, reference, _ = known
+    tokenizer, stage = tokenizer.fit_tokens(x, encoders, train, people, reference)
     return tokenizer, {"stage": stage, "raw": raw_tokens(tokenizer, x)}
 
 
 @torch.no_grad()
-def all_tokens(model: SplitModel, x: Mapping[str, Tensor]) -> dict[str, Tokens]:
+def all_tokens(model: SplitModel, known: Known) -> dict[str, Tokens]:
     """The tokens of every kind, of standardised windows, by a trained split."""
-    return {"stage": model.tokens(x), "raw": raw_tokens(model.tokenizer, x)}
+    return {"stage": model.tokens(known), "raw": raw_tokens(model.tokenizer, known.arrays)}
 
 
 def select_tokens(chosen: ChosenModel, tokens: Mapping[str, Tokens]) -> Tokens:

@@ -12,7 +12,8 @@ from torch import Tensor
 from clmer.baselines import logistic
 from clmer.baselines.logistic import LinearFloor
 from clmer.data.splits import Split
-from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, block_features, blocks_of
+from clmer.pipeline.tokenizer import Tokenizer, WindowArrays
+from clmer.pipeline.window_features import block_features
 
 #: Name of a split's file that holds the floors of all its models.
 LINEAR = "linear"
@@ -54,7 +55,7 @@ def fit_floor(
         seed: of the run.
     """
     rows = np.sort(np.concatenate([split.train, split.val]))
-    features = blocks_of(windows.features, modalities)
+    features = windows.features_of(modalities)
     own = {name: part[rows] for name, part in features.items()}
     groups = held_together(windows, split)
     floor, held_out = logistic.fit(own, y[rows], groups, classes, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,16 @@ from clmer.pipeline.models import (
     has_floor,
     member_names,
 )
+from clmer.pipeline.reference import GivenReference, Known, with_reference
+from clmer.pipeline.reference_rows import check_given
 from clmer.pipeline.run_files import check, damaged, read_tensors, readable
-from clmer.pipeline.tokenizer import Tokenizer, block_features, raw_tokens
+from clmer.pipeline.tokenizer import Tokenizer, checked_windows, raw_tokens
+from clmer.pipeline.window_features import block_features
 from clmer.storage import write_file
 
 Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
 #: Names of a split's files: what makes tokens, and the encoders; every other one is a model.
 TOKENIZER, CONTRASTIVE = "tokenizer", "contrastive"
-_CHUNK = 2048
 _MOST_VALUES = 2**28  # of one window
 
 
@@ -72,46 +74,72 @@ class SplitModel:
         names = ", ".join(self.models) or "no classifier"
         return f"SplitModel({names}; {', '.join(self.classes)}; on {self.device})"
 
-    def standardise(self, windows: Windows, people: np.ndarray | None = None) -> dict[str, Tensor]:
-        """Windows, checked and standardised.
+    def known(
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        reference: GivenReference | None = None,
+    ) -> Known:
+        """Windows, checked and standardised, with the reference that they are read against.
 
         Args:
             windows: [N, C, T] by modality, as `clmer.data.store.prepare` stores them.
-            people: [N] whose each is; only `normalize="subject"` asks.
-
-        Returns:
-            [N, C, T] float32 by modality.
+            people: [N] whose each is, where a reference is needed; None for one person's.
+            reference: what is known of people, see `clmer.pipeline.reference.GivenReference`, where
+                the model was trained with it.
 
         Raises:
+            ConfigError: a reference is missing (how to record one), or not asked for.
             ValueError: a modality is missing, unknown or of the wrong shape; there are no windows,
-                or some that are not finite.
+                or some that are not finite; a person is not known by the reference (who).
         """
-        checked = _checked(self.tokenizer, windows)
-        return self.tokenizer.standardise(checked, self.device, people)
+        return self._standardised(self._whole(windows, people, reference))
+
+    def _whole(
+        self, windows: Windows, people: np.ndarray | None, reference: GivenReference | None
+    ) -> Known:
+        """Windows, checked and as prepared, with their reference."""
+        checked = checked_windows(self.tokenizer, windows)
+        check_given(self.config.reference, reference)
+        if isinstance(reference, Mapping):
+            reference = checked_windows(self.tokenizer, reference)
+        return with_reference(checked, people, reference)
+
+    def _standardised(self, whole: Known) -> Known:
+        x = self.tokenizer.standardise(whole.arrays, self.device, whole.people, whole.reference)
+        return whole._replace(arrays=x)
+
+    def tokens(self, known: Known) -> Tokens:
+        """The tokens [N, tokens, features] that CLMER reads, of windows from `known`."""
+        return self._tokens(self.tokenizer, known)
 
     @torch.no_grad()
-    def tokens(self, x: Mapping[str, Tensor]) -> Tokens:
-        """Standardised windows as the tokens [N, tokens, features] that CLMER reads."""
-        return self.tokenizer.arrange(self.tokenizer.features(x, self.encoders))
+    def _tokens(self, tokenizer: Tokenizer, known: Known) -> Tokens:
+        x = {name: known.arrays[name] for name in tokenizer.modalities}
+        z = tokenizer.features(x, self.encoders, known.people, known.reference)
+        return known.own(tokenizer.arrange(z))
 
-    def tokens_for(self, name: str, x: Mapping[str, Tensor]) -> Tokens:
-        """Standardised windows as the tokens that a model reads."""
+    def tokens_for(self, name: str, known: Known) -> Tokens:
+        """The tokens that a model reads, of windows from `known`."""
         chosen = self.models[name].chosen
-        part = {modality: x[modality] for modality in chosen.modalities}
         if chosen.spec.tokens == "raw":
-            return raw_tokens(self.tokenizer, part)
-        kept = self.tokenizer.of(chosen.modalities, self.tokenizer.kind)
-        with torch.no_grad():
-            return kept.arrange(kept.features(part, self.encoders))
+            part = {modality: known.arrays[modality] for modality in chosen.modalities}
+            return known.own(raw_tokens(self.tokenizer, part))
+        return self._tokens(self.tokenizer.of(chosen.modalities, self.tokenizer.kind), known)
 
     def log_probabilities(
-        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        model: str = "",
+        reference: GivenReference | None = None,
     ) -> np.ndarray:
         """Log of the members' mean probability.
 
         Args:
             windows: [N, C, T] by modality.
-            people: as in `standardise`.
+            people: as in `known`.
+            reference: as in `known`.
             model: which of `models`; "" for the first.
 
         Returns:
@@ -119,28 +147,28 @@ class SplitModel:
 
         Raises:
             KeyError: no such model.
-            ValueError: as `standardise`.
+            ConfigError, ValueError: as `known`.
         """
-        name = model or next(iter(self.models))
-        fitted, parts, start = self.models[name], [], 0
-        for part in in_parts(self.standardise(windows, people)):
-            count = len(next(iter(part.values())))
-            tokens = self.tokens_for(name, part) if fitted.members else {}
-            own = {key: windows[key][start : start + count] for key in fitted.chosen.modalities}
-            features = self.features(own) if fitted.floor else {}
-            parts.append(fitted.log_probabilities(tokens, features, np.arange(count)))
-            start += count
-        return np.concatenate(parts)
-
-    def features(self, windows: Windows) -> dict[str, np.ndarray]:
-        """Hand-made features [N, F] of windows [N, C, T] by modality, see `block_features`."""
-        return block_features(self.tokenizer.modalities, windows)
+        fitted = self.models[name := model or next(iter(self.models))]
+        whole = self._whole(windows, people, reference)
+        tokens = self.tokens_for(name, self._standardised(whole)) if fitted.members else {}
+        features = {}
+        if fitted.floor is not None:
+            modalities = {key: self.tokenizer.modalities[key] for key in fitted.chosen.modalities}
+            found = block_features(modalities, whole.arrays, whole.people, whole.reference)
+            features = {key: part[whole.first :] for key, part in found.items()}
+        count = len(next(iter(windows.values())))
+        return fitted.log_probabilities(tokens, features, np.arange(count))
 
     def predict_proba(
-        self, windows: Windows, people: np.ndarray | None = None, model: str = ""
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        model: str = "",
+        reference: GivenReference | None = None,
     ) -> np.ndarray:
         """Probability of each class, [N, classes]; the arguments are `log_probabilities`'."""
-        return np.exp(self.log_probabilities(windows, people, model))
+        return np.exp(self.log_probabilities(windows, people, model, reference))
 
     @property
     def floors(self) -> dict[str, LinearFloor]:
@@ -171,9 +199,8 @@ class SplitModel:
                 for key, value in encoder.state_dict().items()
             }
             write_tensors(folder / f"{CONTRASTIVE}.safetensors", weights, {})
-        floors = self.floors
-        if floors:
-            write_tensors(folder / f"{LINEAR}.safetensors", floor_tensors(floors), {})
+        if self.floors:
+            write_tensors(folder / f"{LINEAR}.safetensors", floor_tensors(self.floors), {})
         for name, model in self.models.items():
             names = member_names(name, len(model.members))[: len(model.members)]
             for file, member in zip(names, model.members, strict=True):
@@ -202,28 +229,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str,
     write_file(path, save(contiguous, {"notes": json.dumps(notes)}), durable=False)
 
 
-def in_parts(x: Mapping[str, Tensor], size: int = _CHUNK) -> Iterator[dict[str, Tensor]]:
-    """Windows, `size` at a time."""
+def in_parts(x: Mapping[str, Tensor], size: int) -> Iterator[dict[str, Tensor]]:
+    """Windows or their tokens, `size` at a time."""
     for start in range(0, len(next(iter(x.values()))), size):
         yield {name: part[start : start + size] for name, part in x.items()}
-
-
-def _checked(tokenizer: Tokenizer, windows: Windows) -> dict[str, np.ndarray]:
-    """Windows as arrays, in the model's order; raises as `SplitModel.standardise`."""
-    if set(windows) != set(tokenizer.modalities):
-        raise ValueError(f"windows: found {[*windows]}, expected {[*tokenizer.modalities]}")
-    arrays = {name: np.asarray(windows[name]) for name in tokenizer.modalities}
-    count = len(next(iter(arrays.values())))
-    for name, array in arrays.items():
-        shape = (count, len(tokenizer.modalities[name].channels), tokenizer.lengths[name])
-        if array.shape != shape or not count:
-            raise ValueError(
-                f"windows[{name!r}]: found {array.shape}, expected {shape}: "
-                f"windows, channels, samples at {tokenizer.modalities[name].fs:g} per second"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(f"windows[{name!r}]: found values that are not finite")
-    return arrays
 
 
 # --- loading --------------------------------------------------------------------------------------
@@ -284,7 +293,7 @@ _NOTES = {
     "modalities": [{"name": str, "tokens": int, "fs": NUMBER, "channels": [str]}],
     "lengths": {ANY: int},
     "kind": str,
-    "normalize": str,
+    "by_reference": bool,
     "classes": [str],
     "config": dict,
 }
@@ -315,16 +324,13 @@ def _read_tokenizer(
         tokenizer = Tokenizer.from_state(tensors, notes)
     except (KeyError, TypeError, ValueError) as error:
         raise _foreign(path, error) from error
-    if tokenizer.kind not in ("raw", *TOKEN_KINDS) or tokenizer.normalize not in (
-        "train",
-        "subject",
-    ):
-        raise _foreign(path, f"{tokenizer.kind}, {tokenizer.normalize}")
+    if tokenizer.kind not in ("raw", *TOKEN_KINDS):
+        raise _foreign(path, tokenizer.kind)
     if not tokenizer.modalities or len(notes["classes"]) < 2:
         raise _foreign(path, "no modalities or classes")
     for name, modality in tokenizer.modalities.items():
         size = len(modality.channels) * tokenizer.lengths.get(name, 0)
-        if name not in tokenizer.windows and tokenizer.normalize == "train":
+        if name not in tokenizer.windows and not tokenizer.by_reference:
             raise _foreign(path, f"no statistics of {name}")
         if not 0 < size <= _MOST_VALUES or not 1 <= modality.tokens <= size or modality.fs <= 0:
             raise _foreign(path, f"{name}: {size} values, {modality.tokens} tokens")
@@ -359,7 +365,8 @@ def _token_shapes(
         for name, modality in tokenizer.modalities.items()
     }
     try:
-        tokens = tokenizer.arrange(tokenizer.features(blank, encoders))
+        plain = replace(tokenizer, by_reference=False)  # shapes, which no reference changes
+        tokens = plain.arrange(plain.features(blank, encoders))
     except (ValueError, RuntimeError, KeyError) as error:
         raise _foreign(folder / f"{TOKENIZER}.safetensors", error) from error
     return {name: (part.shape[1], part.shape[2]) for name, part in tokens.items()}

@@ -1,8 +1,8 @@
-"""From windows to a model's tokens, with statistics of a split's training part.
+"""From windows to a model's tokens, with statistics of a split's training part or a reference.
 
 windows [N, C, T] -> `standardise` -> x -> `features` -> z -> `arrange` -> tokens. The statistics in
 a `Tokenizer` come from the training part alone, are saved beside the weights and apply to any
-windows.
+windows. Under a reference each person's windows are standardised against it instead.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ import torch
 from torch import Tensor
 
 from clmer.data.store.store import Modality, Store
-from clmer.features import feature_blocks
 from clmer.nn import Encoder, as_tokens
 from clmer.nn.encoder import encode
+from clmer.pipeline.reference import FLAT, FLAT_SHARE, by_person, windows_by_person
+from clmer.pipeline.window_features import block_features
 
 _CHUNK = 2048
 #: Bins of a spectrum token, equally wide in log frequency, and their range in Hz.
 _BINS, _LOW, _HIGH = 16, 0.5, 45.0
-#: A channel whose standard deviation is at most this, or this share of its largest value, carries
-#: nothing but rounding, a filter's or float32's: it becomes zeros.
-_FLAT, _FLAT_SHARE = 1e-9, 8 * float(np.finfo(np.float32).eps)
 
 
 class Scale(NamedTuple):
@@ -44,35 +42,44 @@ class WindowArrays:
         modalities: by name, in the order a model stacks them.
         arrays: [N, C, T] of each, in memory or mapped.
         people: [N] whose window each is; None for one person's.
+        reference: [N] bool, windows that are their person's reference, see
+            `clmer.pipeline.reference`; None without one.
         recordings: [N] the recording that each comes from; None where it is not known.
     """
 
     modalities: Mapping[str, Modality]
     arrays: Mapping[str, np.ndarray]
     people: np.ndarray | None = None
+    reference: np.ndarray | None = None
     recordings: np.ndarray | None = None
 
     @classmethod
-    def of(cls, store: Store) -> WindowArrays:
+    def of(cls, store: Store, reference: np.ndarray | None = None) -> WindowArrays:
         """All windows of a store, mapped."""
         arrays = {name: store.array(name) for name in store.modalities}
         windows = store.windows
-        return cls(store.modalities, arrays, windows.subject, windows.recording)
+        return cls(store.modalities, arrays, windows.subject, reference, windows.recording)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
     @cached_property
-    def features(self) -> dict[str, np.ndarray]:
-        """Hand-made features [N, F] by block, see `block_features`; computed once."""
-        return block_features(self.modalities, self.arrays)
+    def _features(self) -> dict[tuple[str, ...], dict[str, np.ndarray]]:
+        return {}
+
+    def features_of(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Hand-made features [N, F] of some modalities, see `block_features`; computed once."""
+        if (key := tuple(names)) not in self._features:
+            chosen = {name: self.modalities[name] for name in names}
+            self._features[key] = block_features(chosen, self.arrays, self.people, self.reference)
+        return self._features[key]
 
     def rows(self, rows: np.ndarray) -> WindowArrays:
         """Some of the windows, copied."""
         arrays = {name: array[rows] for name, array in self.arrays.items()}
-        people = None if self.people is None else self.people[rows]
-        recordings = None if self.recordings is None else self.recordings[rows]
-        return WindowArrays(self.modalities, arrays, people, recordings)
+        columns = (self.people, self.reference, self.recordings)
+        kept = (None if column is None else column[rows] for column in columns)
+        return WindowArrays(self.modalities, arrays, *kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,26 +91,28 @@ class Tokenizer:
         lengths: T, samples (or frames) of a window, by modality.
         kind: what a token is. "raw": a channel's samples; "channel" or "time": encoder features,
             see `clmer.nn.as_tokens`; "spectrum": a channel's log power spectrum.
-        normalize: "train", or "subject": by each person's own windows (transductive).
-        windows: scale of each channel, [C, 1] float64, by modality; none under "subject".
+        by_reference: whether windows are standardised against their person's reference, see
+            `clmer.pipeline.reference.windows_by_person`, and not by `windows`.
+        windows: scale of each channel, [C, 1] float64, by modality; none under a reference.
         tokens: scale of the features, by modality; none for "raw", or before `fit_tokens`.
     """
 
     modalities: Mapping[str, Modality]
     lengths: Mapping[str, int]
     kind: str
-    normalize: str
+    by_reference: bool
     windows: Mapping[str, Scale]
     tokens: Mapping[str, Scale] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, windows: WindowArrays, train: np.ndarray, kind: str, normalize: str) -> Tokenizer:
-        """Statistics of the windows in the rows `train`."""
+    def fit(cls, windows: WindowArrays, train: np.ndarray, kind: str) -> Tokenizer:
+        """Statistics of the windows in the rows `train`; under a reference there are none."""
         arrays, scales = windows.arrays, {}
-        if normalize == "train":
+        by_reference = windows.reference is not None
+        if not by_reference:
             scales = {name: Scale(*_statistics(x, train)) for name, x in arrays.items()}
         lengths = {name: array.shape[2] for name, array in arrays.items()}
-        return cls(windows.modalities, lengths, kind, normalize, scales)
+        return cls(windows.modalities, lengths, kind, by_reference, scales)
 
     def constant(self) -> dict[str, tuple[str, ...]]:
         """Channels that do not vary in training and become zeros, by modality; none elsewhere."""
@@ -119,68 +128,104 @@ class Tokenizer:
         windows: Mapping[str, np.ndarray],
         device: torch.device,
         people: np.ndarray | None = None,
+        reference: np.ndarray | None = None,
     ) -> dict[str, Tensor]:
         """Windows whose channels have mean 0 and standard deviation 1, by these statistics.
+
+        Under a reference they have so in every person's reference, and EEG is aligned.
 
         Args:
             windows: [N, C, T] of each modality, as prepared.
             device: where the result goes.
-            people: [N] whose windows they are, for "subject"; None for one person's.
+            people: [N] whose windows they are; None for one person's.
+            reference: [N] bool, those that are their person's reference, where there is one.
 
         Returns:
             [N, C, T] float32 by modality.
-        """
-        return {name: self._standardised(name, windows[name], people).to(device)
-                for name in self.modalities}  # fmt: skip
 
-    def _standardised(self, name: str, windows: np.ndarray, people: np.ndarray | None) -> Tensor:
+        Raises:
+            ValueError: a person is not known by a reference (who).
+        """
+        return {
+            name: torch.from_numpy(self._standardised(name, windows[name], people, reference)).to(
+                device
+            )
+            for name in self.modalities
+        }
+
+    def _standardised(
+        self,
+        name: str,
+        windows: np.ndarray,
+        people: np.ndarray | None,
+        reference: np.ndarray | None,
+    ) -> np.ndarray:
+        if self.by_reference:
+            owners, known = _known(len(windows), people, reference)
+            return windows_by_person(windows, owners, known, eeg_rows(self.modalities[name]))
         out = np.array(windows, dtype=np.float32)  # the one copy
-        if self.normalize == "subject":
-            people = np.zeros(len(out)) if people is None else people
-            for person in np.unique(people):
-                rows = np.flatnonzero(people == person)
-                out[rows] = _scaled(out[rows], Scale(*_statistics(windows, rows)))
-        else:
-            for start in range(0, len(out), _CHUNK):
-                part = slice(start, start + _CHUNK)
-                out[part] = _scaled(out[part], self.windows[name])
-        return torch.from_numpy(out)
+        for start in range(0, len(out), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            out[part] = _scaled(out[part], self.windows[name])
+        return out
 
     def features(
-        self, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder]
+        self,
+        x: Mapping[str, Tensor],
+        encoders: Mapping[str, Encoder],
+        people: np.ndarray | None = None,
+        reference: np.ndarray | None = None,
     ) -> dict[str, Tensor]:
         """What tokens are made of, by modality, before it is standardised.
+
+        Under a reference log power and encoder features are z-scored by it, person by person.
 
         Args:
             x: [N, C, T], from `standardise`.
             encoders: of each modality; used by "channel" and "time".
+            people: as in `standardise`.
+            reference: as in `standardise`.
 
         Returns:
             Encoder features [N, F, T'], log power [N, C, bins], or x as it is.
         """
         if self.kind == "spectrum":
-            return {name: log_power(part, self.modalities[name].fs) for name, part in x.items()}
-        if self.kind in ("channel", "time"):
-            return {name: encode(encoders[name], part) for name, part in x.items()}
-        return dict(x)
+            z = {name: log_power(part, self.modalities[name].fs) for name, part in x.items()}
+        elif self.kind in ("channel", "time"):
+            z = {name: encode(encoders[name], part) for name, part in x.items()}
+        else:
+            return dict(x)
+        if not self.by_reference:
+            return z
+        return {name: by_person(part, *_known(len(part), people, reference), over=self._over)
+                for name, part in z.items()}  # fmt: skip
+
+    @property
+    def _over(self) -> tuple[int, ...]:
+        """What statistics of features run over: windows, and an encoder's time steps."""
+        return (0,) if self.kind == "spectrum" else (0, 2)
 
     def fit_tokens(
-        self, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder], train: np.ndarray
+        self,
+        x: Mapping[str, Tensor],
+        encoders: Mapping[str, Encoder],
+        train: np.ndarray,
+        people: np.ndarray | None = None,
+        reference: np.ndarray | None = None,
     ) -> tuple[Tokenizer, dict[str, Tensor]]:
         """These inputs with the features' statistics over the rows `train`, and all tokens.
 
         Features come out of a ReLU, or a logarithm, with a large common offset: each encoder
         feature is standardised over windows and time, each spectral bin over windows.
         """
-        z = self.features(x, encoders)
+        z = self.features(x, encoders, people, reference)
         if self.kind == "raw":
             return self, self.arrange(z)
-        over = (0,) if self.kind == "spectrum" else (0, 2)
         scales = {}
         for name, part in z.items():
             known = part[torch.from_numpy(train).to(part.device)]
-            std = known.std(over, correction=0, keepdim=True).clamp(min=1e-6)
-            scales[name] = Scale(known.mean(over, keepdim=True), std)
+            std = known.std(self._over, correction=0, keepdim=True).clamp(min=1e-6)
+            scales[name] = Scale(known.mean(self._over, keepdim=True), std)
         fitted = replace(self, tokens=scales)
         return fitted, fitted.arrange(z)
 
@@ -225,7 +270,7 @@ class Tokenizer:
             "modalities": [asdict(modality) for modality in self.modalities.values()],
             "lengths": dict(self.lengths),
             "kind": self.kind,
-            "normalize": self.normalize,
+            "by_reference": self.by_reference,
         }
         return tensors, notes
 
@@ -241,30 +286,40 @@ class Tokenizer:
         for part, name in sorted({tuple(key.split("/")[:2]) for key in tensors}):
             keys = (f"{part}/{name}/{key}" for key in Scale._fields)
             scales[part][name] = Scale(*(tensors[key] for key in keys))
-        return cls(modalities, notes["lengths"], notes["kind"], notes["normalize"], **scales)
+        return cls(modalities, notes["lengths"], notes["kind"], notes["by_reference"], **scales)
 
 
-def block_features(
-    modalities: Mapping[str, Modality], windows: Mapping[str, np.ndarray]
+def eeg_rows(modality: Modality) -> list[int]:
+    """The channels that are EEG, which a reference aligns."""
+    return [row for row, kind in enumerate(modality.kinds) if kind == "eeg"]
+
+
+def _known(
+    count: int, people: np.ndarray | None, reference: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whose rows, and which are known; nobody's where that is not said."""
+    people = np.zeros(count) if people is None else people
+    return people, np.zeros(count, dtype=bool) if reference is None else reference
+
+
+def checked_windows(
+    tokenizer: Tokenizer, windows: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Hand-made features [N, F] of windows [N, C, T] by "modality/block" (`clmer.features`)."""
-    return {
-        f"{name}/{block}": part
-        for name, array in windows.items()
-        for block, part in feature_blocks(np.asarray(array), modalities[name]).items()
-    }
-
-
-def blocks_of(
-    features: Mapping[str, np.ndarray], modalities: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """The blocks of some modalities, modality by modality."""
-    return {
-        key: part
-        for name in modalities
-        for key, part in features.items()
-        if key.split("/")[0] == name
-    }
+    """Windows as arrays, in the model's order; raises as `SplitModel.known`."""
+    if set(windows) != set(tokenizer.modalities):
+        raise ValueError(f"windows: found {[*windows]}, expected {[*tokenizer.modalities]}")
+    arrays = {name: np.asarray(windows[name]) for name in tokenizer.modalities}
+    count = len(next(iter(arrays.values())))
+    for name, array in arrays.items():
+        shape = (count, len(tokenizer.modalities[name].channels), tokenizer.lengths[name])
+        if array.shape != shape or not count:
+            raise ValueError(
+                f"windows[{name!r}]: found {array.shape}, expected {shape}: "
+                f"windows, channels, samples at {tokenizer.modalities[name].fs:g} per second"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"windows[{name!r}]: found values that are not finite")
+    return arrays
 
 
 def _statistics(windows: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -278,7 +333,7 @@ def _statistics(windows: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         variance += np.square(x - mean[:, None]).sum((0, 2)) / count
         np.maximum(peak, np.abs(x).max((0, 2)), out=peak)
     std = np.sqrt(variance)
-    std[std <= np.maximum(_FLAT, _FLAT_SHARE * peak)] = np.inf
+    std[std <= np.maximum(FLAT, FLAT_SHARE * peak)] = np.inf
     return torch.from_numpy(mean[:, None]), torch.from_numpy(std[:, None])
 
 

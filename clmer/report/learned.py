@@ -20,6 +20,8 @@ from torch import Tensor
 from clmer.data.store.store import open_store
 from clmer.errors import DataError
 from clmer.nn.fusion import Fusion, attention_maps
+from clmer.pipeline.reference import GivenReference
+from clmer.pipeline.reference_rows import NONE, find_reference
 from clmer.pipeline.run import trained
 from clmer.pipeline.run_files import damaged
 from clmer.report import figures
@@ -43,19 +45,27 @@ class Sample:
     """Test windows of a split.
 
     Args:
-        windows: [N, C, T] by modality, as prepared.
+        windows: [M, C, T] by modality, as prepared: these N, then their people's reference.
+        people: [M] whose each is.
+        reference: [M] bool, which are the reference; "all"; None without one.
         y: [N] class.
-        person, recording: [N] names.
+        recording: [N] names.
         classes: names.
         of: number of test windows that they were taken from.
     """
 
     windows: dict[str, np.ndarray]
+    people: np.ndarray
+    reference: GivenReference | None
     y: np.ndarray
-    person: np.ndarray
     recording: np.ndarray
     classes: Sequence[str]
     of: int
+
+    @property
+    def person(self) -> np.ndarray:
+        """[N] whose each test window is."""
+        return self.people[: len(self.y)]
 
 
 def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
@@ -123,10 +133,20 @@ def read_sample(run: RunFiles, cache: Path) -> Sample:
         rows = np.array([row_of[pair] for pair in wanted])
     except KeyError as error:
         raise DataError(path, "windows", f"none at {error}", "those of predictions.csv") from error
+    kind = run.config.get("reference", NONE)
+    found = find_reference(kind, store.windows, run.config["task"], path)
+    reference: GivenReference | None = None
+    if found is not None:
+        # Under "all" everything that people have counts, not what is shown of it alone.
+        people = np.isin(store.windows.subject, store.windows.subject[rows])
+        known = np.flatnonzero(people & found.known)
+        reference = np.arange(len(rows) + len(known)) >= len(rows)
+        rows = np.concatenate([rows, known])
     return Sample(
         windows={name: store.array(name)[rows] for name in store.modalities},
+        people=store.windows.subject[rows],
+        reference=reference,
         y=first.y[chosen],
-        person=first.subject[chosen],
         recording=first.recording[chosen],
         classes=results["classes"],
         of=len(tested),
@@ -170,8 +190,7 @@ def class_maps(
 
     A class without a window has NaN.
     """
-    # All windows at once: under --normalize subject their own statistics standardise them.
-    tokens = model.tokens(sample.windows, sample.person)
+    tokens = model.tokens(sample.windows, sample.people, sample.reference)
     count = len(sample.classes)
     total: Tensor | None = None
     for rows in torch.arange(len(sample.y)).split(_BATCH):
@@ -218,8 +237,8 @@ def draw_features(model: trained.TrainedRun, sample: Sample) -> Html:
     names = figures.legend(people.tolist(), hues, "●")
     if len(people) > _NAMED_PEOPLE:
         names = Html(f"{len(people)} people, one hue each")
-    for name, z in model.encode(sample.windows, sample.person).items():
-        features = standardised(z.mean(2))
+    for name, z in model.encode(sample.windows, sample.people, sample.reference).items():
+        features = standardised(z[: len(sample.y)].mean(2))
         xy = tsne(features)
         by_class = scatter(xy, sample.y, figures.COLOURS, f"t-SNE of {name} by class", marks=True)
         by_person = scatter(xy, person, hues, f"t-SNE of {name} by person", marks=False)

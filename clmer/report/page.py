@@ -10,7 +10,7 @@ from typing import Any
 
 from clmer.data.store.summary import report_lines
 from clmer.errors import ConfigError, DataError
-from clmer.evaluation.table import SHUFFLED_WARNING, explanations, interval, plural
+from clmer.evaluation.table import SHUFFLED_WARNING, explanations, interval, plural, reference_text
 from clmer.report import figures, tables
 from clmer.report.command import command
 from clmer.report.html import Html, Section, escape, page, table
@@ -91,17 +91,8 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
     """All runs in one table, and tests between them; nothing for a single run."""
     if len(runs) < 2:
         return []
-    rows = []
-    for run in runs:
-        config, best = run.config, "-"
-        if run.scored:
-            first = run.scored["models"][0]
-            best = f"{first['name']}: {interval(first['windows'])}"
-        source = f"{config['dataset']}{' (synthetic)' if config.get('synthetic') else ''}"
-        what = [source, config["task"], config["protocol"]]
-        rows.append([tables.link(run), *what, run.state, best])
-    header = ("run", "data set", "task", "protocol", "state", "first model, balanced accuracy")
-    overview = table(header, rows, row_headers=True, css="numbers")
+    kinds = tables.by_reference(runs)
+    overview = "\n".join(_overview(own, kind) for kind, own in kinds.items())
     shuffled = any(run.config["protocol"] == "shuffled" for run in runs)
     text = Html(f"Protocol shuffled: <strong>{escape(INFLATED)}</strong>") if shuffled else ""
     sections = [Section("Runs", text, overview)]
@@ -120,6 +111,21 @@ def _joined(runs: Sequence[RunFiles]) -> list[Section]:
     if not tests:
         text = "None: no two runs tested the same people on the same task in the same way."
     return [*sections, Section("Tests between runs", text, "\n".join(tests))]
+
+
+def _overview(runs: Sequence[RunFiles], reference: str) -> Html:
+    """One row per run, of those that know people by the same kind of reference."""
+    rows = []
+    for run in runs:
+        config, best = run.config, "-"
+        if run.scored:
+            first = run.scored["models"][0]
+            best = f"{first['name']}: {interval(first['windows'])}"
+        source = f"{config['dataset']}{' (synthetic)' if config.get('synthetic') else ''}"
+        what = [source, config["task"], config["protocol"], reference]
+        rows.append([tables.link(run), *what, run.state, best])
+    header = ("run", "data set", "task", "protocol", "reference", "state")
+    return table((*header, "first model, balanced accuracy"), rows, row_headers=True, css="numbers")
 
 
 def _run(run: RunFiles, cache: Path, shows_learned: bool) -> Section:
@@ -145,6 +151,7 @@ def _facts(run: RunFiles) -> Html:
         rows += [
             ("classes", " / ".join(results["classes"])),
             ("protocol", f"{config['protocol']}. {results['protocol_note']}"),
+            ("reference", reference_text(results)),
             ("tested", _tested(results)),
             ("groups shared by training, validation and test", results["shared_groups"]),
         ]

@@ -205,6 +205,7 @@ def check_results(results: Any, path: Path) -> None:
     wrong = report_misfit(results.get("data", {}))
     if wrong:
         raise damaged(path, f"data.{wrong}", str(results["data"].get(wrong))[:60])
+    check(results.get("reference", {"kind": "none"}), {"kind": str}, path, "reference")
     check(results, {} if "models" not in results else _RESULTS, path)
     if "models" not in results:  # without a fusion stage
         check(results, {"probe": _PROBE}, path)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from clmer.evaluation.significance import compare_people
-from clmer.evaluation.table import comparison_caption, interval, plural, spread
+from clmer.evaluation.table import comparison_caption, interval, plural, reference_text, spread
 from clmer.report import figures
 from clmer.report.html import Html, escape, table
 from clmer.report.reading import RunFiles
@@ -51,8 +51,25 @@ def _cells(level: Mapping[str, Any], chance: float) -> list[object]:
     return [interval(level), drawn, spread(level), *(score_text(level[n]["value"]) for n in names)]
 
 
+def by_reference(runs: Sequence[RunFiles]) -> dict[str, list[RunFiles]]:
+    """Runs by what they know of people: scores of two kinds stand in no column together."""
+    found: dict[str, list[RunFiles]] = {}
+    for run in runs:
+        known = reference_text({"reference": {"kind": run.config.get("reference", "none")}})
+        found.setdefault(known, []).append(run)
+    return found
+
+
 def joined_scores(runs: Sequence[RunFiles], level: str, caption: str) -> Html:
-    """One row per run and model, of all runs that have scores."""
+    """One row per run and model, of all runs that have scores; a table per kind of reference."""
+    scored = by_reference([run for run in runs if run.scored])
+    if len(scored) < 2:
+        return _joined_scores(runs, level, caption)
+    tables = (_joined_scores(own, level, f"{caption}, reference {k}") for k, own in scored.items())
+    return Html("\n".join(tables))
+
+
+def _joined_scores(runs: Sequence[RunFiles], level: str, caption: str) -> Html:
     rows = []
     for run in runs:
         results = run.scored
@@ -125,15 +142,16 @@ def _not_computable(reason: str) -> Html:
 def joined_comparisons(runs: Sequence[RunFiles]) -> list[Html]:
     """Tests between the models under study of runs that tested the same people the same way.
 
-    That is where data set, task, classes, protocol, the sizes of every split, and each person's
-    number of windows are the same: then a person's two scores are a pair.
+    That is where data set, task, classes, protocol, reference, the sizes of every split, and each
+    person's number of windows are the same: then a person's two scores are a pair.
     """
     together: dict[str, dict[str, dict[str, float]]] = {}
     for run in runs:
         results = run.scored
         if results is None:
             continue
-        key = json.dumps([results[name] for name in ("dataset", "task", "classes", "protocol")])
+        same = [results[name] for name in ("dataset", "task", "classes", "protocol")]
+        key = json.dumps([*same, reference_text(results)])
         key += json.dumps([results["splits"], windows_of(results)])
         for model in results["models"]:
             if model["name"] in results["main"]:
@@ -142,8 +160,9 @@ def joined_comparisons(runs: Sequence[RunFiles]) -> list[Html]:
     found = []
     for key, by_model in together.items():
         if len({name.split(": ", 1)[0] for name in by_model}) > 1:
-            dataset, task, _, protocol = json.JSONDecoder().raw_decode(key)[0]
-            title = Html(f"<h3>{escape(f'{dataset}, {task}, protocol {protocol}')}</h3>")
+            dataset, task, _, protocol, known = json.JSONDecoder().raw_decode(key)[0]
+            text = f"{dataset}, {task}, protocol {protocol}, reference {known}"
+            title = Html(f"<h3>{escape(text)}</h3>")
             found.append(Html(title + comparisons(compare_people(by_model))))
     return found
 

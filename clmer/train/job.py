@@ -41,13 +41,16 @@ from clmer.pipeline.fit import all_tokens, fit_control, fit_split, select_tokens
 from clmer.pipeline.floor import held_together
 from clmer.pipeline.models import FittedModel, build_encoder, check_models
 from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.reference import Known
+from clmer.pipeline.reference_rows import Reference
 from clmer.pipeline.split_model import SplitModel
 from clmer.pipeline.stages.contrastive import encoder_generator
 from clmer.pipeline.stages.loop import seed_of
-from clmer.pipeline.tokenizer import WindowArrays, blocks_of
+from clmer.pipeline.tokenizer import WindowArrays
 from clmer.text import did_you_mean
 from clmer.train import messages
-from clmer.train.training_run import TrainingRun
+from clmer.train.reference_notes import flat_lines, reference_facts
+from clmer.train.training_run import TrainingRun, reference_of
 
 
 def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
@@ -85,6 +88,7 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
     try:
         task = task_of(dataset, root, config.task, labels, scale=scale, threshold=config.threshold)
         y = task.encode(labels, root / "manifest.csv" if config.dataset == "manifest" else root)
+        y = without_reference(reference_of(config, store), y, task, root)
         config.check_pictures(tuple(store.modalities))
         check_models(config, WindowArrays.of(store), len(task.classes))
         splits = make_splits(
@@ -101,6 +105,29 @@ def load(config: Config, cache: Path) -> tuple[Store, Task, np.ndarray, list[Spl
     except DataError as error:
         raise explained(error, store) from error
     return store, task, y, splits
+
+
+def without_reference(
+    reference: Reference | None, y: np.ndarray, task: Task, source: Path
+) -> np.ndarray:
+    """The classes of windows, -1 where they are a reference or overlap it.
+
+    Raises:
+        DataError: a class has no other windows.
+    """
+    if reference is None:
+        return y
+    left = np.where(reference.used, y, -1)
+    lost = np.setdiff1d(y[y >= 0], left)
+    if len(lost):
+        raise DataError(
+            source,
+            f"`reference={reference.kind}`",
+            f"all windows of {', '.join(task.classes[k] for k in lost)}",
+            "some that are left to train and test on",
+            "Name fewer seconds, such as rest:60.",
+        )
+    return left
 
 
 def shared_recordings(store: Store, root: Path, protocol: str) -> list[tuple[str, str]]:
@@ -218,11 +245,12 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
     config, split = job.config, job.splits[number]
     model = fit_one(job, split, number)
     constant = messages.constant_lines(model.tokenizer)
-    x = model.tokenizer.standardise(job.windows.arrays, job.device, job.windows.people)
+    windows = job.windows
+    x = model.tokenizer.standardise(windows.arrays, job.device, windows.people, windows.reference)
     probes = probe(job, split, model, x) if config.contrastive else []
     if not config.fusion:
         return SplitResult([], probes, constant)
-    tokens = all_tokens(model, x)
+    tokens = all_tokens(model, Known(x, windows.people, windows.reference))
     predictions = []
     for name, fitted in model.models.items():
         part = select_tokens(fitted.chosen, tokens)
@@ -230,13 +258,20 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
     if config.permuted and model.models:
         # Under `block` the splits test parts of one recording, which have one label.
         draw = 0 if config.protocol == "block" else number
-        windows, seed = job.store.windows, seed_of(config.seed, "permuted", draw)
-        y = metrics.permute_labels(job.y, windows.recording, windows.subject, seed)
+        y = permuted(job, seed_of(config.seed, "permuted", draw))
         name = f"{split_name(number)}/permuted"
         control = fit_control(model, job.windows, tokens, y, split, job.run, name)
         part = select_tokens(control.chosen, tokens)
         predictions.append(_predictions(job, "permuted labels", split, control, part, y))
     return SplitResult([*predictions, *baselines(job, split)], probes, constant)
+
+
+def permuted(job: TrainingRun, seed: int) -> np.ndarray:
+    """The labels permuted within each person; windows that have none, of a reference too, stay."""
+    windows, y, used = job.store.windows, job.y.copy(), job.y >= 0
+    recording, subject = windows.recording[used], windows.subject[used]
+    y[used] = metrics.permute_labels(y[used], recording, subject, seed)
+    return y
 
 
 def _predictions(
@@ -247,7 +282,8 @@ def _predictions(
     tokens: dict[str, Tensor],
     y: np.ndarray,
 ) -> Predictions:
-    logp = model.log_probabilities(tokens, job.windows.features if model.floor else {}, split.test)
+    features = job.windows.features_of(model.chosen.modalities) if model.floor else {}
+    logp = model.log_probabilities(tokens, features, split.test)
     return Predictions.of_split(name, split, job.store.windows, y, logp)
 
 
@@ -278,12 +314,14 @@ def baselines(job: TrainingRun, split: Split) -> list[Predictions]:
     windows, y = job.store.windows, job.y
     guess = metrics.majority(y[split.train], len(split.test), job.task.classes)
     rows = [Predictions.of_split("majority", split, windows, y, guess)]
-    sources = {"band power + LR": job.powers, "features + LR": job.windows.features}
     for modalities in dict.fromkeys(job.modalities(name) for name in job.main):
+        powers = np.hstack([job.powers[name] for name in modalities])
+        sources = {
+            "band power + LR": {"powers": powers},
+            "features + LR": job.windows.features_of(modalities),
+        }
         for kind, features in sources.items():
-            part = blocks_of(features, modalities)
-            title = f"{kind}: {'+'.join(modalities)}"
-            logp = linear(job, split, part)
+            title, logp = f"{kind}: {'+'.join(modalities)}", linear(job, split, features)
             rows.append(Predictions.of_split(title, split, windows, y, logp))
     if SVM in job.main:
         logp = svm.fit_predict(job.powers, y, split, job.config.seed, classes=job.classes)
@@ -308,7 +346,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
     bounds = messages.bayes_bounds(job)
     extra = {"probe": means, "bayes": bounds, "data": job.store.report}
     notes = list(dict.fromkeys(line for split in splits for line in split.constant))
-    notes += messages.notes(job, means)
+    notes += [*flat_lines(job.windows), *messages.notes(job, means)]
     if not config.fusion:
         job.run.write(Path("results.json"), reporting.results_json(extra))
         print("\n".join(notes))
@@ -323,6 +361,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         dataset=f"{config.dataset} (synthetic)" if config.synthetic else config.dataset,
         task=config.task,
         protocol=config.protocol,
+        reference=reference_facts(job),
         classes=job.task.classes,
         splits=job.splits,
         main=job.main,

@@ -20,9 +20,11 @@ from clmer.data.synthetic.model import bayes_accuracy
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.probe import probe_lines
 from clmer.pipeline.fit import fit_split
+from clmer.pipeline.reference_rows import NONE
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.tokenizer import Tokenizer
 from clmer.text import score_text
+from clmer.train.reference_notes import reference_lines
 from clmer.train.training_run import TrainingRun
 
 PERMUTED = (
@@ -30,10 +32,6 @@ PERMUTED = (
     "people have few recordings."
 )
 THINNED = f"svm: fitted on at most {svm.MOST} training windows, evenly spaced."
-TRANSDUCTIVE = (
-    "transductive: every person's windows were standardised with that person's own statistics, "
-    "test people included (no labels)."
-)
 #: Steps of each stage that are timed; the first one warms up.
 _TIMED = 4
 
@@ -56,12 +54,13 @@ def describe(job: TrainingRun) -> None:
         f"preset {config.preset} on {config.device}, {ranks}{torch.get_num_threads()} threads; "
         f"protocol {config.protocol}, {len(job.splits)} split(s); run folder {job.run.folder}"
     )
-    for line in report_lines(job.store.report):
+    for line in [*reference_lines(job), *report_lines(job.store.report)]:
         print(line)
-    if not known.all():
-        trials = len(np.unique(windows.recording[~known]))
+    unlabelled = ~known if job.reference is None else ~known & job.reference.used
+    if unlabelled.any():
+        trials = len(np.unique(windows.recording[unlabelled]))
         print(
-            f"left out: {(~known).sum()} windows of {trials} recordings, no value in "
+            f"left out: {unlabelled.sum()} windows of {trials} recordings, no value in "
             f"{' or '.join(job.task.columns)}"
         )
     if config.models != ("clmer",):
@@ -99,12 +98,13 @@ def announce_time(job: TrainingRun) -> None:
         patience=0,
         members=1,
         graph=False,
+        reference=NONE,
     )
     one = Split("timed", np.arange(len(rows)), none, none, 0, "")
     y = np.zeros(len(rows), dtype=np.int64)
     fit_split(
         few,
-        job.windows.rows(rows),
+        replace(job.windows, reference=None).rows(rows),
         y,
         one,
         classes=tuple(job.task.classes),
@@ -150,8 +150,7 @@ def constant_lines(tokenizer: Tokenizer) -> list[str]:
 def notes(job: TrainingRun, probes: Mapping[str, Mapping[str, float]]) -> list[str]:
     """What a reader of the scores should know beside them."""
     config = job.config
-    lines = [TRANSDUCTIVE] if config.normalize == "subject" else []
-    lines += probe_lines(probes)
+    lines = [*reference_lines(job), *probe_lines(probes)]
     lines += [PERMUTED] if config.permuted and config.fusion and job.models else []
     if SVM in job.main and any(len(split.train) > svm.MOST for split in job.splits):
         lines.append(THINNED)

@@ -17,8 +17,10 @@ from clmer.features.classic import classic_features
 from clmer.pipeline.config import Config
 from clmer.pipeline.models import ChosenModel, chosen_models
 from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.reference import by_person, windows_by_person
+from clmer.pipeline.reference_rows import Reference, find_reference
 from clmer.pipeline.run.folder import Run
-from clmer.pipeline.tokenizer import WindowArrays
+from clmer.pipeline.tokenizer import WindowArrays, eeg_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +42,15 @@ class TrainingRun:
         return len(self.task.classes)
 
     @cached_property
+    def reference(self) -> Reference | None:
+        """Which windows people are known by."""
+        return reference_of(self.config, self.store)
+
+    @cached_property
     def windows(self) -> WindowArrays:
         """All windows of the store."""
-        return WindowArrays.of(self.store)
+        known = self.reference
+        return WindowArrays.of(self.store, None if known is None else known.known)
 
     @cached_property
     def models(self) -> dict[str, ChosenModel]:
@@ -60,8 +68,25 @@ class TrainingRun:
 
     @cached_property
     def powers(self) -> dict[str, np.ndarray]:
-        """Hand-made features [N, features] of each modality, for the baselines."""
-        return {name: power_features(self, name) for name in self.store.modalities}
+        """Hand-made features [N, features] of each modality, for the baselines.
+
+        Under a reference they are made of windows read against it, and z-scored by it.
+        """
+        powers = {name: power_features(self, name) for name in self.store.modalities}
+        known, people = self.reference, self.store.windows.subject
+        if known is None:
+            return powers
+        return {name: by_person(x, people, known.known) for name, x in powers.items()}
+
+
+def reference_of(config: Config, store: Store) -> Reference | None:
+    """The windows that a run's people are known by; None without a reference.
+
+    Raises:
+        DataError: as `clmer.pipeline.reference_rows.find_reference`.
+    """
+    source = config.root or config.dataset
+    return find_reference(config.reference, store.windows, config.task, source)
 
 
 def power_features(job: TrainingRun, name: str) -> np.ndarray:
@@ -71,6 +96,9 @@ def power_features(job: TrainingRun, name: str) -> np.ndarray:
     low, high = kept or dataset.paper_band
     band = (low or 0.0, high or dataset.fs / 2)
     array, kind, kinds = job.store.array(name), name, None
+    if job.reference is not None:
+        people, known = job.store.windows.subject, job.reference.known
+        array = windows_by_person(array, people, known, eeg_rows(modality))
     if name != "physio" and modality.kinds:  # a manifest names its modalities as it likes
         kind, kinds = "physio", modality.kinds
     return classic_features(array, modality.fs, kind, band=band, kinds=kinds)

@@ -18,7 +18,7 @@ PAIR = {"a": "a", "b": "b", "people": 8, "difference": 0.1, "p": 0.02, "p_holm":
 def test_table_is_aligned_and_says_what_it_means(models: list[Predictions]) -> None:
     text = table(results(models))
     lines = text.splitlines()
-    assert lines[0] == "demo, label (calm, or so / tense), protocol subject"
+    assert lines[0] == "demo, label (calm, or so / tense), protocol subject, reference none"
     assert lines[1] == "Tested: 8 people, 16 recordings, 80 windows in 2 splits."
     rows = [line for line in lines if line.startswith(("eeg  ", "ecg  ", "band power  "))]
     assert len(rows) == 3

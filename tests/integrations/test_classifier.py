@@ -149,11 +149,12 @@ def test_validation_keeps_groups_whole_and_classes_in_proportion(study):
     X, y, people = study
     model = CLMERClassifier(MODALITIES, validation=0.25, **SHORT)
     labels = (y == "calm").astype(int)
-    split = model._split(labels, people, 0)
+    rows = np.arange(72)
+    split = model._split(labels, people, 0, rows)
     assert 0.15 < len(split.val) / len(y) < 0.35
     assert not set(people[split.train]) & set(people[split.val])
-    assert len(model._split(labels, None, 0).val) == 18
-    assert len(CLMERClassifier()._split(labels, None, 0).val) == 0
+    assert len(model._split(labels, None, 0, rows).val) == 18
+    assert len(CLMERClassifier()._split(labels, None, 0, rows).val) == 0
     assert len(model.fit(X, y, groups=people).predict(X)) == 72
 
 
@@ -222,3 +223,42 @@ def test_one_class_is_not_enough(study):
     X, y, _ = study
     with pytest.raises(ValueError, match="found one class, calm, expected at least two"):
         CLMERClassifier(MODALITIES, **SHORT).fit(X[y == "calm"], y[y == "calm"])
+
+
+def test_people_are_read_against_their_reference(study):
+    """What a person adds and multiplies plays no part, nor does the y of a reference."""
+    X, y, people = study
+    X, y = np.vstack([X, X]), np.concatenate([y, y])
+    people = np.concatenate([people, people])
+    known = np.arange(144) >= 72
+    rng = np.random.default_rng(0)
+    X[known] = rng.standard_normal((72, X.shape[1]))
+    other = X * 10.0 ** rng.uniform(-1, 1, 12)[people, None] + rng.normal(0, 30, 12)[people, None]
+    options = {"tokens": "spectrum", "contrastive": False, "fs": 32.0, "validation": 0.25}
+    probas = []
+    for data, labels in ((X, y), (other, np.where(known, "unknown", y))):
+        model = CLMERClassifier(MODALITIES, **options, **SHORT)
+        model.fit(data, labels, groups=people, reference=known)
+        assert model.classes_.tolist() == ["angry", "calm"]
+        probas.append(model.predict_proba(data, people, known))
+    np.testing.assert_allclose(*probas, atol=1e-3)
+    own = people == 3
+    alone = model.predict_proba(other[own & ~known], reference=other[own & known])
+    np.testing.assert_allclose(alone, probas[1][own & ~known], atol=1e-5)
+    assert model.predict(other, people, known).shape == (144,)
+    with pytest.raises(ValueError, match="reference: found none, expected a known stretch"):
+        model.predict(other)
+
+
+def test_a_reference_that_cannot_be_used_is_refused(study):
+    X, y, people = study
+    model = _small()
+    with pytest.raises(ValueError, match="found 0 windows of 1"):
+        model.fit(X, y, groups=people, reference=people == 0)
+    for mask in (people, np.ones(72, bool), "some", people[:3] == 0):
+        with pytest.raises(ValueError, match=r"expected \[72\] bool"):
+            model.fit(X, y, groups=people, reference=mask)
+    model.fit(X, y, groups=people, reference="all")
+    assert model.predict(X, people, "all").shape == (72,)
+    with pytest.raises(ValueError, match="expected none"):
+        model.fit(X, y).predict(X, people, "all")

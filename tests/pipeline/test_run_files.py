@@ -185,7 +185,8 @@ def test_a_lone_last_window_is_drawn(place: Path) -> None:
     sample = Sample(
         windows={name: store.array(name)[rows] for name in store.modalities},
         y=rows % 2,
-        person=store.windows.subject[rows],
+        people=store.windows.subject[rows],
+        reference=None,
         recording=store.windows.recording[rows],
         classes=model.classes,
         of=count,

@@ -13,7 +13,7 @@ import torch
 
 from clmer.data.splits import Split
 from clmer.data.store.store import Modality
-from clmer.errors import DataError
+from clmer.errors import ConfigError, DataError
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.fit import fit_split
 from clmer.pipeline.run_files import read_tensors
@@ -35,8 +35,11 @@ SMALL: Mapping[str, Any] = {
 CLASSES = ("calm", "angry")
 
 
-def study(seed: int = 0) -> tuple[WindowArrays, np.ndarray, Split]:
-    """24 windows of two modalities, which tell the classes apart."""
+def study(seed: int = 0, reference: str = "none") -> tuple[WindowArrays, np.ndarray, Split]:
+    """24 windows of two modalities, which tell the classes apart.
+
+    With a reference the first four of each of two people are known, and their classes are not.
+    """
     rng = np.random.default_rng(seed)
     y = np.arange(24) % 2
     shapes = {"eeg": (3, 32), "face": (2, 10)}
@@ -48,13 +51,20 @@ def study(seed: int = 0) -> tuple[WindowArrays, np.ndarray, Split]:
         name: Modality(name, count, 32.0, tuple(f"c{i}" for i in range(count)))
         for name, (count, _) in shapes.items()
     }
-    rows = np.arange(24)
+    rows, people = np.arange(24), np.repeat(["a", "b"], 12)
     split = Split("split 1/1", rows[:16], rows[16:20], rows[20:], 0, "")
-    return WindowArrays(modalities, arrays, np.repeat(["a", "b"], 12)), y, split
+    if reference == "none":
+        return WindowArrays(modalities, arrays, people), y, split
+    known = rows % 12 < 4
+    if reference == "all":
+        return WindowArrays(modalities, arrays, people, rows >= 0), y, split
+    parts = [part[~known[part]] for part in (split.train, split.val, split.test)]
+    split = Split("split 1/1", *parts, 0, "")
+    return WindowArrays(modalities, arrays, people, known), np.where(known, -1, y), split
 
 
 def fitted(**options: Any) -> tuple[SplitModel, WindowArrays]:
-    windows, y, split = study()
+    windows, y, split = study(reference=options.get("reference", "none"))
     config = ModelConfig(**{**SMALL, **options})
     return fit_split(config, windows, y, split, classes=CLASSES), windows
 
@@ -64,13 +74,15 @@ def fitted(**options: Any) -> tuple[SplitModel, WindowArrays]:
     [
         {},
         {"contrastive": False, "members": 2},
-        {"tokens": "spectrum", "contrastive": False, "normalize": "subject"},
+        {"tokens": "spectrum", "contrastive": False, "reference": "all"},
+        {"reference": "calm:4"},
         {"models": ("clmer", "mult"), "ablation": "single", "tokens": "time"},
     ],
 )
 def test_what_is_saved_predicts_the_same(options: dict[str, Any], tmp_path: Path) -> None:
     model, windows = fitted(**options)
-    proba = model.predict_proba(windows.arrays, windows.people)
+    known = windows.reference
+    proba = model.predict_proba(windows.arrays, windows.people, reference=known)
     assert proba.shape == (24, 2)
     np.testing.assert_allclose(proba.sum(1), 1)
     model.save(tmp_path / "split1")
@@ -78,8 +90,9 @@ def test_what_is_saved_predicts_the_same(options: dict[str, Any], tmp_path: Path
         loaded = SplitModel.load(tmp_path / "split1", name)
         modalities = loaded.tokenizer.modalities
         some = {key: windows.arrays[key] for key in modalities}
-        expected = model.predict_proba(windows.arrays, windows.people, name)
-        np.testing.assert_array_equal(loaded.predict_proba(some, windows.people), expected)
+        expected = model.predict_proba(windows.arrays, windows.people, name, known)
+        again = loaded.predict_proba(some, windows.people, reference=known)
+        np.testing.assert_array_equal(again, expected)
     assert SplitModel.load(tmp_path / "split1").classes == CLASSES
     assert repr(model).startswith("SplitModel(eeg+face")
     assert len(repr(model)) < 200
@@ -132,3 +145,68 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         SplitModel.load(tmp_path / "models" / "split1")
     with pytest.raises(DataError, match="model: found mult, expected eeg"):
         SplitModel.load(tmp_path / "models" / "split1", "mult")
+
+
+@pytest.mark.parametrize("kind", ["calm:4", "marked"])
+def test_a_model_with_a_reference_asks_for_one(kind: str) -> None:
+    model, windows = fitted(reference=kind)
+    own = {name: array[12:] for name, array in windows.arrays.items()}
+    first = {name: array[:4] for name, array in own.items()}
+    with pytest.raises(ConfigError, match=r"found none, .*: record .* and give it as `reference`"):
+        model.predict_proba(own)
+    with pytest.raises(ConfigError, match="found `reference=all`"):
+        model.predict_proba(own, reference="all")
+    with pytest.raises(ValueError, match="found 3 windows of"):
+        model.predict_proba(own, reference={name: array[:3] for name, array in first.items()})
+    with pytest.raises(ValueError, match="several"):
+        model.predict_proba(windows.arrays, windows.people, reference=first)
+    by_windows = model.predict_proba(own, reference=first)
+    by_mask = model.predict_proba(windows.arrays, windows.people, reference=windows.reference)
+    np.testing.assert_allclose(by_windows, by_mask[12:], atol=1e-6)
+
+
+def test_a_model_without_a_reference_takes_none() -> None:
+    model, windows = fitted()
+    with pytest.raises(ConfigError, match="expected none"):
+        model.predict_proba(windows.arrays, reference="all")
+    model, windows = fitted(reference="all")
+    with pytest.raises(ConfigError, match="expected `reference=all`"):
+        model.predict_proba(windows.arrays)
+    assert model.predict_proba(windows.arrays, windows.people, reference="all").shape == (24, 2)
+
+
+@pytest.mark.parametrize("tokens", ["channel", "spectrum"])
+def test_offset_and_gain_of_a_recording_change_nothing_under_a_reference(tokens: str) -> None:
+    model, windows = fitted(reference="calm:4", tokens=tokens)
+    own = {name: array[12:].astype(np.float64) for name, array in windows.arrays.items()}
+    other = {name: 40 + 7 * array for name, array in own.items()}
+    probas = [
+        model.predict_proba(x, reference={name: array[:4] for name, array in x.items()})
+        for x in (own, other)
+    ]
+    np.testing.assert_allclose(*probas, atol=1e-4)
+
+
+def test_a_reference_reaches_nobodys_statistics_but_its_persons() -> None:
+    """What a person known only by their reference has in it does not change the training."""
+    windows, y, split = study(reference="calm:4")
+    config = ModelConfig(**SMALL, reference="calm:4")
+    alone = Split("split 1/1", split.train[split.train < 12], split.val, split.test, 0, "")
+    tensors = []
+    for gain in (1.0, 50.0):
+        arrays = {name: array.copy() for name, array in windows.arrays.items()}
+        for array in arrays.values():
+            array[12:16] *= gain
+        changed = WindowArrays(windows.modalities, arrays, windows.people, windows.reference)
+        nobody = alone.val[:0]
+        only = Split("split 1/1", alone.train, nobody, nobody, 0, "")
+        model = fit_split(config, changed, y, only, classes=CLASSES)
+        tensors.append([*model.models["eeg+face"].members[0].state_dict().values()])
+    for one, other in zip(*tensors, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_windows_and_option_agree_about_a_reference() -> None:
+    windows, y, split = study()
+    with pytest.raises(ConfigError, match="`reference=calm:4`: found none among the windows"):
+        fit_split(ModelConfig(**SMALL, reference="calm:4"), windows, y, split, classes=CLASSES)

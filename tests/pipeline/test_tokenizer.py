@@ -12,13 +12,13 @@ from clmer.pipeline.tokenizer import WindowArrays
 from clmer.train.messages import constant_lines
 
 
-def arrays_of(x, fs=128.0, count_of_tokens=None):
+def arrays_of(x, fs=128.0, count_of_tokens=None, reference=None):
     """Windows of two people in memory."""
     count = x.shape[1]
     channels = tuple(f"c{i}" for i in range(count))
     people = np.repeat(["a", "b"], -(-len(x) // 2))[: len(x)]
     modalities = {"eeg": Modality("eeg", count_of_tokens or count, fs, channels)}
-    return WindowArrays(modalities, {"eeg": x}, people)
+    return WindowArrays(modalities, {"eeg": x}, people, reference)
 
 
 @pytest.fixture
@@ -34,33 +34,43 @@ def windows():
 CPU = torch.device("cpu")
 
 
-def standardised(windows, normalize):
-    """By the first person's statistics, or by each person's own."""
-    store = arrays_of(windows)
-    fitted = tokenizer.Tokenizer.fit(store, np.arange(20), "raw", normalize)
-    return fitted.standardise({"eeg": windows}, CPU, store.people)["eeg"]
+def standardised(windows, reference=None):
+    """By the first person's statistics, or by each person's reference."""
+    store = arrays_of(windows, reference=reference)
+    fitted = tokenizer.Tokenizer.fit(store, np.arange(20), "raw")
+    return fitted.standardise({"eeg": windows}, CPU, store.people, reference)["eeg"]
 
 
 def test_statistics_are_the_training_parts(windows):
     train = np.arange(20)
-    x = standardised(windows, "train")
+    x = standardised(windows)
     assert x[train, :2].mean((0, 2)).abs().max() < 1e-5
     assert (x[train, :2].std((0, 2)) - 1).abs().max() < 1e-3
     assert x[20:, 0].std() > 3
     assert (x[train, 2] == 0).all()
 
 
-def test_subject_statistics_remove_what_a_persons_amplifier_adds(windows):
-    x = standardised(windows, "subject")
+def test_a_reference_removes_what_a_persons_amplifier_adds(windows):
+    x = standardised(windows, np.ones(40, bool))
     for rows in (slice(0, 20), slice(20, 40)):
         assert x[rows, :2].mean((0, 2)).abs().max() < 1e-5
         assert (x[rows, :2].std((0, 2)) - 1).abs().max() < 1e-3
 
 
 def test_one_persons_windows_alone_are_standardised_as_among_others(windows):
-    fitted = tokenizer.Tokenizer.fit(arrays_of(windows), np.arange(20), "raw", "subject")
-    alone = fitted.standardise({"eeg": windows[20:]}, CPU)["eeg"]
-    assert torch.equal(alone, standardised(windows, "subject")[20:])
+    known = np.arange(40) % 20 < 6
+    store = arrays_of(windows, reference=known)
+    fitted = tokenizer.Tokenizer.fit(store, np.arange(20), "raw")
+    alone = fitted.standardise({"eeg": windows[20:]}, CPU, None, known[20:])["eeg"]
+    assert torch.equal(alone, standardised(windows, known)[20:])
+
+
+def test_a_reference_is_asked_for_where_one_was_trained_with(windows):
+    fitted = tokenizer.Tokenizer.fit(
+        arrays_of(windows, reference=np.ones(40, bool)), np.arange(20), "raw"
+    )
+    with pytest.raises(ValueError, match="found 0 windows of"):
+        fitted.standardise({"eeg": windows}, CPU)
 
 
 def test_small_units_are_no_constant_channels(windows):
@@ -71,7 +81,7 @@ def test_small_units_are_no_constant_channels(windows):
     x[:, 2] = 4200.0
     x[:, 3] = 4200.0 + 1e-4 * rng.standard_normal(x[:, 3].shape)  # float32's last digit
     x[:, 4] = 1e-11 * rng.standard_normal(x[:, 4].shape)  # what a filter leaves of a constant
-    fitted = tokenizer.Tokenizer.fit(arrays_of(x.astype(np.float32)), np.arange(20), "raw", "train")
+    fitted = tokenizer.Tokenizer.fit(arrays_of(x.astype(np.float32)), np.arange(20), "raw")
     assert fitted.constant() == {"eeg": ("c2", "c3", "c4")}
     out = fitted.standardise({"eeg": x}, CPU)["eeg"][:20]
     torch.testing.assert_close(out[:, :2].std((0, 2)), torch.ones(2), rtol=1e-3, atol=0)
@@ -92,25 +102,27 @@ def test_contrastive_tokens_are_standardised_on_training_windows(windows):
     encoder = Encoder(3, 128, width=4, features=18)
     train, x = np.arange(20), {"eeg": torch.from_numpy(windows)}
     for kind, shape in (("channel", (3, 6 * encoder.steps)), ("time", (encoder.steps, 18))):
-        fitted = tokenizer.Tokenizer.fit(arrays_of(windows), train, kind, "train")
+        fitted = tokenizer.Tokenizer.fit(arrays_of(windows), train, kind)
         z = fitted.fit_tokens(x, {"eeg": encoder}, train)[1]["eeg"]
         assert z.shape == (40, *shape)
         assert abs(float(z[train].mean())) < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["raw", "channel", "time", "spectrum"])
-@pytest.mark.parametrize("normalize", ["train", "subject"])
-def test_saved_and_restored_inputs_give_the_same_tokens(windows, kind, normalize, tmp_path):
+@pytest.mark.parametrize("reference", [None, np.arange(40) % 20 < 6])
+def test_saved_and_restored_inputs_give_the_same_tokens(windows, kind, reference, tmp_path):
     encoders, train = {"eeg": Encoder(3, 128, width=4, features=18)}, np.arange(20)
-    fitted = tokenizer.Tokenizer.fit(arrays_of(windows), train, kind, normalize)
-    x = fitted.standardise({"eeg": windows}, CPU)
-    fitted, tokens = fitted.fit_tokens(x, encoders, train)
+    store = arrays_of(windows, reference=reference)
+    fitted = tokenizer.Tokenizer.fit(store, train, kind)
+    x = fitted.standardise({"eeg": windows}, CPU, store.people, reference)
+    fitted, tokens = fitted.fit_tokens(x, encoders, train, store.people, reference)
     run = Run(tmp_path / "run", {}, {}, {})
     run.save_tensors(Path("inputs"), *fitted.state())
     again = tokenizer.Tokenizer.from_state(*run.load_tensors(Path("inputs")))
     assert again.modalities == fitted.modalities
-    x = again.standardise({"eeg": windows}, CPU)
-    assert torch.equal(again.arrange(again.features(x, encoders))["eeg"], tokens["eeg"])
+    x = again.standardise({"eeg": windows}, CPU, store.people, reference)
+    z = again.features(x, encoders, store.people, reference)
+    assert torch.equal(again.arrange(z)["eeg"], tokens["eeg"])
 
 
 @pytest.mark.parametrize(("length", "fs"), [(640, 128.0), (128, 128.0), (25, 25.0)])
@@ -122,7 +134,7 @@ def test_a_spectrum_token_tells_rhythm_and_amplitude_but_not_phase(length, fs):
     x = amplitude * np.sin(2 * np.pi * 6 * t + phase)
     x = (x + 0.05 * rng.standard_normal((60, 2, length))).astype(np.float32)
     train = np.arange(40)
-    fitted = tokenizer.Tokenizer.fit(arrays_of(x, fs), train, "spectrum", "train")
+    fitted = tokenizer.Tokenizer.fit(arrays_of(x, fs), train, "spectrum")
     z = fitted.fit_tokens({"eeg": torch.from_numpy(x)}, {}, train)[1]["eeg"]
     assert z.shape[:2] == (60, 2)
     assert abs(float(z[train].mean())) < 1e-4

@@ -24,7 +24,8 @@ CURVE = r'<path d="(M [^"]*L [^"]*)" style="fill: none;[^"]*stroke: (#[0-9a-f]{6
 
 def test_every_section_is_there(page: str) -> None:
     seen = Page(page)
-    joined = ["Runs", "Scores of all runs", "Tests between runs", "deap, valence, protocol trial"]
+    joined = ["Runs", "Scores of all runs", "Tests between runs"]
+    joined.append("deap, valence, protocol trial, reference none")
     assert seen.titles[: len(joined)] == joined
     inside = ["What was run", "Scores", "Tests between models", "People", "Confusion", "Training"]
     drawn = ["Attention between modalities", "Contrastive features"]
@@ -129,7 +130,7 @@ def test_an_unfinished_run_is_listed_as_such(place: Path, tmp_path: Path) -> Non
     log = (place / "runs" / "trial" / "metrics.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "late" / "metrics.jsonl").write_text("".join(log[:3]) + log[3][:20])
     page = report([tmp_path], cache=place / "cache")
-    states = {row[0]: row[4] for row in Page(page).rows if row[0] in ("early", "late")}
+    states = {row[0]: row[5] for row in Page(page).rows if row[0] in ("early", "late")}
     assert states["early"] == "unfinished: no epoch was logged"
     assert states["late"] == f"unfinished: last logged split1/{WHOLE}, epoch 1"
     assert "--resume continues it" in section(page, "late")

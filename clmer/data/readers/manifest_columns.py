@@ -15,6 +15,9 @@ from clmer.text import folded
 
 NEEDED = ("subject", "trial", "modality", "path")
 OPTIONAL = ("start_s", "stop_s", "stimulus", "group", "rate", "kind", "channels", "unit", "face_id")
+#: A label column that marks what people are known by (`clmer.pipeline.reference_rows`), never the
+#: task or the stimulus by itself.
+REFERENCE = "reference"
 FACE_MODALITIES = ("face", "landmarks", "au", "gaze", "hog")
 
 #: Other words for a column, without spaces and underscores: none of them is a label.
@@ -81,6 +84,7 @@ def header(table: Table) -> tuple[list[str], list[str]]:
     names = [_canonical(name) for name in table.names]
     known = NEEDED + OPTIONAL
     labels = [name for name in names if name not in known]
+    labels.sort(key=lambda name: name == REFERENCE)  # the first one has a meaning
     missing = [name for name in NEEDED if name not in names]
     twice = [name for name, count in Counter(map(folded, names)).items() if count > 1 and name]
     meant = {name: _meant(name, [n for n in known if n not in names]) for name in labels}
@@ -89,7 +93,7 @@ def header(table: Table) -> tuple[list[str], list[str]]:
     nameless = [name for name in names if not name or re.match("(?i)unnamed", name)]
     if meant:
         raise _misspelt(table.path, meant)
-    if missing or twice or nameless or not labels:
+    if missing or twice or nameless or labels in ([], [REFERENCE]):
         hints = [f"Twice, but for case and spaces: {', '.join(twice)}."] if twice else []
         if nameless and names:
             hints.append("pandas writes its index so, a column without a name: index=False.")
@@ -117,7 +121,7 @@ def _misspelt(path: Path, meant: dict[str, str]) -> DataError:
 def _canonical(name: str) -> str:
     """Known columns and ratings in lower case, whatever their case; labels as they are written."""
     key = folded(name)
-    return key if key in NEEDED + OPTIONAL + DIMENSIONS else name
+    return key if key in (*NEEDED, *OPTIONAL, *DIMENSIONS, REFERENCE) else name
 
 
 def _meant(name: str, absent: list[str]) -> str:

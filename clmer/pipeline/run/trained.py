@@ -21,6 +21,7 @@ from clmer.nn.encoder import encode
 from clmer.nn.fusion import Fusion, attention_maps
 from clmer.pipeline.config import Config, ModelConfig
 from clmer.pipeline.models import mean_probability
+from clmer.pipeline.reference import GivenReference
 from clmer.pipeline.run.folder import CONFIG, MODELS, RESULTS, read_config, unfinished_stage
 from clmer.pipeline.run_files import damaged, readable
 from clmer.pipeline.split_model import TOKENIZER, SplitModel, Windows, in_parts
@@ -42,8 +43,10 @@ class TrainedRun:
 
     Windows are [N, C, T] arrays by modality name, in the units and at the rate of the prepared
     store: one for each of `modalities`, whose `channels`, `fs` and `kinds` say what the rows are.
-    Under `--normalize subject` the windows' own statistics standardise them: give one person's
-    windows, or say whose each is (`people`, [N]).
+    A run that was trained with a reference (`config.reference`) needs one of whoever it meets: give
+    one person's windows and theirs, [M, C, T] by modality, as `reference`; or several people's, say
+    whose each window is (`people`, [N]) and which are their reference (`reference`, [N] bool). With
+    "all" it is everything that is given of a person, which is transductive.
     """
 
     folder: Path
@@ -71,29 +74,50 @@ class TrainedRun:
             f"{'/'.join(self.classes)}; {', '.join(self.modalities)}; {', '.join(self.splits)})"
         )
 
-    def predict_proba(self, windows: Windows, people: np.ndarray | None = None) -> np.ndarray:
+    def predict_proba(
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        reference: GivenReference | None = None,
+    ) -> np.ndarray:
         """Probability of each class, the mean over members and splits.
 
         Args:
             windows: [N, C, T] by modality.
-            people: [N] whose windows they are; only `--normalize subject` asks.
+            people: [N] whose windows they are, where a reference is needed; None for one person's.
+            reference: what they are known by, where the run was trained with that.
 
         Returns:
             [N, classes] float64.
 
         Raises:
-            ValueError: a modality is missing, unknown, or of the wrong shape.
+            ConfigError: a reference is missing (how to record one), or not asked for.
+            ValueError: a modality is missing, unknown, or of the wrong shape; a person is not known
+                by the reference.
             DataError: the run trained no fusion.
         """
         self._check_fusion()
-        logp = [split.log_probabilities(windows, people) for split in self.splits.values()]
+        logp = [
+            split.log_probabilities(windows, people, reference=reference)
+            for split in self.splits.values()
+        ]
         return np.asarray(np.exp(mean_probability(logp)))
 
-    def predict(self, windows: Windows, people: np.ndarray | None = None) -> np.ndarray:
+    def predict(
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        reference: GivenReference | None = None,
+    ) -> np.ndarray:
         """Name of the most probable class, [N]."""
-        return np.array(self.classes)[self.predict_proba(windows, people).argmax(1)]
+        return np.array(self.classes)[self.predict_proba(windows, people, reference).argmax(1)]
 
-    def encode(self, windows: Windows, people: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    def encode(
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        reference: GivenReference | None = None,
+    ) -> dict[str, np.ndarray]:
         """Contrastive features [N, F, T'] float32 of each modality, as the encoder gives them.
 
         Raises:
@@ -108,10 +132,16 @@ class TrainedRun:
                 "none (`contrastive=False`, or the preset)",
                 "a run with encoders",
             )
-        x = split.standardise(windows, people)
+        known = split.known(windows, people, reference)
+        x = known.own(known.arrays)
         return {name: encode(split.encoders[name], part).cpu().numpy() for name, part in x.items()}
 
-    def tokens(self, windows: Windows, people: np.ndarray | None = None) -> dict[str, Tensor]:
+    def tokens(
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        reference: GivenReference | None = None,
+    ) -> dict[str, Tensor]:
         """What `fusion` takes: [N, tokens, features] of each modality, tensors on the device.
 
         Raises:
@@ -120,10 +150,14 @@ class TrainedRun:
         """
         self._check_fusion()
         split = self._single("tokens")
-        return split.tokens(split.standardise(windows, people))
+        return split.tokens(split.known(windows, people, reference))
 
     def attention(
-        self, windows: Windows, people: np.ndarray | None = None, member: int = 0
+        self,
+        windows: Windows,
+        people: np.ndarray | None = None,
+        member: int = 0,
+        reference: GivenReference | None = None,
     ) -> dict[tuple[str, str], np.ndarray]:
         """Cross-modal attention weights, see `clmer.nn.fusion.attention_maps`.
 
@@ -133,6 +167,7 @@ class TrainedRun:
             windows: [N, C, T] by modality; N layers heads L L floats a pair come back.
             people: as in `predict_proba`.
             member: of several fusion models; their heads do not correspond.
+            reference: as in `predict_proba`.
 
         Returns:
             (query, key modality) -> [layers, N, heads, Lq, Lk] float32; rows sum to 1.
@@ -145,8 +180,8 @@ class TrainedRun:
         model, split = self._members()[member], self._single("attention")
         if not isinstance(model, Fusion):
             raise ValueError(f"attention: found {type(model).__name__}, expected CLMER's Fusion")
-        parts = in_parts(split.standardise(windows, people), 64)
-        maps = torch.cat([attention_maps(model, split.tokens(part)).cpu() for part in parts], 2)
+        parts = in_parts(split.tokens(split.known(windows, people, reference)), 64)
+        maps = torch.cat([attention_maps(model, part).cpu() for part in parts], 2)
         names = list(model.inputs)
         return {
             (names[query], names[key]): weights.numpy()

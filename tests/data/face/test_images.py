@@ -123,7 +123,7 @@ def test_pictures_become_modalities_of_the_windows(deap, tmp_path):
     store = prepared(deap, tmp_path, "physio", "pixels", "pixel-rows")
     assert store.array("pixels").shape == (12, 32, 96)
     np.testing.assert_array_equal(store.array("pixels"), store.array("pixel-rows"))
-    inputs = Tokenizer.fit(WindowArrays.of(store), np.arange(12), "raw", "train")
+    inputs = Tokenizer.fit(WindowArrays.of(store), np.arange(12), "raw")
     arrays = {name: store.array(name) for name in store.modalities}
     x = inputs.standardise(arrays, torch.device("cpu"))
     tokens = raw_tokens(store, x)
