@@ -66,8 +66,9 @@ def fit_split(
         end as each would alone.
 
     Raises:
-        ConfigError: a model cannot be trained on these windows; they have no reference where
-            `config.reference` asks for one, or one that it does not ask for.
+        ConfigError: a model cannot be trained on these windows; a correction has no validation
+            part; there is no reference where `config.reference` asks for one, or one that it does
+            not ask for.
         DataError: a loss was not finite; a file of the recorder is damaged or cannot be written.
     """
     device = torch.device(device)
@@ -75,6 +76,12 @@ def fit_split(
     if (config.reference == NONE) != (windows.reference is None):
         found = "none" if windows.reference is None else "one"
         raise ConfigError(f"`reference={config.reference}`: found {found} among the windows")
+    corrects = config.fusion and config.classifier == "corrected" and "clmer" in config.models
+    if corrects and not len(split.val):
+        raise ConfigError(
+            "`classifier=corrected`: found no validation windows, by which the correction is "
+            "chosen; give `validation`, or `classifier=linear` or `classifier=fusion`"
+        )
     with own_random_state(device):
         tokenizer = Tokenizer.fit(windows, split.train, config.token_kind)
         x = tokenizer.standardise(windows.arrays, device, windows.people, windows.reference)

@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 
 from clmer.data.splits import Split
 from clmer.data.store.store import Modality
-from clmer.errors import DataError
+from clmer.errors import ConfigError, DataError
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.fit import fit_split
 from clmer.pipeline.floor import fit_floor, held_together
@@ -201,3 +201,12 @@ def test_motion_of_several_modalities_varies_together() -> None:
     assert "*/covariance" not in block_features({"acc": modalities["acc"]}, windows)
     modalities["gyro"] = replace(modalities["gyro"], fs=25.0)
     assert "*/covariance" not in block_features(modalities, windows)
+
+
+def test_a_correction_needs_validation_rows() -> None:
+    windows, y, split = study()
+    without = replace(split, val=split.val[:0])
+    with pytest.raises(ConfigError, match=r"`classifier=corrected`: found no validation windows"):
+        fit_split(ModelConfig(**SIZES), windows, y, without, classes=CLASSES)
+    config = ModelConfig(**SIZES, classifier="linear")
+    assert fit_split(config, windows, y, without, classes=CLASSES).floors
