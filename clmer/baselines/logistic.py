@@ -1,16 +1,15 @@
 """The linear floor: logistic regression on hand-made features, which a network has to beat.
 
 z = (f - mean) / sd by the fitted rows, cut at +-`REACH`; a value that is not known has z = 0, so
-that a missing modality adds nothing. Each source s (all modalities side by side, or each one alone)
-is a logistic regression l_s(z) with balanced classes, whose C has the lowest class-balanced
-cross-entropy on windows of groups (people) that were held out. What is returned is
+that a missing modality adds nothing. Each block s of features is a logistic regression l_s(z_s)
+with balanced classes, whose C has the lowest class-balanced cross-entropy on windows of groups
+(people) that were held out. What is returned is
 
     l = sum_s a_s l_s + b,  a_s >= 0,
 
-with a and b fitted to the held-out log-odds of all rows: b repairs the threshold, a the confidence
-of one source or the shares of several. Of "side by side" and "each alone" the one with the lower
-held-out cross-entropy is kept. A sum of linear models is linear, so one matrix per modality is
-saved.
+with a and b fitted to the held-out log-odds of all rows: a weak block gets a small share where side
+by side with a strong one it would blur it, and a and b repair confidence and threshold. A sum of
+linear models is linear, so one matrix per block is saved.
 
 Source: Wolpert 1992 (stacking); Platt 1999 (calibration on held-out scores).
 """
@@ -36,7 +35,7 @@ FOLDS = 5
 #: Standard deviations at which a feature is cut: artefacts reach further.
 REACH = 8.0
 
-Features = Mapping[str, np.ndarray]  # modality -> [N, F], NaN where unknown
+Features = Mapping[str, np.ndarray]  # block -> [N, F], NaN where unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +43,8 @@ class LinearFloor:
     """A fitted linear model.
 
     Args:
-        mean, scale: [F] of the features, by modality.
-        weights: [K, F] of the standardised features, by modality.
+        mean, scale: [F] of the features, by block.
+        weights: [K, F] of the standardised features, by block.
         bias: [K].
     """
 
@@ -57,7 +56,7 @@ class LinearFloor:
     def log_odds(self, features: Features) -> np.ndarray:
         """[N, K] logits of windows by their features."""
         parts = [
-            _standardised(features[name], self.mean[name], self.scale[name]) @ weights.T
+            standardised(features[name], self.mean[name], self.scale[name]) @ weights.T
             for name, weights in self.weights.items()
         ]
         return np.asarray(sum(parts) + self.bias)
@@ -71,23 +70,16 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    features: Features,
-    y: np.ndarray,
-    groups: np.ndarray,
-    classes: int,
-    seed: int = 0,
-    *,
-    stacks: bool = True,
+    features: Features, y: np.ndarray, groups: np.ndarray, classes: int, seed: int = 0
 ) -> Fitted:
     """Fit the floor.
 
     Args:
-        features: [N, F] by modality, all rows fitted.
+        features: [N, F] by block, all rows fitted.
         y: [N] int class.
         groups: [N] what is held out together: people, or recordings of one person.
         classes: K.
         seed: of the division of the groups.
-        stacks: try each modality alone beside all of them side by side.
 
     Raises:
         ValueError: no features, or rows that do not fit y.
@@ -96,26 +88,16 @@ def fit(
         shapes = {name: f.shape for name, f in features.items()}
         raise ValueError(f"fit: expected features of {len(y)} windows, found {shapes}")
     folds = parts_of_groups(y, groups, seed)
-    statistics = {name: statistics_of(f) for name, f in features.items()}
-    sources = [tuple(features)]
-    if stacks and len(features) > 1:
-        sources += [(name,) for name in features]
-    solved = {source: _solve(features, source, y, folds, classes) for source in sources}
-    choices = [sources[:1], sources[1:]] if len(sources) > 1 else [sources]
-    mixed = [mix([solved[s].held_out for s in choice], y, classes) for choice in choices]
-    best = min(range(len(choices)), key=lambda i: mixed[i].loss)
-    weights = {name: np.zeros((classes, f.shape[1])) for name, f in features.items()}
-    bias = mixed[best].bias.copy()
-    for share, source in zip(mixed[best].shares, choices[best], strict=True):
-        z = side_by_side(features, source, statistics)
-        model, at = _regressions(z, y, (solved[source].strength,), classes)[0], 0
-        for name in source:
-            width = features[name].shape[1]
-            weights[name] += share * model.weights[:, at : at + width]
-            at += width
+    solved = {block: _solve(part, y, folds, classes) for block, part in features.items()}
+    mixed = mix([each.held_out for each in solved.values()], y, classes)
+    mean, scale, weights, bias = {}, {}, {}, mixed.bias.copy()
+    for share, (block, part) in zip(mixed.shares, features.items(), strict=True):
+        mean[block], scale[block] = statistics_of(part)
+        z = standardised(part, mean[block], scale[block])
+        model = _regressions(z, y, (solved[block].strength,), classes)[0]
+        weights[block] = share * model.weights
         bias += share * model.bias
-    mean, scale = ({name: s[i] for name, s in statistics.items()} for i in (0, 1))
-    return Fitted(LinearFloor(mean, scale, weights, bias), mixed[best].log_odds)
+    return Fitted(LinearFloor(mean, scale, weights, bias), mixed.log_odds)
 
 
 def balanced_cross_entropy(logits: np.ndarray, y: np.ndarray) -> float:
@@ -135,22 +117,13 @@ def statistics_of(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(sd > 1e-9 * np.maximum(np.abs(mean), 1e-6), sd, 1.0)
 
 
-def _standardised(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def standardised(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Features [N, F] as z-scores within +-`REACH`; 0 where one is not known."""
     z = (features - mean) / scale
     return np.clip(np.where(np.isfinite(z), z, 0.0), -REACH, REACH)
 
 
-def side_by_side(
-    features: Features,
-    source: Sequence[str],
-    statistics: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    rows: np.ndarray | slice = slice(None),
-) -> np.ndarray:
-    """Standardised features [n, F] of some rows, the modalities of a source side by side."""
-    return np.hstack([_standardised(features[name][rows], *statistics[name]) for name in source])
-
-
-# --- one source -----------------------------------------------------------------------------------
+# --- one block ------------------------------------------------------------------------------------
 class _Linear(NamedTuple):
     weights: np.ndarray  # [K, F]
     bias: np.ndarray  # [K]
@@ -176,18 +149,16 @@ def parts_of_groups(
 
 
 def _solve(
-    features: Features,
-    source: Sequence[str],
+    features: np.ndarray,
     y: np.ndarray,
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
     classes: int,
 ) -> _Solved:
-    """The strength of one source, and its log-odds of rows that were held out."""
+    """The strength for one block, and its log-odds of rows that were held out."""
     held_out = np.zeros((len(STRENGTHS), len(y), classes))
     for fitted, held in folds:
-        statistics = {name: statistics_of(features[name][fitted]) for name in source}
-        z = side_by_side(features, source, statistics, fitted)
-        others = side_by_side(features, source, statistics, held)
+        statistics = statistics_of(features[fitted])
+        z, others = (standardised(features[rows], *statistics) for rows in (fitted, held))
         for i, model in enumerate(_regressions(z, y[fitted], STRENGTHS, classes)):
             held_out[i, held] = others @ model.weights.T + model.bias
     losses = [balanced_cross_entropy(part, y) for part in held_out]
@@ -222,9 +193,9 @@ def _regressions(
     return models
 
 
-# --- several sources ------------------------------------------------------------------------------
+# --- several blocks -------------------------------------------------------------------------------
 class Mixed(NamedTuple):
-    """A mixture of sources: shares, bias, its loss and its log-odds of the rows held out."""
+    """A mixture of blocks: shares, bias, its loss and its log-odds of the rows held out."""
 
     shares: np.ndarray  # [S]
     bias: np.ndarray  # [K]

@@ -27,7 +27,7 @@ from clmer.baselines.logistic import (
     Features,
     Fitted,
     LinearFloor,
-    side_by_side,
+    standardised,
     statistics_of,
 )
 
@@ -71,35 +71,25 @@ def fit(features: Features, y: np.ndarray, groups: np.ndarray, seed: int = 0) ->
     if count > 1:
         splitter = GroupKFold(count, shuffle=True, random_state=seed)
         folds = list(splitter.split(y, y, groups))
-    sources = [tuple(features)]
-    if len(features) > 1:
-        sources += [(name,) for name in features]
-    solved = {source: _solve(features, source, y, folds) for source in sources}
-    choices = [sources[:1], sources[1:]] if len(sources) > 1 else [sources]
-    mixed = [_mix([solved[source].held_out for source in choice], y) for choice in choices]
-    best = int(np.argmin([np.square(each.held_out - y).sum() for each in mixed]))
-    statistics = {name: statistics_of(f) for name, f in features.items()}
-    weights = {name: np.zeros((1, f.shape[1])) for name, f in features.items()}
-    bias = mixed[best].bias
-    for share, source in zip(mixed[best].shares, choices[best], strict=True):
-        z = side_by_side(features, source, statistics)
-        model = _ridge(z, y, solved[source].penalty)
-        ends = np.cumsum([features[name].shape[1] for name in source])[:-1]
-        for name, own in zip(source, np.split(model.coef_, ends), strict=True):
-            weights[name] += share * own
+    solved = {block: _solve(part, y, folds) for block, part in features.items()}
+    mixed = _mix([each.held_out for each in solved.values()], y)
+    mean, scale, weights, bias = {}, {}, {}, mixed.bias
+    for share, (block, part) in zip(mixed.shares, features.items(), strict=True):
+        mean[block], scale[block] = statistics_of(part)
+        z = standardised(part, mean[block], scale[block])
+        model = _ridge(z, y, solved[block].penalty)
+        weights[block] = share * model.coef_[None]
         bias += share * float(model.intercept_)
-    mean, scale = ({name: s[i] for name, s in statistics.items()} for i in (0, 1))
     floor = LinearFloor(mean, scale, weights, np.array([bias]))
-    return Fitted(floor, mixed[best].held_out[:, None])
+    return Fitted(floor, mixed.held_out[:, None])
 
 
-def _solve(features: Features, source: Sequence[str], y: np.ndarray, folds: Folds) -> _Solved:
-    """The penalty of one source, and its predictions of rows that were held out."""
+def _solve(features: np.ndarray, y: np.ndarray, folds: Folds) -> _Solved:
+    """The penalty for one block, and its predictions of rows that were held out."""
     held_out = np.zeros((len(PENALTIES), len(y)))
     for fitted, held in folds:
-        own = {name: statistics_of(features[name][fitted]) for name in source}
-        z = side_by_side(features, source, own, fitted)
-        others = side_by_side(features, source, own, held)
+        statistics = statistics_of(features[fitted])
+        z, others = (standardised(features[rows], *statistics) for rows in (fitted, held))
         for i, penalty in enumerate(PENALTIES):
             held_out[i, held] = _ridge(z, y[fitted], penalty).predict(others)
     best = int(np.argmin(np.square(held_out - y).sum(1)))

@@ -27,6 +27,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_s
 from clmer.data.splits import Split
 from clmer.data.store.store import Windows
 from clmer.data.tasks import is_known
+from clmer.evaluation.calibration import probability_scores
 from clmer.evaluation.intervals import person_intervals
 from clmer.evaluation.rows import Rows, concat, parts_of, repeats, split_numbers
 
@@ -265,17 +266,19 @@ def evaluate(predictions: Predictions, classes: Sequence[str], protocol: str) ->
 
     Returns:
         {"windows", "recordings"}: each {"n", "confusion", and per name in `SCORES` a dict of value,
-        low, high, mean, sd, split_mean, split_sd}; "people": `person_rows`; "repeats" and "splits":
-        how many.
+        low, high, mean, sd, split_mean, split_sd}; "probabilities": `probability_scores` per
+        window; "people": `person_rows`; "repeats" and "splits": how many.
     """
     by_repeat = parts_of(predictions, repeats(predictions, protocol))
     by_split = parts_of(predictions, split_numbers(predictions))
     recordings_by_repeat = [per_recording(part) for part in by_repeat]
     recordings_by_split = [per_recording(part) for part in by_split]
+    rows = concat(by_repeat)
     return {
         "windows": _level(by_repeat, by_split, classes),
+        "probabilities": probability_scores(rows.y, rows.logp, rows.subject),
         "recordings": _level(recordings_by_repeat, recordings_by_split, classes),
-        "people": person_rows(concat(by_repeat), concat(recordings_by_repeat)),
+        "people": person_rows(rows, concat(recordings_by_repeat)),
         "repeats": len(by_repeat),
         "splits": len(by_split),
     }

@@ -29,7 +29,7 @@ from clmer.features.covariance import correlations, log_covariance
 from clmer.features.moments import face_moments, log_sd, moments, slow_moments
 from clmer.features.skin import skin_conductance
 
-__all__ = ["feature_blocks", "feature_names", "is_missing", "window_features"]
+__all__ = ["feature_blocks", "feature_names", "is_missing", "joint_block", "window_features"]
 
 #: Features [N, C] of [N, C, T] windows by name.
 Named = dict[str, np.ndarray]
@@ -65,6 +65,8 @@ BY_TYPE: Mapping[str, Callable[[np.ndarray, float], Named]] = {
 }
 #: Types of channels whose log-covariance is a second block.
 WITH_COVARIANCE = ("eeg", "ieeg", "acc", "gyro", "magn", "other")
+#: Types whose channels are of one body, so that those of several modalities vary together.
+MOTIONS = {"acc", "gyro", "magn", "other"}
 #: Types of channels that vary in every window.
 RHYTHMIC = {"eeg", "ieeg", "eog", "emg", "ecg", "ppg", "acc", "gyro", "magn"}
 #: A window of at most this many samples per channel, or values in all, is its own features.
@@ -110,6 +112,34 @@ def feature_blocks(x: np.ndarray, modality: Modality) -> dict[str, np.ndarray]:
     for block in chunks[0]:
         out[block] = np.concatenate([np.hstack([*chunk[block].values()]) for chunk in chunks])
         out[block][missing] = np.nan
+    return out
+
+
+def joint_block(
+    windows: Mapping[str, np.ndarray], modalities: Mapping[str, Modality]
+) -> np.ndarray | None:
+    """Log-covariance [N, F] of the channels of all modalities of motion together.
+
+    NaN where one of them is missing; None where there are not several of one rate and length.
+
+    Args:
+        windows: [N, C, T] by modality.
+        modalities: by name.
+    """
+    names = [
+        name
+        for name, each in modalities.items()
+        if set(each.kinds or [_type_of(name)]) <= MOTIONS and windows[name].shape[-1] > FEW_SAMPLES
+    ]
+    if len(names) < 2 or len({(modalities[n].fs, windows[n].shape[-1]) for n in names}) > 1:
+        return None
+    together = np.concatenate([windows[name] for name in names], axis=1, dtype=np.float64)
+    found = log_covariance(together)
+    if not found:
+        return None
+    out = np.hstack([*found.values()])
+    for name in names:
+        out[is_missing(windows[name], modalities[name])] = np.nan
     return out
 
 

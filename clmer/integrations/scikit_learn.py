@@ -30,13 +30,14 @@ from clmer.pipeline.tokenizer import WindowArrays
 
 #: Constructor arguments that go into the `ModelConfig` as they are.
 _SIZES = (
-    *("tokens", "contrastive", "width", "token_length", "dim", "heads", "cross_layers"),
-    *("memory_layers", "single_layers", "embedding_dropout", "members", "batch"),
+    *("classifier", "tokens", "contrastive", "width", "token_length", "dim", "heads"),
+    *("cross_layers", "memory_layers", "single_layers", "embedding_dropout", "members", "batch"),
     *("epochs_contrastive", "epochs_fusion"),
 )
 
 
-_COUNTS = [name for name in _SIZES if name not in ("tokens", "contrastive", "embedding_dropout")]
+_PLAIN = ("classifier", "tokens", "contrastive", "embedding_dropout")
+_COUNTS = [name for name in _SIZES if name not in _PLAIN]
 _COUNTS.append("patience")
 
 
@@ -90,13 +91,15 @@ class WindowEstimator(BaseEstimator):
             by row: {"eeg": (32, 128), "ecg": (1, 128)}. None: one modality; of a two-dimensional X
             a single row of all features.
         fs: samples a second; only `tokens="spectrum"` asks.
+        classifier: "corrected" (logistic regression on hand-made features, corrected by the
+            fusion), "linear" (uncorrected) or "fusion" (alone).
         tokens: "channel", "time" or "spectrum", see `clmer.pipeline.config.ModelConfig`.
         contrastive: train encoders first; without them a token is a channel's samples.
         width, token_length, dim, heads, cross_layers, memory_layers, single_layers,
             embedding_dropout, members, batch, epochs_contrastive, epochs_fusion: as in
             `clmer.pipeline.config.ModelConfig`; the defaults are the cpu preset's.
         validation: share of the windows (about) that fit holds back to choose the epoch by; 0 for
-            none, which keeps the last one.
+            none, which keeps the last one ("corrected" needs some).
         patience: epochs without a better validation score before training stops; 0 never.
         device: a torch device.
         random_state: seed, `RandomState`, or None.
@@ -114,6 +117,7 @@ class WindowEstimator(BaseEstimator):
         modalities: Mapping[str, tuple[int, int]] | None = None,
         *,
         fs: float = 128.0,
+        classifier: str = "corrected",
         tokens: str = "channel",
         contrastive: bool = True,
         width: int = 16,
@@ -128,13 +132,14 @@ class WindowEstimator(BaseEstimator):
         batch: int = 64,
         epochs_contrastive: int = 15,
         epochs_fusion: int = 60,
-        validation: float = 0.0,
+        validation: float = 0.2,
         patience: int = 10,
         device: str = "cpu",
         random_state: Any = None,
     ) -> None:
         self.modalities = modalities
         self.fs = fs
+        self.classifier = classifier
         self.tokens = tokens
         self.contrastive = contrastive
         self.width = width

@@ -27,6 +27,7 @@ from clmer.pipeline.models import (
     has_floor,
 )
 from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.reference import Known
 from clmer.pipeline.reference_rows import NONE
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.split.notes import TOKENIZER
@@ -70,8 +71,9 @@ def fit_split(
         end as each would alone.
 
     Raises:
-        ConfigError: a model cannot be trained on these windows; they have no reference where
-            `config.reference` asks for one, or one that it does not ask for.
+        ConfigError: a model cannot be trained on these windows; a correction has no validation
+            part; there is no reference where `config.reference` asks for one, or one that it does
+            not ask for.
         DataError: a loss was not finite; a file of the recorder is damaged or cannot be written.
     """
     device = torch.device(device)
@@ -80,13 +82,21 @@ def fit_split(
         found = "none" if windows.reference is None else "one"
         raise ConfigError(f"`reference={config.reference}`: found {found} among the windows")
     target = fit_target(config.target, classes, y, split.train)
+    corrects = config.fusion and config.classifier == "corrected" and "clmer" in config.models
+    if corrects and not len(split.val):
+        raise ConfigError(
+            "`classifier=corrected`: found no validation windows, by which the correction is "
+            "chosen; give `validation`, or `classifier=linear` or `classifier=fusion`"
+        )
     with own_random_state(device):
         tokenizer = Tokenizer.fit(windows, split.train, config.token_kind)
         x = tokenizer.standardise(windows.arrays, device, windows.people, windows.reference)
         encoders: dict[str, Encoder] = {}
         if config.pretrains:
             encoders = fit_encoders(config, windows, x, split, recorder, ranks, name)
-        tokenizer, tokens = fit_tokens(tokenizer, split.train, x, encoders)
+        tokenizer, tokens = fit_tokens(
+            tokenizer, split.train, Known(x, windows.people, windows.reference), encoders
+        )
         models: dict[str, FittedModel] = {}
         if config.fusion and ranks.leads:
             if config.encoders != "frozen":
@@ -206,7 +216,9 @@ def fit_ablation(
             encoders = random_encoders(config, windows.modalities, x, split.train)
             made["random encoders"] = (
                 chosen,
-                model.tokenizer.fit_tokens(x, encoders, split.train)[1],
+                model.tokenizer.fit_tokens(
+                    x, encoders, split.train, windows.people, windows.reference
+                )[1],
             )
         else:
             scratch = replace(config, encoders="scratch")
@@ -227,25 +239,26 @@ def fit_ablation(
 def fit_tokens(
     tokenizer: Tokenizer,
     train: np.ndarray,
-    x: Mapping[str, Tensor],
+    known: Known,
     encoders: Mapping[str, Encoder],
 ) -> tuple[Tokenizer, dict[str, Tokens]]:
     """The tokens of every kind that a `ModelSpec` names, and the tokenizer that makes them.
 
     Args:
         tokenizer: the split's.
-        train: rows of x whose statistics count.
-        x: [N, C, T] standardised windows by modality.
+        train: rows whose statistics count.
+        known: standardised windows, with their reference where there is one.
         encoders: of stage 1, where there is one.
     """
-    tokenizer, stage = tokenizer.fit_tokens(x, encoders, train)
+    x, people, reference, _ = known
+    tokenizer, stage = tokenizer.fit_tokens(x, encoders, train, people, reference)
     return tokenizer, {"stage": stage, "raw": raw_tokens(tokenizer, x)}
 
 
 @torch.no_grad()
-def all_tokens(model: SplitModel, x: Mapping[str, Tensor]) -> dict[str, Tokens]:
+def all_tokens(model: SplitModel, known: Known) -> dict[str, Tokens]:
     """The tokens of every kind, of standardised windows, by a trained split."""
-    return {"stage": model.tokens(x), "raw": raw_tokens(model.tokenizer, x)}
+    return {"stage": model.tokens(known), "raw": raw_tokens(model.tokenizer, known.arrays)}
 
 
 def select_tokens(chosen: ChosenModel, tokens: Mapping[str, Tokens]) -> Tokens:

@@ -12,17 +12,25 @@ from torch import Tensor
 from clmer.baselines.logistic import LinearFloor
 from clmer.data.splits import Split
 from clmer.pipeline.targets import Target
-from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, block_features, blocks_of
+from clmer.pipeline.tokenizer import Tokenizer, WindowArrays
+from clmer.pipeline.window_features import block_features
 
 #: Name of a split's file that holds the floors of all its models.
 LINEAR = "linear"
 
 
 class Offsets(NamedTuple):
-    """A floor, and the log-odds [N, K] of all windows that a network corrects."""
+    """What a network corrects.
+
+    Args:
+        floor: the fitted linear model.
+        log_odds: [N, K] its log-odds of all windows.
+        validation: [len(val)] which of the validation part's rows are held out together.
+    """
 
     floor: LinearFloor
     log_odds: np.ndarray
+    validation: np.ndarray
 
 
 def fit_floor(
@@ -47,12 +55,13 @@ def fit_floor(
         seed: of the run.
     """
     rows = np.sort(np.concatenate([split.train, split.val]))
-    features = blocks_of(windows.features, modalities)
+    features = windows.features_of(modalities)
     own = {name: part[rows] for name, part in features.items()}
-    floor, held_out = target.floor(own, y[rows], held_together(windows, split), seed)
+    groups = held_together(windows, split)
+    floor, held_out = target.floor(own, y[rows], groups, seed)
     log_odds = floor.log_odds(features)
     log_odds[rows] = held_out
-    return Offsets(floor, log_odds)
+    return Offsets(floor, log_odds, groups[np.searchsorted(rows, split.val)])
 
 
 def held_together(windows: WindowArrays, split: Split) -> np.ndarray:

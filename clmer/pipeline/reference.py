@@ -110,7 +110,8 @@ def windows_by_person(
     EEG channels of a person p become C_p^(-1/2) z with z their z-scores and C_p = Z Z^T / n +
     `RIDGE` I over the reference: in it they are uncorrelated, with variance 1 (Euclidean alignment,
     He and Wu 2020, https://doi.org/10.1109/TBME.2019.2913914, by the reference alone). On eegmat
-    this lifts logistic regression on log spectra from 0.73 (z-scores alone) to 0.87.
+    this lifts the default model from 0.77 to 0.90 balanced accuracy, logistic regression on band
+    powers from 0.81 to 0.89.
 
     Args:
         x: [N, C, T] windows of one modality.
@@ -148,20 +149,24 @@ class Known(NamedTuple):
     """Windows with their people's reference among them.
 
     Args:
-        arrays: [N, C, T] by modality.
-        people: [N] whose each is.
-        reference: [N] bool, the reference.
+        arrays: [N, C, T] by modality, as prepared or standardised.
+        people: [N] whose each is; None for one person's.
+        reference: [N] bool, the reference; None without one.
         first: rows before this one are not asked for.
     """
 
-    arrays: Mapping[str, np.ndarray]
-    people: np.ndarray
-    reference: np.ndarray
-    first: int
+    arrays: Mapping[str, Any]
+    people: np.ndarray | None = None
+    reference: np.ndarray | None = None
+    first: int = 0
+
+    def own(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of values of all rows those that are asked for."""
+        return {name: part[self.first :] for name, part in values.items()}
 
 
 def with_reference(
-    arrays: Mapping[str, np.ndarray], people: np.ndarray | None, given: GivenReference
+    arrays: Mapping[str, np.ndarray], people: np.ndarray | None, given: GivenReference | None
 ) -> Known:
     """Windows and what is known of their people, as one.
 
@@ -169,6 +174,8 @@ def with_reference(
         ValueError: the windows of one person's reference with several people's; a person has too
             few of them (who), or the mask does not fit.
     """
+    if given is None:
+        return Known(arrays)
     count = len(next(iter(arrays.values())))
     people = np.zeros(count) if people is None else np.asarray(people)
     first = 0

@@ -92,14 +92,14 @@ def find_reference(
     if kind == NONE:
         return None
     if kind == ALL:
-        every = np.ones(len(windows), dtype=bool)
-        return Reference(kind, every, every)
-    if stretch is None:
+        known = np.ones(len(windows), dtype=bool)
+    elif stretch is None:
         known = _marked(windows, source)
     else:
         known = _first(windows, _labelled(stretch.label, windows, column, source), stretch.seconds)
     _check_people(kind, known, windows, source)
-    return Reference(kind, known, ~_overlapping(windows, known))
+    used = known if kind == ALL else ~_overlapping(windows, known)
+    return Reference(kind, known, used)
 
 
 def _marked(windows: Windows, source: Path | str) -> np.ndarray:

@@ -55,6 +55,11 @@ class Target(Protocol):
     ) -> tuple[float, float]:
         """(score to maximise, loss) of outputs [n, K] on the rows `val` [n]."""
 
+    def row_losses(
+        self, outputs: np.ndarray, y: np.ndarray, train: np.ndarray, rows: np.ndarray
+    ) -> np.ndarray:
+        """The loss of each row [n], for outputs [n, K] on these rows."""
+
     def floor(self, features: Features, y: np.ndarray, groups: np.ndarray, seed: int) -> Fitted:
         """A linear model of rows' features that gives outputs, see `clmer.baselines.logistic`."""
 
@@ -102,6 +107,15 @@ class ClassTarget:
         score = balanced_accuracy_score(y[val], logp.argmax(1).numpy())
         loss = functional.nll_loss(logp, torch.from_numpy(y[val]), weight)
         return float(score), float(loss)
+
+    def row_losses(
+        self, outputs: np.ndarray, y: np.ndarray, train: np.ndarray, rows: np.ndarray
+    ) -> np.ndarray:
+        """Weighted cross-entropy."""
+        logp = torch.from_numpy(self.decode(outputs))
+        weight = self._weight(torch.from_numpy(y), train).double()
+        known = torch.from_numpy(y[rows])
+        return functional.nll_loss(logp, known, weight, reduction="none").numpy()
 
     def floor(self, features: Features, y: np.ndarray, groups: np.ndarray, seed: int) -> Fitted:
         """Logistic regression."""
@@ -169,6 +183,12 @@ class RatingTarget:
         """Concordance, and the mean squared error of standardised ratings."""
         loss = np.mean((outputs[:, 0] - self._scaled(y[val])) ** 2)
         return concordance(y[val], self.decode(outputs)), float(loss)
+
+    def row_losses(
+        self, outputs: np.ndarray, y: np.ndarray, train: np.ndarray, rows: np.ndarray
+    ) -> np.ndarray:
+        """Squared error of standardised ratings."""
+        return np.asarray((outputs[:, 0] - self._scaled(y[rows])) ** 2)
 
     def floor(self, features: Features, y: np.ndarray, groups: np.ndarray, seed: int) -> Fitted:
         """Ridge regression of standardised ratings."""

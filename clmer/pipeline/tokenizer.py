@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from clmer.data.store.store import Modality, Store
-from clmer.features import feature_blocks
 from clmer.nn import Encoder, as_tokens
 from clmer.nn.encoder import encode
 from clmer.pipeline.reference import FLAT, FLAT_SHARE, by_person, windows_by_person
+from clmer.pipeline.window_features import block_features
 
 _CHUNK = 2048
 #: Bins of a spectrum token, equally wide in log frequency, and their range in Hz.
@@ -42,47 +42,45 @@ class WindowArrays:
         modalities: by name, in the order a model stacks them.
         arrays: [N, C, T] of each, in memory or mapped.
         people: [N] whose window each is; None for one person's.
-        recordings: [N] the recording that each comes from, in the order of time within each; None
-            where it is not known.
         reference: [N] bool, windows that are their person's reference, see
             `clmer.pipeline.reference`; None without one.
+        recordings: [N] the recording that each comes from, in the order of time within each; None
+            where it is not known.
     """
 
     modalities: Mapping[str, Modality]
     arrays: Mapping[str, np.ndarray]
     people: np.ndarray | None = None
-    recordings: np.ndarray | None = None
     reference: np.ndarray | None = None
+    recordings: np.ndarray | None = None
 
     @classmethod
     def of(cls, store: Store, reference: np.ndarray | None = None) -> WindowArrays:
         """All windows of a store, mapped."""
         arrays = {name: store.array(name) for name in store.modalities}
         windows = store.windows
-        return cls(store.modalities, arrays, windows.subject, windows.recording, reference)
+        return cls(store.modalities, arrays, windows.subject, reference, windows.recording)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
     @cached_property
-    def features(self) -> dict[str, np.ndarray]:
-        """Hand-made features [N, F] by block, see `block_features`; computed once.
+    def _features(self) -> dict[tuple[str, ...], dict[str, np.ndarray]]:
+        return {}
 
-        Under a reference each person's are z-scored by that person's reference windows.
-        """
-        found = block_features(self.modalities, self.arrays)
-        if self.reference is None:
-            return found
-        people = np.zeros(len(self)) if self.people is None else self.people
-        return {name: by_person(part, people, self.reference) for name, part in found.items()}
+    def features_of(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Hand-made features [N, F] of some modalities, see `block_features`; computed once."""
+        if (key := tuple(names)) not in self._features:
+            chosen = {name: self.modalities[name] for name in names}
+            self._features[key] = block_features(chosen, self.arrays, self.people, self.reference)
+        return self._features[key]
 
     def rows(self, rows: np.ndarray) -> WindowArrays:
         """Some of the windows, copied."""
         arrays = {name: array[rows] for name, array in self.arrays.items()}
-        people = None if self.people is None else self.people[rows]
-        recordings = None if self.recordings is None else self.recordings[rows]
-        reference = None if self.reference is None else self.reference[rows]
-        return WindowArrays(self.modalities, arrays, people, recordings, reference)
+        columns = (self.people, self.reference, self.recordings)
+        kept = (None if column is None else column[rows] for column in columns)
+        return WindowArrays(self.modalities, arrays, *kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,11 +162,8 @@ class Tokenizer:
         reference: np.ndarray | None,
     ) -> np.ndarray:
         if self.by_reference:
-            people = np.zeros(len(windows)) if people is None else people
-            known = np.zeros(len(windows), dtype=bool) if reference is None else reference
-            kinds = self.modalities[name].kinds
-            eeg = [row for row, kind in enumerate(kinds) if kind == "eeg"]
-            return windows_by_person(windows, people, known, eeg)
+            owners, known = _known(len(windows), people, reference)
+            return windows_by_person(windows, owners, known, eeg_rows(self.modalities[name]))
         out = np.array(windows, dtype=np.float32)  # the one copy
         for start in range(0, len(out), _CHUNK):
             part = slice(start, start + _CHUNK)
@@ -176,40 +171,62 @@ class Tokenizer:
         return out
 
     def features(
-        self, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder]
+        self,
+        x: Mapping[str, Tensor],
+        encoders: Mapping[str, Encoder],
+        people: np.ndarray | None = None,
+        reference: np.ndarray | None = None,
     ) -> dict[str, Tensor]:
         """What tokens are made of, by modality, before it is standardised.
+
+        Under a reference log power and encoder features are z-scored by it, person by person.
 
         Args:
             x: [N, C, T], from `standardise`.
             encoders: of each modality; used by "channel" and "time".
+            people: as in `standardise`.
+            reference: as in `standardise`.
 
         Returns:
             Encoder features [N, F, T'], log power [N, C, bins], or x as it is.
         """
         if self.kind == "spectrum":
-            return {name: log_power(part, self.modalities[name].fs) for name, part in x.items()}
-        if self.kind in ("channel", "time"):
-            return {name: encode(encoders[name], part) for name, part in x.items()}
-        return dict(x)
+            z = {name: log_power(part, self.modalities[name].fs) for name, part in x.items()}
+        elif self.kind in ("channel", "time"):
+            z = {name: encode(encoders[name], part) for name, part in x.items()}
+        else:
+            return dict(x)
+        if not self.by_reference:
+            return z
+        return {name: by_person(part, *_known(len(part), people, reference), over=self._over)
+                for name, part in z.items()}  # fmt: skip
+
+    @property
+    def _over(self) -> tuple[int, ...]:
+        """What statistics of features run over: windows, and an encoder's time steps."""
+        return (0,) if self.kind == "spectrum" else (0, 2)
 
     def fit_tokens(
-        self, x: Mapping[str, Tensor], encoders: Mapping[str, Encoder], train: np.ndarray
+        self,
+        x: Mapping[str, Tensor],
+        encoders: Mapping[str, Encoder],
+        train: np.ndarray,
+        people: np.ndarray | None = None,
+        reference: np.ndarray | None = None,
     ) -> tuple[Tokenizer, dict[str, Tensor]]:
         """These inputs with the features' statistics over the rows `train`, and all tokens.
 
         Features come out of a ReLU, or a logarithm, with a large common offset: each encoder
         feature is standardised over windows and time, each spectral bin over windows.
         """
-        z = self.features(x, encoders)
+        z = self.features(x, encoders, people, reference)
         if self.kind == "raw":
             return self, self.arrange(z)
-        over = (0,) if self.kind == "spectrum" else (0, 2)
         scales = {}
         for name, part in z.items():
             known = part[torch.from_numpy(train).to(part.device)]
-            std = known.std(over, correction=0, keepdim=True).clamp(min=1e-6)
-            scales[name] = Scale(known.mean(over, keepdim=True), std)
+            std = known.std(self._over, correction=0, keepdim=True).clamp(min=1e-6)
+            scales[name] = Scale(known.mean(self._over, keepdim=True), std)
         fitted = replace(self, tokens=scales)
         return fitted, fitted.arrange(z)
 
@@ -273,27 +290,17 @@ class Tokenizer:
         return cls(modalities, notes["lengths"], notes["kind"], notes["by_reference"], **scales)
 
 
-def block_features(
-    modalities: Mapping[str, Modality], windows: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Hand-made features [N, F] of windows [N, C, T] by "modality/block" (`clmer.features`)."""
-    return {
-        f"{name}/{block}": part
-        for name, array in windows.items()
-        for block, part in feature_blocks(np.asarray(array), modalities[name]).items()
-    }
+def eeg_rows(modality: Modality) -> list[int]:
+    """The channels that are EEG, which a reference aligns."""
+    return [row for row, kind in enumerate(modality.kinds) if kind == "eeg"]
 
 
-def blocks_of(
-    features: Mapping[str, np.ndarray], modalities: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """The blocks of some modalities, modality by modality."""
-    return {
-        key: part
-        for name in modalities
-        for key, part in features.items()
-        if key.split("/")[0] == name
-    }
+def _known(
+    count: int, people: np.ndarray | None, reference: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whose rows, and which are known; nobody's where that is not said."""
+    people = np.zeros(count) if people is None else people
+    return people, np.zeros(count, dtype=bool) if reference is None else reference
 
 
 def _statistics(windows: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:

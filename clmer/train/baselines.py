@@ -11,7 +11,6 @@ from clmer.data.splits import Split
 from clmer.evaluation.rows import Rows
 from clmer.pipeline.floor import held_together
 from clmer.pipeline.targets import fit_target
-from clmer.pipeline.tokenizer import blocks_of
 from clmer.train.training_run import TrainingRun
 
 
@@ -21,12 +20,14 @@ def baselines(job: TrainingRun, split: Split) -> list[Rows]:
     guess = kind.guessed(y[split.train], len(split.test), job.task.classes)
     rows = [kind.of_split(kind.guess, split, windows, y, guess)]
     model = "LR" if job.task.classes else "ridge"
-    sources = {"band power": job.powers, "features": job.windows.features}
     for modalities in dict.fromkeys(job.modalities(name) for name in job.main):
+        sources = {
+            "band power": {"powers": np.hstack([job.powers[name] for name in modalities])},
+            "features": job.windows.features_of(modalities),
+        }
         for source, features in sources.items():
-            part = blocks_of(features, modalities)
             title = f"{source} + {model}: {'+'.join(modalities)}"
-            rows.append(kind.of_split(title, split, windows, y, linear(job, split, part)))
+            rows.append(kind.of_split(title, split, windows, y, linear(job, split, features)))
     if SVM in job.main:
         fit_predict = svm.fit_predict if job.task.classes else svm.fit_predict_ratings
         more = {"classes": job.classes} if job.task.classes else {}

@@ -39,6 +39,7 @@ from clmer.pipeline.config import PAIRS, Config, check_modality_names
 from clmer.pipeline.fit import all_tokens, fit_ablation, fit_control, fit_split, select_tokens
 from clmer.pipeline.models import FittedModel, check_models
 from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.reference import Known
 from clmer.pipeline.reference_rows import Reference
 from clmer.pipeline.run.folder import SPLITS_DIGEST
 from clmer.pipeline.split.model import SplitModel
@@ -288,7 +289,7 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
     x = model.tokenizer.standardise(windows.arrays, job.device, windows.people, windows.reference)
     if not config.fusion:
         return SplitResult([], constant)
-    tokens = all_tokens(model, x)
+    tokens = all_tokens(model, Known(x, windows.people, windows.reference))
     predictions = []
     for name, fitted in model.models.items():
         part = select_tokens(fitted.chosen, tokens)
@@ -326,7 +327,7 @@ def _predictions(
     y: np.ndarray,
 ) -> Rows:
     target = fit_target(job.config.target, job.task.classes, job.y, split.train)
-    features = job.windows.features if model.floor else {}
+    features = job.windows.features_of(model.chosen.modalities) if model.floor else {}
     said = model.predict(target, tokens, features, split.test)
     return job.kind.of_split(name, split, job.store.windows, y, said)
 

@@ -18,10 +18,10 @@ from clmer.features.classic import classic_features
 from clmer.pipeline.config import Config
 from clmer.pipeline.models import ChosenModel, chosen_models
 from clmer.pipeline.ranks import Ranks
-from clmer.pipeline.reference import by_person
+from clmer.pipeline.reference import by_person, windows_by_person
 from clmer.pipeline.reference_rows import Reference, find_reference
 from clmer.pipeline.run.folder import Run
-from clmer.pipeline.tokenizer import WindowArrays
+from clmer.pipeline.tokenizer import WindowArrays, eeg_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class TrainingRun:
     def powers(self) -> dict[str, np.ndarray]:
         """Hand-made features [N, features] of each modality, for the baselines.
 
-        Under a reference they are z-scored against it.
+        Under a reference they are made of windows read against it, and z-scored by it.
         """
         powers = {name: power_features(self, name) for name in self.store.modalities}
         known, people = self.reference, self.store.windows.subject
@@ -102,6 +102,9 @@ def power_features(job: TrainingRun, name: str) -> np.ndarray:
     low, high = kept or dataset.paper_band
     band = (low or 0.0, high or dataset.fs / 2)
     array, kind, kinds = job.store.array(name), name, None
+    if job.reference is not None:
+        people, known = job.store.windows.subject, job.reference.known
+        array = windows_by_person(array, people, known, eeg_rows(modality))
     if name != "physio" and modality.kinds:  # a manifest names its modalities as it likes
         kind, kinds = "physio", modality.kinds
     return classic_features(array, modality.fs, kind, band=band, kinds=kinds)

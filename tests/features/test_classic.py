@@ -113,7 +113,7 @@ def test_a_modality_of_any_name_is_read_by_its_kinds() -> None:
         modality = Modality(name, 4, FS, tuple("abcd"), kinds)
         store = SimpleNamespace(array=lambda _: x, modalities={name: modality})
         config = SimpleNamespace(dataset="manifest", filter="type")
-        return power_features(SimpleNamespace(store=store, config=config), name)  # type: ignore[arg-type]
+        return power_features(SimpleNamespace(store=store, config=config, reference=None), name)  # type: ignore[arg-type]
 
     eeg = powers("eeg", *["eeg"] * 4)
     assert eeg.shape == (3, 4 * 4)  # 4 to 45 Hz

@@ -66,7 +66,8 @@ def test_both_stages_train_and_probabilities_are_in_the_order_of_classes(study):
 
 def test_a_modality_keeps_its_rows(study):
     X, y, _ = study
-    model = CLMERClassifier(MODALITIES, **{**SHORT, "contrastive": False}).fit(X, y)
+    options = {**SHORT, "contrastive": False, "classifier": "fusion", "validation": 0}
+    model = CLMERClassifier(MODALITIES, **options).fit(X, y)
     windows = model._windows(X)
     np.testing.assert_array_equal(windows["eeg"][:, 1], X[:, 32:64].astype(np.float32))
     np.testing.assert_array_equal(windows["face"][3, 2], X[3, 74:79].astype(np.float32))
@@ -154,7 +155,7 @@ def test_validation_keeps_groups_whole_and_classes_in_proportion(study):
     assert 0.15 < len(split.val) / len(y) < 0.35
     assert not set(people[split.train]) & set(people[split.val])
     assert len(model._split(labels, None, 0, rows).val) == 18
-    assert len(CLMERClassifier()._split(labels, None, 0, rows).val) == 0
+    assert len(CLMERClassifier(validation=0)._split(labels, None, 0, rows).val) == 0
     assert len(model.fit(X, y, groups=people).predict(X)) == 72
 
 

@@ -13,15 +13,17 @@ from scipy.special import log_softmax
 
 from clmer.data.splits import Split
 from clmer.data.store.store import Modality
-from clmer.errors import DataError
+from clmer.errors import ConfigError, DataError
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.fit import fit_split
 from clmer.pipeline.floor import fit_floor, held_together
 from clmer.pipeline.run_files import read_tensors
 from clmer.pipeline.split.model import SplitModel, write_tensors
+from clmer.pipeline.stages.classifiers import upper_bound
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.targets import ClassTarget
 from clmer.pipeline.tokenizer import WindowArrays
+from clmer.pipeline.window_features import against, block_features
 
 CLASSES = ("calm", "angry")
 SIZES: dict[str, Any] = {
@@ -55,7 +57,7 @@ def study(people: int = 6, windows: int = 12) -> tuple[WindowArrays, np.ndarray,
     rows = np.arange(len(y))
     parts = [rows[owner < people - 2], rows[owner == people - 2], rows[owner == people - 1]]
     split = Split("subject 1/1", *parts, shared_groups=0, note="")
-    return WindowArrays(modalities, arrays, owner, owner * 2 + y), y, split
+    return WindowArrays(modalities, arrays, owner, recordings=owner * 2 + y), y, split
 
 
 def fitted(**options: Any) -> tuple[SplitModel, WindowArrays, np.ndarray, Split]:
@@ -85,7 +87,7 @@ def test_what_is_saved_predicts_the_same(classifier: str, tmp_path: Path) -> Non
 def test_linear_is_the_floor_and_corrected_begins_there() -> None:
     linear, windows, y, split = fitted(classifier="linear")
     floor = linear.floors["eeg+body"]
-    expected = log_softmax(floor.log_odds(windows.features), axis=1)
+    expected = log_softmax(floor.log_odds(windows.features_of(["eeg", "body"])), axis=1)
     np.testing.assert_allclose(linear.log_probabilities(windows.arrays), expected, atol=1e-6)
 
     class Watched(Unrecorded):
@@ -118,7 +120,7 @@ def test_training_rows_get_log_odds_of_fits_without_their_people() -> None:
     offsets = fit_floor(windows, ["eeg"], y, split, ClassTarget(CLASSES), 0)
     assert [*offsets.floor.weights] == ["eeg/eeg", "eeg/eeg covariance"]
     rows = np.concatenate([split.train, split.val])
-    whole = offsets.floor.log_odds(windows.features)
+    whole = offsets.floor.log_odds(windows.features_of(["eeg"]))
     np.testing.assert_array_equal(offsets.log_odds[split.test], whole[split.test])
     assert np.abs(offsets.log_odds[rows] - whole[rows]).min() > 0
     changed = y.copy()
@@ -133,7 +135,7 @@ def test_a_missing_modality_adds_nothing() -> None:
     without = {**windows.arrays, "eeg": np.zeros_like(windows.arrays["eeg"])}
     expected = floor.bias
     for block in ("body/other", "body/other covariance"):
-        z = (windows.features[block] - floor.mean[block]) / floor.scale[block]
+        z = (windows.features_of(["eeg", "body"])[block] - floor.mean[block]) / floor.scale[block]
         expected = expected + np.clip(z, -8, 8) @ floor.weights[block].T
     expected = log_softmax(expected, axis=1)
     np.testing.assert_allclose(model.log_probabilities(without), expected, atol=1e-9)
@@ -166,3 +168,48 @@ def test_a_damaged_floor_is_refused(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(DataError, match=r"linear"):
         SplitModel.load(tmp_path)
+
+
+def test_the_bound_counts_people_not_windows() -> None:
+    groups = np.repeat([0, 1, 2], 50)
+    same = np.full(150, -0.1)
+    assert upper_bound(same, groups) == pytest.approx(-0.1)
+    one_gains = np.where(groups == 0, -0.6, 0.1)  # mean -0.133, standard error 0.233
+    assert upper_bound(one_gains, groups) == pytest.approx(-0.4 / 3 + 0.7 / 3)
+    assert upper_bound(one_gains, np.zeros(150)) < 0  # one person: windows are all there is
+
+
+def test_features_are_read_against_a_reference_and_gaps_tell_nothing() -> None:
+    rng = np.random.default_rng(0)
+    people, features = np.repeat(["a", "b"], 10), rng.normal(size=(20, 2))
+    known = np.tile(np.arange(10) < 5, 2)
+    moved = features * 3 + np.where(people == "a", 7.0, -2.0)[:, None]
+    found = against(moved, people, known)
+    np.testing.assert_allclose(found, against(features, people, known))
+    moved[[0, 9], 1] = np.nan
+    gaps = against(moved, people, known)
+    assert np.isnan(gaps[[0, 9], 1]).all()
+    assert np.isfinite(gaps).sum() == 38
+    np.testing.assert_allclose(gaps[:, 0], found[:, 0])
+
+
+def test_motion_of_several_modalities_varies_together() -> None:
+    rng = np.random.default_rng(0)
+    windows = {name: rng.normal(size=(4, 3, 128)) for name in ("acc", "gyro", "eeg")}
+    windows["gyro"][2] = 0
+    modalities = {name: Modality(name, 3, 50.0, tuple("xyz")) for name in windows}
+    found = block_features(modalities, windows)
+    assert found["*/covariance"].shape == (4, 6 * 7 // 2)
+    assert np.isnan(found["*/covariance"]).all(1).tolist() == [False, False, True, False]
+    assert "*/covariance" not in block_features({"acc": modalities["acc"]}, windows)
+    modalities["gyro"] = replace(modalities["gyro"], fs=25.0)
+    assert "*/covariance" not in block_features(modalities, windows)
+
+
+def test_a_correction_needs_validation_rows() -> None:
+    windows, y, split = study()
+    without = replace(split, val=split.val[:0])
+    with pytest.raises(ConfigError, match=r"`classifier=corrected`: found no validation windows"):
+        fit_split(ModelConfig(**SIZES), windows, y, without, classes=CLASSES)
+    config = ModelConfig(**SIZES, classifier="linear")
+    assert fit_split(config, windows, y, without, classes=CLASSES).floors

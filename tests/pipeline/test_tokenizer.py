@@ -115,13 +115,14 @@ def test_saved_and_restored_inputs_give_the_same_tokens(windows, kind, reference
     store = arrays_of(windows, reference=reference)
     fitted = tokenizer.Tokenizer.fit(store, train, kind)
     x = fitted.standardise({"eeg": windows}, CPU, store.people, reference)
-    fitted, tokens = fitted.fit_tokens(x, encoders, train)
+    fitted, tokens = fitted.fit_tokens(x, encoders, train, store.people, reference)
     run = Run(tmp_path / "run", {}, {}, {})
     run.save_tensors(Path("inputs"), *fitted.state())
     again = tokenizer.Tokenizer.from_state(*run.load_tensors(Path("inputs")))
     assert again.modalities == fitted.modalities
     x = again.standardise({"eeg": windows}, CPU, store.people, reference)
-    assert torch.equal(again.arrange(again.features(x, encoders))["eeg"], tokens["eeg"])
+    z = again.features(x, encoders, store.people, reference)
+    assert torch.equal(again.arrange(z)["eeg"], tokens["eeg"])
 
 
 @pytest.mark.parametrize(("length", "fs"), [(640, 128.0), (128, 128.0), (25, 25.0)])

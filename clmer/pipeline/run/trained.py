@@ -148,7 +148,8 @@ class TrainedRun:
                 "none (`contrastive=False`, or the preset)",
                 "a run with encoders",
             )
-        x = split.standardise(windows, people, reference)
+        known = split.known(windows, people, reference)
+        x = known.own(known.arrays)
         return {name: encode(split.encoders[name], part).cpu().numpy() for name, part in x.items()}
 
     def tokens(
@@ -165,7 +166,7 @@ class TrainedRun:
         """
         self._check_fusion()
         split = self._single("tokens")
-        return split.tokens(split.standardise(windows, people, reference))
+        return split.tokens(split.known(windows, people, reference))
 
     def attention(
         self,
@@ -195,8 +196,8 @@ class TrainedRun:
         model, split = self._members()[member], self._single("attention")
         if not isinstance(model, Fusion):
             raise ValueError(f"attention: found {type(model).__name__}, expected CLMER's Fusion")
-        parts = in_parts(split.standardise(windows, people, reference), 64)
-        maps = torch.cat([attention_maps(model, split.tokens(part)).cpu() for part in parts], 2)
+        parts = in_parts(split.tokens(split.known(windows, people, reference)), 64)
+        maps = torch.cat([attention_maps(model, part).cpu() for part in parts], 2)
         names = list(model.inputs)
         return {
             (names[query], names[key]): weights.numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from clmer.pipeline.models import (
     has_floor,
     member_names,
 )
-from clmer.pipeline.reference import GivenReference, with_reference
+from clmer.pipeline.reference import GivenReference, Known, with_reference
 from clmer.pipeline.reference_rows import check_given
 from clmer.pipeline.run_files import damaged, read_tensors, readable
 from clmer.pipeline.split.notes import (
@@ -41,10 +41,11 @@ from clmer.pipeline.split.notes import (
     read_split_target,
     read_tokenizer,
 )
-from clmer.pipeline.split.windows import Windows, checked_windows, in_parts
+from clmer.pipeline.split.windows import Windows, checked_windows
 from clmer.pipeline.stages.tuned import tuned
 from clmer.pipeline.targets import Target, check_has_classes
-from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, raw_tokens
+from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
+from clmer.pipeline.window_features import block_features
 from clmer.storage import write_file
 
 
@@ -83,13 +84,13 @@ class SplitModel:
         names = ", ".join(self.models) or "no classifier"
         return f"SplitModel({names}; {', '.join(self.classes) or 'rating'}; on {self.device})"
 
-    def standardise(
+    def known(
         self,
         windows: Windows,
         people: np.ndarray | None = None,
         reference: GivenReference | None = None,
-    ) -> dict[str, Tensor]:
-        """Windows, checked and standardised.
+    ) -> Known:
+        """Windows, checked and standardised, with the reference that they are read against.
 
         Args:
             windows: [N, C, T] by modality, as `clmer.data.store.prepare` stores them.
@@ -97,42 +98,48 @@ class SplitModel:
             reference: what is known of people, see `clmer.pipeline.reference.GivenReference`, where
                 the model was trained with it.
 
-        Returns:
-            [N, C, T] float32 by modality.
-
         Raises:
             ConfigError: a reference is missing (how to record one), or not asked for.
             ValueError: a modality is missing, unknown or of the wrong shape; there are no windows,
                 or some that are not finite; a person is not known by the reference (who).
         """
+        return self._standardised(self._whole(windows, people, reference))
+
+    def _whole(
+        self, windows: Windows, people: np.ndarray | None, reference: GivenReference | None
+    ) -> Known:
+        """Windows, checked and as prepared, with their reference."""
         checked = checked_windows(self.tokenizer, windows)
         check_given(self.config.reference, reference)
-        if reference is None:
-            return self.tokenizer.standardise(checked, self.device)
         if isinstance(reference, Mapping):
             reference = checked_windows(self.tokenizer, reference)
-        known = with_reference(checked, people, reference)
-        x = self.tokenizer.standardise(known.arrays, self.device, known.people, known.reference)
-        return {name: part[known.first :] for name, part in x.items()}
+        return with_reference(checked, people, reference)
+
+    def _standardised(self, whole: Known) -> Known:
+        x = self.tokenizer.standardise(whole.arrays, self.device, whole.people, whole.reference)
+        return whole._replace(arrays=x)
+
+    def tokens(self, known: Known) -> Tokens:
+        """What CLMER reads of windows from `known`: tokens, or these where it has own encoders."""
+        if self.config.encoders != "frozen":
+            return known.own(known.arrays)
+        return self._tokens(self.tokenizer, known)
 
     @torch.no_grad()
-    def tokens(self, x: Mapping[str, Tensor]) -> Tokens:
-        """What CLMER reads of standardised windows: tokens, or x where it has own encoders."""
-        if self.config.encoders != "frozen":
-            return dict(x)
-        return self.tokenizer.arrange(self.tokenizer.features(x, self.encoders))
+    def _tokens(self, tokenizer: Tokenizer, known: Known) -> Tokens:
+        x = {name: known.arrays[name] for name in tokenizer.modalities}
+        z = tokenizer.features(x, self.encoders, known.people, known.reference)
+        return known.own(tokenizer.arrange(z))
 
-    def tokens_for(self, name: str, x: Mapping[str, Tensor]) -> Tokens:
-        """Standardised windows as the tokens that a model reads."""
+    def tokens_for(self, name: str, known: Known) -> Tokens:
+        """The tokens that a model reads, of windows from `known`."""
         chosen = self.models[name].chosen
-        part = {modality: x[modality] for modality in chosen.modalities}
         if chosen.spec.tokens == "raw":
-            return raw_tokens(self.tokenizer, part)
+            part = {modality: known.arrays[modality] for modality in chosen.modalities}
+            return known.own(raw_tokens(self.tokenizer, part))
         if self.config.encoders != "frozen":
-            return part
-        kept = self.tokenizer.of(chosen.modalities, self.tokenizer.kind)
-        with torch.no_grad():
-            return kept.arrange(kept.features(part, self.encoders))
+            return known.own({modality: known.arrays[modality] for modality in chosen.modalities})
+        return self._tokens(self.tokenizer.of(chosen.modalities, self.tokenizer.kind), known)
 
     def predictions(
         self,
@@ -145,8 +152,8 @@ class SplitModel:
 
         Args:
             windows: [N, C, T] by modality.
-            people: as in `standardise`.
-            reference: as in `standardise`.
+            people: as in `known`.
+            reference: as in `known`.
             model: which of `models`; "" for the first.
 
         Returns:
@@ -154,33 +161,18 @@ class SplitModel:
 
         Raises:
             KeyError: no such model.
-            ConfigError, ValueError: as `standardise`.
+            ConfigError, ValueError: as `known`.
         """
-        name = model or next(iter(self.models))
-        fitted, parts, start = self.models[name], [], 0
-        x = self.standardise(windows, people, reference)  # which checks them
-        features = self.features(windows, people, reference) if fitted.floor else {}
-        for part in in_parts(x):
-            count = len(next(iter(part.values())))
-            tokens = self.tokens_for(name, part) if fitted.members else {}
-            own = {key: value[start : start + count] for key, value in features.items()}
-            parts.append(fitted.predict(self.target, tokens, own, np.arange(count)))
-            start += count
-        return np.concatenate(parts)
-
-    def features(
-        self,
-        windows: Windows,
-        people: np.ndarray | None = None,
-        reference: GivenReference | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Hand-made features [N, F] by block, see `WindowArrays.features`; as in `standardise`."""
-        modalities = self.tokenizer.modalities
-        if reference is None:
-            return WindowArrays(modalities, windows).features
-        known = with_reference(windows, people, reference)
-        found = WindowArrays(modalities, known.arrays, known.people, reference=known.reference)
-        return {block: part[known.first :] for block, part in found.features.items()}
+        fitted = self.models[name := model or next(iter(self.models))]
+        whole = self._whole(windows, people, reference)
+        tokens = self.tokens_for(name, self._standardised(whole)) if fitted.members else {}
+        features = {}
+        if fitted.floor is not None:
+            modalities = {key: self.tokenizer.modalities[key] for key in fitted.chosen.modalities}
+            found = block_features(modalities, whole.arrays, whole.people, whole.reference)
+            features = {key: part[whole.first :] for key, part in found.items()}
+        count = len(next(iter(windows.values())))
+        return fitted.predict(self.target, tokens, features, np.arange(count))
 
     def log_probabilities(
         self,
@@ -243,9 +235,8 @@ class SplitModel:
                 for key, value in encoder.state_dict().items()
             }
             write_tensors(folder / f"{CONTRASTIVE}.safetensors", weights, {})
-        floors = self.floors
-        if floors:
-            write_tensors(folder / f"{LINEAR}.safetensors", floor_tensors(floors), {})
+        if self.floors:
+            write_tensors(folder / f"{LINEAR}.safetensors", floor_tensors(self.floors), {})
         for name, model in self.models.items():
             names = member_names(name, len(model.members))[: len(model.members)]
             for file, member in zip(names, model.members, strict=True):
@@ -355,7 +346,8 @@ def _token_shapes(
         for name, modality in tokenizer.modalities.items()
     }
     try:
-        tokens = tokenizer.arrange(tokenizer.features(blank, encoders))
+        plain = replace(tokenizer, by_reference=False)  # shapes, which no reference changes
+        tokens = plain.arrange(plain.features(blank, encoders))
     except (ValueError, RuntimeError, KeyError) as error:
         raise foreign(folder / f"{TOKENIZER}.safetensors", error) from error
     return {name: (part.shape[1], part.shape[2]) for name, part in tokens.items()}

@@ -10,17 +10,16 @@ from torch import Tensor
 from clmer.pipeline.tokenizer import Tokenizer
 
 Windows = Mapping[str, np.ndarray]  # modality -> [N, C, T]
-_CHUNK = 2048
 
 
-def in_parts(x: Mapping[str, Tensor], size: int = _CHUNK) -> Iterator[dict[str, Tensor]]:
-    """Windows, `size` at a time."""
+def in_parts(x: Mapping[str, Tensor], size: int) -> Iterator[dict[str, Tensor]]:
+    """Windows or their tokens, `size` at a time."""
     for start in range(0, len(next(iter(x.values()))), size):
         yield {name: part[start : start + size] for name, part in x.items()}
 
 
 def checked_windows(tokenizer: Tokenizer, windows: Windows) -> dict[str, np.ndarray]:
-    """Windows as arrays, in the model's order; raises as `SplitModel.standardise`."""
+    """Windows as arrays, in the model's order; raises as `SplitModel.known`."""
     if set(windows) != set(tokenizer.modalities):
         raise ValueError(f"windows: found {[*windows]}, expected {[*tokenizer.modalities]}")
     arrays = {name: np.asarray(windows[name]) for name in tokenizer.modalities}

@@ -33,7 +33,8 @@ class Classifiers:
     """The fusion stage of a split: members of one model on one set of tokens and labels.
 
     Where there are offsets the members correct a linear floor: they start at zero, add to its
-    log-odds, and where none of their epochs is better on the validation part they stay at zero.
+    log-odds, and where none of their epochs is better on the validation part, by more than a
+    standard error over its people, they stay at zero: a few people would choose noise.
     """
 
     def __init__(
@@ -100,10 +101,34 @@ class Classifiers:
         return model
 
     def _validate(self, model: nn.Module, offset: np.ndarray | None) -> tuple[float, float]:
-        """Score and loss on the validation part."""
-        split = self.split
+        """Score and loss on the validation part.
+
+        Where a floor is corrected the loss is the floor's, plus the mean difference of the two over
+        people and one standard error of it: an upper bound of what new people can expect.
+        """
+        split, y = self.split, self.y
         outputs = outputs_of(model, self.tokens, split.val, offset)
-        return self.target.validate(outputs, self.y, split.train, split.val)
+        score, loss = self.target.validate(outputs, y, split.train, split.val)
+        if self.offsets is not None:
+            floor = self.offsets.log_odds[split.val]
+            _, start = self.target.validate(floor, y, split.train, split.val)
+            own, others = (self.target.row_losses(each, y, split.train, split.val)
+                           for each in (outputs, floor))  # fmt: skip
+            loss = start + upper_bound(own - others, self.offsets.validation)
+        return score, loss
+
+
+def upper_bound(difference: np.ndarray, groups: np.ndarray) -> float:
+    """Mean over groups of their mean difference, plus one standard error.
+
+    Args:
+        difference: [N] of each row.
+        groups: [N] whose each is; each row is one of its own where there is a single group.
+    """
+    _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
+    means = np.bincount(group, difference) / count if len(count) > 1 else difference
+    error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else 0.0
+    return float(means.mean() + error)
 
 
 def start_at_zero(model: nn.Module) -> None:

@@ -190,7 +190,7 @@ def test_offset_and_gain_of_a_recording_change_nothing_under_a_reference(tokens:
 def test_a_reference_reaches_nobodys_statistics_but_its_persons() -> None:
     """What a person known only by their reference has in it does not change the training."""
     windows, y, split = study(reference="calm:4")
-    config = ModelConfig(**SMALL, reference="calm:4")
+    config = ModelConfig(**SMALL, reference="calm:4", classifier="fusion")
     alone = Split("split 1/1", split.train[split.train < 12], split.val, split.test, 0, "")
     tensors = []
     for gain in (1.0, 50.0):

@@ -1,0 +1,60 @@
+"""The features of windows that a linear floor reads, by block, and against a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from clmer.data.store.store import Modality
+from clmer.features import feature_blocks, joint_block
+from clmer.pipeline.reference import by_person
+
+#: Name of the block that several modalities share; no modality can have it.
+JOINT = "*/covariance"
+
+
+def block_features(
+    modalities: Mapping[str, Modality],
+    windows: Mapping[str, np.ndarray],
+    people: np.ndarray | None = None,
+    reference: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Hand-made features of windows by "modality/block" (`clmer.features`).
+
+    Args:
+        modalities: by name, those that are read.
+        windows: [N, C, T] of each at least, as prepared.
+        people: [N] whose each is; None for one person's.
+        reference: [N] bool, windows by which their person's features are z-scored; None: they
+            stay as they are.
+
+    Returns:
+        [N, F] float64 each, NaN where a value is not known; among them `JOINT`, the
+        log-covariance of the channels of all modalities of motion, where there are several.
+    """
+    arrays = {name: np.asarray(windows[name]) for name in modalities}
+    features = {
+        f"{name}/{block}": part
+        for name, modality in modalities.items()
+        for block, part in feature_blocks(arrays[name], modality).items()
+    }
+    joint = joint_block(arrays, modalities)
+    if joint is not None:
+        features[JOINT] = joint
+    if reference is None:
+        return features
+    people = np.zeros(len(reference)) if people is None else people
+    return {block: against(part, people, reference) for block, part in features.items()}
+
+
+def against(features: np.ndarray, people: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """`by_person` of features [N, F] that may be NaN: those stay so, and tell no mean or scale."""
+    filled = features.copy()
+    for person in np.unique(people):
+        own = people == person
+        known = features[own & reference]
+        count = np.isfinite(known).sum(0)
+        mean = np.where(np.isfinite(known), known, 0.0).sum(0) / np.maximum(count, 1)
+        filled[own] = np.where(np.isfinite(features[own]), features[own], mean)
+    return np.where(np.isfinite(features), by_person(filled, people, reference), np.nan)
