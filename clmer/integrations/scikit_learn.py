@@ -182,7 +182,7 @@ class CLMERClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y: found one class, {self.classes_[0]}, expected at least two")
         seed = int(check_random_state(self.random_state).randint(MAX_SEED, dtype=np.uint32))
         people = np.zeros(len(X)) if groups is None else np.asarray(groups)
-        windows = WindowArrays(self._modalities(X), self._windows(X), people, known)
+        windows = WindowArrays(self._modalities(X), self._windows(X), people, reference=known)
         if known is not None:
             check_reference(people, known, len(X))
         kind = NONE if known is None else ALL if known.all() else MARKED

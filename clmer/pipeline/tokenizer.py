@@ -53,7 +53,7 @@ class WindowArrays:
     def of(cls, store: Store, reference: np.ndarray | None = None) -> WindowArrays:
         """All windows of a store, mapped."""
         arrays = {name: store.array(name) for name in store.modalities}
-        return cls(store.modalities, arrays, store.windows.subject, reference)
+        return cls(store.modalities, arrays, store.windows.subject, reference=reference)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -63,7 +63,7 @@ class WindowArrays:
         arrays = {name: array[rows] for name, array in self.arrays.items()}
         people = None if self.people is None else self.people[rows]
         reference = None if self.reference is None else self.reference[rows]
-        return WindowArrays(self.modalities, arrays, people, reference)
+        return WindowArrays(self.modalities, arrays, people, reference=reference)
 
 
 @dataclass(frozen=True, eq=False)

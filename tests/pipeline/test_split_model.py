@@ -57,10 +57,10 @@ def study(seed: int = 0, reference: str = "none") -> tuple[WindowArrays, np.ndar
         return WindowArrays(modalities, arrays, people), y, split
     known = rows % 12 < 4
     if reference == "all":
-        return WindowArrays(modalities, arrays, people, rows >= 0), y, split
+        return WindowArrays(modalities, arrays, people, reference=rows >= 0), y, split
     parts = [part[~known[part]] for part in (split.train, split.val, split.test)]
     split = Split("split 1/1", *parts, 0, "")
-    return WindowArrays(modalities, arrays, people, known), np.where(known, -1, y), split
+    return WindowArrays(modalities, arrays, people, reference=known), np.where(known, -1, y), split
 
 
 def fitted(**options: Any) -> tuple[SplitModel, WindowArrays]:
@@ -197,7 +197,9 @@ def test_a_reference_reaches_nobodys_statistics_but_its_persons() -> None:
         arrays = {name: array.copy() for name, array in windows.arrays.items()}
         for array in arrays.values():
             array[12:16] *= gain
-        changed = WindowArrays(windows.modalities, arrays, windows.people, windows.reference)
+        changed = WindowArrays(
+            windows.modalities, arrays, windows.people, reference=windows.reference
+        )
         nobody = alone.val[:0]
         only = Split("split 1/1", alone.train, nobody, nobody, 0, "")
         model = fit_split(config, changed, y, only, classes=CLASSES)

@@ -18,7 +18,7 @@ def arrays_of(x, fs=128.0, count_of_tokens=None, reference=None):
     channels = tuple(f"c{i}" for i in range(count))
     people = np.repeat(["a", "b"], -(-len(x) // 2))[: len(x)]
     modalities = {"eeg": Modality("eeg", count_of_tokens or count, fs, channels)}
-    return WindowArrays(modalities, {"eeg": x}, people, reference)
+    return WindowArrays(modalities, {"eeg": x}, people, reference=reference)
 
 
 @pytest.fixture
