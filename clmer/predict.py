@@ -92,12 +92,7 @@ def predict(
 
 @dataclass(frozen=True)
 class Given:
-    """What the command says of all its files, the recording's and the reference's.
-
-    Args:
-        rate, unit: as in `read_recording`.
-        face_start, face_rate, face_id: `with_face`'s start_s, fps and face_id.
-    """
+    """What the command says of all its files; `read_recording` and `with_face` know the fields."""
 
     rate: float | None
     unit: str
@@ -139,12 +134,15 @@ class Given:
             return ALL, [f"transductive: read against all of this recording (`reference={ALL}`)"]
         names, spans = zip(*map(_named_span, words), strict=True)
         faces = [name.removeprefix("face=") for name in names if name.startswith("face=")]
-        files = files_of(
-            [name for name in names if not name.startswith("face=")], trained.modalities
-        )
+        signals = [name for name in names if not name.startswith("face=")]
+        files = files_of(signals, trained.modalities)
         recorded = predicted.recording.files
         same = all(path == recorded.get(name) for name, path in files.items())
         own_face = faces[0] if faces else face if files and same else None
+        if own_face is None and any(name in FACE_TOKENS for name in trained.modalities):
+            raise ConfigError(
+                f"`reference`: found {' '.join(words)}, expected face=CSV beside it, its own face"
+            )
         found = self.windows(trained, files, own_face)
         same = same and (own_face is None or Path(own_face) == recorded.get("face"))
         start, stop = spans[0]

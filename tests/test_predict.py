@@ -205,3 +205,24 @@ def test_a_manifests_row_and_the_file_alone_are_the_same(study, clmer_data):
     row = next(iter(manifest.read(study))).signals["eeg"]
     alone = manifest.read_file(path, "eeg", channels=row.channels)
     np.testing.assert_array_equal(alone.data[:, : row.data.shape[1]], row.data)
+
+
+def test_a_reference_has_a_face_of_its_own(face_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    line = ["train", "manifest", "--root", str(face_run), "--cache", str(face_run / "cache")]
+    line += ["--task", "label", "--out", str(run), "--reference", "calm:4", *SMALL, *EPOCHS]
+    assert main([*line, "--protocol", "shuffled"]) == 0
+    a, b, face = face_run / "a.npy", face_run / "b.npy", face_run / "a.csv"
+    line = ["predict", str(run), str(a), "--rate", "128", "--face", str(face), "--reference"]
+    capsys.readouterr()
+    assert main([*line, f"{a}:0-5"]) == 0
+    captured = capsys.readouterr()
+    assert "note: 5 windows of the table overlap the reference" in captured.err
+    assert len(table(captured.out)) == 10
+    assert main([*line, f"{b}:0-5"]) == 2
+    assert "expected face=CSV beside it" in capsys.readouterr().err
+    other = ["--reference", f"face={face_run / 'b.csv'}:0-5"]
+    assert main([*line, f"{b}:0-5", *other]) == 0
+    assert "overlap" not in capsys.readouterr().err
+    assert main([*line, f"{b}:0-4", *other]) == 2
+    assert "expected one START-STOP" in capsys.readouterr().err

@@ -229,6 +229,11 @@ class ModelConfig(EncoderOptions):
             raise ConfigError(
                 f"`dim`: found {self.dim}, expected a multiple of `heads` {self.heads}"
             )
+        if self.encoders != "frozen" and self.reference != NONE:
+            raise ConfigError(
+                f"`encoders={self.encoders}` with `reference={self.reference}`: only features of "
+                "frozen encoders are read against a reference; leave one of them out"
+            )
         if self.tokens == "time" and not self.encodes:
             raise ConfigError(
                 "`tokens=time`: its tokens are encoder steps; it needs the contrastive stage"

@@ -141,3 +141,28 @@ def test_the_command_says_what_the_run_said_of_its_test_part(study, run, capsys)
     expected = [np.exp(float(row["logp_work"])) for row in wanted]
     np.testing.assert_allclose([float(r["p_work"]) for r in found], expected, atol=1e-4)
     assert clmer.load(run, "split1").config.reference == "rest:6"
+
+
+def test_a_recording_without_label_is_a_reference(study, tmp_path, capsys):
+    """Marked by the column, whose task is another: it needs no class."""
+    lines = (study / "manifest.csv").read_text().splitlines()
+    rows = [line.replace("yes,", "no,").replace(".npy", "").split(",") for line in lines[1:]]
+    for row in rows:
+        row[5] = f"{study / row[5]}.npy"
+    marked = [["yes", row[1], "base", "", *row[4:]] for row in rows if row[2] == "rest"]
+    rng = np.random.default_rng(1)
+    for row in marked:
+        row[5] = str(tmp_path / f"{row[1]}.npy")
+        np.save(row[5], rng.standard_normal((3, 128 * 6)))
+    table = [lines[0], *(",".join(row) for row in [*rows, *marked])]
+    (tmp_path / "manifest.csv").write_text("\n".join(table) + "\n")
+    results = results_of(train(tmp_path, "run", "--reference", "marked"))
+    facts = results["reference"]
+    assert (facts["kind"], facts["windows"], facts["least"]) == ("marked", 36, 6)
+    assert facts["beside"] == {"rest": 0, "work": 0}
+    assert results["splits"][0]["train"] + results["splits"][0]["val"] > 70
+    assert "left out: " not in capsys.readouterr().out
+    data = ["predict", str(tmp_path / "run"), rows[0][5], "--rate", "128"]
+    assert main(data) == 2
+    said = "record this person in the state that was marked as the reference in training"
+    assert said in capsys.readouterr().err
