@@ -21,8 +21,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from clmer.data.splits import Split
 from clmer.data.store.store import Modality
 from clmer.errors import ConfigError
-from clmer.pipeline.config import MAX_SEED, ModelConfig, check_modality_names
+from clmer.pipeline.config import MAX_SEED, ModelConfig
 from clmer.pipeline.fit import fit_split
+from clmer.pipeline.options.names import check_modality_names
 from clmer.pipeline.presets import known_device
 from clmer.pipeline.reference import check_reference
 from clmer.pipeline.reference_rows import ALL, MARKED, NONE

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from torch import nn
 
 from clmer.baselines import NAMES
 from clmer.data.face.windows import IMAGES
 from clmer.data.splits import OWN, PROTOCOLS
 from clmer.data.splits.own import KEEP_GROUPS
 from clmer.data.store.options import PrepareOptions
-from clmer.data.store.plan import is_valid_name
 from clmer.errors import ConfigError
 from clmer.options import check, option
-from clmer.pipeline import encoder_options
-from clmer.pipeline.encoder_options import EncoderOptions, check_encoders
+from clmer.pipeline.options import encoders
+from clmer.pipeline.options.encoders import EncoderOptions, check_encoders
+from clmer.pipeline.options.names import check_modality_names
 from clmer.pipeline.reference_rows import NONE, parse
 
 #: What scikit-learn and NumPy take as a seed.
@@ -28,7 +25,7 @@ MAX_SEED = 2**32 - 1
 MOST_LAYERS = 1000
 #: Headings on the command line.
 DATA, TASK, RUN = "data", "task and protocol", "run"
-MODEL = encoder_options.MODEL
+MODEL = encoders.MODEL
 #: What `tokens` may be.
 TOKEN_KINDS = ("channel", "time", "spectrum")
 #: Fields that are two numbers.
@@ -39,36 +36,6 @@ CLASSIFIERS = ("corrected", "linear", "fusion")
 
 def _size(default: int, help: str, least: int = 1, most: int | None = None, **more: Any) -> Any:
     return option(default, help=help, metavar="N", group=MODEL, least=least, most=most, **more)
-
-
-#: What stands beside the models in a run's folder, each named after its modalities; further members
-#: of a model end in "-2", "-3", ...
-_RESERVED = (
-    *("contrastive", "linear", "tokenizer", "permuted", "random-encoders", "no-encoders"),
-    *NAMES,
-)
-_MEMBER = re.compile(r".*-\d+")
-
-
-def is_valid_modality_name(name: str) -> bool:
-    """Whether a modality may have a name: it becomes one of files and of modules."""
-    taken = name in _RESERVED or _MEMBER.fullmatch(name) or hasattr(nn.ModuleDict(), name)
-    return not taken and is_valid_name(name)
-
-
-def check_modality_names(names: Iterable[str]) -> None:
-    """Refuse names that a run could not tell from its own files and modules.
-
-    Raises:
-        ConfigError: there is one.
-    """
-    for name in names:
-        if not is_valid_modality_name(name):
-            raise ConfigError(
-                f"`modalities`: found {name!r}, expected letters, digits, spaces, _, + and -, and "
-                "no word that PyTorch's modules or a run's folder use. Call it "
-                f"my_{re.sub(r'[^A-Za-z0-9]', '_', name)}, for example"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

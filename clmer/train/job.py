@@ -35,9 +35,10 @@ from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
 from clmer.evaluation.rows import Rows, concat
 from clmer.evaluation.table import table
-from clmer.pipeline.config import PAIRS, Config, check_modality_names
+from clmer.pipeline.config import PAIRS, Config
 from clmer.pipeline.fit import all_tokens, fit_ablation, fit_control, fit_split, select_tokens
 from clmer.pipeline.models import FittedModel, check_models
+from clmer.pipeline.options.names import check_modality_names
 from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.reference import Known
 from clmer.pipeline.reference_rows import Reference

@@ -10,7 +10,7 @@ import pytest
 from clmer.baselines import NAMES
 from clmer.cli import main
 from clmer.errors import ConfigError
-from clmer.pipeline.config import check_modality_names, is_valid_modality_name
+from clmer.pipeline.options.names import check_modality_names, is_valid_modality_name
 from clmer.pipeline.presets import build
 
 
