@@ -178,7 +178,7 @@ def _regressions(
     if len(present) < 2:
         bias[present] = 0.0
         return [_Linear(np.zeros((classes, z.shape[1])), bias)] * len(strengths)
-    model = LogisticRegression(class_weight="balanced", max_iter=500, warm_start=True)
+    model = LogisticRegression(class_weight="balanced", max_iter=500, tol=1e-3, warm_start=True)
     models = []
     for strength in strengths:
         with warnings.catch_warnings():
