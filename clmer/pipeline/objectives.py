@@ -25,8 +25,8 @@ VIEWS: Mapping[str, Views] = {
     "pooled": Views(scale=(1.0, 1.0), both=True),
     "neighbour": Views(scale=(1.0, 1.0), both=True),
 }
-#: The objective of "auto" by kind of signal.
-AUTO: Mapping[str, str] = {"motion": "pooled", "physiology": "paper", "face": "paper"}
+#: The objective of "auto" by kind of signal, as measured (docs/model.md).
+AUTO: Mapping[str, str] = {"motion": "pooled", "physiology": "pooled", "face": "pooled"}
 #: Types that are motion, or that nothing is known of.
 _MOTION = {"acc", "gyro", "magn", "other"}
 
