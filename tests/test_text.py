@@ -133,8 +133,8 @@ def test_shares_of_a_confusion_matrix_agree() -> None:
 
 
 def test_no_page_rounds_scores_on_its_own() -> None:
-    # What is no score: the shade of a cell, the share of what can be known.
-    allowed = {"report/tables.py": 1, "train/messages.py": 1}
+    # What is no score: the shade of a cell, the share of what can be known, that of windows.
+    allowed = {"report/tables.py": 1, "train/messages.py": 1, "train/reference_notes.py": 1}
     package = Path(clmer.__file__).parent
     folders = ("evaluation", "experiments", "report", "train")
     files = [path for folder in folders for path in (package / folder).rglob("*.py")]

@@ -221,7 +221,7 @@ def fit_ablation(
                 )[1],
             )
         else:
-            scratch = replace(config, encoders="scratch")
+            scratch = replace(config, encoders="scratch", ablation="none")
             made["random encoders"] = tuned(scratch, chosen, model.tokenizer, {}), dict(x)
         raw = chosen._replace(spec=replace(chosen.spec, tokens="raw"))
         made["no encoders"] = raw, raw_tokens(model.tokenizer, x)

@@ -17,7 +17,7 @@ from clmer.errors import ConfigError
 from clmer.nn import Encoder, feature_count
 from clmer.nn.encoder import SpectralEncoder
 from clmer.pipeline.config import ModelConfig
-from clmer.pipeline.objectives import objective_of
+from clmer.pipeline.objectives import SPECTRAL, objective_of
 from clmer.pipeline.targets import Target
 from clmer.pipeline.tokenizer import WindowArrays
 
@@ -114,7 +114,7 @@ def build_encoder(config: ModelConfig, modality: Modality, length: int) -> Encod
     """An encoder of a configuration's size for a modality's windows of `length` samples."""
     features = feature_count(modality.tokens, config.width)
     channels, sizes = len(modality.channels), {"width": config.width, "features": features}
-    if objective_of(config, modality) == "neighbour":
+    if objective_of(config, modality) in SPECTRAL:
         return SpectralEncoder(channels, length, modality.fs, **sizes)
     return Encoder(channels, length, **sizes)
 

@@ -1,9 +1,9 @@
 """What stage 1 minimises for a modality, and by which views: by its kind of signal, or as asked.
 
-paper      Eq. 1-4, on samples: `clmer.nn.ContrastiveModel`
-pooled     NT-Xent on features pooled over time: `clmer.nn.contrastive.PooledContrast`
-neighbour  the same on log power over time (`clmer.nn.encoder.SpectralEncoder`); the second view
-is made of the window before or after
+- paper: Eq. 1-4, on samples (`clmer.nn.ContrastiveModel`).
+- pooled: NT-Xent on features pooled over time (`clmer.nn.contrastive.PooledContrast`).
+- spectral: the same on log power over time (`clmer.nn.encoder.SpectralEncoder`), time in order.
+- neighbour: as spectral; the second view is made of the window before or after.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from clmer.pipeline.config import ModelConfig
 VIEWS: Mapping[str, Views] = {
     "paper": Views(),
     "pooled": Views(scale=(1.0, 1.0), both=True),
-    "neighbour": Views(scale=(1.0, 1.0), both=True),
+    "spectral": Views(scale=(1.0, 1.0), both=True, pieces=1),
+    "neighbour": Views(scale=(1.0, 0.0), pieces=1),
 }
-#: The objective of "auto" by kind of signal.
-AUTO: Mapping[str, str] = {"motion": "pooled", "physiology": "paper", "face": "paper"}
+#: Those that read log power.
+SPECTRAL = ("spectral", "neighbour")
+#: The objective of "auto" by kind of signal, as measured (docs/model.md).
+AUTO: Mapping[str, str] = {"motion": "pooled", "physiology": "pooled", "face": "pooled"}
 #: Types that are motion, or that nothing is known of.
 _MOTION = {"acc", "gyro", "magn", "other"}
 

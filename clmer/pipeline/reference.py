@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clmer.data.store.store import Modality
+
 Values = TypeVar("Values", np.ndarray, Tensor)
 
 #: A value whose standard deviation is at most this, or this share of its largest value, carries
@@ -100,6 +102,11 @@ def statistics(x: Tensor, over: Sequence[int]) -> tuple[Tensor, Tensor]:
     peak = x.abs().nan_to_num(0.0).amax(over, keepdim=True)
     flat = (std <= (FLAT_SHARE * peak).clamp(min=FLAT)) | (count < 2)
     return mean, std.masked_fill(flat, torch.inf)
+
+
+def eeg_rows(modality: Modality) -> list[int]:
+    """The channels that are EEG, which a reference aligns."""
+    return [row for row, kind in enumerate(modality.kinds) if kind == "eeg"]
 
 
 def windows_by_person(

@@ -19,7 +19,7 @@ from torch import Tensor
 from clmer.data.store.store import Modality, Store
 from clmer.nn import Encoder, as_tokens
 from clmer.nn.encoder import encode
-from clmer.pipeline.reference import FLAT, FLAT_SHARE, by_person, windows_by_person
+from clmer.pipeline.reference import FLAT, FLAT_SHARE, by_person, eeg_rows, windows_by_person
 from clmer.pipeline.window_features import block_features
 
 _CHUNK = 2048
@@ -288,11 +288,6 @@ class Tokenizer:
             keys = (f"{part}/{name}/{key}" for key in Scale._fields)
             scales[part][name] = Scale(*(tensors[key] for key in keys))
         return cls(modalities, notes["lengths"], notes["kind"], notes["by_reference"], **scales)
-
-
-def eeg_rows(modality: Modality) -> list[int]:
-    """The channels that are EEG, which a reference aligns."""
-    return [row for row, kind in enumerate(modality.kinds) if kind == "eeg"]
 
 
 def _known(

@@ -59,7 +59,9 @@ def test_objectives_in_words() -> None:
         assert name in words or len(set(AUTO.values())) == 1
 
 
-def test_neighbours_are_read_by_their_log_power() -> None:
+def test_some_objectives_read_log_power() -> None:
     eeg = modality("eeg", "eeg", "eeg", "eeg")
-    assert isinstance(build_encoder(ModelConfig(objective="neighbour"), eeg, 640), SpectralEncoder)
+    for objective in ("spectral", "neighbour"):
+        config = ModelConfig(objective=objective)
+        assert isinstance(build_encoder(config, eeg, 640), SpectralEncoder)
     assert type(build_encoder(ModelConfig(objective="pooled"), eeg, 640)) is Encoder

@@ -174,6 +174,7 @@ class Interrupted(Unrecorded):
     [
         {"objective": "pooled", "encoders": "finetune"},
         {"objective": "neighbour", "encoders": "frozen"},
+        {"objective": "spectral", "encoders": "finetune"},
         {"objective": "paper", "encoders": "finetune"},
     ],
 )

@@ -117,7 +117,7 @@ def test_curves_end_where_the_log_does_and_mark_what_was_kept(page: str) -> None
     titles = re.findall(r"<h4>(.*?) <small>", training)
     assert titles == ["contrastive", WHOLE, "permuted"]
     lines = [d for d, colour in re.findall(CURVE, training) if colour in figures.COLOURS[:3]]
-    assert len(lines) == 1 + 2 * 3 + 2 * (2 + 1)  # totals, parts; losses and a score, twice
+    assert len(lines) == 1 + 3 + 2 * (2 + 1)  # totals, parts; losses and a score, twice
     assert all(len(line.split("L")) == 2 for line in lines)  # two epochs
     assert training.count("<use ") == 2 * 2
 

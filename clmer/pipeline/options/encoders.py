@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Heading on the command line.
 MODEL = "model and training (unset: the preset's values)"
 #: What `objective` may be beside "auto", and what `encoders` may be.
-OBJECTIVES = ("paper", "pooled", "neighbour")
+OBJECTIVES = ("paper", "pooled", "spectral", "neighbour")
 ENCODERS = ("frozen", "finetune", "scratch")
 
 
@@ -25,7 +25,7 @@ class EncoderOptions:
 
     Args:
         objective: what stage 1 minimises, see `clmer.pipeline.objectives`: "paper" (Eq.
-            1-4), "pooled", "neighbour", or "auto", by each modality's kind of signal.
+            1-4), "pooled", "spectral", "neighbour", or "auto", by each modality's kind of signal.
         view_scale, view_both, view_jitter, view_pieces: as in `clmer.nn.views.Views`; None for the
             objective's own.
         view_rotation: the same; only signals with three channels per sensor are turned.
@@ -36,8 +36,8 @@ class EncoderOptions:
     objective: str = option(
         "auto",
         help="what stage 1 minimises: the paper's Eq. 1-4; NT-Xent on features pooled over time, "
-        "with one person's windows as negatives; the same with a window's neighbour as its other "
-        "view; or by the kind of signal (auto)",
+        "with one person's windows as negatives; the same on log power over time (spectral), also "
+        "with a window's neighbour as its other view; or by the kind of signal (auto)",
         group=MODEL,
         choices=("auto", *OBJECTIVES),
     )
