@@ -53,16 +53,4 @@ def block_features(
     if reference is None:
         return features
     assert people is not None
-    return {block: against(part, people, reference) for block, part in features.items()}
-
-
-def against(features: np.ndarray, people: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """`by_person` of features [N, F] that may be NaN: those stay so, and tell no mean or scale."""
-    filled = features.copy()
-    for person in np.unique(people):
-        own = people == person
-        known = features[own & reference]
-        count = np.isfinite(known).sum(0)
-        mean = np.where(np.isfinite(known), known, 0.0).sum(0) / np.maximum(count, 1)
-        filled[own] = np.where(np.isfinite(features[own]), features[own], mean)
-    return np.where(np.isfinite(features), by_person(filled, people, reference), np.nan)
+    return {block: by_person(part, people, reference) for block, part in features.items()}

@@ -18,10 +18,10 @@ from clmer.features.classic import classic_features
 from clmer.pipeline.config import Config
 from clmer.pipeline.models import ChosenModel, chosen_models
 from clmer.pipeline.ranks import Ranks
-from clmer.pipeline.reference import by_person, windows_by_person
+from clmer.pipeline.reference import by_person, eeg_rows, windows_by_person
 from clmer.pipeline.reference_rows import Reference, find_reference
 from clmer.pipeline.run.folder import Run
-from clmer.pipeline.tokenizer import WindowArrays, eeg_rows
+from clmer.pipeline.tokenizer import WindowArrays
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,13 +17,14 @@ from clmer.errors import ConfigError, DataError
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.fit import fit_split
 from clmer.pipeline.floor import fit_floor, held_together
+from clmer.pipeline.reference import by_person
 from clmer.pipeline.run_files import read_tensors
 from clmer.pipeline.split.model import SplitModel, write_tensors
 from clmer.pipeline.stages.classifiers import upper_bound
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.targets import ClassTarget
 from clmer.pipeline.tokenizer import WindowArrays
-from clmer.pipeline.window_features import against, block_features
+from clmer.pipeline.window_features import block_features
 
 CLASSES = ("calm", "angry")
 SIZES: dict[str, Any] = {
@@ -184,10 +185,10 @@ def test_features_are_read_against_a_reference_and_gaps_tell_nothing() -> None:
     people, features = np.repeat(["a", "b"], 10), rng.normal(size=(20, 2))
     known = np.tile(np.arange(10) < 5, 2)
     moved = features * 3 + np.where(people == "a", 7.0, -2.0)[:, None]
-    found = against(moved, people, known)
-    np.testing.assert_allclose(found, against(features, people, known))
+    found = by_person(moved, people, known)
+    np.testing.assert_allclose(found, by_person(features, people, known))
     moved[[0, 9], 1] = np.nan
-    gaps = against(moved, people, known)
+    gaps = by_person(moved, people, known)
     assert np.isnan(gaps[[0, 9], 1]).all()
     assert np.isfinite(gaps).sum() == 38
     np.testing.assert_allclose(gaps[:, 0], found[:, 0])
