@@ -96,7 +96,8 @@ def test_one_class_or_one_group_gives_a_floor_that_can_be_used() -> None:
     silent = logistic.fit(features, np.zeros_like(y), groups, 2)
     assert (silent.held_out.argmax(1) == 0).all()
     single = logistic.fit(features, y, np.zeros_like(groups), 2)
-    assert (single.floor.log_odds(features).argmax(1) == y).mean() > 0.7
+    said = single.floor.log_odds(features).argmax(1)
+    assert min((said[y == k] == k).mean() for k in (0, 1)) > 0.6
     assert not single.held_out.any()  # nothing could be held out
 
 
