@@ -187,7 +187,9 @@ class Interrupted(Unrecorded):
 )
 def test_interrupted_in_either_stage_it_ends_with_the_same_numbers(options: dict[str, Any]) -> None:
     windows, y, split = study()
-    windows = WindowArrays(windows.modalities, windows.arrays, windows.people, np.arange(24) // 6)
+    windows = WindowArrays(
+        windows.modalities, windows.arrays, windows.people, recordings=np.arange(24) // 6
+    )
     more = {"epochs_contrastive": 3, "epochs_fusion": 4}
     config = ModelConfig(**{**SMALL, **more, **options})
     whole = fit_split(config, windows, y, split, classes=CLASSES)
