@@ -34,7 +34,7 @@ from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.stages.classifiers import Classifiers
 from clmer.pipeline.stages.contrastive import fit_encoders, random_encoders
 from clmer.pipeline.stages.loop import Recorder, Unrecorded
-from clmer.pipeline.stages.tuned import linear_start, tuned
+from clmer.pipeline.stages.tuned import feature_scales, linear_start, tuned
 from clmer.pipeline.targets import Target, fit_target
 from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, raw_tokens
 
@@ -132,10 +132,10 @@ def _tuned(
     without a floor begins at its mean.
     """
     own = {name: encoders[name] for name in chosen.modalities if name in encoders}
-    start = None
+    scales, start = feature_scales(own, x, split.train), None
     if own and target.classes and not has_floor(config, chosen.spec):
-        start = linear_start(tokenizer, own, x, y, split.train, target.outputs)
-    return tuned(config, chosen, tokenizer, own, start)
+        start = linear_start(own, scales, x, y, split.train, target.outputs)
+    return tuned(config, chosen, tokenizer, own, scales, start)
 
 
 def _floor(

@@ -23,14 +23,14 @@ from clmer.pipeline.models import build_model, chosen_models
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.stages.step import adam
-from clmer.pipeline.stages.tuned import TunedModel, linear_start, read_out, tuned
+from clmer.pipeline.stages.tuned import TunedModel, feature_scales, linear_start, read_out, tuned
 from clmer.pipeline.tokenizer import WindowArrays
 
 CLASSES = ("calm", "angry")
 SMALL: dict[str, Any] = {
     **{"width": 4, "token_length": 3, "dim": 8, "heads": 2, "cross_layers": 1},
     **{"memory_layers": 1, "single_layers": 1, "batch": 8},
-    **{"epochs_contrastive": 1, "epochs_fusion": 2},
+    **{"epochs_contrastive": 1, "epochs_fusion": 2, "classifier": "fusion"},
 }
 SHAPES = {"eeg": (3, 32), "face": (2, 10)}
 
@@ -68,6 +68,7 @@ def member(model: SplitModel) -> TunedModel:
     "options",
     [
         {"encoders": "finetune", "members": 2},
+        {"encoders": "finetune", "classifier": "corrected"},
         {"encoders": "finetune", "tokens": "time", "ablation": "single"},
         {"encoders": "scratch"},
         {"encoders": "scratch", "contrastive": False, "tokens": "time", "models": ("mult",)},
@@ -98,15 +99,16 @@ def test_fine_tuning_begins_at_logistic_regression_on_frozen_features() -> None:
     _, y, split = study()
     config = ModelConfig(**{**SMALL, "encoders": "finetune"})
     chosen = next(iter(chosen_models(config, tuple(SHAPES)).values()))
-    x = model.standardise(windows.arrays)
-    start = linear_start(model.tokenizer, model.encoders, x, y, split.train, 2)
-    own = tuned(config, chosen, model.tokenizer, model.encoders, start)
+    x = model.tokenizer.standardise(windows.arrays, torch.device("cpu"))
+    scales = feature_scales(model.encoders, x, split.train)
+    start = linear_start(model.encoders, scales, x, y, split.train, 2)
+    own = tuned(config, chosen, model.tokenizer, model.encoders, scales, start)
     network = build_model(own.spec, SHAPES, 2, config, 32.0).eval()
     with torch.no_grad():
         logits = network(x)
     z = {}
     for name, encoder in model.encoders.items():
-        scale = model.tokenizer.tokens[name]
+        scale = scales[name]
         z[name] = (encode(encoder, x[name]) - scale.mean) / scale.std
     features = read_out(z).double().numpy()
     known = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced"))
@@ -137,9 +139,14 @@ def test_trained_encoders_move_slowly() -> None:
 
 def test_a_part_with_one_class_has_no_linear_start() -> None:
     model, windows = fitted()
-    x = model.standardise(windows.arrays)
+    x = model.tokenizer.standardise(windows.arrays, torch.device("cpu"))
     rows = np.arange(8)
-    assert linear_start(model.tokenizer, model.encoders, x, np.zeros(24, int), rows, 2) is None
+    assert (
+        linear_start(
+            model.encoders, feature_scales(model.encoders, x, rows), x, np.zeros(24, int), rows, 2
+        )
+        is None
+    )
 
 
 class Interrupted(Unrecorded):
@@ -180,7 +187,9 @@ class Interrupted(Unrecorded):
 )
 def test_interrupted_in_either_stage_it_ends_with_the_same_numbers(options: dict[str, Any]) -> None:
     windows, y, split = study()
-    windows = WindowArrays(windows.modalities, windows.arrays, windows.people, np.arange(24) // 6)
+    windows = WindowArrays(
+        windows.modalities, windows.arrays, windows.people, recordings=np.arange(24) // 6
+    )
     more = {"epochs_contrastive": 3, "epochs_fusion": 4}
     config = ModelConfig(**{**SMALL, **more, **options})
     whole = fit_split(config, windows, y, split, classes=CLASSES)

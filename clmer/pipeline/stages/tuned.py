@@ -21,7 +21,7 @@ from clmer.nn.encoder import encode
 from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.models import ChosenModel, build_encoder
-from clmer.pipeline.tokenizer import Tokenizer
+from clmer.pipeline.tokenizer import Scale, Tokenizer
 
 #: Encoders that are trained already move at this share of the classifier's rate.
 SLOW = 0.3
@@ -104,6 +104,7 @@ def tuned(
     chosen: ChosenModel,
     tokenizer: Tokenizer,
     encoders: Mapping[str, Encoder],
+    scales: Mapping[str, Scale] | None = None,
     start: nn.Linear | None = None,
 ) -> ChosenModel:
     """A model whose encoders are trained with it; it reads windows in the place of tokens.
@@ -111,9 +112,10 @@ def tuned(
     Args:
         config: sizes, and whether encoders come from stage 1.
         chosen: a model that reads stage 1's tokens.
-        tokenizer: of the split; where encoders are given, with their features' statistics.
+        tokenizer: of the split.
         encoders: of stage 1, which are copied. Without them they start anew: from a random start,
             or to be filled from a file.
+        scales: of their features, see `feature_scales`; none without encoders.
         start: the linear reading to begin with; see `linear_start`.
     """
     names, kind = chosen.modalities, config.tokens
@@ -134,8 +136,8 @@ def tuned(
         head = chosen.spec.build(token_shapes, classes, sizes, fs)
         trained = config.encoders == "finetune"
         model = TunedModel(own, head, counts, classes, trained=trained)
-        for name in names if encoders else ():
-            scale, norm = tokenizer.tokens[name], cast(Any, model.norms[name])
+        for name in names if scales else ():
+            scale, norm = cast(Any, scales)[name], cast(Any, model.norms[name])
             norm.running_mean.copy_(scale.mean.flatten())
             norm.running_var.copy_(scale.std.flatten().square())
         if start is not None and isinstance(head, Fusion):
@@ -150,9 +152,21 @@ def tuned(
     return chosen._replace(spec=replace(chosen.spec, build=build, adam=adam))
 
 
+def feature_scales(
+    encoders: Mapping[str, Encoder], x: Mapping[str, Tensor], rows: np.ndarray
+) -> dict[str, Scale]:
+    """Mean and sd [1, F, 1] of encoder features of the rows of x, over windows and time."""
+    scales = {}
+    for name, encoder in encoders.items():
+        z = encode(encoder, x[name][torch.from_numpy(rows).to(x[name].device)])
+        std = z.std((0, 2), correction=0, keepdim=True).clamp(min=1e-6)
+        scales[name] = Scale(z.mean((0, 2), keepdim=True), std)
+    return scales
+
+
 def linear_start(
-    tokenizer: Tokenizer,
     encoders: Mapping[str, Encoder],
+    scales: Mapping[str, Scale],
     x: Mapping[str, Tensor],
     y: np.ndarray,
     rows: np.ndarray,
@@ -161,8 +175,8 @@ def linear_start(
     """Class-weighted logistic regression on the training rows, as the reading to start at.
 
     Args:
-        tokenizer: of the split, with the features' statistics.
         encoders: of stage 1, of the modalities that are read.
+        scales: of their features.
         x: [N, C, T] standardised windows by modality.
         y: [N] classes.
         rows: the training rows.
@@ -176,7 +190,7 @@ def linear_start(
         return None
     z = {}
     for name, encoder in encoders.items():
-        scale = tokenizer.tokens[name]
+        scale = scales[name]
         z[name] = (encode(encoder, x[name][torch.from_numpy(rows)]) - scale.mean) / scale.std
     features = read_out(z).double().cpu().numpy()
     pipeline = make_pipeline(
