@@ -8,7 +8,7 @@ make a word. A word survives a change of unit, offset or rounding, and a cut at 
 recording keeps the words whose hash is smallest (MinHash), about `KEPT` of them, with their places.
 Two recordings that share words at one and the same distance share the samples between them, where
 those words carry enough information: noise in a narrow band turns alike for a while by chance, so
-it is counted in bits.
+it is counted in bits, and the heights of the turning points have to agree as well as their places.
 
 A slow signal (skin conductance, temperature) turns too seldom for words. Two such recordings are
 compared whole, by some of their samples.
@@ -38,6 +38,9 @@ _LEAST_RANGE = 2
 #: Shared words at one distance that are no chance, and their information in bits beyond that of
 #: one pair out of all that are compared.
 _LEAST_SHARED, _LEAST_BITS = 6, 30.0
+#: Turning points of a word whose heights are kept, and how far they may differ, in standard
+#: deviations of all its turning points (the median of shared words): a copy's differ by rounding.
+_HEIGHTS, _SAME_HEIGHT = (0, 7, 13, 19), 0.1
 #: Counts from here on are one, where their information is taken.
 _LONGEST = 64
 #: A word in more recordings than this is a pattern of the device, not a copy.
@@ -59,6 +62,7 @@ class Words(NamedTuple):
         words: [k] uint64.
         places: [k] the sample at which each begins.
         numbers: [k] how many turning points there are before it.
+        heights: [k, 4] of some of its turning points, standardised over all of them.
         bits: information of the samples between two turning points, given those before.
         samples: how many the channel has.
         sketch: [64] some of them, standardised, of a channel with few words; else empty.
@@ -67,6 +71,7 @@ class Words(NamedTuple):
     words: np.ndarray
     places: np.ndarray
     numbers: np.ndarray
+    heights: np.ndarray
     bits: float
     samples: int
     sketch: np.ndarray
@@ -119,7 +124,8 @@ def words_of(x: np.ndarray) -> Words:
     count = len(runs) - RUNS + 1
     if count < 1:
         none = np.empty(0, np.int64)
-        return Words(none.astype(np.uint64), none, none, 0.0, len(x), _sketch(x))
+        empty = np.empty((0, len(_HEIGHTS)), np.float32)
+        return Words(none.astype(np.uint64), none, none, empty, 0.0, len(x), _sketch(x))
     words = np.convolve(runs.astype(np.uint64), _WEIGHTS[::-1], "valid")  # modulo 2^64
     words ^= words >> np.uint64(29)
     words *= _WEIGHTS[0]
@@ -127,7 +133,15 @@ def words_of(x: np.ndarray) -> Words:
     small = words >> np.uint64(32) < np.uint64(int(share * 2**32))
     at = np.flatnonzero(small & (_ranges(runs) >= _LEAST_RANGE))
     sketch = _sketch(x) if len(at) < _FEW else np.empty(0)
-    return Words(words[at], turns[at], at, _information(runs), len(x), sketch)
+    heights = _heights(x[turns + 1], at)
+    return Words(words[at], turns[at], at, heights, _information(runs), len(x), sketch)
+
+
+def _heights(turning: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Heights [k, 4] within the words that begin at some turning points, whose values are [n]."""
+    values = np.lib.stride_tricks.sliding_window_view(turning, RUNS + 1)[at].astype(np.float64)
+    centred = values[:, _HEIGHTS] - values.mean(1, keepdims=True)
+    return (centred / values.std(1, keepdims=True)).astype(np.float32)
 
 
 def _ranges(runs: np.ndarray) -> np.ndarray:
@@ -208,6 +222,7 @@ def _by_words(channels: Sequence[_Channel]) -> Iterator[tuple[str, str, float]]:
     words = np.concatenate([each.words.words for each in channels])
     places = np.concatenate([each.words.places for each in channels])
     numbers = np.concatenate([each.words.numbers for each in channels])
+    heights = np.concatenate([each.words.heights for each in channels])
     owner = np.repeat(np.arange(len(channels)), [len(each.words.words) for each in channels])
     bits = _LEAST_BITS + 2 * math.log2(max(len(words), 1))
     ordered = np.sort(words)
@@ -215,8 +230,9 @@ def _by_words(channels: Sequence[_Channel]) -> Iterator[tuple[str, str, float]]:
     rows = np.flatnonzero(np.isin(words, several)) if several.size else np.empty(0, np.int64)
     rows = rows[np.argsort(words[rows], kind="stable")]
     words, places, numbers, owner = words[rows], places[rows], numbers[rows], owner[rows]
+    heights = heights[rows]
     edges = np.flatnonzero(np.diff(words)) + 1
-    lags: dict[tuple[int, int, int], list[int]] = {}
+    lags: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
     for a, b in zip(np.r_[0, edges], np.r_[edges, len(words)], strict=True):
         if b - a > _MOST_RECORDINGS:
             continue
@@ -224,17 +240,27 @@ def _by_words(channels: Sequence[_Channel]) -> Iterator[tuple[str, str, float]]:
             for j in range(i + 1, b):
                 if owner[i] != owner[j]:
                     lag = owner[i], owner[j], places[j] - places[i]
-                    lags.setdefault(lag, []).append(int(numbers[i]))
+                    lags.setdefault(lag, []).append((i, j))
     best: dict[tuple[int, int], int] = {}
-    for (i, j, _), at in lags.items():
-        if len(at) >= _LEAST_SHARED and _information_of(at, channels[i], channels[j]) > bits:
+    for (i, j, _), pairs in lags.items():
+        if len(pairs) < _LEAST_SHARED:
+            continue
+        at = np.array(pairs)
+        informed = _information_of(numbers[at[:, 0]], channels[i], channels[j]) > bits
+        if informed and _same_heights(heights[at[:, 0]], heights[at[:, 1]]):
             best[i, j] = max(best.get((i, j), 0), len(at))
     for (i, j), count in best.items():
         one, other = channels[i], channels[j]
         yield one.name, other.name, count * max(one.scale, other.scale)
 
 
-def _information_of(at: list[int], one: _Channel, other: _Channel) -> float:
+def _same_heights(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether heights [k, 4] of shared words are those of a copy, whose sign may have changed."""
+    apart = (np.median(np.abs(one - sign * other).max(1)) for sign in (1, -1))
+    return bool(min(apart) <= _SAME_HEIGHT)
+
+
+def _information_of(at: np.ndarray, one: _Channel, other: _Channel) -> float:
     """Bits of the shared words that begin at these turning points."""
     turns = np.minimum(np.diff(np.unique(at)), RUNS).sum() + RUNS
     return float(turns * min(one.words.bits, other.words.bits))

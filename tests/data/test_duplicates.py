@@ -56,6 +56,20 @@ def test_noise_in_a_narrow_band_is_no_copy() -> None:
     assert audit(*sosfiltfilt(alpha, noise)) == {}
 
 
+def test_turning_points_at_the_same_places_are_no_copy() -> None:
+    """Motion in a narrow band turns alike by chance, among thousands of pairs; it is not equal."""
+    rng = np.random.default_rng(0)
+    turns = np.cumsum(rng.integers(1, 5, 600))
+
+    def heights() -> np.ndarray:
+        up = np.where(np.arange(600) % 2, 1.0, -1.0)
+        return np.asarray(up * rng.uniform(0.5, 2.0, 600))
+
+    x, other = (np.interp(np.arange(turns[-1]), turns, heights()) for _ in range(2))
+    assert audit(x, other) == {}
+    assert [*audit(x, -3 * x + 1)] == [("0", "1")]
+
+
 def slow(seed: int, samples: int = 160, fs: float = 4.0) -> np.ndarray:
     """Skin conductance in uS: it turns every few seconds."""
     steps = np.random.default_rng(seed).standard_normal(samples).cumsum()

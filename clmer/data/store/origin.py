@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 #: Layout and meaning of a store; raise it when either changes, so that old stores are left behind.
-FORMAT = 5
+FORMAT = 6
 _HEAD = 4096  # bytes of a file that its own digest sees
 
 
