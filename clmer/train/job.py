@@ -19,6 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from clmer.baselines import SVM, logistic, svm
+from clmer.baselines.logistic import LinearFloor
 from clmer.data import synthetic
 from clmer.data.face.windows import IMAGES
 from clmer.data.readers import manifest
@@ -263,7 +264,7 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
         control = fit_control(model, job.windows, tokens, y, split, job.run, name)
         part = select_tokens(control.chosen, tokens)
         predictions.append(_predictions(job, "permuted labels", split, control, part, y))
-    return SplitResult([*predictions, *baselines(job, split)], probes, constant)
+    return SplitResult([*predictions, *baselines(job, split, model)], probes, constant)
 
 
 def permuted(job: TrainingRun, seed: int) -> np.ndarray:
@@ -309,19 +310,23 @@ def probe(
 
 
 # --- baselines ----------------------------------------------------------------------------------
-def baselines(job: TrainingRun, split: Split) -> list[Predictions]:
+def baselines(job: TrainingRun, split: Split, model: SplitModel) -> list[Predictions]:
     """Majority class, logistic regression on the powers of what each model reads, and the SVM."""
     windows, y = job.store.windows, job.y
     guess = metrics.majority(y[split.train], len(split.test), job.task.classes)
     rows = [Predictions.of_split("majority", split, windows, y, guess)]
+    fitted = {each.chosen.modalities: each.floor for each in model.models.values()}
     for modalities in dict.fromkeys(job.modalities(name) for name in job.main):
-        powers = np.hstack([job.powers[name] for name in modalities])
-        sources = {
-            "band power + LR": {"powers": powers},
-            "features + LR": job.windows.features_of(modalities),
-        }
-        for kind, features in sources.items():
-            title, logp = f"{kind}: {'+'.join(modalities)}", linear(job, split, features)
+        powers = {"powers": np.hstack([job.powers[name] for name in modalities])}
+        features = job.windows.features_of(modalities)
+        floor = fitted.get(modalities) or linear(job, split, features)
+        both = (
+            ("band power + LR", linear(job, split, powers), powers),
+            ("features + LR", floor, features),
+        )
+        for kind, each, known in both:
+            logp = each.log_odds({block: part[split.test] for block, part in known.items()})
+            title = f"{kind}: {'+'.join(modalities)}"
             rows.append(Predictions.of_split(title, split, windows, y, logp))
     if SVM in job.main:
         logp = svm.fit_predict(job.powers, y, split, job.config.seed, classes=job.classes)
@@ -329,13 +334,12 @@ def baselines(job: TrainingRun, split: Split) -> list[Predictions]:
     return rows
 
 
-def linear(job: TrainingRun, split: Split, features: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Log-odds [len(test), K] of a linear model that no network corrects."""
+def linear(job: TrainingRun, split: Split, features: Mapping[str, np.ndarray]) -> LinearFloor:
+    """A linear model that no network corrects, fitted as a floor is."""
     rows = np.sort(np.concatenate([split.train, split.val]))
-    own = {name: part[rows] for name, part in features.items()}
+    own = {block: part[rows] for block, part in features.items()}
     groups = held_together(job.windows, split)
-    floor = logistic.fit(own, job.y[rows], groups, job.classes, job.config.seed).floor
-    return floor.log_odds({name: part[split.test] for name, part in features.items()})
+    return logistic.fit(own, job.y[rows], groups, job.classes, job.config.seed).floor
 
 
 # --- the report ---------------------------------------------------------------------------------
