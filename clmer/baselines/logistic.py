@@ -94,7 +94,7 @@ def fit(
     for share, (block, part) in zip(mixed.shares, features.items(), strict=True):
         mean[block], scale[block] = statistics_of(part)
         z = standardised(part, mean[block], scale[block])
-        model = _regressions(z, y, (solved[block].strength,), classes)[0]
+        model = _Path(z, y, classes).fit(solved[block].strength)
         weights[block] = share * model.weights
         bias += share * model.bias
     return Fitted(LinearFloor(mean, scale, weights, bias), mixed.log_odds)
@@ -154,43 +154,57 @@ def _solve(
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
     classes: int,
 ) -> _Solved:
-    """The strength for one block, and its log-odds of rows that were held out."""
-    held_out = np.zeros((len(STRENGTHS), len(y), classes))
+    """The strength for one block, and its log-odds of rows that were held out.
+
+    Regularisation is weakened until held-out rows are predicted worse: what follows is slow to fit
+    and fits the training part's people.
+    """
+    parts = []
     for fitted, held in folds:
         statistics = statistics_of(features[fitted])
         z, others = (standardised(features[rows], *statistics) for rows in (fitted, held))
-        for i, model in enumerate(_regressions(z, y[fitted], STRENGTHS, classes)):
-            held_out[i, held] = others @ model.weights.T + model.bias
-    losses = [balanced_cross_entropy(part, y) for part in held_out]
-    best = int(np.argmin(losses))
-    return _Solved(STRENGTHS[best], held_out[best])
+        parts.append((_Path(z, y[fitted], classes), others, held))
+    best, least = _Solved(STRENGTHS[0], np.zeros((len(y), classes))), np.inf
+    for strength in STRENGTHS if folds else ():
+        held_out = np.zeros((len(y), classes))
+        for path, others, held in parts:
+            model = path.fit(strength)
+            held_out[held] = others @ model.weights.T + model.bias
+        loss = balanced_cross_entropy(held_out, y)
+        if loss > least:
+            break
+        best, least = _Solved(strength, held_out), loss
+    return best
 
 
-def _regressions(
-    z: np.ndarray, y: np.ndarray, strengths: Sequence[float], classes: int
-) -> list[_Linear]:
-    """Class-balanced logistic regression at each strength, one started where the last one ended.
+class _Path:
+    """Class-balanced logistic regressions of ever weaker regularisation on the same rows.
 
-    A class without rows has the logit of one row among all that there are.
+    Each starts where the last one ended. A class without rows has the logit of one row among all
+    that there are.
     """
-    present = np.unique(y)
-    bias = np.full(classes, -np.log(len(y) + 1.0))
-    if len(present) < 2:
-        bias[present] = 0.0
-        return [_Linear(np.zeros((classes, z.shape[1])), bias)] * len(strengths)
-    model = LogisticRegression(class_weight="balanced", max_iter=500, tol=1e-3, warm_start=True)
-    models = []
-    for strength in strengths:
+
+    def __init__(self, z: np.ndarray, y: np.ndarray, classes: int) -> None:
+        self.z, self.y, self.classes = z, y, classes
+        self.model = LogisticRegression(
+            class_weight="balanced", max_iter=500, tol=1e-3, warm_start=True
+        )
+
+    def fit(self, strength: float) -> _Linear:
+        present, width = np.unique(self.y), self.z.shape[1]
+        weights = np.zeros((self.classes, width))
+        bias = np.full(self.classes, -np.log(len(self.y) + 1.0))
+        if len(present) < 2:
+            bias[present] = 0.0
+            return _Linear(weights, bias)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.set_params(C=strength).fit(z, y)
-        weights, own = model.coef_, model.intercept_
+            self.model.set_params(C=strength).fit(self.z, self.y)
+        own, at = self.model.coef_, self.model.intercept_
         if len(present) == 2:  # f of the second class, as one logit each
-            weights, own = np.vstack([-weights, weights]) / 2, np.hstack([-own, own]) / 2
-        all_weights, all_bias = np.zeros((classes, z.shape[1])), bias.copy()
-        all_weights[present], all_bias[present] = weights, own
-        models.append(_Linear(all_weights, all_bias))
-    return models
+            own, at = np.vstack([-own, own]) / 2, np.hstack([-at, at]) / 2
+        weights[present], bias[present] = own, at
+        return _Linear(weights, bias)
 
 
 # --- several blocks -------------------------------------------------------------------------------

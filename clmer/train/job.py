@@ -308,7 +308,7 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
             model, job.windows, x, job.y, split, job.run, split_name(number)
         ).items():
             predictions.append(_predictions(job, name, split, fitted, part, job.y))
-    return SplitResult([*predictions, *baselines(job, split)], constant)
+    return SplitResult([*predictions, *baselines(job, split, model)], constant)
 
 
 def permuted(job: TrainingRun, seed: int) -> np.ndarray:
