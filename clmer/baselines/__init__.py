@@ -22,6 +22,9 @@ from clmer.baselines.shallow_convnet import ShallowConvNet, lengths
 from clmer.nn.fusion import Fusion
 
 __all__ = [
+    "BOOSTING",
+    "FITTED",
+    "FOREST",
     "MODELS",
     "NAMES",
     "SVM",
@@ -159,8 +162,10 @@ MODELS: dict[str, ModelSpec] = {
     )
 }
 
-#: Fitted without the loop, on band powers: `clmer.baselines.svm`.
-SVM = "svm"
+#: Fitted without the loop: `clmer.baselines.svm` on band powers, `clmer.baselines.trees` on the
+#: features of `clmer.features`.
+SVM, FOREST, BOOSTING = "svm", "forest", "boosting"
+FITTED = (SVM, FOREST, BOOSTING)
 
 #: Everything that `--model` takes.
-NAMES = (*MODELS, SVM)
+NAMES = (*MODELS, *FITTED)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clmer.baselines import MODELS, SVM, ModelSizes, ModelSpec
+from clmer.baselines import FITTED, MODELS, ModelSizes, ModelSpec
 from clmer.baselines.logistic import LinearFloor
 from clmer.data.store.store import Modality
 from clmer.errors import ConfigError
@@ -35,7 +35,7 @@ class ChosenModel(NamedTuple):
 
 
 def chosen_models(config: ModelConfig, present: Sequence[str]) -> dict[str, ChosenModel]:
-    """The models that `models` and `ablation` name, in that order, but the SVM.
+    """The models that `models` and `ablation` name, in that order, but those of `FITTED`.
 
     CLMER is called by its modalities (with `ablation="single"` each alone follows the whole), all
     others by their own name.
@@ -45,7 +45,7 @@ def chosen_models(config: ModelConfig, present: Sequence[str]) -> dict[str, Chos
     """
     models = {}
     for name in config.models:
-        if name == SVM:
+        if name in FITTED:
             continue
         spec = MODELS[name]
         try:

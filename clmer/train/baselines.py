@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from clmer.baselines import SVM, svm
+from clmer.baselines import FITTED, SVM, svm, trees
 from clmer.baselines.logistic import LinearFloor
 from clmer.data.splits import Split
 from clmer.evaluation.rows import Rows
@@ -17,7 +17,7 @@ from clmer.train.training_run import TrainingRun
 
 
 def baselines(job: TrainingRun, split: Split, trained: SplitModel) -> list[Rows]:
-    """What training labels alone say, a linear model on what each model reads, and the SVM."""
+    """What training labels alone say, a linear model on what each model reads, and `FITTED`."""
     windows, y, kind = job.store.windows, job.y, job.kind
     guess = kind.guessed(y[split.train], len(split.test), job.task.classes)
     rows = [kind.of_split(kind.guess, split, windows, y, guess)]
@@ -36,12 +36,25 @@ def baselines(job: TrainingRun, split: Split, trained: SplitModel) -> list[Rows]
             outputs = fitted.log_odds({block: part[split.test] for block, part in known.items()})
             title = f"{source} + {model}: {'+'.join(modalities)}"
             rows.append(kind.of_split(title, split, windows, y, target.decode(outputs)))
-    if SVM in job.main:
-        fit_predict = svm.fit_predict if job.task.classes else svm.fit_predict_ratings
-        more = {"classes": job.classes} if job.task.classes else {}
-        said = fit_predict(job.powers, y, split, job.config.seed, **more)
-        rows.append(kind.of_split(SVM, split, windows, y, said))
+    for name in job.main:
+        if name in FITTED:
+            rows.append(kind.of_split(name, split, windows, y, _fitted(job, split, name)))
     return rows
+
+
+def _fitted(job: TrainingRun, split: Split, name: str) -> np.ndarray:
+    """What a model that is fitted without the loop says of the test part."""
+    y, seed, classes = job.y, job.config.seed, job.classes
+    if name == SVM and not job.task.classes:
+        return svm.fit_predict_ratings(job.powers, y, split, seed)
+    if name == SVM:
+        return svm.fit_predict(job.powers, y, split, seed, classes=classes)
+    features = job.windows.features_of(tuple(job.store.modalities))
+    rows = np.sort(np.concatenate([split.train, split.val]))
+    if not job.task.classes:
+        return trees.fit_predict_ratings(name, features, y, rows, split.test, seed)
+    groups = held_together(job.windows, split)
+    return trees.fit_predict(name, features, y, rows, groups, split.test, classes, seed)
 
 
 def linear(

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from clmer.baselines import SVM
+from clmer.baselines import FITTED
 from clmer.data.ratings import AnyTask
 from clmer.data.registry import DATASETS
 from clmer.data.splits import Split
@@ -65,12 +65,12 @@ class TrainingRun:
 
     @property
     def main(self) -> list[str]:
-        """The models under study, the SVM included."""
-        return [*self.models, *([SVM] if SVM in self.config.models else [])]
+        """The models under study, those fitted without the loop included."""
+        return [*self.models, *(name for name in self.config.models if name in FITTED)]
 
     def modalities(self, name: str) -> tuple[str, ...]:
-        """What a model under study reads; the SVM reads all."""
-        return tuple(self.store.modalities) if name == SVM else self.models[name].modalities
+        """What a model under study reads; those fitted without the loop read all."""
+        return tuple(self.store.modalities) if name in FITTED else self.models[name].modalities
 
     @cached_property
     def powers(self) -> dict[str, np.ndarray]:

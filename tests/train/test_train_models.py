@@ -9,7 +9,8 @@ from clmer.data.synthetic import write_deap
 from clmer.errors import ConfigError
 from clmer.pipeline.presets import build
 
-BASELINES = ["mult", "husformer", "eeg-conformer", "fetcheeg", "eegnet", "shallow-convnet", "svm"]
+NETWORKS = ["mult", "husformer", "eeg-conformer", "fetcheeg", "eegnet", "shallow-convnet"]
+BASELINES = [*NETWORKS, "svm", "forest", "boosting"]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_each_model_has_its_stage_and_its_row(all_of_them):
     beside = ["band power + LR: physio+landmarks+au", "band power + LR: physio", "majority"]
     assert sorted(list(rows)[len(BASELINES) :]) == sorted(beside)
     assert all(rows[name]["windows"].keys() == rows["majority"]["windows"].keys() for name in rows)
-    assert stages(out) == [f"split1/{name}" for name in BASELINES[:-1]]
+    assert stages(out) == [f"split1/{name}" for name in NETWORKS]
     assert json.loads((out / "config.json").read_text())["config"]["models"] == BASELINES
     said = {(pair["a"], pair["b"]) for pair in found["comparisons"]}
     assert ("mult", "svm") in said
