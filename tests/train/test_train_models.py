@@ -43,7 +43,11 @@ def test_each_model_has_its_stage_and_its_row(all_of_them):
     assert found["main"] == BASELINES
     rows = {model["name"]: model for model in found["models"]}
     assert list(rows)[:5] == BASELINES
-    beside = ["band power + LR: physio+landmarks+au", "band power + LR: physio", "majority"]
+    read = ("physio+landmarks+au", "physio")
+    beside = [
+        "majority",
+        *(f"{kind} + LR: {m}" for m in read for kind in ("band power", "features")),
+    ]
     assert sorted(list(rows)[5:]) == sorted(beside)
     assert all(rows[name]["windows"].keys() == rows["majority"]["windows"].keys() for name in rows)
     assert stages(out) == [f"split1/{name}" for name in BASELINES[:-1]]
