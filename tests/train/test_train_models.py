@@ -106,7 +106,7 @@ def test_the_svm_needs_no_loop(deap, capsys):
     out = deap / "svm"
     assert run(deap, out, "--model", "svm", "--modalities", "au") == 0
     names = [model["name"] for model in results(out)["models"]]
-    assert names == ["svm", "majority", "band power + LR: au"]
+    assert names == ["svm", "majority", "band power + LR: au", "features + LR: au"]
     assert not (out / "metrics.jsonl").exists()
     assert "permuted labels" not in capsys.readouterr().out
 
