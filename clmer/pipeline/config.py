@@ -67,6 +67,8 @@ class ModelConfig(EncoderOptions):
         members: fusion models trained from different seeds; their probabilities are averaged.
         amp: "none", or "bf16": bfloat16 autocast in training.
         graph: capture stage 2's training step as a CUDA graph.
+        select: "inner": tokens, sizes, stage 1 and classifier are chosen inside each training part
+            out of `clmer.pipeline.stages.select.CANDIDATES`.
         seed: of everything random, at most `MAX_SEED`.
         one_start: whether all splits start from the same weights, as the paper's five orders do.
 
@@ -164,6 +166,13 @@ class ModelConfig(EncoderOptions):
         help="capture stage 2's training step as a CUDA graph; needs a GPU (default off)",
         group=RUN,
     )
+    select: str = option(
+        "none",
+        help="inner: stage 1 or none, tokens, size and correction are chosen for each split by "
+        "cross-validation inside its training part (takes some 20 times as long; default none)",
+        group=MODEL,
+        choices=("none", "inner"),
+    )
     seed: int = option(
         0, help="of everything random (0)", metavar="S", group=RUN, least=0, most=MAX_SEED
     )
@@ -200,6 +209,11 @@ class ModelConfig(EncoderOptions):
             raise ConfigError(
                 f"`encoders={self.encoders}` with `reference={self.reference}`: only features of "
                 "frozen encoders are read against a reference; leave one of them out"
+            )
+        if self.select == "inner" and not (self.fusion and self.target == "class"):
+            raise ConfigError(
+                "`select=inner`: candidates are compared by balanced accuracy; it needs "
+                "`fusion=True` and `target=class`"
             )
         if self.tokens == "time" and not self.encodes:
             raise ConfigError(

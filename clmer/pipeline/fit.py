@@ -34,6 +34,7 @@ from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.stages.classifiers import Classifiers
 from clmer.pipeline.stages.contrastive import fit_encoders, random_encoders
 from clmer.pipeline.stages.loop import Recorder, Unrecorded
+from clmer.pipeline.stages.select import Classify, candidates, choose
 from clmer.pipeline.stages.tuned import feature_scales, linear_start, tuned
 from clmer.pipeline.targets import Target, fit_target
 from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, raw_tokens
@@ -81,6 +82,25 @@ def fit_split(
     if (config.reference == NONE) != (windows.reference is None):
         found = "none" if windows.reference is None else "one"
         raise ConfigError(f"`reference={config.reference}`: found {found} among the windows")
+    if config.select == "inner":
+        if ranks.group is not None:
+            raise ConfigError(
+                f"`select=inner`: found {ranks.count} processes that share a split, expected at "
+                "most as many as there are splits; start fewer"
+            )
+        selected = choose(config, windows, y, split, _classify(windows, y, classes, device, name),
+                        recorder, name)  # fmt: skip
+        model = fit_split(
+            candidates(config)[selected.name],
+            windows,
+            y,
+            split,
+            classes=classes,
+            device=device,
+            recorder=recorder,
+            name=name,
+        )
+        return replace(model, selection=selected)
     target = fit_target(config.target, classes, y, split.train)
     corrects = config.fusion and config.classifier == "corrected" and "clmer" in config.models
     if corrects and not len(split.val):
@@ -114,6 +134,23 @@ def fit_split(
         recorder.save_tensors(f"{name}/{LINEAR}", floor_tensors(model.floors), {})
     recorder.save_tensors(f"{name}/{TOKENIZER}", *model.tokenizer_state())
     return model
+
+
+def _classify(
+    windows: WindowArrays, y: np.ndarray, classes: tuple[str, ...], device: torch.device, name: str
+) -> Classify:
+    """Training and prediction of a candidate on a part of a split (`select=inner`)."""
+
+    def classify(config: ModelConfig, part: Split) -> np.ndarray:
+        model = fit_split(config, windows, y, part, classes=classes, device=device, name=name)
+        key, fitted = next(iter(model.models.items()))
+        x = model.tokenizer.standardise(windows.arrays, device, windows.people, windows.reference)
+        tokens = all_tokens(model, Known(x, windows.people, windows.reference))
+        features = windows.features_of(fitted.chosen.modalities) if fitted.floor else {}
+        own = select_tokens(model.models[key].chosen, tokens) if fitted.members else {}
+        return fitted.predict(model.target, own, features, part.test).argmax(1)
+
+    return classify
 
 
 def _tuned(

@@ -45,6 +45,7 @@ from clmer.pipeline.reference_rows import Reference
 from clmer.pipeline.run.folder import SPLITS_DIGEST
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.stages.loop import seed_of
+from clmer.pipeline.stages.select import Selection
 from clmer.pipeline.targets import fit_target
 from clmer.pipeline.tokenizer import WindowArrays
 from clmer.text import did_you_mean
@@ -218,10 +219,12 @@ class SplitResult:
     Args:
         predictions: of every model and baseline on the split's test windows, of the run's kind.
         constant: lines about channels that do not vary in training.
+        selection: how its configuration was chosen (`select`); None where it was given.
     """
 
     predictions: list[Rows]
     constant: list[str]
+    selection: Selection | None = None
 
 
 def train(job: TrainingRun) -> dict[str, Any]:
@@ -308,7 +311,8 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
             model, job.windows, x, job.y, split, job.run, split_name(number)
         ).items():
             predictions.append(_predictions(job, name, split, fitted, part, job.y))
-    return SplitResult([*predictions, *baselines(job, split, model)], constant)
+    rows = [*predictions, *baselines(job, split, model)]
+    return SplitResult(rows, constant, model.selection)
 
 
 def permuted(job: TrainingRun, seed: int) -> np.ndarray:
@@ -341,6 +345,10 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
     extra = {"bayes": bounds, "data": job.store.report}
     notes = list(dict.fromkeys(line for split in splits for line in split.constant))
     notes += [*flat_lines(job.windows), *messages.notes(job)]
+    selections = {f"split{n + 1}": s.selection for n, s in enumerate(splits) if s.selection}
+    if selections:
+        extra["selection"] = {name: asdict(each) for name, each in selections.items()}
+        notes.append(messages.selection_line(selections))
     if not config.fusion:
         job.run.write(Path("results.json"), reporting.results_json(extra))
         print("\n".join(notes))

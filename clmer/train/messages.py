@@ -21,8 +21,10 @@ from clmer.data.tasks import is_known
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.rows import Rows
 from clmer.pipeline import objectives
+from clmer.pipeline.config import Config
 from clmer.pipeline.fit import fit_split
 from clmer.pipeline.reference_rows import NONE
+from clmer.pipeline.stages import select
 from clmer.pipeline.stages.batches import by_person
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.tokenizer import Tokenizer
@@ -94,13 +96,28 @@ class Stopwatch(Unrecorded):
 
 def announce_time(job: TrainingRun) -> None:
     """Say what training will take, by a fit of a few steps on one batch."""
-    config, split = job.config, job.splits[0]
+    config = job.config
+    total = _training_time(job, config)
+    if config.select == "inner":  # the candidates train on a part of each training part
+        share = (select.FOLDS - 2) / select.FOLDS
+        tried = select.candidates(config).values()
+        alone = (replace(each, permuted=False, members=1, ablation="none") for each in tried)
+        total += sum(_training_time(job, each) for each in alone) * select.FOLDS * share
+    early = ", less where validation stops a model early" if config.patience else ""
+    print(f"expected training time: {spell_time(total)} at most{early}")
+    sys.stdout.flush()
+
+
+def _training_time(job: TrainingRun, config: Config) -> float:
+    """Seconds that all splits of a configuration take, by a fit of a few steps on one batch."""
+    split = job.splits[0]
     rows = split.train[: config.batch]
     steps = -(-len(split.train) // config.batch)
     watch, none = Stopwatch(), rows[:0]
     few = replace(
         config,
         classifier="fusion",
+        select="none",
         epochs_contrastive=_TIMED,
         epochs_fusion=_TIMED,
         patience=0,
@@ -127,13 +144,17 @@ def announce_time(job: TrainingRun) -> None:
         else:
             first = number == config.pretrains
             more = config.permuted + 2 * (config.ablation == "stages") if first else 0
-            fits = config.members * (1 + more)
+            fits = config.members * (1 + more) * (config.classifier != "linear" or not first)
             total += step * steps * config.epochs_fusion * fits
     at_once = job.ranks.count if job.ranks.count <= len(job.splits) else 1
-    total *= -(-len(job.splits) // at_once)
-    early = ", less where validation stops a model early" if config.patience else ""
-    print(f"expected training time: {spell_time(total)} at most{early}")
-    sys.stdout.flush()
+    return total * -(-len(job.splits) // at_once)
+
+
+def selection_line(selections: Mapping[str, select.Selection]) -> str:
+    """What was chosen inside the splits' training parts, and how often."""
+    names = [each.name for each in selections.values()]
+    said = "; ".join(f"{name} in {names.count(name)}" for name in dict.fromkeys(names))
+    return f"chosen inside each training part (`select=inner`), splits: {said}."
 
 
 def spell_time(seconds: float) -> str:

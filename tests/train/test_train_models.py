@@ -44,7 +44,11 @@ def test_each_model_has_its_stage_and_its_row(all_of_them):
     assert found["main"] == BASELINES
     rows = {model["name"]: model for model in found["models"]}
     assert list(rows)[: len(BASELINES)] == BASELINES
-    beside = ["band power + LR: physio+landmarks+au", "band power + LR: physio", "majority"]
+    read = ("physio+landmarks+au", "physio")
+    beside = [
+        "majority",
+        *(f"{kind} + LR: {m}" for m in read for kind in ("band power", "features")),
+    ]
     assert sorted(list(rows)[len(BASELINES) :]) == sorted(beside)
     assert all(rows[name]["windows"].keys() == rows["majority"]["windows"].keys() for name in rows)
     assert stages(out) == [f"split1/{name}" for name in NETWORKS]
@@ -103,7 +107,7 @@ def test_the_svm_needs_no_loop(deap, capsys):
     out = deap / "svm"
     assert run(deap, out, "--model", "svm", "--modalities", "au") == 0
     names = [model["name"] for model in results(out)["models"]]
-    assert names == ["svm", "majority", "band power + LR: au"]
+    assert names == ["svm", "majority", "band power + LR: au", "features + LR: au"]
     assert not (out / "metrics.jsonl").exists()
     assert "permuted labels" not in capsys.readouterr().out
 

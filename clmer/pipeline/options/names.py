@@ -14,7 +14,7 @@ from clmer.errors import ConfigError
 #: What stands beside the models in a run's folder, each named after its modalities; further members
 #: of a model end in "-2", "-3", ...
 _RESERVED = (
-    *("contrastive", "linear", "tokenizer", "permuted", "random-encoders", "no-encoders"),
+    *("contrastive", "linear", "tokenizer", "select", "permuted", "random-encoders", "no-encoders"),
     *NAMES,
 )
 _MEMBER = re.compile(r".*-\d+")

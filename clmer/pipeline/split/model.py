@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -48,6 +48,9 @@ from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
 from clmer.pipeline.window_features import block_features
 from clmer.storage import write_file
 
+if TYPE_CHECKING:  # inference needs no loop
+    from clmer.pipeline.stages.select import Selection
+
 
 @dataclass(frozen=True, eq=False)
 class SplitModel:
@@ -61,6 +64,7 @@ class SplitModel:
             fusion stage.
         target: what they predict: classes or a rating.
         device: where all of it is.
+        selection: how the configuration was chosen; None where it was given, or of a loaded model.
     """
 
     config: ModelConfig
@@ -69,6 +73,7 @@ class SplitModel:
     models: Mapping[str, FittedModel]
     target: Target
     device: torch.device
+    selection: Selection | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
