@@ -106,7 +106,7 @@ def fit_split(
     if corrects and not len(split.val):
         raise ConfigError(
             "`classifier=corrected`: found no validation windows, by which the correction is "
-            "chosen; give `validation`, or `classifier=linear` or `classifier=fusion`"
+            "chosen; hold some back, or take `classifier=linear` or `classifier=fusion`"
         )
     with own_random_state(device):
         tokenizer = Tokenizer.fit(windows, split.train, config.token_kind)
