@@ -1,4 +1,4 @@
-"""What is chosen inside a training part: from what, by whom, and that the test part plays no role."""
+"""What is chosen inside a training part: from what, by whom; the test part plays no role."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_inner_parts_hold_each_person_once_and_nobody_tested() -> None:
     np.testing.assert_array_equal(np.sort(tested), np.arange(100))
     for part in parts:
         of = [set(windows.people[rows]) for rows in (part.train, part.val, part.test)]
-        assert not (of[0] & of[1] or of[0] & of[2] or of[1] & of[2])
+        assert sum(map(len, of)) == len(set.union(*of))
     few = Split("s", split.train[:20], split.train[20:30], split.test, 0, "")
     with pytest.raises(ConfigError, match="found 3 people or recordings"):
         select.inner_splits(windows, y, few, 0)
