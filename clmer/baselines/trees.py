@@ -43,8 +43,9 @@ _BOOSTING: Mapping[str, Any] = {
 }
 
 
-def _imputed(forest: Any) -> Pipeline:
-    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), forest)
+def _imputed(trees: Any) -> Pipeline:
+    # Boosting takes NaN, but no column of nothing else.
+    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), trees)
 
 
 def _forest(seed: int) -> Any:
@@ -53,7 +54,10 @@ def _forest(seed: int) -> Any:
 
 
 def _boosting(seed: int) -> Any:
-    return HistGradientBoostingClassifier(**_BOOSTING, class_weight="balanced", random_state=seed)
+    weight = "balanced"
+    return _imputed(
+        HistGradientBoostingClassifier(**_BOOSTING, class_weight=weight, random_state=seed)
+    )
 
 
 #: By name: for classes, and for ratings; the argument is the seed.
@@ -61,7 +65,7 @@ TREES: Mapping[str, tuple[Callable[[int], Any], Callable[[int], Any]]] = {
     "forest": (_forest, lambda seed: _imputed(RandomForestRegressor(**_FOREST, random_state=seed))),
     "boosting": (
         _boosting,
-        lambda seed: HistGradientBoostingRegressor(**_BOOSTING, random_state=seed),
+        lambda seed: _imputed(HistGradientBoostingRegressor(**_BOOSTING, random_state=seed)),
     ),
 }
 
@@ -121,6 +125,6 @@ def _log_probability(model: Any, x: np.ndarray, classes: int) -> np.ndarray:
 def _fit(model: Any, x: np.ndarray, y: np.ndarray) -> Any:
     """Fit on all cores; asked on one, since threads add up the trees' votes in any order."""
     model.fit(x, y)
-    if isinstance(model, Pipeline):
+    if isinstance(model[-1], (RandomForestClassifier, RandomForestRegressor)):
         model[-1].set_params(n_jobs=1)
     return model

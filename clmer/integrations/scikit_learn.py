@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -295,7 +295,9 @@ class WindowEstimator(BaseEstimator):
             raise ConfigError(f"validation: found {self.validation}, expected 0 to 0.5")
         if self.validation:
             folds = max(2, round(1 / self.validation))
-            kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+            kind: Any = StratifiedKFold if groups is None else StratifiedGroupKFold
+            if np.unique(strata[rows], return_counts=True)[1].max() < folds:  # too few to stratify
+                kind = KFold if groups is None else GroupKFold
             splitter = kind(folds, shuffle=True, random_state=seed)
             own = None if groups is None else np.asarray(groups)[rows]
             train, held = (rows[part] for part in next(splitter.split(rows, strata[rows], own)))

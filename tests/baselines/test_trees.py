@@ -18,6 +18,7 @@ def study(seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
     x[:, 1] -= 1.5 * y
     x[:, 2] += 5 * rng.normal(size=12)[people]
     x[::9, 3] = np.nan
+    x[:, 4] = np.nan
     return {"eeg": x[:, :3], "ecg": x[:, 3:]}, y, people
 
 
