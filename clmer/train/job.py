@@ -351,7 +351,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         notes.append(messages.selection_line(selections))
     if not config.fusion:
         job.run.write(Path("results.json"), reporting.results_json(extra))
-        print("\n".join(notes))
+        messages.say("\n".join(notes))
         return extra
     by_model: dict[str, list[Rows]] = {}
     for part in (part for split in splits for part in split.predictions):
@@ -371,7 +371,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         target=config.target,
     )
     reporting.write_results(job.run.folder, results, models)
-    print(table(results))
+    messages.say(table(results))
     return results
 
 

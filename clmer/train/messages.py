@@ -20,6 +20,7 @@ from clmer.data.synthetic.model import bayes_accuracy
 from clmer.data.tasks import is_known
 from clmer.evaluation.metrics import Predictions
 from clmer.evaluation.rows import Rows
+from clmer.options import flags, in_flags
 from clmer.pipeline import objectives
 from clmer.pipeline.config import Config
 from clmer.pipeline.fit import fit_split
@@ -45,6 +46,11 @@ ABLATION = (
 _TIMED = 4
 
 
+def say(text: str) -> None:
+    """Print a text of the library in the command line's words: flags for arguments in backticks."""
+    print(in_flags(text, flags([Config])))
+
+
 def describe(job: TrainingRun) -> None:
     """Data, model and protocol, in a few lines."""
     windows, config = job.store.windows, job.config
@@ -65,7 +71,7 @@ def describe(job: TrainingRun) -> None:
         f"protocol {config.protocol_name}, {len(job.splits)} split(s); run folder {job.run.folder}"
     )
     for line in [*reference_lines(job), *report_lines(job.store.report)]:
-        print(line)
+        say(line)
     unlabelled = ~known if job.reference is None else ~known & job.reference.used
     if unlabelled.any():
         trials = len(np.unique(windows.recording[unlabelled]))
@@ -76,7 +82,7 @@ def describe(job: TrainingRun) -> None:
     if config.models != ("clmer",):
         print(f"models: {', '.join(config.models)}")
     if job.splits[0].note:
-        print(f"note: {job.splits[0].note}")
+        say(f"note: {job.splits[0].note}")
 
 
 class Stopwatch(Unrecorded):

@@ -68,7 +68,7 @@ def test_the_reference_is_in_no_part_and_in_everything_that_is_said(run):
 
 def test_a_run_without_says_what_would_be_a_reference(study, capsys):
     plain = train(study, "none")
-    said = "reference none: everyone has 16 s of rest or more; `reference=rest:8` would"
+    said = "reference none: everyone has 16 s of rest or more; --reference rest:8 would"
     assert said in capsys.readouterr().out
     results = results_of(plain)
     assert results["reference"] == {"kind": "none"}
