@@ -72,7 +72,8 @@ def test_a_run_without_says_what_would_be_a_reference(study, capsys):
     assert said in capsys.readouterr().out
     results = results_of(plain)
     assert results["reference"] == {"kind": "none"}
-    assert any(line.startswith(said) for line in results["notes"])
+    library = said.replace("--reference rest:8", "`reference=rest:8`")
+    assert any(line.startswith(library) for line in results["notes"])
 
 
 def test_marked_recordings_and_all_windows(study, capsys):
