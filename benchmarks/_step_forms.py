@@ -140,9 +140,9 @@ class PlainFusion(nn.Module):
         fusion = self.fusion
         tokens = torch.stack([unify(x[name]) for name, unify in fusion.unify.items()])
         tokens = self._dropout(tokens, fusion.embedding_dropout.p)
-        memory = _linear(fusion.key_value, _normed(tokens)[fusion.answering])
+        memory = _linear(fusion.key_value, _normed(tokens)[fusion.key])
         memory = _heads(memory, fusion.dim, fusion.heads)
-        streams = tokens[fusion.asking]
+        streams = tokens[fusion.query]
         for i, layer in enumerate(fusion.cross):
             streams = self._layer(layer, streams, memory[2 * i : 2 * i + 2])
         streams = streams.unflatten(0, (len(fusion.inputs), -1)).permute(0, 2, 3, 1, 4).flatten(3)
