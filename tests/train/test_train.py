@@ -18,7 +18,7 @@ from support.train_cases import SMALL
 import clmer
 from clmer.cli import main
 from clmer.data.synthetic import write_deap
-from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.ranks import Ranks, _runs
 
 REPO = Path(clmer.__file__).parents[1]
 
@@ -446,10 +446,12 @@ def test_killed_with_two_splits_in_progress_it_ends_with_the_same_bytes(deap, tw
         assert process.poll() is None, process.stdout.read().decode()
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    for rank in processes_of(out):
+    ranks = processes_of(out)
+    for rank in ranks:
         os.kill(rank, signal.SIGKILL)
     process.wait(timeout=100)
-    while processes_of(out):
+    # A process that ends loses its command line first, and lets go of the folder's lock after.
+    while processes_of(out) or any(_runs(rank) for rank in ranks):
         time.sleep(0.01)
     # One process continues what two began, and two what one did.
     assert run(deap, out, *TWO, "--resume") == 0
