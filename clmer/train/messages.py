@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clmer.baselines import SVM, svm
+from clmer.baselines import MODELS, SVM, svm
 from clmer.data import synthetic
 from clmer.data.splits import Split
 from clmer.data.store.summary import report_lines
@@ -150,7 +150,8 @@ def _training_time(job: TrainingRun, config: Config) -> float:
         else:
             first = number == config.pretrains
             more = config.permuted + 2 * (config.ablation == "stages") if first else 0
-            fits = config.members * (1 + more) * (config.classifier != "linear" or not first)
+            trained = config.classifier != "linear" or stage.split("/")[1] in MODELS  # else CLMER
+            fits = config.members * (1 + more) * trained
             total += step * steps * config.epochs_fusion * fits
     at_once = job.ranks.count if job.ranks.count <= len(job.splits) else 1
     return total * -(-len(job.splits) // at_once)
