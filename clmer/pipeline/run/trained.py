@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from clmer.pipeline.run_files import damaged, readable
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.split.windows import Windows, in_parts
+from clmer.pipeline.stages.select import candidates
 from clmer.pipeline.targets import Target, check_has_classes
 
 
@@ -256,15 +258,22 @@ def load(
         )
     if split is not None and split not in names:
         raise DataError(folder, "split", split, ", ".join(names) or "one that was trained")
+    known = [config] if config.select == "none" else [*candidates(config).values()]
     loaded = {}
     for name in names if split is None else [split]:
         loaded[name] = SplitModel.load(folder / MODELS / name, model, device)
-        for option in fields(ModelConfig):
-            found, wanted = (getattr(x, option.name) for x in (loaded[name].config, config))
-            if found != wanted:
-                path = folder / MODELS / name / f"{TOKENIZER}.safetensors"
-                raise damaged(path, f"notes.config.{option.name}", found, f"{wanted}, as {CONFIG}")
+        others = min((_differences(loaded[name].config, each) for each in known), key=len)
+        for option, (found, wanted) in others.items():
+            path = folder / MODELS / name / f"{TOKENIZER}.safetensors"
+            raise damaged(path, f"notes.config.{option}", found, f"{wanted}, as {CONFIG}")
     return TrainedRun(folder, config, loaded)
+
+
+def _differences(found: ModelConfig, wanted: ModelConfig) -> dict[str, tuple[Any, Any]]:
+    """Options that differ, and both values."""
+    names = (option.name for option in fields(ModelConfig))
+    both = {name: (getattr(found, name), getattr(wanted, name)) for name in names}
+    return {name: (one, other) for name, (one, other) in both.items() if one != other}
 
 
 def _split_names(folder: Path) -> list[str]:

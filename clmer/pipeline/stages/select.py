@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,8 +19,10 @@ from clmer.data.splits import Split
 from clmer.errors import ConfigError
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.floor import held_together
-from clmer.pipeline.stages.loop import Recorder
 from clmer.pipeline.tokenizer import WindowArrays
+
+if TYPE_CHECKING:  # a loaded run needs no loop
+    from clmer.pipeline.stages.loop import Recorder
 
 Options = TypeVar("Options", bound=ModelConfig)
 
