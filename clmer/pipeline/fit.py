@@ -83,24 +83,7 @@ def fit_split(
         found = "none" if windows.reference is None else "one"
         raise ConfigError(f"`reference={config.reference}`: found {found} among the windows")
     if config.select == "inner":
-        if ranks.group is not None:
-            raise ConfigError(
-                f"`select=inner`: found {ranks.count} processes that share a split, expected at "
-                "most as many as there are splits; start fewer"
-            )
-        selected = choose(config, windows, y, split, _classify(windows, y, classes, device, name),
-                        recorder, name)  # fmt: skip
-        model = fit_split(
-            candidates(config)[selected.name],
-            windows,
-            y,
-            split,
-            classes=classes,
-            device=device,
-            recorder=recorder,
-            name=name,
-        )
-        return replace(model, selection=selected)
+        return _fit_selected(config, windows, y, split, classes, device, recorder, ranks, name)
     target = fit_target(config.target, classes, y, split.train)
     corrects = config.fusion and config.classifier == "corrected" and "clmer" in config.models
     if corrects and not len(split.val):
@@ -134,6 +117,38 @@ def fit_split(
         recorder.save_tensors(f"{name}/{LINEAR}", floor_tensors(model.floors), {})
     recorder.save_tensors(f"{name}/{TOKENIZER}", *model.tokenizer_state())
     return model
+
+
+def _fit_selected(
+    config: ModelConfig,
+    windows: WindowArrays,
+    y: np.ndarray,
+    split: Split,
+    classes: tuple[str, ...],
+    device: torch.device,
+    recorder: Recorder,
+    ranks: Ranks,
+    name: str,
+) -> SplitModel:
+    """Choose a configuration inside the training part, then train it (`select=inner`)."""
+    if ranks.group is not None:
+        raise ConfigError(
+            f"`select=inner`: found {ranks.count} processes that share a split, expected at most "
+            "as many as there are splits; start fewer"
+        )
+    classify = _classify(windows, y, classes, device, name)
+    selected = choose(config, windows, y, split, classify, recorder, name)
+    model = fit_split(
+        candidates(config)[selected.name],
+        windows,
+        y,
+        split,
+        classes=classes,
+        device=device,
+        recorder=recorder,
+        name=name,
+    )
+    return replace(model, selection=selected)
 
 
 def _classify(
