@@ -108,15 +108,17 @@ class Ranks:
 
 
 def _runs(process: int) -> bool:
-    """Whether a process of this user's has not ended."""
+    """Whether a process of this user's has not ended; any thread of it holds its locks."""
     try:
         os.kill(process, 0)
         state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+        threads = len(os.listdir(f"/proc/{process}/task"))
     except ProcessLookupError:
         return False
     except OSError:  # no /proc, or another user's
         return True
-    return state.rpartition(")")[2].split()[0] != "Z"  # ended, and nobody has asked how
+    # Z: the first thread has ended, and nobody has asked how.
+    return state.rpartition(")")[2].split()[0] != "Z" or threads > 1
 
 
 def _stop(signum: int, frame: object) -> None:

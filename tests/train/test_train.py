@@ -390,6 +390,24 @@ def test_a_process_that_has_ended_is_gone():
     assert Ranks(count=1, processes=processes[:1]).gone(wait_s=0.1) == []
 
 
+def test_a_process_runs_until_its_last_thread_has_let_go_of_its_locks():
+    """The first thread of a killed process is a zombie while others still hold its open files."""
+    code = (
+        "import os, sys, threading, time\n"
+        "def leave(): time.sleep(0.5); os._exit(0)\n"
+        "threading.Thread(target=leave).start()\n"
+        "import ctypes; ctypes.CDLL(None).pthread_exit(None)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    stat = Path(f"/proc/{process.pid}/stat")
+    while not stat.read_text().rpartition(")")[2].startswith(" Z"):
+        time.sleep(0.001)
+    assert len(list(Path(f"/proc/{process.pid}/task").iterdir())) == 2
+    assert _runs(process.pid)
+    process.wait()
+    assert not _runs(process.pid)
+
+
 def test_more_ranks_than_splits_need_a_stage_to_share(deap):
     out = deap / "alone"
     process = torchrun(deap, out, "--no-contrastive")
@@ -450,7 +468,7 @@ def test_killed_with_two_splits_in_progress_it_ends_with_the_same_bytes(deap, tw
     for rank in ranks:
         os.kill(rank, signal.SIGKILL)
     process.wait(timeout=100)
-    # A process that ends loses its command line first, and lets go of the folder's lock after.
+    # A process that ends loses its command line first; its last thread lets go of the lock.
     while processes_of(out) or any(_runs(rank) for rank in ranks):
         time.sleep(0.01)
     # One process continues what two began, and two what one did.
