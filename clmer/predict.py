@@ -23,8 +23,9 @@ import numpy as np
 
 from clmer.data.face import read_face
 from clmer.data.face.windows import FACE_TOKENS
+from clmer.data.manifest import reader as manifest
+from clmer.data.manifest import table as manifest_table
 from clmer.data.mobilevit import embedder
-from clmer.data.readers import manifest, manifest_table
 from clmer.data.recording import Recording, Signal
 from clmer.data.registry import DATASETS
 from clmer.data.store.consistency import check_consistent

@@ -13,7 +13,8 @@ from support.train_cases import SMALL
 import clmer
 from clmer import predict
 from clmer.cli import main
-from clmer.data.readers import deap, manifest
+from clmer.data.manifest import reader as manifest
+from clmer.data.readers import deap
 from clmer.data.registry import DATASETS
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from clmer.cli.train import set_threads
-from clmer.data.readers import manifest_table
+from clmer.data.manifest import table as manifest_table
 from clmer.pipeline.presets import known_device
 from clmer.predict import predict
 

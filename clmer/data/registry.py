@@ -6,16 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clmer.data.readers import (
-    amigos,
-    amigos_labels,
-    deap,
-    deap_raw,
-    eegmat,
-    man2,
-    manifest,
-    manifest_table,
-)
+from clmer.data.manifest import reader as manifest
+from clmer.data.manifest import table as manifest_table
+from clmer.data.readers import amigos, amigos_labels, deap, deap_raw, eegmat, man2
 from clmer.data.recording import Recording, SharedSamples, Signal
 from clmer.data.tasks import RATING_SCALE, RATING_TASKS
 from clmer.errors import DataError

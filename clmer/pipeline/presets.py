@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from clmer.baselines import MODELS
-from clmer.data.readers import manifest
+from clmer.data.manifest import reader as manifest
 from clmer.data.registry import DATASETS
 from clmer.data.synthetic import WRITERS
 from clmer.data.synthetic.model import Control

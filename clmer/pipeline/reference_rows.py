@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clmer.data.readers.manifest_columns import REFERENCE
+from clmer.data.manifest.columns import REFERENCE
 from clmer.data.store.store import Windows
 from clmer.data.tasks import condition_name, is_unlabelled
 from clmer.errors import ConfigError, DataError

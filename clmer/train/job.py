@@ -20,8 +20,8 @@ from torch import Tensor
 
 from clmer.data import synthetic
 from clmer.data.face.windows import IMAGES
+from clmer.data.manifest import reader as manifest
 from clmer.data.ratings import AnyTask
-from clmer.data.readers import manifest
 from clmer.data.registry import DATASETS
 from clmer.data.splits import Split, make_splits, splits_of_file
 from clmer.data.splits.own import digest

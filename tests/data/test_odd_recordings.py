@@ -18,7 +18,7 @@ from support.fuzz_recordings_study import ELECTRODES, MICROVOLT, File, Line, Row
 
 from clmer import signal
 from clmer.data.channels import kind_of_name
-from clmer.data.readers.manifest import read_file
+from clmer.data.manifest.reader import read_file
 from clmer.data.registry import DATASETS
 from clmer.data.store.prepare import prepare
 from clmer.errors import DataError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.edf_files import noise, write_edf
 
-from clmer.data.readers.manifest import read_file
+from clmer.data.manifest.reader import read_file
 from clmer.data.service_channels import service_type
 from clmer.data.store.plausibility import measure
 from clmer.errors import DataError

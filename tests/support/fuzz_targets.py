@@ -23,7 +23,8 @@ from clmer.data.face import read_face
 from clmer.data.formats.biosignal import open_biosignal
 from clmer.data.formats.emotiv import read_emotiv
 from clmer.data.formats.matfile import load_cells
-from clmer.data.readers import deap, manifest
+from clmer.data.manifest import reader as manifest
+from clmer.data.readers import deap
 from clmer.data.recording import SYNTHETIC_MARKER
 from clmer.data.store.store import open_store
 from clmer.data.synthetic import write_deap

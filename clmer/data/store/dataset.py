@@ -28,8 +28,8 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 from torch.utils.data import Dataset as TorchDataset
 
+from clmer.data.manifest import reader as manifest
 from clmer.data.ratings import AnyTask, choose_rating
-from clmer.data.readers import manifest
 from clmer.data.registry import DATASETS, Dataset
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare

@@ -10,7 +10,7 @@ import pytest
 from support.face_cases import FPS, FRAMES, Csv, Table, person, some, stacked, text
 
 from clmer.data.face import LANDMARK_COLUMNS, read_face
-from clmer.data.readers import manifest
+from clmer.data.manifest import reader as manifest
 from clmer.errors import DataError
 
 

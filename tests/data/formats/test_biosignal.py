@@ -12,7 +12,7 @@ from support.edf_files import noise, record_times, write_edf
 from support.gdf_files import write_gdf
 
 from clmer.data.formats.biosignal import bad_channels, files_of, open_biosignal
-from clmer.data.readers.manifest import read_file
+from clmer.data.manifest.reader import read_file
 from clmer.data.timeline import Piece, Span
 from clmer.errors import DataError
 

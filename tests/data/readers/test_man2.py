@@ -13,7 +13,8 @@ from clmer.cli import main
 from clmer.data.face import read_face
 from clmer.data.formats.biosignal import open_biosignal
 from clmer.data.formats.emotiv import EPOC_CHANNELS, read_emotiv
-from clmer.data.readers import man2, manifest
+from clmer.data.manifest import reader as manifest
+from clmer.data.readers import man2
 from clmer.data.registry import DATASETS
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare

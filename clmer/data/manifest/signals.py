@@ -14,7 +14,7 @@ from clmer.data.face.table import read_header
 from clmer.data.formats import suffix_of
 from clmer.data.formats.biosignal import open_biosignal
 from clmer.data.formats.emotiv import read_emotiv
-from clmer.data.readers.manifest_row import Row
+from clmer.data.manifest.row import Row
 from clmer.data.recording import Signal
 from clmer.data.service_channels import check_no_service
 from clmer.data.timeline import Timeline

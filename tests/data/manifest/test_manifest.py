@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.face_cases import write_openface
 
-from clmer.data.readers import manifest
+from clmer.data.manifest import reader as manifest
 from clmer.data.recording import Recording
 from clmer.data.registry import DATASETS
 from clmer.data.store.prepare import prepare

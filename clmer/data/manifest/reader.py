@@ -33,11 +33,10 @@ from clmer.data.channels import canonical
 from clmer.data.face import read_face
 from clmer.data.formats import check_suffix, suffix_of
 from clmer.data.formats.biosignal import SUFFIXES, bad_channels, files_of
-from clmer.data.ratings import AnyTask
-from clmer.data.readers.manifest_files import near_file
-from clmer.data.readers.manifest_row import Row
-from clmer.data.readers.manifest_signals import read_signal
-from clmer.data.readers.manifest_table import (
+from clmer.data.manifest.files import near_file
+from clmer.data.manifest.row import Row
+from clmer.data.manifest.signals import read_signal
+from clmer.data.manifest.table import (
     FACE_MODALITIES,
     SUPPORTED,
     overlaps,
@@ -45,6 +44,7 @@ from clmer.data.readers.manifest_table import (
     read_rows,
     table_path,
 )
+from clmer.data.ratings import AnyTask
 from clmer.data.recording import FaceSeries, Recording, SharedSamples, Signal
 from clmer.data.tasks import RATING_TASKS, outside
 from clmer.errors import DataError

@@ -1,6 +1,6 @@
 """`manifest.csv`, the table of one's own recordings: read and checked, no recording opened.
 
-`clmer.data.readers.manifest` says what the columns mean and reads the files that the rows name;
+`clmer.data.manifest.reader` says what the columns mean and reads the files that the rows name;
 `manifest_columns.py` knows the header's names, `manifest_labels.py` the labels' values,
 `manifest_files.py` whether the files are there.
 """
@@ -19,12 +19,12 @@ from typing import NamedTuple
 from clmer.data.channels import canonical
 from clmer.data.formats.delimited import Table, is_missing, read_table
 from clmer.data.formats.delimited import number as number
-from clmer.data.readers.manifest_columns import FACE_MODALITIES as FACE_MODALITIES
-from clmer.data.readers.manifest_columns import NEEDED, header, modality
-from clmer.data.readers.manifest_files import SUPPORTED as SUPPORTED
-from clmer.data.readers.manifest_files import find_files
-from clmer.data.readers.manifest_labels import check_labels, check_spellings, unquoted
-from clmer.data.readers.manifest_row import Row
+from clmer.data.manifest.columns import FACE_MODALITIES as FACE_MODALITIES
+from clmer.data.manifest.columns import NEEDED, header, modality
+from clmer.data.manifest.files import SUPPORTED as SUPPORTED
+from clmer.data.manifest.files import find_files
+from clmer.data.manifest.labels import check_labels, check_spellings, unquoted
+from clmer.data.manifest.row import Row
 from clmer.data.recording import KINDS
 from clmer.errors import DataError
 from clmer.text import did_you_mean, folded

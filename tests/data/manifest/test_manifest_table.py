@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clmer.data.readers import manifest
-from clmer.data.readers.manifest_table import (
+from clmer.data.manifest import reader as manifest
+from clmer.data.manifest.table import (
     FACE_MODALITIES,
     overlaps,
     read_manifest,

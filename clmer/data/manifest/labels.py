@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clmer.data.formats.delimited import number
-from clmer.data.readers.manifest_columns import check_no_times
-from clmer.data.readers.manifest_row import Row
+from clmer.data.manifest.columns import check_no_times
+from clmer.data.manifest.row import Row
 from clmer.data.tasks import DIMENSIONS, condition_name
 from clmer.errors import DataError
 from clmer.text import folded, unpadded

@@ -10,8 +10,8 @@ from pathlib import Path
 from clmer.data.formats import check_suffix, suffix_of
 from clmer.data.formats.biosignal import SUFFIXES
 from clmer.data.formats.mne_files import FOLDERS
-from clmer.data.readers.manifest_columns import FACE_MODALITIES
-from clmer.data.readers.manifest_row import Row
+from clmer.data.manifest.columns import FACE_MODALITIES
+from clmer.data.manifest.row import Row
 from clmer.errors import DataError
 from clmer.text import did_you_mean
 

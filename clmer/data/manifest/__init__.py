@@ -1,0 +1,1 @@
+"""Your own recordings: `manifest.csv` and the files it names."""
