@@ -170,9 +170,9 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 #: Fitted without the loop: `clmer.baselines.svm` on band powers, `clmer.baselines.trees` on the
-#: features of `clmer.features`.
-SVM, FOREST, BOOSTING = "svm", "forest", "boosting"
-FITTED = (SVM, FOREST, BOOSTING)
+#: features of `clmer.features`, `clmer.baselines.tangent` on EEG's covariances.
+SVM, FOREST, BOOSTING, TANGENT = "svm", "forest", "boosting", "tangent"
+FITTED = (SVM, FOREST, BOOSTING, TANGENT)
 
 #: Everything that `--model` takes.
 NAMES = (*MODELS, *FITTED)
