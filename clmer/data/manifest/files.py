@@ -15,9 +15,11 @@ from clmer.data.manifest.row import Row
 from clmer.errors import DataError
 from clmer.text import did_you_mean
 
+#: A face tracker's table.
+TABLES = (".csv", ".tsv", ".txt")
 SUPPORTED = (
     f"{', '.join(SUFFIXES)} (through MNE), .npy with a rate, Emotiv .csv, and .csv of OpenFace, "
-    "Py-Feat or clmer video for the face"
+    "Py-Feat, MediaPipe or clmer video for the face"
 )
 
 
@@ -78,8 +80,10 @@ def near_file(root: Path, path: Path) -> str:
 def _check_suffixes(rows: list[Row]) -> None:
     for row in rows:
         suffix = row.path.suffix.lower()
+        if row.modality in FACE_MODALITIES and suffix in TABLES:
+            continue
         check_suffix(row.path, (*SUFFIXES, ".npy", ".csv"), SUPPORTED)
-        if suffix != ".csv" and row.modality in FACE_MODALITIES:
+        if row.modality in FACE_MODALITIES:
             raise DataError(
                 row.path,
                 f"modality in line {row.line} of the manifest",

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from clmer.data.channels import canonical
-from clmer.data.face import read_face
+from clmer.data.face import face_modalities, read_face
 from clmer.data.formats import check_suffix, suffix_of
 from clmer.data.formats.biosignal import SUFFIXES, bad_channels, files_of
 from clmer.data.manifest.files import near_file
@@ -70,13 +70,22 @@ def sources(root: Path) -> list[Path]:
 
 
 def found(root: Path) -> tuple[str, ...]:
-    """Every modality of the manifest, in order; "landmarks" and "au" where there is a face.
+    """Every modality of the manifest, in order; of the face those that its tables hold.
 
-    The face's "gaze" and "hog" are used when asked for.
+    The face's "hog" is used when asked for, and "gaze" too where there is anything else.
     """
-    names = dict.fromkeys(row.modality for row in read_rows(table_path(root)))
+    rows = read_rows(table_path(root))
+    names = dict.fromkeys(row.modality for row in rows)
     signals = tuple(name for name in names if name not in FACE_MODALITIES)
-    return signals + (("landmarks", "au") if len(signals) < len(names) else ())
+    return signals + _of_faces(rows)
+
+
+def _of_faces(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What any face table of the manifest holds, which all others need then: an error says so."""
+    tables = {row.path for row in rows if row.modality in FACE_MODALITIES}
+    there = {name for path in tables for name in face_modalities(path)}
+    usual = tuple(name for name in ("landmarks", "au") if name in there)
+    return usual or (("gaze",) if "gaze" in there else ("landmarks", "au") if tables else ())
 
 
 def labels(root: Path) -> tuple[str, ...]:
@@ -142,7 +151,14 @@ def shared(root: Path) -> list[SharedSamples]:
 
 def describe(root: Path) -> tuple[str, ...]:
     """What was odd about the table and how it was read, a sentence each."""
-    return read_manifest(table_path(root)).notes
+    table = read_manifest(table_path(root))
+    faces = _of_faces(table.rows)
+    absent = {"landmarks": "landmarks", "au": "action units"}
+    missing = [text for name, text in absent.items() if name not in faces]
+    if not faces or not missing:
+        return table.notes
+    note = f"the face tables hold no {' and no '.join(missing)}: {faces[0]} alone is used"
+    return (*table.notes, note)
 
 
 def _value(text: str, numeric: bool) -> float | str:
