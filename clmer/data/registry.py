@@ -44,6 +44,7 @@ class Dataset:
         refused: protocols that would mislead here, and why.
         open_file: path -> the channels of one file, where the reader derives them; None where they
             are the file's own.
+        keeps: whether `read` takes `cache=`, where it keeps what it made of the files.
     """
 
     name: str
@@ -66,11 +67,23 @@ class Dataset:
     rated: tuple[float, float] | None = RATING_SCALE
     refused: Mapping[str, str] = field(default_factory=dict)
     open_file: Callable[[Path], Signal] | None = None
+    keeps: bool = False
 
     @property
     def task(self) -> str:
         """The default task: the first one; "label" where the files decide."""
         return self.tasks[0] if self.tasks else "label"
+
+    def recordings(
+        self, root: Path, *, face: bool, labels: str = "", cache: Path | None = None
+    ) -> Iterator[Recording]:
+        """`read`, with what it takes beside the folder.
+
+        Raises:
+            DataError: files that cannot be used; no such labels.
+        """
+        kept = {"cache": cache} if self.keeps else {}
+        return self.read(root, face=face, **self.options(root, labels), **kept)
 
     def options(self, root: Path, labels: str = "") -> dict[str, str]:
         """What `read` and `describe` take beside the folder.
@@ -199,6 +212,7 @@ DATASETS = {
             describe=manifest.describe,
             shared=manifest.shared,
             rated=None,
+            keeps=True,
         ),
     )
 }

@@ -82,7 +82,7 @@ def inspect(
     source = DATASETS[name]
     has_face = any(each in FACE_TOKENS for each in dataset.store.modalities)
     first = dataset.store.windows.recording[0]
-    recordings = source.read(root, face=has_face, **source.options(root, chosen.labels))
+    recordings = source.recordings(root, face=has_face, labels=chosen.labels, cache=cache)
     example = next(each for each in recordings if f"{each.subject}/{each.trial}" == first)
     sections = [
         _overview(dataset),
