@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from clmer.data.manifest import reader as manifest
 from clmer.data.manifest import table as manifest_table
+from clmer.data.ratings import AnyTask, choose_rating
 from clmer.data.readers import amigos, amigos_labels, deap, deap_raw, eegmat, man2
 from clmer.data.recording import Recording, SharedSamples, Signal
+from clmer.data.task_choice import choose_task
 from clmer.data.tasks import RATING_SCALE, RATING_TASKS
 from clmer.errors import DataError
 
@@ -216,3 +220,49 @@ DATASETS = {
         ),
     )
 }
+
+
+def task_of(
+    dataset: Dataset,
+    root: Path,
+    name: str,
+    columns: Mapping[str, np.ndarray] | None = None,
+    *,
+    scale: tuple[float, float] | None = None,
+    threshold: float | None = None,
+    target: str = "class",
+) -> AnyTask:
+    """A data set's task: classes are those of the prepared windows, a scale that of all recordings.
+
+    Args:
+        dataset: one of `DATASETS`.
+        root: its folder.
+        name: label column or rating task.
+        columns: labels of the prepared windows; None where nothing is prepared yet (a manifest).
+        scale: least and largest rating, as the user says.
+        threshold: the largest rating that is low, as the user says.
+        target: "class", or "rating" for the numbers themselves.
+
+    Raises:
+        DataError: the labels cannot carry the task.
+    """
+    if target == "rating":
+        seen = manifest.label_values(root) if dataset.rated is None else columns or {}
+        rating = choose_rating(
+            root, name, seen, dataset=dataset.name, rated=dataset.rated, scale=scale
+        )
+        if dataset.rated is None:
+            manifest.check_scale(root, rating)
+        return rating
+    if dataset.rated is None:
+        missing = manifest.missing(root)
+        remark = " ".join(text for column, text in missing.items() if name.startswith(column))
+        seen = manifest.label_values(root)
+        task = choose_task(root, name, seen, dataset=dataset.name, rated=None, scale=scale,
+                           threshold=threshold, remark=remark)  # fmt: skip
+        if task.edges:
+            manifest.check_scale(root, task)
+        if task.edges or columns is None:
+            return task
+    return choose_task(root, name, columns or {}, dataset=dataset.name, rated=dataset.rated,
+                       scale=scale, threshold=threshold)  # fmt: skip
