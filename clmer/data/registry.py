@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,8 @@ class Dataset:
         refused: protocols that would mislead here, and why.
         open_file: path -> the channels of one file, where the reader derives them; None where they
             are the file's own.
-        keeps: whether `read` takes `cache=`, where it keeps what it made of the files.
+        keeps: whether `read` takes `cache=`, where it keeps what it made of the files, and `only=`,
+            the recordings that are wanted.
     """
 
     name: str
@@ -79,15 +81,32 @@ class Dataset:
         return self.tasks[0] if self.tasks else "label"
 
     def recordings(
-        self, root: Path, *, face: bool, labels: str = "", cache: Path | None = None
+        self,
+        root: Path,
+        only: Collection[str] = (),
+        *,
+        face: bool,
+        labels: str = "",
+        cache: Path | None = None,
     ) -> Iterator[Recording]:
         """`read`, with what it takes beside the folder.
+
+        Args:
+            root: the folder.
+            only: "person/trial" of those that are wanted; empty for all.
+            face: read faces too.
+            labels: whose labels; "" for the default.
+            cache: folder beside whose stores is kept what is made of the files.
 
         Raises:
             DataError: files that cannot be used; no such labels.
         """
-        kept = {"cache": cache} if self.keeps else {}
-        return self.read(root, face=face, **self.options(root, labels), **kept)
+        more = {"cache": cache, "only": only} if self.keeps else {}
+        found = self.read(root, face=face, **self.options(root, labels), **more)
+        if not only:
+            return found
+        wanted = (each for each in found if f"{each.subject}/{each.trial}" in only)
+        return islice(wanted, len(set(only)))  # the others need not be read
 
     def options(self, root: Path, labels: str = "") -> dict[str, str]:
         """What `read` and `describe` take beside the folder.

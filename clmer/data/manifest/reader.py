@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,13 +171,16 @@ def _value(text: str, numeric: bool) -> float | str:
     return float(text or "nan") if numeric else text
 
 
-def read(root: Path, *, face: bool = True, cache: Path | None = None) -> Iterator[Recording]:
+def read(
+    root: Path, *, face: bool = True, cache: Path | None = None, only: Collection[str] = ()
+) -> Iterator[Recording]:
     """Recordings by subject and trial, sorted; one in memory.
 
     Args:
         root: the folder of `manifest.csv`, or the table itself.
         face: read the face CSVs too.
         cache: folder beside whose stores tables of face videos are kept; None for the default.
+        only: "subject/trial" of the recordings that are wanted; empty for all.
 
     Raises:
         DataError: the manifest or a file it names cannot be used.
@@ -188,6 +191,8 @@ def read(root: Path, *, face: bool = True, cache: Path | None = None) -> Iterato
         trials.setdefault((row.subject, row.trial), []).append(row)
     bad = _bad_channels(table.rows)
     for subject, trial in sorted(trials):
+        if only and f"{subject}/{trial}" not in only:
+            continue
         yield _read_trial(trials[subject, trial], table.numeric, face, bad, cache)
 
 
