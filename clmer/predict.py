@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.face import read_face
 from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.manifest import reader as manifest
 from clmer.data.manifest import table as manifest_table
@@ -34,6 +33,7 @@ from clmer.data.store.plan import resolve
 from clmer.data.store.store import Modality
 from clmer.data.store.summary import OTHER_SCALE, face_lines, signal_lines
 from clmer.data.store.windowing import WindowedRecording, make_windows
+from clmer.data.video.series import open_face
 from clmer.errors import ConfigError, DataError
 from clmer.pipeline.reference import LEAST, GivenReference
 from clmer.pipeline.reference_rows import ALL, check_given, how_to_record
@@ -288,7 +288,7 @@ def with_face(
     Args:
         trained: says whether it does.
         recording: its signals.
-        face: a face tracker's CSV.
+        face: a face tracker's CSV, or a video.
         start_s: second of the recording at which the video begins; None for 0.
         fps: frames a second of a CSV without times.
         face_id: the number of the face in a CSV with several people's.
@@ -309,7 +309,7 @@ def with_face(
     path = Path(face)
     return replace(
         recording,
-        face=read_face(path, fps=fps, face_id=face_id),
+        face=open_face(path, fps=fps, face_id=face_id),
         face_start_s=start_s or 0.0,
         source=path if not recording.signals else recording.source,
         files={**recording.files, "face": path},

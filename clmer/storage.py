@@ -49,6 +49,11 @@ def unwritable(path: Path, error: OSError) -> DataError:
     return DataError(path, "writing", error.strerror, "a writable disk", f"{hint}; {left}")
 
 
+def stores_folder(cache: Path | str | None) -> Path:
+    """Where what was made of recordings is kept: as given, `$CLMER_CACHE`, or ~/.cache/clmer."""
+    return Path(cache or os.environ.get("CLMER_CACHE") or "~/.cache/clmer").expanduser()
+
+
 # --- locks ----------------------------------------------------------------------------------------
 @contextmanager
 def lock(path: Path, *, wait: bool = True, said: str = "") -> Iterator[None]:

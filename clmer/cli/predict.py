@@ -20,7 +20,9 @@ def describe(parser: argparse.ArgumentParser) -> None:
         help=f"one file with all channels of the run: {manifest_table.SUPPORTED}; or NAME=FILE for "
         "each modality. None where the run has faces alone",
     )
-    parser.add_argument("--face", metavar="CSV", help="the face tracker's table, where it is used")
+    parser.add_argument(
+        "--face", metavar="FILE", help="the face tracker's table, or a video of the face"
+    )
     parser.add_argument(
         "--face-start",
         type=float,

@@ -11,10 +11,14 @@ from clmer.data.video import jobs
 from clmer.data.video.preview import FORMATS
 from clmer.data.video.tracker import FACES, MODEL_ENV, find_model
 from clmer.errors import EXIT_INPUT, DataError
+from clmer.options import in_flags
 
 EXIT_NO_FACE = 3
 #: What is said after Ctrl-C.
 INTERRUPTED = "finished clips are kept"
+
+#: What errors about a clip name, as this command has it.
+_FLAGS = {name: f"--{name}" for name in ("model", "partial")} | {"tracker": "--with"}
 
 EPILOG = """\
 Each CLIP becomes DIR/<clip>.csv, with OpenFace's columns, whole or not there. A CSV that is there
@@ -141,7 +145,7 @@ def _run(tasks: list[jobs.Task], count: int) -> int:
     for report in jobs.run(tasks, count, progress=sys.stderr.isatty()):
         statuses.add(report.status)
         if report.status == "error":
-            print(f"clmer: {report.lines[0]}", file=sys.stderr)
+            print(f"clmer: {in_flags(report.lines[0], _FLAGS)}", file=sys.stderr)
             continue
         to = f" -> {report.task.csv}" if report.status == "done" else ""
         out = sys.stdout if report.status == "done" else sys.stderr

@@ -109,7 +109,8 @@ class FaceSeries:
         fps: frames per second.
         landmarks: [n, 68, 3] iBUG points in `unit`. "mm": camera frame, x to the image's right, y
             down, z away from the camera. "px": image coordinates, x right, y down, third axis 0.
-            None where the file has none.
+            "share": the same in shares of the picture's width and height, third axis MediaPipe's
+            depth in widths. None where the file has none.
         au_intensity: [n, 17] action-unit intensities, 0-5 (`clmer.data.face.AU_NAMES`), or None.
         au_presence: [n, 17] action-unit presences, 0 or 1, or None.
         valid: [n] bool, False where the face was lost and could not be interpolated.
@@ -118,8 +119,8 @@ class FaceSeries:
         confidence: [n] the tracker's confidence, 0-1, 0 where a frame is missing; None if unknown.
         hog: OpenFace's texture descriptors, read when asked for; None where there are none.
         images: aligned pictures of the face, read when asked for; None where there are none.
-        unit: of the landmarks, "mm" or "px".
-        tracker: what made it: "OpenFace", "MediaPipe", "Py-Feat 1" or "Py-Feat 2".
+        unit: of the landmarks, "mm", "px" or "share".
+        tracker: what made it: "OpenFace", "MediaPipe", "Py-Feat 0", "Py-Feat 1" or "Py-Feat 2".
         notes: what was odd in the file, and what was done about it.
     """
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from clmer.data.manifest import reader as manifest
 from clmer.data.manifest import table as manifest_table
+from clmer.data.ratings import AnyTask, choose_rating
 from clmer.data.readers import amigos, amigos_labels, deap, deap_raw, eegmat, man2
 from clmer.data.recording import Recording, SharedSamples, Signal
+from clmer.data.task_choice import choose_task
 from clmer.data.tasks import RATING_SCALE, RATING_TASKS
 from clmer.errors import DataError
 
@@ -44,6 +49,8 @@ class Dataset:
         refused: protocols that would mislead here, and why.
         open_file: path -> the channels of one file, where the reader derives them; None where they
             are the file's own.
+        keeps: whether `read` takes `cache=`, where it keeps what it made of the files, and `only=`,
+            the recordings that are wanted.
     """
 
     name: str
@@ -66,11 +73,40 @@ class Dataset:
     rated: tuple[float, float] | None = RATING_SCALE
     refused: Mapping[str, str] = field(default_factory=dict)
     open_file: Callable[[Path], Signal] | None = None
+    keeps: bool = False
 
     @property
     def task(self) -> str:
         """The default task: the first one; "label" where the files decide."""
         return self.tasks[0] if self.tasks else "label"
+
+    def recordings(
+        self,
+        root: Path,
+        only: Collection[str] = (),
+        *,
+        face: bool,
+        labels: str = "",
+        cache: Path | None = None,
+    ) -> Iterator[Recording]:
+        """`read`, with what it takes beside the folder.
+
+        Args:
+            root: the folder.
+            only: "person/trial" of those that are wanted; empty for all.
+            face: read faces too.
+            labels: whose labels; "" for the default.
+            cache: folder beside whose stores is kept what is made of the files.
+
+        Raises:
+            DataError: files that cannot be used; no such labels.
+        """
+        more = {"cache": cache, "only": only} if self.keeps else {}
+        found = self.read(root, face=face, **self.options(root, labels), **more)
+        if not only:
+            return found
+        wanted = (each for each in found if f"{each.subject}/{each.trial}" in only)
+        return islice(wanted, len(set(only)))  # the others need not be read
 
     def options(self, root: Path, labels: str = "") -> dict[str, str]:
         """What `read` and `describe` take beside the folder.
@@ -199,6 +235,53 @@ DATASETS = {
             describe=manifest.describe,
             shared=manifest.shared,
             rated=None,
+            keeps=True,
         ),
     )
 }
+
+
+def task_of(
+    dataset: Dataset,
+    root: Path,
+    name: str,
+    columns: Mapping[str, np.ndarray] | None = None,
+    *,
+    scale: tuple[float, float] | None = None,
+    threshold: float | None = None,
+    target: str = "class",
+) -> AnyTask:
+    """A data set's task: classes are those of the prepared windows, a scale that of all recordings.
+
+    Args:
+        dataset: one of `DATASETS`.
+        root: its folder.
+        name: label column or rating task.
+        columns: labels of the prepared windows; None where nothing is prepared yet (a manifest).
+        scale: least and largest rating, as the user says.
+        threshold: the largest rating that is low, as the user says.
+        target: "class", or "rating" for the numbers themselves.
+
+    Raises:
+        DataError: the labels cannot carry the task.
+    """
+    if target == "rating":
+        seen = manifest.label_values(root) if dataset.rated is None else columns or {}
+        rating = choose_rating(
+            root, name, seen, dataset=dataset.name, rated=dataset.rated, scale=scale
+        )
+        if dataset.rated is None:
+            manifest.check_scale(root, rating)
+        return rating
+    if dataset.rated is None:
+        missing = manifest.missing(root)
+        remark = " ".join(text for column, text in missing.items() if name.startswith(column))
+        seen = manifest.label_values(root)
+        task = choose_task(root, name, seen, dataset=dataset.name, rated=None, scale=scale,
+                           threshold=threshold, remark=remark)  # fmt: skip
+        if task.edges:
+            manifest.check_scale(root, task)
+        if task.edges or columns is None:
+            return task
+    return choose_task(root, name, columns or {}, dataset=dataset.name, rated=dataset.rated,
+                       scale=scale, threshold=threshold)  # fmt: skip

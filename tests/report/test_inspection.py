@@ -2,17 +2,24 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
 
 from clmer import cli
+from clmer.data.recording import FaceSeries, Signal
 from clmer.data.synthetic import write_deap
 from clmer.errors import ConfigError
+from clmer.report.inspection.figures import Track, scalp, timeline, tracking
 from clmer.report.inspection.page import GENERATED, PRIVATE, inspect, inspect_synthetic
+from clmer.report.inspection.people import lost_text
 
 
 class Tags(HTMLParser):
@@ -51,17 +58,22 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_holds_everything_itself(root: Path, tmp_path: Path) -> None:
     page = inspect("deap", root, task="valence", filter="paper", cache=tmp_path)
     tags = Tags(page)
-    assert tags.seen.count("img") == 4  # signals, map, face, labels
+    assert tags.seen.count("img") == 1  # the first person's map; the other figures are SVG
+    assert tags.seen.count("details") == 6  # a block per person
+    assert page.count("<details open") == 0
+    assert page.count('<details name="person" open>') == 1
     assert html.escape(GENERATED) in page
     assert html.escape(PRIVATE) not in page
-    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert not re.findall(r'(?:src|href)="(?!data:|#m[0-9a-f]{10}")', page)
     for picture in re.findall(r"base64,([A-Za-z0-9+/=]+)", page):
         assert base64.b64decode(picture).startswith(b"\x89PNG")
     titles = re.findall("<h2>(.*?)</h2>", page)
     assert titles == [
-        *("Overview", "Signals and spectra", "Channel map", "Face tracking", "Labels"),
-        *("What was left out", "Class balance by protocol"),
+        *("Overview", "Labels", "What was left out", "Class balance by protocol", "People")
     ]
+    for number in range(1, 7):
+        assert f"<b>s{number:02d}</b>4 recordings, " in page
+    assert re.search(r"Face: 0\.0% of \d+ frames lost\.", page)
 
 
 def test_losses_and_protocols_are_the_data_sets_own(root: Path, tmp_path: Path) -> None:
@@ -147,6 +159,61 @@ def test_a_data_set_without_faces_or_ratings(tmp_path: Path) -> None:
     assert "&lt;angry&gt;" in page
     assert html.escape(PRIVATE) in page
     assert "<angry>" not in page
-    assert "Face tracking" not in page
-    assert "Channel map" not in page
+    assert "Face:" not in page
+    assert "10-20 positions" not in page
+    assert page.count("as recorded</h3>") == 4  # a recording of each person
+    assert page.count("as recorded</text>") == 4
     assert "refused" in page  # one recording a class: trial and stimulus cannot be kept apart
+
+
+def test_figures_have_no_ground_and_text_of_the_page_s_colour(root: Path, tmp_path: Path) -> None:
+    """So that they can be read on light and dark pages."""
+    page = inspect("deap", root, task="valence", cache=tmp_path)
+    assert "prefers-color-scheme: dark" in page
+    assert "svg text { fill: currentColor" in page
+    for drawn in re.findall(r"<svg.*?</svg>", page, re.S):
+        assert not re.search(r"fill: #(fff|FFF)|fill: white|stroke: #000000", drawn)
+    (content,) = re.findall(r"base64,([A-Za-z0-9+/=]+)", page)
+    image = Image.open(io.BytesIO(base64.b64decode(content))).convert("RGBA")
+    assert image.getpixel((0, 0))[3] == 0  # type: ignore[index]
+
+
+def test_the_face_s_lost_frames_are_said_and_drawn() -> None:
+    valid = np.ones(200, dtype=bool)
+    valid[20:25], valid[100:145] = False, False
+    zeros = np.zeros((200, 17), dtype=np.float32)
+    face = FaceSeries(25.0, None, zeros, zeros, valid)
+    assert lost_text(face) == (
+        "Face: 25.0% of 200 frames lost (red), the longest time for 1.80 s from 4.00 s on."
+    )
+    whole = tracking(FaceSeries(25.0, None, zeros, zeros, np.ones(200, dtype=bool)))
+    assert "#d55e00" in tracking(face)
+    assert "#d55e00" not in whole
+
+
+def test_electrode_names_do_not_overlap() -> None:
+    import mne
+
+    names = mne.channels.make_standard_montage("biosemi64").ch_names
+    data = np.random.default_rng(0).normal(0, 10, (64, 1280))
+    figure = Figure(figsize=(7.2, 6))
+    FigureCanvasAgg(figure)
+    signal = Signal(data, 128.0, tuple(names), ("eeg",) * 64)
+    shown = scalp(signal, list(range(64)), figure)
+    boxes = [name.get_window_extent() for name in shown]
+    assert len(boxes) > 48
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_a_timeline_shows_the_labels_under_the_signal_and_what_was_left_out() -> None:
+    start_s = np.array([0.0, 1.0, 2.0, 5.0, 6.0, 9.0])  # a gap of 2 s, and another recording
+    values = np.ones((6, 128)) * np.arange(6)[:, None]
+    labels = np.array([0, 0, 1, 1, -1, 0])
+    drawn = timeline(
+        [Track("eeg, Cz (eeg)", "uV", values)],
+        *(start_s, 1.0, labels, ["#112233", "#445566"], {0.0: "p/1", 9.0: "p/2"}),
+    )
+    assert "eeg, Cz (eeg)" in drawn
+    assert drawn.index("eeg, Cz") < drawn.index(">label<")
+    spans = [(c, len(re.findall(f"fill: {c}", drawn))) for c in ("#112233", "#445566")]
+    assert spans == [("#112233", 2), ("#445566", 2)]  # 0-2 s and 9-10 s; 2-3 s and 5-6 s

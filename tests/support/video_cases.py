@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clmer import cli
-from clmer.data.video.mesh import Face, to_face
+from clmer.data.face.trackers.mesh import Face, to_face
 
 _PAIRED = "browDown browOuterUp cheekSquint eyeBlink eyeLookDown eyeLookIn eyeLookOut eyeLookUp "
 _PAIRED += "eyeSquint eyeWide mouthDimple mouthFrown mouthPress mouthSmile mouthStretch "

@@ -1,6 +1,6 @@
 """Serialised faces: what trackers wrote, as one `FaceSeries`.
 
-    read_face("p01.csv")                      # OpenFace 1 and 2, Py-Feat 1 and 2, clmer video
+    read_face("p01.csv")                      # OpenFace, Py-Feat, MediaPipe, clmer video
     read_face("pair.csv", face_id=1)          # one of two people in one table
     aligned(series)                           # expression without the head's motion
 
@@ -23,7 +23,7 @@ from clmer.data.face.rows import (
     PRESENCE_COLUMNS,
 )
 from clmer.data.face.table import read_header
-from clmer.data.face.trackers import NEEDED_COLUMNS
+from clmer.data.face.trackers import NEEDED_COLUMNS, face_modalities, is_face_table
 from clmer.data.recording import FaceSeries
 from clmer.errors import DataError
 
@@ -36,6 +36,8 @@ __all__ = [
     "PRESENCE_COLUMNS",
     "STABLE_POINTS",
     "aligned",
+    "face_modalities",
+    "is_face_table",
     "read_face",
     "read_openface",
 ]
@@ -64,11 +66,8 @@ def read_face(
             and no fps, times that are no seconds or go back, two people and no face_id, values on
             another scale, or a face lost throughout.
     """
-    header = read_header(path)
-    is_pyfeat = trackers.is_pyfeat(header)
-    reader = trackers.read_pyfeat if is_pyfeat else trackers.read_openface
     return to_series(
-        reader(header),
+        trackers.read_rows(read_header(path)),
         fps=fps,
         min_confidence=min_confidence,
         max_gap_s=max_gap_s,

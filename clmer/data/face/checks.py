@@ -99,11 +99,14 @@ def _refuse_huge(rows: Rows) -> None:
 
 
 def _columns(rows: Rows, name: str) -> str:
-    pyfeat = rows.unit == "px"
+    if rows.tracker == "MediaPipe" and rows.unit != "mm":
+        units = "blendshapes"
+        return {"landmarks": "the mesh", "gaze": "gaze"}.get(name, units)
+    is_probability = rows.au_scale != 1.0
     return {
-        "landmarks": "x_0..67, y_0..67" if pyfeat else "X_0..67, Y_0..67, Z_0..67",
-        "au_intensity": "AUxx" if pyfeat else "AUxx_r",
-        "au_presence": "AUxx" if pyfeat else "AUxx_c",
+        "landmarks": "x_0..67, y_0..67" if rows.unit == "px" else "X_0..67, Y_0..67, Z_0..67",
+        "au_intensity": "AUxx" if is_probability else "AUxx_r",
+        "au_presence": "AUxx" if is_probability else "AUxx_c",
         "gaze": "gaze",
     }[name]
 
@@ -112,8 +115,8 @@ def _check_intensities(rows: Rows) -> list[str]:
     values = rows.au_intensity
     if values is None:
         return []
-    column, scale = _columns(rows, "au_intensity"), 5.0 if rows.unit == "px" else 1.0
-    expected = "0 to 1 (probabilities)" if rows.unit == "px" else "0 to 5"
+    column, scale = _columns(rows, "au_intensity"), rows.au_scale
+    expected = "0 to 5" if scale == 1.0 else "0 to 1"
     over = values > _AU_MAX + _AU_SLACK
     most, least = values.max() / scale, values.min() / scale
     if over.mean() > _AU_SHARE:
@@ -158,6 +161,8 @@ def _check_landmarks(rows: Rows) -> list[str]:
     radius = float(np.median(np.sqrt(np.square(centred).sum(axis=2).mean(axis=1))))
     column = _columns(rows, "landmarks")
     found = f"a face of radius {radius:.3g}"
+    if rows.unit == "share":
+        return []
     if rows.unit == "px":
         if 0 < radius < 1.0:
             hint = "Multiply by the picture's width and height if they are shares of these."

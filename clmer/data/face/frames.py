@@ -64,7 +64,7 @@ def to_series(
 
 def _readable(rows: Rows, fps: float | None) -> tuple[Rows, list[str]]:
     """Rows with usable values, confidences and times, and what was done."""
-    notes: list[str] = []
+    notes = list(rows.notes)
     in_seconds = partial(times.in_seconds, fps=fps)
     for step in (checks.with_confidence, checks.without_empty, in_seconds, _placed):
         rows, added = step(rows)

@@ -19,7 +19,7 @@ from clmer.errors import DataError
 #: of its points from their centre, about 65 mm): 0.1 m at more than 2 m per second.
 _FAR, _FAST = 1.5, 30.0
 #: Radius from which points make a face that can be told to jump.
-_LEAST_RADIUS = {"mm": 25.0, "px": 5.0}
+_LEAST_RADIUS = {"mm": 25.0, "px": 5.0, "share": 0.005}
 #: Seconds after which a jump is no surprise.
 _SOON_S = 0.5
 #: More jumps than this share of the frames, and than this number, are two people throughout.
@@ -103,7 +103,7 @@ def main_place(rows: Rows, seconds: np.ndarray) -> tuple[np.ndarray, list[str]]:
             rows.path,
             f"line {rows.lines[first + 1]}",
             f"{at.size} jumps of the face in {len(seconds)} frames, the first of "
-            f"{moved[first]:.0f} {rows.unit}",
+            f"{rows.length(moved[first])}",
             "one person's face",
             "Rows of two people without a column face_id? Keep one person's rows.",
         )
@@ -125,7 +125,7 @@ def _said(
     rows: Rows, seconds: np.ndarray, at: np.ndarray, moved: np.ndarray, keep: np.ndarray
 ) -> str:
     first = int(at[0])
-    away = f"the face jumps {moved[first]:.0f} {rows.unit} at {seconds[first + 1]:.6g} s (line "
+    away = f"the face jumps {rows.length(moved[first])} at {seconds[first + 1]:.6g} s (line "
     away += f"{rows.lines[first + 1]})"
     more = f" and {len(at) - 1} more times" if len(at) > 2 else " and once more" * (len(at) > 1)
     if keep.all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +18,9 @@ _BESIDE = 0.1
 #: The same person, seen again: how far the head may be from where it was (in radii of the face:
 #: root mean square distance of the points from their centre), how much its size and depth may
 #: change, and how its shape (share of that radius, after turning and scaling).
-_PLACE, _SIZE, SHAPE = 2.5, {"mm": 1.25, "px": 1.5}, {"mm": 0.15, "px": 0.35}
+_PLACE = 2.5
+_SIZE = {"mm": 1.25, "px": 1.5, "share": 1.5}
+SHAPE = {"mm": 0.15, "px": 0.35, "share": 0.35}
 _DEPTH = 1.5
 #: Rows on either side of a change that tell where the head was.
 _AROUND = 25
@@ -145,7 +148,7 @@ def _described(rows: Rows, face: _Face, fps: float | None) -> str:
     elif rows.frame is not None:
         text += f", {rows.frame[face.rows].min():g} to {rows.frame[face.rows].max():g}"
     if rows.landmarks is not None:
-        text += f", at x {rows.landmarks[face.rows, :, 0].mean():.0f} {rows.unit}"
+        text += f", at x {rows.length(rows.landmarks[face.rows, :, 0].mean())}"
     return text
 
 
@@ -207,13 +210,13 @@ def _another(rows: Rows, key: np.ndarray, kept: np.ndarray, new: np.ndarray) -> 
         return ""
     moved = np.linalg.norm((centres[1] - centres[0])[:2])
     if moved > _PLACE * sizes[0]:
-        return f"another person, {moved:.0f} {rows.unit} away"
+        return f"another person, {rows.length(float(moved))} away"
     limit = _SIZE[rows.unit]
     if not 1 / limit < sizes[1] / sizes[0] < limit:
         return f"another person, a face {sizes[1] / sizes[0]:.2g} times as large"
     depths = [centre[2] for centre in centres]
     if min(depths) > 0 and max(depths) > _DEPTH * min(depths):
-        return f"another person, {max(depths) - min(depths):.0f} {rows.unit} nearer or farther"
+        return f"another person, {rows.length(max(depths) - min(depths))} nearer or farther"
     own, other = (np.median(rows.landmarks[part], axis=0) for part in (kept, new))
     residual = shape_residual(own, other)
     if residual > SHAPE[rows.unit]:
@@ -268,3 +271,32 @@ def link_faces(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
     rank[np.argsort(-area, kind="stable")] = np.arange(len(area))
     number[found] = rank[number[found].astype(np.int64)]
     return number
+
+
+def numbered(
+    path: Path, frame: np.ndarray, box: np.ndarray, lines: np.ndarray
+) -> np.ndarray | None:
+    """`link_faces` of a table's rows; None where no frame has two faces.
+
+    Args:
+        path: the table.
+        frame: [r] number of the frame.
+        box: [r, 4], as in `link_faces`.
+        lines: [r] their lines in the file.
+
+    Raises:
+        DataError: frames of faces that go back.
+    """
+    found = np.flatnonzero(np.isfinite(box).all(axis=1) & np.isfinite(frame))
+    if len(np.unique(frame[found])) == len(found):
+        return None
+    for at in np.flatnonzero(np.diff(frame[found]) < 0)[:1]:
+        before, after = found[at], found[at + 1]
+        raise DataError(
+            path,
+            f"line {lines[after]}, frame",
+            f"{frame[after]:g} after the {frame[before]:g} of line {lines[before]}",
+            "frames in order",
+            "Two clips in one file? Split it there: one CSV per clip.",
+        )
+    return link_faces(frame, box)

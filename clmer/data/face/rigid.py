@@ -43,7 +43,7 @@ def aligned(face: FaceSeries) -> FaceSeries:
     """
     if face.landmarks is None:
         raise ValueError("aligned: found no landmarks, expected [n, 68, 3]")
-    flat = face.unit == "px"
+    flat = face.unit != "mm"
     dimensions = 2 if flat else 3
     points = face.landmarks[..., :dimensions].astype(np.float64)
     upright = (_UPRIGHT - _UPRIGHT.mean(axis=0))[:, :dimensions]

@@ -32,7 +32,7 @@ class Rows:
         path: the file.
         lines: [r] the line of each row in the file, for messages.
         tracker: its name.
-        unit: of the landmarks, "mm" or "px".
+        unit: of the landmarks, "mm", "px" or "share".
         landmarks: [r, 68, 3], or None.
         au_intensity, au_presence: [r, 17], or None.
         gaze: [r, 2] rad, or None.
@@ -43,6 +43,8 @@ class Rows:
         face: [r] which of several faces, or None.
         hog: the descriptors of the same rows, or None.
         images: the pictures of the same rows, or None.
+        au_scale: what intensities were multiplied by; 5 of probabilities.
+        notes: what is to be said of the table.
     """
 
     path: Path
@@ -60,6 +62,8 @@ class Rows:
     face: np.ndarray | None
     hog: Hog | None = None
     images: FaceImages | None = None
+    au_scale: float = 1.0
+    notes: tuple[str, ...] = ()
 
     @property
     def values(self) -> dict[str, np.ndarray]:
@@ -68,6 +72,11 @@ class Rows:
             name: getattr(self, name) for name in ("landmarks", "au_intensity", "au_presence")
         } | {"gaze": self.gaze}
         return {k: v.reshape(len(v), -1) for k, v in named.items() if v is not None}
+
+    def length(self, value: float) -> str:
+        """A distance between landmarks, for a message."""
+        is_share = self.unit == "share"
+        return f"{100 * value:.0f} % of the picture" if is_share else f"{value:.0f} {self.unit}"
 
     def at(self, which: np.ndarray) -> Rows:
         """Some of the rows."""

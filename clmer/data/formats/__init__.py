@@ -36,7 +36,8 @@ _STAND_INS = (
 )
 #: Parts of a recording that people give instead of its header.
 _PARTS = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".dat": ".vhdr", ".fdt": ".set"}
-_VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts")
+#: Suffixes of videos, of which a face series can be made.
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts")
 
 
 def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
@@ -63,8 +64,8 @@ def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
         hint = f"It is part of a recording: give {header.name}, {there}."
     elif path.name.lower().endswith(".tsv.gz"):
         hint = _HINTS[".tsv.gz"]
-    elif suffix in _VIDEOS:
-        hint = f"Make the face's table of it: clmer video {path.name}"
+    elif suffix in VIDEOS:
+        hint = "A video of the face goes into a row of modality face (clmer predict: --face)."
     raise DataError(path, "suffix", suffix or "none", expected, hint or _HINTS.get(suffix, _EXPORT))
 
 
@@ -83,4 +84,4 @@ def check_content(path: Path) -> None:
             raise DataError(path, "content", what, "the file itself", hint)
 
 
-__all__ = ["AS_ARRAY", "READERS", "check_content", "check_suffix", "suffix_of"]
+__all__ = ["AS_ARRAY", "READERS", "VIDEOS", "check_content", "check_suffix", "suffix_of"]

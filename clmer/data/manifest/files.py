@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from clmer.data.formats import check_suffix, suffix_of
+from clmer.data.formats import VIDEOS, check_suffix, suffix_of
 from clmer.data.formats.biosignal import SUFFIXES
 from clmer.data.formats.mne_files import FOLDERS
 from clmer.data.manifest.columns import FACE_MODALITIES
@@ -15,9 +15,11 @@ from clmer.data.manifest.row import Row
 from clmer.errors import DataError
 from clmer.text import did_you_mean
 
+#: A face tracker's table.
+TABLES = (".csv", ".tsv", ".txt")
 SUPPORTED = (
     f"{', '.join(SUFFIXES)} (through MNE), .npy with a rate, Emotiv .csv, and .csv of OpenFace, "
-    "Py-Feat or clmer video for the face"
+    "Py-Feat or MediaPipe or a video for the face"
 )
 
 
@@ -78,12 +80,14 @@ def near_file(root: Path, path: Path) -> str:
 def _check_suffixes(rows: list[Row]) -> None:
     for row in rows:
         suffix = row.path.suffix.lower()
+        if row.modality in FACE_MODALITIES and suffix in (*TABLES, *VIDEOS):
+            continue
         check_suffix(row.path, (*SUFFIXES, ".npy", ".csv"), SUPPORTED)
-        if suffix != ".csv" and row.modality in FACE_MODALITIES:
+        if row.modality in FACE_MODALITIES:
             raise DataError(
                 row.path,
                 f"modality in line {row.line} of the manifest",
                 row.modality,
-                "a face tracker's .csv",
+                "a face tracker's .csv, or a video",
                 f"Give signals another name. Readable are {SUPPORTED}.",
             )

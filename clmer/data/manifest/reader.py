@@ -4,7 +4,7 @@
 |---|---|
 | `subject`, `trial` | the person, and the recording within the person |
 | label columns | any other names: a rating (all numbers) or a class; at least one; may be missing |
-| `modality` | a signal's name ("eeg", "ecg", "physio", ...), or "face" for a face tracker's CSV |
+| `modality` | a signal's name ("eeg", "ecg", "physio", ...), or "face" for its table or video |
 | `path` | relative to the manifest's folder |
 | `start_s`, `stop_s` | optional: the trial's part of the file; empty for its start and end |
 | `stimulus` | optional: what was shown; the first label by default |
@@ -23,14 +23,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from clmer.data.channels import canonical
-from clmer.data.face import read_face
+from clmer.data.face import face_modalities
 from clmer.data.formats import check_suffix, suffix_of
 from clmer.data.formats.biosignal import SUFFIXES, bad_channels, files_of
 from clmer.data.manifest.files import near_file
@@ -47,6 +47,7 @@ from clmer.data.manifest.table import (
 from clmer.data.ratings import AnyTask
 from clmer.data.recording import FaceSeries, Recording, SharedSamples, Signal
 from clmer.data.tasks import RATING_TASKS, outside
+from clmer.data.video.series import is_video, model_file, open_face
 from clmer.errors import DataError
 
 #: Pass bands in Hz by signal type; the others keep their slow part.
@@ -64,19 +65,32 @@ def sources(root: Path) -> list[Path]:
     for path in list(files):
         if suffix_of(path) in SUFFIXES:
             files |= set(files_of(path))
+        elif is_video(path) and (model := model_file()):
+            files.add(model)
         elif (hog := path.with_suffix(".hog")).is_file():
             files.add(hog)
     return sorted(files)
 
 
 def found(root: Path) -> tuple[str, ...]:
-    """Every modality of the manifest, in order; "landmarks" and "au" where there is a face.
+    """Every modality of the manifest, in order; of the face those that its tables hold.
 
-    The face's "gaze" and "hog" are used when asked for.
+    The face's "hog" is used when asked for, and "gaze" too where there is anything else.
     """
-    names = dict.fromkeys(row.modality for row in read_rows(table_path(root)))
+    rows = read_rows(table_path(root))
+    names = dict.fromkeys(row.modality for row in rows)
     signals = tuple(name for name in names if name not in FACE_MODALITIES)
-    return signals + (("landmarks", "au") if len(signals) < len(names) else ())
+    return signals + _of_faces(rows)
+
+
+def _of_faces(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What any face table of the manifest holds, which all others need then: an error says so."""
+    tables = {row.path for row in rows if row.modality in FACE_MODALITIES}
+    usual = ("landmarks", "au")
+    held = (usual if is_video(path) else face_modalities(path) for path in tables)
+    there = {name for names in held for name in names}
+    found = tuple(name for name in usual if name in there)
+    return found or (("gaze",) if "gaze" in there else usual if tables else ())
 
 
 def labels(root: Path) -> tuple[str, ...]:
@@ -142,7 +156,14 @@ def shared(root: Path) -> list[SharedSamples]:
 
 def describe(root: Path) -> tuple[str, ...]:
     """What was odd about the table and how it was read, a sentence each."""
-    return read_manifest(table_path(root)).notes
+    table = read_manifest(table_path(root))
+    faces = _of_faces(table.rows)
+    absent = {"landmarks": "landmarks", "au": "action units"}
+    missing = [text for name, text in absent.items() if name not in faces]
+    if not faces or not missing:
+        return table.notes
+    note = f"the face tables hold no {' and no '.join(missing)}: {faces[0]} alone is used"
+    return (*table.notes, note)
 
 
 def _value(text: str, numeric: bool) -> float | str:
@@ -150,12 +171,16 @@ def _value(text: str, numeric: bool) -> float | str:
     return float(text or "nan") if numeric else text
 
 
-def read(root: Path, *, face: bool = True) -> Iterator[Recording]:
+def read(
+    root: Path, *, face: bool = True, cache: Path | None = None, only: Collection[str] = ()
+) -> Iterator[Recording]:
     """Recordings by subject and trial, sorted; one in memory.
 
     Args:
         root: the folder of `manifest.csv`, or the table itself.
         face: read the face CSVs too.
+        cache: folder beside whose stores tables of face videos are kept; None for the default.
+        only: "subject/trial" of the recordings that are wanted; empty for all.
 
     Raises:
         DataError: the manifest or a file it names cannot be used.
@@ -166,7 +191,9 @@ def read(root: Path, *, face: bool = True) -> Iterator[Recording]:
         trials.setdefault((row.subject, row.trial), []).append(row)
     bad = _bad_channels(table.rows)
     for subject, trial in sorted(trials):
-        yield _read_trial(trials[subject, trial], table.numeric, face, bad)
+        if only and f"{subject}/{trial}" not in only:
+            continue
+        yield _read_trial(trials[subject, trial], table.numeric, face, bad, cache)
 
 
 def _bad_channels(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
@@ -194,7 +221,11 @@ def _bad_channels(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
 
 
 def _read_trial(
-    rows: list[Row], numeric: frozenset[str], face: bool, bad: dict[str, dict[str, str]]
+    rows: list[Row],
+    numeric: frozenset[str],
+    face: bool,
+    bad: dict[str, dict[str, str]],
+    cache: Path | None,
 ) -> Recording:
     series, face_start_s = None, 0.0
     signals: dict[str, Signal] = {}
@@ -205,7 +236,7 @@ def _read_trial(
             notes = (*signal.notes, *(() if row.channels else without.values()))
             signals[row.modality] = replace(signal, notes=notes)
         elif face and series is None:
-            series, face_start_s = _read_face(row)
+            series, face_start_s = _read_face(row, cache)
     first = rows[0]
     return Recording(
         subject=first.subject,
@@ -250,9 +281,9 @@ def read_file(
     return read_signal(row)
 
 
-def _read_face(row: Row) -> tuple[FaceSeries, float]:
+def _read_face(row: Row, cache: Path | None) -> tuple[FaceSeries, float]:
     """The frames that surround a span, and the first one's time after the span's start."""
-    face = read_face(row.path, fps=row.rate, face_id=row.face_id)
+    face = open_face(row.path, fps=row.rate, face_id=row.face_id, cache=cache)
     start_s, stop_s = row.span(len(face.valid) / face.fps, 1.5 / face.fps)
     first = math.floor(start_s * face.fps + 1e-6)
     last = math.floor(stop_s * face.fps + 1e-6) + 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -21,8 +22,10 @@ from clmer.data.splits.protocols import (
     joined_groups,
     recognition_note,
 )
-from clmer.data.store.store import Windows
 from clmer.errors import DataError
+
+if TYPE_CHECKING:
+    from clmer.data.store.store import Windows
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,16 +18,18 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from clmer.data.formats.delimited import is_missing, read_table
 from clmer.data.splits.draw import Split, assign_folds, check_labels, checked_split, groups_of
 from clmer.data.splits.protocols import Protocol, check_groups
-from clmer.data.store.store import Windows
 from clmer.errors import DataError
 from clmer.text import did_you_mean, folded, from_cell
+
+if TYPE_CHECKING:
+    from clmer.data.store.store import Windows
 
 #: What results call the protocol of such splits.
 OWN = "own"

@@ -12,12 +12,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
 
-from clmer.data.store.store import Windows
 from clmer.errors import DataError
+
+if TYPE_CHECKING:
+    from clmer.data.store.store import Windows
 
 PROTOCOLS = ("subject", "loso", "trial", "stimulus", "block", "shuffled")
 
@@ -34,6 +37,11 @@ _NOTES = {
     "shuffled": "INFLATED: windows of one recording are in training and in test, so a model scores "
     "by recognising the recording. Only for comparison with papers that did the same.",
 }
+
+
+def note_of(name: str) -> str:
+    """What scores under a protocol mean."""
+    return _NOTES[name]
 
 
 class Protocol:

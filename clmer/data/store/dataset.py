@@ -3,9 +3,11 @@
     import clmer.data
 
     dataset = clmer.data.load("deap", "/data/DEAP", task="valence")
-    for batch in dataset.loader(64, shuffle=True):
-        batch["physio"]  # [64, 40, 128] float32
-        batch["y"]  # [64] int64
+    dataset  # people, recordings, windows, classes, modalities, at a glance
+    for split in dataset.split("subject"):
+        for batch in split.train.loader(64, shuffle=True):
+            batch["physio"]  # [64, 40, 128] float32
+            batch["y"]  # [64] int64
 
 `DataLoader(dataset, batch_size=64)`, `Subset`, `random_split` and `ConcatDataset` work as with any
 data set and give the same batches; `loader` copies each window once instead of twice.
@@ -17,10 +19,11 @@ of the page cache, no copy; a batch is one copy or gather per array, no Python p
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,19 +31,20 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 from torch.utils.data import Dataset as TorchDataset
 
-from clmer.data.manifest import reader as manifest
-from clmer.data.ratings import AnyTask, choose_rating
+from clmer.data.ratings import AnyTask
 from clmer.data.registry import DATASETS, Dataset
+from clmer.data.registry import task_of as task_of
+from clmer.data.splits import PROTOCOLS, Split, make_splits, note_of, splits_of_file
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.data.store.store import Store
-from clmer.data.store.summary import left_out
+from clmer.data.store.summary import left_out, overview
 from clmer.data.store.writer import stores_folder
-from clmer.data.task_choice import choose_task
 from clmer.data.tasks import is_known
-from clmer.errors import DataError
+from clmer.errors import ConfigError, DataError
 
 Batch = dict[str, Tensor]
+_DEFAULTS = PrepareOptions()
 
 
 class WindowDataset(TorchDataset[Batch]):
@@ -123,6 +127,90 @@ class WindowDataset(TorchDataset[Batch]):
         batch = {name: take(array) for name, array in self.arrays.items()}
         return batch if self.y is None else batch | {"y": take(self.y)}
 
+    def __repr__(self) -> str:
+        source = self._source
+        possible = [source.protocol, *(each for each in PROTOCOLS if each != source.protocol)]
+        protocols = {each: note_of(each) for each in possible if each not in source.refused}
+        return overview(self.store, self.task, self.rows, self.targets, protocols)
+
+    @property
+    def _source(self) -> Dataset:
+        return DATASETS[self.store.parameters["dataset"]]
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Whose windows there are, sorted."""
+        return tuple(np.unique(self._used(self.store.windows.subject)).tolist())
+
+    @property
+    def recordings(self) -> tuple[str, ...]:
+        """The recordings that have a window, "person/trial", sorted."""
+        return tuple(np.unique(self._used(self.store.windows.recording)).tolist())
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, `classes[y]` that of a window; none without a task of classes."""
+        return () if self.task is None else tuple(self.task.classes)
+
+    @property
+    def targets(self) -> Tensor | None:
+        """[len(self)] y of each window in order; None without a task."""
+        return None if self.y is None else torch.as_tensor(self._used(self.y.numpy()))
+
+    def _used(self, column: np.ndarray) -> np.ndarray:
+        """A column of the store, as far as its windows are used."""
+        return column if self.rows is None else column[self.rows]
+
+    def split(
+        self,
+        protocol: str | Path = "",
+        *,
+        folds: int = 6,
+        repeats: int | None = None,
+        seed: int = 0,
+    ) -> list[DatasetSplit]:
+        """Training, validation and test windows under a protocol, as `clmer train` divides them.
+
+        Args:
+            protocol: one of `clmer.data.splits.PROTOCOLS`; "" for the data set's default; a path
+                for the splits of a table (columns split, subject, part).
+            folds: folds that the groups are assigned to, at least 3.
+            repeats: number of splits; None for everyone tested once.
+            seed: of every draw.
+
+        Raises:
+            ConfigError: an unknown protocol, or no task.
+            DataError: the windows cannot carry the protocol.
+        """
+        if self.task is None or self.y is None:
+            raise ConfigError(
+                "`task`: found none, expected one: splits are balanced by its classes"
+            )
+        source = self._source
+        chosen = protocol or source.protocol
+        strata, classes = self.task.strata(self.y.numpy())
+        y = np.full(len(strata), -1, dtype=np.int64)
+        used = slice(None) if self.rows is None else self.rows
+        y[used] = strata[used]
+        pairs = [(pair["one"], pair["other"]) for pair in self.store.report["shared_samples"]]
+        common: dict[str, Any] = {"folds": folds, "seed": seed, "shared": pairs, "classes": classes}
+        windows = self.store.windows
+        if isinstance(chosen, Path):
+            splits = splits_of_file(windows, y, chosen, source.protocol, **common)
+        elif chosen not in PROTOCOLS:
+            known = ", ".join(PROTOCOLS)
+            raise ConfigError(f"`protocol`: found {chosen!r}, expected one of {known}, or a Path")
+        elif chosen in source.refused:
+            raise ConfigError(f"`protocol={chosen}`: refused, {source.refused[chosen]}")
+        else:
+            splits = make_splits(windows, y, chosen, repeats=repeats, **common)
+        return [self._divided(each) for each in splits]
+
+    def _divided(self, split: Split) -> DatasetSplit:
+        parts = (split.train, split.val, split.test)
+        train, val, test = (WindowDataset(self.store, self.task, rows) for rows in parts)
+        return DatasetSplit(split.name, train, val, test, split.note)
+
     def loader(
         self,
         batch_size: int,
@@ -148,6 +236,27 @@ class WindowDataset(TorchDataset[Batch]):
         if not shuffle and self.rows is None:
             options.setdefault("collate_fn", _copied)
         return DataLoader(self, batch_size=None, sampler=batches, **options)
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetSplit:
+    """One division of the windows.
+
+    Args:
+        name: "subject 1/6".
+        train, val, test: their windows; no window is in two of them.
+        note: what scores on `test` mean.
+    """
+
+    name: str
+    train: WindowDataset
+    val: WindowDataset
+    test: WindowDataset
+    note: str
+
+    def __repr__(self) -> str:
+        parts = (f"{name} {len(getattr(self, name))}" for name in ("train", "val", "test"))
+        return f"{self.name}: {', '.join(parts)} windows"
 
 
 def _numbers(index: Any, count: int) -> np.ndarray:
@@ -185,52 +294,6 @@ def explained(error: DataError, store: Store) -> DataError:
     return DataError(error.path, error.field, error.found, error.expected, hint)
 
 
-def task_of(
-    dataset: Dataset,
-    root: Path,
-    name: str,
-    columns: Mapping[str, np.ndarray] | None = None,
-    *,
-    scale: tuple[float, float] | None = None,
-    threshold: float | None = None,
-    target: str = "class",
-) -> AnyTask:
-    """A data set's task: classes are those of the prepared windows, a scale that of all recordings.
-
-    Args:
-        dataset: one of `clmer.data.registry.DATASETS`.
-        root: its folder.
-        name: label column or rating task.
-        columns: labels of the prepared windows; None where nothing is prepared yet (a manifest).
-        scale: least and largest rating, as the user says.
-        threshold: the largest rating that is low, as the user says.
-        target: "class", or "rating" for the numbers themselves.
-
-    Raises:
-        DataError: the labels cannot carry the task.
-    """
-    if target == "rating":
-        seen = manifest.label_values(root) if dataset.rated is None else columns or {}
-        rating = choose_rating(
-            root, name, seen, dataset=dataset.name, rated=dataset.rated, scale=scale
-        )
-        if dataset.rated is None:
-            manifest.check_scale(root, rating)
-        return rating
-    if dataset.rated is None:
-        missing = manifest.missing(root)
-        remark = " ".join(text for column, text in missing.items() if name.startswith(column))
-        seen = manifest.label_values(root)
-        task = choose_task(root, name, seen, dataset=dataset.name, rated=None, scale=scale,
-                           threshold=threshold, remark=remark)  # fmt: skip
-        if task.edges:
-            manifest.check_scale(root, task)
-        if task.edges or columns is None:
-            return task
-    return choose_task(root, name, columns or {}, dataset=dataset.name, rated=dataset.rated,
-                       scale=scale, threshold=threshold)  # fmt: skip
-
-
 def load(
     name: str,
     root: Path | str | None = None,
@@ -240,9 +303,16 @@ def load(
     threshold: float | None = None,
     target: str = "class",
     rows: np.ndarray | None = None,
+    modalities: Sequence[str] = (),
+    window_s: float | None = None,
+    stride_s: float | None = None,
+    filter: str = _DEFAULTS.filter,
+    fps: float = _DEFAULTS.fps,
+    face: str = _DEFAULTS.face,
+    labels: str = "",
+    mobilevit: str = "",
     cache: Path | str | None = None,
     progress: bool = False,
-    **options: Any,
 ) -> WindowDataset:
     """Prepare a data set, or open what was prepared, as a torch Dataset.
 
@@ -255,9 +325,19 @@ def load(
         threshold: the largest rating that is low, in tasks of two levels; None for the middle.
         target: "class", or "rating" for the numbers of a column themselves.
         rows: window numbers to use; None for all. Windows without a label are left out.
+        modalities: names of signals and of the face's series; empty for the data set's default.
+        window_s: length of a window in seconds; None for the data set's default.
+        stride_s: seconds from window to window; None for the window, without overlap.
+        filter: "type" filters by signal type, "paper" puts one band on every channel.
+        fps: frames per second that the face is resampled to.
+        face: "raw" keeps landmarks in the camera's frame, "aligned" removes the head's motion.
+        labels: whose labels, out of the data set's `labels`; "" for its default.
+        mobilevit: folder of MobileViT-S's weights; "" for random ones.
         cache: folder of the stores; None for `$CLMER_CACHE` or ~/.cache/clmer.
         progress: show a bar while preparing.
-        **options: fields of `clmer.data.store.options.PrepareOptions`: modalities, window_s, ...
+
+    Returns:
+        The windows; `clmer.data.store.options.PrepareOptions` has more on how they are made.
 
     Raises:
         ValueError: an unknown data set.
@@ -266,7 +346,17 @@ def load(
     """
     if name not in DATASETS:
         raise ValueError(f"load: found {name!r}, expected one of {', '.join(DATASETS)}")
-    dataset, root, chosen = DATASETS[name], root_of(name, root), PrepareOptions(**options)
+    dataset, root = DATASETS[name], root_of(name, root)
+    chosen = PrepareOptions(
+        modalities=cast(tuple[str, ...], modalities),  # which are made a tuple there
+        window_s=window_s,
+        stride_s=stride_s,
+        filter=filter,
+        fps=fps,
+        face=face,
+        labels=labels,
+        mobilevit=mobilevit,
+    )
     if task and dataset.rated is None:  # say what is wrong before the data is prepared
         task_of(dataset, root, task, scale=scale, threshold=threshold, target=target)
     store = prepare(dataset, root, chosen, cache=stores_folder(cache), progress=progress)

@@ -96,7 +96,10 @@ def prepare(
     def fill(writer: StoreWriter) -> None:
         builder = _StoreBuilder(plan, writer)
         embed = embedder(weights) if "mobilevit" in plan.modalities else None
-        builder.add_all(dataset.read(root, face=plan.has_face, **whose), files, embed, progress)
+        recordings = dataset.recordings(
+            root, face=plan.has_face, labels=options.labels, cache=cache
+        )
+        builder.add_all(recordings, files, embed, progress)
         notes = [*dataset.describe(root, **whose)]
         notes += [RANDOM_NOTE] if embed is not None and weights is None else []
         writer.finish(

@@ -70,8 +70,8 @@ class Modality:
         fs: samples (or frames) a second.
         channels: C names of the stored rows.
         kinds: C signal types, which decided the filters; none for the face.
-        unit: of landmarks as tracked, "mm" or "px", or of signals; "" where there is none or where
-            channels differ.
+        unit: of landmarks as tracked ("mm", "px", "share") or of signals; "" where there is none or
+            where channels differ.
         native_fs: the recordings' own rate in Hz, of the first one; 0 where it is not known.
         levels: (type, median amplitude over recordings) of a signal; none for the face.
     """

@@ -6,14 +6,21 @@ eeg: 19 channels (eeg) Fp1 ... Pz; uV, median amplitude 9.8; 500 Hz; 48 recordin
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clmer.json_files import ANY, Misfit, check
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clmer.data.ratings import AnyTask
+    from clmer.data.store.store import Modality, Store
 
 #: Recordings of one modality whose amplitudes differ by this much were not made in one unit.
 OTHER_SCALE = 300.0
@@ -99,6 +106,77 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     if report.get("samples_interpolated"):
         said.append(f"interpolated: {report['samples_interpolated']} samples in short gaps")
     return said + [f"note: {note}" for note in report.get("notes", ())]
+
+
+def overview(
+    store: Store,
+    task: AnyTask | None,
+    rows: np.ndarray | None,
+    targets: Tensor | None,
+    protocols: Mapping[str, str],
+) -> str:
+    """A data set at a glance, in lines of at most 80 columns.
+
+    Args:
+        store: its windows.
+        task: what is predicted, or None.
+        rows: which windows are used; None for all.
+        targets: class or rating of each of these; None without a task.
+        protocols: what scores under each mean, the default first.
+    """
+    windows = store.windows
+    used = np.arange(len(windows)) if rows is None else rows
+    people = len(np.unique(windows.subject[used]))
+    recordings = len(np.unique(windows.recording[used]))
+    part = "" if len(used) == len(windows) else f" (of {len(windows)})"
+    first = (
+        f"{store.parameters['dataset']}: {people} people, {recordings} recordings, "
+        f"{len(used)} windows of {windows.window_s:g} s{part}"
+    )
+    lines = [("task", _task_text(task, targets))] if task is not None else []
+    for name, modality in store.modalities.items():
+        lines.append((name, _modality_text(modality, store.array(name).shape[2])))
+    dropped = [f"{count} windows: {why}" for why, count in store.report["windows_dropped"].items()]
+    dropped += left_out(store.report)
+    lines += [("left out", "; ".join(dropped))] if dropped else []
+    if task is not None:
+        default, *others = protocols
+        text = f'.split("{default}"): {protocols[default]} Or: {", ".join(others)}.'
+        lines.append(("split", text))
+    margin = max(len(name) for name, _ in lines) + 4
+    return "\n".join(
+        [first]
+        + [
+            textwrap.fill(
+                text, 80, initial_indent=f"  {name}".ljust(margin), subsequent_indent=" " * margin
+            )
+            for name, text in lines
+        ]
+    )
+
+
+def _task_text(task: AnyTask, targets: Tensor | None) -> str:
+    """Its name, and how many windows of each class, or from where to where the ratings go."""
+    assert targets is not None
+    if task.classes:
+        counts = targets.bincount(minlength=len(task.classes)).tolist()
+        held = ", ".join(f"{name} {n}" for name, n in zip(task.classes, counts, strict=True))
+    elif len(targets):
+        held = f"{float(targets.min()):g} to {float(targets.max()):g}"
+    else:
+        held = "no window"
+    described = task.describe()
+    return f"{task.name}: {held}" + (f" ({described})" if described else "")
+
+
+def _modality_text(modality: Modality, samples: int) -> str:
+    """Shape of a window, channels, rate and unit."""
+    shape = f"[{len(modality.channels)}, {samples}]"
+    if not modality.kinds:
+        return f"{shape} at {modality.fs:g} Hz" + (f", {modality.unit}" if modality.unit else "")
+    kinds = ", ".join(dict.fromkeys(modality.kinds))
+    unit = f", {modality.unit}" if modality.unit else ""
+    return f"{shape} at {modality.fs:g} Hz{unit}, {kinds}: {' '.join(modality.channels)}"
 
 
 def report_misfit(report: Mapping[str, Any]) -> str:

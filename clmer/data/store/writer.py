@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +29,7 @@ import numpy as np
 from clmer.data.store.origin import FORMAT
 from clmer.data.store.store import Modality, Store, Windows, open_store
 from clmer.errors import DataError
-from clmer.storage import Flush, lock, sync
+from clmer.storage import Flush, lock, stores_folder, sync
 
 __all__ = [
     "NOTICE",
@@ -52,11 +51,6 @@ publish it. It can be deleted at any time; the next run builds it again.
 # Magic, version 1.0 and a header of fixed length: the shape is known only after the last window.
 _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 _NPY_HEADER = 256
-
-
-def stores_folder(cache: Path | str | None) -> Path:
-    """Where stores are: as given, `$CLMER_CACHE`, or ~/.cache/clmer."""
-    return Path(cache or os.environ.get("CLMER_CACHE") or "~/.cache/clmer").expanduser()
 
 
 class StoreWriter:

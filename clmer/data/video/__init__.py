@@ -15,5 +15,6 @@ result is a CSV with OpenFace's columns, which `clmer.data.face.read_face` and t
     preview.py  frames with the points drawn
     clip_report.py  what is said of a clip
     refusals.py     what is no clip, and the command that makes one of it; missing packages
+    series.py   a face series out of a table or a video, whose table is made once and kept
     jobs.py     one clip from end to end; several in parallel
 """

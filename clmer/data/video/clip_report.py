@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from clmer.data.face.trackers.mesh import Face
 from clmer.data.video.clips import variable_rate
-from clmer.data.video.mesh import Face
 
 _SMALL = 0.1  # of the picture's height
 _SMALL_PX = 64.0

@@ -89,18 +89,28 @@ def process(task: Task, advance: Callable[[int], None]) -> Report:
         advance: called after every frame.
     """
     try:
-        if task.model is None:
-            return _with_openface(task)
-        return _with_mediapipe(task, task.model, advance)
+        return track(task, advance)
     except DataError as error:
         return Report(task, "error", [str(error)])
     except OSError as error:
         return Report(task, "error", [f"{task.csv}: {error.strerror or error}"])
 
 
+def track(task: Task, advance: Callable[[int], None]) -> Report:
+    """`process` whose errors are raised.
+
+    Raises:
+        DataError: a clip or a model that cannot be used.
+        OSError: the series cannot be written.
+    """
+    if task.model is None:
+        return _with_openface(task)
+    return _with_mediapipe(task, task.model, advance)
+
+
 def run(tasks: Sequence[Task], jobs: int, *, progress: bool = True) -> Iterator[Report]:
     """Process clips, `jobs` at a time; reports come as they are ready."""
-    stated = [_stated_frames(task) for task in tasks]
+    stated = [stated_frames(task) for task in tasks]
     total = sum(stated) if all(stated) else None
     with tqdm(total=total, unit="frame", desc="tracking", disable=not progress) as bar:
         if jobs == 1:
@@ -134,7 +144,7 @@ def _process_in_worker(task: Task) -> Report:
     return process(task, advance)
 
 
-def _stated_frames(task: Task) -> int:
+def stated_frames(task: Task) -> int:
     """Frames for the progress bar; 0 where they are unknown, or the clip's own turn will tell."""
     if task.model is None:
         return 0

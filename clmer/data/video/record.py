@@ -110,6 +110,16 @@ def place(made: Path, csv: Path, record: dict[str, Any], hog: Path | None = None
     os.replace(made, csv)
 
 
+def lines_of(csv: Path) -> list[str]:
+    """What was said of a series when it was made.
+
+    Raises:
+        DataError: its record is damaged.
+    """
+    lines = (_read(csv) or {}).get("notes", [])
+    return [str(line) for line in lines] if isinstance(lines, list) else []
+
+
 def discard(csv: Path) -> None:
     """Remove a series and what belongs to it."""
     for path in (csv, csv.with_suffix(".hog"), _path(csv)):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clmer.data.video.mesh import FIELD_OF_VIEW_DEG
+from clmer.data.face.trackers.mesh import FIELD_OF_VIEW_DEG
 
 _SHARES = (1.0, 0.5, 0.25)  # of the shorter side: parts that are searched
 _MIN_PART = 48  # px

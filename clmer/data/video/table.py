@@ -16,7 +16,7 @@ from clmer.data.face.rows import (
     LANDMARK_COLUMNS,
 )
 from clmer.data.face.trackers import MEDIAPIPE_COLUMN
-from clmer.data.video.mesh import PRESENCE, Face
+from clmer.data.face.trackers.mesh import PRESENCE, Face
 
 _POSE = tuple(f"pose_{kind}{axis}" for kind in "TR" for axis in "xyz")
 _IMAGE = tuple(f"{axis}_{i}" for axis in "xy" for i in range(68))

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from clmer.data.face.trackers.mesh import IBUG, Face, to_face
 from clmer.data.video import search
 from clmer.data.video.clips import Frame
-from clmer.data.video.mesh import IBUG, Face, to_face
 from clmer.data.video.people import Follower
 from clmer.data.video.refusals import missing_extra
 from clmer.errors import DataError

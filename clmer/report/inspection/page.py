@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clmer.data.face.windows import FACE_TOKENS
-from clmer.data.recording import SYNTHETIC_MARKER, Recording
+from clmer.data.recording import SYNTHETIC_MARKER
 from clmer.data.registry import DATASETS, Dataset
 from clmer.data.splits import PROTOCOLS, make_splits
 from clmer.data.store.dataset import WindowDataset, load, root_of
@@ -19,8 +19,11 @@ from clmer.data.store.summary import report_lines
 from clmer.data.synthetic import WRITERS
 from clmer.data.tasks import is_known
 from clmer.errors import ConfigError, DataError
+from clmer.report.figures import STYLE
 from clmer.report.html import Section, page, table
 from clmer.report.inspection import figures
+from clmer.report.inspection.people import STYLE as people_style
+from clmer.report.inspection.people import chooser, first_recordings
 
 PRIVATE = (
     "This page was made from recordings of people. It can show the outlines of faces, or data that "
@@ -80,19 +83,15 @@ def inspect(
     if progress:
         print("\n".join(report_lines(dataset.store.report)))
     source = DATASETS[name]
-    has_face = any(each in FACE_TOKENS for each in dataset.store.modalities)
-    first = dataset.store.windows.recording[0]
-    recordings = source.read(root, face=has_face, **source.options(root, chosen.labels))
-    example = next(each for each in recordings if f"{each.subject}/{each.trial}" == first)
     sections = [
         _overview(dataset),
-        *_signals(source, example, chosen.filter),
-        *_face(example),
         _labels(dataset),
         _losses(dataset),
         _protocols(dataset, source.refused),
+        _people(dataset, source, root, chosen, cache),
     ]
-    return page(f"{name}: what is in it", str(root), privacy(root), sections)
+    style = STYLE + people_style
+    return page(f"{name}: what is in it", str(root), privacy(root), sections, style)
 
 
 def inspect_synthetic(name: str, *, cache: Path | None = None, **arguments: Any) -> str:
@@ -137,26 +136,21 @@ def _overview(dataset: WindowDataset) -> Section:
     )
 
 
-def _signals(source: Dataset, example: Recording, filter: str) -> list[Section]:
-    if not example.signals:
-        return []
-    where = f"{example.subject}, recording {example.trial}"
-    text = f"One channel of each type, before and after the filter: {where}."
-    sections = [
-        Section("Signals and spectra", text, figures.before_and_after(source, example, filter))
-    ]
-    scalp = figures.channel_map(example)
-    if scalp is not None:
-        text = f"Standard 10-20 positions; colour is log power from 8 to 13 Hz: {where}."
-        sections.append(Section("Channel map", text, scalp))
-    return sections
-
-
-def _face(example: Recording) -> list[Section]:
-    if example.face is None:
-        return []
-    text = f"{example.subject}, recording {example.trial}: {(~example.face.valid).mean():.1%} lost."
-    return [Section("Face tracking", text, figures.tracking(example.face))]
+def _people(
+    dataset: WindowDataset, source: Dataset, root: Path, chosen: PrepareOptions, cache: Path | None
+) -> Section:
+    """A block for each person, with a recording that is read again."""
+    has_face = any(each in FACE_TOKENS for each in dataset.store.modalities)
+    wanted = first_recordings(dataset)
+    text = "A name opens the person's recordings; what was left out is empty."
+    if has_face and not source.keeps:  # whose readers read every face on the way
+        wanted = dict(list(wanted.items())[:1])
+        text += " A recording as it was recorded is shown of the first person."
+    recordings = source.recordings(
+        *(root, tuple(wanted.values())), face=has_face, labels=chosen.labels, cache=cache
+    )
+    examples = {each.subject: each for each in recordings}
+    return Section("People", text, chooser(dataset, source, examples, chosen.filter))
 
 
 def _labels(dataset: WindowDataset) -> Section:

@@ -12,6 +12,7 @@ from clmer.data.face import read_face
 from clmer.data.registry import DATASETS
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
+from clmer.data.store.store import Store
 from clmer.errors import DataError
 from clmer.report.inspection.figures import tracking
 
@@ -43,17 +44,22 @@ def test_action_units_and_landmarks_come_without_each_other(
     face = read_face(tmp_path / "0.csv")
     assert (face.landmarks is None, face.au_intensity is None) == (there == "au", there != "au")
     assert tracking(face)
+
+    def prepared(*modalities: str) -> Store:
+        options = PrepareOptions(modalities=modalities)
+        cache = tmp_path / "c"
+        return prepare(DATASETS["manifest"], tmp_path, options, cache=cache, progress=False)
+
     with pytest.raises(DataError, match=message) as caught:
-        prepare(DATASETS["manifest"], tmp_path, cache=tmp_path / "c", progress=False)
+        prepared("eeg", "landmarks", "au")
     assert f"`modalities=eeg,{there}`" in str(caught.value)
-    store = prepare(
-        DATASETS["manifest"],
-        tmp_path,
-        PrepareOptions(modalities=("eeg", there)),
-        cache=tmp_path / "c",
-        progress=False,
-    )
+    store = prepared()  # what the tables hold
+    assert list(store.modalities) == ["eeg", there]
     assert store.report["windows"] == 40
+    assert prepared("eeg", there).report["windows"] == 40
+    (tmp_path / "0.csv").write_text(text(person()))  # now one of two has both
+    with pytest.raises(DataError, match=message.replace("0", "1")):
+        prepared()
 
 
 def test_gaze_alone_and_groups_of_empty_cells(face_csv: Csv) -> None:

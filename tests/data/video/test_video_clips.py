@@ -235,7 +235,7 @@ def test_damage_in_the_middle_is_an_error_and_what_decodes_is_kept(
     write_clip(path, images, [40 * k for k in range(100)], codec, unit=unit, options=options)
     assert not Reader(path).damage
     damaged(path, round(share * path.stat().st_size))
-    with pytest.raises(DataError, match=r"frames: found .* s\b.*expected a whole clip.*--partial"):
+    with pytest.raises(DataError, match=r"frames: found .* s\b.*expected a whole clip.*`partial`"):
         list(frames(path))
     times, numbers, reader = seen(path, 100)
     assert reader.damage

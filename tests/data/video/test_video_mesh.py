@@ -10,7 +10,7 @@ import pytest
 from support.video_cases import make_face, make_mesh, scores
 
 from clmer.data.face import AU_NAMES, NEEDED_COLUMNS, read_face
-from clmer.data.video.mesh import IBUG, MESH_POINTS, action_units, to_face
+from clmer.data.face.trackers.mesh import IBUG, MESH_POINTS, action_units, to_face
 from clmer.data.video.table import COLUMNS, TableWriter
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clmer.data.video.mesh import FIELD_OF_VIEW_DEG
+from clmer.data.face.trackers.mesh import FIELD_OF_VIEW_DEG
 from clmer.data.video.search import View, around, in_picture, quarter_turn, search
 
 

@@ -26,8 +26,9 @@ model; mouthPress is nearer to AU24; AU25 and AU26 share the jaw. Do not mix wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,11 @@ _PAIRED = {
     **{"AU14": "mouthDimple", "AU15": "mouthFrown", "AU20": "mouthStretch"},
     **{"AU23": "mouthPress", "AU45": "eyeBlink"},
 }
+_NEEDED: dict[str, tuple[str, ...]] = {au: (name,) for au, name in _PLAIN.items()}
+_NEEDED |= {au: (f"{name}Left", f"{name}Right") for au, name in _PAIRED.items()}
+_NEEDED |= {"AU25": ("jawOpen", "mouthClose")}
+#: The blendshapes that action units are made of.
+BLENDSHAPES = tuple(dict.fromkeys(name for names in _NEEDED.values() for name in names))
 # MediaPipe's camera has y up and z towards the viewer, OpenFace's y down and z away.
 _FLIP = np.array([1.0, -1.0, -1.0])
 
@@ -116,10 +122,24 @@ def to_face(
 
 def action_units(scores: Mapping[str, float]) -> np.ndarray:
     """Scores [17], 0-1, in the order of `AU_NAMES`."""
-    known = {au: scores[name] for au, name in _PLAIN.items()}
-    known |= {au: (scores[f"{n}Left"] + scores[f"{n}Right"]) / 2 for au, n in _PAIRED.items()}
-    known["AU25"] = max(scores["jawOpen"] - scores["mouthClose"], 0.0)
+    known = units_of(scores)
     return np.array([known[au] for au in AU_NAMES])
+
+
+def known_units(shapes: Collection[str]) -> list[str]:
+    """The action units whose blendshapes are all there."""
+    return [au for au, needed in _NEEDED.items() if set(needed) <= set(shapes)]
+
+
+def units_of(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores by action unit, numbers or arrays, of those whose blendshapes are all there."""
+    known: dict[str, Any] = {}
+    for au in known_units(scores):
+        first, *second = (scores[name] for name in _NEEDED[au])
+        known[au] = (first + second[0]) / 2 if second else first
+    if "AU25" in known:
+        known["AU25"] = np.maximum(scores["jawOpen"] - scores["mouthClose"], 0.0)
+    return known
 
 
 def _angles(turn: np.ndarray) -> np.ndarray:
