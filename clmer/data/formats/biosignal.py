@@ -20,7 +20,8 @@ from clmer.data.channels import (
 from clmer.data.formats import check_content, edf
 from clmer.data.formats.bids import TYPES, read_table, table_path
 from clmer.data.formats.biosignal_file import BiosignalFile
-from clmer.data.formats.mne_files import FOLDERS, READERS, MneFile, open_mne, suffix_of
+from clmer.data.formats.mne_files import FOLDERS, READERS, open_mne, suffix_of
+from clmer.data.formats.source import Source, StoredChannel
 from clmer.errors import DataError
 
 #: Suffixes that are read.
@@ -82,70 +83,46 @@ def _state(files: Sequence[Path]) -> tuple[tuple[int, int] | None, ...]:
 
 @lru_cache(maxsize=8)  # trials of one file come one after the other
 def _opened(path: Path, suffix: str, state: object) -> BiosignalFile:
-    table = read_table(path)
-    source: edf.EdfFile | MneFile
-    if suffix in (".edf", ".bdf"):
-        source = file = edf.open_edf(path)
-        channels, rows = _of_edf(file, table)
-        files = [path]
-    else:
-        source = recording = open_mne(path)
-        channels, rows = _of_mne(recording, table)
-        files = recording.files
+    table, source = read_table(path), open_source(path)
     beside = [table_path(path)] if table else []
-    names = tuple(dict.fromkeys((path, *files, *beside)))
-    return BiosignalFile(
-        path, source, tuple(renamed(channels)), tuple(rows), names, source.notes, _state(names)
-    )
+    names = tuple(dict.fromkeys((path, *source.files, *beside)))
+    channels = tuple(renamed(_channels(source.channels, table)))
+    return BiosignalFile(path, source, channels, names, _state(names))
 
 
-def _of_edf(file: edf.EdfFile, table: dict[str, dict[str, str]]) -> tuple[list[Channel], list[int]]:
-    rows = [i for i, signal in enumerate(file.signals) if not signal.is_note]
-    labels = [file.signals[i].label for i in rows]
-    spelt = [file.signals[i].unit for i in rows]
-    rates = [file.rate(file.signals[i]) for i in rows]
-    return _channels(labels, [""] * len(rows), spelt, rates, table), rows
+def open_source(path: Path) -> Source:
+    """What reads a file of one of the `SUFFIXES`.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    return edf.open_edf(path) if suffix_of(path) in (".edf", ".bdf") else open_mne(path)
 
 
-def _of_mne(file: MneFile, table: dict[str, dict[str, str]]) -> tuple[list[Channel], list[int]]:
-    labels, rates, spelt = file.labels, file.rates, file.units
-    made = _channels(labels, file.told, spelt, rates, table, file.placed, file.bads)
-    return made, list(range(len(labels)))
-
-
-def _channels(
-    labels: Sequence[str],
-    told: Sequence[str],
-    spelt: Sequence[str],
-    rates: Sequence[float],
-    table: dict[str, dict[str, str]],
-    placed: Sequence[bool] | None = None,
-    bads: Sequence[bool] | None = None,
-) -> list[Channel]:
+def _channels(stored: Sequence[StoredChannel], table: dict[str, dict[str, str]]) -> list[Channel]:
     """Channels by what the file, and BIDS' table beside it, say."""
-    entries = [table.get(label) or table.get(plain_name(label)[0]) or {} for label in labels]
+    entries = [table.get(c.label) or table.get(plain_name(c.label)[0]) or {} for c in stored]
     bids = [TYPES.get(entry.get("type", "").upper(), "") for entry in entries]
     unsure = [entry.get("type", "n/a").upper() in ("N/A", "MISC", "OTHER", "") for entry in entries]
-    spelt = [unit or entry.get("units", "") for unit, entry in zip(spelt, entries, strict=True)]
+    spelt = [c.unit or entry.get("units", "") for c, entry in zip(stored, entries, strict=True)]
     spelt = ["" if unit.lower() == "n/a" else unit for unit in spelt]
-    told = [b if not u and b else t for b, u, t in zip(bids, unsure, told, strict=True)]
     kinds, guessed = typed(
-        labels,
-        told=told,
+        [channel.label for channel in stored],
+        told=[b if not u and b else c.told for b, u, c in zip(bids, unsure, stored, strict=True)],
         spelt_units=spelt,
-        placed=placed,
+        placed=[channel.placed for channel in stored],
         sure=[bool(b) and not u for b, u in zip(bids, unsure, strict=True)],
     )
     return [
         Channel(
-            plain_name(label)[0],
+            plain_name(channel.label)[0],
             kind,
             unit,
-            fs,
-            (bads is not None and bads[i]) or entry.get("status", "").lower() == "bad",
+            channel.fs,
+            channel.bad or entry.get("status", "").lower() == "bad",
             guess,
         )
-        for i, (label, kind, unit, fs, entry, guess) in enumerate(
-            zip(labels, kinds, spelt, rates, entries, guessed, strict=True)
+        for channel, kind, unit, entry, guess in zip(
+            stored, kinds, spelt, entries, guessed, strict=True
         )
     ]
