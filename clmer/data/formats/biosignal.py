@@ -22,10 +22,12 @@ from clmer.data.formats.bids import TYPES, read_table, table_path
 from clmer.data.formats.biosignal_file import BiosignalFile
 from clmer.data.formats.mne_files import FOLDERS, READERS, open_mne, suffix_of
 from clmer.data.formats.source import Source, StoredChannel
+from clmer.data.formats.tables import SUFFIXES as TABLES
+from clmer.data.formats.tables import empatica, open_numbers
 from clmer.errors import DataError
 
 #: Suffixes that are read.
-SUFFIXES = (".edf", ".bdf", *READERS)
+SUFFIXES = (".edf", ".bdf", *READERS, *TABLES)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -36,6 +38,8 @@ def files_of(path: Path) -> list[Path]:
     """
     if suffix_of(path) in (".edf", ".bdf"):
         return [path, *([table_path(path)] if read_table(path) else [])]
+    if suffix_of(path) in TABLES:
+        return [path]  # which its rate need not be known for
     files = [*open_biosignal(path).files]
     return [
         each for file in files for each in (sorted(file.rglob("*")) if file.is_dir() else [file])
@@ -48,30 +52,41 @@ def bad_channels(path: Path) -> list[str]:
     Raises:
         DataError: the recording cannot be read.
     """
-    if suffix_of(path) in (".edf", ".bdf") and not read_table(path):
+    if suffix_of(path) in (".edf", ".bdf", *TABLES) and not read_table(path):
         return []  # the format has no such mark
     return [channel.name for channel in open_biosignal(path).all_channels if channel.bad]
 
 
-def open_biosignal(path: Path) -> BiosignalFile:
-    """Open a file by its suffix (`SUFFIXES`); the header is checked, samples stay on disk.
+def is_recording(path: Path) -> bool:
+    """Whether a file or folder is one that `open_biosignal` looks into."""
+    return suffix_of(path) in SUFFIXES or (path.is_dir() and empatica.is_folder(path))
+
+
+def open_biosignal(path: Path, rate: float | None = None) -> BiosignalFile:
+    """Open a file by its suffix (`SUFFIXES`), or an Empatica E4's folder.
+
+    The header is checked, samples stay on disk; those of tables and arrays are read.
+
+    Args:
+        path: the file.
+        rate: samples per second of a table or an array that does not say it.
 
     Raises:
         DataError: no such file, unknown suffix, a damaged or truncated file, no channel in it.
     """
     suffix = suffix_of(path)
-    if suffix not in SUFFIXES:
+    if not is_recording(path):
         raise DataError(path, "suffix", suffix or "none", f"one of {', '.join(SUFFIXES)}")
-    there = path.is_dir() if suffix in FOLDERS else path.is_file()
+    there = path.is_dir() if suffix in FOLDERS or path.is_dir() else path.is_file()
     if not there:
         raise DataError(path, "file", "nothing", f"a {suffix} recording")
     if not path.stat().st_size:
         raise DataError(path, "file", "0 bytes", f"a {suffix} recording", "Copy it again.")
     check_content(path)
-    file = _opened(path, suffix, _state([path]))
+    file = _opened(path, rate, _state([path]))
     if _state(file.files) != file.state:  # what belongs to it has changed or gone
         _opened.cache_clear()
-        file = _opened(path, suffix, _state([path]))
+        file = _opened(path, rate, _state([path]))
     return file
 
 
@@ -82,20 +97,22 @@ def _state(files: Sequence[Path]) -> tuple[tuple[int, int] | None, ...]:
 
 
 @lru_cache(maxsize=8)  # trials of one file come one after the other
-def _opened(path: Path, suffix: str, state: object) -> BiosignalFile:
-    table, source = read_table(path), open_source(path)
+def _opened(path: Path, rate: float | None, state: object) -> BiosignalFile:
+    table, source = read_table(path), open_source(path, rate)
     beside = [table_path(path)] if table else []
     names = tuple(dict.fromkeys((path, *source.files, *beside)))
     channels = tuple(renamed(_channels(source.channels, table)))
     return BiosignalFile(path, source, channels, names, _state(names))
 
 
-def open_source(path: Path) -> Source:
-    """What reads a file of one of the `SUFFIXES`.
+def open_source(path: Path, rate: float | None = None) -> Source:
+    """What reads a file of one of the `SUFFIXES`, or an Empatica E4's folder.
 
     Raises:
-        DataError: it is damaged.
+        DataError: it is damaged, or a table whose rate nothing tells.
     """
+    if suffix_of(path) in TABLES or (path.is_dir() and empatica.is_folder(path)):
+        return open_numbers(path, rate)
     return edf.open_edf(path) if suffix_of(path) in (".edf", ".bdf") else open_mne(path)
 
 
