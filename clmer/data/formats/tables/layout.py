@@ -200,7 +200,8 @@ def _separator(sample: Sequence[str], head: str) -> str:
 def _numeric(rows: Sequence[Sequence[str]], comma: bool) -> list[bool]:
     """Whether each column has numbers in the first rows and nothing else."""
     found = []
-    for at in range(max(map(len, rows))):
+    widths = sorted(map(len, rows))
+    for at in range(widths[len(widths) // 2]):
         cells = [row[at] for row in rows if at < len(row) and not is_missing(row[at])]
         good = sum(_number(cell, comma) is not None for cell in cells)
         found.append(bool(cells) and good >= max(1, 0.9 * len(cells)))
@@ -241,7 +242,7 @@ def _names(
     names = max(rest, key=lambda row: len(set(row)))  # a line may repeat the device in all cells
     while names and not names[-1]:
         names = names[:-1]
-    pairs = [_name_and_unit(name) for name in names]
+    pairs = [name_and_unit(name) for name in names]
     below = (*(spelt[-1] if spelt else ()), *[""] * len(pairs))
     told = ["" if unit.lower() in _NO_UNIT else unit for unit in below]
     return (
@@ -263,7 +264,7 @@ def is_time_unit(text: str) -> bool:
     return text.lower().strip() in SECONDS and not siemens
 
 
-def _name_and_unit(name: str) -> tuple[str, str]:
+def name_and_unit(name: str) -> tuple[str, str]:
     """A column's name without the unit behind it, "ecg [uV]" or "time_ms"."""
     for pattern in (_IN_BRACKETS, _AT_END):
         found = pattern.fullmatch(name)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from clmer.data.formats.delimited import bare, is_missing
-from clmer.data.formats.tables.layout import Layout, no_rows
+from clmer.data.formats.tables.layout import Layout, name_and_unit, no_rows
 from clmer.errors import DataError
 
 #: Rows that are turned into an array at once.
@@ -121,6 +121,6 @@ def _value(layout: Layout, line: int, row: Sequence[str], column: int) -> float:
         return np.nan
     name = layout.names[column] or f"column {column + 1}"
     hint = "Is the header there twice? Two recordings need a file each."
-    if cell.strip('"') != layout.names[column]:
+    if name_and_unit(bare(cell))[0] != layout.names[column]:
         hint = "Leave the cell empty where a sample is missing."
     raise DataError(layout.path, f"line {line}, {name}", repr(cell), "a number", hint)
