@@ -64,10 +64,10 @@ PROFILES = (
         "OpenBCI",
         r"OpenBCI Raw E[EX]G Data|^EXG Channel 0$",
         (
-            (r"E[EX]G Channel \d+", "eeg", "uV"),
+            (r"E[EX]G Channel \d+", "", "uV"),  # whatever is attached
             (r"Accel Channel \d+", "acc", "g"),
             (r"Marker.*", "trigger", ""),
-            (r"(Other.*|Analog Channel.*)", "unknown", ""),
+            (r"(Other.*|Analog Channel.*)", "quality", ""),
         ),
     ),
     Profile(
@@ -89,7 +89,7 @@ PROFILES = (
         (
             (r"(TP9|AF7|AF8|TP10)", "eeg", "uV"),
             (r"Right AUX", "unknown", "uV"),
-            (r"([XYZ])", "", ""),
+            (r"([XYZ])", "other", ""),
         ),
         rates=(256.0, 64.0, 52.0),
     ),

@@ -90,15 +90,20 @@ def open_table(layout: Layout, rate: float | None = None) -> TableFile:
     at_s = _clock(line, keep)
     filled = _flags(table, profile, keep)
     made = [_column(table, i, keep, line, filled) for i in numeric]
+    raw = profile is not None and profile.numbers
+    if raw:
+        table.notes.append("its sensors' samples are the converter's own numbers, without a unit")
     markers = (Marker(float(at_s[i]), n / fs if n > 1 else 0.0, text) for i, n, text in events)
     return TableFile(
-        tuple(StoredChannel(columns[i].label, fs, columns[i].unit, kinds[i]) for i in numeric),
+        tuple(
+            StoredChannel(columns[i].label, fs, columns[i].unit, columns[i].told) for i in numeric
+        ),
         tuple(column for column, _ in made),
         tuple(each for _, each in made),
         (path,),
         tuple(dict.fromkeys(table.notes)),
         tuple(markers),
-        raw=profile is not None and profile.numbers,
+        raw=raw,
     )
 
 
@@ -153,7 +158,8 @@ def _times(table: Table, rate: float | None) -> tuple[np.ndarray | None, str]:
         if values.max() == values.min():
             still.append(name)
             continue
-        ordered = times.in_seconds(path, name, values, unit, rate)
+        ordered, note = times.in_seconds(path, name, values, unit, rate)
+        table.notes += [note] if note else []
         return times.check_order(path, name, ordered, table.layout.line), name
     if still and rate:
         table.notes.append(f"{still[0]} is the same in all rows: time is counted by the rate")

@@ -74,8 +74,10 @@ def _of_day(cell: str) -> float:
     return _DAY_S * days + 3600.0 * hour + 60.0 * int(second) + rest
 
 
-def in_seconds(path: Path, name: str, times: np.ndarray, unit: str, fs: float | None) -> np.ndarray:
-    """Numbers of a column of times as seconds from the first on.
+def in_seconds(
+    path: Path, name: str, times: np.ndarray, unit: str, fs: float | None
+) -> tuple[np.ndarray, str]:
+    """Numbers of a column of times as seconds from the first on, and what to say of their unit.
 
     Args:
         path: the file, for messages.
@@ -88,7 +90,7 @@ def in_seconds(path: Path, name: str, times: np.ndarray, unit: str, fs: float | 
         DataError: the unit is not told by the file, by times since 1970, or by the rate.
     """
     seconds = times - times[0]
-    scale = SECONDS.get(unit.lower().strip())
+    scale, note = SECONDS.get(unit.lower().strip()), ""
     if scale is None:
         scale = next((by for least, by in _EPOCHS if abs(times[0]) >= least), None)
     if scale is None:
@@ -104,7 +106,9 @@ def in_seconds(path: Path, name: str, times: np.ndarray, unit: str, fs: float | 
                 "manifest (clmer predict: --rate).",
             )
         scale = scales[0]
-    return np.asarray(seconds * scale)
+        words = {1.0: "s", 1e-3: "ms", 1e-6: "us", 1e-9: "ns"}
+        note = f"{name}, in steps of {step:g}, is taken for {words[scale]}" if scale < 1 else ""
+    return np.asarray(seconds * scale), note
 
 
 def _plausible(step: float, scale: float, fs: float | None) -> bool:

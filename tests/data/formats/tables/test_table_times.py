@@ -31,7 +31,8 @@ def write(path: Path, **columns: Sequence[object]) -> Path:
 )
 @pytest.mark.parametrize(
     ("name", "scale", "digits", "start"),
-    [("time", 1.0, 3, 0), ("Time [s]", 1.0, 4, 5), ("timestamp_ms", 1e3, 0, 0), ("t (us)", 1e6, 0, 7),
+    [("time", 1.0, 3, 0), ("Time [s]", 1.0, 4, 5), ("timestamp_ms", 1e3, 0, 0),
+     ("t (us)", 1e6, 0, 7),
      ("Timestamp [ns]", 1e9, 0, 0), ("timestamps", 1.0, 6, 1.7e9), ("unix", 1e3, 3, 1.7e9),
      ("LocalTimestamp", 1e6, 0, 1.7e9), ("time", 1e9, 0, 1.7e9)],
 )  # fmt: skip
