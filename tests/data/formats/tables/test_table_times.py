@@ -98,7 +98,7 @@ def test_a_wrapped_counter_is_no_gap_and_a_jump_is_one(
     path = tmp_path / "a.csv"
     path.write_text(
         "%Sample Rate = 250 Hz\nSample Index, EXG Channel 0\n"
-        + "".join(f"{c}, {i % 97}.5\n" for i, c in zip(kept, count[kept], strict=True))
+        + "".join(f"{c}, {i * i % 97}.5\n" for i, c in zip(kept, count[kept], strict=True))
     )
     file = open_biosignal(path)
     pieces = [(round(p.start_s * 250), p.first) for p in file.signal(["EXG Channel 0"]).line.pieces]
