@@ -163,7 +163,9 @@ def no_rows(path: Path, first: str, count: int = 0) -> DataError:
 
 def _sorted(lines: Sequence[str]) -> tuple[list[str], list[int], str]:
     """Comments without marks, numbers of the other lines with text, and what a sep= line states."""
-    comments, kept, stated = [], [], ""
+    comments: list[str] = []
+    kept: list[int] = []
+    stated = ""
     for i, line in enumerate(lines):
         clean = line.strip().lstrip("\"'")
         told = SEPARATOR_LINE.fullmatch(line.strip()) or re.fullmatch('"?sep=(\t)"?', line)

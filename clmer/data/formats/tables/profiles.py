@@ -58,6 +58,8 @@ class Profile:
     numbers: bool = False
 
 
+#: The sensors of Emotiv's EPOC, in the order of its exports.
+EPOC_CHANNELS = tuple("AF3 F7 F3 FC5 T7 P7 O1 O2 P8 T8 FC6 F4 F8 AF4".split())
 _EMOTIV_SERVICE = "Counter|Interpolated|RawCq|Battery|BatteryPercent|MarkerHardware"
 PROFILES = (
     Profile(

@@ -197,6 +197,10 @@ def _rate(
         DataError: nothing tells, or the times contradict what is stated.
     """
     path, known = table.layout.path, stated or written
+    low, high = times.RATES
+    if known is not None and not low <= known <= high:
+        expected = f"{low:g} to {high:g} samples per second"
+        raise DataError(path, "sampling rate", f"{known:g} Hz", expected)
     if seconds is None:
         if known is None:
             raise DataError(
