@@ -95,9 +95,11 @@ def test_emotiv_csv_s_faults_are_named(tmp_path: Path) -> None:
 def test_a_rate_that_no_headset_has(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     for seconds, found in (
-        (16e9, "times in steps of 1.6e.10 "), (2.0, "times in steps of 2 "), (0.0, "the same time in all"),
+        (16e9, "times in steps of 1.6e.10 "),
+        (1.0, "times in steps of 1 "),
+        (0.0, "the same time in all"),
         (1e-6, "times in steps of 1e-06"),
-    ):  # fmt: skip
+    ):
         write_times(path, seconds * np.arange(9))
         path.write_text(path.read_text().replace(",sampling rate:eeg_128", ""))
         with pytest.raises(DataError, match=f"Timestamp: found {found}"):
