@@ -99,7 +99,7 @@ def in_seconds(
         DataError: the unit is not told by the file, by times since 1970, or by the rate.
     """
     seconds = times - times[0]
-    scale, note = SECONDS.get(unit.lower().strip()), ""
+    scale, note = SECONDS.get(unit.lower().strip("[](){} ")), ""
     if scale is None:
         scale = next((by for least, by in _EPOCHS if abs(times[0]) >= least), None)
     if scale is None:

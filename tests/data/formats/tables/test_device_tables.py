@@ -268,3 +268,96 @@ def test_a_device_that_has_no_profile(tmp_path: Path) -> None:
     np.testing.assert_allclose(resp.data[0], EEG[1, :1000])
     with pytest.raises(DataError, match=r"channels of modality eeg.*EKG \(ecg\)"):
         read_file(path, "eeg")
+
+
+@pytest.mark.parametrize(("columns", "electrodes"), [(24, 8), (15, 4)])
+def test_brainflow_s_own_file(tmp_path: Path, columns: int, electrodes: int) -> None:
+    def row(i: int) -> str:
+        accel = [0.1, 0.2, 0.9]
+        rest = [0.0] * (columns - electrodes - 6)
+        values = [i % 256, *EEG[:electrodes, i], *accel, *rest, 1.7e9 + i / 250, float(i == 500)]
+        return "\t".join(f"{v:.6f}" for v in values)
+
+    path = table(tmp_path / "BrainFlow-RAW.csv", [], row, iter(range(1500)))
+    path.write_text(path.read_text().lstrip())
+    file = open_biosignal(path)
+    signal = file.signal(file.select("eeg"))
+    assert (len(signal.channels), signal.unit, signal.fs) == (electrodes, "uV", 250.0)
+    np.testing.assert_allclose(signal.data, EEG[:electrodes], atol=1e-6)
+    np.testing.assert_allclose(read_file(path, "acc").data[:, 3], [0.1, 0.2, 0.9])
+    assert [(m.onset_s, m.text) for m in file.markers] == [(2.0, "1")]
+
+
+def test_unicorn(tmp_path: Path) -> None:
+    names = [*(f"EEG {i + 1}" for i in range(8)), "Accelerometer X", "Gyroscope X",
+             "Battery Level", "Counter", "Validation Indicator"]  # fmt: skip
+    kept = [*range(300), *range(310, 1500)]
+    path = table(tmp_path / "a.csv", [",".join(names)],
+                 lambda i: ",".join(map(str, EEG[:, i])) + f",0.1,1.0,90,{i + 7},1",
+                 iter(kept))  # fmt: skip
+    signal = read_file(path, "eeg")
+    assert (len(signal.channels), signal.unit, signal.fs) == (8, "uV", 250.0)
+    np.testing.assert_allclose(signal.data, EEG[:, kept])
+    assert [p.start_s for p in signal.line.pieces] == [0.0, 310 / 250]
+    assert any("taken to be Unicorn's, 250 Hz" in note for note in signal.notes)
+
+
+@pytest.mark.parametrize("counts", ["", "\t1500\t1500\n"])
+def test_acqknowledge_s_text(tmp_path: Path, counts: str) -> None:
+    head = ["baseline.acq", "2 msec/sample", "2 channels", "ECG100C", "mV", "EDA",
+            "microsiemens", f"min\tCH1\tCH2\n{counts}".rstrip("\n")]  # fmt: skip
+    path = table(
+        tmp_path / "a.txt",
+        head,
+        lambda i: f"{i / 500 / 60:.8f}\t{EEG[0, i]}\t{EEG[1, i]}\t",
+        iter(range(1500)),
+    )
+    ecg, eda = read_file(path, "ecg"), read_file(path, "gsr")
+    assert (ecg.channels, ecg.fs, ecg.unit) == (("ECG100C",), 500.0, "uV")
+    np.testing.assert_allclose(ecg.data[0], 1e3 * EEG[0])
+    assert (eda.unit, eda.duration_s) == ("uS", 3.0)
+    np.testing.assert_allclose(eda.data[0], EEG[1])
+
+
+def test_labchart_s_text(tmp_path: Path) -> None:
+    head = ["Interval=\t0.005 s", "ExcelDateTime=\t4.1\t01/02/2024 10:00:00.0",
+            "ChannelTitle=\tECG\tGSR", "Range=\t10 mV\t40 uS"]  # fmt: skip
+    path = table(tmp_path / "a.txt", head, lambda i: f"{i / 200:.3f}\t{EEG[0, i]}\t{EEG[1, i]}",
+                 iter(range(600)))  # fmt: skip
+    signal = read_file(path, "ecg", unit="mV")
+    assert (signal.channels, signal.fs) == (("ECG",), 200.0)
+    np.testing.assert_allclose(signal.data[0], 1e3 * EEG[0, :600])
+
+
+def test_tables_out_of_r_and_pandas(tmp_path: Path) -> None:
+    for head, first in ((',"Fp1","Fp2"', 0), ('"Fp1","Fp2"', 1)):
+        rows = "".join(f'"{i + first}",{EEG[0, i]},{EEG[1, i]}\n' for i in range(600))
+        (tmp_path / "a.csv").write_text(f"{head}\n{rows}")
+        signal = read_file(tmp_path / "a.csv", "eeg", rate=200.0, unit="uV")
+        assert signal.channels == ("Fp1", "Fp2")
+        np.testing.assert_allclose(signal.data, EEG[:2, :600])
+
+
+def test_a_unit_for_a_name(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", ["eSense Skin Response", "Second;MicroSiemens"],
+                 lambda i: f"{i / 5:.1f};{3 + EEG[0, i] / 100:.4f}".replace(".", ","),
+                 iter(range(300)))  # fmt: skip
+    signal = read_file(path, "eda")
+    assert (signal.fs, signal.unit, signal.kinds) == (5.0, "uS", ("gsr",))
+
+
+def test_a_row_per_channel_is_told(tmp_path: Path) -> None:
+    np.savetxt(tmp_path / "a.csv", np.tile(EEG, 4), delimiter=",", fmt="%.1f")
+    with pytest.raises(DataError, match=r"columns: found 6000 in 8 lines.*its transpose"):
+        open_biosignal(tmp_path / "a.csv")
+
+
+def test_converted_opensignals_and_damaged_json(tmp_path: Path) -> None:
+    path = opensignals(tmp_path / "a.txt", ["ECG", "EDABIT"], list(range(1500)))
+    text = path.read_text()
+    path.write_text(text.replace('"mode": 0', '"mode": 0, "convertedValues": 1'))
+    assert read_file(path, "ecg").unit == "uV"
+    assert read_file(path, "gsr").unit == "uS"
+    path.write_text(text.replace('"sampling rate": 1000', '"sampling": {'))
+    with pytest.raises(DataError, match="rate"):
+        open_biosignal(path)
