@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clmer.data.formats.mne_files import READERS, suffix_of
+from clmer.data.formats.mne_files import FOLDERS, READERS, header_of, suffix_of
 from clmer.errors import DataError
 
 #: The way into a manifest for what no reader knows.
@@ -34,8 +34,6 @@ _STAND_INS = (
     (b"<!doctype", "a web page", "The download failed, or asked for a login: get the file again."),
     (b"<html", "a web page", "The download failed, or asked for a login: get the file again."),
 )
-#: Parts of a recording that people give instead of its header.
-_PARTS = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".dat": ".vhdr", ".fdt": ".set"}
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts")
 
 
@@ -50,15 +48,14 @@ def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
     Raises:
         DataError: another suffix.
     """
-    suffix = suffix_of(path)
-    if suffix in readable:
+    suffix, hint = suffix_of(path), ""
+    if path.is_dir() and suffix not in FOLDERS:
+        raise DataError(path, "file", "a folder", expected, "Name a file in it.")
+    header = header_of(path)
+    if header is None and suffix in readable:
         check_content(path)
         return
-    hint = ""
-    if path.is_dir():
-        raise DataError(path, "file", "a folder", expected, "Name a file in it.")
-    header = path.with_suffix(_PARTS.get(suffix, ""))
-    if suffix in _PARTS:
+    if header is not None:
         there = "which lies beside it" if header.is_file() else "which is missing"
         hint = f"It is part of a recording: give {header.name}, {there}."
     elif path.name.lower().endswith(".tsv.gz"):

@@ -17,10 +17,10 @@ from clmer.data.channels import (
     renamed,
     typed,
 )
-from clmer.data.formats import check_content, edf
+from clmer.data.formats import check_suffix, edf
 from clmer.data.formats.bids import TYPES, read_table, table_path
 from clmer.data.formats.biosignal_file import BiosignalFile
-from clmer.data.formats.mne_files import FOLDERS, READERS, open_mne, suffix_of
+from clmer.data.formats.mne_files import READERS, open_mne, suffix_of
 from clmer.data.formats.source import Source, StoredChannel
 from clmer.errors import DataError
 
@@ -60,14 +60,11 @@ def open_biosignal(path: Path) -> BiosignalFile:
         DataError: no such file, unknown suffix, a damaged or truncated file, no channel in it.
     """
     suffix = suffix_of(path)
-    if suffix not in SUFFIXES:
-        raise DataError(path, "suffix", suffix or "none", f"one of {', '.join(SUFFIXES)}")
-    there = path.is_dir() if suffix in FOLDERS else path.is_file()
-    if not there:
+    if not path.exists():
         raise DataError(path, "file", "nothing", f"a {suffix} recording")
+    check_suffix(path, SUFFIXES, f"one of {', '.join(SUFFIXES)}")
     if not path.stat().st_size:
         raise DataError(path, "file", "0 bytes", f"a {suffix} recording", "Copy it again.")
-    check_content(path)
     file = _opened(path, suffix, _state([path]))
     if _state(file.files) != file.state:  # what belongs to it has changed or gone
         _opened.cache_clear()

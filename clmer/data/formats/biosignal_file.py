@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from clmer.data.channels import (
 )
 from clmer.data.formats.mne_files import suffix_of
 from clmer.data.formats.source import Source
-from clmer.data.formats.triggers import STATUS_BITS, trigger_markers
+from clmer.data.formats.triggers import STATUS_BITS, all_noted, trigger_markers
 from clmer.data.recording import KINDS, Marker, Signal
 from clmer.data.service_channels import check_no_service
 from clmer.data.timeline import Timeline
@@ -92,20 +92,24 @@ class BiosignalFile:
         """What the file says happened, in order of time: annotations and trigger lines.
 
         Annotations that mark pauses and bad spans are none (`Timeline` has them). A trigger line
-        gives a marker for each stretch of a code (`triggers.trigger_markers`); where a file has
-        several, the line's name goes before the code.
+        gives a marker for each stretch of a code (`triggers.trigger_markers`), unless annotations
+        say the same; where a file has several, the line's name goes before the code.
 
         Raises:
             DataError: the file is damaged.
         """
-        lines = [row for row, c in enumerate(self.all_channels) if c.kind == "trigger"]
-        read = [(self.all_channels[row].name, row, self._trigger_values(row)) for row in lines]
-        used = [each for each in read if trigger_markers(each[2], self.source.timeline(each[1]))]
-        found = list(self.source.markers)
-        for name, row, values in used:
-            line = self.source.timeline(row)
-            found += trigger_markers(values, line, name if len(used) > 1 else "")
-        return tuple(sorted(found, key=lambda marker: marker.onset_s))
+        noted = list(self.source.markers)
+        lines = {}
+        for row, channel in enumerate(self.all_channels):
+            if channel.kind == "trigger":
+                line = self.source.timeline(row)
+                found = trigger_markers(self._trigger_values(row), line)
+                if not all_noted(found, noted, channel.fs):
+                    lines[channel.name] = found
+        for name, found in lines.items():
+            named = [replace(m, text=f"{name} {m.text}") for m in found]
+            noted += named if len(lines) > 1 else found
+        return tuple(sorted(noted, key=lambda marker: marker.onset_s))
 
     def _trigger_values(self, row: int) -> np.ndarray:
         codes = self.source.codes(row) if suffix_of(self.path) == ".bdf" else None
