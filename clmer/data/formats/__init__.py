@@ -16,7 +16,7 @@ AS_ARRAY = (
 _EXPORT = f"Export it as EDF, if its program can. {AS_ARRAY}"
 #: What a suffix is a part of, or what to do about it.
 _HINTS = {
-    ".xdf": "XDF is not read: load it with pyxdf. " + AS_ARRAY,
+    ".xdf.gz": "Name it .xdfz.",
     ".tsv.gz": "A compressed table is not read. " + AS_ARRAY,
     ".mat": "Load it with scipy.io.loadmat. " + AS_ARRAY,
     ".gz": "Unpack it first (gunzip).",
@@ -58,7 +58,8 @@ def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
     if header is not None:
         there = "which lies beside it" if header.is_file() else "which is missing"
         hint = f"It is part of a recording: give {header.name}, {there}."
-    elif path.name.lower().endswith(".tsv.gz"):
+        raise DataError(path, "file", "a part of a recording", f"{header.name}", hint)
+    if path.name.lower().endswith(".tsv.gz"):
         hint = _HINTS[".tsv.gz"]
     elif suffix in _VIDEOS:
         hint = f"Make the face's table of it: clmer video {path.name}"

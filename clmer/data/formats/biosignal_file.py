@@ -29,6 +29,7 @@ from clmer.data.service_channels import check_no_service
 from clmer.data.timeline import Timeline
 from clmer.data.units import wrong_unit
 from clmer.errors import DataError
+from clmer.text import folded
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +76,9 @@ class BiosignalFile:
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds, pauses included."""
-        return self.source.timeline(0).duration_s
+        """Length in seconds, pauses included; of several streams, to the last one's end."""
+        rows = {channel.group: row for row, channel in enumerate(self.source.channels)}
+        return max(self.source.timeline(row).duration_s for row in rows.values())
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -148,7 +150,8 @@ class BiosignalFile:
         Args:
             modality: its name: a type takes the channels of that type, any other name all channels
                 of known types.
-            wanted: names, in the order wanted, instead; see `channels.find`.
+            wanted: names, in the order wanted, instead, see `channels.find`; the name of a stream
+                stands for its channels of the modality's type.
             kind: the type that somebody stated for them; it counts more than the file's.
             without: names (`channels.canonical`) that are left out where none are wanted.
 
@@ -160,6 +163,7 @@ class BiosignalFile:
         """
         need = kind or as_kind(modality)
         if wanted:
+            wanted = [name for each in wanted for name in self._of_stream(each, need)]
             found = [self._place(name) for name in wanted]
             self._check_found(wanted, found)
             places = (place for place in found if place is not None)
@@ -182,6 +186,18 @@ class BiosignalFile:
             "Name the channels in the manifest's column channels, and their type in the column "
             "kind where the file's names do not tell it.",
         )
+
+    def _of_stream(self, name: str, need: str) -> list[str]:
+        """The channels that a stream's name stands for; any other name as it is."""
+        names = [channel.name for channel in self.all_channels]
+        pairs = zip(self.all_channels, self.source.channels, strict=True)
+        inside = [
+            channel.name
+            for channel, stored in pairs
+            if stored.group and folded(stored.group) == folded(name) and channel.kind in KINDS
+            and need in ("", channel.kind)
+        ]  # fmt: skip
+        return inside if inside and name not in names else [name]
 
     def _place(self, name: str) -> int | None:
         try:
@@ -279,6 +295,16 @@ class BiosignalFile:
             each if isinstance(each, Channel) else self.all_channels[place]
             for each, place in zip(wanted, at, strict=True)
         ]
+        streams = dict.fromkeys(self.source.channels[place].group for place in at)
+        if len(streams) > 1:
+            raise DataError(
+                self.path,
+                "streams",
+                f"channels of {', '.join(streams)}",
+                "one stream for the channels of a modality",
+                f"Name one in the manifest's column channels ({next(iter(streams))}), or make "
+                "them separate modalities.",
+            )
         rates = sorted({channel.fs for channel in chosen})
         if len(rates) > 1:
             raise DataError(
