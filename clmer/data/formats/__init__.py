@@ -17,7 +17,6 @@ _EXPORT = f"Export it as EDF, if its program can. {AS_ARRAY}"
 #: What a suffix is a part of, or what to do about it.
 _HINTS = {
     ".xdf.gz": "Name it .xdfz.",
-    ".tsv.gz": "A compressed table is not read. " + AS_ARRAY,
     ".mat": "Load it with scipy.io.loadmat. " + AS_ARRAY,
     ".gz": "Unpack it first (gunzip).",
     ".zip": "Unpack it first.",
@@ -59,9 +58,7 @@ def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
         there = "which lies beside it" if header.is_file() else "which is missing"
         hint = f"It is part of a recording: give {header.name}, {there}."
         raise DataError(path, "file", "a part of a recording", f"{header.name}", hint)
-    if path.name.lower().endswith(".tsv.gz"):
-        hint = _HINTS[".tsv.gz"]
-    elif suffix in _VIDEOS:
+    if suffix in _VIDEOS:
         hint = f"Make the face's table of it: clmer video {path.name}"
     raise DataError(path, "suffix", suffix or "none", expected, hint or _HINTS.get(suffix, _EXPORT))
 

@@ -1,4 +1,4 @@
-"""Recordings of physiology by channel name and type: EDF and BDF, XDF, and what MNE reads.
+"""Recordings of physiology by channel name and type: EDF, BDF, XDF, BIDS' tables, MNE's formats.
 
 Every channel is typed once (`clmer.data.channels`), samples come in our units at each channel's own
 rate (`clmer.data.units`), and pauses and bad stretches stay what they are (`clmer.data.timeline`).
@@ -17,7 +17,7 @@ from clmer.data.channels import (
     renamed,
     typed,
 )
-from clmer.data.formats import check_suffix, edf, xdf
+from clmer.data.formats import bids_physio, check_suffix, edf, xdf
 from clmer.data.formats.bids import TYPES, read_table, table_path
 from clmer.data.formats.biosignal_file import BiosignalFile
 from clmer.data.formats.mne_files import READERS, open_mne, suffix_of
@@ -25,7 +25,7 @@ from clmer.data.formats.source import Source, StoredChannel
 from clmer.errors import DataError
 
 #: Suffixes that are read.
-SUFFIXES = (".edf", ".bdf", *READERS, *xdf.SUFFIXES)
+SUFFIXES = (".edf", ".bdf", *READERS, *xdf.SUFFIXES, bids_physio.SUFFIX)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -96,7 +96,9 @@ def open_source(path: Path) -> Source:
     suffix = suffix_of(path)
     if suffix in (".edf", ".bdf"):
         return edf.open_edf(path)
-    return xdf.open_xdf(path) if suffix in xdf.SUFFIXES else open_mne(path)
+    if suffix in xdf.SUFFIXES:
+        return xdf.open_xdf(path)
+    return bids_physio.open_physio(path) if suffix == bids_physio.SUFFIX else open_mne(path)
 
 
 def _channels(stored: Sequence[StoredChannel], table: dict[str, dict[str, str]]) -> list[Channel]:

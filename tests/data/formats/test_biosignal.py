@@ -528,7 +528,7 @@ def test_eeglab_files_that_mne_cannot_read_say_why(tmp_path: Path) -> None:
         ("sub-01_eeg.eeg", r"give sub-01_eeg\.vhdr, which lies beside it"),
         ("a.fdt", r"give a\.set, which is missing"),
         ("s.xdf", r"s\.xdf: (file: found pyxdf.s error Invalid|package: found no pyxdf)"),
-        ("physio.tsv.gz", r"\.npy of \[channels, samples\].*without columns of time"),
+        ("physio.tsv.gz", r"physio\.json: found no such file.*Columns.*gunzip"),
         ("log.txt", r"\.npy of \[channels, samples\]"),
         ("eeg.mat", r"scipy\.io\.loadmat"),
         ("a.gdf", r"a\.gdf: file: found MNE's error"),

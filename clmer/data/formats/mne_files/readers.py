@@ -48,9 +48,10 @@ _OWN = {
 
 
 def suffix_of(path: Path) -> str:
-    """The part of a name that tells the format: ".fif.gz" is one suffix."""
+    """The part of a name that tells the format: ".fif.gz" and ".tsv.gz" are one suffix."""
     name = path.name.lower()
-    return ".fif.gz" if name.endswith(".fif.gz") else path.suffix.lower()
+    double = [suffix for suffix in (".fif.gz", ".tsv.gz") if name.endswith(suffix)]
+    return double[0] if double else path.suffix.lower()
 
 
 def header_of(path: Path) -> Path | None:
