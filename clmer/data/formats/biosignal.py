@@ -7,7 +7,7 @@ Damage is an error, not a warning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def _opened(path: Path, suffix: str, state: object) -> BiosignalFile:
     table, source = read_table(path), open_source(path)
     beside = [table_path(path)] if table else []
     names = tuple(dict.fromkeys((path, *source.files, *beside)))
-    channels = tuple(renamed(_channels(source.channels, table)))
+    channels = typed_channels(source.channels, table)
     return BiosignalFile(path, source, channels, names, _state(names))
 
 
@@ -101,8 +101,10 @@ def open_source(path: Path) -> Source:
     return bids_physio.open_physio(path) if suffix == bids_physio.SUFFIX else open_mne(path)
 
 
-def _channels(stored: Sequence[StoredChannel], table: dict[str, dict[str, str]]) -> list[Channel]:
-    """Channels by what the file, and BIDS' table beside it, say."""
+def typed_channels(
+    stored: Sequence[StoredChannel], table: Mapping[str, Mapping[str, str]]
+) -> tuple[Channel, ...]:
+    """Channels by what the file, and BIDS' table beside it, say; names are unique."""
     entries = [table.get(c.label) or table.get(plain_name(c.label)[0]) or {} for c in stored]
     bids = [TYPES.get(entry.get("type", "").upper(), "") for entry in entries]
     unsure = [entry.get("type", "n/a").upper() in ("N/A", "MISC", "OTHER", "") for entry in entries]
@@ -115,7 +117,7 @@ def _channels(stored: Sequence[StoredChannel], table: dict[str, dict[str, str]])
         placed=[channel.placed for channel in stored],
         sure=[bool(b) and not u for b, u in zip(bids, unsure, strict=True)],
     )
-    return [
+    channels = [
         Channel(
             plain_name(channel.label)[0],
             kind,
@@ -128,3 +130,4 @@ def _channels(stored: Sequence[StoredChannel], table: dict[str, dict[str, str]])
             stored, kinds, spelt, entries, guessed, strict=True
         )
     ]
+    return tuple(renamed(channels))
