@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from clmer.data.manifest import bids
 from clmer.data.manifest import reader as manifest
 from clmer.data.manifest import table as manifest_table
 from clmer.data.ratings import AnyTask, choose_rating
@@ -239,6 +240,8 @@ DATASETS = {
         ),
     )
 }
+#: A BIDS tree is a manifest by other means.
+DATASETS["bids"] = replace(DATASETS["manifest"], name="bids", obtain=bids.OBTAIN)
 
 
 def task_of(

@@ -60,9 +60,11 @@ def chooser(
         ]
         name, about = html.escape(person), html.escape(_about(dataset, rows))
         blocks.append(
-            f'<details name="person"{opened}><summary><b>{name}</b>{about}</summary>'
-            + "\n".join(body)
-            + "</details>"
+            Html(
+                f'<details name="person"{opened}><summary><b>{name}</b>{about}</summary>'
+                + "\n".join(body)
+                + "</details>"
+            )
         )
     return Html("\n".join(blocks))
 
@@ -107,9 +109,8 @@ def _timeline(dataset: WindowDataset, rows: np.ndarray) -> Html:
         (name.partition("/")[2], f"{at:.0f} s", int((windows.recording[rows] == name).sum()))
         for at, name in names.items()
     ]
-    return Html(f"<figure>{picture}</figure>") + table(
-        ("recording", "from", "windows"), listed, row_headers=True
-    )
+    recordings = table(("recording", "from", "windows"), listed, row_headers=True)
+    return Html(f"<figure>{picture}</figure>{recordings}")
 
 
 def _tracks(dataset: WindowDataset, rows: np.ndarray) -> list[figures.Track]:
