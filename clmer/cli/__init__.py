@@ -21,6 +21,7 @@ from clmer.streams import for_streams
 #: Ctrl-C; with `TAKES_MORE` it gets the words that are no options of its own, whose flags
 #: `more_flags` knows.
 COMMANDS = {
+    "manifest": "look at a folder of recordings and write its manifest.csv",
     "train": "prepare recordings, train, evaluate, report",
     "predict": "what a trained run says of a recording, window by window",
     "inspect": "what a data set holds and how it is prepared, on a page",

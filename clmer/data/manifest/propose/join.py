@@ -1,0 +1,234 @@
+"""Labels out of tables beside the recordings, joined by person and trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from clmer.data.manifest.columns import NEEDED, OPTIONAL, REFERENCE, is_remark, meaning
+from clmer.data.manifest.propose.beside import ABOUT_PEOPLE, Beside
+from clmer.data.manifest.propose.names import person_id, words
+from clmer.data.manifest.propose.trials import Proposal, Trial, some
+from clmer.data.tasks import DIMENSIONS
+from clmer.text import folded
+
+
+def join_tables(made: Proposal, tables: Sequence[Beside]) -> None:
+    """Give the trials the labels that tables hold."""
+    for table in sorted(tables, key=lambda t: -len(t.cells)):
+        _join(made, table)
+
+
+def _join(made: Proposal, table: Beside) -> None:
+    assert table.subject is not None
+    name = table.path.name
+    rows: dict[str, list[int]] = {}
+    for i, cell in enumerate(table.column(table.subject)):
+        rows.setdefault(person_id(cell), []).append(i)
+    people: dict[str, list[Trial]] = {}
+    for trial in made.trials:
+        people.setdefault(trial.person_id, []).append(trial)
+    _say_strangers(made, table, rows, people)
+    both = [id_ for id_ in people if id_ in rows]
+    if not both:
+        return
+    if table.start is not None and all(len(people[id_]) == 1 for id_ in both):
+        _cut_by_table(made, table, rows, people)
+        return
+    if all(len(rows[id_]) == 1 for id_ in both) and any(len(people[id_]) > 1 for id_ in both):
+        _about_people(made, table, rows, people)
+        return
+    trial_column, pairs = _pairs(table, rows, people)
+    if trial_column is None and any(len(rows[id_]) > 1 for id_ in both):
+        single = all(len(people[id_]) == 1 for id_ in both)
+        if single:
+            _cut_by_table(made, table, rows, people)
+        else:
+            made.questions.append(
+                f"label: no column of {name} names the trials of the files "
+                f"({some([t.name for t in people[both[0]]], 4)})."
+            )
+        return
+    _take(made, table, pairs, trial_column)
+
+
+def _say_strangers(
+    made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
+) -> None:
+    """Name people of the table without files, and the reverse."""
+    assert table.subject is not None
+    cells = table.column(table.subject)
+    if strange := [cells[rows[id_][0]] for id_ in rows if id_ not in people and id_]:
+        made.checks.append(f"{table.path.name}: no files of {some(strange, 4)}.")
+    if absent := [people[id_][0].person for id_ in people if id_ not in rows]:
+        made.checks.append(f"{table.path.name}: no row of {some(absent, 4)}.")
+
+
+def _pairs(
+    table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
+) -> tuple[int | None, list[tuple[Trial, int]]]:
+    """The column that names trials, and the row of each trial; None where one row is a person's."""
+    columns = [*([table.file] if table.file is not None else []), *table.others]
+    best: tuple[int, int | None, list[tuple[Trial, int]]] = (0, None, [])
+    for column in columns:
+        cells = table.column(column)
+        pairs = []
+        for id_, trials in people.items():
+            for trial in trials:
+                fits = [i for i in rows.get(id_, ()) if _names(cells[i], trial)]
+                if len(fits) == 1:
+                    pairs.append((trial, fits[0]))
+        taken = [row for _, row in pairs]
+        told = meaning(table.name(column), ["trial"]) == "trial"
+        if len(set(taken)) == len(taken) and 2 * len(pairs) + told > best[0]:
+            best = 2 * len(pairs) + told, column, pairs
+    trials = sum(len(people[id_]) for id_ in people if id_ in rows)
+    if best[0] // 2 > trials / 2:
+        return best[1], best[2]
+    pairs = [(people[id_][0], rows[id_][0]) for id_ in people
+             if id_ in rows and len(people[id_]) == len(rows[id_]) == 1]  # fmt: skip
+    return None, pairs
+
+
+def _names(cell: str, trial: Trial) -> bool:
+    """Whether a cell names a trial: by its file, its name, or one of the words in that."""
+    if not cell:
+        return False
+    stems = {folded(file.path.name.partition(".")[0]) for file in trial.files}
+    if folded(Path(cell.replace("\\", "/")).name.partition(".")[0]) in stems:
+        return True
+    if folded(cell) == folded(trial.name):
+        return True
+    said = [part for word in words(folded(cell)) for part in word.parts]
+    own = {part for word in trial.named.rest for part in (*word.parts, word.id)}
+    return bool(said) and set(said) <= own
+
+
+def _take(
+    made: Proposal, table: Beside, pairs: Sequence[tuple[Trial, int]], trial_column: int | None
+) -> None:
+    """Copy the labels of matched rows."""
+    columns = [i for i in table.others if i != trial_column]
+    taken = _labels(table, columns, [row for _, row in pairs], made)
+    for column, label in taken.items():
+        cells = table.column(column)
+        for trial, row in pairs:
+            trial.labels[label] = table.table.plain(cells[row])
+    if taken:
+        joined = "person" if trial_column is None else f"person and {table.name(trial_column)}"
+        lacking = len(made.trials) - len(pairs)
+        made.told["joined"] = f"{table.path.name} by {joined}" + (
+            f"; {lacking} trials have no row" if lacking else ""
+        )
+        shared = {trial.name for trial in made.trials}
+        if trial_column is not None and len(shared) < len(made.trials):
+            for trial in made.trials:
+                trial.stimulus = trial.name
+
+
+def _labels(
+    table: Beside, columns: Sequence[int], rows: Sequence[int], made: Proposal
+) -> dict[int, str]:
+    """The columns that may be labels, and what each is called in the manifest."""
+    known = {name for trial in made.trials for name in trial.labels}
+    labels, left_out = {}, []
+    for column in columns:
+        name = table.name(column)
+        cells = table.column(column)
+        found = [cells[row] for row in rows if cells[row]]
+        numbers = [table.table.number(cell) for cell in found]
+        is_number = bool(found) and None not in numbers
+        key = "".join(character for character in folded(name) if character.isalnum())
+        many = not is_number and len(set(found)) > max(12, len(found) / 3)
+        if key in ABOUT_PEOPLE or is_remark(name) or len(set(found)) < 2 or many:
+            left_out.append(name)
+            continue
+        label = folded(name) if folded(name) in DIMENSIONS else name.replace("\n", " ")
+        taken = label in known or label.casefold() in (*NEEDED, *OPTIONAL, REFERENCE)
+        if taken or meaning(label, ()):
+            label = f"{table.path.stem}_{label}"
+        labels[column] = label
+    if left_out:
+        made.told[f"not used of {table.path.name}"] = some(left_out, 8)
+    order = [*DIMENSIONS]
+    return dict(
+        sorted(labels.items(), key=lambda kv: order.index(kv[1]) if kv[1] in order else 9 + kv[0])
+    )
+
+
+def _about_people(
+    made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
+) -> None:
+    """A table of people, not of trials: its columns are labels only where nothing else is."""
+    if any(trial.labels for trial in made.trials):
+        columns = [table.name(i) for i in table.others]
+        made.told[f"not used of {table.path.name}"] = f"{some(columns, 6)}: of people, not trials"
+        return
+    pairs = [(t, rows[id_][0]) for id_, trials in people.items() if id_ in rows for t in trials]
+    _take(made, table, pairs, None)
+
+
+def _cut_by_table(
+    made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
+) -> None:
+    """One file per person and a row per trial: the table says where each begins, or nobody does."""
+    name = table.path.name
+    trial_column = next(
+        (i for i in table.others if meaning(table.name(i), ["trial"]) == "trial"), None
+    )
+    taken = [i for i in table.others if i != trial_column]
+    indices = [row for id_ in people for row in rows.get(id_, ())]
+    labels = _labels(table, taken, indices, made)
+    if trial_column is None:
+        words_ = [i for i in labels if not all(map(table.table.number, table.column(i)))]
+        trial_column = words_[0] if words_ else None
+    trials = []
+    for trial in made.trials:
+        own = rows.get(trial.person_id, [])
+        seen: dict[str, int] = {}
+        for at, row in enumerate(own, start=1):
+            said = table.cells[row][trial_column] if trial_column is not None else ""
+            seen[said] = seen.get(said, 0) + 1
+            again = sum(table.cells[r][trial_column] == said for r in own) > 1 if said else False
+            part = (f"{said}_{seen[said]}" if again else said) or str(at)
+            start_s, stop_s = _span(table, row)
+            trials.append(
+                replace(
+                    trial,
+                    part=part,
+                    start_s=start_s,
+                    stop_s=stop_s,
+                    labels=trial.labels | _cells(table, row, labels),
+                    unknown=trial.files if start_s is None else [],
+                )
+            )
+        if not own:
+            trials.append(trial)
+    made.trials = trials
+    made.told["joined"] = f"{name}, a row per trial: {len(trials)} trials"
+    if any(trial.unknown for trial in trials):
+        made.questions.append(
+            f"start_s, stop_s: {name} has several trials per person, the folder one file: in which "
+            "seconds of the file is each? Columns onset and duration in the table would be read."
+        )
+    else:
+        made.told["parts"] = f"{name} says where each trial begins, in seconds of the file"
+        made.checks.append("all files of a recording are taken to start together.")
+
+
+def _cells(table: Beside, row: int, labels: dict[int, str]) -> dict[str, str]:
+    """The labels of a row, by their names in the manifest."""
+    return {name: table.table.plain(table.column(i)[row]) for i, name in labels.items()}
+
+
+def _span(table: Beside, row: int) -> tuple[float | None, float | None]:
+    """The seconds of a row's part of the file; None where the table does not say."""
+
+    def number(column: int | None) -> float | None:
+        return None if column is None else table.table.number(table.cells[row][column])
+
+    start, stop, duration = number(table.start), number(table.stop), number(table.duration)
+    if start is not None and stop is None and duration is not None:
+        stop = start + duration
+    return start, stop

@@ -1,0 +1,216 @@
+"""Several trials in one file: by its markers, or by a table of labels per second."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from clmer.data.manifest.propose.beside import Beside
+from clmer.data.manifest.propose.names import person_id, words
+from clmer.data.manifest.propose.trials import Proposal, Trial, some
+
+#: What recorders write by themselves.
+_OF_RECORDERS = re.compile(
+    r"bad.*|edge.*|.*boundary|new ?segment.*|recording (start|end)\w*.*|\+.*|\s*|sync.*|"
+    r"(start|stop|end)( of)?( the)?( recording)?|impedance.*|buffer.*|lostsamples.*",
+    re.IGNORECASE,
+)
+_BEGINS = re.compile(
+    r"(.+?)[ _:/.-]*(start|begin|onset|on)(s|ed)?|(start|begin)[ _:/.-]+(.+)", re.I
+)
+_ENDS = re.compile(
+    r"(.+?)[ _:/.-]*(end|stop|offset|off|finish)(s|ed)?|(end|stop)[ _:/.-]+(.+)", re.I
+)
+#: Seconds: a part that is shorter is an event, not a trial; pieces of a rating that never rests.
+_SHORTEST, _PIECE = 1.0, 10.0
+#: More different numbers than this are a rating, not classes.
+_MOST_CLASSES = 10
+
+Marker = tuple[float, float, str]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a file, in seconds, and its label."""
+
+    start_s: float
+    stop_s: float
+    label: str
+
+
+def runs(times: Sequence[float], labels: Sequence[str]) -> list[Span]:
+    """Stretches of one label in a table of labels over time, each up to the next row's time.
+
+    The last one ends a step after its last row. Rows without a label belong to no stretch.
+    """
+    found: list[Span] = []
+    for time, stop, label in zip(times, _stops(times), labels, strict=True):
+        if found and found[-1].label == label and found[-1].stop_s == time:
+            found[-1] = replace(found[-1], stop_s=stop)
+        else:
+            found.append(Span(time, stop, label))
+    return [span for span in found if span.label]
+
+
+def pieces(times: Sequence[float], ratings: Sequence[float]) -> list[Span]:
+    """A rating over time as pieces of `_PIECE` seconds, each with its rows' mean."""
+    stop = _stops(times)[-1]
+    found = []
+    start = times[0]
+    while start + _SHORTEST < stop:
+        end = min(start + _PIECE, stop)
+        rows = [r for t, r in zip(times, ratings, strict=True) if start <= t < end]
+        if rows:
+            found.append(Span(start, end, f"{sum(rows) / len(rows):.4g}"))
+        start += _PIECE
+    return found
+
+
+def _stops(times: Sequence[float]) -> list[float]:
+    steps = sorted(b - a for a, b in zip(times, times[1:], strict=False))
+    step = steps[len(steps) // 2] if steps else 1.0
+    return [*times[1:], times[-1] + step]
+
+
+def marked(markers: Sequence[Marker], duration_s: float, classes: Mapping[str, str]) -> list[Span]:
+    """The parts that a file's markers tell.
+
+    A marker with a length is a part; "calm start" and "calm end" are the ends of one; any other
+    lasts until the next marker, the last one until the file's end.
+
+    Args:
+        markers: onset and duration in seconds, and text.
+        duration_s: of the file.
+        classes: label by text, of the markers that are trials; empty for all but those that
+            recorders write by themselves.
+    """
+    known = [m for m in sorted(markers) if not _OF_RECORDERS.fullmatch(m[2])]
+    if any(length >= _SHORTEST for _, length, _ in known):
+        spans = [Span(at, at + length, text) for at, length, text in known if length >= _SHORTEST]
+    elif any(_BEGINS.fullmatch(text) for _, _, text in known):
+        spans = _pairs(known)
+    else:
+        ends = [at for at, _, _ in known[1:]] + [duration_s]
+        spans = [Span(at, end, text) for (at, _, text), end in zip(known, ends, strict=True)]
+    if classes:
+        spans = [replace(s, label=classes[s.label]) for s in spans if s.label in classes]
+    stop = duration_s or float("inf")
+    spans = [replace(s, stop_s=min(s.stop_s, stop)) for s in spans if s.start_s < stop]
+    return [span for span in spans if span.stop_s - span.start_s >= _SHORTEST]
+
+
+def _pairs(markers: Sequence[Marker]) -> list[Span]:
+    begun: dict[str, float] = {}
+    spans = []
+    for at, _, text in markers:
+        begins, ends = _BEGINS.fullmatch(text), _ENDS.fullmatch(text)
+        if begins:
+            begun[begins[1] or begins[5]] = at
+        elif ends and (name := ends[1] or ends[5]) in begun:
+            spans.append(Span(begun.pop(name), at, name))
+    return spans
+
+
+def spans_of(made: Proposal, tables: Sequence[Beside], classes: Mapping[str, str]) -> None:
+    """Replace the trials whose files hold several: by tables of labels over time, or markers."""
+    by_table = [(table, trial) for table in tables if (trial := _trial_of(made, table))]
+    lost = [table for table in tables if all(table is not each for each, _ in by_table)]
+    for table in lost:
+        made.checks.append(
+            f"{table.path.name} holds labels over time, but its name fits no recording."
+        )
+    parts = {id(trial): _table_spans(table) for table, trial in by_table}
+    if by_table:
+        name = by_table[0][0].path.name
+        more = f" and {len(by_table) - 1} more" if len(by_table) > 1 else ""
+        made.told["parts"] = f"stretches of one label, by {name}{more}"
+    elif any(not trial.labels for trial in made.trials):
+        parts = _marker_spans(made, classes)
+    made.trials = [
+        part
+        for trial in made.trials
+        for part in (_cut(trial, parts[id(trial)]) if parts.get(id(trial)) else [trial])
+    ]
+
+
+def _trial_of(made: Proposal, table: Beside) -> Trial | None:
+    """The recording whose person and trial a table's name has."""
+    named = words(table.path.relative_to(made.root))
+    ids = {part for word in named for part in word.parts}
+    people = {person_id(word.text) for word in named}
+    fits = [
+        trial
+        for trial in made.trials
+        if trial.person_id in people and all(part in ids for part in trial.named.trial_id)
+    ]
+    fits.sort(key=lambda trial: -len(trial.named.trial_id))
+    return fits[0] if fits else None
+
+
+def _table_spans(table: Beside) -> dict[str, list[Span]]:
+    """The stretches of a table's first label column, by its name."""
+    assert table.time is not None
+    times = [table.table.number(cell) or 0.0 for cell in table.column(table.time)]
+    column = table.others[0]
+    cells = table.column(column)
+    numbers = [table.table.number(cell) for cell in cells if cell]
+    name = table.name(column)
+    if len(set(numbers)) > _MOST_CLASSES and None not in numbers:
+        known = [(t, table.table.number(c)) for t, c in zip(times, cells, strict=True) if c]
+        return {name: pieces([t for t, _ in known], [r for _, r in known if r is not None])}
+    return {name: runs(times, cells)}
+
+
+def _marker_spans(made: Proposal, classes: Mapping[str, str]) -> dict[int, dict[str, list[Span]]]:
+    """The parts of every recording whose markers tell some."""
+    parts: dict[int, dict[str, list[Span]]] = {}
+    texts: Counter[str] = Counter()
+    for trial in made.trials:
+        for file in trial.files:
+            if file.markers and not trial.labels:
+                texts.update(text for _, _, text in file.markers)
+                spans = marked(file.markers, file.duration_s, classes)
+                if spans:
+                    parts[id(trial)] = {"label": spans}
+                    break
+    labels = Counter(s.label for each in parts.values() for s in each["label"])
+    if not parts:
+        return {}
+    codes = [label for label in labels if not re.search(r"[^\W\d_]{2}", label)]
+    if not classes and (codes or len(labels) > 2 * _MOST_CLASSES):
+        listed = some([f"{text} ({count})" for text, count in texts.most_common()], 8)
+        made.questions.append(
+            f"label: the files hold the markers {listed}. Which of them begin a trial, and of "
+            "which class? Say it with `markers=1=calm,2=angry`."
+        )
+        return {}
+    made.told["parts"] = "by markers in the files"
+    made.checks.append(
+        "trials are parts of files, by markers: all files of a recording are taken to start "
+        "together."
+    )
+    return parts
+
+
+def _cut(trial: Trial, parts: Mapping[str, Sequence[Span]]) -> list[Trial]:
+    """The trials that a recording holds."""
+    ((column, spans),) = parts.items()
+    counts = Counter(span.label for span in spans)
+    numbers = any(character.isdecimal() for span in spans for character in span.label[:1])
+    seen: Counter[str] = Counter()
+    cut = []
+    for at, span in enumerate(spans, start=1):
+        seen[span.label] += 1
+        name = span.label if counts[span.label] == 1 else f"{span.label}{seen[span.label]}"
+        cut.append(
+            replace(
+                trial,
+                part=f"part{at}" if numbers else name,
+                start_s=span.start_s,
+                stop_s=span.stop_s,
+                labels={**trial.labels, column: span.label},
+            )
+        )
+    return cut
