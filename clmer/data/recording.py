@@ -19,6 +19,21 @@ KINDS = (
 SYNTHETIC_MARKER = "synthetic.json"
 
 
+@dataclass(frozen=True)
+class Marker:
+    """What a file says happened at a time: an annotation, a trigger's code, a marker of a stream.
+
+    Args:
+        onset_s: on the recording's own clock (`clmer.data.timeline`), on which `start_s` counts.
+        duration_s: 0 where it has none.
+        text: as in the file; a trigger's code in digits.
+    """
+
+    onset_s: float
+    duration_s: float
+    text: str
+
+
 @dataclass(frozen=True, eq=False)
 class Signal:
     """Regularly sampled channels.

@@ -132,6 +132,15 @@ class Timeline:
                 return end_s
         return None
 
+    def clock(self, sample: float) -> float:
+        """The time of a sample, which may lie between two; what follows a pause is after it."""
+        piece = Piece(0.0, 0, 0)
+        for each in self.pieces:
+            if each.first > sample + _ROUNDING:
+                break
+            piece = each
+        return piece.start_s + (sample - piece.first) / self.fs
+
     def split(self, joints_s: Iterable[float]) -> Timeline:
         """The same with a pause of unknown length at some times."""
         pieces = list(self.pieces)
@@ -204,14 +213,29 @@ def pauses_and_bad_spans(
     pauses: dict[int, float] = {}
     bad = []
     for onset, duration, text in annotations:
-        low = text.lower().removeprefix("comment/")  # BrainVision's markers of free text
-        if "boundary" in low or "new segment" in low or low.startswith("edge"):
-            known = duration if low == "boundary" and duration > 0 else 0.0
+        meaning = role(text)
+        if meaning == "joint":
+            known = duration if _plain(text) == "boundary" and duration > 0 else 0.0
             at = math.ceil(onset * fs - _ROUNDING)
             pauses[at] = max(known, pauses.get(at, 0.0))
-        elif low.startswith("bad_acq_skip"):
+        elif meaning == "skip":
             pauses |= {round(at * fs): 0.0 for at in (onset, onset + duration)}
             bad.append(Span(onset, onset + duration, "not recorded"))
-        elif low.startswith("bad") and duration > 0:
+        elif meaning == "bad" and duration > 0:
             bad.append(Span(onset, onset + duration, f"marked {text}"))
     return pauses, bad
+
+
+def role(text: str) -> str:
+    """What an annotation tells of the samples: "joint", "skip" or "bad"; "" for an event."""
+    low = _plain(text)
+    if "boundary" in low or "new segment" in low or low.startswith("edge"):
+        return "joint"
+    if low.startswith("bad_acq_skip"):
+        return "skip"
+    return "bad" if low.startswith("bad") else ""
+
+
+def _plain(text: str) -> str:
+    """In lower case, without what BrainVision's markers of free text begin with."""
+    return text.lower().removeprefix("comment/")

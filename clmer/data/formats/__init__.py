@@ -18,10 +18,8 @@ _EXPORT = f"Export it as EDF, if its program can. {AS_ARRAY}"
 _HINTS = {
     ".xdf": "XDF is not read: load it with pyxdf. " + AS_ARRAY,
     ".tsv.gz": "A compressed table is not read. " + AS_ARRAY,
-    ".mat": "Load it with scipy.io.loadmat. " + AS_ARRAY,
     ".gz": "Unpack it first (gunzip).",
     ".zip": "Unpack it first.",
-    ".npz": "Save its array of samples alone, with numpy.save, as an .npy of [channels, samples].",
     ".rec": "If it is an EDF file, which begins with '0', name it .edf.",
     ".edf+": "Name it .edf.",
     ".bdf+": "Name it .bdf.",
@@ -57,15 +55,24 @@ def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
     hint = ""
     if path.is_dir():
         raise DataError(path, "file", "a folder", expected, "Name a file in it.")
-    header = path.with_suffix(_PARTS.get(suffix, ""))
     if suffix in _PARTS:
-        there = "which lies beside it" if header.is_file() else "which is missing"
-        hint = f"It is part of a recording: give {header.name}, {there}."
+        hint = part_of(path)
     elif path.name.lower().endswith(".tsv.gz"):
         hint = _HINTS[".tsv.gz"]
     elif suffix in _VIDEOS:
         hint = f"Make the face's table of it: clmer video {path.name}"
     raise DataError(path, "suffix", suffix or "none", expected, hint or _HINTS.get(suffix, _EXPORT))
+
+
+def part_of(path: Path) -> str:
+    """What to give instead of a file that belongs to a header; "" where it may stand alone."""
+    header = path.with_suffix(_PARTS[suffix_of(path)])
+    with path.open("rb") as file:
+        is_text = suffix_of(path) == ".dat" and b"\0" not in file.read(4096)
+    if is_text and not header.is_file():
+        return ""
+    there = "which lies beside it" if header.is_file() else "which is missing"
+    return f"It is part of a recording: give {header.name}, {there}."
 
 
 def check_content(path: Path) -> None:
@@ -83,4 +90,4 @@ def check_content(path: Path) -> None:
             raise DataError(path, "content", what, "the file itself", hint)
 
 
-__all__ = ["AS_ARRAY", "READERS", "check_content", "check_suffix", "suffix_of"]
+__all__ = ["AS_ARRAY", "READERS", "check_content", "check_suffix", "part_of", "suffix_of"]

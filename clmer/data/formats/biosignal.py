@@ -20,11 +20,14 @@ from clmer.data.channels import (
 from clmer.data.formats import check_content, edf
 from clmer.data.formats.bids import TYPES, read_table, table_path
 from clmer.data.formats.biosignal_file import BiosignalFile
-from clmer.data.formats.mne_files import FOLDERS, READERS, MneFile, open_mne, suffix_of
+from clmer.data.formats.mne_files import FOLDERS, READERS, open_mne, suffix_of
+from clmer.data.formats.source import Source, StoredChannel
+from clmer.data.formats.tables import SUFFIXES as TABLES
+from clmer.data.formats.tables import empatica, open_numbers
 from clmer.errors import DataError
 
 #: Suffixes that are read.
-SUFFIXES = (".edf", ".bdf", *READERS)
+SUFFIXES = (".edf", ".bdf", *READERS, *TABLES)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -35,6 +38,8 @@ def files_of(path: Path) -> list[Path]:
     """
     if suffix_of(path) in (".edf", ".bdf"):
         return [path, *([table_path(path)] if read_table(path) else [])]
+    if suffix_of(path) in TABLES:
+        return [path]  # which its rate need not be known for
     files = [*open_biosignal(path).files]
     return [
         each for file in files for each in (sorted(file.rglob("*")) if file.is_dir() else [file])
@@ -47,30 +52,41 @@ def bad_channels(path: Path) -> list[str]:
     Raises:
         DataError: the recording cannot be read.
     """
-    if suffix_of(path) in (".edf", ".bdf") and not read_table(path):
+    if suffix_of(path) in (".edf", ".bdf", *TABLES) and not read_table(path):
         return []  # the format has no such mark
     return [channel.name for channel in open_biosignal(path).all_channels if channel.bad]
 
 
-def open_biosignal(path: Path) -> BiosignalFile:
-    """Open a file by its suffix (`SUFFIXES`); the header is checked, samples stay on disk.
+def is_recording(path: Path) -> bool:
+    """Whether a file or folder is one that `open_biosignal` looks into."""
+    return suffix_of(path) in SUFFIXES or (path.is_dir() and empatica.is_folder(path))
+
+
+def open_biosignal(path: Path, rate: float | None = None) -> BiosignalFile:
+    """Open a file by its suffix (`SUFFIXES`), or an Empatica E4's folder.
+
+    The header is checked, samples stay on disk; those of tables and arrays are read.
+
+    Args:
+        path: the file.
+        rate: samples per second of a table or an array that does not say it.
 
     Raises:
         DataError: no such file, unknown suffix, a damaged or truncated file, no channel in it.
     """
     suffix = suffix_of(path)
-    if suffix not in SUFFIXES:
+    if not is_recording(path):
         raise DataError(path, "suffix", suffix or "none", f"one of {', '.join(SUFFIXES)}")
-    there = path.is_dir() if suffix in FOLDERS else path.is_file()
+    there = path.is_dir() if suffix in FOLDERS or path.is_dir() else path.is_file()
     if not there:
         raise DataError(path, "file", "nothing", f"a {suffix} recording")
     if not path.stat().st_size:
         raise DataError(path, "file", "0 bytes", f"a {suffix} recording", "Copy it again.")
     check_content(path)
-    file = _opened(path, suffix, _state([path]))
+    file = _opened(path, rate, _state([path]))
     if _state(file.files) != file.state:  # what belongs to it has changed or gone
         _opened.cache_clear()
-        file = _opened(path, suffix, _state([path]))
+        file = _opened(path, rate, _state([path]))
     return file
 
 
@@ -81,71 +97,49 @@ def _state(files: Sequence[Path]) -> tuple[tuple[int, int] | None, ...]:
 
 
 @lru_cache(maxsize=8)  # trials of one file come one after the other
-def _opened(path: Path, suffix: str, state: object) -> BiosignalFile:
-    table = read_table(path)
-    source: edf.EdfFile | MneFile
-    if suffix in (".edf", ".bdf"):
-        source = file = edf.open_edf(path)
-        channels, rows = _of_edf(file, table)
-        files = [path]
-    else:
-        source = recording = open_mne(path)
-        channels, rows = _of_mne(recording, table)
-        files = recording.files
+def _opened(path: Path, rate: float | None, state: object) -> BiosignalFile:
+    table, source = read_table(path), open_source(path, rate)
     beside = [table_path(path)] if table else []
-    names = tuple(dict.fromkeys((path, *files, *beside)))
-    return BiosignalFile(
-        path, source, tuple(renamed(channels)), tuple(rows), names, source.notes, _state(names)
-    )
+    names = tuple(dict.fromkeys((path, *source.files, *beside)))
+    channels = tuple(renamed(_channels(source.channels, table)))
+    return BiosignalFile(path, source, channels, names, _state(names))
 
 
-def _of_edf(file: edf.EdfFile, table: dict[str, dict[str, str]]) -> tuple[list[Channel], list[int]]:
-    rows = [i for i, signal in enumerate(file.signals) if not signal.is_note]
-    labels = [file.signals[i].label for i in rows]
-    spelt = [file.signals[i].unit for i in rows]
-    rates = [file.rate(file.signals[i]) for i in rows]
-    return _channels(labels, [""] * len(rows), spelt, rates, table), rows
+def open_source(path: Path, rate: float | None = None) -> Source:
+    """What reads a file of one of the `SUFFIXES`, or an Empatica E4's folder.
+
+    Raises:
+        DataError: it is damaged, or a table whose rate nothing tells.
+    """
+    if suffix_of(path) in TABLES or (path.is_dir() and empatica.is_folder(path)):
+        return open_numbers(path, rate)
+    return edf.open_edf(path) if suffix_of(path) in (".edf", ".bdf") else open_mne(path)
 
 
-def _of_mne(file: MneFile, table: dict[str, dict[str, str]]) -> tuple[list[Channel], list[int]]:
-    labels, rates, spelt = file.labels, file.rates, file.units
-    made = _channels(labels, file.told, spelt, rates, table, file.placed, file.bads)
-    return made, list(range(len(labels)))
-
-
-def _channels(
-    labels: Sequence[str],
-    told: Sequence[str],
-    spelt: Sequence[str],
-    rates: Sequence[float],
-    table: dict[str, dict[str, str]],
-    placed: Sequence[bool] | None = None,
-    bads: Sequence[bool] | None = None,
-) -> list[Channel]:
+def _channels(stored: Sequence[StoredChannel], table: dict[str, dict[str, str]]) -> list[Channel]:
     """Channels by what the file, and BIDS' table beside it, say."""
-    entries = [table.get(label) or table.get(plain_name(label)[0]) or {} for label in labels]
+    entries = [table.get(c.label) or table.get(plain_name(c.label)[0]) or {} for c in stored]
     bids = [TYPES.get(entry.get("type", "").upper(), "") for entry in entries]
     unsure = [entry.get("type", "n/a").upper() in ("N/A", "MISC", "OTHER", "") for entry in entries]
-    spelt = [unit or entry.get("units", "") for unit, entry in zip(spelt, entries, strict=True)]
+    spelt = [c.unit or entry.get("units", "") for c, entry in zip(stored, entries, strict=True)]
     spelt = ["" if unit.lower() == "n/a" else unit for unit in spelt]
-    told = [b if not u and b else t for b, u, t in zip(bids, unsure, told, strict=True)]
     kinds, guessed = typed(
-        labels,
-        told=told,
+        [channel.label for channel in stored],
+        told=[b if not u and b else c.told for b, u, c in zip(bids, unsure, stored, strict=True)],
         spelt_units=spelt,
-        placed=placed,
+        placed=[channel.placed for channel in stored],
         sure=[bool(b) and not u for b, u in zip(bids, unsure, strict=True)],
     )
     return [
         Channel(
-            plain_name(label)[0],
+            plain_name(channel.label)[0],
             kind,
             unit,
-            fs,
-            (bads is not None and bads[i]) or entry.get("status", "").lower() == "bad",
+            channel.fs,
+            channel.bad or entry.get("status", "").lower() == "bad",
             guess,
         )
-        for i, (label, kind, unit, fs, entry, guess) in enumerate(
-            zip(labels, kinds, spelt, rates, entries, guessed, strict=True)
+        for channel, kind, unit, entry, guess in zip(
+            stored, kinds, spelt, entries, guessed, strict=True
         )
     ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,11 @@ from clmer.data.channels import (
     listed,
     near,
 )
-from clmer.data.formats import edf
-from clmer.data.formats.mne_files import MneFile, suffix_of
-from clmer.data.recording import KINDS, Signal
+from clmer.data.formats.mne_files import suffix_of
+from clmer.data.formats.source import Source
+from clmer.data.formats.tables.source import TableFile
+from clmer.data.formats.triggers import STATUS_BITS, trigger_markers
+from clmer.data.recording import KINDS, Marker, Signal
 from clmer.data.service_channels import check_no_service
 from clmer.data.timeline import Timeline
 from clmer.data.units import wrong_unit
@@ -36,19 +39,15 @@ class BiosignalFile:
     Args:
         path: the file.
         source: what reads its samples.
-        all_channels: every channel, in the file's order; names are unique.
-        rows: of each channel in `source`.
+        all_channels: every channel, one per row of `source`; names are unique.
         files: all files that it is made of.
-        notes: what was odd and read all the same.
         state: of `files` when it was opened.
     """
 
     path: Path
-    source: edf.EdfFile | MneFile
+    source: Source
     all_channels: tuple[Channel, ...]
-    rows: tuple[int, ...]
     files: tuple[Path, ...]
-    notes: tuple[str, ...]
     state: object = None
 
     @property
@@ -78,12 +77,45 @@ class BiosignalFile:
     @property
     def duration_s(self) -> float:
         """Length in seconds, pauses included."""
-        return self._timeline(0).duration_s
+        rows = {channel.fs: row for row, channel in enumerate(self.all_channels)}
+        return max(self.source.timeline(row).duration_s for row in rows.values())
 
-    def _timeline(self, number: int) -> Timeline:
-        if isinstance(self.source, MneFile):
-            return self.source.timeline()
-        return self.source.timeline(self.source.signals[self.rows[number]])
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was odd and read all the same.
+
+        Raises:
+            DataError: a damaged clock.
+        """
+        return self.source.notes
+
+    @cached_property
+    def markers(self) -> tuple[Marker, ...]:
+        """What the file says happened, in order of time: annotations and trigger lines.
+
+        Annotations that mark pauses and bad spans are none (`Timeline` has them). A trigger line
+        gives a marker for each stretch of a code (`triggers.trigger_markers`); where a file has
+        several, the line's name goes before the code.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        lines = [row for row, c in enumerate(self.all_channels) if c.kind == "trigger"]
+        read = [(self.all_channels[row].name, row, self._trigger_values(row)) for row in lines]
+        used = [each for each in read if trigger_markers(each[2], self.source.timeline(each[1]))]
+        found = list(self.source.markers)
+        for name, row, values in used:
+            line = self.source.timeline(row)
+            found += trigger_markers(values, line, name if len(used) > 1 else "")
+        return tuple(sorted(found, key=lambda marker: marker.onset_s))
+
+    def _trigger_values(self, row: int) -> np.ndarray:
+        codes = self.source.codes(row) if suffix_of(self.path) == ".bdf" else None
+        if codes is not None:
+            return codes & STATUS_BITS
+        pieces = self.source.timeline(row).pieces
+        parts = [self.source.samples([row], piece.first, piece.stop)[0] for piece in pieces]
+        return np.concatenate(parts) if parts else np.empty(0)
 
     def codes(self, name: str) -> tuple[np.ndarray, float] | None:
         """The stored integers [n] of a channel of markers, and its rate; None without one.
@@ -94,10 +126,12 @@ class BiosignalFile:
         names = [channel.name for channel in self.all_channels]
         if name not in names:
             return None
-        if isinstance(self.source, MneFile):
-            raise DataError(self.path, name, "a recording of MNE's", "an EDF or BDF file")
-        at = names.index(name)
-        return self.source.codes(self.rows[at]), self.all_channels[at].fs
+        row = names.index(name)
+        codes = self.source.codes(row)
+        if codes is None:
+            found = f"a {suffix_of(self.path)} file, which keeps no integers"
+            raise DataError(self.path, name, found, "an EDF or BDF file")
+        return codes, self.all_channels[row].fs
 
     def select(
         self,
@@ -252,12 +286,12 @@ class BiosignalFile:
                 "one rate for the channels of a modality",
                 "Make them separate modalities, or resample the file.",
             )
-        rows = [self.rows[i] for i in at]
-        if isinstance(self.source, MneFile):
-            # What MNE's numbers are in depends on the type, which may have been stated since.
-            pairs = zip(chosen, rows, strict=True)
-            chosen = [c.in_unit(self.source.unit(row, c.kind) or c.unit) for c, row in pairs]
-        return chosen, rows, self._timeline(at[0])
+        # What MNE's numbers are in depends on the type, which may have been stated since.
+        pairs = zip(chosen, at, strict=True)
+        chosen = [c.in_unit(self.source.unit(row, c.kind) or c.unit) for c, row in pairs]
+        lines = [self.source.timeline(row) for row in dict.fromkeys(at)]
+        bad = dict.fromkeys(span for line in lines for span in line.bad)
+        return chosen, at, replace(lines[0], bad=tuple(bad))
 
     def _convert(
         self, data: np.ndarray, channels: Sequence[Channel], stated: str
@@ -272,8 +306,6 @@ class BiosignalFile:
             if factor != 1.0:
                 row *= factor
         notes = [*self.notes]
-        if isinstance(self.source, edf.EdfFile):
-            notes += self.source.time_notes
         if not stated and suffix_of(self.path).startswith(".fif"):
             notes += _siemens(data, channels)
         names = {name for _, name in factors}
@@ -283,7 +315,8 @@ class BiosignalFile:
         """What a channel's numbers are multiplied by, and the unit that they then have."""
         spelt = stated or channel.unit
         unit = units.parse(spelt)
-        bare = unit is not None and bool(stated) and units.is_bare(unit)
+        raw = isinstance(self.source, TableFile) and self.source.raw
+        bare = unit is not None and (bool(stated) or raw) and units.is_bare(unit)
         if unit is not None and (bare or fits(channel.kind, unit.quantity)):
             return unit.factor, unit.ours
         if QUANTITY.get(channel.kind) == "voltage" or stated:

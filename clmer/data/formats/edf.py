@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.timeline import Timeline, pauses_and_bad_spans
+from clmer.data.formats.source import StoredChannel
+from clmer.data.recording import Marker
+from clmer.data.timeline import Timeline, pauses_and_bad_spans, role
 from clmer.errors import DataError
 
-_AGAIN = "Copy or export it again."
 #: Bytes of the fixed head, and of each signal's fields behind it, in the order of the file.
 _HEAD = 256
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
@@ -59,7 +60,7 @@ class EdfSignal:
 
 @dataclass(frozen=True)
 class EdfFile:
-    """An open file; samples stay on disk.
+    """An open file, a `clmer.data.formats.source.Source`; samples stay on disk.
 
     Args:
         path: the file.
@@ -69,7 +70,7 @@ class EdfFile:
         header_bytes: before the first.
         sample_bytes: 2 in EDF, 3 in BDF.
         plus: "EDF+C", "EDF+D", "BDF+C", "BDF+D" or "".
-        notes: what was odd and read all the same.
+        odd: what was odd about the header and read all the same.
     """
 
     path: Path
@@ -79,7 +80,25 @@ class EdfFile:
     header_bytes: int
     sample_bytes: int
     plus: str
-    notes: tuple[str, ...]
+    odd: tuple[str, ...]
+
+    @cached_property
+    def _rows(self) -> tuple[EdfSignal, ...]:
+        return tuple(signal for signal in self.signals if not signal.is_note)
+
+    @cached_property
+    def channels(self) -> list[StoredChannel]:
+        """The signals without annotations; EDF types them in their labels alone."""
+        return [StoredChannel(each.label, self.rate(each), each.unit) for each in self._rows]
+
+    @property
+    def files(self) -> list[Path]:
+        """The file itself."""
+        return [self.path]
+
+    def unit(self, row: int, kind: str) -> str:
+        """A channel's unit, whatever its type."""
+        return self._rows[row].unit
 
     def rate(self, signal: EdfSignal) -> float:
         """Samples per second: the simplest rate that the written length of a record allows."""
@@ -99,11 +118,11 @@ class EdfFile:
         Raises:
             DataError: a signal whose limits define no scale.
         """
-        count = self.signals[rows[0]].count
+        count = self._rows[rows[0]].count
         a, b = first // count, -(-stop // count)
         out = np.empty((len(rows), stop - first))
         for row, target in zip(rows, out, strict=True):
-            signal = self.signals[row]
+            signal = self._rows[row]
             gain, offset = self._scale(signal)
             digital = self._digital(signal, a, b).reshape(-1)[first - a * count :][: stop - first]
             np.multiply(digital, gain, out=target)
@@ -111,8 +130,8 @@ class EdfFile:
         return out
 
     def codes(self, row: int) -> np.ndarray:
-        """All stored integers of a signal, [n] int32, such as a BDF's Status words."""
-        return self._digital(self.signals[row], 0, self.records).reshape(-1).astype(np.int32)
+        """All stored integers of a channel, [n] int32, such as a BDF's Status words."""
+        return self._digital(self._rows[row], 0, self.records).reshape(-1).astype(np.int32)
 
     @cached_property
     def _bytes(self) -> np.ndarray:
@@ -139,19 +158,16 @@ class EdfFile:
                 f"limits of {signal.label}",
                 f"physical {low:g} to {high:g}, digital {least:g} to {most:g}",
                 "two different numbers each, which give the samples their scale",
-                f"Leave the channel out (column channels), or export the file again. {_AGAIN}",
+                "Leave the channel out (column channels), or export the file again.",
             )
         gain = (high - low) / (most - least)
         return gain, low - least * gain
 
     @cached_property
-    def annotations(self) -> list[tuple[float, float, str]]:
-        """Onset on the file's clock, duration (s) and text of every annotation with a text."""
-        return self._notes[1]
-
-    @cached_property
     def _notes(self) -> tuple[np.ndarray, list[tuple[float, float, str]], int]:
-        """When each record began [records], NaN where it is not said; the annotations; decimals."""
+        """When each record began [records], NaN where it is not said; the annotations (onset
+        on the file's clock, duration in s, text); decimals of the onsets.
+        """
         onsets, texts, decimals = np.full(self.records, np.nan), [], 0
         rows = [signal for signal in self.signals if signal.is_note]
         for signal in rows:
@@ -179,7 +195,7 @@ class EdfFile:
         It is one for all signals, so that slow ones have the same pauses as the others.
         """
         digits, record_s = 10 ** self._notes[2], Fraction(self.record_s)
-        count = max(signal.count for signal in self.signals if not signal.is_note)
+        count = max(signal.count for signal in self._rows)
         rounding = 0.0 if (record_s * digits).denominator == 1 else 1.001 / digits
         return max(rounding, (1 - 1e-3) * float(record_s) / count)  # a pause of one sample is one
 
@@ -219,18 +235,33 @@ class EdfFile:
         return onsets, tuple(notes)
 
     @property
-    def time_notes(self) -> tuple[str, ...]:
-        """What is odd about the records' times."""
-        return self._clock[1]
-
-    def timeline(self, signal: EdfSignal) -> Timeline:
-        """A signal's pieces and bad spans.
+    def notes(self) -> tuple[str, ...]:
+        """What was odd and read all the same, the records' times included.
 
         Raises:
             DataError: a discontinuous file that does not say when its records began.
         """
+        return (*self.odd, *self._clock[1])
+
+    @property
+    def markers(self) -> list[Marker]:
+        """The annotations, but for those that mark pauses and bad spans."""
+        line, continuous = self.timeline(0), self._clock[0] is None
+        return [
+            Marker(line.clock(onset * line.fs) if continuous else onset, duration, text)
+            for onset, duration, text in self._notes[1]
+            if not role(text)
+        ]
+
+    def timeline(self, row: int) -> Timeline:
+        """A channel's pieces and bad spans.
+
+        Raises:
+            DataError: a discontinuous file that does not say when its records began.
+        """
+        signal = self._rows[row]
         fs, count = self.rate(signal), signal.count
-        joints, bad = pauses_and_bad_spans(self.annotations, fs)
+        joints, bad = pauses_and_bad_spans(self._notes[1], fs)
         onsets, _ = self._clock
         if onsets is None:
             return Timeline.with_pauses(fs, self.records * count, joints, bad)

@@ -6,17 +6,20 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.io.matlab import MatReadError
 
-from clmer.data.formats.brainvision import BrainVisionHeader, read_header
-from clmer.data.formats.gdf import GdfHeader, read_gdf_header
-from clmer.data.timeline import Timeline, pauses_and_bad_spans
+from clmer.data.formats.mne_files.brainvision import BrainVisionHeader, read_header
+from clmer.data.formats.mne_files.gdf import GdfHeader, read_gdf_header
+from clmer.data.formats.source import StoredChannel
+from clmer.data.recording import Marker
+from clmer.data.timeline import Timeline, pauses_and_bad_spans, role
 from clmer.errors import DataError
 
 #: suffix -> name of MNE's reader
@@ -52,6 +55,7 @@ _UNITS = {"eeg": "V", "ieeg": "V", "eog": "V", "emg": "V", "ecg": "V", "gsr": "S
 
 #: Numbers that mean a joint: EEGLAB's where types are numbers, GDF's "start of a new segment".
 _JOINTS = {".set": re.compile(r"-99(\.0*)?"), ".gdf": re.compile("32766")}
+_NOTHING = re.compile("(?!)")
 
 #: What MNE's readers raise on files cut off or filled with something else.
 _ERRORS = (
@@ -79,7 +83,7 @@ _HANDLED = re.compile(
 
 @dataclass(frozen=True, eq=False)
 class MneFile:
-    """An open recording of MNE's.
+    """An open recording of MNE's, a `clmer.data.formats.source.Source`.
 
     Args:
         path: the file.
@@ -99,11 +103,6 @@ class MneFile:
     notes: tuple[str, ...] = field(default=())
 
     @property
-    def labels(self) -> list[str]:
-        """Names of all channels."""
-        return list(self.raw.ch_names)
-
-    @property
     def fs(self) -> float:
         """Samples per second, as text would state it: MNE keeps FIF's in float32."""
         fs = float(self.raw.info["sfreq"])
@@ -111,37 +110,31 @@ class MneFile:
             return float(str(np.float32(fs)))
         return fs
 
-    @property
-    def rates(self) -> tuple[float, ...]:
-        """Each channel's own rate in Hz."""
-        return self.gdf.rates if self.gdf else (self.fs,) * len(self.labels)
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        """Each channel's unit as the file spells it; "" where it does not say."""
+    @cached_property
+    def channels(self) -> list[StoredChannel]:
+        """All channels; a type is told only where the file says more than "EEG" of them."""
+        raw, types = self.raw, self.raw.get_channel_types()
         known = self.header or self.gdf
-        return known.units if known else ("",) * len(self.labels)
-
-    @property
-    def told(self) -> list[str]:
-        """The type of each channel as far as the file says it; "" where it does not."""
-        types = self.raw.get_channel_types()
+        units = known.units if known else ("",) * len(types)
+        rates = self.gdf.rates if self.gdf else (self.fs,) * len(types)
         # For MNE, EEGLAB's channels are EEG if the file gives no type; but where it calls some of
         # them MISC, it has typed them.
         typed = self.suffix in _TYPED or (self.suffix == ".set" and "misc" in types)
         kinds = [_KINDS.get(kind, "") for kind in types]
-        return [k if k != "eeg" or typed else "" for k in kinds]
-
-    @property
-    def placed(self) -> list[bool]:
-        """Whether each channel has a place on the scalp."""
-        places = [np.asarray(channel["loc"][:3]) for channel in self.raw.info["chs"]]
-        return [bool(np.isfinite(place).all() and place.any()) for place in places]
-
-    @property
-    def bads(self) -> list[bool]:
-        """Whether the file marks each channel as bad."""
-        return [name in self.raw.info["bads"] for name in self.labels]
+        places = [np.asarray(channel["loc"][:3]) for channel in raw.info["chs"]]
+        return [
+            StoredChannel(
+                name,
+                fs,
+                unit,
+                kind if kind != "eeg" or typed else "",
+                bool(np.isfinite(place).all() and place.any()),
+                name in raw.info["bads"],
+            )
+            for name, fs, unit, kind, place in zip(
+                raw.ch_names, rates, units, kinds, places, strict=True
+            )
+        ]
 
     def unit(self, row: int, kind: str) -> str:
         """The unit of what `samples` gives for a channel of a type."""
@@ -153,58 +146,78 @@ class MneFile:
             return "uV" if _UNITS.get(kind) == "V" else ""
         return _UNITS.get(kind, "")
 
-    def samples(self, rows: list[int], first: int, stop: int) -> np.ndarray:
+    def samples(self, rows: Sequence[int], first: int, stop: int) -> np.ndarray:
         """Channels between two samples, [C, stop - first] float64, in `unit`.
 
         Raises:
             DataError: the file ends before its header says.
         """
-        for row in rows:
-            if abs(self.rates[row] - self.fs) > 1e-6 * self.fs:
+        for channel in (self.channels[row] for row in rows):
+            if abs(channel.fs - self.fs) > 1e-6 * self.fs:
                 raise DataError(
                     self.path,
-                    f"rate of {self.labels[row]}",
-                    f"{self.rates[row]:g} Hz beside {self.fs:g} Hz",
+                    f"rate of {channel.label}",
+                    f"{channel.fs:g} Hz beside {self.fs:g} Hz",
                     "one rate in a GDF file, since MNE resamples the slower channels",
                     "Export it as EDF, which is read at each channel's own rate.",
                 )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                data = self.raw.get_data(picks=rows, start=first, stop=stop, verbose="WARNING")
+                data = self.raw.get_data(
+                    picks=list(rows), start=first, stop=stop, verbose="WARNING"
+                )
             except _ERRORS as error:  # a FIF file cut off within its samples, for one
                 raise unreadable(self.path, error) from error
         serious = [w for w in caught if not _HANDLED.search(str(w.message))]
         if serious:
             raise unreadable(self.path, serious[0].message)
-        channels = [self.raw.info["chs"][row] for row in rows]
+        infos = [self.raw.info["chs"][row] for row in rows]
         if self.header is not None:  # "range" is the unit's factor to SI, as far as MNE knows it
-            data /= np.array([channel["range"] for channel in channels])[:, None]
+            data /= np.array([info["range"] for info in infos])[:, None]
         elif self.suffix == ".set":  # EEGLAB has no units but uV
-            data /= np.array([channel["cal"] for channel in channels])[:, None]
+            data /= np.array([info["cal"] for info in infos])[:, None]
         elif self.gdf is not None:
             data /= np.array([self.gdf.factors[row] for row in rows])[:, None]
         return np.asarray(data)
 
-    def timeline(self) -> Timeline:
-        """Pieces between joints and pauses, and bad spans."""
+    def timeline(self, row: int) -> Timeline:
+        """Pieces between joints and pauses, and bad spans; the same for all channels."""
+        return self._timeline
+
+    @cached_property
+    def _timeline(self) -> Timeline:
         fs, count = self.fs, int(self.raw.n_times)
-        notes = [
-            (float(onset - self.raw.first_time), float(duration), str(text))
-            for onset, duration, text in zip(
-                self.annotations.onset,
-                self.annotations.duration,
-                self.annotations.description,
-                strict=True,
-            )
-        ]
-        if self.suffix in _JOINTS:
-            joint = _JOINTS[self.suffix]
-            notes = [(a, b, "boundary" if joint.fullmatch(t) else t) for a, b, t in notes]
-        pauses, bad = pauses_and_bad_spans(notes, fs)
+        pauses, bad = pauses_and_bad_spans(self._annotations, fs)
         if self.header is not None:
             pauses |= self.header.pauses(fs)
         return Timeline.with_pauses(fs, count, pauses, bad)
+
+    @cached_property
+    def _annotations(self) -> list[tuple[float, float, str]]:
+        """Onset on a clock that counts samples alone, duration (s) and text of each."""
+        marks = self.annotations
+        found = zip(
+            marks.onset - self.raw.first_time, marks.duration, marks.description, strict=True
+        )
+        joint = _JOINTS.get(self.suffix, _NOTHING)
+        return [
+            (float(onset), float(duration), "boundary" if joint.fullmatch(text) else str(text))
+            for onset, duration, text in found
+        ]
+
+    def codes(self, row: int) -> None:
+        """Nothing: MNE gives no stored integers."""
+
+    @property
+    def markers(self) -> list[Marker]:
+        """The annotations, but for those that mark pauses and bad spans."""
+        line = self._timeline
+        return [
+            Marker(line.clock(onset * line.fs), duration, text)
+            for onset, duration, text in self._annotations
+            if not role(text)
+        ]
 
     @property
     def files(self) -> list[Path]:
