@@ -163,7 +163,7 @@ def test_what_cannot_be_told_is_asked_for(
     (tmp_path / "old.zip").write_bytes(b"PK")
     assert main(["manifest", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "rate: how many samples per second have the 2 .npy files?" in out
+    assert "rate: how many samples per second have the 2 files" in out
     assert "label: what was each recording?" in out
     assert "Unpack it first." in out
     assert (tmp_path / "manifest.csv").read_text().splitlines() == [

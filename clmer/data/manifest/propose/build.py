@@ -13,7 +13,7 @@ from clmer.data.manifest.columns import REFERENCE
 from clmer.data.manifest.propose.join import join_tables
 from clmer.data.manifest.propose.names import REST, Names, name_all, person_id
 from clmer.data.manifest.propose.scan import Found, scan, without_twins
-from clmer.data.manifest.propose.spans import spans_of
+from clmer.data.manifest.propose.spans import cut_by_markers, cut_by_tables
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
 from clmer.data.manifest.table import OPEN
 from clmer.data.tasks import DIMENSIONS
@@ -61,10 +61,12 @@ def propose(
     names = name_all([(each.format, each.path) for each in used], known)
     made = Proposal(root, found, used, [])
     made.trials = _trials(made, names)
+    _share_whole_files(made)
     _say_people(made, names)
     _label_by_name(made)
-    spans_of(made, [t for t in tables if t.time is not None], classes or {})
+    cut_by_tables(made, [t for t in tables if t.time is not None])
     join_tables(made, [t for t in tables if t.subject is not None])
+    cut_by_markers(made, classes or {})
     _mark_rest(made)
     _rows(made, out.parent)
     return made
@@ -107,6 +109,33 @@ def _trials(made: Proposal, names: Names) -> list[Trial]:
         listed = some([" and ".join(sorted(written)) for written in twice], 4)
         made.checks.append(f"people written in two ways are taken for one: {listed}.")
     return sorted(trials.values(), key=lambda trial: trial.key)
+
+
+def _share_whole_files(made: Proposal) -> None:
+    """Give a file that is one for all trials of its person to each of them.
+
+    When a trial begins in it nobody knows: these cells are open.
+    """
+    people: dict[str, list[Trial]] = {}
+    for trial in made.trials:
+        people.setdefault(trial.person_id, []).append(trial)
+    shared: list[Found] = []
+    for trials in people.values():
+        whole = [trial for trial in trials if not trial.named.rest]
+        if not whole or len(trials) == 1 or not whole[0].person_id:
+            continue
+        for trial in trials:
+            if trial is not whole[0]:
+                trial.files += whole[0].files
+                trial.unknown += whole[0].files
+        shared += whole[0].files
+        made.trials.remove(whole[0])
+    if shared:
+        names = some([file.path.as_posix() for file in shared], 3)
+        made.questions.append(
+            f"start_s, stop_s: {names}: one for all trials of a person. In which seconds of it is "
+            "each? Or leave these rows out."
+        )
 
 
 def _same_kind(one: Found, other: Found) -> bool:
@@ -214,7 +243,7 @@ def _rows(made: Proposal, folder: Path) -> None:
                     "path": Path(os.path.relpath(made.root / file.path, folder)).as_posix(),
                     "start_s": trial.start(file),
                     "stop_s": trial.stop(file),
-                    "rate": (f"{file.rate:g}" if file.rate else OPEN) if file.is_array else "",
+                    "rate": (f"{file.rate:g}" if file.rate else OPEN) if file.needs_rate else "",
                     "channels": common.get(modality, ""),
                 }
                 if labels[0] == "label" and not any(t.labels.get("label") for t in made.trials):
@@ -228,7 +257,7 @@ def _rows(made: Proposal, folder: Path) -> None:
     open_rates = sum(row.get("rate") == OPEN for row in made.rows)
     if open_rates:
         made.questions.append(
-            f"rate: how many samples per second have the {open_rates} .npy files?"
+            f"rate: how many samples per second have the {open_rates} files with ? in that column?"
         )
 
 

@@ -70,25 +70,29 @@ def _pairs(
 ) -> tuple[int | None, list[tuple[Trial, int]]]:
     """The column that names trials, and the row of each trial; None where one row is a person's."""
     columns = [*([table.file] if table.file is not None else []), *table.others]
-    best: tuple[int, int | None, list[tuple[Trial, int]]] = (0, None, [])
-    for column in columns:
-        cells = table.column(column)
-        pairs = []
-        for id_, trials in people.items():
-            for trial in trials:
-                fits = [i for i in rows.get(id_, ()) if _names(cells[i], trial)]
-                if len(fits) == 1:
-                    pairs.append((trial, fits[0]))
-        taken = [row for _, row in pairs]
-        told = meaning(table.name(column), ["trial"]) == "trial"
-        if len(set(taken)) == len(taken) and 2 * len(pairs) + told > best[0]:
-            best = 2 * len(pairs) + told, column, pairs
-    trials = sum(len(people[id_]) for id_ in people if id_ in rows)
-    if best[0] // 2 > trials / 2:
-        return best[1], best[2]
-    pairs = [(people[id_][0], rows[id_][0]) for id_ in people
-             if id_ in rows and len(people[id_]) == len(rows[id_]) == 1]  # fmt: skip
-    return None, pairs
+    best, column, pairs = 0.0, None, []
+    for each in columns:
+        found = _matched(table.column(each), rows, people)
+        score = len(found) + 0.5 * (meaning(table.name(each), ["trial"]) == "trial")
+        if found and score > best:
+            best, column, pairs = score, each, found
+    count = sum(len(people[id_]) for id_ in people if id_ in rows)
+    if len(pairs) > count / 2:
+        return column, pairs
+    alone = [id_ for id_ in people if id_ in rows and len(people[id_]) == len(rows[id_]) == 1]
+    return None, [(people[id_][0], rows[id_][0]) for id_ in alone]
+
+
+def _matched(
+    cells: Sequence[str], rows: dict[str, list[int]], people: dict[str, list[Trial]]
+) -> list[tuple[Trial, int]]:
+    """The row of each trial that a column's cells name; none where a row fits two trials."""
+    pairs = []
+    for id_, trials in people.items():
+        for trial in trials:
+            fits = [i for i in rows.get(id_, ()) if _names(cells[i], trial)]
+            pairs += [(trial, fits[0])] if len(fits) == 1 else []
+    return pairs if len({row for _, row in pairs}) == len(pairs) else []
 
 
 def _names(cell: str, trial: Trial) -> bool:
@@ -174,37 +178,31 @@ def _cut_by_table(
 ) -> None:
     """One file per person and a row per trial: the table says where each begins, or nobody does."""
     name = table.path.name
-    trial_column = next(
-        (i for i in table.others if meaning(table.name(i), ["trial"]) == "trial"), None
-    )
-    taken = [i for i in table.others if i != trial_column]
+    column = next((i for i in table.others if meaning(table.name(i), ["trial"]) == "trial"), None)
     indices = [row for id_ in people for row in rows.get(id_, ())]
-    labels = _labels(table, taken, indices, made)
-    if trial_column is None:
+    labels = _labels(table, [i for i in table.others if i != column], indices, made)
+    if column is None:  # a trial is called after its class
         words_ = [i for i in labels if not all(map(table.table.number, table.column(i)))]
-        trial_column = words_[0] if words_ else None
+        column = words_[0] if words_ else None
     trials = []
     for trial in made.trials:
         own = rows.get(trial.person_id, [])
-        seen: dict[str, int] = {}
-        for at, row in enumerate(own, start=1):
-            said = table.cells[row][trial_column] if trial_column is not None else ""
-            seen[said] = seen.get(said, 0) + 1
-            again = sum(table.cells[r][trial_column] == said for r in own) > 1 if said else False
-            part = (f"{said}_{seen[said]}" if again else said) or str(at)
+        said = ["" if column is None else table.cells[row][column] for row in own]
+        for at, row in enumerate(own):
+            again = said.count(said[at]) > 1
+            part = f"{said[at]}_{said[: at + 1].count(said[at])}" if again else said[at]
             start_s, stop_s = _span(table, row)
             trials.append(
                 replace(
                     trial,
-                    part=part,
+                    part=part if said[at] else str(at + 1),
                     start_s=start_s,
                     stop_s=stop_s,
                     labels=trial.labels | _cells(table, row, labels),
                     unknown=trial.files if start_s is None else [],
                 )
             )
-        if not own:
-            trials.append(trial)
+        trials += [] if own else [trial]
     made.trials = trials
     made.told["joined"] = f"{name}, a row per trial: {len(trials)} trials"
     if any(trial.unknown for trial in trials):

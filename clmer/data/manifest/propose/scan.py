@@ -10,26 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.channels import Channel, typed
+from clmer.data.channels import Channel
 from clmer.data.face.table import read_header
-from clmer.data.formats import check_content, suffix_of
-from clmer.data.formats.biosignal import SUFFIXES, open_biosignal
-from clmer.data.formats.emotiv import read_layout
+from clmer.data.formats import check_content, check_suffix, suffix_of
+from clmer.data.formats.biosignal import is_recording, open_biosignal
 from clmer.data.formats.mne_files import FOLDERS
+from clmer.data.formats.tables import TEXT
 from clmer.data.manifest.propose.beside import Beside, read_beside
 from clmer.data.manifest.propose.names import kind_in, rate_in
 from clmer.data.recording import KINDS
 from clmer.errors import DataError
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts")
-_TABLES = (".csv", ".tsv", ".txt")
 #: Files that people keep beside recordings; nothing is said of them but their number.
 _BESIDE = (
     ".json .md .pdf .doc .docx .png .jpg .jpeg .svg .html .py .m .r .ipynb .yml .yaml .toml .log "
     ".hog .license .bib .sh .bat .ini .xml"
 ).split()
-#: Files that belong to a recording, whose header is read.
-_PARTS = (".vmrk", ".eeg", ".dat", ".fdt", ".edf.event", ".locs", ".ced", ".elc", ".sfp")
 _FORMATS = {
     ".edf": "EDF",
     ".bdf": "BDF",
@@ -56,10 +53,11 @@ class Found:
         channels: of signals, those of a known type, and the others.
         duration_s: of signals; 0 where it is not known without reading all.
         says: what else to tell of it.
-        markers: onset and duration in seconds, and text.
+        files: all that it is made of.
+        markers: onset and duration in seconds, and text; not those of trigger lines.
         table: what a table holds.
-        rate: of an array, where its name states it; 0 where nothing does.
-        is_array: whether the file needs a rate in the manifest.
+        rate: that its name states, of a file that does not say it; 0 where nothing does.
+        needs_rate: whether the manifest has to state the rate.
     """
 
     path: Path
@@ -68,10 +66,11 @@ class Found:
     channels: tuple[Channel, ...] = ()
     duration_s: float = 0.0
     says: str = ""
+    files: tuple[Path, ...] = ()
     markers: tuple[tuple[float, float, str], ...] = ()
     table: Beside | None = None
     rate: float = 0.0
-    is_array: bool = False
+    needs_rate: bool = False
 
     @property
     def signals(self) -> tuple[Channel, ...]:
@@ -92,7 +91,8 @@ def scan(root: Path, left_out: tuple[Path, ...] = ()) -> list[Found]:
         raise DataError(root, "folder", "nothing", "a folder of recordings")
     paths = [path for path in _walk(root) if path not in left_out]
     found = [_look(root, path) for path in paths]
-    return [each for each in found if each.path.suffix.lower() not in _PARTS]
+    parts = {part for each in found for part in each.files if part != root / each.path}
+    return [each for each in found if root / each.path not in parts]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -103,7 +103,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         path = folder / name
         if name.startswith((".", "~$")) or name == "__MACOSX":
             continue
-        if path.is_dir() and suffix_of(path) not in FOLDERS:
+        if path.is_dir() and not is_recording(path):
             if not name.endswith("_aligned"):  # OpenFace's pictures
                 yield from _walk(path)
         else:
@@ -121,17 +121,18 @@ def _look(root: Path, path: Path) -> Found:
     relative, suffix = path.relative_to(root), suffix_of(path)
     try:
         check_content(path)
-        if suffix in SUFFIXES:
+        if suffix in TEXT and (table := _table(relative, path)):
+            return table
+        if is_recording(path):
             return _signals(relative, path)
-        if suffix in VIDEOS:
-            return Found(relative, "video", f"{suffix[1:]} video")
         if suffix == ".npy":
             return _array(relative, path)
-        if suffix in _TABLES:
-            return _table(relative, path)
     except DataError as error:
-        return Found(relative, "unread", suffix, says=_why(error))
-    if suffix in _BESIDE or suffix in _PARTS or not suffix:
+        plain = suffix == ".txt" or suffix in _BESIDE
+        return Found(relative, "other" if plain else "unread", suffix, says=_why(error))
+    if suffix in VIDEOS:
+        return Found(relative, "video", f"{suffix[1:]} video")
+    if suffix in _BESIDE or not suffix:
         return Found(relative, "other")
     return Found(relative, "unread", suffix, says=_unknown(path))
 
@@ -142,8 +143,6 @@ def _why(error: DataError) -> str:
 
 def _unknown(path: Path) -> str:
     """What to do about a file that no reader knows."""
-    from clmer.data.formats import check_suffix
-
     try:
         check_suffix(path, (), "a format that is read")
     except DataError as error:
@@ -152,15 +151,32 @@ def _unknown(path: Path) -> str:
 
 
 def _signals(relative: Path, path: Path) -> Found:
-    file = open_biosignal(path)
-    suffix = suffix_of(path)
+    suffix, rate, needs_rate = suffix_of(path), rate_in(relative), False
+    try:
+        file = open_biosignal(path)
+    except DataError as error:
+        if error.field != "rate":
+            raise
+        file, needs_rate = open_biosignal(path, rate or 1.0), True
+    channels = file.all_channels
+    if needs_rate and not rate:
+        channels = tuple(replace(channel, fs=0.0) for channel in channels)
     return Found(
         relative,
         "signals",
-        _FORMATS.get(suffix, suffix[1:].upper()),
-        file.all_channels,
-        file.duration_s,
+        "Empatica E4" if path.is_dir() and suffix not in FOLDERS else _format(suffix),
+        channels,
+        0.0 if needs_rate and not rate else file.duration_s,
+        files=file.files,
+        markers=tuple((m.onset_s, m.duration_s, m.text) for m in file.source.markers),
+        rate=rate or 0.0 if needs_rate else 0.0,
+        needs_rate=needs_rate,
     )
+
+
+def _format(suffix: str) -> str:
+    name = suffix[1:].upper()
+    return _FORMATS.get(suffix, f"{name} table" if suffix in TEXT else name)
 
 
 def _array(relative: Path, path: Path) -> Found:
@@ -175,27 +191,21 @@ def _array(relative: Path, path: Path) -> Found:
     kind, rate = kind_in(relative) or "eeg", rate_in(relative) or 0.0
     channels = tuple(Channel(f"ch{i + 1}", kind, "", rate) for i in range(shape[0]))
     duration_s = shape[1] / rate if rate else 0.0
-    return Found(relative, "signals", ".npy", channels, duration_s, rate=rate, is_array=True)
+    return Found(relative, "signals", ".npy", channels, duration_s, rate=rate, needs_rate=True)
 
 
-def _table(relative: Path, path: Path) -> Found:
-    names = read_header(path).names
+def _table(relative: Path, path: Path) -> Found | None:
+    """A table of a face, or of people, trials or labels; None for any other."""
+    try:
+        names = read_header(path).names
+    except DataError:
+        return None
     if sum(_FACE_COLUMN.fullmatch(name) is not None for name in names) > 4:
         tracker = "Py-Feat CSV" if "x_0" in names and "X_0" not in names else "OpenFace CSV"
         return Found(relative, "face", tracker)
     if path.stat().st_size < _LARGE and (table := read_beside(path)):
         return Found(relative, "table", "table", table=table)
-    try:
-        layout = read_layout(path)
-    except DataError:
-        if path.suffix.lower() == ".txt":
-            return Found(relative, "other")
-        raise
-    kinds = typed(list(layout.columns))[0]
-    fs = layout.fs or 0.0
-    pairs = zip(layout.columns, kinds, strict=True)
-    channels = tuple(Channel(name, kind, "uV", fs) for name, kind in pairs)
-    return Found(relative, "signals", "Emotiv CSV", channels)
+    return None
 
 
 def without_twins(found: list[Found]) -> list[Found]:

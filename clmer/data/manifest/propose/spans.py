@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from clmer.data.formats.biosignal import open_biosignal
 from clmer.data.manifest.propose.beside import Beside
 from clmer.data.manifest.propose.names import person_id, words
+from clmer.data.manifest.propose.scan import Found
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
 
 #: What recorders write by themselves.
@@ -92,7 +94,7 @@ def marked(markers: Sequence[Marker], duration_s: float, classes: Mapping[str, s
     elif any(_BEGINS.fullmatch(text) for _, _, text in known):
         spans = _pairs(known)
     else:
-        ends = [at for at, _, _ in known[1:]] + [duration_s]
+        ends = [*(at for at, _, _ in known), duration_s][1:]
         spans = [Span(at, end, text) for (at, _, text), end in zip(known, ends, strict=True)]
     if classes:
         spans = [replace(s, label=classes[s.label]) for s in spans if s.label in classes]
@@ -113,21 +115,32 @@ def _pairs(markers: Sequence[Marker]) -> list[Span]:
     return spans
 
 
-def spans_of(made: Proposal, tables: Sequence[Beside], classes: Mapping[str, str]) -> None:
-    """Replace the trials whose files hold several: by tables of labels over time, or markers."""
-    by_table = [(table, trial) for table in tables if (trial := _trial_of(made, table))]
-    lost = [table for table in tables if all(table is not each for each, _ in by_table)]
-    for table in lost:
-        made.checks.append(
-            f"{table.path.name} holds labels over time, but its name fits no recording."
-        )
-    parts = {id(trial): _table_spans(table) for table, trial in by_table}
-    if by_table:
-        name = by_table[0][0].path.name
-        more = f" and {len(by_table) - 1} more" if len(by_table) > 1 else ""
-        made.told["parts"] = f"stretches of one label, by {name}{more}"
-    elif any(not trial.labels for trial in made.trials):
-        parts = _marker_spans(made, classes)
+def cut_by_tables(made: Proposal, tables: Sequence[Beside]) -> None:
+    """Cut recordings into the stretches that tables of labels over time tell."""
+    parts: dict[int, dict[str, list[Span]]] = {}
+    used = []
+    for table in tables:
+        trial = _trial_of(made, table)
+        if trial is None:
+            made.checks.append(
+                f"{table.path.name} holds labels over time, but its name fits no recording."
+            )
+        else:
+            parts[id(trial)] = _table_spans(table)
+            used.append(table.path.name)
+    if used:
+        more = f" and {len(used) - 1} more" if len(used) > 1 else ""
+        made.told["parts"] = f"stretches of one label, by {used[0]}{more}"
+    _replace(made, parts)
+
+
+def cut_by_markers(made: Proposal, classes: Mapping[str, str]) -> None:
+    """Cut recordings that nothing else labels into the parts that their markers tell."""
+    if any(not trial.labels for trial in made.trials):
+        _replace(made, _marker_spans(made, classes))
+
+
+def _replace(made: Proposal, parts: Mapping[int, Mapping[str, Sequence[Span]]]) -> None:
     made.trials = [
         part
         for trial in made.trials
@@ -169,9 +182,10 @@ def _marker_spans(made: Proposal, classes: Mapping[str, str]) -> dict[int, dict[
     texts: Counter[str] = Counter()
     for trial in made.trials:
         for file in trial.files:
-            if file.markers and not trial.labels:
-                texts.update(text for _, _, text in file.markers)
-                spans = marked(file.markers, file.duration_s, classes)
+            if file.sort == "signals" and not trial.labels:
+                markers = _markers(made, file)
+                texts.update(text for _, _, text in markers)
+                spans = marked(markers, file.duration_s, classes)
                 if spans:
                     parts[id(trial)] = {"label": spans}
                     break
@@ -192,6 +206,14 @@ def _marker_spans(made: Proposal, classes: Mapping[str, str]) -> dict[int, dict[
         "together."
     )
     return parts
+
+
+def _markers(made: Proposal, file: Found) -> Sequence[Marker]:
+    """What a file says happened, its trigger lines read where it has no annotations."""
+    if file.markers or all(channel.kind != "trigger" for channel in file.channels):
+        return file.markers
+    found = open_biosignal(made.root / file.path, file.rate or None).markers
+    return [(each.onset_s, each.duration_s, each.text) for each in found]
 
 
 def _cut(trial: Trial, parts: Mapping[str, Sequence[Span]]) -> list[Trial]:
