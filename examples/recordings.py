@@ -63,3 +63,22 @@ def write_text(path: Path, lines: Iterable[str]) -> None:
     """A text file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def write_empatica(folder: Path, state: str, seconds: float, seed: int, start: int) -> None:
+    """A session of an Empatica E4 from `start` (seconds since 1970) on; skin conductance tells."""
+    rng = np.random.default_rng(seed)
+    level = {"calm": 1.0, "happy": 2.5, "sad": 1.6}.get(state, 1.0)
+    rates = {"EDA": 4, "TEMP": 4, "BVP": 64, "ACC": 32}
+    for name, fs in rates.items():
+        time = np.arange(round(seconds * fs)) / fs
+        noise = rng.normal(0, 1, len(time))
+        data = {
+            "EDA": level + 0.1 * np.sin(time / 3) + 0.02 * noise,
+            "TEMP": 32 + 0.01 * noise,
+            "BVP": 40 * np.sin(2 * np.pi * 1.1 * time) + 5 * noise,
+        }.get(name, 64 * np.ones(len(time)) + noise)
+        width = 3 if name == "ACC" else 1
+        head = [",".join([f"{start:.6f}"] * width), ",".join([f"{fs:.6f}"] * width)]
+        rows = [",".join([f"{value:.4f}"] * width) for value in data]
+        write_text(folder / f"{name}.csv", [*head, *rows])

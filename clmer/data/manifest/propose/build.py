@@ -21,7 +21,9 @@ from clmer.errors import DataError
 from clmer.storage import write_file
 
 #: Types in the order of their rows.
-_ORDER = ("eeg", "ieeg", "ecg", "ppg", "gsr", "resp", "temp", "emg", "eog", "acc", "gyro", "magn")
+_ORDER = ("eeg", "ieeg", "ecg", "ppg", "gsr", "resp", "temp", "emg", "eog")
+#: Types that are proposed only where a file has no other: how people move is no emotion.
+_MOTION = ("acc", "gyro", "magn")
 
 
 def propose(
@@ -254,6 +256,14 @@ def _rows(made: Proposal, folder: Path) -> None:
     needed = ["subject", "trial", *labels, "stimulus", "modality", "path", *optional[1:]]
     made.columns = [name for name in needed if name not in empty]
     made.rows = [{name: row[name] for name in made.columns} for row in made.rows]
+    there = {row["modality"] for row in made.rows}
+    kinds = {channel.kind for file in made.used for channel in file.signals}
+    if moving := [kind for kind in _MOTION if kind in kinds - there]:
+        made.told["left out"] = f"{', '.join(moving)}: add rows of that modality to use motion"
+    if any(row["modality"] == OPEN for row in made.rows):
+        made.questions.append(
+            "modality, kind: what is measured by channels whose names tell no type?"
+        )
     open_rates = sum(row.get("rate") == OPEN for row in made.rows)
     if open_rates:
         made.questions.append(
@@ -280,7 +290,8 @@ def _modalities(file: Found) -> list[str]:
     if file.sort in ("face", "video"):
         return ["face"]
     kinds = {channel.kind for channel in file.signals}
-    return [kind for kind in _ORDER if kind in kinds] or ["other"]
+    body = [kind for kind in _ORDER if kind in kinds]
+    return body or [kind for kind in (*_MOTION, "other") if kind in kinds] or [OPEN]
 
 
 def _common_channels(made: Proposal) -> dict[str, str]:

@@ -13,6 +13,14 @@ from clmer.data.manifest.propose.trials import Proposal, Trial, some
 from clmer.data.tasks import DIMENSIONS
 from clmer.text import folded
 
+#: Other words for a rating.
+_DIMENSION_WORDS = {
+    **{name: name for name in DIMENSIONS},
+    **dict.fromkeys(("valenz", "valencia", "pleasure", "pleasantness"), "valence"),
+    **dict.fromkeys(("erregung", "activation"), "arousal"),
+    **dict.fromkeys(("dominanz", "dominancia"), "dominance"),
+}
+
 
 def join_tables(made: Proposal, tables: Sequence[Beside]) -> None:
     """Give the trials the labels that tables hold."""
@@ -122,9 +130,13 @@ def _take(
     if taken:
         joined = "person" if trial_column is None else f"person and {table.name(trial_column)}"
         lacking = len(made.trials) - len(pairs)
+        names = [(table.name(i), to) for i, to in taken.items()]
+        renamed = [f"{name} is {to}" for name, to in names if folded(name) != folded(to)]
         made.told["joined"] = f"{table.path.name} by {joined}" + (
-            f"; {lacking} trials have no row" if lacking else ""
+            f"; {', '.join(renamed)}" if renamed else ""
         )
+        if lacking:
+            made.checks.append(f"{table.path.name}: no row fits {lacking} trials.")
         shared = {trial.name for trial in made.trials}
         if trial_column is not None and len(shared) < len(made.trials):
             for trial in made.trials:
@@ -136,7 +148,8 @@ def _labels(
 ) -> dict[int, str]:
     """The columns that may be labels, and what each is called in the manifest."""
     known = {name for trial in made.trials for name in trial.labels}
-    labels, left_out = {}, []
+    labels: dict[int, str] = {}
+    left_out = []
     for column in columns:
         name = table.name(column)
         cells = table.column(column)
@@ -148,9 +161,9 @@ def _labels(
         if key in ABOUT_PEOPLE or is_remark(name) or len(set(found)) < 2 or many:
             left_out.append(name)
             continue
-        label = folded(name) if folded(name) in DIMENSIONS else name.replace("\n", " ")
-        taken = label in known or label.casefold() in (*NEEDED, *OPTIONAL, REFERENCE)
-        if taken or meaning(label, ()):
+        label = _dimension(name) or name.replace("\n", " ")
+        taken = {*known, *labels.values(), *NEEDED, *OPTIONAL, REFERENCE}
+        if label in taken or label.casefold() in taken or meaning(label, ()):
             label = f"{table.path.stem}_{label}"
         labels[column] = label
     if left_out:
@@ -159,6 +172,12 @@ def _labels(
     return dict(
         sorted(labels.items(), key=lambda kv: order.index(kv[1]) if kv[1] in order else 9 + kv[0])
     )
+
+
+def _dimension(name: str) -> str:
+    """The rating that a column's name means: "SAM_Valence" is valence, "Erregung" arousal."""
+    found = {_DIMENSION_WORDS[w.key] for w in words(name) if w.key in _DIMENSION_WORDS}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _about_people(
