@@ -9,6 +9,8 @@ from typing import Any
 
 from clmer.baselines import NAMES
 from clmer.data.face.windows import IMAGES
+from clmer.data.levels import LEVELS
+from clmer.data.levels import NONE as NO_LEVELS
 from clmer.data.splits import OWN, PROTOCOLS
 from clmer.data.splits.own import KEEP_GROUPS
 from clmer.data.store.options import PrepareOptions
@@ -262,6 +264,7 @@ class Config(PrepareOptions, ModelConfig):
         task: what is predicted, see `clmer.data.tasks`.
         scale: least and largest rating; None for the data set's own, or 1-9 where values show it.
         threshold: largest rating of the lower class where a task has two; None for the middle.
+        levels: where a manifest's ratings are cut instead, see `clmer.data.levels`.
         protocol: what is never divided between training, validation and test, see
             `clmer.data.splits`.
         splits: a table of splits of your own, see `clmer.data.splits.own`; "" for the protocol's.
@@ -296,6 +299,13 @@ class Config(PrepareOptions, ModelConfig):
         help="ratings up to X are low, those above it high (default: the scale's middle)",
         metavar="X",
         group=TASK,
+    )
+    levels: str = option(
+        NO_LEVELS,
+        help="a manifest's ratings as classes by where people answered: at the median or terciles "
+        "of all recordings, or of each person's own (default none: the scale's middle)",
+        group=TASK,
+        choices=LEVELS,
     )
     protocol: str = option(
         help="what is never divided between training and test", group=TASK, choices=PROTOCOLS
@@ -360,6 +370,16 @@ class Config(PrepareOptions, ModelConfig):
             )
 
     def _check_scale(self) -> None:
+        if self.levels != NO_LEVELS and (self.scale or self.threshold is not None):
+            raise ConfigError(
+                f"`levels={self.levels}` with `scale` or `threshold`: found two ways to cut "
+                "ratings into classes; leave one of them out"
+            )
+        if self.levels != NO_LEVELS and self.target == "rating":
+            raise ConfigError(
+                f"`levels={self.levels}` with `target=rating`, which cuts nothing into classes; "
+                "leave one of them out"
+            )
         low, high = self.scale or (0.0, 1.0)
         if not -math.inf < low < high < math.inf:
             raise ConfigError(f"`scale`: found {low:g},{high:g}, expected LOW,HIGH with LOW < HIGH")

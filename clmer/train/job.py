@@ -97,6 +97,7 @@ def chosen_task(
         labels,
         scale=config.scale,
         threshold=config.threshold,
+        levels=config.levels,
         target=config.target,
     )
 
@@ -107,7 +108,8 @@ def load(config: Config, cache: Path) -> tuple[Store, AnyTask, np.ndarray, list[
     labels = store.windows.labels
     try:
         task = chosen_task(config, root, labels)
-        y = task.encode(labels, root / "manifest.csv" if config.dataset == "manifest" else root)
+        source = root / "manifest.csv" if config.dataset == "manifest" else root
+        y = task.encode(labels, source, store.windows.subject)
         y = without_reference(reference_of(config, store), y, task, root)
         config.check_pictures(tuple(store.modalities))
         check_models(config, WindowArrays.of(store), len(task.classes) or 1)

@@ -101,6 +101,17 @@ def label_values(root: Path) -> dict[str, np.ndarray]:
     }
 
 
+def trial_labels(root: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The label columns, one value per trial as in `label_values`, and whose trial each is."""
+    table = read_manifest(table_path(root))
+    trials = {(row.subject, row.trial): row for row in reversed(table.rows)}
+    columns = {
+        name: np.array([_value(r.labels[name], name in table.numeric) for r in trials.values()])
+        for name in table.rows[0].labels
+    }
+    return columns, np.array([subject for subject, _ in trials])
+
+
 def check_scale(root: Path, task: AnyTask) -> None:
     """Refuse ratings outside a task's scale, by their line.
 

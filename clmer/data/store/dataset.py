@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 from torch.utils.data import Dataset as TorchDataset
 
+from clmer.data.levels import NONE, choose_levels
 from clmer.data.manifest import reader as manifest
 from clmer.data.ratings import AnyTask, choose_rating
 from clmer.data.registry import DATASETS, Dataset
@@ -72,7 +73,7 @@ class WindowDataset(TorchDataset[Batch]):
                 )
         self.y = None
         if task is not None:
-            y = task.encode(store.windows.labels, store.path)
+            y = task.encode(store.windows.labels, store.path, store.windows.subject)
             known = is_known(y)
             self.y = torch.from_numpy(y.astype(np.float32) if y.dtype.kind == "f" else y)
             if not known.all():
@@ -193,6 +194,7 @@ def task_of(
     *,
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
+    levels: str = NONE,
     target: str = "class",
 ) -> AnyTask:
     """A data set's task: classes are those of the prepared windows, a scale that of all recordings.
@@ -204,6 +206,7 @@ def task_of(
         columns: labels of the prepared windows; None where nothing is prepared yet (a manifest).
         scale: least and largest rating, as the user says.
         threshold: the largest rating that is low, as the user says.
+        levels: where people's answers cut a manifest's ratings, see `clmer.data.levels`.
         target: "class", or "rating" for the numbers themselves.
 
     Raises:
@@ -217,6 +220,11 @@ def task_of(
         if dataset.rated is None:
             manifest.check_scale(root, rating)
         return rating
+    if levels != NONE and dataset.rated is not None:
+        expected = f"none: ratings of {dataset.name} are split on their scale"
+        raise DataError(root, "`levels`", levels, expected, "`threshold` changes where.")
+    if levels != NONE:
+        return choose_levels(root, name, levels, *manifest.trial_labels(root))
     if dataset.rated is None:
         missing = manifest.missing(root)
         remark = " ".join(text for column, text in missing.items() if name.startswith(column))
@@ -238,6 +246,7 @@ def load(
     task: str | None = None,
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
+    levels: str = NONE,
     target: str = "class",
     rows: np.ndarray | None = None,
     cache: Path | str | None = None,
@@ -253,6 +262,8 @@ def load(
             label column), "" for no labels.
         scale: least and largest rating, of a manifest; None where 1-9 shows in the values.
         threshold: the largest rating that is low, in tasks of two levels; None for the middle.
+        levels: of a manifest's ratings, "median", "tercile", or these within people
+            ("person-median", "person-tercile").
         target: "class", or "rating" for the numbers of a column themselves.
         rows: window numbers to use; None for all. Windows without a label are left out.
         cache: folder of the stores; None for `$CLMER_CACHE` or ~/.cache/clmer.
@@ -267,17 +278,16 @@ def load(
     if name not in DATASETS:
         raise ValueError(f"load: found {name!r}, expected one of {', '.join(DATASETS)}")
     dataset, root, chosen = DATASETS[name], root_of(name, root), PrepareOptions(**options)
+    asked: Any = {"scale": scale, "threshold": threshold, "levels": levels, "target": target}
     if task and dataset.rated is None:  # say what is wrong before the data is prepared
-        task_of(dataset, root, task, scale=scale, threshold=threshold, target=target)
+        task_of(dataset, root, task, **asked)
     store = prepare(dataset, root, chosen, cache=stores_folder(cache), progress=progress)
     if task == "":
         return WindowDataset(store, None, rows)
     columns = store.windows.labels
     wanted = task or (dataset.task if dataset.tasks else next(iter(columns)))
     try:
-        known = task_of(
-            dataset, root, wanted, columns, scale=scale, threshold=threshold, target=target
-        )
+        known = task_of(dataset, root, wanted, columns, **asked)
         return WindowDataset(store, known, rows)
     except DataError as error:
         raise explained(error, store) from error
