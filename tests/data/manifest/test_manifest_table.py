@@ -431,7 +431,7 @@ def test_backslashes_in_paths(write: Write, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("A.NPY", "Did you mean a.npy"), ("sub", "is a folder"), ("x/a.npy", "no folder")],
+    [("c.npy", "Did you mean a.npy"), ("sub", "is a folder"), ("x/a.npy", "no folder")],
 )
 def test_a_missing_file_has_a_hint(write: Write, tmp_path: Path, name: str, hint: str) -> None:
     (tmp_path / "sub").mkdir()
@@ -454,6 +454,24 @@ def test_a_path_of_elsewhere(write: Write, tmp_path: Path, path: str, meant: str
     np.save(tmp_path / "sub" / "b.npy", np.zeros((2, 9)))
     with pytest.raises(DataError, match=rf"1 missing: .*Did you mean {meant}\?"):
         read_rows(write(GOOD[0].replace("a.npy", path), GOOD[1]))
+
+
+def test_paths_in_another_case(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "EEG").mkdir()
+    (tmp_path / "a.npy").rename(tmp_path / "EEG" / "A.npy")
+    path = write(GOOD[0].replace("a.npy", "eeg\\\\a.NPY"), GOOD[1])
+    found = read_manifest(path)
+    assert found.rows[0].path == tmp_path / "EEG" / "A.npy"
+    assert "manifest: a path is read in the case that its file has: line 2, " in found.notes[0]
+
+
+def test_a_path_from_home(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "a.npy").rename(home / "a.npy")
+    monkeypatch.setenv("HOME", str(home))
+    row = read_rows(write(GOOD[0].replace("a.npy", "~/a.npy"), GOOD[1]))[0]
+    assert row.path == home / "a.npy"
 
 
 def test_a_workbook_is_no_table(tmp_path: Path) -> None:

@@ -124,9 +124,18 @@ def test_a_table_says_where_trials_begin(edf: Callable[..., None], tmp_path: Pat
     ]
     path = "sub-02_task-video_eeg.edf"
     assert rows(made)[3:5] == [
-        ("sub-02", "rest", "rest", "yes", "eeg", path, "2", "10"),
+        ("sub-02", "rest", "", "yes", "eeg", path, "2", "10"),
         ("sub-02", "happy", "happy", "", "eeg", path, "12", "20"),
     ]
+
+
+def test_rest_beside_one_class_stays_a_class(edf: Callable[..., None], tmp_path: Path) -> None:
+    for p in (1, 2):
+        for state in ("rest", "arithmetic"):
+            edf(f"p{p}_{state}.edf")
+    made = read(tmp_path)
+    assert "reference" not in made.columns
+    assert "rest is a class and no reference" in made.checks[0]
 
 
 def test_labels_per_second_are_runs(edf: Callable[..., None], tmp_path: Path) -> None:

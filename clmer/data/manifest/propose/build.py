@@ -198,25 +198,35 @@ def _repeated_words(trials: Sequence[Trial]) -> list[str]:
 
 
 def _mark_rest(made: Proposal) -> None:
-    """Mark recordings at rest as their person's reference, where every person has one."""
-    resting = [
-        trial
-        for trial in made.trials
-        if any(word.key in REST or word.value in REST for word in trial.named.rest)
-        or trial.labels.get("label", "").casefold() in REST
-        or trial.part.casefold() in REST
-    ]
-    people = {trial.person for trial in made.trials}
-    if not resting or len(resting) == len(made.trials):
+    """Make recordings at rest their person's reference, where every person has one.
+
+    Their class is left empty: all of it is known beforehand, and nothing of it can be tested.
+    """
+    resting = [trial for trial in made.trials if _is_rest(trial)]
+    others = [trial for trial in made.trials if trial not in resting]
+    if not resting or not others:
         return
-    lacking = people - {trial.person for trial in resting}
+    lacking = {trial.person for trial in others} - {trial.person for trial in resting}
     if lacking:
         made.checks.append(f"rest is no reference: {some(sorted(lacking), 4)} have none of it.")
         return
+    columns = {n for t in resting for n, cell in t.labels.items() if cell.casefold() in REST}
+    if any(len({t.labels.get(name, "") for t in others} - {""}) < 2 for name in columns):
+        made.checks.append("rest is a class and no reference: there is one class beside it.")
+        return
+    words = dict.fromkeys(trial.name for trial in resting)
     for trial in resting:
-        trial.labels[REFERENCE] = "yes"
-    words = dict.fromkeys(trial.labels.get("label") or trial.name for trial in resting)
-    made.told[REFERENCE] = f"{len(resting)} recordings ({some(list(words), 4)}), one or more each"
+        trial.labels |= {**dict.fromkeys(columns, ""), REFERENCE: "yes"}
+    made.told[REFERENCE] = f"{len(resting)} recordings ({some(list(words), 4)})" + (
+        f", without a class in {', '.join(sorted(columns))}" if columns else ""
+    )
+
+
+def _is_rest(trial: Trial) -> bool:
+    by_name = {part for word in trial.named.rest for part in word.parts} & REST
+    return bool(by_name) or any(
+        cell.casefold() in REST for cell in (trial.part, *trial.labels.values())
+    )
 
 
 def _rows(made: Proposal, folder: Path) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clmer.data.channels import canonical
+from clmer.data.formats.delimited import number
 from clmer.data.manifest.columns import REFERENCE
 from clmer.data.manifest.propose.scan import Found
 from clmer.data.manifest.propose.trials import Proposal, some
+from clmer.data.tasks import DIMENSIONS
 
 _WIDTH = 80
 _HEAD = 12
@@ -112,6 +114,18 @@ def _lengths(files: Sequence[Found]) -> str:
     return f"{low} s each" if low == high else f"{low} to {high} s"
 
 
+def _asks_for_levels(made: Proposal) -> bool:
+    """Whether the first label is ratings whose scale the values do not show."""
+    name = "label" if "label" in made.labels else made.labels[0]
+    numbers = [number(cell) for trial in made.trials if (cell := trial.labels.get(name, ""))]
+    found = [each for each in numbers if each is not None]
+    if not found or len(found) < len(numbers):
+        return False
+    if name in DIMENSIONS:
+        return not (min(found) >= 1 and 7 < max(found) <= 9)
+    return len(set(found)) > 10
+
+
 def _next(made: Proposal, out: Path) -> list[str]:
     """What to type next, or to fill in first."""
     root = shlex.quote(str(out.parent if out.name == "manifest.csv" else out))
@@ -121,14 +135,18 @@ def _next(made: Proposal, out: Path) -> list[str]:
             "make it again. Then:"
         )
         return [*_item("next", first), f"{'':<{_HEAD}}clmer inspect manifest --root {root}"]
-    command = f"clmer train manifest --root {root}"
-    if "label" not in made.labels:
-        command += f" --task {shlex.quote(made.labels[0])}"
+    task = "" if "label" in made.labels else f" --task {shlex.quote(made.labels[0])}"
+    rated = _asks_for_levels(made)
+    task += " --levels median" if rated else ""
+    known = " --reference marked" if REFERENCE in made.columns else ""
     lines = [
-        f"  next      clmer inspect manifest --root {root}",
-        f"{'':<{_HEAD}}{command}",
+        f"  next      clmer inspect manifest --root {root}{task}",
+        f"{'':<{_HEAD}}clmer train manifest --root {root}{task}{known}",
     ]
-    if REFERENCE in made.columns:
-        note = "with --reference marked, people are read against their own rest, then no class"
+    if rated:
+        note = "The ratings are split at their median: see --scale, --threshold, --target."
+        lines += _wrapped(" " * _HEAD, note)
+    if known:
+        note = "Each person is read against their own rest, which is in no part of a split."
         lines += _wrapped(" " * _HEAD, note)
     return lines
