@@ -431,7 +431,7 @@ def test_backslashes_in_paths(write: Write, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("c.npy", "Did you mean a.npy"), ("sub", "is a folder"), ("x/a.npy", "no folder")],
+    [("aa.npy", "Did you mean a.npy"), ("sub", "is a folder"), ("x/a.npy", "no folder")],
 )
 def test_a_missing_file_has_a_hint(write: Write, tmp_path: Path, name: str, hint: str) -> None:
     (tmp_path / "sub").mkdir()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from edfio import Edf, EdfAnnotation, EdfSignal
 from support.edf_files import noise, write_edf
 from support.face_cases import write_openface
 
@@ -146,9 +147,54 @@ def test_labels_per_second_are_runs(edf: Callable[..., None], tmp_path: Path) ->
         (tmp_path / f"S{p}_annotation.csv").write_text("\n".join(lines))
     made = read(tmp_path)
     assert [row[1:3] + row[5:] for row in rows(made)[:3]] == [
-        ("calm1", "calm", "0", "4"),
+        ("calm_1", "calm", "0", "4"),
         ("happy", "happy", "6", "9"),
-        ("calm2", "calm", "9", "12"),
+        ("calm_2", "calm", "9", "12"),
+    ]
+
+
+def test_a_table_of_one_recording_s_parts(edf: Callable[..., None], tmp_path: Path) -> None:
+    for p in (1, 2):
+        edf(f"sub-{p:02d}_task-film_eeg.edf", 30)
+        lines = ["onset\tduration\ttrial_type", "1.5\t8\thappy", "12\t8\tsad", "25\t0\tbeep"]
+        (tmp_path / f"sub-{p:02d}_task-film_events.tsv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert [row[1:3] + row[5:] for row in rows(made)[:2]] == [
+        ("happy", "happy", "1.5", "9.5"),
+        ("sad", "sad", "12", "20"),
+    ]
+
+
+def marked_edf(path: Path, texts: Sequence[str]) -> None:
+    """An EDF of 10 s for each text, which begins with an annotation of it."""
+    signal = EdfSignal(noise(1, 10 * len(texts), FS)[0], FS, label="Cz", physical_dimension="uV")
+    notes = [EdfAnnotation(10 * i, None, text) for i, text in enumerate(texts)]
+    Edf([signal], annotations=notes).write(path)
+
+
+@pytest.mark.parametrize("texts", [("film 2", "film 3", "film 1"), ("start", "start", "start")])
+def test_markers_say_where_a_table_s_trials_are(tmp_path: Path, texts: Sequence[str]) -> None:
+    lines = ["subject,film,valence"]
+    for p in (1, 2):
+        marked_edf(tmp_path / f"P{p}.edf", texts)
+        lines += [f"{p},{film},{2 * film + p}" for film in (2, 3, 1)]
+    (tmp_path / "ratings.csv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert [(row["valence"], row["start_s"], row["stop_s"]) for row in made.rows] == [
+        *(("5", "0", "10"), ("7", "10", "20"), ("3", "20", "30")),
+        *(("6", "0", "10"), ("8", "10", "20"), ("4", "20", "30")),
+    ]
+
+
+def test_codes_are_asked_for_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for p in (1, 2):
+        marked_edf(tmp_path / f"P{p}.edf", ("10", "21", "22"))
+    assert main(["manifest", str(tmp_path)]) == 0
+    assert "10 (2), 21 (2), 22 (2)" in capsys.readouterr().out
+    made = propose(tmp_path, tmp_path / "2.csv", {"10": "rest", "21": "happy", "22": "sad"})
+    assert [tuple(row.values())[1:] for row in made.rows[:2]] == [
+        ("rest", "", "yes", "eeg", "P1.edf", "0", "10"),
+        ("happy", "happy", "", "eeg", "P1.edf", "10", "20"),
     ]
 
 

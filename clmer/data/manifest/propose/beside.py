@@ -31,7 +31,7 @@ _FILE = frozenset("file filename filepath path edf recording recordingfile eegfi
 _TIME = frozenset("time times timestamp seconds second sec s t onset time_s zeit".split())
 _LABELS = frozenset(
     "label labels emotion emotions class state condition mood affect category rating ratings "
-    "annotation annotations stimulus event marker".split()
+    "annotation annotations stimulus event marker trialtype".split()
 )
 #: What a table says of people that is no emotion.
 ABOUT_PEOPLE = frozenset(
@@ -48,7 +48,7 @@ class Beside:
     Args:
         table: its cells.
         subject, trial, file, start, stop, duration: numbers of columns, None where there is none.
-        time: column of the seconds, where the rows are seconds of one recording.
+        time: column of the seconds, where the rows are seconds or parts of one recording.
         others: the other columns, which may be labels.
     """
 
@@ -70,6 +70,17 @@ class Beside:
     def name(self, column: int) -> str:
         """A column's name as written."""
         return self.table.names[column]
+
+    def span(self, row: int) -> tuple[float | None, float | None]:
+        """Start and end in seconds of a row's part of the file; None where the table lacks it."""
+
+        def number(column: int | None) -> float | None:
+            return None if column is None else self.table.number(self.cells[row][column])
+
+        start, stop, duration = number(self.start), number(self.stop), number(self.duration)
+        if start is not None and stop is None and duration is not None:
+            stop = start + duration
+        return start, stop
 
     def column(self, column: int) -> list[str]:
         """A column's cells, "" where there is no value."""
@@ -103,19 +114,25 @@ def read_beside(path: Path) -> Beside | None:
 
 def _times(names: Sequence[str]) -> tuple[int | None, int | None, int | None]:
     """The columns of a part's start, stop and length."""
+    known = ("start_s", "stop_s", "duration_s")
     found: dict[str, int] = {}
     for i, name in enumerate(names):
-        key = re.sub(r"[\W_]", "", folded(name))
-        what = "duration" if key.startswith(("dur", "dauer", "length")) else meaning(name, [])
-        if what in ("start_s", "stop_s", "duration") or key in ("starts", "stops"):
-            found.setdefault({"starts": "start_s", "stops": "stop_s"}.get(key, what), i)
-    return found.get("start_s"), found.get("stop_s"), found.get("duration")
+        if (what := meaning(name, known)) in known or (what := folded(name)) in known:
+            found.setdefault(what, i)
+    start, stop, duration = map(found.get, known)
+    return start, stop, duration
 
 
 def _per_second(
     table: Table, names: Sequence[str], cells: tuple[tuple[str, ...], ...], time: int | None
 ) -> Beside | None:
-    """A table of one recording's labels over time; None where it is none."""
+    """A table of one recording's labels over time, or of its parts; None where it is none."""
+    start, stop, duration = _times(table.names)
+    if start is not None and (stop is not None or duration is not None):
+        others = [i for i in range(len(names)) if i not in (start, stop, duration)]
+        others.sort(key=lambda i: names[i] not in {*_LABELS, *DIMENSIONS})
+        found = Beside(table, None, None, start, stop, duration, start, tuple(others), cells)
+        return found if others else None
     labels = [i for i, n in enumerate(names) if n in {*_LABELS, *DIMENSIONS} and i != time]
     if time is None or not labels or len(names) > 6:
         return None

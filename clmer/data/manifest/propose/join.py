@@ -9,6 +9,7 @@ from pathlib import Path
 from clmer.data.manifest.columns import NEEDED, OPTIONAL, REFERENCE, is_remark, meaning
 from clmer.data.manifest.propose.beside import ABOUT_PEOPLE, Beside
 from clmer.data.manifest.propose.names import person_id, words
+from clmer.data.manifest.propose.spans import marker_parts, parts_of
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
 from clmer.data.tasks import DIMENSIONS
 from clmer.text import folded
@@ -50,6 +51,8 @@ def _join(made: Proposal, table: Beside) -> None:
     trial_column, pairs = _pairs(table, rows, people)
     if trial_column is None and any(len(rows[id_]) > 1 for id_ in both):
         single = all(len(people[id_]) == 1 for id_ in both)
+        if single and _cut_by_markers(made, table, rows):
+            return
         if single:
             _cut_by_table(made, table, rows, people)
         else:
@@ -110,10 +113,11 @@ def _names(cell: str, trial: Trial) -> bool:
     stems = {folded(file.path.name.partition(".")[0]) for file in trial.files}
     if folded(Path(cell.replace("\\", "/")).name.partition(".")[0]) in stems:
         return True
-    if folded(cell) == folded(trial.name):
+    if (trial.named.rest or trial.part) and folded(cell) == folded(trial.name):
         return True
     said = [part for word in words(folded(cell)) for part in word.parts]
-    own = {part for word in trial.named.rest for part in (*word.parts, word.id)}
+    named = (*trial.named.rest, *words(trial.part))
+    own = {part for word in named for part in (*word.parts, word.id)}
     return bool(said) and set(said) <= own
 
 
@@ -192,6 +196,35 @@ def _about_people(
     _take(made, table, pairs, None)
 
 
+def _cut_by_markers(made: Proposal, table: Beside, rows: dict[str, list[int]]) -> bool:
+    """One file per person and a row per trial: markers in the file may say where each begins.
+
+    They are those that the table names or, where there are as many as rows, in its order.
+    """
+    spans = marker_parts(made, {})
+    trials = [each for trial in made.trials for each in parts_of(trial, spans.get(id(trial), []))]
+    people: dict[str, list[Trial]] = {}
+    for trial in trials:
+        people.setdefault(trial.person_id, []).append(trial)
+    if not trials:
+        return False
+    again = any(len({s.label for s in each}) < len(each) for each in spans.values())
+    column, pairs = (None, []) if again else _pairs(table, rows, people)
+    if column is None:
+        if any(len(own) != len(rows.get(id_, own)) for id_, own in people.items()):
+            return False
+        both = [id_ for id_ in people if id_ in rows]
+        pairs = [pair for id_ in both for pair in zip(people[id_], rows[id_], strict=True)]
+        made.checks.append(
+            f"{table.path.name} is joined to the files' markers in the order of its rows."
+        )
+    made.trials = trials
+    made.told["parts"] = "by markers in the files"
+    made.checks.append("all files of a recording are taken to start together.")
+    _take(made, table, pairs, column)
+    return True
+
+
 def _cut_by_table(
     made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
 ) -> None:
@@ -210,7 +243,7 @@ def _cut_by_table(
         for at, row in enumerate(own):
             again = said.count(said[at]) > 1
             part = f"{said[at]}_{said[: at + 1].count(said[at])}" if again else said[at]
-            start_s, stop_s = _span(table, row)
+            start_s, stop_s = table.span(row)
             trials.append(
                 replace(
                     trial,
@@ -237,15 +270,3 @@ def _cut_by_table(
 def _cells(table: Beside, row: int, labels: dict[int, str]) -> dict[str, str]:
     """The labels of a row, by their names in the manifest."""
     return {name: table.table.plain(table.column(i)[row]) for i, name in labels.items()}
-
-
-def _span(table: Beside, row: int) -> tuple[float | None, float | None]:
-    """The seconds of a row's part of the file; None where the table does not say."""
-
-    def number(column: int | None) -> float | None:
-        return None if column is None else table.table.number(table.cells[row][column])
-
-    start, stop, duration = number(table.start), number(table.stop), number(table.duration)
-    if start is not None and stop is None and duration is not None:
-        stop = start + duration
-    return start, stop

@@ -16,7 +16,7 @@ from clmer.data.manifest.propose.trials import Proposal, Trial, some
 #: What recorders write by themselves.
 _OF_RECORDERS = re.compile(
     r"bad.*|edge.*|.*boundary|new ?segment.*|recording (start|end)\w*.*|\+.*|\s*|sync.*|"
-    r"(start|stop|end)( of)?( the)?( recording)?|impedance.*|buffer.*|lostsamples.*",
+    r"(start|stop|end)( of)?( the)? recording|impedance.*|buffer.*|lostsamples.*",
     re.IGNORECASE,
 )
 _BEGINS = re.compile(
@@ -168,6 +168,10 @@ def _table_spans(table: Beside) -> dict[str, list[Span]]:
     times = [table.table.number(cell) or 0.0 for cell in table.column(table.time)]
     column = table.others[0]
     cells = table.column(column)
+    if table.start is not None:
+        parts = [(*table.span(row), cell) for row, cell in enumerate(cells) if cell]
+        spans = [Span(a, b, c) for a, b, c in parts if a is not None and b is not None and b > a]
+        return {table.name(column): spans}
     numbers = [table.table.number(cell) for cell in cells if cell]
     name = table.name(column)
     if len(set(numbers)) > _MOST_CLASSES and None not in numbers:
@@ -176,25 +180,28 @@ def _table_spans(table: Beside) -> dict[str, list[Span]]:
     return {name: runs(times, cells)}
 
 
-def _marker_spans(made: Proposal, classes: Mapping[str, str]) -> dict[int, dict[str, list[Span]]]:
-    """The parts of every recording whose markers tell some."""
-    parts: dict[int, dict[str, list[Span]]] = {}
-    texts: Counter[str] = Counter()
+def marker_parts(made: Proposal, classes: Mapping[str, str]) -> dict[int, list[Span]]:
+    """The parts of every recording without labels that its markers tell, by the trial's `id`."""
+    parts: dict[int, list[Span]] = {}
     for trial in made.trials:
         for file in trial.files:
             if file.sort == "signals" and not trial.labels:
-                markers = _markers(made, file)
-                texts.update(text for _, _, text in markers)
-                spans = marked(markers, file.duration_s, classes)
+                spans = marked(_markers(made, file), file.duration_s, classes)
                 if spans:
-                    parts[id(trial)] = {"label": spans}
+                    parts[id(trial)] = spans
                     break
-    labels = Counter(s.label for each in parts.values() for s in each["label"])
+    return parts
+
+
+def _marker_spans(made: Proposal, classes: Mapping[str, str]) -> dict[int, dict[str, list[Span]]]:
+    """The same as classes, where the markers' texts can be some."""
+    parts = marker_parts(made, classes)
+    labels = Counter(span.label for spans in parts.values() for span in spans)
     if not parts:
         return {}
     codes = [label for label in labels if not re.search(r"[^\W\d_]{2}", label)]
     if not classes and (codes or len(labels) > 2 * _MOST_CLASSES):
-        listed = some([f"{text} ({count})" for text, count in texts.most_common()], 8)
+        listed = some([f"{text} ({count})" for text, count in labels.most_common()], 8)
         made.questions.append(
             f"label: the files hold the markers {listed}. Which of them begin a trial, and of "
             "which class? Say it with `markers=1=calm,2=angry`."
@@ -205,7 +212,7 @@ def _marker_spans(made: Proposal, classes: Mapping[str, str]) -> dict[int, dict[
         "trials are parts of files, by markers: all files of a recording are taken to start "
         "together."
     )
-    return parts
+    return {key: {"label": spans} for key, spans in parts.items()}
 
 
 def _markers(made: Proposal, file: Found) -> Sequence[Marker]:
@@ -216,23 +223,27 @@ def _markers(made: Proposal, file: Found) -> Sequence[Marker]:
     return [(each.onset_s, each.duration_s, each.text) for each in found]
 
 
-def _cut(trial: Trial, parts: Mapping[str, Sequence[Span]]) -> list[Trial]:
-    """The trials that a recording holds."""
-    ((column, spans),) = parts.items()
-    counts = Counter(span.label for span in spans)
-    numbers = any(character.isdecimal() for span in spans for character in span.label[:1])
-    seen: Counter[str] = Counter()
-    cut = []
-    for at, span in enumerate(spans, start=1):
-        seen[span.label] += 1
-        name = span.label if counts[span.label] == 1 else f"{span.label}{seen[span.label]}"
-        cut.append(
-            replace(
-                trial,
-                part=f"part{at}" if numbers else name,
-                start_s=span.start_s,
-                stop_s=span.stop_s,
-                labels={**trial.labels, column: span.label},
-            )
+def parts_of(trial: Trial, spans: Sequence[Span]) -> list[Trial]:
+    """The trials that a recording holds, each called after its marker, without labels."""
+    texts = [span.label for span in spans]
+    return [
+        replace(
+            trial,
+            part=text if texts.count(text) == 1 else f"{text}_{texts[: at + 1].count(text)}",
+            start_s=span.start_s,
+            stop_s=span.stop_s,
+            labels=dict(trial.labels),
         )
+        for at, (span, text) in enumerate(zip(spans, texts, strict=True))
+    ]
+
+
+def _cut(trial: Trial, parts: Mapping[str, Sequence[Span]]) -> list[Trial]:
+    """The trials that a recording holds, each with its class."""
+    ((column, spans),) = parts.items()
+    numbers = any(span.label[:1].isdecimal() for span in spans)
+    cut = parts_of(trial, spans)
+    for at, (part, span) in enumerate(zip(cut, spans, strict=True), start=1):
+        part.labels[column] = span.label
+        part.part = f"part{at}" if numbers else part.part
     return cut
