@@ -31,10 +31,12 @@ from clmer.errors import DataError
 _HEAD, _LINES = 2**20, 400
 #: Lines whose cells may tell another kind of table.
 _WORDS = 40
+_MOST_COLUMNS = 4096
 _COMMENT = "%#"
 _MAX_BYTES = 2**31
 #: Seconds of one of a time column's units.
 SECONDS = {
+    **dict.fromkeys(("min", "mins", "minutes"), 60.0),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
     **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
     **dict.fromkeys(("us", "usec", "\u00b5s", "\u03bcs", "microsecond", "microseconds"), 1e-6),
@@ -130,9 +132,19 @@ def read_layout(path: Path) -> Layout:
     numeric = _numeric(rows, comma)
     if not any(numeric):
         raise no_rows(path, lines[kept[0]])
+    if len(numeric) > _MOST_COLUMNS:
+        raise DataError(
+            path,
+            "columns",
+            f"{len(numeric)} in {len(kept)} lines",
+            "a row per sample and a column per channel",
+            "It looks like a row per channel: save its transpose.",
+        )
     first = next(i for i, row in enumerate(every) if _is_data(row, numeric, comma))
     head = every[:first]
     names, spelt, named = _names(head, comments, separator, len(numeric))
+    if named and len(names) == len(numeric) - 1 and _are_rows(every[first:], comma):
+        names, spelt = ["Row", *names], ["", *spelt]  # R leaves the header one cell short
     count = max(len(names), _width(numeric, rows))
     return Layout(
         path,
@@ -163,7 +175,9 @@ def no_rows(path: Path, first: str, count: int = 0) -> DataError:
 
 def _sorted(lines: Sequence[str]) -> tuple[list[str], list[int], str]:
     """Comments without marks, numbers of the other lines with text, and what a sep= line states."""
-    comments, kept, stated = [], [], ""
+    comments: list[str] = []
+    kept: list[int] = []
+    stated = ""
     for i, line in enumerate(lines):
         clean = line.strip().lstrip("\"'")
         told = SEPARATOR_LINE.fullmatch(line.strip()) or re.fullmatch('"?sep=(\t)"?', line)
@@ -239,7 +253,9 @@ def _names(
         rest = [cells] if len(cells) == width and width > 1 else []
     if not rest:
         return [], [], False
-    names = max(rest, key=lambda row: len(set(row)))  # a line may repeat the device in all cells
+    # A line may repeat the device in all cells; of others that which is next to the rows counts.
+    names = max(reversed(rest), key=lambda row: min(len(set(row)), width))
+    names = next((row for row in rest if row[0].lower() == "channeltitle="), names)
     while names and not names[-1]:
         names = names[:-1]
     pairs = [name_and_unit(name) for name in names]
@@ -252,6 +268,13 @@ def _names(
     )
 
 
+def _are_rows(rows: Sequence[Sequence[str]], comma: bool) -> bool:
+    """Whether the first cells are the numbers of the rows."""
+    numbers = [_number(row[0], comma) if row else None for row in rows]
+    pairs = zip(numbers, numbers[1:], strict=False)
+    return len(rows) > 1 and all(a is not None and b is not None and b - a == 1 for a, b in pairs)
+
+
 def _is_units(row: Sequence[str]) -> bool:
     cells = [cell for cell in row if cell.lower() not in _NO_UNIT]
     known = [is_time_unit(cell) or units.parse(cell) is not None for cell in cells]
@@ -260,8 +283,9 @@ def _is_units(row: Sequence[str]) -> bool:
 
 def is_time_unit(text: str) -> bool:
     """Whether a unit is one of time: "us" is, "uS" (siemens) is not."""
-    siemens = text.strip()[-1:] == "S" and text.strip()[:-1] in ("u", "\u00b5", "\u03bc", "n", "m")
-    return text.lower().strip() in SECONDS and not siemens
+    bare_unit = text.strip("[](){} ")
+    siemens = bare_unit[-1:] == "S" and bare_unit[:-1] in ("u", "\u00b5", "\u03bc", "n", "m")
+    return bare_unit.lower() in SECONDS and not siemens
 
 
 def name_and_unit(name: str) -> tuple[str, str]:

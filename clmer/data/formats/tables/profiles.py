@@ -6,12 +6,11 @@ that the device is set to. A table that fits none is read by its header alone.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
-from typing import Any
 
-from clmer.data.channels import kind_of_name
+from clmer.data import units
+from clmer.data.formats.tables.headers import opensignals, stated_step, with_names
 from clmer.data.formats.tables.layout import Layout
 
 _RATE = re.compile(
@@ -58,16 +57,18 @@ class Profile:
     numbers: bool = False
 
 
+#: The sensors of Emotiv's EPOC, in the order of its exports.
+EPOC_CHANNELS = tuple("AF3 F7 F3 FC5 T7 P7 O1 O2 P8 T8 FC6 F4 F8 AF4".split())
 _EMOTIV_SERVICE = "Counter|Interpolated|RawCq|Battery|BatteryPercent|MarkerHardware"
 PROFILES = (
     Profile(
         "OpenBCI",
         r"OpenBCI Raw E[EX]G Data|^EXG Channel 0$",
         (
-            (r"E[EX]G Channel \d+", "eeg", "uV"),
+            (r"E[EX]G Channel \d+", "", "uV"),  # whatever is attached
             (r"Accel Channel \d+", "acc", "g"),
             (r"Marker.*", "trigger", ""),
-            (r"(Other.*|Analog Channel.*)", "unknown", ""),
+            (r"(Other.*|Analog Channel.*)", "quality", ""),
         ),
     ),
     Profile(
@@ -89,7 +90,7 @@ PROFILES = (
         (
             (r"(TP9|AF7|AF8|TP10)", "eeg", "uV"),
             (r"Right AUX", "unknown", "uV"),
-            (r"([XYZ])", "", ""),
+            (r"([XYZ])", "other", ""),
         ),
         rates=(256.0, 64.0, 52.0),
     ),
@@ -118,6 +119,17 @@ PROFILES = (
             (r"Shimmer_[^_]+_(.+?)_(?:CAL|RAW|UNCAL)", "", ""),
         ),
     ),
+    Profile(
+        "Unicorn",
+        r"^Validation Indicator$",
+        (
+            (r"(EEG \d+)", "eeg", "uV"),
+            (r"Accelerometer \w", "acc", "g"),
+            (r"Gyroscope \w", "gyro", "deg/s"),
+            (r"Validation Indicator", "quality", ""),
+        ),
+        rates=(250.0,),
+    ),
     Profile("Polar", r"^sensor timestamp$", rates=(130.0, 135.0, 176.0, 26.0, 52.0, 104.0, 208.0)),
 )  # fmt: skip
 
@@ -129,12 +141,15 @@ def describe(layout: Layout) -> tuple[Layout, list[Column], Profile | None, floa
         The layout, with names where only comments have them; the columns; the profile, None for a
         device that is not known; samples per second where the file says it.
     """
+    told = opensignals(layout)
+    if told is not None:
+        names, sensors, rate, raw = told
+        columns = [_sensor(name, sensors.get(name, ""), raw) for name in names]
+        columns = [*columns, *[Column("")] * len(layout.names)][: len(layout.names)]
+        layout = replace(layout, names=tuple(column.label for column in columns), headless=False)
+        return layout, columns, Profile("OpenSignals", "", numbers=raw), rate
+    layout = with_names(layout)
     text = "\n".join((*layout.above, *layout.names))
-    opensignals = _opensignals(layout)
-    if opensignals is not None:
-        return opensignals
-    if layout.headless:
-        layout = replace(layout, names=tuple(_old_openbci(layout) or layout.names))
     profile = next((p for p in PROFILES if re.search(p.mark, text, re.MULTILINE)), None)
     pairs = zip(layout.names, layout.spelt, strict=True)
     columns = [_column(name, unit, profile) for name, unit in pairs]
@@ -147,6 +162,9 @@ def _column(name: str, unit: str, profile: Profile | None) -> Column:
         if found:
             label = found[found.lastindex or 0]
             return Column(label, told, unit or spelt)
+    if not unit and len(name) > 1:  # "MicroSiemens" over a column of them
+        known = units.parse(name)
+        unit = name if known and known.quantity in ("voltage", "conductance", "resistance") else ""
     return Column(name, "", unit)
 
 
@@ -158,57 +176,24 @@ def _rate(layout: Layout) -> float | None:
         )
         if found:
             return float(found[1].replace(",", ".")) * (1000 if found[2] else 1)
-    return None
+    return stated_step(layout.above)
 
 
-def _old_openbci(layout: Layout) -> list[str]:
-    """Names of a table of OpenBCI's GUI before version 5, whose comments say what columns are."""
-    told = re.search(r"Number of channels\s*=\s*(\d+)", "\n".join(layout.above))
-    if not told or not any("OpenBCI" in line for line in layout.above):
-        return []
-    names = ["Sample Index", *(f"EXG Channel {i}" for i in range(int(told[1])))]
-    names += [f"Accel Channel {i}" for i in range(3)]
-    rest = [f"Other {i}" for i in range(len(layout.names))]
-    named = [*names, *rest][: len(layout.names)]
-    texts = [i for i, numeric in enumerate(layout.numeric) if not numeric]
-    for i in texts:
-        named[i] = "Timestamp (Formatted)"
-    return named
+#: Type, and unit after conversion, of OpenSignals' sensors.
+_SENSORS = {
+    "ECG": ("ecg", "mV"), "EMG": ("emg", "mV"), "EEG": ("eeg", "uV"), "EOG": ("eog", "mV"),
+    "EDA": ("gsr", "uS"), "RESP": ("resp", ""), "RIP": ("resp", ""), "PZT": ("resp", ""),
+    "BVP": ("ppg", ""), "TEMP": ("temp", "degC"), "NTC": ("temp", "degC"), "ACC": ("acc", "g"),
+    "XYZ": ("acc", "g"), "LUX": ("trigger", ""),
+}  # fmt: skip
 
 
-def _opensignals(layout: Layout) -> tuple[Layout, list[Column], Profile, float | None] | None:
-    """BITalino's and biosignalsplux' text: a line of JSON has names, rate and resolution."""
-    found = next((line for line in layout.above if line.startswith("{") and "column" in line), "")
-    try:
-        devices: Any = json.loads(found) if found else None
-    except ValueError:
-        return None
-    device = next(iter(devices.values()), None) if isinstance(devices, dict) else None
-    if not isinstance(device, dict) or "sampling rate" not in device:
-        return None
-    if len(devices) > 1:  # side by side, each with columns of its own
-        names = [str(name) for each in devices.values() for name in each["column"]]
-        sensors = [str(name) for each in devices.values() for name in each.get("sensor", ())]
-    else:
-        names, sensors = list(map(str, device["column"])), list(map(str, device.get("sensor", ())))
-    analog = iter(sensors)
-    columns = []
-    for name in names:
-        is_analog = re.fullmatch(r"A\d+|CH\d+.*", name) is not None
-        sensor = next(analog, "") if is_analog else ""
-        columns.append(_sensor(name, sensor))
-    columns += [Column("")] * (len(layout.names) - len(columns))
-    labels = tuple(column.label for column in columns[: len(layout.names)])
-    profile = Profile("OpenSignals", "", numbers=True)
-    rate = float(device["sampling rate"])
-    return replace(layout, names=labels), columns[: len(labels)], profile, rate
-
-
-def _sensor(name: str, sensor: str) -> Column:
+def _sensor(name: str, sensor: str, raw: bool) -> Column:
     """A column of OpenSignals: its sensor where it has one, else a line of the device."""
     if re.fullmatch(r"[IO]\d+", name):
         return Column(name, "trigger")
-    if not sensor or sensor.upper() in ("RAW", "CUSTOM"):
-        return Column(name, "" if kind_of_name(name) != "eeg" else "unknown", "counts")
-    told = {"RESP": "resp", "RIP": "resp", "PZT": "resp", "XYZ": "acc", "LUX": "trigger"}
-    return Column(sensor, told.get(sensor.upper(), ""), "counts")
+    key = re.sub(r"BIT$|REV$|\d+$", "", sensor.upper())
+    told, unit = _SENSORS.get(key, ("", ""))
+    if not told:  # a counter by its name, or whatever is attached
+        return Column(name, "" if not sensor else "other", "counts" if raw and sensor else "")
+    return Column(sensor, told, "counts" if raw else unit)

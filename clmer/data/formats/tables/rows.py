@@ -9,11 +9,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
 from clmer.data.formats.delimited import bare, is_missing
-from clmer.data.formats.tables.layout import Layout, name_and_unit, no_rows
+from clmer.data.formats.tables.layout import Layout, name_and_unit, no_rows, split
 from clmer.errors import DataError
 
 #: Rows that are turned into an array at once.
@@ -35,7 +36,7 @@ def read_numbers(layout: Layout, columns: Sequence[int]) -> tuple[np.ndarray, li
 
 def read_text(layout: Layout, column: int) -> list[str]:
     """The cells of a column, one per row of `read_numbers`."""
-    return [row[column] if column < len(row) else "" for _, row in _rows(layout)]
+    return [bare(row[column]) if column < len(row) else "" for _, row in _rows(layout)]
 
 
 def _plain(layout: Layout, columns: Sequence[int]) -> np.ndarray | None:
@@ -62,46 +63,82 @@ def _plain(layout: Layout, columns: Sequence[int]) -> np.ndarray | None:
 
 
 def _rows(layout: Layout) -> Iterator[tuple[int, list[str]]]:
-    """Number of its line, and the cells, of every row: neither empty nor a comment."""
+    """Number of its line, and the cells, of every row: neither empty nor a comment.
+
+    Raises:
+        DataError: more cells than columns, or a cell that goes on in the next line.
+    """
     lines = layout.text[layout.start :].split("\n")
+    places = [i for i, line in enumerate(lines) if line.strip() and line.lstrip()[0] not in "%#"]
+    kept = (lines[i] for i in places)
+    rows: Iterator[list[str]]
+    if layout.separator in ("", "\n"):
+        rows = (split(line, layout.separator) for line in kept)
+    else:
+        rows = csv.reader(kept, delimiter=layout.separator, skipinitialspace=True)
     width = len(layout.names)
-    for at, line in enumerate(lines, start=layout.line):
-        if not line.strip() or line.lstrip()[0] in "%#":
-            continue
-        try:
-            row = layout.cells(line)
-        except csv.Error as error:
-            raise DataError(layout.path, f"line {at}", error, "a row of cells") from error
-        while len(row) > width and not row[-1]:
-            row.pop()
-        if len(row) > width:
-            raise DataError(
-                layout.path,
-                f"line {at}",
-                f"{len(row)} cells",
-                f"{width}, as in the lines before",
-                "A cell that holds the separator (a decimal comma, say) needs quotation marks; "
-                "two recordings in one table need a file each.",
-            )
-        yield at, row
+    number = layout.line
+    try:
+        for place, row in zip(places, rows, strict=True):
+            number = layout.line + place
+            while len(row) > width and not row[-1].strip():
+                row.pop()
+            if len(row) > width:
+                raise DataError(
+                    layout.path,
+                    f"line {number}",
+                    f"{len(row)} cells",
+                    f"{width}, as in the lines before",
+                    "A cell that holds the separator (a decimal comma, say) needs quotation marks; "
+                    "two recordings in one table need a file each.",
+                )
+            yield number, row
+    except csv.Error as error:
+        raise DataError(layout.path, f"line {number + 1}", error, "a row of cells") from error
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            layout.path,
+            "rows",
+            "a cell that goes on in the next line",
+            "one line per row",
+            'A quotation mark (") may lack its second one.',
+        ) from error
 
 
 def _cell_by_cell(layout: Layout, columns: Sequence[int]) -> tuple[np.ndarray, list[str]]:
-    blocks, block = [], []
+    blocks, rows = [], _rows(layout)
     last: tuple[int, list[str]] = (0, [])
-    for at, row in _rows(layout):
-        block.append([_value(layout, at, row, column) for column in columns])
-        last = at, row
-        if len(block) == _BLOCK:
-            blocks.append(np.array(block))
-            block = []
-    blocks.append(np.array(block).reshape(-1, len(columns)))
+    while block := list(islice(rows, _BLOCK)):
+        values = _block(layout, [row for _, row in block], columns)
+        if values is None:
+            values = np.array([[_value(layout, at, row, c) for c in columns] for at, row in block])
+        blocks.append(values)
+        last = block[-1]
+    if not blocks:
+        return np.empty((0, len(columns))), []
     values, notes = np.concatenate(blocks), []
     cut = len(last[1]) <= max(columns) and not layout.text.endswith("\n")
     if cut and len(values) > 1:
         values = values[:-1]
         notes.append(f"{layout.path.name} ends within line {last[0]}, which is left out")
     return values, notes
+
+
+def _block(
+    layout: Layout, rows: Sequence[Sequence[str]], columns: Sequence[int]
+) -> np.ndarray | None:
+    """Columns of some rows, empty cells as NaN; None where a cell is anything but a number."""
+    try:
+        if layout.decimal_comma:
+            read = [[float(row[c].replace(",", ".") or "nan") for row in rows] for c in columns]
+        else:
+            read = [[float(row[c] or "nan") for row in rows] for c in columns]
+    except (ValueError, IndexError):
+        return None
+    values = np.array(read).T
+    return None if np.isinf(values).any() else values
 
 
 def _value(layout: Layout, line: int, row: Sequence[str], column: int) -> float:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from clmer.data.channels import typed
+from clmer.data.channels import kind_of_name, typed
 from clmer.data.formats.delimited import is_missing
 from clmer.data.formats.source import StoredChannel
 from clmer.data.formats.tables import times
@@ -23,7 +22,7 @@ from clmer.errors import DataError
 #: Missing numbers of a channel are interpolated up to this.
 _FILLED_S = 0.25
 #: Names of a column of times that no word of time is in.
-_TIMES = ("t", "s", "sec", "secs", "seconds", "ms", "msec", "zeit", "temps", "tiempo", "tempo")
+_TIMES = ("t", "zeit", "temps", "tiempo", "tempo")
 _MOST_MARKERS = 100_000
 
 
@@ -67,8 +66,8 @@ def open_table(layout: Layout, rate: float | None = None) -> TableFile:
     """
     path = layout.path
     layout, columns, profile, stated = describe(layout)
-    if layout.headless:
-        columns = _unnamed(path, columns)
+    unnamed = [i for i, column in enumerate(columns) if not column.label]
+    columns = _labelled(layout, columns)
     numeric = [i for i, is_number in enumerate(layout.numeric) if is_number]
     numbers, notes = read_numbers(layout, numeric)
     none = np.full(len(numbers), np.nan)
@@ -77,7 +76,7 @@ def open_table(layout: Layout, rate: float | None = None) -> TableFile:
         values[i] = np.ascontiguousarray(column)
     kinds = _kinds(columns)
     table = Table(layout, columns, kinds, values, [*layout.notes, *notes])
-    if layout.headless and numeric:
+    if numeric and numeric[0] in unnamed:
         _find_counting(table, numeric[0])
     seconds, name = _times(table, rate or stated)
     fs = _rate(table, profile, rate, stated, seconds, name)
@@ -90,32 +89,48 @@ def open_table(layout: Layout, rate: float | None = None) -> TableFile:
     at_s = _clock(line, keep)
     filled = _flags(table, profile, keep)
     made = [_column(table, i, keep, line, filled) for i in numeric]
+    raw = profile is not None and profile.numbers
+    if raw:
+        table.notes.append("its sensors' samples are the converter's own numbers, without a unit")
     markers = (Marker(float(at_s[i]), n / fs if n > 1 else 0.0, text) for i, n, text in events)
     return TableFile(
-        tuple(StoredChannel(columns[i].label, fs, columns[i].unit, kinds[i]) for i in numeric),
+        tuple(
+            StoredChannel(columns[i].label, fs, columns[i].unit, columns[i].told) for i in numeric
+        ),
         tuple(column for column, _ in made),
         tuple(each for _, each in made),
         (path,),
         tuple(dict.fromkeys(table.notes)),
         tuple(markers),
-        raw=profile is not None and profile.numbers,
+        raw=raw,
     )
 
 
-def _unnamed(path: Path, columns: Sequence[Column]) -> list[Column]:
-    """Names for columns without a header: a single one is called as the file."""
-    if len(columns) == 1 and not columns[0].label:
-        return [Column(path.stem, columns[0].told, columns[0].unit)]
+def _labelled(layout: Layout, columns: Sequence[Column]) -> list[Column]:
+    """The columns with names for those without; one that is alone is called as the file."""
+    if len(columns) == 1 and layout.headless:
+        return [replace(columns[0], label=columns[0].label or layout.path.stem)]
+    word = "ch" if layout.headless else "column "
     return [
-        column if column.label else Column(f"ch{i + 1}", column.told, column.unit)
+        replace(
+            column,
+            label=column.label or f"{word}{i + 1}",
+            told="time" if not column.told and _is_time(column) else column.told,
+        )
         for i, column in enumerate(columns)
     ]
 
 
+def _is_time(column: Column) -> bool:
+    """Whether a column is one of times by a name or unit that no word of time is in."""
+    return (
+        column.label.lower() in _TIMES
+        or is_time_unit(column.label or column.unit or "-")
+        or (kind_of_name(column.label) == "unknown" and is_time_unit(column.unit))
+    )
+
+
 def _kinds(columns: Sequence[Column]) -> list[str]:
-    for i, column in enumerate(columns):
-        if not column.told and (column.label.lower() in _TIMES or is_time_unit(column.unit)):
-            columns[i] = Column(column.label, "time", column.unit)  # type: ignore[index]
     kinds, _ = typed(
         [column.label for column in columns],
         told=[column.told for column in columns],
@@ -130,7 +145,7 @@ def _find_counting(table: Table, column: int) -> None:
     step = float(np.median(steps))
     if len(table.layout.names) > 1 and step > 0 and (np.abs(steps / step - 1) < 0.05).mean() > 0.95:
         table.kinds[column] = "counter" if step == 1 else "time"
-        told = Column(table.columns[column].label, table.kinds[column])
+        told = replace(table.columns[column], told=table.kinds[column])
         table.columns[column] = told
 
 
@@ -140,7 +155,7 @@ def _times(table: Table, rate: float | None) -> tuple[np.ndarray | None, str]:
     Raises:
         DataError: times that go back, or of an unknown unit.
     """
-    path, still = table.layout.path, []
+    path, still, unread = table.layout.path, [], ""
     places = [i for i, kind in enumerate(table.kinds) if kind == "time"]
     for i in sorted(places, key=lambda i: _rank(table, i)):
         name, unit = table.columns[i].label, table.columns[i].unit
@@ -149,14 +164,26 @@ def _times(table: Table, rate: float | None) -> tuple[np.ndarray | None, str]:
             cells = read_text(table.layout, i)[: len(values)]
             values, unit = times.clock_seconds(cells), "s"
         if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values))[0])
+            unread = unread or f"{name}, which has no time that is understood in row {row + 1}"
             continue
         if values.max() == values.min():
             still.append(name)
             continue
-        ordered = times.in_seconds(path, name, values, unit, rate)
+        ordered, note = times.in_seconds(path, name, values, unit, rate)
+        table.notes += [note] if note else []
         return times.check_order(path, name, ordered, table.layout.line), name
-    if still and rate:
-        table.notes.append(f"{still[0]} is the same in all rows: time is counted by the rate")
+    if unread and not rate:
+        raise DataError(
+            path,
+            "column of times",
+            unread,
+            "numbers, or times such as 2024-01-31 12:00:00.000",
+            "Correct it, or state the rate in the manifest's column rate (clmer predict: --rate).",
+        )
+    if (still or unread) and rate:
+        found = f"{still[0]} is the same in all rows" if still else unread
+        table.notes.append(f"{found}: time is counted by the rate")
     if still and not rate:
         raise DataError(
             path,
@@ -191,7 +218,14 @@ def _rate(
         DataError: nothing tells, or the times contradict what is stated.
     """
     path, known = table.layout.path, stated or written
+    low, high = times.RATES
+    if known is not None and not low <= known <= high:
+        expected = f"{low:g} to {high:g} samples per second"
+        raise DataError(path, "sampling rate", f"{known:g} Hz", expected)
     if seconds is None:
+        if known is None and profile and len(profile.rates) == 1:
+            table.notes.append(f"its rate is taken to be {profile.name}'s, {profile.rates[0]:g} Hz")
+            return profile.rates[0]
         if known is None:
             raise DataError(
                 path,
