@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from clmer.data.store.options import PrepareOptions
 from clmer.errors import ConfigError
 from clmer.options import check, option
 from clmer.pipeline.options import encoders
+from clmer.pipeline.options.cuts import check_cuts
 from clmer.pipeline.options.encoders import EncoderOptions, check_encoders
 from clmer.pipeline.options.names import check_modality_names
 from clmer.pipeline.reference_rows import NONE, parse
@@ -348,7 +348,7 @@ class Config(PrepareOptions, ModelConfig):
                 "CUDA graph; leave `graph` out"
             )
         self._check_splits()
-        self._check_scale()
+        check_cuts(self.scale, self.threshold, self.levels, self.target)
         check_modality_names(self.modalities)
         self.check_pictures(self.modalities)
 
@@ -367,33 +367,6 @@ class Config(PrepareOptions, ModelConfig):
             raise ConfigError(
                 f"`repeats`: found {self.repeats} with `splits`, whose table says how many splits "
                 "there are; leave `repeats` out"
-            )
-
-    def _check_scale(self) -> None:
-        if self.levels != NO_LEVELS and (self.scale or self.threshold is not None):
-            raise ConfigError(
-                f"`levels={self.levels}` with `scale` or `threshold`: found two ways to cut "
-                "ratings into classes; leave one of them out"
-            )
-        if self.levels != NO_LEVELS and self.target == "rating":
-            raise ConfigError(
-                f"`levels={self.levels}` with `target=rating`, which cuts nothing into classes; "
-                "leave one of them out"
-            )
-        low, high = self.scale or (0.0, 1.0)
-        if not -math.inf < low < high < math.inf:
-            raise ConfigError(f"`scale`: found {low:g},{high:g}, expected LOW,HIGH with LOW < HIGH")
-        if self.threshold is not None and not math.isfinite(self.threshold):
-            raise ConfigError(f"`threshold`: found {self.threshold}, expected a number")
-        if self.threshold is not None and self.target == "rating":
-            raise ConfigError(
-                f"`threshold`: found {self.threshold:g} with `target=rating`, which splits nothing "
-                "into classes; leave one of them out"
-            )
-        if self.threshold is not None and self.scale and not low <= self.threshold < high:
-            raise ConfigError(
-                f"`threshold`: found {self.threshold:g}, expected one within `scale` "
-                f"{low:g},{high:g}: ratings up to it are low, those above it high"
             )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,11 +63,6 @@ def propose(
     names = name_all([(each.format, each.path) for each in used], known)
     made = Proposal(root, found, used, [])
     made.trials = _trials(made, names)
-    if (root / "dataset_description.json").is_file():
-        made.checks.append(
-            f"this is a BIDS data set: clmer train bids --root {shlex.quote(str(root))} reads it "
-            "without a manifest."
-        )
     _share_whole_files(made)
     _say_people(made, names)
     _label_by_name(made)

@@ -129,12 +129,15 @@ def _asks_for_levels(made: Proposal) -> bool:
 def _next(made: Proposal, out: Path) -> list[str]:
     """What to type next, or to fill in first."""
     root = shlex.quote(str(out.parent if out.name == "manifest.csv" else out))
+    bids = made.root / "dataset_description.json"
+    reader = f"clmer train bids --root {shlex.quote(str(made.root))}"
+    also = _item("or", f"{reader} reads it as a BIDS data set.") if bids.is_file() else []
     if made.questions:
         first = (
             f"fill in the cells with ? in {out.name}, or add what is asked for to the folder and "
             "make it again. Then:"
         )
-        return [*_item("next", first), f"{'':<{_HEAD}}clmer inspect manifest --root {root}"]
+        return [*_item("next", first), f"{'':<{_HEAD}}clmer inspect manifest --root {root}", *also]
     task = "" if "label" in made.labels else f" --task {shlex.quote(made.labels[0])}"
     rated = _asks_for_levels(made)
     task += " --levels median" if rated else ""
@@ -149,4 +152,4 @@ def _next(made: Proposal, out: Path) -> list[str]:
     if known:
         note = "Each person is read against their own rest, which is in no part of a split."
         lines += _wrapped(" " * _HEAD, note)
-    return lines
+    return lines + also
