@@ -17,12 +17,12 @@ STATES = ("calm", "happy", "sad")
 
 
 def eeg(state: str, seconds: float, seed: int) -> np.ndarray:
-    """EEG [6, seconds FS] in uV: noise, and a rhythm whose strength and rate the state decides."""
+    """EEG [6, seconds FS] in uV: noise, and a rhythm whose rate the state decides, if not much."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * FS)) / FS
-    hertz, height = {"calm": (10, 25), "happy": (20, 12), "sad": (6, 20)}.get(state, (10, 10))
-    rhythm = height * np.sin(2 * np.pi * (hertz * time + rng.random()))
-    return rng.normal(0, 10, (len(SENSORS), len(time))) + rhythm
+    hertz, height = {"calm": (10, 6), "happy": (20, 4), "sad": (6, 5)}.get(state, (10, 3))
+    rhythm = rng.lognormal(0, 0.7) * height * np.sin(2 * np.pi * (hertz * time + rng.random()))
+    return rng.lognormal(2.3, 0.3) * rng.normal(0, 1, (len(SENSORS), len(time))) + rhythm
 
 
 def write_edf(
@@ -51,7 +51,7 @@ def write_openface(path: Path, state: str, seconds: float, seed: int, fps: int =
     moved = points[:, None] + rng.normal(0, 0.3, (len(points), count))
     columns |= dict(zip(LANDMARK_COLUMNS, moved, strict=True))
     strength = {name: rng.random(count) for name in INTENSITY_COLUMNS}
-    strength["AU12_r"] += {"happy": 3.0, "calm": 0.5}.get(state, 0.0)
+    strength["AU12_r"] += rng.random() * {"happy": 2.0, "calm": 0.5}.get(state, 0.0)
     columns |= strength
     presence = zip(PRESENCE_COLUMNS, strength.values(), strict=True)
     columns |= {name: (values > 0.7).astype(float) for name, values in presence}
@@ -68,7 +68,7 @@ def write_text(path: Path, lines: Iterable[str]) -> None:
 def write_empatica(folder: Path, state: str, seconds: float, seed: int, start: int) -> None:
     """A session of an Empatica E4 from `start` (seconds since 1970) on; skin conductance tells."""
     rng = np.random.default_rng(seed)
-    level = {"calm": 1.0, "happy": 2.5, "sad": 1.6}.get(state, 1.0)
+    level = {"calm": 1.0, "happy": 2.0, "sad": 1.6}.get(state, 1.0) * rng.lognormal(0, 0.5)
     rates = {"EDA": 4, "TEMP": 4, "BVP": 64, "ACC": 32}
     for name, fs in rates.items():
         time = np.arange(round(seconds * fs)) / fs
