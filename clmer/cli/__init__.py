@@ -18,8 +18,8 @@ from clmer.streams import for_streams
 
 #: The commands; each is a module of this package with `describe`, which adds its options to a
 #: parser, and `run`, which takes them and returns the exit code. `INTERRUPTED` in it is said after
-#: Ctrl-C; with `TAKES_MORE` it gets the words that are no options of its own, whose flags
-#: `more_flags` knows.
+#: Ctrl-C; with `TAKES_COMMAND` it gets the command as it was typed, and with `TAKES_MORE` also the
+#: words that are no options of its own, whose flags `more_flags` knows.
 COMMANDS = {
     "train": "prepare recordings, train, evaluate, report",
     "predict": "what a trained run says of a recording, window by window",
@@ -45,8 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from clmer.cli.arguments import flags_of
 
         flags = getattr(module, "more_flags", dict)() | flags_of(chosen[command])
+        typed = shlex.join(["clmer", *words])
+        if getattr(module, "TAKES_COMMAND", False):
+            options["typed"] = typed
         if getattr(module, "TAKES_MORE", False):
-            options |= {"passed": rest, "made_by": shlex.join(["clmer", *words])}
+            options |= {"passed": rest, "made_by": typed}
         elif rest:
             top.error(f"unrecognized arguments: {' '.join(rest)}")
         after = getattr(module, "INTERRUPTED", "")

@@ -28,8 +28,10 @@ from clmer.pipeline.reference_rows import NONE
 from clmer.pipeline.run.folder import Run, check_folder
 from clmer.text import file_name
 from clmer.train import job
-from clmer.train.training_run import TrainingRun
+from clmer.train.training_run import TrainingPlan, TrainingRun
 
+#: `run` is told the command as it was typed.
+TAKES_COMMAND = True
 EPILOG = """\
 examples:
   %(prog)s deap --synthetic                     a small generated DEAP, minutes on a laptop
@@ -77,6 +79,11 @@ def describe(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's default)")
     run.add_argument("--out", metavar="DIR", help="run folder (runs/<dataset>-<task>-<protocol>)")
     run.add_argument("--resume", action="store_true", help="continue the run in --out")
+    run.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="prepare the windows, print what was understood and the expected time, and stop",
+    )
 
 
 def run(
@@ -85,8 +92,10 @@ def run(
     cache: str | None,
     out: str | None,
     resume: bool,
+    dry_run: bool,
     device: str,
     threads: int | None,
+    typed: str,
     **given: Any,
 ) -> int:
     """Train; the exit code."""
@@ -95,14 +104,16 @@ def run(
     folder = Path(out) if out else default_folder(config)
     with processes.joined(config.device) as (ranks, own_device):
         try:
-            return _train(config, folder, stores_folder(cache), resume, ranks, own_device)
+            return _train(
+                config, folder, stores_folder(cache), resume, dry_run, ranks, own_device, typed
+            )
         except processes.LeaderFailed:
             return EXIT_INPUT
         except RuntimeError:  # of the group, where a rank has gone
             gone = _gone(ranks)
             if not gone:
                 raise
-            print(f"{who()}: stopped{gone}; {_usable(folder)}", file=sys.stderr)
+            print(f"{who()}: stopped{gone}; {_usable(folder, typed)}", file=sys.stderr)
             return EXIT_INPUT
 
 
@@ -121,7 +132,14 @@ def set_threads(threads: int | None) -> None:
 
 
 def _train(
-    config: Config, folder: Path, stores: Path, resume: bool, ranks: Ranks, device: torch.device
+    config: Config,
+    folder: Path,
+    stores: Path,
+    resume: bool,
+    dry_run: bool,
+    ranks: Ranks,
+    device: torch.device,
+    typed: str,
 ) -> int:
     environment = {
         "clmer": clmer.__version__,
@@ -132,9 +150,14 @@ def _train(
         "machine": platform.machine(),
     }
     with ranks.leader_first():
-        if ranks.leads:
+        if ranks.leads and not dry_run:
             check_folder(folder, resume)  # say so before the data is prepared
         store, task, y, splits = job.load(config, stores)
+        plan = TrainingPlan(config, store, task, y, splits, device, ranks)
+        if dry_run:
+            if ranks.leads:
+                job.announce(plan, folder)
+            return 0
         if len(splits) < ranks.count and not config.pretrains:
             raise ConfigError(
                 f"torchrun: found {ranks.count} processes for {len(splits)} split(s), expected at "
@@ -154,14 +177,14 @@ def _train(
         )
     try:
         with closing(folder_of_run):
-            whole = TrainingRun(config, folder_of_run, store, task, y, splits, device, ranks)
+            whole = TrainingRun.of(plan, folder_of_run)
             if ranks.leads:
                 job.train(whole)
             else:
                 job.train_as_worker(whole)
     except KeyboardInterrupt:
         if ranks.leads:
-            print(f"\ninterrupted{_gone(ranks)}; {_usable(folder)}", file=sys.stderr)
+            print(f"\ninterrupted{_gone(ranks)}; {_usable(folder, typed)}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
 
@@ -175,8 +198,12 @@ def _gone(ranks: Ranks) -> str:
     return f": rank{'s' if len(ended) > 1 else ''} {names} ended (killed, or out of memory?)"
 
 
-def _usable(folder: Path) -> str:
-    return f"{folder} is usable: the same command with --resume continues"
+def _usable(folder: Path, typed: str) -> str:
+    """How to go on; torchrun's own words are not known here."""
+    said = f"{folder} is usable: the same command with --resume continues"
+    if processes.launched():
+        return said
+    return f"{said}:\n{typed}{'' if '--resume' in typed.split() else ' --resume'}"
 
 
 def default_folder(config: Config) -> Path:

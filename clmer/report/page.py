@@ -12,6 +12,9 @@ from clmer.data.store.summary import report_lines
 from clmer.errors import ConfigError, DataError
 from clmer.evaluation.kinds import kind_of
 from clmer.evaluation.table import SHUFFLED_WARNING, explanations, interval, plural, reference_text
+from clmer.evaluation.verdict import verdict
+from clmer.options import flags, in_flags
+from clmer.pipeline.config import Config
 from clmer.report import figures, tables
 from clmer.report.command import command
 from clmer.report.html import Html, Section, escape, page, table
@@ -39,6 +42,7 @@ h2 { margin-top: 3rem; border-bottom: 2px solid var(--faint); }
 .confusion div { background: rgb(var(--hue) / var(--share)); text-align: center; }
 .confusion div, .map { print-color-adjust: exact; }
 .confusion small { display: block; }
+.verdict { border-left: .3rem solid var(--faint); padding: .5rem 1rem .5rem 2rem; }
 small { opacity: .8; }
 code { overflow-wrap: anywhere; }
 pre { overflow-x: auto; font-size: .85rem; }
@@ -135,7 +139,7 @@ def _overview(runs: Sequence[RunFiles], reference: str) -> Html:
 
 def _run(run: RunFiles, cache: Path, shows_learned: bool) -> Section:
     """Everything about one run."""
-    blocks = [("What was run", _facts(run)), *_score_blocks(run)]
+    blocks = [*_verdict(run), ("What was run", _facts(run)), *_score_blocks(run)]
     if run.log:
         blocks.append(("Training", training(run)))
     if shows_learned:
@@ -146,6 +150,15 @@ def _run(run: RunFiles, cache: Path, shows_learned: bool) -> Section:
     inflated = Html(f"<strong>{escape(INFLATED)}</strong>")
     text = inflated if run.protocol == "shuffled" else ""
     return Section(run.name, text, body, tables.anchor(run))
+
+
+def _verdict(run: RunFiles) -> list[tuple[str, Html]]:
+    """A finished run's results in words."""
+    if run.results is None:
+        return []
+    said = (in_flags(line, flags([Config])) for line in verdict(run.results))
+    items = "".join(f"<li>{escape(line)}</li>" for line in said)
+    return [("Verdict", Html(f'<ul class="verdict">{items}</ul>'))]
 
 
 def _facts(run: RunFiles) -> Html:

@@ -34,7 +34,6 @@ from clmer.errors import DataError
 from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
 from clmer.evaluation.rows import Rows, concat
-from clmer.evaluation.table import table
 from clmer.pipeline.config import PAIRS, Config
 from clmer.pipeline.fit import all_tokens, fit_ablation, fit_control, fit_split, select_tokens
 from clmer.pipeline.models import FittedModel, check_models
@@ -52,7 +51,9 @@ from clmer.text import did_you_mean
 from clmer.train import messages
 from clmer.train.baselines import baselines
 from clmer.train.reference_notes import flat_lines, reference_facts
-from clmer.train.training_run import TrainingRun, reference_of
+from clmer.train.steps import Progress, Step, seconds_at_most, spell_time, steps_of
+from clmer.train.training_run import TrainingPlan, TrainingRun, reference_of
+from clmer.train.understood import understood
 
 
 def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
@@ -234,34 +235,39 @@ def train(job: TrainingRun) -> dict[str, Any]:
     are fewer, all share stage 1 of each split, and the first does the rest. This is the first
     rank's part, `train_as_worker` the others'.
     """
-    messages.describe(job)
-    messages.announce_time(job)
-    if apart(job):
-        own = {n: train_split(job, n) for n in own_splits(job)}
-        found = {n: result for part in job.ranks.gather(own) for n, result in part.items()}
-    else:
-        found = {n: train_split(job, n) for n in range(len(job.splits))}
+    steps = announce(job, job.run.folder)
+    progress = Progress(job, steps)
+    job.run.watch = progress.show
+    own = {}
+    try:
+        for number in job.split_numbers():
+            own[number] = train_split(job, number)
+            progress.end_split(number)
+    finally:
+        progress.clear()
+    parts = job.ranks.gather(own) if job.trains_apart else [own]
+    found = {number: result for part in parts for number, result in part.items()}
     job.run.tidy([split_name(n) for n in range(len(job.splits))])
     return finish(job, [found[n] for n in sorted(found)])
 
 
 def train_as_worker(job: TrainingRun) -> None:
     """What the other ranks do: splits of their own, or their share of every stage 1."""
-    if apart(job):
-        job.ranks.gather({n: train_split(job, n) for n in own_splits(job)})
+    if job.trains_apart:
+        job.ranks.gather({n: train_split(job, n) for n in job.split_numbers()})
         return
     for number, split in enumerate(job.splits):
         fit_one(job, split, number)
 
 
-def apart(job: TrainingRun) -> bool:
-    """Whether ranks train different splits at once: bit for bit what one process would."""
-    return 1 < job.ranks.count <= len(job.splits)
-
-
-def own_splits(job: TrainingRun) -> range:
-    """The numbers of the splits that this rank trains, where ranks train different ones."""
-    return range(job.ranks.rank, len(job.splits), job.ranks.count)
+def announce(plan: TrainingPlan, folder: Path) -> list[Step]:
+    """Print what was understood and what it will take; the steps of each split."""
+    print(understood(plan, folder))
+    steps = steps_of(plan, plan.config)
+    early = ", less where validation stops a model early" if plan.config.patience else ""
+    most = spell_time(seconds_at_most(plan, steps))
+    print(f"expected training time: {most} at most{early}", flush=True)
+    return steps
 
 
 def split_name(number: int) -> str:
@@ -279,7 +285,7 @@ def fit_one(job: TrainingRun, split: Split, number: int) -> SplitModel:
         classes=tuple(job.task.classes),
         device=job.device,
         recorder=job.run,
-        ranks=Ranks() if apart(job) else job.ranks,
+        ranks=Ranks() if job.trains_apart else job.ranks,
         name=split_name(number),
     )
 
@@ -351,7 +357,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         notes.append(messages.selection_line(selections))
     if not config.fusion:
         job.run.write(Path("results.json"), reporting.results_json(extra))
-        messages.say("\n".join(notes))
+        messages.say_results(job, extra | {"notes": notes})
         return extra
     by_model: dict[str, list[Rows]] = {}
     for part in (part for split in splits for part in split.predictions):
@@ -371,7 +377,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         target=config.target,
     )
     reporting.write_results(job.run.folder, results, models)
-    messages.say(table(results))
+    messages.say_results(job, results)
     return results
 
 

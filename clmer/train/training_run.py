@@ -1,8 +1,8 @@
-"""What all splits of a run share."""
+"""What all splits of a run share: planned, and then trained in a folder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
@@ -25,11 +25,10 @@ from clmer.pipeline.tokenizer import WindowArrays
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingRun:
-    """What every split of a run shares."""
+class TrainingPlan:
+    """What every split of a run shares; nothing of it is written yet."""
 
     config: Config
-    run: Run
     store: Store
     task: AnyTask
     y: np.ndarray
@@ -68,6 +67,17 @@ class TrainingRun:
         """The models under study, those fitted without the loop included."""
         return [*self.models, *(name for name in self.config.models if name in FITTED)]
 
+    def split_numbers(self) -> range:
+        """The splits that this rank trains: a share of them where there are enough, else all."""
+        if self.trains_apart:
+            return range(self.ranks.rank, len(self.splits), self.ranks.count)
+        return range(len(self.splits))
+
+    @property
+    def trains_apart(self) -> bool:
+        """Whether ranks train different splits at once: bit for bit what one process would."""
+        return 1 < self.ranks.count <= len(self.splits)
+
     def modalities(self, name: str) -> tuple[str, ...]:
         """What a model under study reads; those fitted without the loop read all."""
         return tuple(self.store.modalities) if name in FITTED else self.models[name].modalities
@@ -85,6 +95,18 @@ class TrainingRun:
         return {name: by_person(x, people, known.known) for name, x in powers.items()}
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingRun(TrainingPlan):
+    """A plan, and the folder that it is trained in."""
+
+    run: Run
+
+    @classmethod
+    def of(cls, plan: TrainingPlan, run: Run) -> TrainingRun:
+        """The plan in a folder."""
+        return cls(**{each.name: getattr(plan, each.name) for each in fields(plan)}, run=run)
+
+
 def reference_of(config: Config, store: Store) -> Reference | None:
     """The windows that a run's people are known by; None without a reference.
 
@@ -95,7 +117,7 @@ def reference_of(config: Config, store: Store) -> Reference | None:
     return find_reference(config.reference, store.windows, config.task, source)
 
 
-def power_features(job: TrainingRun, name: str) -> np.ndarray:
+def power_features(job: TrainingPlan, name: str) -> np.ndarray:
     """Hand-made features [N, features] of a modality, within the EEG band that was kept."""
     dataset, modality = DATASETS[job.config.dataset], job.store.modalities[name]
     kept = dataset.band.get("eeg") if job.config.filter == "type" else None

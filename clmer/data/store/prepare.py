@@ -42,7 +42,7 @@ from clmer.data.store.windowing import WindowedRecording, make_windows
 from clmer.data.store.writer import StoreWriter, build
 from clmer.errors import DataError
 from clmer.signal.passes import threads_of_a_pass
-from clmer.text import did_you_mean
+from clmer.text import COLUMNS, did_you_mean
 
 #: Bytes of signals and faces that may wait for their turn, beside the recording just read.
 _IN_FLIGHT = 256 * 2**20
@@ -189,7 +189,14 @@ class _StoreBuilder:
         """
         label = f"preparing {self.plan.dataset.name}"
         with (
-            tqdm(total=len(files), desc=label, unit="file", disable=not progress) as bar,
+            tqdm(
+                total=len(files),
+                desc=label,
+                unit="file",
+                disable=None if progress else True,  # None: but on a terminal
+                leave=False,
+                ncols=COLUMNS - 1,
+            ) as bar,
             closing(_windowed(self.plan, recordings, embed)) as windowed,
         ):
             for each in windowed:
