@@ -22,7 +22,7 @@ from clmer.streams import for_streams
 #: words that are no options of its own, whose flags `more_flags` knows.
 COMMANDS = {
     "train": "prepare recordings, train, evaluate, report",
-    "predict": "what a trained run says of a recording, window by window",
+    "predict": "what a trained run says of recordings, window by window",
     "inspect": "what a data set holds and how it is prepared, on a page",
     "video": "turn video clips into face series: landmarks, action units, gaze",
     "report": "join runs into one page",

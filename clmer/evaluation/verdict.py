@@ -89,9 +89,11 @@ def pair_of(results: Mapping[str, Any], one: str, other: str) -> Pair | None:
         if {row["a"], row["b"]} != {one, other} or row["difference"] is None:
             continue
         sign = better if row["a"] == one else -better
-        ends = [None if row.get(n) is None else sign * row[n] for n in ("low", "high")]
-        low, high = ends if None in ends else sorted(ends)
-        return Pair(sign * row["difference"], low, high, row.get("least"), row["people"])
+        difference, least, people = sign * row["difference"], row.get("least"), row["people"]
+        if row.get("low") is None or row.get("high") is None:
+            return Pair(difference, None, None, least, people)
+        low, high = sorted((sign * row["low"], sign * row["high"]))
+        return Pair(difference, low, high, least, people)
     return None
 
 
@@ -176,8 +178,9 @@ def _baseline(results: Mapping[str, Any]) -> list[str]:
     if pair is None or pair.difference is None:
         return [said]
     if pair.difference == 0 and not pair.least:
-        return [f"{said} Both are the same for everyone: the network added nothing to it."]
-    return [f"{said} {_compared(kind, pair)}", _advice(results, first, name, pair)]
+        said += " Both are the same for everyone: the network added nothing to it."
+        return [said, *_useless(results, first)]
+    return [f"{said} {_compared(kind, pair)}", *_advice(results, first, name, pair)]
 
 
 def _compared(kind: Kind, pair: Pair) -> str:
@@ -202,24 +205,32 @@ def _way(kind: Kind, difference: float) -> str:
     return f"{'better' if difference > 0 else 'worse'} by {score_text(abs(difference))}"
 
 
-def _advice(results: Mapping[str, Any], first: str, name: str, pair: Pair) -> str:
+def _advice(results: Mapping[str, Any], first: str, name: str, pair: Pair) -> list[str]:
     """What follows of the difference."""
     if pair.is_seen and (pair.difference or 0.0) < 0:
-        return (
+        return [
             f"{name} does better here: use it, or try more people, a reference of each person's "
-            "own (`reference`), or `classifier=corrected`, which begins as it."
-        )
+            "own (`reference`), or `classifier=corrected`, which begins as such a model."
+        ]
     if pair.is_seen:
-        return f"{first} does better here: use it."
+        return [f"{first} does better here: use it."]
+    if useless := _useless(results, first):
+        return useless
+    ahead = best_model(results, (first, name))
+    said = "higher" if ahead != first else "no lower"
+    return [f"Either can be used; {ahead} scored {said} here."]
+
+
+def _useless(results: Mapping[str, Any], first: str) -> list[str]:
+    """What to try where the score may be chance."""
     kind = kind_of(results)
     low = _model(results, first)["windows"][kind.main]["low"]
-    if low is not None and low <= kind.chance(results):
-        return (
-            "Neither is of use before it is clearly above chance: try more people or recordings, a "
-            "reference of each person's own (`reference`), or other modalities."
-        )
-    ahead = best_model(results, (first, name))
-    return f"Either can be used; {ahead} scored {'higher' if ahead != first else 'no lower'} here."
+    if low is None or low > kind.chance(results):
+        return []
+    return [
+        "Do not rely on it before it is clearly above chance: try more people or recordings, a "
+        "reference of each person's own (`reference`), or other modalities."
+    ]
 
 
 def _limits(results: Mapping[str, Any]) -> list[str]:

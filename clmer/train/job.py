@@ -42,6 +42,7 @@ from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.reference import Known
 from clmer.pipeline.reference_rows import Reference
 from clmer.pipeline.run.folder import SPLITS_DIGEST
+from clmer.pipeline.split.baselines import BASELINES, baseline_file
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.stages.loop import seed_of
 from clmer.pipeline.stages.select import Selection
@@ -317,8 +318,9 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
             model, job.windows, x, job.y, split, job.run, split_name(number)
         ).items():
             predictions.append(_predictions(job, name, split, fitted, part, job.y))
-    rows = [*predictions, *baselines(job, split, model)]
-    return SplitResult(rows, constant, model.selection)
+    compared, kept = baselines(job, split, model)
+    job.run.save_tensors(f"{split_name(number)}/{BASELINES}", *baseline_file(kept))
+    return SplitResult([*predictions, *compared], constant, model.selection)
 
 
 def permuted(job: TrainingRun, seed: int) -> np.ndarray:

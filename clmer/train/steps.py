@@ -26,6 +26,8 @@ from clmer.train.training_run import TrainingPlan
 
 #: Epochs of each stage that are timed; the first one warms up.
 _TIMED = 4
+#: What `select=inner` does before a split's steps.
+CHOOSING = "choosing a configuration"
 #: The control's stage.
 PERMUTED = "permuted"
 
@@ -158,7 +160,8 @@ class Progress:
         where = f"split {number + 1} of {self._count}"
         places = [k for k, step in enumerate(self._steps) if step.stage == name]
         if not places:  # chosen among other configurations, whose steps are their own
-            self._line.show(f"{name} · {where} · {done + 1} of {of}")
+            does = CHOOSING if name == select.SELECT else name
+            self._line.show(f"{does} · {where} · {done + 1} of {of}")
             return
         at = number, places[0], done
         if self._seen is not None and self._seen[:2] == at[:2]:

@@ -14,14 +14,13 @@ from clmer.data.registry import DATASETS
 from clmer.data.splits import Split
 from clmer.data.store.store import Store
 from clmer.evaluation.kinds import KINDS, Kind
-from clmer.features.classic import classic_features
 from clmer.pipeline.config import Config
 from clmer.pipeline.models import ChosenModel, chosen_models
 from clmer.pipeline.ranks import Ranks
-from clmer.pipeline.reference import by_person, eeg_rows, windows_by_person
 from clmer.pipeline.reference_rows import Reference, find_reference
 from clmer.pipeline.run.folder import Run
 from clmer.pipeline.tokenizer import WindowArrays
+from clmer.pipeline.window_features import Band, band_powers
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +87,20 @@ class TrainingPlan:
 
         Under a reference they are made of windows read against it, and z-scored by it.
         """
-        powers = {name: power_features(self, name) for name in self.store.modalities}
         known, people = self.reference, self.store.windows.subject
-        if known is None:
-            return powers
-        return {name: by_person(x, people, known.known) for name, x in powers.items()}
+        reference = None if known is None else known.known
+        return {
+            name: band_powers(each, self.store.array(name), self.band, people, reference)
+            for name, each in self.store.modalities.items()
+        }
+
+    @property
+    def band(self) -> Band:
+        """Edges in Hz of the EEG that preparation kept."""
+        dataset = DATASETS[self.config.dataset]
+        kept = dataset.band.get("eeg") if self.config.filter == "type" else None
+        low, high = kept or dataset.paper_band
+        return low or 0.0, high or dataset.fs / 2
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -115,18 +123,3 @@ def reference_of(config: Config, store: Store) -> Reference | None:
     """
     source = config.root or config.dataset
     return find_reference(config.reference, store.windows, config.task, source)
-
-
-def power_features(job: TrainingPlan, name: str) -> np.ndarray:
-    """Hand-made features [N, features] of a modality, within the EEG band that was kept."""
-    dataset, modality = DATASETS[job.config.dataset], job.store.modalities[name]
-    kept = dataset.band.get("eeg") if job.config.filter == "type" else None
-    low, high = kept or dataset.paper_band
-    band = (low or 0.0, high or dataset.fs / 2)
-    array, kind, kinds = job.store.array(name), name, None
-    if job.reference is not None:
-        people, known = job.store.windows.subject, job.reference.known
-        array = windows_by_person(array, people, known, eeg_rows(modality))
-    if name != "physio" and modality.kinds:  # a manifest names its modalities as it likes
-        kind, kinds = "physio", modality.kinds
-    return classic_features(array, modality.fs, kind, band=band, kinds=kinds)

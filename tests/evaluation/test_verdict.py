@@ -93,7 +93,7 @@ def test_what_so_few_people_could_not_show_is_said() -> None:
 def test_a_useless_score_recommends_neither() -> None:
     text = said(made(0.5, 0.5))
     assert "nothing shows that the signals tell" in text
-    assert "Neither is of use before it is clearly above chance" in text
+    assert "Do not rely on it before it is clearly above chance" in text
 
 
 def test_one_person_has_no_interval_and_nothing_follows_for_others() -> None:
