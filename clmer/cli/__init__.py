@@ -30,6 +30,19 @@ COMMANDS = {
 }
 
 
+#: What to type first.
+FIRST = """\
+your own recordings, from a folder to an answer:
+  clmer manifest DIR                      a table of what is in the folder
+  clmer inspect manifest --root DIR       a page about what was read
+  clmer train manifest --root DIR --task LABEL
+  clmer report RUN                        a page about the run
+  clmer predict RUN FILE --out said.csv   what it says of a new recording
+
+clmer COMMAND --help lists a command's options.
+"""
+
+
 @for_streams
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the return value is the exit code."""
@@ -79,7 +92,12 @@ def _parser(
     words: Sequence[str],
 ) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser, with the options of the command that the words ask for."""
-    top = argparse.ArgumentParser(prog="clmer", description="Multi-modal emotion recognition.")
+    top = argparse.ArgumentParser(
+        prog="clmer",
+        description="Multi-modal emotion recognition.",
+        epilog=FIRST,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     chosen = {}
     for name, about in COMMANDS.items():

@@ -34,23 +34,29 @@ from clmer.train.training_run import TrainingPlan, TrainingRun
 TAKES_COMMAND = True
 EPILOG = """\
 examples:
-  %(prog)s deap --synthetic                     a small generated DEAP, minutes on a laptop
+  %(prog)s deap --synthetic                 a small generated DEAP, minutes
+  %(prog)s manifest --root DIR --task label --dry-run
+                                            your own recordings: what would
+                                            be trained on, and for how long
+  %(prog)s eegmat --root /data/eegmat       rest or arithmetic, new people
   %(prog)s deap --root /data/DEAP --task va9 --preset paper
-  %(prog)s amigos-short --root /data/AMIGOS --labels self --task va4
-  %(prog)s eegmat --root /data/eegmat           rest against mental arithmetic, by subject
-  %(prog)s manifest --root my-study --task label --modalities eeg,landmarks,au
   torchrun --nproc-per-node 4 -m clmer.train deap --root /data/DEAP
-                                                splits on 4 processes or GPUs at once
+                                            splits on 4 processes at once
 
 A run killed at any moment goes on with the same command and --resume.
-exit codes: 0 done, 2 an input or option cannot be used (the message says why), 130 interrupted.
+exit codes: 0 done, 2 an input or option cannot be used (the message says why),
+130 interrupted.
 """
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    parser.add_argument("dataset", choices=sorted(DATASETS))
+    parser.usage = "%(prog)s DATASET [options]"
+    names = sorted(DATASETS)
+    parser.add_argument(
+        "dataset", choices=names, metavar="DATASET", help=f"one of {', '.join(names)}"
+    )
     groups: dict[str, Any] = {name: parser.add_argument_group(name) for name in (DATA, TASK, MODEL)}
     groups[""] = groups[DATA]
     data = groups[DATA]

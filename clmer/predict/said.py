@@ -137,7 +137,7 @@ def _panel(axis: Axes, said: Said) -> None:
         return
     bottom = np.zeros(len(said.start_s))
     for k, name in enumerate(said.classes):
-        shown = {"width": said.step_s, "align": "edge", "color": f"C{k % 10}", "label": name}
-        axis.bar(said.start_s, said.values[:, k], bottom=bottom, **shown)
-        bottom += said.values[:, k]
+        height, middle = said.values[:, k], said.start_s + said.step_s / 2
+        axis.bar(middle, height, said.step_s, bottom, color=f"C{k % 10}", label=name)
+        bottom += height
     axis.set(ylim=(0, 1), ylabel="probability")

@@ -24,7 +24,8 @@ from clmer.pipeline.config import Config, ModelConfig
 from clmer.pipeline.reference import GivenReference
 from clmer.pipeline.run.folder import CONFIG, MODELS, RESULTS, read_config, unfinished_stage
 from clmer.pipeline.run_files import damaged, readable
-from clmer.pipeline.split.model import SplitModel, kept_names
+from clmer.pipeline.split.baselines import kept_names
+from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.split.windows import Windows, in_parts
 from clmer.pipeline.stages.select import candidates

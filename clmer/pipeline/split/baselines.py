@@ -17,8 +17,9 @@ from clmer.baselines import MODELS
 from clmer.baselines.logistic import LinearFloor
 from clmer.json_files import ANY, NUMBER
 from clmer.pipeline.floor import floor_tensors, take_floor
-from clmer.pipeline.models import ChosenModel, FittedModel
+from clmer.pipeline.models import ChosenModel, FittedModel, chosen_models
 from clmer.pipeline.run_files import check, damaged, read_tensors, readable
+from clmer.pipeline.split.notes import TOKENIZER, read_model_config
 from clmer.pipeline.targets import Target
 from clmer.pipeline.tokenizer import Tokenizer
 from clmer.pipeline.window_features import Band, linear_features
@@ -61,6 +62,23 @@ def baseline_names(folder: Path) -> list[str]:
     """
     path = folder / f"{BASELINES}.safetensors"
     return [*_read(path)[1]["models"]] if readable(path, path.is_file) else []
+
+
+def kept_names(folder: Path) -> list[str]:
+    """The models that `SplitModel.load` takes of a folder, those under study first.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    path = folder / f"{TOKENIZER}.safetensors"
+    if not readable(path, path.is_file):
+        return []
+    notes = read_tensors(path)[1]
+    config = read_model_config(notes, path)
+    if not config.fusion:
+        return []
+    names = [each["name"] for each in notes["modalities"]]
+    return [*chosen_models(config, names), *baseline_names(folder)]
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

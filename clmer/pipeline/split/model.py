@@ -318,16 +318,6 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
     return SplitModel(config, tokenizer, encoders, models, target, device)
 
 
-def kept_names(folder: Path) -> list[str]:
-    """The models that `SplitModel.load` takes of a folder, those under study first; raises so."""
-    notes, path = _read(folder, TOKENIZER)[1], folder / f"{TOKENIZER}.safetensors"
-    config = read_model_config(notes, path)
-    if not config.fusion:
-        return []
-    names = [each["name"] for each in notes["modalities"]]
-    return [*chosen_models(config, names), *baseline_names(folder)]
-
-
 def _read(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and notes of one of a split's files."""
     path = folder / f"{name}.safetensors"
