@@ -164,9 +164,9 @@ def comparisons(pairs: Sequence[Mapping[str, Any]], kind: Kind = KINDS["class"])
         for pair in pairs
     ]
     difference = "a - b, mean over people [95 % interval]"
-    least = "least that would show (80 % power)"
-    header = ("model a", "model b", "people", difference, least, "p", "p, Holm", "")
+    header = ("model a", "model b", "people", difference, "could show", "p", "p, Holm", "")
     caption = comparison_caption(pairs, kind.tested)
+    caption += "; could show: the least difference that so many people would (80 % power)"
     return table(header, rows, caption=caption, row_headers=True, css="numbers")
 
 
