@@ -55,6 +55,7 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
         return ["No scores: the run trained encoders only, which nothing was tested with."]
     return [
         _score(results),
+        *_inflated(results),
         *_chance(results),
         *_others(results),
         *_baseline(results),
@@ -116,12 +117,22 @@ def _score(results: Mapping[str, Any]) -> str:
     return f"{said} (95 % interval over {people}: {low} to {high})."
 
 
+def _inflated(results: Mapping[str, Any]) -> list[str]:
+    """What is wrong with windows that are assigned at random."""
+    if results["protocol"] != "shuffled":
+        return []
+    return [
+        "This score is inflated, and holds for nothing new: neighbouring windows of one recording "
+        "are in training and in test. `protocol=subject` tests on new people."
+    ]
+
+
 def _chance(results: Mapping[str, Any]) -> list[str]:
     """Whether that is more than knowing nothing gives, and what permuted labels got."""
     kind, first = kind_of(results), results["main"][0]
     score, chance = _model(results, first)["windows"][kind.main], kind.chance(results)
-    said = f"Chance is {score_text(chance)}"
-    if score["low"] is None:
+    said = f"Chance is {score_text(chance)}{_guess(results)}"
+    if score["low"] is None or results["protocol"] == "shuffled":
         lines = [f"{said}."]
     elif score["low"] > chance:
         lines = [f"{said}, below the interval: the signals tell {_task(results)}."]
@@ -131,6 +142,17 @@ def _chance(results: Mapping[str, Any]) -> list[str]:
         lines = [f"{said}, inside the interval: nothing shows that the signals tell "
                  f"{_task(results)}."]  # fmt: skip
     return lines + _permuted(results, score["value"], chance)
+
+
+def _guess(results: Mapping[str, Any]) -> str:
+    """Of ratings the error of the model, and of always saying the training part's mean."""
+    kind = kind_of(results)
+    names = [model["name"] for model in results["models"]]
+    if results["classes"] or kind.guess not in names:
+        return ""
+    found = (_model(results, name) for name in (kind.guess, results["main"][0]))
+    mean, own = (score_text(model["windows"]["rmse"]["value"]) for model in found)
+    return f" (the training mean, whose error, RMSE, is {mean}; the model's is {own})"
 
 
 def _permuted(results: Mapping[str, Any], value: float | None, chance: float) -> list[str]:
@@ -200,9 +222,10 @@ def _compared(kind: Kind, pair: Pair) -> str:
 
 def _way(kind: Kind, difference: float) -> str:
     """Which model is better, and by how much: "better by 0.020"."""
-    if difference == 0:
+    size = score_text(abs(difference))
+    if size == score_text(0.0):
         return "neither better nor worse"
-    return f"{'better' if difference > 0 else 'worse'} by {score_text(abs(difference))}"
+    return f"{'better' if difference > 0 else 'worse'} by {size}"
 
 
 def _advice(results: Mapping[str, Any], first: str, name: str, pair: Pair) -> list[str]:
@@ -236,11 +259,6 @@ def _useless(results: Mapping[str, Any], first: str) -> list[str]:
 def _limits(results: Mapping[str, Any]) -> list[str]:
     """What else bounds the score: protocol, one person, a reference, generated recordings."""
     lines = []
-    if results["protocol"] == "shuffled":
-        lines.append(
-            "This score is inflated, and holds for nothing new: neighbouring windows of one "
-            "recording are in training and in test. `protocol=subject` tests on new people."
-        )
     if results["people"] == 1:
         lines.append("One person was tested: nothing follows for anybody else.")
     reference = str(results.get("reference", {}).get("kind", "none"))

@@ -265,7 +265,7 @@ def announce(plan: TrainingPlan, folder: Path) -> list[Step]:
     """Print what was understood and what it will take; the steps of each split."""
     print(understood(plan, folder))
     steps = steps_of(plan, plan.config)
-    early = ", less where validation stops a model early" if plan.config.patience else ""
+    early = ", less where validation stops early" if plan.config.patience else ""
     most = spell_time(seconds_at_most(plan, steps))
     print(f"expected training time: {most} at most{early}", flush=True)
     return steps

@@ -69,7 +69,8 @@ def next_steps(job: TrainingRun, results: Mapping[str, Any]) -> list[str]:
     files, words = "results.json", ["clmer", "predict", name]
     if "models" in results:
         files += f", predictions.csv, {kind_of(results).figure}"
-    lines = [f"Results are in {folder}: {files}", "Next:", f"  clmer report {name}"]
+    lines = [wrapped(f"Results are in {folder}: {files}", rest="  "), "Next:"]
+    lines.append(f"  clmer report {name}")
     signals = [each for each in job.store.modalities if each not in FACE_TOKENS]
     words += ["RECORDING"] if signals else []
     words += ["--face FACE.csv"] if len(signals) < len(job.store.modalities) else []

@@ -32,7 +32,7 @@ def understood(plan: TrainingPlan, folder: Path) -> str:
         *_signals(report),
         *_left_out(plan, report),
         *_protocol(plan),
-        *(("reference", line.removeprefix("reference ")) for line in reference_lines(plan)),
+        *(("reference", _reference(plan, line)) for line in reference_lines(plan)),
         *_model(plan),
         ("run folder", str(folder)),
         *(("look at", note) for note in report.get("notes", ())),
@@ -123,6 +123,12 @@ def _protocol(plan: TrainingPlan) -> list[tuple[str, str]]:
 def _span(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
     return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _reference(plan: TrainingPlan, line: str) -> str:
+    """A line about the reference, without what the column says."""
+    kind = plan.config.reference
+    return line.removeprefix("reference ") if line.startswith(f"reference {kind}") else line
 
 
 def _model(plan: TrainingPlan) -> list[tuple[str, str]]:

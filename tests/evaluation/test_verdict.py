@@ -7,6 +7,9 @@ import pytest
 from scipy import stats
 from support.results_cases import predictions, results
 
+from clmer.data.splits import Split
+from clmer.evaluation.ratings import RatingPredictions
+from clmer.evaluation.results import build_results
 from clmer.evaluation.significance import compare_people, least_difference, paired_interval
 from clmer.evaluation.table import table
 from clmer.evaluation.verdict import best_model, pair_of, simple_baseline, verdict
@@ -110,6 +113,40 @@ def test_a_protocol_that_keeps_nothing_apart_is_called_inflated() -> None:
     assert "new recordings of the people it was trained on" in said(
         made(0.9, 0.6, protocol="trial")
     )
+
+
+def test_of_ratings_the_errors_are_said() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat(rng.uniform(1, 9, 16), 5)
+    who = [np.repeat([f"s{i}" for i in range(8)], 10), np.repeat([f"t{i}" for i in range(16)], 5)]
+    rows = np.zeros(80, dtype="U1"), *who, np.tile(np.arange(5.0), 16), y
+    parts = [
+        RatingPredictions(name, *rows, value=value)
+        for name, value in (
+            ("eeg", y + rng.normal(size=80)),
+            ("training mean", np.full(80, 5.0)),
+            ("features + ridge: eeg", y + 0.2 * rng.normal(size=80)),
+        )
+    ]
+    split = Split("s", *3 * (np.arange(2),), 0, "")
+    found = build_results(
+        parts,
+        dataset="demo",
+        task="mood",
+        protocol="subject",
+        classes=(),
+        splits=[split],
+        main=["eeg"],
+        target="rating",
+    )
+    mean, own = (m["windows"]["rmse"]["value"] for m in (found["models"][1], found["models"][0]))
+    text = said(found)
+    assert f"RMSE, is {mean:.3f}; the model's is {own:.3f})" in text
+    assert "the model's error (RMSE) is worse by" in text
+    assert "features + ridge: eeg does better here: use it" in text
+    pair = pair_of(found, "eeg", "features + ridge: eeg")
+    assert pair is not None
+    assert pair.low <= pair.difference <= pair.high < 0
 
 
 def test_a_reference_and_generated_recordings_bound_the_score() -> None:
