@@ -39,7 +39,7 @@ your own recordings, from a folder to an answer:
   clmer report RUN                        a page about the run
   clmer predict RUN FILE --out said.csv   what it says of a new recording
 
-clmer COMMAND --help lists a command's options.
+A command's options: clmer train --help, for one.
 """
 
 

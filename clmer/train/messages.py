@@ -66,19 +66,21 @@ def say_results(job: TrainingRun, results: Mapping[str, Any]) -> None:
 def next_steps(job: TrainingRun, results: Mapping[str, Any]) -> list[str]:
     """Where a run's results are, and the commands that read them, each on a line."""
     folder, name = job.run.folder, shlex.quote(str(job.run.folder))
-    files, words = "results.json", ["clmer", "predict", name]
+    files = "results.json"
     if "models" in results:
         files += f", predictions.csv, {kind_of(results).figure}"
     lines = [wrapped(f"Results are in {folder}: {files}", rest="  "), "Next:"]
     lines.append(f"  clmer report {name}")
+    if "models" not in results:
+        return lines
     signals = [each for each in job.store.modalities if each not in FACE_TOKENS]
-    words += ["RECORDING"] if signals else []
-    words += ["--face FACE.csv"] if len(signals) < len(job.store.modalities) else []
-    known = {NONE: [], ALL: ["--reference all"]}
-    words += known.get(job.config.reference, ["--reference REST"])
-    if "models" in results:
-        lines.append("  " + " ".join([*words, "--out said.csv"]))
-    return lines
+    given = {"face": "FACE.csv"} if len(signals) < len(job.store.modalities) else {}
+    if job.config.reference != NONE:
+        given["reference"] = ALL if job.config.reference == ALL else "REST"
+    given["out"] = "said.csv"
+    words = ["clmer", "predict", name, *(["RECORDING"] if signals else [])]
+    words += [f"--{option} {value}" for option, value in given.items()]
+    return [*lines, f"  {' '.join(words)}"]
 
 
 def selection_line(selections: Mapping[str, select.Selection]) -> str:
