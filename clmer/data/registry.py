@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from clmer.data.manifest import bids
 from clmer.data.manifest import reader as manifest
 from clmer.data.manifest import table as manifest_table
 from clmer.data.readers import amigos, amigos_labels, deap, deap_raw, eegmat, man2
@@ -202,3 +203,5 @@ DATASETS = {
         ),
     )
 }
+#: A BIDS tree is a manifest by other means.
+DATASETS["bids"] = replace(DATASETS["manifest"], name="bids", obtain=bids.OBTAIN)

@@ -44,6 +44,7 @@ PAPER_BY_DATASET: Mapping[str, Mapping[str, Any]] = {
     "man2": {"token_length": 15},
     "eegmat": {"token_length": 20},
     "manifest": {"token_length": 15},
+    "bids": {"token_length": 15},
 }
 
 
@@ -136,7 +137,7 @@ def configure(dataset: str, device: str = "auto", **given: Any) -> Config:
     """
     given["device"] = known_device(device)
     _choose_source(dataset, given)
-    if dataset == "manifest" and given.get("task") is None:
+    if not DATASETS[dataset].tasks and given.get("task") is None:
         given["task"] = manifest.labels(Path(given["root"]))[0]
     return build(dataset, given)
 

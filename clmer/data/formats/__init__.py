@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clmer.data.formats.mne_files import READERS, suffix_of
+from clmer.data.formats.mne_files import FOLDERS, READERS, header_of, suffix_of
 from clmer.errors import DataError
 
 #: The way into a manifest for what no reader knows.
@@ -16,8 +16,7 @@ AS_ARRAY = (
 _EXPORT = f"Export it as EDF, if its program can. {AS_ARRAY}"
 #: What a suffix is a part of, or what to do about it.
 _HINTS = {
-    ".xdf": "XDF is not read: load it with pyxdf. " + AS_ARRAY,
-    ".tsv.gz": "A compressed table is not read. " + AS_ARRAY,
+    ".xdf.gz": "Name it .xdfz.",
     ".gz": "Unpack it first (gunzip).",
     ".zip": "Unpack it first.",
     ".rec": "If it is an EDF file, which begins with '0', name it .edf.",
@@ -32,8 +31,6 @@ _STAND_INS = (
     (b"<!doctype", "a web page", "The download failed, or asked for a login: get the file again."),
     (b"<html", "a web page", "The download failed, or asked for a login: get the file again."),
 )
-#: Parts of a recording that people give instead of its header.
-_PARTS = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".dat": ".vhdr", ".fdt": ".set"}
 _VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts")
 
 
@@ -48,31 +45,20 @@ def check_suffix(path: Path, readable: tuple[str, ...], expected: str) -> None:
     Raises:
         DataError: another suffix.
     """
-    suffix = suffix_of(path)
-    if suffix in readable:
+    suffix, hint = suffix_of(path), ""
+    if path.is_dir() and suffix not in FOLDERS:
+        raise DataError(path, "file", "a folder", expected, "Name a file in it.")
+    header = header_of(path)
+    if header is None and suffix in readable:
         check_content(path)
         return
-    hint = ""
-    if path.is_dir():
-        raise DataError(path, "file", "a folder", expected, "Name a file in it.")
-    if suffix in _PARTS:
-        hint = part_of(path)
-    elif path.name.lower().endswith(".tsv.gz"):
-        hint = _HINTS[".tsv.gz"]
-    elif suffix in _VIDEOS:
+    if header is not None:
+        there = "which lies beside it" if header.is_file() else "which is missing"
+        hint = f"It is part of a recording: give {header.name}, {there}."
+        raise DataError(path, "file", "a part of a recording", f"{header.name}", hint)
+    if suffix in _VIDEOS:
         hint = f"Make the face's table of it: clmer video {path.name}"
     raise DataError(path, "suffix", suffix or "none", expected, hint or _HINTS.get(suffix, _EXPORT))
-
-
-def part_of(path: Path) -> str:
-    """What to give instead of a file that belongs to a header; "" where it may stand alone."""
-    header = path.with_suffix(_PARTS[suffix_of(path)])
-    with path.open("rb") as file:
-        is_text = suffix_of(path) == ".dat" and b"\0" not in file.read(4096)
-    if is_text and not header.is_file():
-        return ""
-    there = "which lies beside it" if header.is_file() else "which is missing"
-    return f"It is part of a recording: give {header.name}, {there}."
 
 
 def check_content(path: Path) -> None:
@@ -90,4 +76,4 @@ def check_content(path: Path) -> None:
             raise DataError(path, "content", what, "the file itself", hint)
 
 
-__all__ = ["AS_ARRAY", "READERS", "check_content", "check_suffix", "part_of", "suffix_of"]
+__all__ = ["AS_ARRAY", "READERS", "check_content", "check_suffix", "suffix_of"]

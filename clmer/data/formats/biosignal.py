@@ -1,4 +1,4 @@
-"""Recordings of physiology by channel name and type: EDF and BDF, and what MNE reads.
+"""Recordings of physiology by channel name and type: EDF, BDF, XDF, BIDS' tables, MNE's formats.
 
 Every channel is typed once (`clmer.data.channels`), samples come in our units at each channel's own
 rate (`clmer.data.units`), and pauses and bad stretches stay what they are (`clmer.data.timeline`).
@@ -7,7 +7,7 @@ Damage is an error, not a warning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,17 +17,19 @@ from clmer.data.channels import (
     renamed,
     typed,
 )
-from clmer.data.formats import check_content, edf
+from clmer.data.formats import bids_physio, check_suffix, edf, xdf
 from clmer.data.formats.bids import TYPES, read_table, table_path
 from clmer.data.formats.biosignal_file import BiosignalFile
-from clmer.data.formats.mne_files import FOLDERS, READERS, open_mne, suffix_of
+from clmer.data.formats.mne_files import READERS, open_mne, suffix_of
 from clmer.data.formats.source import Source, StoredChannel
 from clmer.data.formats.tables import SUFFIXES as TABLES
-from clmer.data.formats.tables import empatica, open_numbers
+from clmer.data.formats.tables import is_session, is_table, open_numbers
 from clmer.errors import DataError
 
 #: Suffixes that are read.
-SUFFIXES = (".edf", ".bdf", *READERS, *TABLES)
+SUFFIXES = tuple(
+    dict.fromkeys((".edf", ".bdf", *READERS, *xdf.SUFFIXES, bids_physio.SUFFIX, *TABLES))
+)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -38,7 +40,7 @@ def files_of(path: Path) -> list[Path]:
     """
     if suffix_of(path) in (".edf", ".bdf"):
         return [path, *([table_path(path)] if read_table(path) else [])]
-    if suffix_of(path) in TABLES:
+    if is_table(path) and not path.is_dir():
         return [path]  # which its rate need not be known for
     files = [*open_biosignal(path).files]
     return [
@@ -59,7 +61,7 @@ def bad_channels(path: Path) -> list[str]:
 
 def is_recording(path: Path) -> bool:
     """Whether a file or folder is one that `open_biosignal` looks into."""
-    return suffix_of(path) in SUFFIXES or (path.is_dir() and empatica.is_folder(path))
+    return suffix_of(path) in SUFFIXES or is_session(path)
 
 
 def open_biosignal(path: Path, rate: float | None = None) -> BiosignalFile:
@@ -75,14 +77,12 @@ def open_biosignal(path: Path, rate: float | None = None) -> BiosignalFile:
         DataError: no such file, unknown suffix, a damaged or truncated file, no channel in it.
     """
     suffix = suffix_of(path)
-    if not is_recording(path):
-        raise DataError(path, "suffix", suffix or "none", f"one of {', '.join(SUFFIXES)}")
-    there = path.is_dir() if suffix in FOLDERS or path.is_dir() else path.is_file()
-    if not there:
+    if not path.exists():
         raise DataError(path, "file", "nothing", f"a {suffix} recording")
+    if not is_session(path):
+        check_suffix(path, SUFFIXES, f"one of {', '.join(SUFFIXES)}")
     if not path.stat().st_size:
         raise DataError(path, "file", "0 bytes", f"a {suffix} recording", "Copy it again.")
-    check_content(path)
     file = _opened(path, rate, _state([path]))
     if _state(file.files) != file.state:  # what belongs to it has changed or gone
         _opened.cache_clear()
@@ -101,7 +101,7 @@ def _opened(path: Path, rate: float | None, state: object) -> BiosignalFile:
     table, source = read_table(path), open_source(path, rate)
     beside = [table_path(path)] if table else []
     names = tuple(dict.fromkeys((path, *source.files, *beside)))
-    channels = tuple(renamed(_channels(source.channels, table)))
+    channels = typed_channels(source.channels, table)
     return BiosignalFile(path, source, channels, names, _state(names))
 
 
@@ -111,13 +111,20 @@ def open_source(path: Path, rate: float | None = None) -> Source:
     Raises:
         DataError: it is damaged, or a table whose rate nothing tells.
     """
-    if suffix_of(path) in TABLES or (path.is_dir() and empatica.is_folder(path)):
+    suffix = suffix_of(path)
+    if is_table(path):
         return open_numbers(path, rate)
-    return edf.open_edf(path) if suffix_of(path) in (".edf", ".bdf") else open_mne(path)
+    if suffix in (".edf", ".bdf"):
+        return edf.open_edf(path)
+    if suffix in xdf.SUFFIXES:
+        return xdf.open_xdf(path)
+    return bids_physio.open_physio(path) if suffix == bids_physio.SUFFIX else open_mne(path)
 
 
-def _channels(stored: Sequence[StoredChannel], table: dict[str, dict[str, str]]) -> list[Channel]:
-    """Channels by what the file, and BIDS' table beside it, say."""
+def typed_channels(
+    stored: Sequence[StoredChannel], table: Mapping[str, Mapping[str, str]]
+) -> tuple[Channel, ...]:
+    """Channels by what the file, and BIDS' table beside it, say; names are unique."""
     entries = [table.get(c.label) or table.get(plain_name(c.label)[0]) or {} for c in stored]
     bids = [TYPES.get(entry.get("type", "").upper(), "") for entry in entries]
     unsure = [entry.get("type", "n/a").upper() in ("N/A", "MISC", "OTHER", "") for entry in entries]
@@ -130,7 +137,7 @@ def _channels(stored: Sequence[StoredChannel], table: dict[str, dict[str, str]])
         placed=[channel.placed for channel in stored],
         sure=[bool(b) and not u for b, u in zip(bids, unsure, strict=True)],
     )
-    return [
+    channels = [
         Channel(
             plain_name(channel.label)[0],
             kind,
@@ -143,3 +150,4 @@ def _channels(stored: Sequence[StoredChannel], table: dict[str, dict[str, str]])
             stored, kinds, spelt, entries, guessed, strict=True
         )
     ]
+    return tuple(renamed(channels))

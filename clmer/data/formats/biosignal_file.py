@@ -24,12 +24,13 @@ from clmer.data.channels import (
 from clmer.data.formats.mne_files import suffix_of
 from clmer.data.formats.source import Source
 from clmer.data.formats.tables.source import TableFile
-from clmer.data.formats.triggers import STATUS_BITS, trigger_markers
+from clmer.data.formats.triggers import STATUS_BITS, all_noted, trigger_markers
 from clmer.data.recording import KINDS, Marker, Signal
 from clmer.data.service_channels import check_no_service
 from clmer.data.timeline import Timeline
 from clmer.data.units import wrong_unit
 from clmer.errors import DataError
+from clmer.text import folded
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +77,8 @@ class BiosignalFile:
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds, pauses included."""
-        rows = {channel.fs: row for row, channel in enumerate(self.all_channels)}
+        """Length in seconds, pauses included; of several streams, to the last one's end."""
+        rows = {(c.group, c.fs): row for row, c in enumerate(self.source.channels)}
         return max(self.source.timeline(row).duration_s for row in rows.values())
 
     @property
@@ -94,20 +95,24 @@ class BiosignalFile:
         """What the file says happened, in order of time: annotations and trigger lines.
 
         Annotations that mark pauses and bad spans are none (`Timeline` has them). A trigger line
-        gives a marker for each stretch of a code (`triggers.trigger_markers`); where a file has
-        several, the line's name goes before the code.
+        gives a marker for each stretch of a code (`triggers.trigger_markers`), unless annotations
+        say the same; where a file has several, the line's name goes before the code.
 
         Raises:
             DataError: the file is damaged.
         """
-        lines = [row for row, c in enumerate(self.all_channels) if c.kind == "trigger"]
-        read = [(self.all_channels[row].name, row, self._trigger_values(row)) for row in lines]
-        used = [each for each in read if trigger_markers(each[2], self.source.timeline(each[1]))]
-        found = list(self.source.markers)
-        for name, row, values in used:
-            line = self.source.timeline(row)
-            found += trigger_markers(values, line, name if len(used) > 1 else "")
-        return tuple(sorted(found, key=lambda marker: marker.onset_s))
+        noted = list(self.source.markers)
+        lines = {}
+        for row, channel in enumerate(self.all_channels):
+            if channel.kind == "trigger":
+                line = self.source.timeline(row)
+                found = trigger_markers(self._trigger_values(row), line)
+                if not all_noted(found, noted, channel.fs):
+                    lines[channel.name] = found
+        for name, found in lines.items():
+            named = [replace(m, text=f"{name} {m.text}") for m in found]
+            noted += named if len(lines) > 1 else found
+        return tuple(sorted(noted, key=lambda marker: marker.onset_s))
 
     def _trigger_values(self, row: int) -> np.ndarray:
         codes = self.source.codes(row) if suffix_of(self.path) == ".bdf" else None
@@ -146,7 +151,8 @@ class BiosignalFile:
         Args:
             modality: its name: a type takes the channels of that type, any other name all channels
                 of known types.
-            wanted: names, in the order wanted, instead; see `channels.find`.
+            wanted: names, in the order wanted, instead, see `channels.find`; the name of a stream
+                stands for its channels of the modality's type.
             kind: the type that somebody stated for them; it counts more than the file's.
             without: names (`channels.canonical`) that are left out where none are wanted.
 
@@ -158,6 +164,7 @@ class BiosignalFile:
         """
         need = kind or as_kind(modality)
         if wanted:
+            wanted = [name for each in wanted for name in self._of_stream(each, need)]
             found = [self._place(name) for name in wanted]
             self._check_found(wanted, found)
             places = (place for place in found if place is not None)
@@ -180,6 +187,18 @@ class BiosignalFile:
             "Name the channels in the manifest's column channels, and their type in the column "
             "kind where the file's names do not tell it.",
         )
+
+    def _of_stream(self, name: str, need: str) -> list[str]:
+        """The channels that a stream's name stands for; any other name as it is."""
+        names = [channel.name for channel in self.all_channels]
+        pairs = zip(self.all_channels, self.source.channels, strict=True)
+        inside = [
+            channel.name
+            for channel, stored in pairs
+            if stored.group and folded(stored.group) == folded(name) and channel.kind in KINDS
+            and need in ("", channel.kind)
+        ]  # fmt: skip
+        return inside if inside and name not in names else [name]
 
     def _place(self, name: str) -> int | None:
         try:
@@ -277,6 +296,16 @@ class BiosignalFile:
             each if isinstance(each, Channel) else self.all_channels[place]
             for each, place in zip(wanted, at, strict=True)
         ]
+        streams = dict.fromkeys(self.source.channels[place].group for place in at)
+        if len(streams) > 1:
+            raise DataError(
+                self.path,
+                "streams",
+                f"channels of {', '.join(streams)}",
+                "one stream for the channels of a modality",
+                f"Name one in the manifest's column channels ({next(iter(streams))}), or make "
+                "them separate modalities.",
+            )
         rates = sorted({channel.fs for channel in chosen})
         if len(rates) > 1:
             raise DataError(

@@ -24,6 +24,7 @@ class StoredChannel:
         told: its type as the file says it, see `channels.typed`; "" where it does not.
         placed: whether the file gives it a place on the scalp.
         bad: whether the file marks it as bad.
+        group: the stream that it belongs to, where a file has several with a clock each.
     """
 
     label: str
@@ -32,6 +33,7 @@ class StoredChannel:
     told: str = ""
     placed: bool = False
     bad: bool = False
+    group: str = ""
 
 
 class Source(Protocol):

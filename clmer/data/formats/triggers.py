@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from clmer.data.recording import Marker
@@ -13,7 +15,7 @@ STATUS_BITS = 0xFFFF
 _MOST_CODES, _ROUNDING = 256, 0.1
 
 
-def trigger_markers(values: np.ndarray, line: Timeline, name: str = "") -> list[Marker]:
+def trigger_markers(values: np.ndarray, line: Timeline) -> list[Marker]:
     """Stretches of one code each: its first sample's time, its duration, the code in digits.
 
     Rest is 0, or, on a line that is never 0, the value that it has most of the time; it is no
@@ -22,7 +24,6 @@ def trigger_markers(values: np.ndarray, line: Timeline, name: str = "") -> list[
     Args:
         values: [T] samples.
         line: when they were recorded; a pause ends a stretch.
-        name: goes before the code, where a file has several lines.
 
     Returns:
         Markers in order of time; none where the values are not codes.
@@ -41,6 +42,11 @@ def trigger_markers(values: np.ndarray, line: Timeline, name: str = "") -> list[
         for first, stop in zip(edges, edges[1:], strict=False):
             if part[first] != rest:
                 onset_s = piece.start_s + first / line.fs
-                text = f"{name} {part[first]:.0f}".strip()
-                markers.append(Marker(onset_s, (stop - first) / line.fs, text))
+                markers.append(Marker(onset_s, (stop - first) / line.fs, f"{part[first]:.0f}"))
     return markers
+
+
+def all_noted(found: Sequence[Marker], noted: Sequence[Marker], fs: float) -> bool:
+    """Whether each marker of a line begins with an annotation, to a sample; so do those of none."""
+    times = np.array([marker.onset_s for marker in noted])
+    return all(bool((np.abs(times - m.onset_s) < 1.5 / fs).any()) for m in found)

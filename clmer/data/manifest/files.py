@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clmer.data.formats import check_suffix
 from clmer.data.formats.biosignal import SUFFIXES, is_recording
+from clmer.data.formats.tables import is_session
 from clmer.data.manifest.columns import FACE_MODALITIES
 from clmer.data.manifest.row import Row
 from clmer.errors import DataError
@@ -98,7 +99,7 @@ def near_file(root: Path, path: Path) -> str:
 def _check_suffixes(rows: list[Row]) -> None:
     for row in rows:
         suffix = row.path.suffix.lower()
-        if not is_recording(row.path):
+        if not is_session(row.path):
             check_suffix(row.path, (*SUFFIXES, ".npy"), SUPPORTED)
         if suffix != ".csv" and row.modality in FACE_MODALITIES:
             raise DataError(

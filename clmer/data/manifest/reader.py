@@ -33,15 +33,17 @@ from clmer.data.channels import canonical
 from clmer.data.face import read_face
 from clmer.data.formats import check_suffix
 from clmer.data.formats.biosignal import SUFFIXES, bad_channels, files_of, is_recording
+from clmer.data.formats.tables import is_session
+from clmer.data.manifest import bids
 from clmer.data.manifest.files import near_file
 from clmer.data.manifest.row import Row
 from clmer.data.manifest.signals import read_signal
 from clmer.data.manifest.table import (
     FACE_MODALITIES,
     SUPPORTED,
+    Manifest,
     overlaps,
     read_manifest,
-    read_rows,
     table_path,
 )
 from clmer.data.ratings import AnyTask
@@ -53,15 +55,23 @@ from clmer.errors import DataError
 BAND: dict[str, tuple[float | None, float | None] | None] = {"eeg": (4.0, 45.0), "ecg": (0.5, 40.0)}
 
 
+def manifest_of(root: Path) -> Manifest:
+    """The manifest of a folder, or what its BIDS tree says in place of one (`bids`).
+
+    Raises:
+        DataError: neither is there, or it cannot be used.
+    """
+    return bids.read_tree(root) if bids.is_tree(root) else read_manifest(table_path(root))
+
+
 def sources(root: Path) -> list[Path]:
     """The manifest and the files it names, with those that belong to them, sorted.
 
     Raises:
         DataError: the manifest cannot be used.
     """
-    table = table_path(root)
-    files = {table}
-    for row in read_rows(table):
+    files = {*(bids.tables(root) if bids.is_tree(root) else [table_path(root)])}
+    for row in manifest_of(root).rows:
         if row.modality not in FACE_MODALITIES and is_recording(row.path):
             files |= set(files_of(row.path))
         else:
@@ -75,26 +85,26 @@ def found(root: Path) -> tuple[str, ...]:
 
     The face's "gaze" and "hog" are used when asked for.
     """
-    names = dict.fromkeys(row.modality for row in read_rows(table_path(root)))
+    names = dict.fromkeys(row.modality for row in manifest_of(root).rows)
     signals = tuple(name for name in names if name not in FACE_MODALITIES)
     return signals + (("landmarks", "au") if len(signals) < len(names) else ())
 
 
 def labels(root: Path) -> tuple[str, ...]:
     """The label columns, in order."""
-    return tuple(read_rows(table_path(root))[0].labels)
+    return tuple(manifest_of(root).rows[0].labels)
 
 
 def tasks(root: Path) -> tuple[str, ...]:
     """The label columns, and the rating tasks that those of numbers make up."""
-    table = read_manifest(table_path(root))
+    table = manifest_of(root)
     made = (name for name, (needed, _, _) in RATING_TASKS.items() if table.numeric >= set(needed))
     return tuple(dict.fromkeys((*table.rows[0].labels, *made)))
 
 
 def label_values(root: Path) -> dict[str, np.ndarray]:
     """The label columns, one value per row: float64, nan where missing, or str and ""."""
-    table = read_manifest(table_path(root))
+    table = manifest_of(root)
     return {
         name: np.array([_value(row.labels[name], name in table.numeric) for row in table.rows])
         for name in table.rows[0].labels
@@ -118,9 +128,9 @@ def check_scale(root: Path, task: AnyTask) -> None:
     Raises:
         DataError: there is one.
     """
-    table = table_path(root)
+    table = root if bids.is_tree(root) else table_path(root)
     low, high = task.scale
-    for row in read_rows(table):
+    for row in manifest_of(root).rows:
         for column in task.columns:
             value = float(row.labels[column] or "nan")
             if value < low or value > high:
@@ -135,7 +145,7 @@ def check_scale(root: Path, task: AnyTask) -> None:
 
 def missing(root: Path) -> dict[str, str]:
     """By label column, a sentence on the trials without a value; none where all have one."""
-    return read_manifest(table_path(root)).missing
+    return manifest_of(root).missing
 
 
 def shared(root: Path) -> list[SharedSamples]:
@@ -148,13 +158,13 @@ def shared(root: Path) -> list[SharedSamples]:
             each.seconds if math.isfinite(each.seconds) else None,
             each.a.path.name,
         )
-        for each in overlaps(read_rows(table_path(root)))
+        for each in overlaps(manifest_of(root).rows)
     ]
 
 
 def describe(root: Path) -> tuple[str, ...]:
     """What was odd about the table and how it was read, a sentence each."""
-    return read_manifest(table_path(root)).notes
+    return manifest_of(root).notes
 
 
 def _value(text: str, numeric: bool) -> float | str:
@@ -172,7 +182,7 @@ def read(root: Path, *, face: bool = True) -> Iterator[Recording]:
     Raises:
         DataError: the manifest or a file it names cannot be used.
     """
-    table = read_manifest(table_path(root))
+    table = manifest_of(root)
     trials: dict[tuple[str, str], list[Row]] = {}
     for row in table.rows:
         trials.setdefault((row.subject, row.trial), []).append(row)
@@ -258,7 +268,7 @@ def read_file(
     row = Row(*(0, "", "", modality, path, {}, 0.0, None, "", "", rate, kind, channels), unit=unit)
     if not os.path.exists(path):
         raise DataError(path, "file", "nothing", SUPPORTED, near_file(path.parent, path))
-    if not is_recording(path):
+    if not is_session(path):
         check_suffix(path, (*SUFFIXES, ".npy"), SUPPORTED)
     return read_signal(row)
 

@@ -87,7 +87,8 @@ def table_path(root: Path) -> Path:
         there = sorted(os.listdir(root)) if root.is_dir() else []
         near = [name for name in there if name.lower().startswith("manifest.")]
         found = f"nothing, but {', '.join(near[:3])}" if near else "nothing"
-        raise DataError(root, "manifest.csv", found, "the table of your recordings", OBTAIN)
+        expected = "the table of your recordings, or a BIDS tree's dataset_description.json"
+        raise DataError(root, "manifest.csv", found, expected, OBTAIN)
     return table
 
 

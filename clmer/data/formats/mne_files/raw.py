@@ -15,28 +15,14 @@ from typing import Any
 import numpy as np
 from scipy.io.matlab import MatReadError
 
-from clmer.data.formats.mne_files.brainvision import BrainVisionHeader, read_header
-from clmer.data.formats.mne_files.gdf import GdfHeader, read_gdf_header
+from clmer.data.formats.mne_files.brainvision import BrainVisionHeader
+from clmer.data.formats.mne_files.gdf import GdfHeader
+from clmer.data.formats.mne_files.readers import suffix_of
 from clmer.data.formats.source import StoredChannel
 from clmer.data.recording import Marker
 from clmer.data.timeline import Timeline, pauses_and_bad_spans, role
 from clmer.errors import DataError
 
-#: suffix -> name of MNE's reader
-READERS = {
-    ".vhdr": "read_raw_brainvision",
-    ".ahdr": "read_raw_brainvision",
-    ".set": "read_raw_eeglab",
-    ".fif": "read_raw_fif",
-    ".fif.gz": "read_raw_fif",
-    ".gdf": "read_raw_gdf",
-    ".cnt": "read_raw_cnt",
-    ".mff": "read_raw_egi",
-    ".nedf": "read_raw_nedf",
-    ".lay": "read_raw_persyst",
-}
-#: Of these, recordings that are folders.
-FOLDERS = (".mff",)
 #: Readers that type a channel as EEG only where the file says so.
 _TYPED = (".fif", ".fif.gz", ".mff")
 
@@ -53,12 +39,19 @@ _KINDS = {
 }
 _UNITS = {"eeg": "V", "ieeg": "V", "eog": "V", "emg": "V", "ecg": "V", "gsr": "S", "temp": "C"}
 
+#: Where MNE's voltages are in another unit than V, by its factor: BCI2000's are as stored; EXIMIA's
+#: and, unless they are floats, EGI's are in uV (EEGLAB's readegi).
+_AS_STORED: dict[str, Callable[[float], str]] = {
+    ".dat": lambda factor: "",
+    ".nxe": lambda factor: "uV",
+    ".raw": lambda factor: "V" if factor == 1e-6 else "uV",
+}
 #: Numbers that mean a joint: EEGLAB's where types are numbers, GDF's "start of a new segment".
 _JOINTS = {".set": re.compile(r"-99(\.0*)?"), ".gdf": re.compile("32766")}
 _NOTHING = re.compile("(?!)")
 
 #: What MNE's readers raise on files cut off or filled with something else.
-_ERRORS = (
+ERRORS = (
     *(ValueError, RuntimeError, OSError, LookupError, AssertionError, TypeError, AttributeError),
     *(
         ArithmeticError,
@@ -71,7 +64,7 @@ _ERRORS = (
     ),
 )
 #: Warnings about what is handled here (pauses, types, places), or does not touch the samples.
-_HANDLED = re.compile(
+HANDLED = re.compile(
     r"naming convention|'boundary' events|No coordinate information|Not setting position|"
     r"Unknown types found|measurement date|Could not inspect|unit.*(unknown|not recogni|misc)|"
     r"MarkerFile|head radius|cutoff frequency|software filter|No info on DataPoints|"
@@ -144,6 +137,8 @@ class MneFile:
             return self.gdf.units[row]
         if self.suffix == ".set":
             return "uV" if _UNITS.get(kind) == "V" else ""
+        if _UNITS.get(kind) == "V" and self.suffix in _AS_STORED:
+            return _AS_STORED[self.suffix](float(self.raw.info["chs"][row]["cal"]))
         return _UNITS.get(kind, "")
 
     def samples(self, rows: Sequence[int], first: int, stop: int) -> np.ndarray:
@@ -164,12 +159,10 @@ class MneFile:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                data = self.raw.get_data(
-                    picks=list(rows), start=first, stop=stop, verbose="WARNING"
-                )
-            except _ERRORS as error:  # a FIF file cut off within its samples, for one
+                data = self._get(rows, first, stop)
+            except ERRORS as error:  # a FIF file cut off within its samples, for one
                 raise unreadable(self.path, error) from error
-        serious = [w for w in caught if not _HANDLED.search(str(w.message))]
+        serious = [w for w in caught if not HANDLED.search(str(w.message))]
         if serious:
             raise unreadable(self.path, serious[0].message)
         infos = [self.raw.info["chs"][row] for row in rows]
@@ -179,7 +172,12 @@ class MneFile:
             data /= np.array([info["cal"] for info in infos])[:, None]
         elif self.gdf is not None:
             data /= np.array([self.gdf.factors[row] for row in rows])[:, None]
-        return np.asarray(data)
+        return data
+
+    def _get(self, rows: Sequence[int], first: int, stop: int) -> np.ndarray:
+        """MNE's numbers, [C, stop - first]."""
+        found = self.raw.get_data(list(rows), start=first, stop=stop, verbose="WARNING")
+        return np.asarray(found)
 
     def timeline(self, row: int) -> Timeline:
         """Pieces between joints and pauses, and bad spans; the same for all channels."""
@@ -224,110 +222,6 @@ class MneFile:
         """All files that hold its samples and markers."""
         found = [Path(name) for name in self.raw.filenames if name is not None]
         return [*found, *(self.header.files if self.header else ())]
-
-
-def suffix_of(path: Path) -> str:
-    """The part of a name that tells the format: ".fif.gz" is one suffix."""
-    name = path.name.lower()
-    return ".fif.gz" if name.endswith(".fif.gz") else path.suffix.lower()
-
-
-def open_mne(path: Path) -> MneFile:
-    """Open a recording by its suffix (`READERS`).
-
-    Raises:
-        DataError: a damaged file, an epoched one, or one of another kind.
-    """
-    import mne  # its import takes about a second, which `clmer --help` need not wait for
-
-    suffix = suffix_of(path)
-    header = read_header(path) if READERS[suffix] == "read_raw_brainvision" else None
-    read: Callable[..., Any] = getattr(mne.io, READERS[suffix])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            raw = read(path, preload=False, verbose="WARNING")
-        except _ERRORS as error:
-            raise _refused(path, suffix, error) from error
-    if suffix == ".set":
-        _check_fdt(path, raw)
-    notes = []
-    for warning in caught:
-        text = str(warning.message)
-        # A BrainVision header does not state the length: markers past the end tell a cut file.
-        if "outside data range" in text and "Omitted" in text:
-            raise DataError(
-                path,
-                "samples",
-                f"{raw.n_times}, which end before the last markers",
-                "samples up to the last marker",
-                "The data file may be truncated: copy it again.",
-            )
-        if not _HANDLED.search(text) and issubclass(warning.category, RuntimeWarning):
-            notes.append(f"MNE warns: {' '.join(text.split()):.200}")
-    gdf = read_gdf_header(path) if suffix == ".gdf" else None
-    annotations = raw.annotations
-    if suffix == ".set" and "boundary" in annotations.description:
-        # What was cut out may be longer than what is left, where a recording's own marks end.
-        annotations = mne.read_annotations(path)
-    return MneFile(path, suffix, raw, annotations, header, gdf, tuple(dict.fromkeys(notes)))
-
-
-def _check_fdt(path: Path, raw: Any) -> None:
-    """Refuse an EEGLAB data file of another length than its header says."""
-    count = len(raw.ch_names) * int(raw.n_times)
-    for data in (Path(name) for name in raw.filenames if str(name).endswith(".fdt")):
-        size = data.stat().st_size
-        if size != 4 * count:
-            raise DataError(
-                data,
-                "length",
-                f"{size} bytes",
-                f"{4 * count}: {len(raw.ch_names)} channels of {raw.n_times} samples, as in "
-                f"{path.name}",
-                f"It is truncated, or belongs to another .set: copy it again, with {path.name}.",
-            )
-
-
-def _refused(path: Path, suffix: str, error: Exception) -> DataError:
-    """The real cause, where it is known."""
-    text = str(error)
-    trials = re.search(r"number of trials is (\d+)", text)
-    if trials:
-        return DataError(
-            path,
-            "EEG.trials",
-            f"{trials[1]} epochs",
-            "a continuous recording",
-            "It is cut into epochs: give the data set from before the epochs were cut; start_s and "
-            "stop_s, or `window_s`, cut it here.",
-        )
-    if suffix == ".set" and isinstance(error, AttributeError) and "'get'" in text:
-        return DataError(
-            path,
-            "EEG.chaninfo",
-            "an empty one, which MNE cannot read",
-            "a structure",
-            "In EEGLAB: EEG.chaninfo = struct('nosedir', '+X'); then save the data set again.",
-        )
-    if "No raw data" in text:
-        return DataError(
-            path,
-            "file",
-            "no continuous recording in it: epochs, an average, or an ICA",
-            "raw data",
-            "Give the file from before the epochs were cut (raw.save): start_s and stop_s, or "
-            "`window_s`, cut it here.",
-        )
-    if ".fdt" in text and isinstance(error, OSError):
-        return DataError(
-            path, "EEG.data", text[:200], "the .fdt file beside it", "Copy both, under one name."
-        )
-    package = re.search(r"the module (\w+) is needed", text)
-    if package:
-        name = package[1]
-        return DataError(path, "package", f"no {name}", name, f"pip install {name}")
-    return unreadable(path, error)
 
 
 def unreadable(path: Path, error: object) -> DataError:

@@ -16,18 +16,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clmer.data.formats import part_of, suffix_of
+from clmer.data.formats.mne_files.readers import stands_alone, suffix_of
 from clmer.data.formats.tables import empatica
 from clmer.data.formats.tables.arrays import open_arrays
+from clmer.data.formats.tables.empatica import is_session
 from clmer.data.formats.tables.layout import read_layout
 from clmer.data.formats.tables.source import TableFile
 from clmer.data.formats.tables.table import open_table
-from clmer.errors import DataError
 
 #: Suffixes of text, and of arrays.
 TEXT = (".csv", ".tsv", ".txt", ".dat")
 ARRAYS = (".mat", ".npz")
 SUFFIXES = (*TEXT, *ARRAYS)
+
+
+def is_table(path: Path) -> bool:
+    """Whether `open_numbers` opens a file, or a folder."""
+    if path.is_dir():
+        return is_session(path)
+    return suffix_of(path) in SUFFIXES and not (suffix_of(path) == ".dat" and stands_alone(path))
 
 
 def open_numbers(path: Path, rate: float | None = None) -> TableFile:
@@ -44,11 +51,9 @@ def open_numbers(path: Path, rate: float | None = None) -> TableFile:
         return empatica.open_folder(path)
     if path.suffix.lower() in ARRAYS:
         return open_arrays(path, rate)
-    if suffix_of(path) == ".dat" and (hint := part_of(path)):
-        raise DataError(path, "file", "samples without their header", "a table of text", hint)
     layout = read_layout(path)
     head = empatica.header(layout)
     return empatica.open_file(layout, *head) if head else open_table(layout, rate)
 
 
-__all__ = ["ARRAYS", "SUFFIXES", "TEXT", "TableFile", "empatica", "open_numbers"]
+__all__ = ["ARRAYS", "SUFFIXES", "TEXT", "TableFile", "is_session", "is_table", "open_numbers"]

@@ -96,7 +96,7 @@ def test_files_that_are_no_samples(session: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             open_biosignal(session / name)
-    with pytest.raises(DataError, match="suffix"):
+    with pytest.raises(DataError, match="found a folder"):
         open_biosignal(session.parent)
 
 
