@@ -81,6 +81,33 @@ def test_ways_to_name_files(edf: Callable[..., None], tmp_path: Path, pattern: s
         assert row["subject"].lstrip("PSsub-ject 0") in row["path"]
 
 
+def test_dates_are_sessions_where_nothing_else_tells_them(
+    edf: Callable[..., None], tmp_path: Path
+) -> None:
+    for p in (1, 2):
+        for day in ("20131027", "20131030"):
+            edf(f"{p}_{day}.edf")
+    lines = ["subject,session,mood", "1,20131027,good", "1,20131030,bad", "2,20131027,bad"]
+    (tmp_path / "moods.csv").write_text("\n".join([*lines, "2,20131030,good"]))
+    made = read(tmp_path)
+    assert [row[1:3] for row in rows(made)] == [
+        *(("20131027", "good"), ("20131030", "bad"), ("20131027", "bad"), ("20131030", "good"))
+    ]
+
+
+def test_a_group_of_people_is_no_trial(edf: Callable[..., None], tmp_path: Path) -> None:
+    for p in range(4):
+        for state in STATES:
+            edf(f"{('patients', 'controls')[p % 2]}/Anna{p} Miller{p}/{state}.edf")
+    made = read(tmp_path)
+    assert {row["trial"] for row in made.rows} == {row["label"] for row in made.rows} == set(STATES)
+    for number, trial in enumerate(made.rows):
+        (tmp_path / str(trial["path"])).rename(tmp_path / str(trial["path"]).replace(
+            str(trial["label"]), f"{number % 3}"))  # fmt: skip
+    made = propose(tmp_path, tmp_path / "second.csv")
+    assert {row["label"] for row in made.rows} == {"patients", "controls"}
+
+
 def test_modalities_meet_whatever_their_folders(edf: Callable[..., None], tmp_path: Path) -> None:
     for name in ("Anna", "Ben", "Cem"):
         for state in ("happy", "sad"):

@@ -11,7 +11,7 @@ from clmer.data.channels import canonical
 from clmer.data.formats.delimited import number
 from clmer.data.manifest.columns import REFERENCE
 from clmer.data.manifest.propose.join import join_tables
-from clmer.data.manifest.propose.names import REST, Names, name_all, person_id
+from clmer.data.manifest.propose.names import REST, Names, Word, name_all, person_id
 from clmer.data.manifest.propose.scan import Found, scan, without_twins
 from clmer.data.manifest.propose.spans import cut_by_markers, cut_by_tables
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
@@ -69,6 +69,7 @@ def propose(
     cut_by_tables(made, [t for t in tables if t.time is not None])
     join_tables(made, [t for t in tables if t.subject is not None])
     cut_by_markers(made, classes or {})
+    _label_by_group(made)
     _mark_rest(made)
     _rows(made, out.parent)
     return made
@@ -175,18 +176,27 @@ def _label_by_name(made: Proposal) -> None:
     if all(states) and len({each[-1] for each in states}) > 1:
         values = [each[-1] for each in states]
     else:
-        values = _repeated_words(made.trials)
+        values = _repeated_words([trial.named.rest for trial in made.trials], made.trials)
+    _label(made, values)
+
+
+def _label_by_group(made: Proposal) -> None:
+    """The same by a word for groups of people, where nothing else is a label."""
+    if not any(trial.labels for trial in made.trials):
+        _label(made, _repeated_words([trial.named.group for trial in made.trials], made.trials))
+
+
+def _label(made: Proposal, values: Sequence[str]) -> None:
     if values:
         for trial, value in zip(made.trials, values, strict=True):
             trial.labels["label"] = value
         made.told["classes"] = "by the names of files and folders"
 
 
-def _repeated_words(trials: Sequence[Trial]) -> list[str]:
+def _repeated_words(names: Sequence[Sequence[Word]], trials: Sequence[Trial]) -> list[str]:
     """Words at one place of the trials' names that several people share: a class each."""
-    length = min((len(trial.named.rest) for trial in trials), default=0)
-    for at in range(length):
-        words = [trial.named.rest[at] for trial in trials]
+    for at in range(min(map(len, names), default=0)):
+        words = [name[at] for name in names]
         people: dict[str, set[str]] = {}
         for trial, word in zip(trials, words, strict=True):
             people.setdefault(word.key, set()).add(trial.person_id)

@@ -89,12 +89,12 @@ class Word:
         return tuple(filter(None, ("" if says_nothing else self.key, self.value)))
 
 
-def words(path: PurePath | str) -> list[Word]:
-    """The words of a path without its suffix, folders first; dates and rates are no words."""
+def words(path: PurePath | str, *, dates: bool = False) -> list[Word]:
+    """The words of a path without its suffix, folders first; rates are none, dates if asked for."""
     path = PurePath(path)
     found = []
     for part in (*path.parent.parts, path.name.partition(".")[0] or path.name):
-        part = _RATE.sub(" ", _DATE.sub(" ", part))
+        part = _RATE.sub(" ", part if dates else _DATE.sub(" ", part))
         for text in re.split(r"[\s_.,;=+&()\[\]#]+", part):
             found += _of_text(text.strip("-"))
     return found
@@ -164,14 +164,15 @@ class Named:
     Args:
         person: as written; "" where no word tells.
         person_id: what two spellings share.
-        rest: the words that tell its trial, without those that all files of its kind have.
-        version: words such as "filtered".
+        rest: the words that tell its trial: not the same in all files of its kind, nor in all of
+            its person's.
+        group: words that all of its person's files have, such as "patients".
     """
 
     person: str
     person_id: str
     rest: tuple[Word, ...]
-    version: str = ""
+    group: tuple[Word, ...] = ()
 
     @property
     def trial(self) -> str:
@@ -220,14 +221,26 @@ def name_all(files: Sequence[tuple[str, PurePath]], known: Collection[str] = ())
         files: kind ("EDF") and path of each, relative to the folder of all.
         known: `person_id` of people whom tables name.
     """
-    all_words = [words(path) for _, path in files]
-    kept = [[w for w in each if not is_device(w)] for each in all_words]
-    versions = [[w.text for w in each if folded(w.text) in VERSIONS] for each in kept]
-    kept = [[w for w in each if folded(w.text) not in VERSIONS] for each in kept]
-    common = _common([kind for kind, _ in files], kept)
+    found = _name_all(files, known, dates=False)
+    keys = [
+        (kind, n.person_id, n.trial_id) for (kind, _), n in zip(files, found.named, strict=True)
+    ]
+    dated = any(count > 1 for count in Counter(keys).values())
+    return _name_all(files, known, dates=True) if dated else found
+
+
+def _name_all(
+    files: Sequence[tuple[str, PurePath]], known: Collection[str], *, dates: bool
+) -> Names:
+    kinds = [kind for kind, _ in files]
+    kept = [
+        [w for w in words(path, dates=dates) if not is_device(w) and folded(w.text) not in VERSIONS]
+        for _, path in files
+    ]
+    common = _common(kinds, kept)
     varying = [
         [w for w in each if w.id not in common[kind]]
-        for (kind, _), each in zip(files, kept, strict=True)
+        for kind, each in zip(kinds, kept, strict=True)
     ]
     by_word, told_by = _by_key(kept, known)
     guessed = False
@@ -239,22 +252,46 @@ def name_all(files: Sequence[tuple[str, PurePath]], known: Collection[str] = ())
         if len({word.id if word else "" for word in firsts}) == 1 and firsts[0]:
             by_word, told_by, guessed = firsts, "the name that all files have", True
     people = by_word or [None] * len(files)
-    plain = _one_key((kind, w) for (kind, _), w in zip(files, people, strict=True) if w)
-    again = _mentioned_again([kind for kind, _ in files], varying, people)
-    named = []
-    for (kind, _), person, each, version in zip(files, people, varying, versions, strict=True):
+    plain = _one_key((kind, w) for kind, w in zip(kinds, people, strict=True) if w)
+    again = _mentioned_again(kinds, varying, people)
+    ids, rests = [], []
+    for kind, person, each in zip(kinds, people, varying, strict=True):
         rest = [w for w in each if person is None or w.id != person.id]
         if person and again[kind]:
             rest.remove(next(w for w in rest if not w.key and w.value == person.value))
-        named.append(
-            Named(
-                person.text if person else "",
-                "" if person is None else (person.value or person.key) if plain else person.id,
-                tuple({word.id: word for word in rest}.values()),
-                " ".join(version),
-            )
+        rests.append(list({word.id: word for word in rest}.values()))
+        ids.append("" if person is None else (person.value or person.key) if plain else person.id)
+    groups = _groups(kinds, ids, rests)
+    named = [
+        Named(
+            person.text if person else "",
+            id_,
+            tuple(word for word in rest if word not in group),
+            tuple(group),
         )
+        for person, id_, rest, group in zip(people, ids, rests, groups, strict=True)
+    ]
     return Names(tuple(named), told_by, guessed)
+
+
+def _groups(
+    kinds: Sequence[str], people: Sequence[str], names: Sequence[Sequence[Word]]
+) -> list[list[Word]]:
+    """Words of each name that tell a group of people: the same in all files of each person."""
+    groups: list[list[Word]] = [[] for _ in names]
+    for kind in set(kinds):
+        files = [i for i, each in enumerate(kinds) if each == kind]
+        counts = Counter(people[i] for i in files)
+        if len(counts) < 2 or max(counts.values()) < 2:
+            continue
+        for at in range(min(len(names[i]) for i in files)):
+            of_person: dict[str, set[str]] = {}
+            for i in files:
+                of_person.setdefault(people[i], set()).add(names[i][at].id)
+            if all(len(each) == 1 for each in of_person.values()):
+                for i in files:
+                    groups[i].append(names[i][at])
+    return groups
 
 
 def _mentioned_again(
@@ -317,8 +354,18 @@ def _by_place(
     if not places:
         return [], ""
     at = min(places)[1]
+    for _, other in sorted(places):
+        if _is_finer(names, other, at):
+            at = other
     nth = ("first", "second", "third")[at] if at < 3 else f"{at + 1}th"
     return [name[at] for name in names], f"the names' {nth} part that differs"
+
+
+def _is_finer(names: Sequence[Sequence[Word]], place: int, other: int) -> bool:
+    """Whether a place tells people and another one their group: anna is in patients alone."""
+    pairs = {(name[place].id, name[other].id) for name in names}
+    fine, coarse = ({pair[k] for pair in pairs} for k in (0, 1))
+    return len(coarse) < len(fine) == len(pairs) < len(names)
 
 
 def _one_key(people: Iterable[tuple[str, Word]]) -> bool:
