@@ -40,7 +40,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 def run(*, folder: Path, out: Path | None, markers: dict[str, str] | None) -> int:
     """Write the table and say what was understood; the exit code."""
     out = out or folder / "manifest.csv"
-    made = propose(folder, out, markers or {})
+    made = propose(folder, out, markers, progress=True)
     write(made, out)
     made.questions = [in_flags(each, {"markers": "--markers"}) for each in made.questions]
     print("\n".join(screen(made, out)))

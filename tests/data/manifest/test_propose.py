@@ -213,6 +213,19 @@ def test_markers_say_where_a_table_s_trials_are(tmp_path: Path, texts: Sequence[
     ]
 
 
+def test_tables_of_channels_name_no_people(edf: Callable[..., None], tmp_path: Path) -> None:
+    for name in ("anna", "ben"):
+        for state in STATES:
+            edf(f"{name}_{state}.edf")
+            text = "name\ttype\tunits\nFp1\tEEG\tuV\nFp2\tEEG\tuV\n"
+            (tmp_path / f"{name}_{state}_channels.tsv").write_text(text)
+    (tmp_path / "ratings.xlsx").write_bytes(b"PK")
+    made = read(tmp_path)
+    assert [trial.person for trial in made.trials] == ["anna"] * 3 + ["ben"] * 3
+    assert len(made.checks) == 1  # how people are told
+    assert any("save it as CSV UTF-8" in line for line in screen(made, tmp_path / "manifest.csv"))
+
+
 def test_codes_are_asked_for_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for p in (1, 2):
         marked_edf(tmp_path / f"P{p}.edf", ("10", "21", "22"))

@@ -63,6 +63,11 @@ class Beside:
     cells: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
 
     @property
+    def is_sure(self) -> bool:
+        """Whether its first column names people for certain: "name" may be a channel's."""
+        return self.subject is not None and folded(self.name(self.subject)) not in _LOOSE
+
+    @property
     def path(self) -> Path:
         """The file."""
         return self.table.path

@@ -27,7 +27,11 @@ _MOTION = ("acc", "gyro", "magn")
 
 
 def propose(
-    root: Path, out: Path | None = None, classes: Mapping[str, str] | None = None
+    root: Path,
+    out: Path | None = None,
+    classes: Mapping[str, str] | None = None,
+    *,
+    progress: bool = False,
 ) -> Proposal:
     """Look at a folder and propose its manifest; nothing is written.
 
@@ -35,6 +39,7 @@ def propose(
         root: the folder.
         out: the table to be; paths in it are relative to its folder. None: manifest.csv in `root`.
         classes: label by text of the markers in files that begin a trial; None for any.
+        progress: show a bar in a terminal.
 
     Raises:
         DataError: there is no such folder, or no recording in it; the table exists.
@@ -48,7 +53,7 @@ def propose(
             "a new file",
             "It is never overwritten: name another one (`out`), or rename this one.",
         )
-    found = without_twins(scan(root))
+    found = without_twins(scan(root, progress=progress))
     used = [each for each in found if each.sort in ("signals", "face", "video")]
     if not used:
         raise DataError(root, "recordings", _listed(found), "files of physiology or faces")
@@ -56,7 +61,7 @@ def propose(
     known = {
         person_id(cell)
         for table in tables
-        if table.subject is not None
+        if table.subject is not None and table.is_sure
         for cell in table.column(table.subject)
         if cell
     }

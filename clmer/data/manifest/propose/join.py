@@ -38,8 +38,9 @@ def _join(made: Proposal, table: Beside) -> None:
     people: dict[str, list[Trial]] = {}
     for trial in made.trials:
         people.setdefault(trial.person_id, []).append(trial)
-    _say_strangers(made, table, rows, people)
     both = [id_ for id_ in people if id_ in rows]
+    if both or table.is_sure:
+        _say_strangers(made, table, rows, people)
     if not both:
         return
     if table.start is not None and all(len(people[id_]) == 1 for id_ in both):

@@ -246,7 +246,9 @@ def _name_all(
     guessed = False
     if not by_word:
         by_word, told_by = _by_place(varying, known)
-        guessed = not known
+        guessed = not (known and by_word)
+    if not by_word and known:
+        by_word, told_by = _by_place(varying, ())
     if not by_word:  # one person's files, whose name is in all of them
         firsts = [each[0] if each else None for each in kept]
         if len({word.id if word else "" for word in firsts}) == 1 and firsts[0]:

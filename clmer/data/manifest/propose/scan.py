@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from clmer.data.channels import Channel
 from clmer.data.face.table import read_header
@@ -22,6 +23,7 @@ from clmer.data.recording import KINDS
 from clmer.errors import DataError
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts")
+_SHEETS = (".xlsx", ".xls", ".ods", ".numbers", ".sav")
 #: Files that people keep beside recordings; nothing is said of them but their number.
 _BESIDE = (
     ".json .md .pdf .doc .docx .png .jpg .jpeg .svg .html .py .m .r .ipynb .yml .yaml .toml .log "
@@ -78,19 +80,24 @@ class Found:
         return tuple(c for c in self.channels if c.kind in KINDS and not c.bad)
 
 
-def scan(root: Path, left_out: tuple[Path, ...] = ()) -> list[Found]:
+def scan(root: Path, *, progress: bool = False) -> list[Found]:
     """Every file of a folder and of those in it, in order of their names.
 
-    Hidden files, run folders and `left_out` are passed by, and so are files that belong to a
-    recording (a BrainVision header's samples).
+    Hidden files and run folders are passed by, and so are files that belong to a recording (a
+    BrainVision header's samples).
+
+    Args:
+        root: the folder.
+        progress: show a bar in a terminal.
 
     Raises:
         DataError: there is no such folder.
     """
     if not root.is_dir():
         raise DataError(root, "folder", "nothing", "a folder of recordings")
-    paths = [path for path in _walk(root) if path not in left_out]
-    found = [_look(root, path) for path in paths]
+    paths = list(_walk(root))
+    bar = tqdm(paths, desc="looking", unit="file", leave=False, disable=None if progress else True)
+    found = [_look(root, path) for path in bar]
     parts = {part for each in found for part in each.files if part != root / each.path}
     return [each for each in found if root / each.path not in parts]
 
@@ -134,6 +141,9 @@ def _look(root: Path, path: Path) -> Found:
         return Found(relative, "video", f"{suffix[1:]} video")
     if suffix in _BESIDE or not suffix:
         return Found(relative, "other")
+    if suffix in _SHEETS:
+        says = "save it as CSV UTF-8: a table of ratings or trials is then read"
+        return Found(relative, "unread", suffix, says=says)
     return Found(relative, "unread", suffix, says=_unknown(path))
 
 
