@@ -8,10 +8,13 @@ import errno
 import functools
 import io
 import os
+import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from clmer.errors import EXIT_INPUT, EXIT_NO_READER
+from clmer.text import COLUMNS
 
 Main = Callable[..., int]
 
@@ -57,6 +60,45 @@ def is_nowhere(stream: object) -> bool:
     return _closed(stream) or isinstance(stream, Nowhere)
 
 
+def is_terminal(stream: object) -> bool:
+    """Whether a person reads the stream as it is written."""
+    return isinstance(stream, io.TextIOBase) and not is_nowhere(stream) and stream.isatty()
+
+
+class StatusLine:
+    """A line on standard error that is written over: on a terminal alone, and never wrapped."""
+
+    _SECONDS = 0.1  # between two updates
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+        self._is_shown = is_terminal(self._stream)
+        self._length, self._next = 0, 0.0
+
+    def show(self, text: str) -> None:
+        """Write over the line, where its last text has stood for a moment."""
+        if not self._is_shown or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self._SECONDS
+        self._write(text)
+
+    def clear(self) -> None:
+        """Leave an empty line to whatever is printed next."""
+        if self._length:
+            self._write("")
+            self._stream.write("\r")
+            self._stream.flush()
+        self._next = 0.0
+
+    def _write(self, text: str) -> None:
+        encoding = self._stream.encoding or "utf-8"
+        text = text.encode(encoding, "clmer.plain").decode(encoding)
+        text = text[: min(COLUMNS, shutil.get_terminal_size().columns) - 1]
+        self._stream.write(f"\r{text:<{self._length}}")
+        self._stream.flush()
+        self._length = len(text)
+
+
 def for_streams(main: Main) -> Main:
     """A command's `main` that works with closed streams, and ends quietly where its reader goes.
 
@@ -86,7 +128,7 @@ def for_streams(main: Main) -> Main:
 
 
 #: Letters of our own messages that an ASCII terminal lacks.
-_PLAIN = {"±": "+-", "–": "-", "µ": "u", "×": "x"}
+_PLAIN = {"±": "+-", "–": "-", "µ": "u", "×": "x", "·": "-"}
 
 
 def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:

@@ -4,10 +4,48 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_UP, Context, Decimal
 from difflib import get_close_matches
+
+# --- lines for a terminal -------------------------------------------------------------------------
+#: Columns of a terminal that nobody has changed.
+COLUMNS = 80
+
+
+def wrapped(text: str, first: str = "", rest: str | None = None) -> str:
+    """A paragraph in lines of at most `COLUMNS`; words longer than that stay whole.
+
+    Args:
+        text: one paragraph.
+        first: begins the first line.
+        rest: begins the others; None for blanks below `first`.
+    """
+    return textwrap.fill(
+        text,
+        COLUMNS,
+        initial_indent=first,
+        subsequent_indent=" " * len(first) if rest is None else rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def laid_out(rows: Sequence[tuple[str, str]], indent: str = "  ") -> str:
+    """Names and what is said of them, in two columns; a name again is left out."""
+    width = min(max(len(name) for name, _ in rows), COLUMNS // 4)
+    lines, before = [], ""
+    for name, text in rows:
+        shown = "" if name == before else name
+        before, below = name, f"{indent}{'':<{width}}  "
+        if len(shown) > width:
+            lines.append(f"{indent}{shown}")
+            shown = ""
+        lines.append(wrapped(text, f"{indent}{shown:<{width}}  ", below))
+    return "\n".join(lines)
+
 
 # --- scores: one rounding for every table, page, figure and printed line -------------------------
 # A score goes into results.json with `STORED` digits and onto paper with three. What is printed

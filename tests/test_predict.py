@@ -1,7 +1,9 @@
 """`clmer.predict`: a recording goes the way of the training data, and no other."""
 
 import csv
+import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from clmer.data.registry import DATASETS
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.errors import DataError
+from clmer.predict.said import Said, in_a_line, recordings_csv, timeline_png
 
 EPOCHS = ["--no-contrastive", "--no-permuted", "--protocol", "block", "--window", "1"]
 
@@ -153,7 +156,7 @@ def test_landmarks_in_another_unit_are_refused(face_run):
         (["{formats}/test.bdf"], "channels: found no ECG, expected some of"),
         (["eeg={edf}"], "expected one file with all channels, or eeg=FILE ecg=FILE"),
         ([], "found none, expected one file"),
-        (["{edf}", "{edf}"], "expected one file"),
+        (["{edf}", "{edf}"], "expected each file once"),
         (["{edf}", "--face", "face.csv"], "--face: found face.csv, expected none"),
     ],
 )
@@ -227,3 +230,86 @@ def test_a_reference_has_a_face_of_its_own(face_run, tmp_path, capsys):
     assert "overlap" not in capsys.readouterr().err
     assert main([*line, f"{b}:0-4", *other]) == 2
     assert "expected one START-STOP" in capsys.readouterr().err
+
+
+def rows_of(run, model):
+    """Windows of predictions.csv that a model was tested on."""
+    with (run / "predictions.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["model"] == model]
+
+
+@pytest.mark.parametrize("source", ["features", "band power"])
+def test_a_baseline_is_served_as_it_was_tested(study, source):
+    model = f"{source} + LR: eeg+ecg"
+    trained = clmer.load(study / "run", "split1", model=model)
+    store = prepare(
+        DATASETS["manifest"], study, PrepareOptions(window_s=1.0), cache=study / "cache"
+    )
+    rows = rows_of(study / "run", model)
+    place = {
+        key: i
+        for i, key in enumerate(
+            zip(store.windows.recording.tolist(), store.windows.start_s.tolist(), strict=True)
+        )
+    }
+    at = [place[row["recording"], float(row["start_s"])] for row in rows]
+    proba = trained.predict_proba({name: store.array(name)[at] for name in ("eeg", "ecg")})
+    wanted = [np.exp(float(row["logp_rest"])) for row in rows]
+    np.testing.assert_allclose(proba[:, 1], wanted, atol=1e-5)
+
+
+def test_the_best_model_of_the_run_answers(study, clmer_data, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(study / "run", run)
+    results = json.loads((run / "results.json").read_text())
+    for model in results["models"]:
+        model["windows"]["balanced_accuracy"]["value"] = 0.9 if "band" in model["name"] else 0.4
+    (run / "results.json").write_text(json.dumps(results))
+    path = str(clmer_data / "eegmat" / "Subject01_2.edf")
+    best = "band power + LR: eeg+ecg"
+    assert main(["predict", str(run), path]) == 0
+    said = capsys.readouterr()
+    assert f"model: {best}, the best that the run kept" in said.err
+    assert main(["predict", str(run), path, "--model", best]) == 0
+    assert capsys.readouterr().out == said.out
+    assert main(["predict", str(run), path, "--model", "eeg+ecg"]) == 0
+    assert capsys.readouterr().out != said.out
+    assert main(["predict", str(run), path, "--model", "bert"]) == 2
+    assert f"model: found bert, expected eeg+ecg, {best}" in capsys.readouterr().err
+
+
+def test_several_recordings_have_a_row_each_and_a_picture(study, clmer_data, tmp_path, capsys):
+    files = [str(clmer_data / "eegmat" / f"Subject0{person}_2.edf") for person in (0, 1)]
+    out = tmp_path / "said.csv"
+    assert main(["predict", str(study / "run"), *files, "--out", str(out)]) == 0
+    rows = table(out.read_text())
+    assert list(rows[0]) == ["recording", "time_s", "class", "p_arithmetic", "p_rest"]
+    found = table((tmp_path / "said-recordings.csv").read_text())
+    assert [row["recording"] for row in found] == files
+    for row in found:
+        own = [each for each in rows if each["recording"] == row["recording"]]
+        mean = np.mean([float(each["p_rest"]) for each in own])
+        assert float(row["p_rest"]) == pytest.approx(mean, abs=1e-5)
+        assert row["class"] == ("rest" if mean > 0.5 else "arithmetic")
+        assert int(row["windows"]) == len(own)
+        assert int(row["windows_of_class"]) == sum(e["class"] == row["class"] for e in own)
+    assert (tmp_path / "said.png").read_bytes()[:4] == b"\x89PNG"
+    said = capsys.readouterr().err
+    assert f"{files[0]}: {found[0]['class']}, with a mean probability of" in " ".join(said.split())
+    assert max(map(len, said.replace(str(tmp_path), "").splitlines())) <= 100
+
+
+def test_a_face_is_of_one_recording(face_run, capsys):
+    files = [str(face_run / "a.npy"), str(face_run / "b.npy")]
+    line = ["predict", str(face_run / "run"), *files, "--rate", "128"]
+    assert main([*line, "--face", str(face_run / "a.csv")]) == 2
+    assert "expected one recording at a time, whose face it is" in capsys.readouterr().err
+
+
+def test_ratings_have_a_mean_and_a_line_over_time():
+    said = Said("a.edf", np.array([0.0, 1.0, 2.0]), 1.0, np.array([2.0, 4.0, 6.0]), ())
+    (row,) = table(recordings_csv([said]))
+    assert (row["recording"], row["windows"], float(row["value"])) == ("a.edf", "3", 4.0)
+    assert float(row["sd"]) == pytest.approx(np.std([2, 4, 6]), abs=1e-6)
+    assert in_a_line(said) == "a.edf: 4.000, the mean of 3 windows"
+    assert timeline_png([said])[:4] == b"\x89PNG"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from clmer.errors import DataError
-from clmer.predict import _check_encoding
+from clmer.predict.command import _check_encoding
 from clmer.streams import Nowhere, for_streams, is_nowhere
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")

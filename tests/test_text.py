@@ -21,7 +21,7 @@ from clmer.evaluation.table import interval, spread, table
 from clmer.experiments import output
 from clmer.experiments import scores as experiment_scores
 from clmer.experiments.sheets import Sheet
-from clmer.predict import predictions_csv
+from clmer.predict.said import Said, windows_csv
 from clmer.report import tables
 from clmer.report.reading import read_predictions
 from clmer.text import (
@@ -203,7 +203,7 @@ def test_predictions_are_read_back_by_their_own_names(tmp_path: Path) -> None:
 
 
 def test_a_recording_s_table_and_a_sheet(tmp_path: Path) -> None:
-    table = predictions_csv(np.array([-0.5]), np.array([[0.75, 0.25]]), ["=a", "b"])
+    table = windows_csv([Said("a", np.array([-0.5]), 1.0, np.array([[0.75, 0.25]]), ("=a", "b"))])
     assert table.splitlines()[1].startswith("-0.5,'=a,0.75")
     sheet = Sheet(
         "s", "t", [], [{"model": "=x", "a - b": -0.25, "n": -3, "why": "-"}], [], None, ""

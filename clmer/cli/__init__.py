@@ -18,16 +18,30 @@ from clmer.streams import for_streams
 
 #: The commands; each is a module of this package with `describe`, which adds its options to a
 #: parser, and `run`, which takes them and returns the exit code. `INTERRUPTED` in it is said after
-#: Ctrl-C; with `TAKES_MORE` it gets the words that are no options of its own, whose flags
-#: `more_flags` knows.
+#: Ctrl-C; with `TAKES_COMMAND` it gets the command as it was typed, and with `TAKES_MORE` also the
+#: words that are no options of its own, whose flags `more_flags` knows.
 COMMANDS = {
+    "manifest": "look at a folder of recordings and write its manifest.csv",
     "train": "prepare recordings, train, evaluate, report",
-    "predict": "what a trained run says of a recording, window by window",
+    "predict": "what a trained run says of recordings, window by window",
     "inspect": "what a data set holds and how it is prepared, on a page",
     "video": "turn video clips into face series: landmarks, action units, gaze",
     "report": "join runs into one page",
     "experiments": "make the paper's tables and figures of your recordings",
 }
+
+
+#: What to type first.
+FIRST = """\
+your own recordings, from a folder to an answer:
+  clmer manifest DIR                      a table of what is in the folder
+  clmer inspect manifest --root DIR       a page about what was read
+  clmer train manifest --root DIR --task LABEL
+  clmer report RUN                        a page about the run
+  clmer predict RUN FILE --out said.csv   what it says of a new recording
+
+A command's options: clmer train --help, for one.
+"""
 
 
 @for_streams
@@ -45,8 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from clmer.cli.arguments import flags_of
 
         flags = getattr(module, "more_flags", dict)() | flags_of(chosen[command])
+        typed = shlex.join(["clmer", *words])
+        if getattr(module, "TAKES_COMMAND", False):
+            options["typed"] = typed
         if getattr(module, "TAKES_MORE", False):
-            options |= {"passed": rest, "made_by": shlex.join(["clmer", *words])}
+            options |= {"passed": rest, "made_by": typed}
         elif rest:
             top.error(f"unrecognized arguments: {' '.join(rest)}")
         after = getattr(module, "INTERRUPTED", "")
@@ -76,7 +93,12 @@ def _parser(
     words: Sequence[str],
 ) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser, with the options of the command that the words ask for."""
-    top = argparse.ArgumentParser(prog="clmer", description="Multi-modal emotion recognition.")
+    top = argparse.ArgumentParser(
+        prog="clmer",
+        description="Multi-modal emotion recognition.",
+        epilog=FIRST,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     chosen = {}
     for name, about in COMMANDS.items():

@@ -59,6 +59,14 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def pairs(text: str) -> dict[str, str]:
+    """Names and what each stands for, "A=B,C=D"."""
+    found = [name.partition("=") for name in names(text)]
+    if not all(name and sign and value for name, sign, value in found):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected TEXT=LABEL,TEXT=LABEL")
+    return {name.strip(): value.strip() for name, _, value in found}
+
+
 def interval(text: str) -> tuple[float, float]:
     """Two numbers, "LOW,HIGH"."""
     try:

@@ -25,21 +25,22 @@ INTERRUPTED = "the same command continues"
 TAKES_MORE = True
 
 EPILOG = """\
-Any option of `clmer train` that is not listed here goes to every run: --preset, --people,
---epochs-fusion, --threads, ... A run is a folder OUT/cells/<name>; tables that need the same one
-share it. Finished runs are not made again, interrupted ones continue, a failed one is reported
-and the rest goes on.
+Any option of `clmer train` that is not listed here goes to every run:
+--preset, --people, --epochs-fusion, --threads, ... A run is a folder
+OUT/cells/<name>; tables that need the same one share it. Finished runs are not
+made again, interrupted ones continue, a failed one is reported and the rest
+goes on.
 
-exit codes: 0 done, 1 a run failed (its table says which), 2 an option cannot be used, 130
-interrupted. With --shard auto under torchrun a failed run is 0 too: torchrun would end the other
-processes.
+exit codes: 0 done, 1 a run failed (its table says which), 2 an option cannot be
+used, 130 interrupted. With --shard auto under torchrun a failed run is 0 too:
+torchrun would end the other processes.
 """
 
 
 def describe(top: argparse.ArgumentParser) -> None:
     """Add the command's options, but for what goes to `clmer train`."""
     top.epilog, top.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    top.allow_abbrev = False
+    top.usage, top.allow_abbrev = "%(prog)s NAME [NAME ...] [options]", False
     known = [*EXPERIMENTS, *DRAWINGS, "all"]
     top.add_argument(
         "experiment",

@@ -28,7 +28,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--synthetic", action="store_true", help="generated recordings")
     parser.add_argument("--task", metavar="NAME", help="whose classes to balance")
     add_fields(parser, PrepareOptions, only=set(OPTIONS))
-    add_fields(parser, Config, only={"scale", "target", "threshold"})
+    add_fields(parser, Config, only={"scale", "target", "threshold", "levels"})
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="prepared stores (~/.cache/clmer)"
     )

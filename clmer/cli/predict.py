@@ -8,7 +8,7 @@ from typing import Any
 from clmer.cli.train import set_threads
 from clmer.data.manifest import table as manifest_table
 from clmer.pipeline.presets import known_device
-from clmer.predict import predict
+from clmer.predict.command import predict
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -17,8 +17,8 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recording",
         nargs="*",
-        help=f"one file with all channels of the run: {manifest_table.SUPPORTED}; or NAME=FILE for "
-        "each modality. None where the run has faces alone",
+        help=f"a file with all channels of the run: {manifest_table.SUPPORTED}; more files are "
+        "more recordings; or NAME=FILE for each modality of one. None for a run of faces alone",
     )
     parser.add_argument(
         "--face", metavar="FILE", help="the face tracker's table, or a video of the face"
@@ -37,6 +37,12 @@ def describe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", metavar="NAME", help="split1, ... (default: the mean of all)")
     parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="as the run's results name it (eeg+ecg, 'features + LR: eeg+ecg', ...; default: the "
+        "one that scored best)",
+    )
+    parser.add_argument(
         "--reference",
         action="append",
         default=[],
@@ -44,7 +50,13 @@ def describe(parser: argparse.ArgumentParser) -> None:
         help="a known stretch of this person, where the run was trained with a reference; "
         "NAME=FILE for each modality and face=CSV as for the recording; or all (transductive)",
     )
-    parser.add_argument("--out", default="-", metavar="CSV", help="- for standard output (default)")
+    parser.add_argument(
+        "--out",
+        default="-",
+        metavar="CSV",
+        help="a row per window (default -, standard output); beside X.csv come X-recordings.csv, a "
+        "row per recording, and X.png, the windows over time",
+    )
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's default)")
 

@@ -19,9 +19,10 @@ examples:
   %(prog)s runs/eegmat-label-subject
   %(prog)s runs --out report.html
 
-Scores with intervals, tests over people, confusion matrices, training curves, attention maps and
-features of every run in the given folders and below them. A page of real recordings stays private:
-it says so at its top, and the default name is git-ignored.
+Each run's verdict, scores with intervals, tests over people, confusion
+matrices, training curves, attention maps and features, of every run in the
+given folders and below them. A page of real recordings stays private: it says
+so at its top, and the default name is git-ignored.
 """
 
 

@@ -28,27 +28,35 @@ from clmer.pipeline.reference_rows import NONE
 from clmer.pipeline.run.folder import Run, check_folder
 from clmer.text import file_name
 from clmer.train import job
-from clmer.train.training_run import TrainingRun
+from clmer.train.training_run import TrainingPlan, TrainingRun
 
+#: `run` is told the command as it was typed.
+TAKES_COMMAND = True
 EPILOG = """\
 examples:
-  %(prog)s deap --synthetic                     a small generated DEAP, minutes on a laptop
+  %(prog)s deap --synthetic                 a small generated DEAP, minutes
+  %(prog)s manifest --root DIR --task label --dry-run
+                                            your own recordings: what would
+                                            be trained on, and for how long
+  %(prog)s eegmat --root /data/eegmat       rest or arithmetic, new people
   %(prog)s deap --root /data/DEAP --task va9 --preset paper
-  %(prog)s amigos-short --root /data/AMIGOS --labels self --task va4
-  %(prog)s eegmat --root /data/eegmat           rest against mental arithmetic, by subject
-  %(prog)s manifest --root my-study --task label --modalities eeg,landmarks,au
   torchrun --nproc-per-node 4 -m clmer.train deap --root /data/DEAP
-                                                splits on 4 processes or GPUs at once
+                                            splits on 4 processes at once
 
 A run killed at any moment goes on with the same command and --resume.
-exit codes: 0 done, 2 an input or option cannot be used (the message says why), 130 interrupted.
+exit codes: 0 done, 2 an input or option cannot be used (the message says why),
+130 interrupted.
 """
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    parser.add_argument("dataset", choices=sorted(DATASETS))
+    parser.usage = "%(prog)s DATASET [options]"
+    names = sorted(DATASETS)
+    parser.add_argument(
+        "dataset", choices=names, metavar="DATASET", help=f"one of {', '.join(names)}"
+    )
     groups: dict[str, Any] = {name: parser.add_argument_group(name) for name in (DATA, TASK, MODEL)}
     groups[""] = groups[DATA]
     data = groups[DATA]
@@ -77,6 +85,11 @@ def describe(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's default)")
     run.add_argument("--out", metavar="DIR", help="run folder (runs/<dataset>-<task>-<protocol>)")
     run.add_argument("--resume", action="store_true", help="continue the run in --out")
+    run.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="prepare the windows, print what was understood and the expected time, and stop",
+    )
 
 
 def run(
@@ -85,8 +98,10 @@ def run(
     cache: str | None,
     out: str | None,
     resume: bool,
+    dry_run: bool,
     device: str,
     threads: int | None,
+    typed: str,
     **given: Any,
 ) -> int:
     """Train; the exit code."""
@@ -95,14 +110,16 @@ def run(
     folder = Path(out) if out else default_folder(config)
     with processes.joined(config.device) as (ranks, own_device):
         try:
-            return _train(config, folder, stores_folder(cache), resume, ranks, own_device)
+            return _train(
+                config, folder, stores_folder(cache), resume, dry_run, ranks, own_device, typed
+            )
         except processes.LeaderFailed:
             return EXIT_INPUT
         except RuntimeError:  # of the group, where a rank has gone
             gone = _gone(ranks)
             if not gone:
                 raise
-            print(f"{who()}: stopped{gone}; {_usable(folder)}", file=sys.stderr)
+            print(f"{who()}: stopped{gone}; {_usable(folder, typed)}", file=sys.stderr)
             return EXIT_INPUT
 
 
@@ -121,7 +138,14 @@ def set_threads(threads: int | None) -> None:
 
 
 def _train(
-    config: Config, folder: Path, stores: Path, resume: bool, ranks: Ranks, device: torch.device
+    config: Config,
+    folder: Path,
+    stores: Path,
+    resume: bool,
+    dry_run: bool,
+    ranks: Ranks,
+    device: torch.device,
+    typed: str,
 ) -> int:
     environment = {
         "clmer": clmer.__version__,
@@ -132,9 +156,14 @@ def _train(
         "machine": platform.machine(),
     }
     with ranks.leader_first():
-        if ranks.leads:
+        if ranks.leads and not dry_run:
             check_folder(folder, resume)  # say so before the data is prepared
         store, task, y, splits = job.load(config, stores)
+        plan = TrainingPlan(config, store, task, y, splits, device, ranks)
+        if dry_run:
+            if ranks.leads:
+                job.announce(plan, folder)
+            return 0
         if len(splits) < ranks.count and not config.pretrains:
             raise ConfigError(
                 f"torchrun: found {ranks.count} processes for {len(splits)} split(s), expected at "
@@ -154,14 +183,14 @@ def _train(
         )
     try:
         with closing(folder_of_run):
-            whole = TrainingRun(config, folder_of_run, store, task, y, splits, device, ranks)
+            whole = TrainingRun.of(plan, folder_of_run)
             if ranks.leads:
                 job.train(whole)
             else:
                 job.train_as_worker(whole)
     except KeyboardInterrupt:
         if ranks.leads:
-            print(f"\ninterrupted{_gone(ranks)}; {_usable(folder)}", file=sys.stderr)
+            print(f"\ninterrupted{_gone(ranks)}; {_usable(folder, typed)}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
 
@@ -175,8 +204,12 @@ def _gone(ranks: Ranks) -> str:
     return f": rank{'s' if len(ended) > 1 else ''} {names} ended (killed, or out of memory?)"
 
 
-def _usable(folder: Path) -> str:
-    return f"{folder} is usable: the same command with --resume continues"
+def _usable(folder: Path, typed: str) -> str:
+    """How to go on; torchrun's own words are not known here."""
+    said = f"{folder} is usable: the same command with --resume continues"
+    if processes.launched():
+        return said
+    return f"{said}:\n{typed}{'' if '--resume' in typed.split() else ' --resume'}"
 
 
 def default_folder(config: Config) -> Path:

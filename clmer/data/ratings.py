@@ -49,7 +49,12 @@ class RatingTask:
         """The label column that it reads."""
         return (self.name,)
 
-    def encode(self, labels: Mapping[str, np.ndarray], source: Path | str) -> np.ndarray:
+    def encode(
+        self,
+        labels: Mapping[str, np.ndarray],
+        source: Path | str,
+        people: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Ratings of many recordings or windows: columns [N] -> [N] float64, NaN where missing.
 
         Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clmer.data.levels import NONE, choose_levels
 from clmer.data.manifest import bids
 from clmer.data.manifest import reader as manifest
 from clmer.data.manifest import table as manifest_table
@@ -252,6 +253,7 @@ def task_of(
     *,
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
+    levels: str = NONE,
     target: str = "class",
 ) -> AnyTask:
     """A data set's task: classes are those of the prepared windows, a scale that of all recordings.
@@ -263,6 +265,7 @@ def task_of(
         columns: labels of the prepared windows; None where nothing is prepared yet (a manifest).
         scale: least and largest rating, as the user says.
         threshold: the largest rating that is low, as the user says.
+        levels: where people's answers cut a manifest's ratings, see `clmer.data.levels`.
         target: "class", or "rating" for the numbers themselves.
 
     Raises:
@@ -276,6 +279,11 @@ def task_of(
         if dataset.rated is None:
             manifest.check_scale(root, rating)
         return rating
+    if levels != NONE and dataset.rated is not None:
+        expected = f"none: ratings of {dataset.name} are split on their scale"
+        raise DataError(root, "`levels`", levels, expected, "`threshold` changes where.")
+    if levels != NONE:
+        return choose_levels(root, name, levels, *manifest.trial_labels(root))
     if dataset.rated is None:
         missing = manifest.missing(root)
         remark = " ".join(text for column, text in missing.items() if name.startswith(column))

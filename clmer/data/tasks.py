@@ -85,10 +85,16 @@ class Task:
             index = index * (len(self.edges) + 1) + sum(rating > edge for edge in self.edges)
         return index
 
-    def encode(self, labels: Mapping[str, np.ndarray], source: Path | str) -> np.ndarray:
+    def encode(
+        self,
+        labels: Mapping[str, np.ndarray],
+        source: Path | str,
+        people: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Class indices of many recordings or windows: columns [N] -> [N] int64.
 
-        Where a label is missing (`is_unlabelled`) the index is -1.
+        `people` [N] are whose they are, for tasks that ask. Where a label is missing
+        (`is_unlabelled`) the index is -1.
         """
         for column in self.columns:
             if column not in labels:

@@ -40,7 +40,8 @@ class Kind(Protocol):
         main: the score to read, first in every table; `title` and `short` are what it is called.
         windows: further columns of a table per window; `recordings` of one per recording.
         lowest: least value of the main score.
-        tested: what models are tested by, in words; `by_person` is its name in a person's row.
+        tested: what models are tested by, in words; `by_person` is its name in a person's row,
+            `tested_of` what a person's is called, `better` 1 where more of it is better, else -1.
         method: how intervals are computed.
         joined: what a recording's prediction is of its windows.
         figure: name of the file in a run's folder.
@@ -57,6 +58,8 @@ class Kind(Protocol):
     lowest: ClassVar[float]
     tested: ClassVar[str]
     by_person: ClassVar[str]
+    tested_of: ClassVar[str]
+    better: ClassVar[int]
     method: ClassVar[str]
     figure: ClassVar[str]
     joined: ClassVar[str]
@@ -102,6 +105,7 @@ class ClassKind(Kind):
     recordings = (("accuracy", "acc"),)
     lowest = 0.0
     tested, by_person = "balanced accuracy per window", "balanced_accuracy"
+    tested_of, better = "balanced accuracy", 1
     method = intervals.METHOD
     figure, joined = "confusion.png", "mean log-probability"
     guess = "majority"
@@ -160,6 +164,7 @@ class RatingKind(Kind):
     recordings = (("rmse", "RMSE"), ("within_ccc", "CCC within people"))
     lowest = -1.0
     tested, by_person = "RMSE per window (lower is better)", "rmse"
+    tested_of, better = "error (RMSE)", -1
     method = RATING_METHOD
     figure, joined = "ratings.png", "mean rating"
     guess = "training mean"

@@ -1,4 +1,6 @@
-"""Are two models different? Wilcoxon signed-rank over people, with Holm's correction."""
+"""Are two models different? Over people: Wilcoxon signed-rank with Holm's correction, the interval
+of the difference, and the least difference that so many people could show.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +56,48 @@ def signed_rank(difference: np.ndarray) -> tuple[float | None, str]:
     return float(stats.wilcoxon(moved).pvalue), ""
 
 
+def paired_interval(difference: np.ndarray, *, level: float = 0.95) -> tuple[float, float] | None:
+    """Student's t interval of a mean difference over people, mean -+ t s / sqrt(n).
+
+    Args:
+        difference: [n] of each person.
+        level: coverage.
+
+    Returns:
+        (low, high); None of fewer than two people.
+    """
+    if len(difference) < 2:
+        return None
+    t = stats.t.ppf((1 + level) / 2, len(difference) - 1)
+    reach = float(t * difference.std(ddof=1) / np.sqrt(len(difference)))
+    return float(difference.mean()) - reach, float(difference.mean()) + reach
+
+
+def least_difference(
+    spread: float, people: int, *, alpha: float = 0.05, power: float = 0.8
+) -> float | None:
+    """The least mean difference that a paired t test over so many people would show.
+
+        delta = (t[1 - alpha / 2, n - 1] + t[power, n - 1]) s / sqrt(n)
+
+    Args:
+        spread: s, standard deviation over people of their differences.
+        people: n.
+        alpha: of the two-sided test.
+        power: how often a true difference of this size is found.
+
+    Returns:
+        delta in the scores' unit; None of fewer than two people, or where they do not differ.
+
+    Source: J. H. Zar, Biostatistical Analysis, minimum detectable difference of the paired t test;
+        H. S. Bloom (1995), Minimum detectable effects, Evaluation Review 19(5).
+    """
+    if people < 2 or spread <= 0:
+        return None
+    t = stats.t.ppf([1 - alpha / 2, power], people - 1).sum()
+    return float(t * spread / np.sqrt(people))
+
+
 def compare(
     models: Sequence[Predictions], *, score: str = "balanced_accuracy"
 ) -> list[dict[str, Any]]:
@@ -64,7 +108,8 @@ def compare(
 
     Returns:
         One dict per pair: a, b, people (number compared), difference (mean over people of a - b),
-        p and p_holm (None where not computable), reason ("" where computable).
+        low and high (`paired_interval`), least (`least_difference`), p and p_holm (None where not
+        computable), reason ("" where computable).
     """
     by_model = {}
     for model in models:
@@ -82,7 +127,11 @@ def compare_people(by_model: Mapping[str, Mapping[str, float]]) -> list[dict[str
         difference = np.array([by_model[a][s] - by_model[b][s] for s in common])
         p, reason = signed_rank(difference)
         mean = float(difference.mean()) if common else None
-        row = {"a": a, "b": b, "people": len(common), "difference": mean, "p": p, "reason": reason}
+        low, high = paired_interval(difference) or (None, None)
+        # Rounded as in `signed_rank`: what differs in the last bit only does not differ.
+        spread = float(np.round(difference, 12).std(ddof=1)) if len(common) > 1 else 0.0
+        row = {"a": a, "b": b, "people": len(common), "difference": mean, "low": low, "high": high}
+        row |= {"least": least_difference(spread, len(common)), "p": p, "reason": reason}
         rows.append({**row, "p_holm": None})
     tested = [row for row in rows if row["p"] is not None]
     for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clmer.evaluation.kinds import KINDS, ClassKind, Kind, kind_of
+from clmer.evaluation.kinds import KINDS, ClassKind, Column, Kind, kind_of
 from clmer.evaluation.significance import fewest_people
-from clmer.text import p_value, score_text, signed
+from clmer.text import p_value, score_text, signed, wrapped
 
 #: The method of runs whose results.json has no field "interval".
 BOOTSTRAP = "95 % percentile bootstrap interval over people (of an earlier version)"
@@ -21,7 +21,10 @@ SHUFFLED_WARNING = (
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """The results as aligned plain text: one row per model, then what the numbers mean."""
+    """The results as text of 80 columns: a row per model, then what the numbers mean.
+
+    Names of models are not cut: a long one makes its line longer.
+    """
     classes = " / ".join(results["classes"]) or "ratings"
     lines = [
         f"{results['dataset']}, {results['task']} ({classes}), protocol {results['protocol']}, "
@@ -30,38 +33,38 @@ def table(results: Mapping[str, Any]) -> str:
         f"{plural(results['recordings'], 'recording')}, {plural(results['windows'], 'window')} "
         f"in {plural(len(results['splits']), 'split')}.",
     ]
-    below = [*explanations(results), *_comparison_lines(results)]
-    return "\n".join([*lines, "", *_score_lines(results), "", *below])
+    kind = kind_of(results)
+    for level, title, columns in (
+        ("windows", "per window", kind.windows),
+        ("recordings", "per recording", kind.recordings),
+    ):
+        lines += ["", *_score_lines(results, level, title, columns)]
+    below = [wrapped(line) for line in explanations(results)]
+    below += _comparison_lines(results)
+    return "\n".join([*map(wrapped, lines[:2]), *lines[2:], "", *below])
 
 
-def _score_lines(results: Mapping[str, Any]) -> list[str]:
+def _score_lines(
+    results: Mapping[str, Any], level: str, title: str, columns: Sequence[Column]
+) -> list[str]:
+    """The scores of a level ("windows" or "recordings"), models under study first."""
     several = any(model["repeats"] > 1 for model in results["models"])
     kind = kind_of(results)
-    extra = ["mean ± sd"] if several else []
-    own = [f"{kind.short} [95 % CI]", *extra]
-    head = ["model", *own, *(title for _, title in kind.windows)]
-    head += [*own, *(title for _, title in kind.recordings)]
+    head = [title, f"{kind.short} [95 % CI]", *(["mean ± sd"] if several else [])]
+    head += [name for _, name in columns]
     rows = []
     for model in results["models"]:
-        cells = [model["name"]]
-        for level, columns in (("windows", kind.windows), ("recordings", kind.recordings)):
-            found = model[level]
-            cells += [interval(found, kind), *([spread(found, kind)] if several else [])]
-            cells += [score_text(found[name]["value"]) for name, _ in columns]
-        rows.append(cells)
+        found = model[level]
+        cells = [model["name"], interval(found, kind)]
+        cells += [spread(found, kind)] if several else []
+        rows.append([*cells, *(score_text(found[name]["value"]) for name, _ in columns)])
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    recordings_at = 2 + len(extra) + len(kind.windows)  # first column of the right half
-    left = sum(widths[:recordings_at]) + 2 * recordings_at
-    levels = " " * (widths[0] + 2) + "per window"
-    lines = [f"{levels:<{left + 2}}per recording"]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
-        halves = padded[:recordings_at], padded[recordings_at:]
-        return "    ".join("  ".join(half) for half in halves).rstrip()
+        padded = (f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+        return "  ".join(padded).rstrip()
 
-    lines.append(line(head))
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1) + 2)
+    lines, rule = [line(head)], "-" * len(line(head))
     names = [model["name"] for model in results["models"]]
     for i, row in enumerate(rows):
         starts_group = i == 0 or (names[i] in results["main"]) != (names[i - 1] in results["main"])
@@ -102,15 +105,24 @@ def _comparison_lines(results: Mapping[str, Any]) -> list[str]:
     comparisons = results["comparisons"]
     if not comparisons:
         return []
-    lines = ["", f"{comparison_caption(comparisons, kind_of(results).tested)}:"]
-    names = [f"{pair['a']} - {pair['b']}" for pair in comparisons]
-    width = max(map(len, names))
-    for name, pair in zip(names, comparisons, strict=True):
-        difference = "" if pair["difference"] is None else signed(pair["difference"])
-        shown = f"p {p_value(pair['p'])}  Holm {p_value(pair['p_holm'])}"
+    kind = kind_of(results)
+    lines = ["", wrapped(f"{comparison_caption(comparisons, kind.tested)}:", rest="")]
+    for pair in comparisons:
+        shown = f"p {p_value(pair['p'])}, Holm {p_value(pair['p_holm'])}"
         shown = f"not computable: {pair['reason']}" if pair["p"] is None else shown
-        lines.append(f"  {name:<{width}}  {difference:>6}  {shown}")
+        lines.append(f"  {pair['a']} - {pair['b']}")
+        difference = difference_text(pair)
+        lines.append(wrapped(f"{difference + '; ' if difference else ''}{shown}", " " * 6))
     return lines
+
+
+def difference_text(pair: Mapping[str, Any]) -> str:
+    """A pair's mean difference over people, with its interval where there is one."""
+    if pair["difference"] is None:
+        return ""
+    if pair.get("low") is None or pair.get("high") is None:
+        return signed(pair["difference"])
+    return f"{signed(pair['difference'])} [{signed(pair['low'])}, {signed(pair['high'])}]"
 
 
 def comparison_caption(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clmer.baselines import NAMES
 from clmer.data.face.windows import IMAGES
+from clmer.data.levels import LEVELS
+from clmer.data.levels import NONE as NO_LEVELS
 from clmer.data.splits import OWN, PROTOCOLS
 from clmer.data.splits.own import KEEP_GROUPS
 from clmer.data.store.options import PrepareOptions
 from clmer.errors import ConfigError
 from clmer.options import check, option
 from clmer.pipeline.options import encoders
+from clmer.pipeline.options.cuts import check_cuts
 from clmer.pipeline.options.encoders import EncoderOptions, check_encoders
 from clmer.pipeline.options.names import check_modality_names
 from clmer.pipeline.reference_rows import NONE, parse
@@ -270,6 +272,7 @@ class Config(PrepareOptions, ModelConfig):
         task: what is predicted, see `clmer.data.tasks`.
         scale: least and largest rating; None for the data set's own, or 1-9 where values show it.
         threshold: largest rating of the lower class where a task has two; None for the middle.
+        levels: where a manifest's ratings are cut instead, see `clmer.data.levels`.
         protocol: what is never divided between training, validation and test, see
             `clmer.data.splits`.
         splits: a table of splits of your own, see `clmer.data.splits.own`; "" for the protocol's.
@@ -304,6 +307,13 @@ class Config(PrepareOptions, ModelConfig):
         help="ratings up to X are low, those above it high (default: the scale's middle)",
         metavar="X",
         group=TASK,
+    )
+    levels: str = option(
+        NO_LEVELS,
+        help="a manifest's ratings as classes by where people answered: at the median or terciles "
+        "of all recordings, or of each person's own (default none: the scale's middle)",
+        group=TASK,
+        choices=LEVELS,
     )
     protocol: str = option(
         help="what is never divided between training and test", group=TASK, choices=PROTOCOLS
@@ -346,7 +356,7 @@ class Config(PrepareOptions, ModelConfig):
                 "CUDA graph; leave `graph` out"
             )
         self._check_splits()
-        self._check_scale()
+        check_cuts(self.scale, self.threshold, self.levels, self.target)
         check_modality_names(self.modalities)
         self.check_pictures(self.modalities)
 
@@ -365,23 +375,6 @@ class Config(PrepareOptions, ModelConfig):
             raise ConfigError(
                 f"`repeats`: found {self.repeats} with `splits`, whose table says how many splits "
                 "there are; leave `repeats` out"
-            )
-
-    def _check_scale(self) -> None:
-        low, high = self.scale or (0.0, 1.0)
-        if not -math.inf < low < high < math.inf:
-            raise ConfigError(f"`scale`: found {low:g},{high:g}, expected LOW,HIGH with LOW < HIGH")
-        if self.threshold is not None and not math.isfinite(self.threshold):
-            raise ConfigError(f"`threshold`: found {self.threshold}, expected a number")
-        if self.threshold is not None and self.target == "rating":
-            raise ConfigError(
-                f"`threshold`: found {self.threshold:g} with `target=rating`, which splits nothing "
-                "into classes; leave one of them out"
-            )
-        if self.threshold is not None and self.scale and not low <= self.threshold < high:
-            raise ConfigError(
-                f"`threshold`: found {self.threshold:g}, expected one within `scale` "
-                f"{low:g},{high:g}: ratings up to it are low, those above it high"
             )
 
 

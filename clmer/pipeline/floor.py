@@ -111,7 +111,13 @@ def read_floor(
         for name, modality in tokenizer.modalities.items()
     }
     features = block_features(tokenizer.modalities, blank)
-    widths = {block: part.shape[1] for block, part in features.items()}
+    return take_floor(tensors, model, {k: part.shape[1] for k, part in features.items()}, classes)
+
+
+def take_floor(
+    tensors: Mapping[str, Tensor], model: str, widths: Mapping[str, int], classes: int
+) -> LinearFloor:
+    """`read_floor` of a model whose blocks' widths are known."""
 
     def take(key: str, *shape: int) -> np.ndarray:
         found = tensors.get(f"{model}/{key}")

@@ -21,6 +21,7 @@ from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.objectives import SPECTRAL, objective_of
 from clmer.pipeline.targets import Target
 from clmer.pipeline.tokenizer import WindowArrays
+from clmer.pipeline.window_features import Band
 
 Tokens = dict[str, Tensor]  # modality -> [N, tokens, features]
 #: Name of stage 1, and of the split's file with its encoders.
@@ -156,11 +157,13 @@ class FittedModel(NamedTuple):
         chosen: which one, of which modalities.
         members: its networks, whose probabilities are averaged; none of a linear classifier.
         floor: the linear model that they correct; None of a network alone.
+        band: of a floor that reads band powers, see `clmer.pipeline.window_features`.
     """
 
     chosen: ChosenModel
     members: Sequence[nn.Module]
     floor: LinearFloor | None = None
+    band: Band | None = None
 
     def predict(
         self, target: Target, tokens: Tokens, features: Mapping[str, np.ndarray], rows: np.ndarray

@@ -42,6 +42,9 @@ figcaption { font-size: .9rem; max-width: 22rem; }
 .legend { white-space: nowrap; margin-right: .8rem; }
 .score { vertical-align: middle; }
 img.points { width: 18.75rem; background: none; }
+@media screen and (prefers-color-scheme: dark) {
+  figure svg, .score, .legend, img.points { filter: brightness(1.4); }
+}
 img.map { width: 10rem; height: 10rem; max-width: none; image-rendering: pixelated; }
 """
 _GREY = "#888888"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from clmer.data.store.summary import report_lines
 from clmer.errors import ConfigError, DataError
 from clmer.evaluation.kinds import kind_of
 from clmer.evaluation.table import SHUFFLED_WARNING, explanations, interval, plural, reference_text
+from clmer.evaluation.verdict import verdict
+from clmer.options import flags, in_flags
+from clmer.pipeline.config import Config
 from clmer.report import figures, tables
 from clmer.report.command import command
 from clmer.report.html import Html, Section, escape, page, table
@@ -33,14 +37,16 @@ h2 { margin-top: 3rem; border-bottom: 2px solid var(--faint); }
 .numbers { font-variant-numeric: tabular-nums; }
 .numbers td, .numbers tbody th { white-space: nowrap; }
 .numbers a { display: inline-block; min-width: 12rem; white-space: normal; }
-.numbers .wrap { display: inline-block; min-width: 16rem; white-space: normal; }
+.numbers .wrap { display: inline-block; min-width: 9rem; white-space: normal; }
 .confusion th, .confusion div { padding: .3rem .7rem; }
 .confusion td { padding: 0; }
 .confusion div { background: rgb(var(--hue) / var(--share)); text-align: center; }
 .confusion div, .map { print-color-adjust: exact; }
 .confusion small { display: block; }
+.verdict { border-left: .3rem solid var(--faint); padding: .5rem 1rem .5rem 2rem; }
 small { opacity: .8; }
 code { overflow-wrap: anywhere; }
+code.flag { white-space: nowrap; }
 pre { overflow-x: auto; font-size: .85rem; }
 a { color: inherit; }
 """
@@ -135,7 +141,7 @@ def _overview(runs: Sequence[RunFiles], reference: str) -> Html:
 
 def _run(run: RunFiles, cache: Path, shows_learned: bool) -> Section:
     """Everything about one run."""
-    blocks = [("What was run", _facts(run)), *_score_blocks(run)]
+    blocks = [*_verdict(run), ("What was run", _facts(run)), *_score_blocks(run)]
     if run.log:
         blocks.append(("Training", training(run)))
     if shows_learned:
@@ -146,6 +152,20 @@ def _run(run: RunFiles, cache: Path, shows_learned: bool) -> Section:
     inflated = Html(f"<strong>{escape(INFLATED)}</strong>")
     text = inflated if run.protocol == "shuffled" else ""
     return Section(run.name, text, body, tables.anchor(run))
+
+
+def _verdict(run: RunFiles) -> list[tuple[str, Html]]:
+    """A finished run's results in words."""
+    if run.results is None:
+        return []
+    items = "".join(f"<li>{_in_words(line)}</li>" for line in verdict(run.results))
+    return [("Verdict", Html(f'<ul class="verdict">{items}</ul>'))]
+
+
+def _in_words(line: str) -> str:
+    """A sentence of the library in the command line's words; flags are not broken."""
+    text = escape(in_flags(line, flags([Config])))
+    return re.sub(r"(?<![\w-])(--[a-z][a-z-]*)", r'<code class="flag">\1</code>', text)
 
 
 def _facts(run: RunFiles) -> Html:
@@ -199,7 +219,7 @@ def _score_blocks(run: RunFiles) -> list[tuple[str, Html]]:
         return [("Scores", Html(f"<p>{escape(text)}</p>"))]
     kind = kind_of(results)
     notes = [line for line in explanations(results) if line not in SHUFFLED_WARNING]
-    items = "".join(f"<li>{escape(line)}</li>" for line in notes)
+    items = "".join(f"<li>{_in_words(line)}</li>" for line in notes)
     blocks = [
         tables.scores(results, "windows", "Per window"),
         tables.scores(

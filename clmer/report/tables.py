@@ -11,11 +11,18 @@ from clmer.errors import DataError
 from clmer.evaluation.kinds import KINDS, Kind, kind_of
 from clmer.evaluation.rating_figure import rating_figure
 from clmer.evaluation.significance import compare_people
-from clmer.evaluation.table import comparison_caption, interval, plural, reference_text, spread
+from clmer.evaluation.table import (
+    comparison_caption,
+    difference_text,
+    interval,
+    plural,
+    reference_text,
+    spread,
+)
 from clmer.report import figures
 from clmer.report.html import Html, escape, table
 from clmer.report.reading import RunFiles, read_ratings
-from clmer.text import p_value, score_text, signed
+from clmer.text import p_value, score_text
 
 #: Columns behind the main score, by the kind of results.
 _MORE = {
@@ -148,15 +155,18 @@ def comparisons(pairs: Sequence[Mapping[str, Any]], kind: Kind = KINDS["class"])
             pair["a"],
             pair["b"],
             pair["people"],
-            signed(pair["difference"]),
+            difference_text(pair) or "-",
+            score_text(pair.get("least")),
             p_value(pair["p"]),
             p_value(pair["p_holm"]),
             _not_computable(pair["reason"]) if pair["p"] is None else "",
         ]
         for pair in pairs
     ]
-    header = ("model a", "model b", "people", "a - b, mean over people", "p", "p, Holm", "")
+    difference = "a - b, mean over people [95 % interval]"
+    header = ("model a", "model b", "people", difference, "could show", "p", "p, Holm", "")
     caption = comparison_caption(pairs, kind.tested)
+    caption += "; could show: the least difference that so many people would (80 % power)"
     return table(header, rows, caption=caption, row_headers=True, css="numbers")
 
 

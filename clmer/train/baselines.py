@@ -13,35 +13,45 @@ from clmer.data.splits import Split
 from clmer.evaluation.rows import Rows
 from clmer.pipeline.floor import held_together
 from clmer.pipeline.reference import windows_by_person
+from clmer.pipeline.split.baselines import Baseline
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.targets import Target, fit_target
+from clmer.pipeline.window_features import POWERS
 from clmer.train.training_run import TrainingRun
 
 
-def baselines(job: TrainingRun, split: Split, trained: SplitModel) -> list[Rows]:
-    """What training labels alone say, a linear model on what each model reads, and `FITTED`."""
+def baselines(
+    job: TrainingRun, split: Split, trained: SplitModel
+) -> tuple[list[Rows], dict[str, Baseline]]:
+    """What training labels alone say, a linear model on what each model reads, and `FITTED`.
+
+    Returns:
+        Predictions of the test part; and the linear models, by their name there.
+    """
     windows, y, kind = job.store.windows, job.y, job.kind
     guess = kind.guessed(y[split.train], len(split.test), job.task.classes)
     rows = [kind.of_split(kind.guess, split, windows, y, guess)]
     model = "LR" if job.task.classes else "ridge"
     target = fit_target(job.config.target, job.task.classes, y, split.train)
+    fits: dict[str, Baseline] = {}
     floors = {each.chosen.modalities: each.floor for each in trained.models.values()}
     for modalities in dict.fromkeys(job.modalities(name) for name in job.main):
-        powers = {"powers": np.hstack([job.powers[name] for name in modalities])}
+        powers = {POWERS: np.hstack([job.powers[name] for name in modalities])}
         features = job.windows.features_of(modalities)
         floor = floors.get(modalities) or linear(job, split, features, target)
         both = (
-            ("band power", linear(job, split, powers, target), powers),
-            ("features", floor, features),
+            ("band power", linear(job, split, powers, target), powers, job.band),
+            ("features", floor, features, None),
         )
-        for source, fitted, known in both:
+        for source, fitted, known, band in both:
             outputs = fitted.log_odds({block: part[split.test] for block, part in known.items()})
             title = f"{source} + {model}: {'+'.join(modalities)}"
             rows.append(kind.of_split(title, split, windows, y, target.decode(outputs)))
+            fits[title] = Baseline(fitted, modalities, band)
     for name in job.main:
         if name in FITTED:
             rows.append(kind.of_split(name, split, windows, y, _fitted(job, split, name)))
-    return rows
+    return rows, fits
 
 
 def _fitted(job: TrainingRun, split: Split, name: str) -> np.ndarray:

@@ -34,7 +34,6 @@ from clmer.errors import DataError
 from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
 from clmer.evaluation.rows import Rows, concat
-from clmer.evaluation.table import table
 from clmer.pipeline.config import PAIRS, Config
 from clmer.pipeline.fit import all_tokens, fit_ablation, fit_control, fit_split, select_tokens
 from clmer.pipeline.models import FittedModel, check_models
@@ -43,6 +42,7 @@ from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.reference import Known
 from clmer.pipeline.reference_rows import Reference
 from clmer.pipeline.run.folder import SPLITS_DIGEST
+from clmer.pipeline.split.baselines import BASELINES, baseline_file
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.stages.loop import seed_of
 from clmer.pipeline.stages.select import Selection
@@ -51,8 +51,11 @@ from clmer.pipeline.tokenizer import WindowArrays
 from clmer.text import did_you_mean
 from clmer.train import messages
 from clmer.train.baselines import baselines
+from clmer.train.copies import shared_recordings
 from clmer.train.reference_notes import flat_lines, reference_facts
-from clmer.train.training_run import TrainingRun, reference_of
+from clmer.train.steps import Progress, Step, seconds_at_most, spell_time, steps_of
+from clmer.train.training_run import TrainingPlan, TrainingRun, reference_of
+from clmer.train.understood import understood
 
 
 def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
@@ -97,6 +100,7 @@ def chosen_task(
         labels,
         scale=config.scale,
         threshold=config.threshold,
+        levels=config.levels,
         target=config.target,
     )
 
@@ -107,7 +111,8 @@ def load(config: Config, cache: Path) -> tuple[Store, AnyTask, np.ndarray, list[
     labels = store.windows.labels
     try:
         task = chosen_task(config, root, labels)
-        y = task.encode(labels, root / "manifest.csv" if config.dataset == "manifest" else root)
+        source = root / "manifest.csv" if config.dataset == "manifest" else root
+        y = task.encode(labels, source, store.windows.subject)
         y = without_reference(reference_of(config, store), y, task, root)
         config.check_pictures(tuple(store.modalities))
         check_models(config, WindowArrays.of(store), len(task.classes) or 1)
@@ -174,44 +179,6 @@ def without_reference(
     return left
 
 
-def shared_recordings(store: Store, root: Path, protocol: str) -> list[tuple[str, str]]:
-    """Pairs of recordings that hold the same samples; none where the protocol keeps no group.
-
-    Raises:
-        DataError: they are of two people, one of whom did not give them; or one file has separate
-            parts for two people who are not in one group.
-    """
-    if protocol == "shuffled":
-        return []
-    windows = store.windows
-    pairs = [(pair["one"], pair["other"]) for pair in store.report["shared_samples"]]
-    people = dict(zip(windows.recording.tolist(), windows.subject.tolist(), strict=True))
-    groups = dict(zip(windows.recording.tolist(), windows.group.tolist(), strict=True))
-    for pair in store.report["shared_samples"]:
-        one, other = pair["one"], pair["other"]
-        if one in people and other in people and people[one] != people[other]:
-            raise DataError(
-                root,
-                "recordings",
-                f"the same samples in {one} and {other} ({pair['modality']})",
-                "recordings of their own for two people",
-                "One file stands under two people, or was copied: correct the table. Otherwise a "
-                "model would be tested on what it was trained on.",
-            )
-    for pair in store.report["shared_files"]:
-        one, other = pair["one"], pair["other"]
-        if one in groups and other in groups and groups[one] != groups[other]:
-            raise DataError(
-                root,
-                "path",
-                f"{pair['file']} in {one} and {other} ({pair['modality']})",
-                "files of their own for two people",
-                "Is it one person under two names, or a path that was not changed? Where one file "
-                "holds two people after each other, give both the same name in the column group.",
-            )
-    return pairs
-
-
 @dataclass(frozen=True)
 class SplitResult:
     """What a split leaves for the report.
@@ -234,34 +201,39 @@ def train(job: TrainingRun) -> dict[str, Any]:
     are fewer, all share stage 1 of each split, and the first does the rest. This is the first
     rank's part, `train_as_worker` the others'.
     """
-    messages.describe(job)
-    messages.announce_time(job)
-    if apart(job):
-        own = {n: train_split(job, n) for n in own_splits(job)}
-        found = {n: result for part in job.ranks.gather(own) for n, result in part.items()}
-    else:
-        found = {n: train_split(job, n) for n in range(len(job.splits))}
+    steps = announce(job, job.run.folder)
+    progress = Progress(job, steps)
+    job.run.watch = progress.show
+    own = {}
+    try:
+        for number in job.split_numbers():
+            own[number] = train_split(job, number)
+            progress.end_split(number)
+    finally:
+        progress.clear()
+    parts = job.ranks.gather(own) if job.trains_apart else [own]
+    found = {number: result for part in parts for number, result in part.items()}
     job.run.tidy([split_name(n) for n in range(len(job.splits))])
     return finish(job, [found[n] for n in sorted(found)])
 
 
 def train_as_worker(job: TrainingRun) -> None:
     """What the other ranks do: splits of their own, or their share of every stage 1."""
-    if apart(job):
-        job.ranks.gather({n: train_split(job, n) for n in own_splits(job)})
+    if job.trains_apart:
+        job.ranks.gather({n: train_split(job, n) for n in job.split_numbers()})
         return
     for number, split in enumerate(job.splits):
         fit_one(job, split, number)
 
 
-def apart(job: TrainingRun) -> bool:
-    """Whether ranks train different splits at once: bit for bit what one process would."""
-    return 1 < job.ranks.count <= len(job.splits)
-
-
-def own_splits(job: TrainingRun) -> range:
-    """The numbers of the splits that this rank trains, where ranks train different ones."""
-    return range(job.ranks.rank, len(job.splits), job.ranks.count)
+def announce(plan: TrainingPlan, folder: Path) -> list[Step]:
+    """Print what was understood and what it will take; the steps of each split."""
+    print(understood(plan, folder))
+    steps = steps_of(plan, plan.config)
+    early = ", less where validation stops early" if plan.config.patience else ""
+    most = spell_time(seconds_at_most(plan, steps))
+    print(f"expected training time: {most} at most{early}", flush=True)
+    return steps
 
 
 def split_name(number: int) -> str:
@@ -279,7 +251,7 @@ def fit_one(job: TrainingRun, split: Split, number: int) -> SplitModel:
         classes=tuple(job.task.classes),
         device=job.device,
         recorder=job.run,
-        ranks=Ranks() if apart(job) else job.ranks,
+        ranks=Ranks() if job.trains_apart else job.ranks,
         name=split_name(number),
     )
 
@@ -311,8 +283,9 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
             model, job.windows, x, job.y, split, job.run, split_name(number)
         ).items():
             predictions.append(_predictions(job, name, split, fitted, part, job.y))
-    rows = [*predictions, *baselines(job, split, model)]
-    return SplitResult(rows, constant, model.selection)
+    compared, kept = baselines(job, split, model)
+    job.run.save_tensors(f"{split_name(number)}/{BASELINES}", *baseline_file(kept))
+    return SplitResult([*predictions, *compared], constant, model.selection)
 
 
 def permuted(job: TrainingRun, seed: int) -> np.ndarray:
@@ -351,7 +324,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         notes.append(messages.selection_line(selections))
     if not config.fusion:
         job.run.write(Path("results.json"), reporting.results_json(extra))
-        messages.say("\n".join(notes))
+        messages.say_results(job, extra | {"notes": notes})
         return extra
     by_model: dict[str, list[Rows]] = {}
     for part in (part for split in splits for part in split.predictions):
@@ -371,7 +344,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         target=config.target,
     )
     reporting.write_results(job.run.folder, results, models)
-    messages.say(table(results))
+    messages.say_results(job, results)
     return results
 
 

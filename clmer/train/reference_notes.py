@@ -13,7 +13,7 @@ from clmer.data.store.store import Store, Windows
 from clmer.pipeline.reference import LEAST, statistics
 from clmer.pipeline.reference_rows import ALL, CALM, NONE, Reference
 from clmer.pipeline.tokenizer import WindowArrays
-from clmer.train.training_run import TrainingRun
+from clmer.train.training_run import TrainingPlan
 
 TRANSDUCTIVE = (
     "reference all, transductive: every person's windows were read against all that the person "
@@ -25,7 +25,7 @@ _USUAL_S = 60.0
 _UNEVEN = 0.1
 
 
-def reference_facts(job: TrainingRun) -> dict[str, Any]:
+def reference_facts(job: TrainingPlan) -> dict[str, Any]:
     """What results.json holds of the reference.
 
     Returns:
@@ -61,7 +61,7 @@ def _recordings(store: Store, reference: Reference) -> set[str]:
     return found | {b for pair in pairs for a, b in (pair, pair[::-1]) if a in found}
 
 
-def reference_lines(job: TrainingRun) -> list[str]:
+def reference_lines(job: TrainingPlan) -> list[str]:
     """What a reader of the scores should know of the reference, or of one that there could be."""
     facts = reference_facts(job)
     if facts["kind"] == NONE:

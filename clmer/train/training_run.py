@@ -1,8 +1,8 @@
-"""What all splits of a run share."""
+"""What all splits of a run share: planned, and then trained in a folder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
@@ -15,22 +15,20 @@ from clmer.data.registry import DATASETS
 from clmer.data.splits import Split
 from clmer.data.store.store import Store
 from clmer.evaluation.kinds import KINDS, Kind
-from clmer.features.classic import classic_features
 from clmer.pipeline.config import Config
 from clmer.pipeline.models import ChosenModel, chosen_models
 from clmer.pipeline.ranks import Ranks
-from clmer.pipeline.reference import by_person, eeg_rows, windows_by_person
 from clmer.pipeline.reference_rows import Reference, find_reference
 from clmer.pipeline.run.folder import Run
 from clmer.pipeline.tokenizer import WindowArrays
+from clmer.pipeline.window_features import Band, band_powers
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingRun:
-    """What every split of a run shares."""
+class TrainingPlan:
+    """What every split of a run shares; nothing of it is written yet."""
 
     config: Config
-    run: Run
     store: Store
     task: AnyTask
     y: np.ndarray
@@ -69,6 +67,17 @@ class TrainingRun:
         """The models under study, those fitted without the loop included."""
         return [*self.models, *(name for name in self.config.models if name in FITTED)]
 
+    def split_numbers(self) -> range:
+        """The splits that this rank trains: a share of them where there are enough, else all."""
+        if self.trains_apart:
+            return range(self.ranks.rank, len(self.splits), self.ranks.count)
+        return range(len(self.splits))
+
+    @property
+    def trains_apart(self) -> bool:
+        """Whether ranks train different splits at once: bit for bit what one process would."""
+        return 1 < self.ranks.count <= len(self.splits)
+
     def modalities(self, name: str) -> tuple[str, ...]:
         """What a model under study reads; those fitted without the loop read all."""
         if name == TANGENT:
@@ -81,11 +90,32 @@ class TrainingRun:
 
         Under a reference they are made of windows read against it, and z-scored by it.
         """
-        powers = {name: power_features(self, name) for name in self.store.modalities}
         known, people = self.reference, self.store.windows.subject
-        if known is None:
-            return powers
-        return {name: by_person(x, people, known.known) for name, x in powers.items()}
+        reference = None if known is None else known.known
+        return {
+            name: band_powers(each, self.store.array(name), self.band, people, reference)
+            for name, each in self.store.modalities.items()
+        }
+
+    @property
+    def band(self) -> Band:
+        """Edges in Hz of the EEG that preparation kept."""
+        dataset = DATASETS[self.config.dataset]
+        kept = dataset.band.get("eeg") if self.config.filter == "type" else None
+        low, high = kept or dataset.paper_band
+        return low or 0.0, high or dataset.fs / 2
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingRun(TrainingPlan):
+    """A plan, and the folder that it is trained in."""
+
+    run: Run
+
+    @classmethod
+    def of(cls, plan: TrainingPlan, run: Run) -> TrainingRun:
+        """The plan in a folder."""
+        return cls(**{each.name: getattr(plan, each.name) for each in fields(plan)}, run=run)
 
 
 def reference_of(config: Config, store: Store) -> Reference | None:
@@ -96,18 +126,3 @@ def reference_of(config: Config, store: Store) -> Reference | None:
     """
     source = config.root or config.dataset
     return find_reference(config.reference, store.windows, config.task, source)
-
-
-def power_features(job: TrainingRun, name: str) -> np.ndarray:
-    """Hand-made features [N, features] of a modality, within the EEG band that was kept."""
-    dataset, modality = DATASETS[job.config.dataset], job.store.modalities[name]
-    kept = dataset.band.get("eeg") if job.config.filter == "type" else None
-    low, high = kept or dataset.paper_band
-    band = (low or 0.0, high or dataset.fs / 2)
-    array, kind, kinds = job.store.array(name), name, None
-    if job.reference is not None:
-        people, known = job.store.windows.subject, job.reference.known
-        array = windows_by_person(array, people, known, eeg_rows(modality))
-    if name != "physio" and modality.kinds:  # a manifest names its modalities as it likes
-        kind, kinds = "physio", modality.kinds
-    return classic_features(array, modality.fs, kind, band=band, kinds=kinds)

@@ -25,7 +25,7 @@ def asked(line: str) -> dict:
     parser = argparse.ArgumentParser()
     describe(parser)
     given = vars(parser.parse_args(words[3:]))
-    elsewhere = ("command", "cache", "out", "resume", "threads", "synthetic", "root")
+    elsewhere = ("command", "cache", "out", "resume", "dry_run", "threads", "synthetic", "root")
     elsewhere += ("people", "control", "generator_seed")
     config = build(given.pop("dataset"), {k: v for k, v in given.items() if k not in elsewhere})
     return json.loads(json.dumps(settings(config)))

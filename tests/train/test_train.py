@@ -333,7 +333,7 @@ def test_two_processes_train_what_one_does(whole, shared):
     # The first step sees the same weights; Adam then amplifies gradients that are only rounding.
     torch.testing.assert_close(two, one, rtol=2e-3, atol=0)
     torch.testing.assert_close(two[0], one[0], rtol=1e-4, atol=0)
-    assert printed.count("preset cpu on cpu, 2 ranks") == 1  # one of the two speaks
+    assert printed.count("preset cpu on cpu, 2 processes") == 1  # one of the two speaks
     assert "rank 1" not in printed
     results = [json.loads((each / "results.json").read_text()) for each in (whole, out)]
     assert [m["name"] for m in results[0]["models"]] == [m["name"] for m in results[1]["models"]]
@@ -437,7 +437,7 @@ def test_two_processes_train_two_splits_to_the_bytes_of_one(deap, two_splits):
     out = deap / "two-at-once"
     printed = finished(torchrun(deap, out, *TWO))
     same(out, two_splits)
-    assert printed.count("preset cpu on cpu, 2 ranks") == 1
+    assert printed.count("preset cpu on cpu, 2 processes") == 1
     assert "rank 1" not in printed
     assert not (out / "checkpoint").exists()
     for split in ("split1", "split2"):

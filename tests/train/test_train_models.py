@@ -71,7 +71,8 @@ def interrupted(*_, **__):
 
 
 def test_the_expected_time_counts_every_model(deap, monkeypatch, capsys):
-    from clmer.train import job, messages
+    from clmer.train import job
+    from clmer.train import steps as train_steps
 
     timed = []
 
@@ -79,7 +80,7 @@ def test_the_expected_time_counts_every_model(deap, monkeypatch, capsys):
         timed.extend(watch.ends)
         return dict.fromkeys(watch.ends, 60.0)
 
-    monkeypatch.setattr(messages.Stopwatch, "seconds", seconds)
+    monkeypatch.setattr(train_steps.Stopwatch, "seconds", seconds)
     monkeypatch.setattr(job, "train_split", interrupted)
     options = ["--model", "eeg-conformer,mult,svm", "--no-contrastive"]
     assert run(deap, deap / "timed", *options) == 130

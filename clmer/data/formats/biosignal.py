@@ -20,10 +20,10 @@ from clmer.data.channels import (
 from clmer.data.formats import bids_physio, check_suffix, edf, xdf
 from clmer.data.formats.bids import TYPES, read_table, table_path
 from clmer.data.formats.biosignal_file import BiosignalFile
-from clmer.data.formats.mne_files import READERS, open_mne, stands_alone, suffix_of
+from clmer.data.formats.mne_files import READERS, open_mne, suffix_of
 from clmer.data.formats.source import Source, StoredChannel
 from clmer.data.formats.tables import SUFFIXES as TABLES
-from clmer.data.formats.tables import empatica, open_numbers
+from clmer.data.formats.tables import is_session, is_table, open_numbers
 from clmer.errors import DataError
 
 #: Suffixes that are read.
@@ -40,7 +40,7 @@ def files_of(path: Path) -> list[Path]:
     """
     if suffix_of(path) in (".edf", ".bdf"):
         return [path, *([table_path(path)] if read_table(path) else [])]
-    if _is_numbers(path) and not path.is_dir():
+    if is_table(path) and not path.is_dir():
         return [path]  # which its rate need not be known for
     files = [*open_biosignal(path).files]
     return [
@@ -61,7 +61,7 @@ def bad_channels(path: Path) -> list[str]:
 
 def is_recording(path: Path) -> bool:
     """Whether a file or folder is one that `open_biosignal` looks into."""
-    return suffix_of(path) in SUFFIXES or (path.is_dir() and empatica.is_folder(path))
+    return suffix_of(path) in SUFFIXES or is_session(path)
 
 
 def open_biosignal(path: Path, rate: float | None = None) -> BiosignalFile:
@@ -79,7 +79,7 @@ def open_biosignal(path: Path, rate: float | None = None) -> BiosignalFile:
     suffix = suffix_of(path)
     if not path.exists():
         raise DataError(path, "file", "nothing", f"a {suffix} recording")
-    if not (path.is_dir() and empatica.is_folder(path)):
+    if not is_session(path):
         check_suffix(path, SUFFIXES, f"one of {', '.join(SUFFIXES)}")
     if not path.stat().st_size:
         raise DataError(path, "file", "0 bytes", f"a {suffix} recording", "Copy it again.")
@@ -112,20 +112,13 @@ def open_source(path: Path, rate: float | None = None) -> Source:
         DataError: it is damaged, or a table whose rate nothing tells.
     """
     suffix = suffix_of(path)
-    if _is_numbers(path):
+    if is_table(path):
         return open_numbers(path, rate)
     if suffix in (".edf", ".bdf"):
         return edf.open_edf(path)
     if suffix in xdf.SUFFIXES:
         return xdf.open_xdf(path)
     return bids_physio.open_physio(path) if suffix == bids_physio.SUFFIX else open_mne(path)
-
-
-def _is_numbers(path: Path) -> bool:
-    """Whether it is a table, arrays, or an Empatica E4's folder, and not MNE's all the same."""
-    if path.is_dir():
-        return empatica.is_folder(path)
-    return suffix_of(path) in TABLES and not stands_alone(path)
 
 
 def typed_channels(

@@ -78,7 +78,7 @@ class BiosignalFile:
     @property
     def duration_s(self) -> float:
         """Length in seconds, pauses included; of several streams, to the last one's end."""
-        rows = {channel.group: row for row, channel in enumerate(self.source.channels)}
+        rows = {(c.group, c.fs): row for row, c in enumerate(self.source.channels)}
         return max(self.source.timeline(row).duration_s for row in rows.values())
 
     @property

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
 from clmer.data.channels import as_kind
-from clmer.data.formats.delimited import Table, number
+from clmer.data.formats.delimited import Table, is_missing, number
 from clmer.data.tasks import DIMENSIONS
 from clmer.errors import DataError
 from clmer.text import folded
 
 NEEDED = ("subject", "trial", "modality", "path")
-OPTIONAL = ("start_s", "stop_s", "stimulus", "group", "rate", "kind", "channels", "unit", "face_id")
+OPTIONAL = ("start_s", "stop_s", "duration_s", "stimulus", "group", "rate", "kind", "channels",
+            "unit", "face_id")  # fmt: skip
 #: A label column that marks what people are known by (`clmer.pipeline.reference_rows`), never the
 #: task or the stimulus by itself.
 REFERENCE = "reference"
@@ -30,7 +33,8 @@ _OTHER_WORDS = {
     "start_s": "start starttime startsec startms begin beginning onset onsets tstart tmin t0 "
     "latency timestamp",
     "stop_s": "stop stoptime stopsec stopms end ends endtime ending offset tstop tend tmax t1 "
-    "finish duration durations length",
+    "finish",
+    "duration_s": "duration durations dur durationsec durationms length len dauer",
     "stimulus": "stim stims stimuli stimulusid stimid",
     "group": "groupid groups",
     "rate": "samplingrate samplerate samplingfrequency samplefrequency sfreq fs srate hz freq "
@@ -39,6 +43,20 @@ _OTHER_WORDS = {
     "unit": "units",
     "face_id": "faceid faceno",
 }
+#: Of these, words that can mean nothing else: such a column is taken, with a note.
+_TAKEN = {
+    "subject": "subjectid participant participantid sub subj",
+    "path": "file filename filepath",
+    "start_s": "start starts starttime startsec begin onset onsets onsetsec",
+    "stop_s": "stop stops stoptime stopsec end ends endtime endsec",
+    "duration_s": "duration durations dur durationsec",
+    "rate": "samplingrate samplerate samplingfrequency sfreq fs",
+}
+#: Columns that people keep in such a table and that are no label.
+_REMARKS = frozenset(
+    "comment comments note notes remark remarks bemerkung bemerkungen experimenter operator date "
+    "datum recordingdate acqtime birthdate dob".split()
+)
 #: What a column that is missing may be called beside these.
 _LOOSE_WORDS = {
     "subject": "id name code",
@@ -55,8 +73,8 @@ _CORE = {
     "path": "file files filename path filepath pathname fname pfad datei uri url location edf csv",
     "start_s": "start starts begin begins beginning beginn onset onsets tstart tmin from debut "
     "inicio",
-    "stop_s": "stop stops end ends ending ende offset tstop tend tmax until to finish dur dauer "
-    "duration length fin",
+    "stop_s": "stop stops end ends ending ende offset tstop tend tmax until to finish fin",
+    "duration_s": "dur dauer duration length",
     "stimulus": "stimulus stim stimuli",
     "group": "group groups gruppe",
     "rate": "rate samples srate samplerate samplingrate sfreq freq frequency fs sr fps hz "
@@ -74,20 +92,43 @@ _MORE = frozenset(
 _NEAR = 0.8  # of difflib's ratio
 
 
-def header(table: Table) -> tuple[list[str], list[str]]:
-    """The columns' names, known ones in lower case, and which of them are labels.
+@dataclass(frozen=True)
+class Header:
+    """The columns of a table.
+
+    Args:
+        names: known ones in lower case, whatever they are called.
+        labels: which of them are labels.
+        notes: what was taken for what, and what is ignored.
+    """
+
+    names: list[str]
+    labels: list[str]
+    notes: tuple[str, ...] = ()
+
+
+def header(table: Table) -> Header:
+    """The columns' names, and which of them are labels.
 
     Raises:
         DataError: a column is missing, there twice or without a name; there is no label column; one
             is called nearly as a known one, or holds times.
     """
     names = [_canonical(name) for name in table.names]
+    names, notes = _taken(names, table.names)
     known = NEEDED + OPTIONAL
-    labels = [name for name in names if name not in known]
+    ignored = [name for name in names if is_remark(name)]
+    labels = [name for name in names if name not in known and name not in ignored]
+    empty = [name for name in labels if name and _is_empty(table, names.index(name))]
+    if len(empty) < len(labels):
+        ignored += empty
+        labels = [name for name in labels if name not in empty]
+    if ignored:
+        notes.append(f"manifest: columns that are no label are ignored: {', '.join(ignored)}.")
     labels.sort(key=lambda name: name == REFERENCE)  # the first one has a meaning
     missing = [name for name in NEEDED if name not in names]
     twice = [name for name, count in Counter(map(folded, names)).items() if count > 1 and name]
-    meant = {name: _meant(name, [n for n in known if n not in names]) for name in labels}
+    meant = {name: meaning(name, [n for n in known if n not in names]) for name in labels}
     loose = {name: _loosely_meant(name, missing) for name in labels}
     meant = {name: meant[name] or loose[name] for name in labels if meant[name] or loose[name]}
     nameless = [name for name in names if not name or re.match("(?i)unnamed", name)]
@@ -105,14 +146,38 @@ def header(table: Table) -> tuple[list[str], list[str]]:
             f"{', '.join(OPTIONAL)})",
             " ".join(hints),
         )
-    return names, labels
+    return Header(names, labels, tuple(notes))
+
+
+def _taken(names: list[str], written: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names, with those replaced that can mean one known column only; a note on each."""
+    notes = []
+    for column, words in _TAKEN.items():
+        found = [i for i, name in enumerate(names) if _key(name) in words.split()]
+        if column not in names and len(found) == 1:
+            names = [column if i == found[0] else name for i, name in enumerate(names)]
+            notes.append(f"manifest: column {written[found[0]]} is read as {column}.")
+    return names, notes
+
+
+def is_remark(name: str) -> bool:
+    """Whether a column's name says that it is no label: comments, dates."""
+    return _key(name) in _REMARKS
+
+
+def _is_empty(table: Table, at: int) -> bool:
+    return all(at >= len(cells) or is_missing(cells[at]) for _, cells in table.rows)
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\W_]", "", folded(name))
 
 
 def _misspelt(path: Path, meant: dict[str, str]) -> DataError:
     """The error of columns that are nearly known, by what they probably mean."""
     hints = [f"Did you mean {column} for {name}?" for name, column in meant.items()]
     if {"start_s", "stop_s"} & set(meant.values()):
-        hints.append("Both are in seconds from the file's start, stop_s no duration.")
+        hints.append("Both are in seconds from the file's start; a length is duration_s.")
     hints.append("A label needs a name of its own, such as label_2.")
     expected = ", ".join(dict.fromkeys(meant.values()))
     return DataError(path, "header", ", ".join(meant), expected, " ".join(hints))
@@ -124,14 +189,14 @@ def _canonical(name: str) -> str:
     return key if key in (*NEEDED, *OPTIONAL, *DIMENSIONS, REFERENCE) else name
 
 
-def _meant(name: str, absent: list[str]) -> str:
+def meaning(name: str, absent: Sequence[str]) -> str:
     """The column that a label's name probably stands for; "" for none.
 
     Args:
         name: of a label column.
         absent: known columns that the header lacks: a name less near is a slip for one of these.
     """
-    key = re.sub(r"[\W_]", "", folded(name))
+    key = _key(name)
     for column, words in _OTHER_WORDS.items():
         if key in words.split():
             return column
@@ -146,7 +211,7 @@ def _meant(name: str, absent: list[str]) -> str:
     return column if best >= (_NEAR if certain else 0.9) else ""
 
 
-def _spelt_out(name: str, absent: list[str]) -> str:
+def _spelt_out(name: str, absent: Sequence[str]) -> str:
     """The column, out of some, that a name of several words stands for: "trial start (sec)"."""
     words = set(re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z][a-z])(?=[A-Z])", " ", name).casefold()))
     for column, core in _CORE.items():
@@ -158,7 +223,7 @@ def _spelt_out(name: str, absent: list[str]) -> str:
 
 def _loosely_meant(name: str, missing: list[str]) -> str:
     """The needed column that a label's name may stand for, since that column is not there."""
-    key = re.sub(r"[\W_]", "", folded(name))
+    key = _key(name)
     return next((column for column in missing if key in _LOOSE_WORDS[column].split()), "")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clmer.data.formats import VIDEOS, check_suffix
 from clmer.data.formats.biosignal import SUFFIXES, is_recording
+from clmer.data.formats.tables import is_session
 from clmer.data.manifest.columns import FACE_MODALITIES
 from clmer.data.manifest.row import Row
 from clmer.errors import DataError
@@ -23,15 +24,15 @@ SUPPORTED = (
 
 
 def find_files(table: Path, rows: list[Row], note: Callable[[str, str], None]) -> list[Row]:
-    """The rows with paths that exist: a backslash is a slash where only that gives a file."""
+    """The rows with paths that exist, in another case or with ~ and backslashes where need be."""
     found = []
     absent: dict[str, str] = {}
     for row in rows:
         # unlike Path.exists, this takes a name that is too long for one of no file
-        if not os.path.exists(row.path) and "\\" in str(row.path):
-            path = Path(str(row.path).replace("\\", "/"))
-            if os.path.exists(path):
-                note("\\ in a path is read as /", f"line {row.line}, {row.path.name}")
+        if not os.path.exists(row.path):
+            path, how = _as_meant(table.parent, row.path)
+            if path is not None:
+                note(how, f"line {row.line}, {row.path.name}")
                 row = replace(row, path=path)
         folder = os.path.isdir(row.path) and not is_recording(row.path)
         if folder or not os.path.exists(row.path):
@@ -49,6 +50,27 @@ def find_files(table: Path, rows: list[Row], note: Callable[[str, str], None]) -
         )
     _check_suffixes(found)
     return found
+
+
+def _as_meant(root: Path, path: Path) -> tuple[Path | None, str]:
+    """The file that another spelling of a path names, and how it was read; None for no file."""
+    text = str(path).replace("\\", "/")
+    if text != str(path) and os.path.exists(text):
+        return Path(text), "\\ in a path is read as /"
+    inside = os.path.relpath(text, root)
+    if inside.startswith("~/") and os.path.exists(os.path.expanduser(inside)):
+        return Path(os.path.expanduser(inside)), "~ in a path is your home folder"
+    found = Path(Path(text).anchor)
+    for part in Path(text).relative_to(found).parts:
+        there = found / part
+        if not os.path.exists(there):
+            names = os.listdir(found) if os.path.isdir(found) else []
+            alike = [name for name in names if name.casefold() == part.casefold()]
+            if len(alike) != 1:
+                return None, ""
+            there = found / alike[0]
+        found = there
+    return found, "a path is read in the case that its file has"
 
 
 def near_file(root: Path, path: Path) -> str:
@@ -81,7 +103,7 @@ def _check_suffixes(rows: list[Row]) -> None:
         suffix = row.path.suffix.lower()
         if row.modality in FACE_MODALITIES and suffix in (*TABLES, *VIDEOS):
             continue
-        if not is_recording(row.path):
+        if not is_session(row.path):
             check_suffix(row.path, (*SUFFIXES, ".npy"), SUPPORTED)
         if row.modality in FACE_MODALITIES:
             raise DataError(

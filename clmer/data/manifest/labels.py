@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clmer.data.formats.delimited import number
-from clmer.data.manifest.columns import check_no_times
+from clmer.data.manifest.columns import REFERENCE, check_no_times
 from clmer.data.manifest.row import Row
 from clmer.data.tasks import DIMENSIONS, condition_name
 from clmer.errors import DataError
@@ -44,6 +44,8 @@ class Labels:
         """
         sentences = {}
         for name in self.labels[0]:
+            if name == REFERENCE:  # most recordings are none
+                continue
             trials: dict[tuple[str, str], str] = {}
             for row, labels in zip(rows, self.labels, strict=True):
                 if not labels[name]:

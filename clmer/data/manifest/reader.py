@@ -33,6 +33,7 @@ from clmer.data.channels import canonical
 from clmer.data.face import face_modalities
 from clmer.data.formats import check_suffix
 from clmer.data.formats.biosignal import SUFFIXES, bad_channels, files_of, is_recording
+from clmer.data.formats.tables import is_session
 from clmer.data.manifest import bids
 from clmer.data.manifest.files import near_file
 from clmer.data.manifest.row import Row
@@ -124,6 +125,17 @@ def label_values(root: Path) -> dict[str, np.ndarray]:
         name: np.array([_value(row.labels[name], name in table.numeric) for row in table.rows])
         for name in table.rows[0].labels
     }
+
+
+def trial_labels(root: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The label columns, one value per trial as in `label_values`, and whose trial each is."""
+    table = read_manifest(table_path(root))
+    trials = {(row.subject, row.trial): row for row in reversed(table.rows)}
+    columns = {
+        name: np.array([_value(r.labels[name], name in table.numeric) for r in trials.values()])
+        for name in table.rows[0].labels
+    }
+    return columns, np.array([subject for subject, _ in trials])
 
 
 def check_scale(root: Path, task: AnyTask) -> None:
@@ -289,7 +301,7 @@ def read_file(
     row = Row(*(0, "", "", modality, path, {}, 0.0, None, "", "", rate, kind, channels), unit=unit)
     if not os.path.exists(path):
         raise DataError(path, "file", "nothing", SUPPORTED, near_file(path.parent, path))
-    if not is_recording(path):
+    if not is_session(path):
         check_suffix(path, (*SUFFIXES, ".npy"), SUPPORTED)
     return read_signal(row)
 

@@ -57,4 +57,4 @@ class Row:
         last = self.start_s if self.stop_s is None else self.stop_s
         if last > 100 * duration_s:
             return "Are they milliseconds, or samples? Times are seconds from the file's start."
-        return "Times are seconds from the file's start, stop_s the trial's end, no duration."
+        return "Times are seconds from the file's start, stop_s the end; a length is duration_s."

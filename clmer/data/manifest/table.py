@@ -33,8 +33,12 @@ from clmer.text import did_you_mean, folded
 #: 128 Hz.
 LEAST_RATE = 0.1
 
+#: Stands in a cell that `clmer manifest` could not tell.
+OPEN = "?"
+
 OBTAIN = """\
-Describe your recordings in manifest.csv, one row per subject, trial and modality:
+`clmer manifest DIR` proposes it. Or describe your recordings in manifest.csv, one row per subject,
+trial and modality:
   subject,trial,label,modality,path,start_s,stop_s
   p01,calm1,calm,eeg,p01.edf,12.0,72.0
   p01,calm1,calm,face,p01_openface.csv,10.5,70.5
@@ -100,10 +104,11 @@ def read_manifest(path: Path) -> Manifest:
         DataError: it cannot be used.
     """
     table = read_table(path)
-    names, label_names = header(table)
+    columns = header(table)
+    label_names = columns.labels
     if not table.rows:
         raise DataError(path, "rows", "0", "one per subject, trial and modality")
-    parser = _Parser(table, names, label_names)
+    parser = _Parser(table, columns.names, label_names)
     rows = [parser.row(line, cells) for line, cells in table.lines()]
     rows = find_files(path, rows, parser.note)
     check_spellings(path, rows, parser.note)
@@ -115,7 +120,7 @@ def read_manifest(path: Path) -> Manifest:
     _check_trials(path, rows)
     found.check_classes(path, rows)
     missing = found.missing(rows, parser.unlabelled)
-    notes = (*table.notes, *parser.notes(), *missing.values())
+    notes = (*table.notes, *columns.notes, *parser.notes(), *missing.values())
     return Manifest(rows, found.numeric, missing, notes)
 
 
@@ -165,7 +170,8 @@ class _Parser:
             raise DataError(table, f"{where}, subject", named["subject"], "a name without /")
         for name in self.names:
             says_none = name == "unit" and folded(cells[name]) == "none"  # numbers without a unit
-            if name not in (*NEEDED, *self.label_names) and is_missing(cells[name]):
+            is_open = cells[name] == OPEN and name in ("start_s", "stop_s", "rate")
+            if name not in (*NEEDED, *self.label_names) and is_missing(cells[name]) and not is_open:
                 cells[name] = "none" if says_none else ""
         start_s, stop_s, rate = self._numbers(line, cells)
         labels = {name: self._label(line, name, cells[name]) for name in self.label_names}
@@ -190,15 +196,18 @@ class _Parser:
     def _numbers(
         self, line: int, cells: dict[str, str]
     ) -> tuple[float, float | None, float | None]:
-        """start_s, stop_s and rate."""
+        """start_s, stop_s (or start_s + duration_s) and rate."""
         numbers: list[float | None] = []
-        for name, low in (("start_s", 0.0), ("stop_s", 0.0), ("rate", LEAST_RATE)):
+        lowest = {"start_s": 0.0, "stop_s": 0.0, "rate": LEAST_RATE, "duration_s": 0.0}
+        for name, low in lowest.items():
             text = cells.get(name, "")
             value = self.table.number(text)
             if text and (value is None or value < low):
                 hint = "A comma may be a decimal or a thousands sign here." if "," in text else ""
                 if ":" in text:
                     hint = "Times are in seconds."
+                if text == OPEN:
+                    hint = "`clmer manifest` could not tell it: fill it in."
                 raise DataError(
                     self.table.path, f"line {line}, {name}", repr(text), f"a number from {low:g}",
                     hint,
@@ -207,13 +216,24 @@ class _Parser:
                 self._say_comma(line, name, text)
             numbers.append(value)
         start_s, stop_s, rate = numbers[0] or 0.0, numbers[1], numbers[2]
+        if numbers[3] is not None:
+            if stop_s is not None and abs(stop_s - start_s - numbers[3]) > 0.1:
+                raise DataError(
+                    self.table.path,
+                    f"line {line}, duration_s",
+                    f"{numbers[3]:g} s from {start_s:g} to {stop_s:g} s",
+                    "stop_s = start_s + duration_s",
+                    "Leave one of the two out.",
+                )
+            stop_s = start_s + numbers[3]
+            self.note("stop_s is start_s + duration_s", f"line {line}, {start_s:g} to {stop_s:g} s")
         if stop_s is not None and start_s >= stop_s:
             raise DataError(
                 self.table.path,
                 f"line {line}, start_s, stop_s",
                 f"{start_s:g} to {stop_s:g} s",
                 "start_s < stop_s",
-                "stop_s is where the trial ends in the file, no duration.",
+                "stop_s is where the trial ends in the file; a length is duration_s.",
             )
         return start_s, stop_s, rate
 

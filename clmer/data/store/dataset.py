@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 from torch.utils.data import Dataset as TorchDataset
 
+from clmer.data.levels import NONE
 from clmer.data.ratings import AnyTask
 from clmer.data.registry import DATASETS, Dataset
 from clmer.data.registry import task_of as task_of
@@ -76,7 +77,7 @@ class WindowDataset(TorchDataset[Batch]):
                 )
         self.y = None
         if task is not None:
-            y = task.encode(store.windows.labels, store.path)
+            y = task.encode(store.windows.labels, store.path, store.windows.subject)
             known = is_known(y)
             self.y = torch.from_numpy(y.astype(np.float32) if y.dtype.kind == "f" else y)
             if not known.all():
@@ -301,6 +302,7 @@ def load(
     task: str | None = None,
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
+    levels: str = NONE,
     target: str = "class",
     rows: np.ndarray | None = None,
     modalities: Sequence[str] = (),
@@ -323,6 +325,8 @@ def load(
             label column), "" for no labels.
         scale: least and largest rating, of a manifest; None where 1-9 shows in the values.
         threshold: the largest rating that is low, in tasks of two levels; None for the middle.
+        levels: of a manifest's ratings, "median", "tercile", or these within people
+            ("person-median", "person-tercile").
         target: "class", or "rating" for the numbers of a column themselves.
         rows: window numbers to use; None for all. Windows without a label are left out.
         modalities: names of signals and of the face's series; empty for the data set's default.
@@ -357,17 +361,16 @@ def load(
         labels=labels,
         mobilevit=mobilevit,
     )
+    asked: Any = {"scale": scale, "threshold": threshold, "levels": levels, "target": target}
     if task and dataset.rated is None:  # say what is wrong before the data is prepared
-        task_of(dataset, root, task, scale=scale, threshold=threshold, target=target)
+        task_of(dataset, root, task, **asked)
     store = prepare(dataset, root, chosen, cache=stores_folder(cache), progress=progress)
     if task == "":
         return WindowDataset(store, None, rows)
     columns = store.windows.labels
     wanted = task or (dataset.task if dataset.tasks else next(iter(columns)))
     try:
-        known = task_of(
-            dataset, root, wanted, columns, scale=scale, threshold=threshold, target=target
-        )
+        known = task_of(dataset, root, wanted, columns, **asked)
         return WindowDataset(store, known, rows)
     except DataError as error:
         raise explained(error, store) from error

@@ -13,9 +13,16 @@ from clmer.data.recording import Signal
 from clmer.data.service_channels import evenly_spaced, service_type, suspicious
 from clmer.data.store.summary import SignalSummary, some_of
 from clmer.errors import DataError
+from clmer.signal.quality import clipped_share, hum_of
 
 #: A first sample this many spreads away from the rest is no sample.
 _NO_SAMPLE = 1e6
+#: Types whose amplifiers have limits that a body's signal should not reach.
+_AMPLIFIED = ("eeg", "ieeg", "eog", "emg", "ecg", "ppg", "resp", "gsr")
+#: Share of samples at a limit from which on a channel is called clipped.
+_CLIPPED = 0.005
+#: Types that mains hum gets into, and the share of their power that is called so.
+_HUMMING, _HUM = ("eeg", "ieeg", "eog", "emg", "ecg"), 0.5
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,8 @@ def measure(name: str, signal: Signal, path: Path, *, alone: bool = True) -> Sig
         *_flat_notes(name, signal, spread),
         *_copy_notes(name, signal, x, middle, spread),
         *_service_notes(name, signal, ordered),
+        *_clip_notes(name, signal),
+        *_hum_notes(name, signal),
         *_time_notes(name, signal, alone),
     ]
     notes += [
@@ -175,6 +184,45 @@ def _service_notes(name: str, signal: Signal, ordered: np.ndarray) -> list[str]:
         f"{name}: {signal.channels[row]} has {found}: is it a signal?"
         for row in np.flatnonzero(suspicious(signal.data, ordered))
         if (found := service_type(signal.data[row], signal.kinds[row]))
+    ]
+
+
+def _clip_notes(name: str, signal: Signal) -> list[str]:
+    """Channels that stand at their amplifier's limit."""
+    rows = zip(signal.channels, signal.kinds, signal.data, strict=True)
+    found = {
+        channel: share
+        for channel, kind, x in rows
+        if kind in _AMPLIFIED and (share := clipped_share(x)) >= _CLIPPED
+    }
+    if not found:
+        return []
+    most = 100 * max(found.values())
+    return [
+        f"{name}: {some_of(list(found))} clipped: up to {most:.2g} % of the samples at the "
+        "amplifier's limit"
+    ]
+
+
+def _hum_notes(name: str, signal: Signal) -> list[str]:
+    """Channels that hold mains hum more than anything else, in the longest piece."""
+    rows = [row for row, kind in enumerate(signal.kinds) if kind in _HUMMING]
+    pieces = signal.line.pieces
+    if not rows or not pieces:
+        return []
+    piece = max(pieces, key=lambda each: each.stop - each.first)
+    shares, mains = hum_of(signal.data[rows, piece.first : piece.stop], signal.fs)
+    found = {
+        signal.channels[row]: share
+        for row, share in zip(rows, shares, strict=True)
+        if share >= _HUM
+    }
+    if not found:
+        return []
+    most = 100 * max(found.values())
+    return [
+        f"{name}: {some_of(list(found))} full of mains hum: {mains:g} Hz has up to {most:.2g} % of "
+        "the power; was an electrode loose?"
     ]
 
 

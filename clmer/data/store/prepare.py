@@ -37,15 +37,18 @@ from clmer.data.store.summary import (
     levels_of,
     scale_notes,
     signal_lines,
+    some_of,
 )
 from clmer.data.store.windowing import WindowedRecording, make_windows
 from clmer.data.store.writer import StoreWriter, build
 from clmer.errors import DataError
 from clmer.signal.passes import threads_of_a_pass
-from clmer.text import did_you_mean
+from clmer.text import COLUMNS, did_you_mean
 
 #: Bytes of signals and faces that may wait for their turn, beside the recording just read.
 _IN_FLIGHT = 256 * 2**20
+#: Share of a recording's windows that is worth a word where it is left out.
+_MOSTLY = 0.9
 _DEFAULTS = PrepareOptions()
 
 
@@ -170,6 +173,7 @@ class _StoreBuilder:
     faces: list[FaceSummary] = field(default_factory=list)
     duplicates: DuplicateFinder = field(default_factory=DuplicateFinder)
     notes: dict[str, list[str]] = field(default_factory=dict)  # the recordings of each note
+    rejected: list[str] = field(default_factory=list)
     _sources: set[Path] = field(default_factory=set)
 
     def add_all(
@@ -192,7 +196,14 @@ class _StoreBuilder:
         """
         label = f"preparing {self.plan.dataset.name}"
         with (
-            tqdm(total=len(files), desc=label, unit="file", disable=not progress) as bar,
+            tqdm(
+                total=len(files),
+                desc=label,
+                unit="file",
+                disable=None if progress else True,  # None: but on a terminal
+                leave=False,
+                ncols=COLUMNS - 1,
+            ) as bar,
             closing(_windowed(self.plan, recordings, embed)) as windowed,
         ):
             for each in windowed:
@@ -225,6 +236,9 @@ class _StoreBuilder:
         if windowed.skipped:
             self.skipped[name] = windowed.skipped
             return
+        lost, kept = sum(windowed.dropped.values()), len(windowed.start_s)
+        if lost >= _MOSTLY * (lost + kept):
+            self.rejected.append(f"{name} {kept} of {lost + kept}")
         self.people.add(recording.subject)
         self.interpolated += recording.interpolated
         self.writer.append(
@@ -299,6 +313,11 @@ class _StoreBuilder:
             for note, where in self.notes.items()
         ]
         notes += scale_notes(self.signals)
+        if self.rejected:
+            notes.append(
+                f"{100 * _MOSTLY:g} % of a recording's windows or more were left out; kept are: "
+                + some_of(self.rejected)
+            )
         notes += [
             f"{pair} hold the same samples: they stay on one side of every split"
             for pair in shared[:3]

@@ -15,7 +15,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import MISSING, fields
 from functools import cached_property
@@ -57,8 +57,12 @@ _FOLDERS = ("root", "mobilevit", "splits")  # options that are paths
 _SHOWN = 5  # differences of the data in one message
 
 
+#: What is told of a stage in progress: its name, the epochs done, and how many there are at most.
+Watch = Callable[[str, int, int], None]
+
+
 class Run:
-    """An open run folder.
+    """An open run folder; `watch`, where it is set, is told of the progress.
 
     Args:
         folder: the run's folder.
@@ -66,7 +70,7 @@ class Run:
         environment: versions and the like; recorded, not compared.
         data: the store's `origin`, by which a refusal says what became different.
         resume: continue an existing folder.
-        leads: whether this process made the folder, and says what it does; of several that train
+        leads: whether this process made the folder; of several that train
             different splits in one folder, the first.
         keeps: False for a process that shares every step of another one: it reads, and leaves the
             folder alone.
@@ -86,7 +90,8 @@ class Run:
         leads: bool = True,
         keeps: bool = True,
     ) -> None:
-        self.folder, self.shows, self.keeps = folder, leads, keeps
+        self.folder, self.keeps = folder, keeps
+        self.watch: Watch | None = None
         wanted = json.loads(json.dumps(config))
         check_folder(folder, resume)
         if (folder / CONFIG).exists():
@@ -128,6 +133,11 @@ class Run:
         except OSError as error:
             raise unwritable(path, error) from error
         write_file(path, content, durable=durable)
+
+    def show(self, stage: str, done: int, of: int) -> None:
+        """Tell `watch` that a stage goes on."""
+        if self.watch is not None:
+            self.watch(stage, done, of)
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Append an epoch to metrics.jsonl and flush it; TensorBoard gets its numbers.

@@ -24,6 +24,7 @@ from clmer.pipeline.config import Config, ModelConfig
 from clmer.pipeline.reference import GivenReference
 from clmer.pipeline.run.folder import CONFIG, MODELS, RESULTS, read_config, unfinished_stage
 from clmer.pipeline.run_files import damaged, readable
+from clmer.pipeline.split.baselines import kept_names
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.split.windows import Windows, in_parts
@@ -238,7 +239,8 @@ def load(
         split: "split1", ...; None for all of them, whose probabilities are averaged: together
             they have seen every person of the data set.
         device: a torch device.
-        model: as the results name it ("eeg+ecg", "mult", ...); None for the run's first.
+        model: as the results name it ("eeg+ecg", "mult", "features + LR: eeg+ecg", ...), one of
+            `kept_models`; None for the run's first.
 
     Raises:
         DataError: no run's folder, an unfinished run (which stage), an unknown split or model,
@@ -267,6 +269,17 @@ def load(
             path = folder / MODELS / name / f"{TOKENIZER}.safetensors"
             raise damaged(path, f"notes.config.{option}", found, f"{wanted}, as {CONFIG}")
     return TrainedRun(folder, config, loaded)
+
+
+def kept_models(folder: Path) -> list[str]:
+    """The models of a run that `load` takes, those under study first.
+
+    Raises:
+        DataError: no run's folder, or damage.
+    """
+    read_config(folder)
+    names = _split_names(folder)
+    return kept_names(folder / MODELS / names[0]) if names else []
 
 
 def _differences(found: ModelConfig, wanted: ModelConfig) -> dict[str, tuple[Any, Any]]:

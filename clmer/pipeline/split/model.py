@@ -34,6 +34,7 @@ from clmer.pipeline.models import (
 from clmer.pipeline.reference import GivenReference, Known, with_reference
 from clmer.pipeline.reference_rows import check_given
 from clmer.pipeline.run_files import damaged, read_tensors, readable
+from clmer.pipeline.split.baselines import baseline_names, read_baseline
 from clmer.pipeline.split.notes import (
     TOKENIZER,
     foreign,
@@ -45,7 +46,7 @@ from clmer.pipeline.split.windows import Windows, checked_windows
 from clmer.pipeline.stages.tuned import tuned
 from clmer.pipeline.targets import Target, check_has_classes
 from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
-from clmer.pipeline.window_features import block_features
+from clmer.pipeline.window_features import linear_features
 from clmer.storage import write_file
 
 if TYPE_CHECKING:  # inference needs no loop
@@ -177,7 +178,8 @@ class SplitModel:
         features = {}
         if fitted.floor is not None:
             modalities = {key: self.tokenizer.modalities[key] for key in fitted.chosen.modalities}
-            found = block_features(modalities, whole.arrays, whole.people, whole.reference)
+            known = (whole.arrays, fitted.band, whole.people, whole.reference)
+            found = linear_features(modalities, *known)
             features = {key: part[whole.first :] for key, part in found.items()}
         count = len(next(iter(windows.values())))
         return fitted.predict(self.target, tokens, features, np.arange(count))
@@ -258,7 +260,8 @@ class SplitModel:
 
         Args:
             folder: `models/split1` of a run's folder, for one.
-            model: one of its classifiers by name; None for the first.
+            model: one of its classifiers or linear baselines by name, as the results have it; None
+                for the first classifier.
             device: a torch device.
 
         Raises:
@@ -280,6 +283,9 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
     config = read_model_config(notes, path)
     tokenizer = read_tokenizer(tensors, notes, path)
     target = read_split_target(config, notes, path)
+    if wanted is not None and config.fusion and wanted in baseline_names(folder):
+        fitted, tokenizer = read_baseline(folder, wanted, tokenizer, target)
+        return SplitModel(config, tokenizer.to(device), {}, {wanted: fitted}, target, device)
     name, chosen = "", None
     if config.fusion:
         name, chosen = _wanted(folder, config, tokenizer, wanted)
@@ -339,7 +345,8 @@ def _wanted(
         raise damaged(folder / f"{TOKENIZER}.safetensors", "notes.config", error) from error
     name = next(iter(models), "svm") if wanted is None else wanted
     if name not in models:
-        expected = ", ".join(models) or "a run with a model that the loop trains"
+        kept = [*models, *baseline_names(folder)]
+        expected = ", ".join(kept) or "a run with a model that the loop trains"
         raise DataError(folder, "model", name, expected)
     return name, models[name]
 

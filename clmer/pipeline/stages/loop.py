@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from clmer.errors import DataError
 from clmer.json_files import NUMBER
@@ -27,8 +25,6 @@ from clmer.pipeline.run_files import check, damaged
 from clmer.pipeline.stages.batches import Batches, Shuffled
 from clmer.pipeline.stages.step import GraphedStep, TrainStep
 from clmer.pipeline.targets import Losses
-from clmer.streams import is_nowhere
-from clmer.text import score_text
 
 Step = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
 #: (score to maximise, loss) on the validation part.
@@ -39,9 +35,11 @@ class Recorder(Protocol):
     """What the loop tells of its progress, and what it asks on the way back (`Run` is one)."""
 
     folder: Path
-    #: Whether a progress bar is shown, and whether checkpoints are worth making.
-    shows: bool
+    #: Whether checkpoints are worth making.
     keeps: bool
+
+    def show(self, stage: str, done: int, of: int) -> None:
+        """A stage goes on: so many of its epochs, at most, are done."""
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Note an epoch: "stage", "epoch", and numbers by name."""
@@ -78,7 +76,10 @@ class Recorder(Protocol):
 class Unrecorded:
     """A `Recorder` that keeps nothing."""
 
-    folder, shows, keeps = Path("(in memory)"), False, False
+    folder, keeps = Path("(in memory)"), False
+
+    def show(self, stage: str, done: int, of: int) -> None:
+        """Nothing is shown."""
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Nothing is noted."""
@@ -180,16 +181,8 @@ def fit(
             progress.keep(model, -1, *validate())
     one = TrainStep(model, optimizer, losses, schedule.clip, schedule.amp)
     step: Step = GraphedStep(one, schedule.batch) if schedule.graph else one
-    bar = tqdm(
-        range(progress.epoch, schedule.epochs),
-        desc=stage,
-        initial=progress.epoch,
-        total=schedule.epochs,
-        unit="epoch",
-        disable=None if recorder.shows and not is_nowhere(sys.stderr) else True,
-        leave=False,
-    )
-    for epoch in bar:
+    for epoch in range(progress.epoch, schedule.epochs):
+        recorder.show(stage, epoch, schedule.epochs)
         if schedule.patience and epoch - progress.best_epoch > schedule.patience:
             break
         drawn = seed_of(seed, stage, epoch)
@@ -214,10 +207,8 @@ def fit(
             if progress.is_beaten(score, loss, by_loss=counts_start):
                 progress.keep(model, epoch, score, loss)
         recorder.log({"stage": stage, "epoch": epoch, **line})
-        bar.set_postfix({key: score_text(value) for key, value in line.items() if key != "lr"})
         progress.epoch = epoch + 1
         _checkpoint(recorder, stage, model, optimizer, plateau, progress)
-    bar.close()
     kept = progress.epoch - 1
     if progress.best:
         model.load_state_dict(progress.best)

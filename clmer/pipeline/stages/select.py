@@ -119,7 +119,9 @@ def choose(
     parts = inner_splits(windows, y, split, config.seed)
     rows = np.concatenate([part.test for part in parts])
     right = {}
-    for number, (key, candidate) in enumerate(candidates(config).items()):
+    tried = candidates(config)
+    for number, (key, candidate) in enumerate(tried.items()):
+        recorder.show(f"{name}/{SELECT}", number, len(tried))
         alone = replace(candidate, models=("clmer",), ablation="none", members=1)
         right[key] = _correct(recorder, f"{name}/{SELECT}-{number}", alone, parts, y, classify)
     weight = len(rows) / (np.bincount(y[rows]).clip(1) * len(np.unique(y[rows])))[y[rows]]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from clmer.data.face.windows import FACE_TOKENS
+from clmer.data.levels import NONE
 from clmer.data.recording import SYNTHETIC_MARKER
 from clmer.data.registry import DATASETS, Dataset
 from clmer.data.splits import PROTOCOLS, make_splits
@@ -41,6 +42,7 @@ def inspect(
     task: str | None = None,
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
+    levels: str = NONE,
     target: str = "class",
     cache: Path | None = None,
     progress: bool = False,
@@ -54,6 +56,7 @@ def inspect(
         task: whose classes the protocols are balanced for; None for the default.
         scale: least and largest rating of a manifest, as in `clmer.data.load`, like threshold.
         threshold: the largest rating that is low.
+        levels: where a manifest's ratings are cut instead.
         target: "class", or "rating" for a column of numbers itself.
         cache: folder of the prepared stores; None for `$CLMER_CACHE` or ~/.cache/clmer.
         progress: show a bar while preparing, and print what was read.
@@ -75,6 +78,7 @@ def inspect(
         task=task,
         scale=scale,
         threshold=threshold,
+        levels=levels,
         target=target,
         cache=cache,
         progress=progress,

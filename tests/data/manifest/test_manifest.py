@@ -167,9 +167,9 @@ def test_a_slow_video_loses_no_window_at_a_trial_s_end(write: Callable[..., Path
         ((*GOOD, "p1,t3,calm,eeg,a.npy,x,5,128"), "line 4, start_s: found 'x'"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,-1,5,128"), "line 4, start_s: found '-1'"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,1,11,128"), r"1 to 11 s in line 4 .* the file's 10 s"),
-        ((*GOOD, "p1,t3,calm,eeg,a.npy,1,11,128"), "stop_s the trial's end, no duration"),
+        ((*GOOD, "p1,t3,calm,eeg,a.npy,1,11,128"), "stop_s the end; a length is duration_s"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,1000,9000,128"), "Are they milliseconds, or samples"),
-        ((*GOOD, "p1,t3,calm,eeg,a.npy,5,4,128"), "5 to 4 s, expected .* no duration"),
+        ((*GOOD, "p1,t3,calm,eeg,a.npy,5,4,128"), "5 to 4 s, expected .* a length is duration_s"),
         ((*GOOD, "p1,t3,calm,eeg,clip.mp4,1,9,"), "clip.mp4.*row of modality face"),
         (
             (*GOOD, "p1,t3,calm,eeg,face.csv,1,9,"),

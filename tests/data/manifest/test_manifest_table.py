@@ -57,12 +57,67 @@ def labelled(write: Write, values: Sequence[str], column: str = "label") -> Path
     [
         *(
             (name, "start_s")
-            for name in ("start", "Start", "onset", "start_time", "begin", "star_s")
+            for name in ("start", "Start", "onset", "Start_S ", "start_sec", "begin")
         ),
-        *((name, "stop_s") for name in ("stop", "end", "end_s", "offset", "duration", "Stop (s)")),
-        *((name, "subject") for name in ("subject_id", "participant", "Participant ID", "subjct")),
+        *((name, "stop_s") for name in ("stop", "end", "end_s", "Stop (s)")),
+        *((name, "subject") for name in ("subject_id", "participant", "Participant ID")),
         *((name, "path") for name in ("file", "filename", "File Path")),
-        *((name, "rate") for name in ("sampling_rate", "fs", "sfreq", "Hz", "rat", "sample rate")),
+        *((name, "rate") for name in ("sampling_rate", "fs", "sfreq", "sample rate")),
+    ],
+)
+def test_another_word_for_a_column_is_taken_and_said(write: Write, name: str, column: str) -> None:
+    header = HEADER.replace(column, name) if column in HEADER else f"{HEADER},{name}"
+    lines = GOOD if column in HEADER else [f"{line},1" for line in GOOD]
+    found = read_manifest(write(*lines, header=header))
+    assert list(found.rows[0].labels) == ["label"]
+    if column in ("start_s", "stop_s"):
+        assert getattr(found.rows[0], column) == 1.0
+    said = f"manifest: column {name.strip()} is read as {column}."
+    assert said in found.notes or name.strip().casefold() == column
+
+
+def test_a_length_is_added_to_its_start(write: Write) -> None:
+    path = write(
+        "p1,t1,calm,eeg,a.npy,128,2,5.5",
+        "p1,t2,angry,eeg,b.npy,128,4,",
+        header=f"{HEADER},onset,duration",
+    )
+    found = read_manifest(path)
+    assert [(row.start_s, row.stop_s) for row in found.rows] == [(2.0, 7.5), (4.0, None)]
+    assert "manifest: stop_s is start_s + duration_s: line 2, 2 to 7.5 s." in found.notes
+    with pytest.raises(DataError, match="line 2, duration_s: found 3 s from 1 to 9 s"):
+        read_rows(write("p1,t1,calm,eeg,a.npy,128,1,9,3", GOOD[1] + ",,,",
+                        header=f"{HEADER},start_s,stop_s,duration_s"))  # fmt: skip
+
+
+def test_what_is_no_label_is_ignored_and_named_once(write: Write) -> None:
+    path = write(
+        "p1,t1,calm,eeg,a.npy,128,,2020-01-01,fine",
+        "p1,t2,angry,eeg,b.npy,128,,2020-01-02,",
+        header=f"{HEADER},mood,date,Comments",
+    )
+    found = read_manifest(path)
+    assert list(found.rows[0].labels) == ["label"]
+    said = "manifest: columns that are no label are ignored: date, Comments, mood."
+    assert said in found.notes
+
+
+@pytest.mark.parametrize("column", ["start_s", "stop_s", "rate"])
+def test_a_cell_that_is_open_is_asked_for(write: Write, column: str) -> None:
+    header = HEADER if column == "rate" else f"{HEADER},{column}"
+    line = GOOD[0].replace("128", "?") if column == "rate" else f"{GOOD[0]},?"
+    with pytest.raises(DataError, match=f"line 2, {column}: found '\\?'.*fill it in"):
+        read_rows(write(line, GOOD[1], header=header))
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        *((name, "start_s") for name in ("star_s", "timestamp", "start_ms", "latency")),
+        *((name, "stop_s") for name in ("offset", "stop_ms", "finish")),
+        *((name, "duration_s") for name in ("length_s", "duration_ms", "Dauer")),
+        *((name, "subject") for name in ("subjct", "user")),
+        *((name, "rate") for name in ("Hz", "rat", "fps")),
         *((name, "channels") for name in ("channel", "chanels")),
         *((name, "modality") for name in ("modalty", "modalities")),
         *(("stimuls", "stimulus"), ("groups", "group"), ("units", "unit"), ("faceid", "face_id")),
@@ -239,10 +294,7 @@ def test_a_slip_in_a_column_of_few_numbers_is_named(write: Write, slip: str) -> 
     [
         *((name, "start_s") for name in ("start_seconds", "start_time_s", "begin_s", "from (s)")),
         *((name, "start_s") for name in ("trial_start", "videoOnset", "Beginn", "Begin time [ms]")),
-        *(
-            (name, "stop_s")
-            for name in ("end_sec", "until", "to_s", "length_s", "TrialEnd", "Dauer")
-        ),
+        *((name, "stop_s") for name in ("until", "to_s", "TrialEnd", "Trial stop")),
         *((name, "rate") for name in ("sampling_rate_hz", "fs_hz", "samples per second")),
         *((name, "unit") for name in ("unit_eeg", "Einheit", "units (uV)")),
         ("face_nr", "face_id"),
@@ -379,7 +431,7 @@ def test_backslashes_in_paths(write: Write, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("A.NPY", "Did you mean a.npy"), ("sub", "is a folder"), ("x/a.npy", "no folder")],
+    [("aa.npy", "Did you mean a.npy"), ("sub", "is a folder"), ("x/a.npy", "no folder")],
 )
 def test_a_missing_file_has_a_hint(write: Write, tmp_path: Path, name: str, hint: str) -> None:
     (tmp_path / "sub").mkdir()
@@ -402,6 +454,24 @@ def test_a_path_of_elsewhere(write: Write, tmp_path: Path, path: str, meant: str
     np.save(tmp_path / "sub" / "b.npy", np.zeros((2, 9)))
     with pytest.raises(DataError, match=rf"1 missing: .*Did you mean {meant}\?"):
         read_rows(write(GOOD[0].replace("a.npy", path), GOOD[1]))
+
+
+def test_paths_in_another_case(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "EEG").mkdir()
+    (tmp_path / "a.npy").rename(tmp_path / "EEG" / "A.npy")
+    path = write(GOOD[0].replace("a.npy", "eeg\\\\a.NPY"), GOOD[1])
+    found = read_manifest(path)
+    assert found.rows[0].path == tmp_path / "EEG" / "A.npy"
+    assert "manifest: a path is read in the case that its file has: line 2, " in found.notes[0]
+
+
+def test_a_path_from_home(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "a.npy").rename(home / "a.npy")
+    monkeypatch.setenv("HOME", str(home))
+    row = read_rows(write(GOOD[0].replace("a.npy", "~/a.npy"), GOOD[1]))[0]
+    assert row.path == home / "a.npy"
 
 
 def test_a_workbook_is_no_table(tmp_path: Path) -> None:

@@ -92,6 +92,35 @@ def test_flat_and_copied_channels_are_named() -> None:
     assert notes == ("eeg: b flat (constant)", "eeg: c is a copy of a")
 
 
+def test_clipped_channels_are_named() -> None:
+    x = signal()
+    limit = 1.5 * x.data[0].std()
+    assert not any("clipped" in note for note in measure("eeg", x, PATH).notes)
+    np.clip(x.data[0], -limit, limit, out=x.data[0])
+    share = 100 * (np.abs(x.data[0]) == limit).mean()
+    (note,) = measure("eeg", x, PATH).notes
+    assert note == f"eeg: a clipped: up to {share:.2g} % of the samples at the amplifier's limit"
+
+
+def test_a_coarse_converter_clips_nothing() -> None:
+    """A slow signal rests at its ends for a while, and at the values beside them as well."""
+    slow = signal("gsr", 0.5, 5.0, "uS")
+    slow.data[:] = np.round(5 + np.sin(np.arange(slow.data.shape[1]) / 200), 2)
+    assert not any("clipped" in note for note in measure("gsr", slow, PATH).notes)
+
+
+@pytest.mark.parametrize("mains", [50.0, 60.0])
+def test_mains_hum_is_named_where_it_is_most_of_a_channel(mains: float) -> None:
+    x = signal()
+    assert x.fs == 128
+    t = np.arange(x.data.shape[1]) / x.fs
+    x.data[1] += 3 * x.data[1].std() * np.sin(2 * np.pi * mains * t)
+    (note,) = measure("eeg", x, PATH).notes
+    assert note.startswith(f"eeg: b full of mains hum: {mains:g} Hz has up to")
+    slow = replace(x, fs=100.0)  # which cannot hold it
+    assert not any("hum" in note for note in measure("eeg", slow, PATH).notes)
+
+
 def test_recordings_that_differ_by_a_factor_of_units() -> None:
     usual = [(f"p{i}/1", looked_at()) for i in range(5)]
     odd = ("p9/1", looked_at(sd=20e3))

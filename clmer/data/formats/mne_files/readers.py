@@ -64,13 +64,13 @@ def header_of(path: Path) -> Path | None:
         return None
     headers = [path.with_suffix(each) for each in _HEADERS[suffix]]
     there = next((header for header in headers if header.is_file()), None)
-    if there is None and (stands_alone(path) or (suffix == ".dat" and _is_text(path))):
-        return None
+    if there is None and (stands_alone(path) or (suffix == ".dat" and b"\0" not in _head(path))):
+        return None  # a .dat of text is a table
     return there or headers[0]
 
 
 def stands_alone(path: Path) -> bool:
-    """Whether a file whose suffix others share begins as a recording that MNE reads."""
+    """Whether a file that may be a part of a recording begins as a whole one of MNE's."""
     return _head(path).startswith(_OWN.get(suffix_of(path), ()))
 
 
@@ -86,10 +86,6 @@ def reader_of(path: Path) -> tuple[str, dict[str, object]]:
     return READERS[suffix], options.get(suffix, {})
 
 
-def _head(path: Path, count: int = 16) -> bytes:
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(count)
-
-
-def _is_text(path: Path) -> bool:
-    return b"\0" not in _head(path, 4096)
+        return file.read(4096)

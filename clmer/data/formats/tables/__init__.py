@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clmer.data.formats.mne_files.readers import stands_alone, suffix_of
 from clmer.data.formats.tables import empatica
 from clmer.data.formats.tables.arrays import open_arrays
+from clmer.data.formats.tables.empatica import is_session
 from clmer.data.formats.tables.layout import read_layout
 from clmer.data.formats.tables.source import TableFile
 from clmer.data.formats.tables.table import open_table
@@ -26,6 +28,13 @@ from clmer.data.formats.tables.table import open_table
 TEXT = (".csv", ".tsv", ".txt", ".dat")
 ARRAYS = (".mat", ".npz")
 SUFFIXES = (*TEXT, *ARRAYS)
+
+
+def is_table(path: Path) -> bool:
+    """Whether `open_numbers` opens a file, or a folder."""
+    if path.is_dir():
+        return is_session(path)
+    return suffix_of(path) in SUFFIXES and not (suffix_of(path) == ".dat" and stands_alone(path))
 
 
 def open_numbers(path: Path, rate: float | None = None) -> TableFile:
@@ -47,4 +56,4 @@ def open_numbers(path: Path, rate: float | None = None) -> TableFile:
     return empatica.open_file(layout, *head) if head else open_table(layout, rate)
 
 
-__all__ = ["ARRAYS", "SUFFIXES", "TEXT", "TableFile", "empatica", "open_numbers"]
+__all__ = ["ARRAYS", "SUFFIXES", "TEXT", "TableFile", "is_session", "is_table", "open_numbers"]

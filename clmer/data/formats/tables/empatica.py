@@ -40,7 +40,7 @@ _PER_G = 64.0
 FILES = ("EDA.csv", "BVP.csv", "ACC.csv", "TEMP.csv", "HR.csv")
 
 
-def is_folder(path: Path) -> bool:
+def is_session(path: Path) -> bool:
     """Whether a folder is a session of a band."""
     return sum((path / name).is_file() for name in FILES) >= 2
 

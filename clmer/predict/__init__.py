@@ -1,6 +1,6 @@
-"""What a trained run says of a new recording, window by window.
+"""What a trained run says of new recordings, window by window, and of each as a whole.
 
-    clmer predict runs/x recording.edf --face face.csv --out predictions.csv
+    clmer predict runs/x recording.edf --face face.csv --out said.csv
 
 The recording goes the way of the training data: channels by name, units, filter over the whole of
 it, common rate, windows of the run's length and stride (`clmer.data.store.windowing`); then the
@@ -10,20 +10,14 @@ backwards.
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import re
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.manifest import reader as manifest
-from clmer.data.manifest import table as manifest_table
 from clmer.data.mobilevit import embedder
 from clmer.data.recording import Recording, Signal
 from clmer.data.registry import DATASETS
@@ -35,171 +29,29 @@ from clmer.data.store.summary import OTHER_SCALE, face_lines, signal_lines
 from clmer.data.store.windowing import WindowedRecording, make_windows
 from clmer.data.video.series import open_face
 from clmer.errors import ConfigError, DataError
-from clmer.pipeline.reference import LEAST, GivenReference
-from clmer.pipeline.reference_rows import ALL, check_given, how_to_record
-from clmer.pipeline.run.trained import TrainedRun, load
-from clmer.storage import write_file
-from clmer.streams import is_nowhere
-from clmer.text import cell
-
-#: Digits after the point of times, probabilities and ratings.
-DIGITS = 6
+from clmer.pipeline.run.trained import TrainedRun
 
 
-def predict(
-    run: str,
-    recording: Sequence[str],
-    face: str | None,
-    face_start: float | None,
-    face_rate: float | None,
-    face_id: str | None,
-    rate: float | None,
-    unit: str,
-    split: str | None,
-    reference: Sequence[str],
-    out: str,
-    device: str,
-) -> int:
-    """Predict one recording and write the table.
+def recordings_of(
+    words: Sequence[str], modalities: Mapping[str, Modality], face: str | None
+) -> list[dict[str, Path]]:
+    """The files of each recording: of one as `files_of`, or FILE FILE ..., a recording each.
 
     Raises:
-        ConfigError: options that do not fit the run.
-        DataError: a run or a file that cannot be used.
+        ConfigError: as `files_of`; several recordings with a face, which is of one.
     """
-    _check_numbers(rate, face_rate, face_start)
-    if out != "-" and not Path(out).parent.is_dir():
-        raise DataError(Path(out), "`out`", "no such folder", "one that exists", "Make it first.")
-    if out == "-" and is_nowhere(sys.stdout):
-        found = "a closed standard output"
-        raise DataError(Path(out), "`out`", found, "an open one", "Name a file.")
-    trained = load(run, split, device)
-    check_given(trained.config.reference, (ALL if ALL in reference else {}) if reference else None)
-    files = files_of(recording, trained.modalities)
-    given = Given(rate, unit, face_start, face_rate, face_id)
-    windows = given.windows(trained, files, face)
-    known, remarks = given.reference(trained, reference, windows, face)
-    ask = trained.predict_proba if trained.classes else trained.predict
-    said = ask(windows.arrays, reference=known)
-    for line in [*notes(trained, windows), *remarks]:
-        print(line, file=sys.stderr)
-    table = predictions_csv(windows.start_s, said, trained.classes)
-    if out == "-":
-        _check_encoding(table)
-        sys.stdout.write(table)
-    else:
-        write_file(Path(out), table.encode())
-    return 0
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the command says of all its files; `read_recording` and `with_face` know the fields."""
-
-    rate: float | None
-    unit: str
-    face_start: float | None
-    face_rate: float | None
-    face_id: str | None
-
-    def windows(
-        self, trained: TrainedRun, files: Mapping[str, Path], face: str | None
-    ) -> WindowedRecording:
-        """The windows of one recording's files; raises as the functions that it calls."""
-        whole = read_recording(trained, files, rate=self.rate, unit=self.unit)
-        start, fps, face_id = self.face_start, self.face_rate, self.face_id
-        whole = with_face(trained, whole, face, start_s=start, fps=fps, face_id=face_id)
-        return windows_of(trained, whole)
-
-    def reference(
-        self,
-        trained: TrainedRun,
-        words: Sequence[str],
-        predicted: WindowedRecording,
-        face: str | None,
-    ) -> tuple[GivenReference | None, list[str]]:
-        """What this person is known by, and what to say of it.
-
-        Args:
-            trained: says whether there is any.
-            words: none; "all"; or [NAME=]FILE[:START-STOP] of each modality, face=CSV of the face.
-            predicted: the recording that is asked about.
-            face: its face, which is the reference's too where that is of the same files.
-
-        Raises:
-            ConfigError: words that do not fit the run.
-            DataError: a file that cannot be read, or has too few windows.
-        """
-        if not words:
-            return None, []
-        if ALL in words:
-            return ALL, [f"transductive: read against all of this recording (`reference={ALL}`)"]
-        names, spans = zip(*map(_named_span, words), strict=True)
-        faces = [name.removeprefix("face=") for name in names if name.startswith("face=")]
-        signals = [name for name in names if not name.startswith("face=")]
-        files = files_of(signals, trained.modalities)
-        recorded = predicted.recording.files
-        same = all(path == recorded.get(name) for name, path in files.items())
-        own_face = faces[0] if faces else face if files and same else None
-        if own_face is None and any(name in FACE_TOKENS for name in trained.modalities):
-            raise ConfigError(
-                f"`reference`: found {' '.join(words)}, expected face=CSV beside it, its own face"
-            )
-        found = self.windows(trained, files, own_face)
-        same = same and (own_face is None or Path(own_face) == recorded.get("face"))
-        start, stop = spans[0]
-        if len(set(spans)) > 1:
-            raise ConfigError(f"`reference`: found {' '.join(words)}, expected one START-STOP")
-        length = trained.config.window_s or 0.0
-        inside = (found.start_s >= start - 1e-6) & (found.start_s + length <= stop + 1e-6)
-        if inside.sum() < LEAST:
-            raise DataError(
-                found.recording.source,
-                "`reference`",
-                f"{inside.sum()} windows of {length:g} s",
-                f"at least {LEAST}",
-                f"Give a longer stretch: {how_to_record(trained.config.reference)}.",
-            )
-        lines = [f"read against {inside.sum()} windows of {' '.join(words)}"]
-        if same:
-            gaps = np.abs(predicted.start_s[:, None] - found.start_s[inside]).min(1)
-            count = int((gaps < length - 1e-6).sum())
-            lines.append(f"note: {count} windows of the table overlap the reference")
-        return {name: array[inside] for name, array in found.arrays.items()}, lines
-
-
-def _named_span(word: str) -> tuple[str, tuple[float, float]]:
-    """[NAME=]FILE of [NAME=]FILE[:START-STOP], and the seconds; all there are without."""
-    found = re.fullmatch(r"(.+):(\d+(?:\.\d*)?)-(\d+(?:\.\d*)?)", word)
-    if not found:
-        return word, (-math.inf, math.inf)
-    start, stop = float(found[2]), float(found[3])
-    if start >= stop:
-        raise ConfigError(f"`reference`: found {word}, expected START before STOP, in seconds")
-    return found[1], (start, stop)
-
-
-def _check_encoding(table: str) -> None:
-    """A table keeps every letter: where standard output has no room for one, nothing is written."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        table.encode(encoding)
-    except UnicodeEncodeError as error:
-        letters = ascii(error.object[error.start : error.end])
-        hint = "Name a file, which is UTF-8, or set PYTHONIOENCODING=utf-8."
-        found = f"a standard output of {encoding}, which lacks {letters}"
-        raise DataError(Path("-"), "`out`", found, "one that takes the names", hint) from error
-
-
-def _check_numbers(rate: float | None, face_rate: float | None, face_start: float | None) -> None:
-    least = manifest_table.LEAST_RATE
-    for name, value, low in (
-        ("`rate`", rate, least),
-        ("`face_rate`", face_rate, least),
-        ("`face_start`", face_start, -math.inf),
-    ):
-        if value is not None and not (math.isfinite(value) and value >= low):
-            expected = f"at least {low:g} Hz" if math.isfinite(low) else "seconds"
-            raise ConfigError(f"{name}: found {value}, expected {expected}")
+    signals = [name for name in modalities if name not in FACE_TOKENS]
+    plain = [text for text in words if text.partition("=")[0] not in signals]
+    if len(words) < 2 or len(plain) < len(words) or not signals:
+        return [files_of(words, modalities)]
+    if face is not None or len(signals) < len(modalities):
+        raise ConfigError(
+            f"recording: found {len(words)} files with a face, expected one recording at a time, "
+            "whose face it is"
+        )
+    if len(set(words)) < len(words):
+        raise ConfigError(f"recording: found {' '.join(words)}, expected each file once")
+    return [files_of([text], modalities) for text in words]
 
 
 def files_of(recording: Sequence[str], modalities: Mapping[str, Modality]) -> dict[str, Path]:
@@ -384,16 +236,3 @@ def notes(trained: TrainedRun, windows: WindowedRecording) -> list[str]:
             "training data: for new people and recordings only; a single split can be asked for"
         )
     return lines
-
-
-def predictions_csv(start_s: np.ndarray, said: np.ndarray, classes: Sequence[str]) -> str:
-    """One row per window: its start, and its probabilities [N, classes] or rating [N]."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    head = ["class", *(f"p_{name}" for name in classes)] if classes else ["value"]
-    writer.writerow(["time_s", *head])
-    for start, row in zip(start_s.tolist(), said, strict=True):
-        values = [f"{value:.{DIGITS}f}" for value in np.atleast_1d(row)]
-        best = [cell(classes[int(row.argmax())])] if classes else []
-        writer.writerow([round(start, DIGITS), *best, *values])
-    return text.getvalue()

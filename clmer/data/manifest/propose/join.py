@@ -1,0 +1,273 @@
+"""Labels out of tables beside the recordings, joined by person and trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from clmer.data.manifest.columns import NEEDED, OPTIONAL, REFERENCE, is_remark, meaning
+from clmer.data.manifest.propose.beside import ABOUT_PEOPLE, Beside
+from clmer.data.manifest.propose.names import person_id, words
+from clmer.data.manifest.propose.spans import marker_parts, parts_of
+from clmer.data.manifest.propose.trials import Proposal, Trial, some
+from clmer.data.tasks import DIMENSIONS
+from clmer.text import folded
+
+#: Other words for a rating.
+_DIMENSION_WORDS = {
+    **{name: name for name in DIMENSIONS},
+    **dict.fromkeys(("valenz", "valencia", "pleasure", "pleasantness"), "valence"),
+    **dict.fromkeys(("erregung", "activation"), "arousal"),
+    **dict.fromkeys(("dominanz", "dominancia"), "dominance"),
+}
+
+
+def join_tables(made: Proposal, tables: Sequence[Beside]) -> None:
+    """Give the trials the labels that tables hold."""
+    for table in sorted(tables, key=lambda t: -len(t.cells)):
+        _join(made, table)
+
+
+def _join(made: Proposal, table: Beside) -> None:
+    assert table.subject is not None
+    name = table.path.name
+    rows: dict[str, list[int]] = {}
+    for i, cell in enumerate(table.column(table.subject)):
+        rows.setdefault(person_id(cell), []).append(i)
+    people: dict[str, list[Trial]] = {}
+    for trial in made.trials:
+        people.setdefault(trial.person_id, []).append(trial)
+    both = [id_ for id_ in people if id_ in rows]
+    if both or table.is_sure:
+        _say_strangers(made, table, rows, people)
+    if not both:
+        return
+    if table.start is not None and all(len(people[id_]) == 1 for id_ in both):
+        _cut_by_table(made, table, rows, people)
+        return
+    if all(len(rows[id_]) == 1 for id_ in both) and any(len(people[id_]) > 1 for id_ in both):
+        _about_people(made, table, rows, people)
+        return
+    trial_column, pairs = _pairs(table, rows, people)
+    if trial_column is None and any(len(rows[id_]) > 1 for id_ in both):
+        single = all(len(people[id_]) == 1 for id_ in both)
+        if single and _cut_by_markers(made, table, rows):
+            return
+        if single:
+            _cut_by_table(made, table, rows, people)
+        else:
+            made.questions.append(
+                f"label: no column of {name} names the trials of the files "
+                f"({some([t.name for t in people[both[0]]], 4)})."
+            )
+        return
+    _take(made, table, pairs, trial_column)
+
+
+def _say_strangers(
+    made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
+) -> None:
+    """Name people of the table without files, and the reverse."""
+    assert table.subject is not None
+    cells = table.column(table.subject)
+    if strange := [cells[rows[id_][0]] for id_ in rows if id_ not in people and id_]:
+        made.checks.append(f"{table.path.name}: no files of {some(strange, 4)}.")
+    if absent := [people[id_][0].person for id_ in people if id_ not in rows]:
+        made.checks.append(f"{table.path.name}: no row of {some(absent, 4)}.")
+
+
+def _pairs(
+    table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
+) -> tuple[int | None, list[tuple[Trial, int]]]:
+    """The column that names trials, and the row of each trial; None where one row is a person's."""
+    columns = [*([table.file] if table.file is not None else []), *table.others]
+    best, column, pairs = 0.0, None, []
+    for each in columns:
+        found = _matched(table.column(each), rows, people)
+        score = len(found) + 0.5 * (meaning(table.name(each), ["trial"]) == "trial")
+        if found and score > best:
+            best, column, pairs = score, each, found
+    count = sum(len(people[id_]) for id_ in people if id_ in rows)
+    if len(pairs) > count / 2:
+        return column, pairs
+    alone = [id_ for id_ in people if id_ in rows and len(people[id_]) == len(rows[id_]) == 1]
+    return None, [(people[id_][0], rows[id_][0]) for id_ in alone]
+
+
+def _matched(
+    cells: Sequence[str], rows: dict[str, list[int]], people: dict[str, list[Trial]]
+) -> list[tuple[Trial, int]]:
+    """The row of each trial that a column's cells name; none where a row fits two trials."""
+    pairs = []
+    for id_, trials in people.items():
+        for trial in trials:
+            fits = [i for i in rows.get(id_, ()) if _names(cells[i], trial)]
+            pairs += [(trial, fits[0])] if len(fits) == 1 else []
+    return pairs if len({row for _, row in pairs}) == len(pairs) else []
+
+
+def _names(cell: str, trial: Trial) -> bool:
+    """Whether a cell names a trial: by its file, its name, or one of the words in that."""
+    if not cell:
+        return False
+    stems = {folded(file.path.name.partition(".")[0]) for file in trial.files}
+    if folded(Path(cell.replace("\\", "/")).name.partition(".")[0]) in stems:
+        return True
+    if (trial.named.rest or trial.part) and folded(cell) == folded(trial.name):
+        return True
+    said = [part for word in words(folded(cell)) for part in word.parts]
+    named = (*trial.named.rest, *words(trial.part))
+    own = {part for word in named for part in (*word.parts, word.id)}
+    return bool(said) and set(said) <= own
+
+
+def _take(
+    made: Proposal, table: Beside, pairs: Sequence[tuple[Trial, int]], trial_column: int | None
+) -> None:
+    """Copy the labels of matched rows."""
+    columns = [i for i in table.others if i != trial_column]
+    taken = _labels(table, columns, [row for _, row in pairs], made)
+    for column, label in taken.items():
+        cells = table.column(column)
+        for trial, row in pairs:
+            trial.labels[label] = table.table.plain(cells[row])
+    if taken:
+        joined = "person" if trial_column is None else f"person and {table.name(trial_column)}"
+        lacking = len(made.trials) - len(pairs)
+        names = [(table.name(i), to) for i, to in taken.items()]
+        renamed = [f"{name} is {to}" for name, to in names if folded(name) != folded(to)]
+        made.told["joined"] = f"{table.path.name} by {joined}" + (
+            f"; {', '.join(renamed)}" if renamed else ""
+        )
+        if lacking:
+            made.checks.append(f"{table.path.name}: no row fits {lacking} trials.")
+        shared = {trial.name for trial in made.trials}
+        if trial_column is not None and len(shared) < len(made.trials):
+            for trial in made.trials:
+                trial.stimulus = trial.name
+
+
+def _labels(
+    table: Beside, columns: Sequence[int], rows: Sequence[int], made: Proposal
+) -> dict[int, str]:
+    """The columns that may be labels, and what each is called in the manifest."""
+    known = {name for trial in made.trials for name in trial.labels}
+    labels: dict[int, str] = {}
+    left_out = []
+    for column in columns:
+        name = table.name(column)
+        cells = table.column(column)
+        found = [cells[row] for row in rows if cells[row]]
+        numbers = [table.table.number(cell) for cell in found]
+        is_number = bool(found) and None not in numbers
+        key = "".join(character for character in folded(name) if character.isalnum())
+        many = not is_number and len(set(found)) > max(12, len(found) / 3)
+        if key in ABOUT_PEOPLE or is_remark(name) or len(set(found)) < 2 or many:
+            left_out.append(name)
+            continue
+        label = _dimension(name) or name.replace("\n", " ")
+        taken = {*known, *labels.values(), *NEEDED, *OPTIONAL, REFERENCE}
+        if label in taken or label.casefold() in taken or meaning(label, ()):
+            label = f"{table.path.stem}_{label}"
+        labels[column] = label
+    if left_out:
+        made.told[f"not used of {table.path.name}"] = some(left_out, 8)
+    order = [*DIMENSIONS]
+    return dict(
+        sorted(labels.items(), key=lambda kv: order.index(kv[1]) if kv[1] in order else 9 + kv[0])
+    )
+
+
+def _dimension(name: str) -> str:
+    """The rating that a column's name means: "SAM_Valence" is valence, "Erregung" arousal."""
+    found = {_DIMENSION_WORDS[w.key] for w in words(name) if w.key in _DIMENSION_WORDS}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _about_people(
+    made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
+) -> None:
+    """A table of people, not of trials: its columns are labels only where nothing else is."""
+    if any(trial.labels for trial in made.trials):
+        columns = [table.name(i) for i in table.others]
+        made.told[f"not used of {table.path.name}"] = f"{some(columns, 6)}: of people, not trials"
+        return
+    pairs = [(t, rows[id_][0]) for id_, trials in people.items() if id_ in rows for t in trials]
+    _take(made, table, pairs, None)
+
+
+def _cut_by_markers(made: Proposal, table: Beside, rows: dict[str, list[int]]) -> bool:
+    """One file per person and a row per trial: markers in the file may say where each begins.
+
+    They are those that the table names or, where there are as many as rows, in its order.
+    """
+    spans = marker_parts(made, {})
+    trials = [each for trial in made.trials for each in parts_of(trial, spans.get(id(trial), []))]
+    people: dict[str, list[Trial]] = {}
+    for trial in trials:
+        people.setdefault(trial.person_id, []).append(trial)
+    if not trials:
+        return False
+    again = any(len({s.label for s in each}) < len(each) for each in spans.values())
+    column, pairs = (None, []) if again else _pairs(table, rows, people)
+    if column is None:
+        if any(len(own) != len(rows.get(id_, own)) for id_, own in people.items()):
+            return False
+        both = [id_ for id_ in people if id_ in rows]
+        pairs = [pair for id_ in both for pair in zip(people[id_], rows[id_], strict=True)]
+        made.checks.append(
+            f"{table.path.name} is joined to the files' markers in the order of its rows."
+        )
+    made.trials = trials
+    made.told["parts"] = "by markers in the files"
+    made.checks.append("all files of a recording are taken to start together.")
+    _take(made, table, pairs, column)
+    return True
+
+
+def _cut_by_table(
+    made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
+) -> None:
+    """One file per person and a row per trial: the table says where each begins, or nobody does."""
+    name = table.path.name
+    column = next((i for i in table.others if meaning(table.name(i), ["trial"]) == "trial"), None)
+    indices = [row for id_ in people for row in rows.get(id_, ())]
+    labels = _labels(table, [i for i in table.others if i != column], indices, made)
+    if column is None:  # a trial is called after its class
+        words_ = [i for i in labels if not all(map(table.table.number, table.column(i)))]
+        column = words_[0] if words_ else None
+    trials = []
+    for trial in made.trials:
+        own = rows.get(trial.person_id, [])
+        said = ["" if column is None else table.cells[row][column] for row in own]
+        for at, row in enumerate(own):
+            again = said.count(said[at]) > 1
+            part = f"{said[at]}_{said[: at + 1].count(said[at])}" if again else said[at]
+            start_s, stop_s = table.span(row)
+            trials.append(
+                replace(
+                    trial,
+                    part=part if said[at] else str(at + 1),
+                    start_s=start_s,
+                    stop_s=stop_s,
+                    labels=trial.labels | _cells(table, row, labels),
+                    unknown=trial.files if start_s is None else [],
+                )
+            )
+        trials += [] if own else [trial]
+    made.trials = trials
+    made.told["joined"] = f"{name}, a row per trial: {len(trials)} trials"
+    if any(trial.unknown for trial in trials):
+        made.questions.append(
+            f"start_s, stop_s: {name} has several trials per person, the folder one file: in which "
+            "seconds of the file is each? Columns onset and duration in the table would be read."
+        )
+    else:
+        made.told["parts"] = f"{name} says where each trial begins, in seconds of the file"
+        made.checks.append("all files of a recording are taken to start together.")
+
+
+def _cells(table: Beside, row: int, labels: dict[int, str]) -> dict[str, str]:
+    """The labels of a row, by their names in the manifest."""
+    return {name: table.table.plain(table.column(i)[row]) for i, name in labels.items()}

@@ -1,0 +1,378 @@
+"""People and trials from the names of files and folders.
+
+    sub-01/eeg/sub-01_task-rest_eeg.edf      sub-01, rest
+    P01_ses2_happy.edf, faces/p1/ses2/happy.csv      P01, ses2_happy, twice
+
+A name is cut into words (`words`). Words that say what a file holds (eeg, face, raw) and those that
+are the same in all files of a kind are passed by; what is left tells the person and the trial.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from clmer.data.channels import as_kind
+from clmer.text import folded
+
+#: Letters before a person's number, the surest first: "s" may be a session, "part" a part.
+PEOPLE = tuple(
+    "sub subj subject participant proband person patient user teilnehmer sujet vp vpn pid ppt pp "
+    "p id s part".split()
+)
+_TRIALS = frozenset(
+    "ses sess session day visit run trial tr t take rep repetition block clip video vid v stim "
+    "stimulus movie film seg segment epoch".split()
+)
+#: Words before a class.
+_CLASSES = frozenset("task cond condition emo emotion label class state mood".split())
+#: What a file holds or what recorded it: neither person nor trial.
+_DEVICES = frozenset(
+    "eeg ecg ekg gsr eda bvp ppg resp temp acc gyro magn emg eog ieeg hr ibi tags physio "
+    "physiology signal signals face faces facial openface pyfeat feat mediapipe video videos "
+    "cam camera webcam au aus landmarks emotiv epoc muse openbci shimmer empatica e4 polar h10 "
+    "biopac bitalino opensignals data recording recordings rec record export exports csv edf "
+    "bdf features output out results openvibe lsl beh phys anat files".split()
+)
+#: What was done to a file: two of them may be one recording.
+VERSIONS = frozenset(
+    "raw filtered filt clean cleaned preprocessed preproc processed ica orig original old new copy "
+    "backup final".split()
+)
+#: Parts of a recording by which people are known.
+REST = frozenset(
+    "rest resting restingstate baseline base bl neutral ruhe eyesopen eyesclosed".split()
+)
+_EMOTIONS = REST | frozenset(
+    "happy happiness sad sadness angry anger fear fearful afraid scared disgust disgusted "
+    "surprise surprised calm relax relaxed relaxation joy joyful amusement amused funny tender "
+    "tenderness contempt bored boredom excited excitement stress stressed positive negative pos "
+    "neg content contentment love anxious anxiety pain awe pride excitement frustration "
+    "frustrated arithmetic math mental meditation stroop high low hvha hvla lvha lvla freude "
+    "trauer wut angst ekel".split()
+)
+_DATE = re.compile(
+    r"(?<!\d)(19|20)\d\d([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])"
+    r"([T _-]?([01]\d|2[0-3])[-_.:h]?[0-5]\d([-_.:m]?[0-5]\d)?)?(?!\d)"
+)
+#: A piece of a name in camel case.
+_HUMP = re.compile(r"[A-Z]?[^\W\d_A-Z]+\d*|[A-Z]+\d*|\d+")
+_RATE = re.compile(r"(?<![A-Za-z\d])(\d+) ?hz(?![A-Za-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a name.
+
+    Args:
+        text: as written, "P01".
+        key: its letters before a number, in lower case, "p"; all of it where it has no number.
+        value: the number without leading zeros, "1"; "" where it has none.
+    """
+
+    text: str
+    key: str
+    value: str
+
+    @property
+    def id(self) -> str:
+        """What two spellings of it share."""
+        return self.key + self.value
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What tells trials apart: "happy", "2" of "happy2"; "2" of "run-02"."""
+        says_nothing = self.value and self.key in {*_TRIALS, *_CLASSES, *PEOPLE}
+        return tuple(filter(None, ("" if says_nothing else self.key, self.value)))
+
+
+def words(path: PurePath | str, *, dates: bool = False) -> list[Word]:
+    """The words of a path without its suffix, folders first; rates are none, dates if asked for."""
+    path = PurePath(path)
+    found = []
+    for part in (*path.parent.parts, path.name.partition(".")[0] or path.name):
+        part = _RATE.sub(" ", part if dates else _DATE.sub(" ", part))
+        for text in re.split(r"[\s_.,;=+&()\[\]#]+", part):
+            found += _of_text(text.strip("-"))
+    return found
+
+
+def rate_in(path: PurePath) -> float | None:
+    """The rate in Hz that a name states ("p01_128Hz.npy"), or None."""
+    found = _RATE.search(path.name)
+    return float(found[1]) if found else None
+
+
+def _of_text(text: str) -> list[Word]:
+    if not text:
+        return []
+    pair = re.fullmatch(r"([^\W\d_]+)-(\w+)", text)
+    if pair and (pair[2].isdigit() or folded(pair[1]) in {*PEOPLE, *_TRIALS, *_CLASSES}):
+        value = pair[2].lstrip("0") or "0" if pair[2].isdigit() else folded(pair[2])
+        return [Word(text, folded(pair[1]), value)]
+    if "-" in text:
+        return [word for part in text.split("-") for word in _of_text(part)]
+    if folded(text) in _DEVICES:
+        return [_word(text)]
+    pieces = re.findall(r"[^\W\d_]+\d*|\d+", text)
+    if not text.isupper():
+        pieces = [part for piece in pieces for part in _HUMP.findall(piece)]
+    if len(pieces) > 1 and all(_is_known(piece) for piece in pieces):
+        return [word for piece in pieces for word in _split(piece)]
+    return _split(text)
+
+
+def _split(text: str) -> list[Word]:
+    """A class and its number as two words: "happy2" is "happy_2"."""
+    found = re.fullmatch(r"([^\W\d_]+)(\d+)", text)
+    if found and folded(found[1]) in _EMOTIONS:
+        return [_word(found[1]), _word(found[2])]
+    return [_word(text)]
+
+
+def _word(text: str) -> Word:
+    found = re.fullmatch(r"([^\W\d_]*)(\d+)", text)
+    if not found:
+        return Word(text, folded(text), "")
+    return Word(text, folded(found[1]), found[2].lstrip("0") or "0")
+
+
+def _is_known(piece: str) -> bool:
+    letters = folded(piece).rstrip("0123456789")
+    known = (PEOPLE, _TRIALS, _CLASSES, _DEVICES, VERSIONS, _EMOTIONS)
+    return not letters or any(letters in each for each in known)
+
+
+def is_device(word: Word) -> bool:
+    """Whether a word says what a file holds."""
+    return folded(word.text) in _DEVICES
+
+
+def kind_in(path: PurePath) -> str:
+    """The type of signal that a name states ("ECG_p01.npy"), the last such word; "" for none."""
+    kinds = [as_kind(word.text) for word in words(path)]
+    return next((kind for kind in reversed(kinds) if kind not in ("", "other")), "")
+
+
+@dataclass(frozen=True)
+class Named:
+    """Who and what a file's name says.
+
+    Args:
+        person: as written; "" where no word tells.
+        person_id: what two spellings share.
+        rest: the words that tell its trial: not the same in all files of its kind, nor in all of
+            its person's.
+        group: words that all of its person's files have, such as "patients".
+    """
+
+    person: str
+    person_id: str
+    rest: tuple[Word, ...]
+    group: tuple[Word, ...] = ()
+
+    @property
+    def trial(self) -> str:
+        """The trial as written; "" where no word tells."""
+        return "_".join(word.text for word in self.rest)
+
+    @property
+    def trial_id(self) -> tuple[str, ...]:
+        """What two spellings of it share."""
+        return tuple(part for word in self.rest for part in word.parts)
+
+    @property
+    def states(self) -> list[str]:
+        """The words of the trial that are a class: "happy" of "happy2"."""
+        keyed = [word.value for word in self.rest if word.key in _CLASSES and word.value]
+        return keyed or [w.key for w in self.rest if w.key in _EMOTIONS]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the names of all files say.
+
+    Args:
+        named: of each file, in their order.
+        told_by: how people are told, for a person.
+        guessed: whether another part of the name may be the person.
+    """
+
+    named: tuple[Named, ...]
+    told_by: str
+    guessed: bool
+
+
+def person_id(text: str) -> str:
+    """What two spellings of a person share: "P01", "sub-01" and "1" give one."""
+    found = words(folded(text))
+    if len(found) == 1 and found[0].value and found[0].key in ("", *PEOPLE):
+        return found[0].value
+    return "".join(word.id for word in found)
+
+
+def name_all(files: Sequence[tuple[str, PurePath]], known: Collection[str] = ()) -> Names:
+    """Who and what the files are.
+
+    Args:
+        files: kind ("EDF") and path of each, relative to the folder of all.
+        known: `person_id` of people whom tables name.
+    """
+    found = _name_all(files, known, dates=False)
+    keys = [
+        (kind, n.person_id, n.trial_id) for (kind, _), n in zip(files, found.named, strict=True)
+    ]
+    dated = any(count > 1 for count in Counter(keys).values())
+    return _name_all(files, known, dates=True) if dated else found
+
+
+def _name_all(
+    files: Sequence[tuple[str, PurePath]], known: Collection[str], *, dates: bool
+) -> Names:
+    kinds = [kind for kind, _ in files]
+    kept = [
+        [w for w in words(path, dates=dates) if not is_device(w) and folded(w.text) not in VERSIONS]
+        for _, path in files
+    ]
+    common = _common(kinds, kept)
+    varying = [
+        [w for w in each if w.id not in common[kind]]
+        for kind, each in zip(kinds, kept, strict=True)
+    ]
+    by_word, told_by = _by_key(kept, known)
+    guessed = False
+    if not by_word:
+        by_word, told_by = _by_place(varying, known)
+        guessed = not (known and by_word)
+    if not by_word and known:
+        by_word, told_by = _by_place(varying, ())
+    if not by_word:  # one person's files, whose name is in all of them
+        firsts = [each[0] if each else None for each in kept]
+        if len({word.id if word else "" for word in firsts}) == 1 and firsts[0]:
+            by_word, told_by, guessed = firsts, "the name that all files have", True
+    people = by_word or [None] * len(files)
+    plain = _one_key((kind, w) for kind, w in zip(kinds, people, strict=True) if w)
+    again = _mentioned_again(kinds, varying, people)
+    ids, rests = [], []
+    for kind, person, each in zip(kinds, people, varying, strict=True):
+        rest = [w for w in each if person is None or w.id != person.id]
+        if person and again[kind]:
+            rest.remove(next(w for w in rest if not w.key and w.value == person.value))
+        rests.append(list({word.id: word for word in rest}.values()))
+        ids.append("" if person is None else (person.value or person.key) if plain else person.id)
+    groups = _groups(kinds, ids, rests)
+    named = [
+        Named(
+            person.text if person else "",
+            id_,
+            tuple(word for word in rest if word not in group),
+            tuple(group),
+        )
+        for person, id_, rest, group in zip(people, ids, rests, groups, strict=True)
+    ]
+    return Names(tuple(named), told_by, guessed)
+
+
+def _groups(
+    kinds: Sequence[str], people: Sequence[str], names: Sequence[Sequence[Word]]
+) -> list[list[Word]]:
+    """Words of each name that tell a group of people: the same in all files of each person."""
+    groups: list[list[Word]] = [[] for _ in names]
+    for kind in set(kinds):
+        files = [i for i, each in enumerate(kinds) if each == kind]
+        counts = Counter(people[i] for i in files)
+        if len(counts) < 2 or max(counts.values()) < 2:
+            continue
+        for at in range(min(len(names[i]) for i in files)):
+            of_person: dict[str, set[str]] = {}
+            for i in files:
+                of_person.setdefault(people[i], set()).add(names[i][at].id)
+            if all(len(each) == 1 for each in of_person.values()):
+                for i in files:
+                    groups[i].append(names[i][at])
+    return groups
+
+
+def _mentioned_again(
+    kinds: Sequence[str], names: Sequence[Sequence[Word]], people: Sequence[Word | None]
+) -> dict[str, bool]:
+    """By kind, whether all of its files have their person's number twice: "P01/01_happy"."""
+    again: dict[str, bool] = dict.fromkeys(kinds, True)
+    for kind, name, person in zip(kinds, names, people, strict=True):
+        number = person.value if person and person.key else ""
+        again[kind] &= bool(number) and any(not w.key and w.value == number for w in name)
+    return again
+
+
+def _common(kinds: Sequence[str], names: Sequence[Sequence[Word]]) -> dict[str, set[str]]:
+    """By kind, words that all of its files have; none where it has one file."""
+    common: dict[str, set[str]] = {}
+    counts = Counter(kinds)
+    for kind, name in zip(kinds, names, strict=True):
+        ids = {word.id for word in name}
+        common[kind] = common.get(kind, ids) & ids if counts[kind] > 1 else set()
+    return common
+
+
+def _by_key(
+    names: Sequence[Sequence[Word]], known: Collection[str]
+) -> tuple[list[Word | None], str]:
+    """The word of each file that has a person's letters before it: "sub-01", "P01"."""
+    best: list[Word | None] = []
+    for name in names:
+        found = [w for w in name if w.key in PEOPLE and w.value]
+        found.sort(key=lambda w: (_is_strange(w, known), PEOPLE.index(w.key)))
+        best.append(found[0] if found else None)
+    if sum(word is not None for word in best) < 0.9 * len(best):
+        return [], ""
+    keys = Counter(word.text[: len(word.key)] for word in best if word)
+    return best, f"the names' {' and '.join(key for key, _ in keys.most_common(2))}"
+
+
+def _is_strange(word: Word, known: Collection[str]) -> bool:
+    """Whether tables name people, and not this one."""
+    return bool(known) and person_id(word.text) not in known
+
+
+def _by_place(
+    names: Sequence[Sequence[Word]], known: Collection[str]
+) -> tuple[list[Word | None], str]:
+    """The word of each file at the first place that differs between people."""
+    length = min(map(len, names), default=0)
+    places = []
+    for at in range(length):
+        values = [name[at] for name in names]
+        ids = {word.id for word in values}
+        hits = sum(person_id(word.text) in known for word in values)
+        if len(ids) < 2 or (known and hits < len(names) / 2):
+            continue
+        states = sum(word.key in _EMOTIONS or word.key in _CLASSES for word in values)
+        if not hits and states > len(values) / 3:
+            continue
+        places.append((-hits, at))
+    if not places:
+        return [], ""
+    at = min(places)[1]
+    for _, other in sorted(places):
+        if _is_finer(names, other, at):
+            at = other
+    nth = ("first", "second", "third")[at] if at < 3 else f"{at + 1}th"
+    return [name[at] for name in names], f"the names' {nth} part that differs"
+
+
+def _is_finer(names: Sequence[Sequence[Word]], place: int, other: int) -> bool:
+    """Whether a place tells people and another one their group: anna is in patients alone."""
+    pairs = {(name[place].id, name[other].id) for name in names}
+    fine, coarse = ({pair[k] for pair in pairs} for k in (0, 1))
+    return len(coarse) < len(fine) == len(pairs) < len(names)
+
+
+def _one_key(people: Iterable[tuple[str, Word]]) -> bool:
+    """Whether people's letters say nothing: no kind of file has P01 and S01."""
+    keys: dict[str, set[str]] = {}
+    for kind, word in people:
+        keys.setdefault(kind, set()).add(word.key if word.value else word.id)
+    return all(len(each) == 1 and each <= {"", *PEOPLE} for each in keys.values())

@@ -1,0 +1,249 @@
+"""Several trials in one file: by its markers, or by a table of labels per second."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from clmer.data.formats.biosignal import open_biosignal
+from clmer.data.manifest.propose.beside import Beside
+from clmer.data.manifest.propose.names import person_id, words
+from clmer.data.manifest.propose.scan import Found
+from clmer.data.manifest.propose.trials import Proposal, Trial, some
+
+#: What recorders write by themselves.
+_OF_RECORDERS = re.compile(
+    r"bad.*|edge.*|.*boundary|new ?segment.*|recording (start|end)\w*.*|\+.*|\s*|sync.*|"
+    r"(start|stop|end)( of)?( the)? recording|impedance.*|buffer.*|lostsamples.*",
+    re.IGNORECASE,
+)
+_BEGINS = re.compile(
+    r"(.+?)[ _:/.-]*(start|begin|onset|on)(s|ed)?|(start|begin)[ _:/.-]+(.+)", re.I
+)
+_ENDS = re.compile(
+    r"(.+?)[ _:/.-]*(end|stop|offset|off|finish)(s|ed)?|(end|stop)[ _:/.-]+(.+)", re.I
+)
+#: Seconds: a part that is shorter is an event, not a trial; pieces of a rating that never rests.
+_SHORTEST, _PIECE = 1.0, 10.0
+#: More different numbers than this are a rating, not classes.
+_MOST_CLASSES = 10
+
+Marker = tuple[float, float, str]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a file, in seconds, and its label."""
+
+    start_s: float
+    stop_s: float
+    label: str
+
+
+def runs(times: Sequence[float], labels: Sequence[str]) -> list[Span]:
+    """Stretches of one label in a table of labels over time, each up to the next row's time.
+
+    The last one ends a step after its last row. Rows without a label belong to no stretch.
+    """
+    found: list[Span] = []
+    for time, stop, label in zip(times, _stops(times), labels, strict=True):
+        if found and found[-1].label == label and found[-1].stop_s == time:
+            found[-1] = replace(found[-1], stop_s=stop)
+        else:
+            found.append(Span(time, stop, label))
+    return [span for span in found if span.label]
+
+
+def pieces(times: Sequence[float], ratings: Sequence[float]) -> list[Span]:
+    """A rating over time as pieces of `_PIECE` seconds, each with its rows' mean."""
+    stop = _stops(times)[-1]
+    found = []
+    start = times[0]
+    while start + _SHORTEST < stop:
+        end = min(start + _PIECE, stop)
+        rows = [r for t, r in zip(times, ratings, strict=True) if start <= t < end]
+        if rows:
+            found.append(Span(start, end, f"{sum(rows) / len(rows):.4g}"))
+        start += _PIECE
+    return found
+
+
+def _stops(times: Sequence[float]) -> list[float]:
+    steps = sorted(b - a for a, b in zip(times, times[1:], strict=False))
+    step = steps[len(steps) // 2] if steps else 1.0
+    return [*times[1:], times[-1] + step]
+
+
+def marked(markers: Sequence[Marker], duration_s: float, classes: Mapping[str, str]) -> list[Span]:
+    """The parts that a file's markers tell.
+
+    A marker with a length is a part; "calm start" and "calm end" are the ends of one; any other
+    lasts until the next marker, the last one until the file's end.
+
+    Args:
+        markers: onset and duration in seconds, and text.
+        duration_s: of the file.
+        classes: label by text, of the markers that are trials; empty for all but those that
+            recorders write by themselves.
+    """
+    known = [m for m in sorted(markers) if not _OF_RECORDERS.fullmatch(m[2])]
+    if any(length >= _SHORTEST for _, length, _ in known):
+        spans = [Span(at, at + length, text) for at, length, text in known if length >= _SHORTEST]
+    elif any(_BEGINS.fullmatch(text) for _, _, text in known):
+        spans = _pairs(known)
+    else:
+        ends = [*(at for at, _, _ in known), duration_s][1:]
+        spans = [Span(at, end, text) for (at, _, text), end in zip(known, ends, strict=True)]
+    if classes:
+        spans = [replace(s, label=classes[s.label]) for s in spans if s.label in classes]
+    stop = duration_s or float("inf")
+    spans = [replace(s, stop_s=min(s.stop_s, stop)) for s in spans if s.start_s < stop]
+    return [span for span in spans if span.stop_s - span.start_s >= _SHORTEST]
+
+
+def _pairs(markers: Sequence[Marker]) -> list[Span]:
+    begun: dict[str, float] = {}
+    spans = []
+    for at, _, text in markers:
+        begins, ends = _BEGINS.fullmatch(text), _ENDS.fullmatch(text)
+        if begins:
+            begun[begins[1] or begins[5]] = at
+        elif ends and (name := ends[1] or ends[5]) in begun:
+            spans.append(Span(begun.pop(name), at, name))
+    return spans
+
+
+def cut_by_tables(made: Proposal, tables: Sequence[Beside]) -> None:
+    """Cut recordings into the stretches that tables of labels over time tell."""
+    parts: dict[int, dict[str, list[Span]]] = {}
+    used = []
+    for table in tables:
+        trial = _trial_of(made, table)
+        if trial is None:
+            made.checks.append(
+                f"{table.path.name} holds labels over time, but its name fits no recording."
+            )
+        else:
+            parts[id(trial)] = _table_spans(table)
+            used.append(table.path.name)
+    if used:
+        more = f" and {len(used) - 1} more" if len(used) > 1 else ""
+        made.told["parts"] = f"stretches of one label, by {used[0]}{more}"
+    _replace(made, parts)
+
+
+def cut_by_markers(made: Proposal, classes: Mapping[str, str]) -> None:
+    """Cut recordings that nothing else labels into the parts that their markers tell."""
+    if any(not trial.labels for trial in made.trials):
+        _replace(made, _marker_spans(made, classes))
+
+
+def _replace(made: Proposal, parts: Mapping[int, Mapping[str, Sequence[Span]]]) -> None:
+    made.trials = [
+        part
+        for trial in made.trials
+        for part in (_cut(trial, parts[id(trial)]) if parts.get(id(trial)) else [trial])
+    ]
+
+
+def _trial_of(made: Proposal, table: Beside) -> Trial | None:
+    """The recording whose person and trial a table's name has."""
+    named = words(table.path.relative_to(made.root))
+    ids = {part for word in named for part in word.parts}
+    people = {person_id(word.text) for word in named}
+    fits = [
+        trial
+        for trial in made.trials
+        if trial.person_id in people and all(part in ids for part in trial.named.trial_id)
+    ]
+    fits.sort(key=lambda trial: -len(trial.named.trial_id))
+    return fits[0] if fits else None
+
+
+def _table_spans(table: Beside) -> dict[str, list[Span]]:
+    """The stretches of a table's first label column, by its name."""
+    assert table.time is not None
+    times = [table.table.number(cell) or 0.0 for cell in table.column(table.time)]
+    column = table.others[0]
+    cells = table.column(column)
+    if table.start is not None:
+        parts = [(*table.span(row), cell) for row, cell in enumerate(cells) if cell]
+        spans = [Span(a, b, c) for a, b, c in parts if a is not None and b is not None and b > a]
+        return {table.name(column): spans}
+    numbers = [table.table.number(cell) for cell in cells if cell]
+    name = table.name(column)
+    if len(set(numbers)) > _MOST_CLASSES and None not in numbers:
+        known = [(t, table.table.number(c)) for t, c in zip(times, cells, strict=True) if c]
+        return {name: pieces([t for t, _ in known], [r for _, r in known if r is not None])}
+    return {name: runs(times, cells)}
+
+
+def marker_parts(made: Proposal, classes: Mapping[str, str]) -> dict[int, list[Span]]:
+    """The parts of every recording without labels that its markers tell, by the trial's `id`."""
+    parts: dict[int, list[Span]] = {}
+    for trial in made.trials:
+        for file in trial.files:
+            if file.sort == "signals" and not trial.labels:
+                spans = marked(_markers(made, file), file.duration_s, classes)
+                if spans:
+                    parts[id(trial)] = spans
+                    break
+    return parts
+
+
+def _marker_spans(made: Proposal, classes: Mapping[str, str]) -> dict[int, dict[str, list[Span]]]:
+    """The same as classes, where the markers' texts can be some."""
+    parts = marker_parts(made, classes)
+    labels = Counter(span.label for spans in parts.values() for span in spans)
+    if not parts:
+        return {}
+    codes = [label for label in labels if not re.search(r"[^\W\d_]{2}", label)]
+    if not classes and (codes or len(labels) > 2 * _MOST_CLASSES):
+        listed = some([f"{text} ({count})" for text, count in labels.most_common()], 8)
+        made.questions.append(
+            f"label: the files hold the markers {listed}. Which of them begin a trial, and of "
+            "which class? Say it with `markers=1=calm,2=angry`."
+        )
+        return {}
+    made.told["parts"] = "by markers in the files"
+    made.checks.append(
+        "trials are parts of files, by markers: all files of a recording are taken to start "
+        "together."
+    )
+    return {key: {"label": spans} for key, spans in parts.items()}
+
+
+def _markers(made: Proposal, file: Found) -> Sequence[Marker]:
+    """What a file says happened, its trigger lines read where it has no annotations."""
+    if file.markers or all(channel.kind != "trigger" for channel in file.channels):
+        return file.markers
+    found = open_biosignal(made.root / file.path, file.rate or None).markers
+    return [(each.onset_s, each.duration_s, each.text) for each in found]
+
+
+def parts_of(trial: Trial, spans: Sequence[Span]) -> list[Trial]:
+    """The trials that a recording holds, each called after its marker, without labels."""
+    texts = [span.label for span in spans]
+    return [
+        replace(
+            trial,
+            part=text if texts.count(text) == 1 else f"{text}_{texts[: at + 1].count(text)}",
+            start_s=span.start_s,
+            stop_s=span.stop_s,
+            labels=dict(trial.labels),
+        )
+        for at, (span, text) in enumerate(zip(spans, texts, strict=True))
+    ]
+
+
+def _cut(trial: Trial, parts: Mapping[str, Sequence[Span]]) -> list[Trial]:
+    """The trials that a recording holds, each with its class."""
+    ((column, spans),) = parts.items()
+    numbers = any(span.label[:1].isdecimal() for span in spans)
+    cut = parts_of(trial, spans)
+    for at, (part, span) in enumerate(zip(cut, spans, strict=True), start=1):
+        part.labels[column] = span.label
+        part.part = f"part{at}" if numbers else part.part
+    return cut

@@ -1,0 +1,55 @@
+"""Which of a run's models answers: the one that is named, or the one that scored best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clmer.evaluation.kinds import kind_of
+from clmer.evaluation.verdict import WHOM, best_model
+from clmer.pipeline.run.folder import RESULTS
+from clmer.pipeline.run.trained import kept_models
+from clmer.pipeline.run_files import check, read_json, readable
+from clmer.text import score_text
+
+_MODELS = {"models": [{"name": str, "windows": dict}], "protocol": str}
+
+
+def choose_model(folder: Path, wanted: str | None) -> tuple[str | None, list[str]]:
+    """The model to load, and what to say of it.
+
+    Args:
+        folder: of a run.
+        wanted: by name; None for the best of those that the run kept, of equal ones the first.
+
+    Returns:
+        Its name, None where the run's first model is all that can be said (an unfinished run), and
+        lines for a person.
+
+    Raises:
+        DataError: no run's folder, or damage.
+    """
+    kept = kept_models(folder)
+    if not readable(folder / RESULTS, (folder / RESULTS).is_file):
+        return wanted, []
+    results = read_json(folder / RESULTS)
+    if "models" not in results:
+        return wanted, []
+    check(results, _MODELS, folder / RESULTS)
+    kind = kind_of(results)
+    scores = {m["name"]: m["windows"].get(kind.main, {}).get("value") for m in results["models"]}
+    known = [name for name in kept if name in scores]
+    if not known:
+        return wanted, []
+    name = best_model(results, known) if wanted is None else wanted
+    if name not in scores:
+        return name, []
+    why = "" if wanted else ", the best that the run kept"
+    whom = WHOM.get(results["protocol"], "its test part")
+    said = f"{kind.title} {score_text(scores[name])} per window on {whom}"
+    others = [f"{each} {score_text(scores[each])}" for each in known if each != name]
+    beside = f" ({', '.join(others)})" if others else ""
+    lines = [f"model: {name}{why}: {said}{beside}"]
+    found = next(m["windows"][kind.main] for m in results["models"] if m["name"] == name)
+    if (found.get("low") or 0.0) <= kind.chance(results):
+        lines.append("note: that may be chance, and what follows no more than guesses")
+    return name, lines

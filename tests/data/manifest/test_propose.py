@@ -1,0 +1,323 @@
+"""`clmer manifest`: people, trials, labels and parts out of a folder as people keep it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edfio import Edf, EdfAnnotation, EdfSignal
+from support.edf_files import noise, write_edf
+from support.face_cases import write_openface
+
+from clmer.cli import main
+from clmer.data.manifest import reader
+from clmer.data.manifest.propose import Proposal, propose, screen, write
+from clmer.errors import DataError
+
+STATES = ("calm", "happy", "sad")
+FS = 64
+
+
+@pytest.fixture
+def edf(tmp_path: Path) -> Callable[..., None]:
+    """Write an EDF into the folder."""
+
+    def call(name: str, seconds: float = 4, channels: tuple[str, ...] = ("Fp1", "Fp2")) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = noise(len(channels), seconds, FS, seed=abs(hash(name)) % 2**32)
+        write_edf(path, channels, list(data), FS)
+
+    return call
+
+
+def rows(made: Proposal) -> list[tuple[str, ...]]:
+    return [tuple(row.values()) for row in made.rows]
+
+
+def read(root: Path) -> Proposal:
+    """Propose, write, and read what was written with no edit."""
+    made = propose(root)
+    assert made.questions == []
+    write(made, root / "manifest.csv")
+    found = list(reader.read(root))
+    assert len(found) == len(made.trials)
+    assert all(len(line) <= 80 for line in screen(made, Path("manifest.csv")))
+    return made
+
+
+def test_people_and_classes_in_names(edf: Callable[..., None], tmp_path: Path) -> None:
+    for person in ("P1", "P2", "P10"):
+        for state in STATES:
+            edf(f"{person}_ses1_{state}.edf")
+    made = read(tmp_path)
+    assert made.columns == ["subject", "trial", "label", "modality", "path"]
+    assert rows(made)[0] == ("P1", "calm", "calm", "eeg", "P1_ses1_calm.edf")
+    assert [row["subject"] for row in made.rows[::3]] == ["P1", "P2", "P10"]  # by their numbers
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "{state}/sub-{p:02d}.edf",
+        "sub-{p:02d}/eeg/sub-{p:02d}_task-{state}_eeg.edf",
+        "Subject {p}/{state} recording.edf",
+        "{p}_{state}.edf",
+        "S{p:02d}{state}.edf",
+        "2024-03-0{p}/P{p}_{state}_20240301_101530.edf",
+    ],
+)
+def test_ways_to_name_files(edf: Callable[..., None], tmp_path: Path, pattern: str) -> None:
+    for p in (1, 2, 3):
+        for state in STATES:
+            edf(pattern.format(p=p, state=state))
+    made = read(tmp_path)
+    assert len({trial.person for trial in made.trials}) == 3
+    for row in made.rows:
+        assert row["label"] in row["path"]
+        assert row["subject"].lstrip("PSsub-ject 0") in row["path"]
+
+
+def test_dates_are_sessions_where_nothing_else_tells_them(
+    edf: Callable[..., None], tmp_path: Path
+) -> None:
+    for p in (1, 2):
+        for day in ("20131027", "20131030"):
+            edf(f"{p}_{day}.edf")
+    lines = ["subject,session,mood", "1,20131027,good", "1,20131030,bad", "2,20131027,bad"]
+    (tmp_path / "moods.csv").write_text("\n".join([*lines, "2,20131030,good"]))
+    made = read(tmp_path)
+    assert [row[1:3] for row in rows(made)] == [
+        *(("20131027", "good"), ("20131030", "bad"), ("20131027", "bad"), ("20131030", "good"))
+    ]
+
+
+def test_a_group_of_people_is_no_trial(edf: Callable[..., None], tmp_path: Path) -> None:
+    for p in range(4):
+        for state in STATES:
+            edf(f"{('patients', 'controls')[p % 2]}/Anna{p} Miller{p}/{state}.edf")
+    made = read(tmp_path)
+    assert {row["trial"] for row in made.rows} == {row["label"] for row in made.rows} == set(STATES)
+    for number, trial in enumerate(made.rows):
+        (tmp_path / str(trial["path"])).rename(tmp_path / str(trial["path"]).replace(
+            str(trial["label"]), f"{number % 3}"))  # fmt: skip
+    made = propose(tmp_path, tmp_path / "second.csv")
+    assert {row["label"] for row in made.rows} == {"patients", "controls"}
+
+
+def test_modalities_meet_whatever_their_folders(edf: Callable[..., None], tmp_path: Path) -> None:
+    for name in ("Anna", "Ben", "Cem"):
+        for state in ("happy", "sad"):
+            edf(f"headset/{name}/{state}1.edf")
+            face = tmp_path / "OpenFace out" / f"{name.lower()}_{state}_1.csv"
+            face.parent.mkdir(exist_ok=True)
+            write_openface(face, frames=100)
+    made = read(tmp_path)
+    assert len(made.trials) == 6
+    assert rows(made)[1] == ("Anna", "happy", "happy", "face", "OpenFace out/anna_happy_1.csv")
+    assert made.checks == [
+        "people written in two ways are taken for one: Anna and anna, Ben and ben, Cem and cem.",
+        "people are told by the names' first part that differs: Anna, Ben, Cem.",
+    ]
+
+
+def test_ratings_beside_the_recordings(edf: Callable[..., None], tmp_path: Path) -> None:
+    lines = ["VP-Nr;Film;Valence;Arousal;Alter;Kommentar"]
+    for p in (1, 2, 3):
+        for clip in (1, 2, 3):
+            edf(f"vp{p:02d}/clip_{clip}.EDF", channels=("FP1", "fp2") if p == 2 else ("Fp1", "Fp2"))
+            lines.append(f"VP {p};{clip};{2 * clip},5;{p + clip},0;2{p};gut")
+        lines.append(";;;;;")
+    (tmp_path / "Ratings.csv").write_text("\n".join(lines), encoding="utf-8-sig")
+    made = read(tmp_path)
+    assert made.columns[:4] == ["subject", "trial", "valence", "arousal"]
+    assert rows(made)[1][:5] == ("vp01", "2", "4.5", "3.0", "2")  # the clip is the stimulus
+    found = list(reader.read(tmp_path))
+    assert [each.labels["valence"] for each in found[:3]] == [2.5, 4.5, 6.5]
+    assert made.told["not used of Ratings.csv"] == "Alter, Kommentar"
+
+
+def test_a_table_says_where_trials_begin(edf: Callable[..., None], tmp_path: Path) -> None:
+    lines = ["participant\tonset\tduration\temotion"]
+    for p in (1, 2):
+        edf(f"sub-{p:02d}_task-video_eeg.edf", 30)
+        lines += [f"sub-{p:02d}\t{10 * i + p}\t8\t{s}" for i, s in enumerate(("rest", *STATES[1:]))]
+    (tmp_path / "trials.tsv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert made.columns == [
+        *("subject", "trial", "emotion", "reference", "modality", "path", "start_s", "stop_s")
+    ]
+    path = "sub-02_task-video_eeg.edf"
+    assert rows(made)[3:5] == [
+        ("sub-02", "rest", "", "yes", "eeg", path, "2", "10"),
+        ("sub-02", "happy", "happy", "", "eeg", path, "12", "20"),
+    ]
+
+
+def test_rest_beside_one_class_stays_a_class(edf: Callable[..., None], tmp_path: Path) -> None:
+    for p in (1, 2):
+        for state in ("rest", "arithmetic"):
+            edf(f"p{p}_{state}.edf")
+    made = read(tmp_path)
+    assert "reference" not in made.columns
+    assert "rest is a class and no reference" in made.checks[0]
+
+
+def test_labels_per_second_are_runs(edf: Callable[..., None], tmp_path: Path) -> None:
+    for p in (1, 2):
+        edf(f"S{p}.edf", 12)
+        labels = ["calm"] * 4 + [""] * 2 + ["happy"] * 3 + ["calm"] * 3
+        lines = ["time,emotion", *(f"{t},{label}" for t, label in enumerate(labels))]
+        (tmp_path / f"S{p}_annotation.csv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert [row[1:3] + row[5:] for row in rows(made)[:3]] == [
+        ("calm_1", "calm", "0", "4"),
+        ("happy", "happy", "6", "9"),
+        ("calm_2", "calm", "9", "12"),
+    ]
+
+
+def test_a_table_of_one_recording_s_parts(edf: Callable[..., None], tmp_path: Path) -> None:
+    for p in (1, 2):
+        edf(f"sub-{p:02d}_task-film_eeg.edf", 30)
+        lines = ["onset\tduration\ttrial_type", "1.5\t8\thappy", "12\t8\tsad", "25\t0\tbeep"]
+        (tmp_path / f"sub-{p:02d}_task-film_events.tsv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert [row[1:3] + row[5:] for row in rows(made)[:2]] == [
+        ("happy", "happy", "1.5", "9.5"),
+        ("sad", "sad", "12", "20"),
+    ]
+
+
+def marked_edf(path: Path, texts: Sequence[str]) -> None:
+    """An EDF of 10 s for each text, which begins with an annotation of it."""
+    signal = EdfSignal(noise(1, 10 * len(texts), FS)[0], FS, label="Cz", physical_dimension="uV")
+    notes = [EdfAnnotation(10 * i, None, text) for i, text in enumerate(texts)]
+    Edf([signal], annotations=notes).write(path)
+
+
+@pytest.mark.parametrize("texts", [("film 2", "film 3", "film 1"), ("start", "start", "start")])
+def test_markers_say_where_a_table_s_trials_are(tmp_path: Path, texts: Sequence[str]) -> None:
+    lines = ["subject,film,valence"]
+    for p in (1, 2):
+        marked_edf(tmp_path / f"P{p}.edf", texts)
+        lines += [f"{p},{film},{2 * film + p}" for film in (2, 3, 1)]
+    (tmp_path / "ratings.csv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert [(row["valence"], row["start_s"], row["stop_s"]) for row in made.rows] == [
+        *(("5", "0", "10"), ("7", "10", "20"), ("3", "20", "30")),
+        *(("6", "0", "10"), ("8", "10", "20"), ("4", "20", "30")),
+    ]
+
+
+def test_tables_of_channels_name_no_people(edf: Callable[..., None], tmp_path: Path) -> None:
+    for name in ("anna", "ben"):
+        for state in STATES:
+            edf(f"{name}_{state}.edf")
+            text = "name\ttype\tunits\nFp1\tEEG\tuV\nFp2\tEEG\tuV\n"
+            (tmp_path / f"{name}_{state}_channels.tsv").write_text(text)
+    (tmp_path / "ratings.xlsx").write_bytes(b"PK")
+    made = read(tmp_path)
+    assert [trial.person for trial in made.trials] == ["anna"] * 3 + ["ben"] * 3
+    assert len(made.checks) == 1  # how people are told
+    assert any("save it as CSV UTF-8" in line for line in screen(made, tmp_path / "manifest.csv"))
+
+
+def test_codes_are_asked_for_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for p in (1, 2):
+        marked_edf(tmp_path / f"P{p}.edf", ("10", "21", "22"))
+    assert main(["manifest", str(tmp_path)]) == 0
+    assert "10 (2), 21 (2), 22 (2)" in capsys.readouterr().out
+    made = propose(tmp_path, tmp_path / "2.csv", {"10": "rest", "21": "happy", "22": "sad"})
+    assert [tuple(row.values())[1:] for row in made.rows[:2]] == [
+        ("rest", "", "yes", "eeg", "P1.edf", "0", "10"),
+        ("happy", "happy", "", "eeg", "P1.edf", "10", "20"),
+    ]
+
+
+def test_a_rating_over_time_is_pieces(edf: Callable[..., None], tmp_path: Path) -> None:
+    for p in (1, 2):
+        edf(f"S{p}.edf", 30)
+        lines = ["seconds;valence", *(f"{t / 2:g};{t / 60:.3f}" for t in range(60))]
+        text = "\n".join(lines).replace(".", ",")
+        (tmp_path / f"S{p}_rating.csv").write_text(text)
+    made = read(tmp_path)
+    mean = sum(round(t / 60, 3) for t in range(20)) / 20
+    assert float(made.rows[0]["valence"]) == pytest.approx(mean, abs=1e-4)
+    assert [row["stop_s"] for row in made.rows[:3]] == ["10", "20", "30"]
+
+
+def test_what_cannot_be_told_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for p in (1, 2):
+        np.save(tmp_path / f"p{p}.npy", noise(2, 4, FS, p))
+    (tmp_path / "old.zip").write_bytes(b"PK")
+    assert main(["manifest", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "rate: how many samples per second have the 2 files" in out
+    assert "label: what was each recording?" in out
+    assert "Unpack it first." in out
+    assert (tmp_path / "manifest.csv").read_text().splitlines() == [
+        "subject,trial,label,modality,path,rate",
+        "p1,1,?,eeg,p1.npy,?",
+        "p2,1,?,eeg,p2.npy,?",
+    ]
+    with pytest.raises(DataError, match="line 2, rate: found '\\?'"):
+        list(reader.read(tmp_path))
+
+
+def test_a_manifest_is_never_overwritten(
+    edf: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edf("p1_calm.edf")
+    edf("p1_sad.edf")
+    (tmp_path / "manifest.csv").write_text("mine")
+    assert main(["manifest", str(tmp_path)]) == 2
+    assert "It is never overwritten: name another one (--out)" in capsys.readouterr().err
+    assert (tmp_path / "manifest.csv").read_text() == "mine"
+    other = tmp_path / "elsewhere.csv"
+    assert main(["manifest", str(tmp_path), "--out", str(other)]) == 0
+    with other.open(newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == ["p1_calm.edf", "p1_sad.edf"]
+
+
+def test_channels_that_some_lack_are_left_out(edf: Callable[..., None], tmp_path: Path) -> None:
+    for state in STATES:
+        edf(f"p1_{state}.edf", channels=("Fp1", "Fp2", "Cz"))
+        edf(f"p2_{state}.edf", channels=("FP2", "FP1"))
+    made = read(tmp_path)
+    assert {row["channels"] for row in made.rows} == {"Fp1;Fp2"}
+    assert "some lack cz" in made.checks[0]
+
+
+def test_runs_and_hidden_files_are_passed_by(edf: Callable[..., None], tmp_path: Path) -> None:
+    for state in STATES:
+        edf(f"p1_{state}.edf")
+        edf(f"p2_{state}.edf")
+    edf(".cache/p3_calm.edf")
+    edf("runs/x/p4_calm.edf")
+    for name in ("config.json", "data.json"):
+        (tmp_path / "runs/x" / name).write_text("{}")
+    assert {trial.person for trial in read(tmp_path).trials} == {"p1", "p2"}
+
+
+def test_five_hundred_files_are_a_screen(edf: Callable[..., None], tmp_path: Path) -> None:
+    for p in range(25):
+        for state in STATES:
+            for take in range(4):
+                edf(f"P{p:02d}/{state}_{take}.edf", 1)
+    lines = screen(propose(tmp_path), Path("manifest.csv"))
+    assert len(lines) < 20
+
+
+@pytest.mark.parametrize("there", [[], ["notes.docx", "a.xdf"]])
+def test_a_folder_without_recordings(tmp_path: Path, there: list[str]) -> None:
+    for name in there:
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match="recordings: found") as caught:
+        propose(tmp_path)
+    assert str(caught.value).count("empty folder") == (not there)
