@@ -18,6 +18,9 @@ from clmer.train.messages import in_words
 from clmer.train.reference_notes import reference_lines
 from clmer.train.training_run import TrainingPlan
 
+#: Notes that are shown; a page of `clmer inspect` has them all.
+MOST_NOTES = 12
+
 
 def understood(plan: TrainingPlan, folder: Path) -> str:
     """People, windows, signals, what was left out, the protocol, the model: for 80 columns.
@@ -35,7 +38,7 @@ def understood(plan: TrainingPlan, folder: Path) -> str:
         *(("reference", _reference(plan, line)) for line in reference_lines(plan)),
         *_model(plan),
         ("run folder", str(folder)),
-        *(("look at", note) for note in report.get("notes", ())),
+        *(("look at", note) for note in _notes(report)),
     ]
     title = f"What was understood of {plan.config.dataset}{_source(plan)}:"
     return f"{title}\n{laid_out([(name, in_words(text)) for name, text in rows])}"
@@ -123,6 +126,13 @@ def _protocol(plan: TrainingPlan) -> list[tuple[str, str]]:
 def _span(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
     return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    """What is suspicious, as far as a screen has room for it."""
+    notes = list(report.get("notes", ()))
+    rest = len(notes) - MOST_NOTES
+    return notes if rest <= 0 else [*notes[:MOST_NOTES], f"{rest} more: `clmer inspect` has all"]
 
 
 def _reference(plan: TrainingPlan, line: str) -> str:

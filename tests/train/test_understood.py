@@ -15,6 +15,7 @@ from support.places import ROOT
 from support.train_cases import SMALL
 
 from clmer.cli import main
+from clmer.train import understood
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +101,10 @@ def test_an_interrupt_says_the_exact_command(
     assert shlex.split(last) == ["clmer", *typed, "--resume"]
     monkeypatch.undo()
     assert main(shlex.split(last)[1:]) == 0
+
+
+def test_a_screen_has_room_for_some_notes() -> None:
+    shown = understood._notes({"notes": [f"note {i}" for i in range(20)]})
+    assert shown[:12] == [f"note {i}" for i in range(12)]
+    assert shown[12:] == ["8 more: `clmer inspect` has all"]
+    assert understood._notes({"notes": ["one"]}) == ["one"]
