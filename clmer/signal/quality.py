@@ -25,6 +25,8 @@ def clipped_share(x: np.ndarray) -> float:
     Args:
         x: [T] samples.
     """
+    if not len(x):
+        return 0.0
     share = 0.0
     for end, inward in ((x.max(), -1.0), (x.min(), 1.0)):
         at = x == end

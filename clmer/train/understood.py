@@ -55,21 +55,21 @@ def _data(plan: TrainingPlan, report: Mapping[str, Any]) -> list[tuple[str, str]
     windows, config, known = plan.store.windows, plan.config, is_known(plan.y)
     people = len(np.unique(windows.subject[known]))
     recordings = len(np.unique(windows.recording[known]))
-    used = f"{plural(people, 'person', 'people')}, {plural(recordings, 'recording')}"
+    used = plural(people, "person", "people")
     strata, names = plan.task.strata(plan.y)
-    classes = []
-    for k, name in enumerate(names):
-        own = strata == k
-        whose = plural(len(np.unique(windows.subject[own])), "person", "people")
-        classes.append(f"{name} {plural(int(own.sum()), 'window')} of {whose}")
+    counts = [int((strata == k).sum()) for k in range(len(names))]
+    whose = [len(np.unique(windows.subject[strata == k])) for k in range(len(names))]
+    classes = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
+    rare = [f"{name} in {n} of {used}" for name, n in zip(names, whose, strict=True) if n < people]
     split = plan.task.describe()
     length = f"{config.window_s:g} s"
     if config.stride_s and config.stride_s != config.window_s:
         length += f", one every {config.stride_s:g} s"
     return [
-        ("people", used),
+        ("people", f"{used}, {plural(recordings, 'recording')}"),
         ("windows", f"{known.sum()} of {length}, each with {_joined(list(plan.store.modalities))}"),
-        ("label", f"{plan.task.name}: {', '.join(classes)}" + (f" ({split})" if split else "")),
+        ("label", f"{plan.task.name}: {classes}" + (f" ({split})" if split else "")),
+        *(("label", f"not everyone has each: {', '.join(rare)}") for _ in rare[:1]),
     ]
 
 

@@ -48,3 +48,4 @@ def test_what_rests_at_its_ends_is_not_clipped() -> None:
     slow = np.round(np.sin(np.arange(5000) / 300), 2)  # a coarse converter
     assert clipped_share(slow) == 0.0
     assert clipped_share(np.full(100, 3.0)) == 0.0
+    assert clipped_share(np.empty(0)) == 0.0
