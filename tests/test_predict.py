@@ -313,3 +313,20 @@ def test_ratings_have_a_mean_and_a_line_over_time():
     assert float(row["sd"]) == pytest.approx(np.std([2, 4, 6]), abs=1e-6)
     assert in_a_line(said) == "a.edf: 4.000, the mean of 3 windows"
     assert timeline_png([said])[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": "smell"}, "target: found smell, expected class or rating"),
+        ({"models": [{"name": "eeg+ecg", "windows": {}}]}, "balanced_accuracy: found nothing"),
+        ({"protocol": 3}, "protocol: found 3, expected text"),
+    ],
+)
+def test_damaged_results_are_named(study, clmer_data, tmp_path, change, message, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(study / "run", run)
+    results = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps(results | change))
+    assert main(["predict", str(run), str(clmer_data / "eegmat" / "Subject01_2.edf")]) == 2
+    assert message in capsys.readouterr().err

@@ -20,7 +20,10 @@ INTERRUPTED = "no page was written"
 
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("dataset", choices=sorted(DATASETS))
+    names = sorted(DATASETS)
+    parser.add_argument(
+        "dataset", choices=names, metavar="DATASET", help=f"one of {', '.join(names)}"
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--root", type=Path, metavar="DIR", help="the recordings ($CLMER_DATA/<data set>)"

@@ -30,6 +30,8 @@ from clmer.text import file_name
 from clmer.train import job
 from clmer.train.training_run import TrainingPlan, TrainingRun
 
+#: Said after Ctrl-C where there is no run folder yet.
+INTERRUPTED = "nothing was trained yet: the same command begins again"
 #: `run` is told the command as it was typed.
 TAKES_COMMAND = True
 EPILOG = """\

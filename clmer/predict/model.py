@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clmer.evaluation.kinds import kind_of
+from clmer.evaluation.kinds import KINDS, kind_of
 from clmer.evaluation.verdict import WHOM, best_model
+from clmer.json_files import MAYBE
 from clmer.pipeline.run.folder import RESULTS
 from clmer.pipeline.run.trained import kept_models
-from clmer.pipeline.run_files import check, read_json, readable
+from clmer.pipeline.run_files import check, damaged, read_json, readable
 from clmer.text import score_text
-
-_MODELS = {"models": [{"name": str, "windows": dict}], "protocol": str}
 
 
 def choose_model(folder: Path, wanted: str | None) -> tuple[str | None, list[str]]:
@@ -34,9 +33,14 @@ def choose_model(folder: Path, wanted: str | None) -> tuple[str | None, list[str
     results = read_json(folder / RESULTS)
     if "models" not in results:
         return wanted, []
-    check(results, _MODELS, folder / RESULTS)
+    path = folder / RESULTS
+    check({"target": "class", **results}, {"target": str, "protocol": str}, path)
+    if results.get("target", "class") not in KINDS:
+        raise damaged(path, "target", results["target"], " or ".join(KINDS))
     kind = kind_of(results)
-    scores = {m["name"]: m["windows"].get(kind.main, {}).get("value") for m in results["models"]}
+    score = {kind.main: {"value": MAYBE, "low": MAYBE}}
+    check(results, {"models": [{"name": str, "windows": score}], "classes": [str]}, path)
+    scores = {m["name"]: m["windows"][kind.main]["value"] for m in results["models"]}
     known = [name for name in kept if name in scores]
     if not known:
         return wanted, []
@@ -49,7 +53,7 @@ def choose_model(folder: Path, wanted: str | None) -> tuple[str | None, list[str
     others = [f"{each} {score_text(scores[each])}" for each in known if each != name]
     beside = f" ({', '.join(others)})" if others else ""
     lines = [f"model: {name}{why}: {said}{beside}"]
-    found = next(m["windows"][kind.main] for m in results["models"] if m["name"] == name)
-    if (found.get("low") or 0.0) <= kind.chance(results):
+    (low,) = (m["windows"][kind.main]["low"] for m in results["models"] if m["name"] == name)
+    if low is None or low <= kind.chance(results):
         lines.append("note: that may be chance, and what follows no more than guesses")
     return name, lines

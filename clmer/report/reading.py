@@ -44,6 +44,8 @@ _PEOPLE: dict[str, Any] = {
 }
 _PAIR: dict[str, Any] = {"a": str, "b": str, "people": int, "reason": str}
 _PAIR |= dict.fromkeys(("difference", "p", "p_holm"), MAYBE)
+#: Fields of a pair that results of an earlier version lack.
+_LATER = ("low", "high", "least")
 _SPLIT = {"name": str, **dict.fromkeys(("train", "val", "test", "shared_groups"), int)}
 _RESULTS = {
     **dict.fromkeys(("dataset", "task", "protocol", "protocol_note"), str),
@@ -224,6 +226,9 @@ def check_results(results: Any, path: Path) -> None:
     if target not in KINDS:
         raise damaged(path, "target", target, " or ".join(KINDS))
     check(results, {"models": [_model(target)]}, path)
+    for i, pair in enumerate(results["comparisons"]):
+        known = {**dict.fromkeys(_LATER), **pair}
+        check(known, dict.fromkeys(_LATER, MAYBE), path, f"comparisons[{i}]")
     names = [model["name"] for model in results["models"]]
     fewest = 2 if target == "class" else 0
     for field, least in (("classes", fewest), ("splits", 1), ("models", 1), ("main", 1)):

@@ -25,6 +25,8 @@ def clipped_share(x: np.ndarray) -> float:
     Args:
         x: [T] samples.
     """
+    if not len(x):
+        return 0.0
     share = 0.0
     for end, inward in ((x.max(), -1.0), (x.min(), 1.0)):
         at = x == end
@@ -55,7 +57,7 @@ def hum_of(x: np.ndarray, fs: float) -> tuple[np.ndarray, float]:
     count = min(x.shape[1], int(_LONGEST_S * fs))
     first = (x.shape[1] - count) // 2
     middle = np.asarray(x[:, first : first + count], np.float64)
-    f, power = sps.welch(middle, fs, nperseg=int(2 * fs))
+    f, power = sps.welch(middle, fs, nperseg=int(2 * fs), detrend="linear")
     total = power[:, f >= _LOWEST].sum(1)
     shares = np.stack([power[:, np.abs(f - mains) <= _WIDTH].sum(1) for mains in known])
     shares = shares / np.where(total > 0, total, 1.0)

@@ -18,6 +18,9 @@ from clmer.train.messages import in_words
 from clmer.train.reference_notes import reference_lines
 from clmer.train.training_run import TrainingPlan
 
+#: Notes that are shown; a page of `clmer inspect` has them all.
+MOST_NOTES = 12
+
 
 def understood(plan: TrainingPlan, folder: Path) -> str:
     """People, windows, signals, what was left out, the protocol, the model: for 80 columns.
@@ -35,7 +38,7 @@ def understood(plan: TrainingPlan, folder: Path) -> str:
         *(("reference", _reference(plan, line)) for line in reference_lines(plan)),
         *_model(plan),
         ("run folder", str(folder)),
-        *(("look at", note) for note in report.get("notes", ())),
+        *(("look at", note) for note in _notes(report)),
     ]
     title = f"What was understood of {plan.config.dataset}{_source(plan)}:"
     return f"{title}\n{laid_out([(name, in_words(text)) for name, text in rows])}"
@@ -52,21 +55,21 @@ def _data(plan: TrainingPlan, report: Mapping[str, Any]) -> list[tuple[str, str]
     windows, config, known = plan.store.windows, plan.config, is_known(plan.y)
     people = len(np.unique(windows.subject[known]))
     recordings = len(np.unique(windows.recording[known]))
-    used = f"{plural(people, 'person', 'people')}, {plural(recordings, 'recording')}"
+    used = plural(people, "person", "people")
     strata, names = plan.task.strata(plan.y)
-    classes = []
-    for k, name in enumerate(names):
-        own = strata == k
-        whose = plural(len(np.unique(windows.subject[own])), "person", "people")
-        classes.append(f"{name} {plural(int(own.sum()), 'window')} of {whose}")
+    counts = [int((strata == k).sum()) for k in range(len(names))]
+    whose = [len(np.unique(windows.subject[strata == k])) for k in range(len(names))]
+    classes = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
+    rare = [f"{name} in {n} of {used}" for name, n in zip(names, whose, strict=True) if n < people]
     split = plan.task.describe()
     length = f"{config.window_s:g} s"
     if config.stride_s and config.stride_s != config.window_s:
         length += f", one every {config.stride_s:g} s"
     return [
-        ("people", used),
+        ("people", f"{used}, {plural(recordings, 'recording')}"),
         ("windows", f"{known.sum()} of {length}, each with {_joined(list(plan.store.modalities))}"),
-        ("label", f"{plan.task.name}: {', '.join(classes)}" + (f" ({split})" if split else "")),
+        ("label", f"{plan.task.name}: {classes}" + (f" ({split})" if split else "")),
+        *(("label", f"not everyone has each: {', '.join(rare)}") for _ in rare[:1]),
     ]
 
 
@@ -123,6 +126,13 @@ def _protocol(plan: TrainingPlan) -> list[tuple[str, str]]:
 def _span(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
     return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    """What is suspicious, as far as a screen has room for it."""
+    notes = list(report.get("notes", ()))
+    rest = len(notes) - MOST_NOTES
+    return notes if rest <= 0 else [*notes[:MOST_NOTES], f"{rest} more: `clmer inspect` has all"]
 
 
 def _reference(plan: TrainingPlan, line: str) -> str:

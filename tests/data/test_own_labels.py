@@ -52,8 +52,10 @@ def test_trials_without_a_label_are_in_no_part(
     root = study(tmp_path / "study", ["calm", "angry", "n/a"])
     assert train(root) == 0
     said = capsys.readouterr().out
-    assert "48 windows of 1 s, 6 people; label: angry 24, calm 24" in said
-    assert "left out: 24 windows of 6 recordings, no value in label" in said
+    said = " ".join(said.split())
+    assert "6 people, 12 recordings windows 48 of 1 s" in said
+    assert "label: angry 24, calm 24" in said
+    assert "left out 24 windows of 6 recordings, no value in label" in said
     assert "6 trials without a value are left out of its task: line 4 (n/a), line 7 (n/a)" in said
     predictions = (tmp_path / "run" / "predictions.csv").read_text()
     tested = {row["recording"] for row in csv.DictReader(predictions.splitlines())}
@@ -107,7 +109,7 @@ def test_no_protocol_uses_windows_without_a_class(tmp_path: Path, protocol: str)
         ([-0.8, -0.2, 0.3], ["--scale", "-1,1"], "low 48, high 24 (scale -1 to 1, split at 0: "),
         ([10, 30, 90], ["--threshold", "20"], "low 24, high 48 (split at 20: low <= 20 < high)"),
         ([2, 3, 8], [], "low 48, high 24 (scale 1-9, split at 5: low <= 5 < high; scale taken"),
-        (["NEGATIVE", "POSITIVE"], [], "NEGATIVE 24, POSITIVE 24\n"),
+        (["NEGATIVE", "POSITIVE"], [], "NEGATIVE 24, POSITIVE 24 eeg 2 channels"),
     ],
 )
 def test_the_output_says_where_ratings_are_split(
@@ -116,7 +118,8 @@ def test_the_output_says_where_ratings_are_split(
 ) -> None:  # fmt: skip
     root = study(tmp_path / "study", values, "valence")
     assert train(root, "--no-permuted", *options) == 0
-    assert f"valence: {said}" in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"valence: {said}" in shown
     config = read_config(tmp_path / "run")
     assert (config.scale is None) == ("--scale" not in options)
     saved = json.loads((tmp_path / "run" / "config.json").read_text())["config"]

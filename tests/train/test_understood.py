@@ -15,6 +15,7 @@ from support.places import ROOT
 from support.train_cases import SMALL
 
 from clmer.cli import main
+from clmer.train import understood
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_a_dry_run_says_everything_and_writes_nothing(
     for part in (
         "people 4 people, 8 recordings",
         "windows 96 of 1 s, each with eeg and gsr",
-        "label: calm 48 windows of 4 people, tense 48 windows of 4 people",
+        "label: calm 48, tense 48",
         "eeg 4 channels (eeg) Fz Cz Pz Oz; uV, median amplitude",
         "256 Hz; 8 recordings of 12 s",
         "gsr 1 channel (gsr)",
@@ -100,3 +101,21 @@ def test_an_interrupt_says_the_exact_command(
     assert shlex.split(last) == ["clmer", *typed, "--resume"]
     monkeypatch.undo()
     assert main(shlex.split(last)[1:]) == 0
+
+
+def test_a_screen_has_room_for_some_notes() -> None:
+    shown = understood._notes({"notes": [f"note {i}" for i in range(20)]})
+    assert shown[:12] == [f"note {i}" for i in range(12)]
+    assert shown[12:] == ["8 more: `clmer inspect` has all"]
+    assert understood._notes({"notes": ["one"]}) == ["one"]
+
+
+def test_a_class_that_not_everyone_has_is_said(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (study / "manifest.csv").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("p3,tense")]
+    moved = [kept[0], *(line.replace(",p", f",{study}/p") for line in kept[1:])]
+    (tmp_path / "manifest.csv").write_text("\n".join(moved) + "\n")
+    assert main([*words(tmp_path, "run", "--protocol", "trial", "--folds", "3"), "--dry-run"]) == 0
+    assert "not everyone has each: tense in 3 of 4 people" in capsys.readouterr().out

@@ -190,18 +190,12 @@ def _service_notes(name: str, signal: Signal, ordered: np.ndarray) -> list[str]:
 def _clip_notes(name: str, signal: Signal) -> list[str]:
     """Channels that stand at their amplifier's limit."""
     rows = zip(signal.channels, signal.kinds, signal.data, strict=True)
-    found = {
-        channel: share
-        for channel, kind, x in rows
-        if kind in _AMPLIFIED and (share := clipped_share(x)) >= _CLIPPED
-    }
-    if not found:
-        return []
-    most = 100 * max(found.values())
-    return [
-        f"{name}: {some_of(list(found))} clipped: up to {most:.2g} % of the samples at the "
-        "amplifier's limit"
+    found = [
+        channel for channel, kind, x in rows if kind in _AMPLIFIED and clipped_share(x) >= _CLIPPED
     ]
+    share = f"{100 * _CLIPPED:g} % of the samples or more"
+    said = f"{name}: {some_of(found)} clipped: {share} at the amplifier's limit"
+    return [said] if found else []
 
 
 def _hum_notes(name: str, signal: Signal) -> list[str]:
@@ -212,18 +206,10 @@ def _hum_notes(name: str, signal: Signal) -> list[str]:
         return []
     piece = max(pieces, key=lambda each: each.stop - each.first)
     shares, mains = hum_of(signal.data[rows, piece.first : piece.stop], signal.fs)
-    found = {
-        signal.channels[row]: share
-        for row, share in zip(rows, shares, strict=True)
-        if share >= _HUM
-    }
-    if not found:
-        return []
-    most = 100 * max(found.values())
-    return [
-        f"{name}: {some_of(list(found))} full of mains hum: {mains:g} Hz has up to {most:.2g} % of "
-        "the power; was an electrode loose?"
-    ]
+    found = [signal.channels[rows[at]] for at in np.flatnonzero(shares >= _HUM)]
+    share = f"{100 * _HUM:g} % of the power or more at {mains:g} Hz"
+    said = f"{name}: {some_of(found)} full of mains hum, {share}: was an electrode loose?"
+    return [said] if found else []
 
 
 def _level_note(name: str, kind: str, level: float, signal: Signal, path: Path) -> str:
