@@ -19,6 +19,7 @@ STYLE = """
 details { border: 1px solid var(--faint); border-radius: 4px; margin: .4rem 0; padding: 0 1rem; }
 summary { cursor: pointer; padding: .5rem 0; }
 summary b { margin-right: .6rem; }
+.protocols td:nth-child(n+3) { white-space: nowrap; }
 details figcaption { max-width: none; }
 img.scalp { background: none; max-width: min(100%, 36rem); }
 @media print { details:not([open]) { display: none; } }
