@@ -215,5 +215,9 @@ def test_a_timeline_shows_the_labels_under_the_signal_and_what_was_left_out() ->
     )
     assert "eeg, Cz (eeg)" in drawn
     assert drawn.index("eeg, Cz") < drawn.index(">label<")
+    single = timeline([], start_s[:1], 1.0, labels[:1], ["#112233"], {0.0: "p/1"})
+    assert single.count("fill: #112233") == 1
+    rated = timeline([], start_s, 1.0, labels + 0.5, [], {0.0: "p/1"})
+    assert ">label<" in rated
     spans = [(c, len(re.findall(f"fill: {c}", drawn))) for c in ("#112233", "#445566")]
     assert spans == [("#112233", 2), ("#445566", 2)]  # 0-2 s and 9-10 s; 2-3 s and 5-6 s

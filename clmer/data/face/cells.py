@@ -20,6 +20,8 @@ _MISSING = re.compile(
 #: Truth values of R, pandas, and of spreadsheets in English and German.
 _TRUTH = {"true": 1.0, "false": 0.0, "wahr": 1.0, "falsch": 0.0}
 _DECIMAL_COMMA = re.compile(r"[-+]?(\d+,\d*|,\d+)(e[-+]?\d+)?", re.I)
+#: A time of day or since the start: hours, if any, minutes, seconds.
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{2}(?:[.,]\d+)?)")
 _POINTS = "Save the table with decimal points and without thousands separators."
 
 
@@ -59,6 +61,9 @@ class _Reader:
             return np.nan
         if text.lower() in _TRUTH:
             return _TRUTH[text.lower()]
+        if clock := _CLOCK.fullmatch(text):
+            hours, minutes, seconds = clock.groups(default="0")
+            return 3600.0 * int(hours) + 60.0 * int(minutes) + float(seconds.replace(",", "."))
         where = f"line {line}, {name}"
         try:
             if "," not in text and "_" not in text:

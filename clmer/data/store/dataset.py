@@ -19,7 +19,7 @@ of the page cache, no copy; a batch is one copy or gather per array, no Python p
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from clmer.data.levels import NONE
 from clmer.data.ratings import AnyTask
-from clmer.data.registry import DATASETS, Dataset
+from clmer.data.registry import DATASETS
 from clmer.data.registry import task_of as task_of
 from clmer.data.splits import PROTOCOLS, Split, make_splits, note_of, splits_of_file
 from clmer.data.store.options import PrepareOptions
@@ -129,14 +129,16 @@ class WindowDataset(TorchDataset[Batch]):
         return batch if self.y is None else batch | {"y": take(self.y)}
 
     def __repr__(self) -> str:
-        source = self._source
-        possible = [source.protocol, *(each for each in PROTOCOLS if each != source.protocol)]
-        protocols = {each: note_of(each) for each in possible if each not in source.refused}
+        default, refused = self._protocols
+        possible = dict.fromkeys((default, *PROTOCOLS))
+        protocols = {each: note_of(each) for each in possible if each not in refused}
         return overview(self.store, self.task, self.rows, self.targets, protocols)
 
     @property
-    def _source(self) -> Dataset:
-        return DATASETS[self.store.parameters["dataset"]]
+    def _protocols(self) -> tuple[str, Mapping[str, str]]:
+        """The data set's default protocol, and why some are refused."""
+        source = DATASETS.get(self.store.parameters["dataset"])
+        return (source.protocol, source.refused) if source else (PROTOCOLS[0], {})
 
     @property
     def people(self) -> tuple[str, ...]:
@@ -187,8 +189,8 @@ class WindowDataset(TorchDataset[Batch]):
             raise ConfigError(
                 "`task`: found none, expected one: splits are balanced by its classes"
             )
-        source = self._source
-        chosen = protocol or source.protocol
+        default, refused = self._protocols
+        chosen = protocol or default
         strata, classes = self.task.strata(self.y.numpy())
         y = np.full(len(strata), -1, dtype=np.int64)
         used = slice(None) if self.rows is None else self.rows
@@ -197,12 +199,12 @@ class WindowDataset(TorchDataset[Batch]):
         common: dict[str, Any] = {"folds": folds, "seed": seed, "shared": pairs, "classes": classes}
         windows = self.store.windows
         if isinstance(chosen, Path):
-            splits = splits_of_file(windows, y, chosen, source.protocol, **common)
+            splits = splits_of_file(windows, y, chosen, default, **common)
         elif chosen not in PROTOCOLS:
             known = ", ".join(PROTOCOLS)
             raise ConfigError(f"`protocol`: found {chosen!r}, expected one of {known}, or a Path")
-        elif chosen in source.refused:
-            raise ConfigError(f"`protocol={chosen}`: refused, {source.refused[chosen]}")
+        elif chosen in refused:
+            raise ConfigError(f"`protocol={chosen}`: refused, {refused[chosen]}")
         else:
             splits = make_splits(windows, y, chosen, repeats=repeats, **common)
         return [self._divided(each) for each in splits]

@@ -131,9 +131,9 @@ def _label_strip(
     if not colours:
         axis.plot(start_s + window_s / 2, labels, ".", color=COLOURS[1], ms=4)
         return
-    changes = np.flatnonzero(
-        (np.diff(labels) != 0) | (np.diff(start_s) > 1.5 * np.median(np.diff(start_s)))
-    )
+    steps = np.diff(start_s)
+    gap_s = 1.5 * float(np.median(steps)) if steps.size else 0.0
+    changes = np.flatnonzero((np.diff(labels) != 0) | (steps > gap_s))
     for part in np.split(np.arange(len(labels)), changes + 1):
         label = int(labels[part[0]])
         if label >= 0:

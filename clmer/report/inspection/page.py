@@ -202,4 +202,4 @@ def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
         f"Task {dataset.task.name}: windows of {' / '.join(classes)} in training, validation and "
         "test of the first split. A group that two of them share means that scores are inflated."
     )
-    return Section("Class balance by protocol", text, table(header, rows))
+    return Section("Class balance by protocol", text, table(header, rows, css="protocols"))

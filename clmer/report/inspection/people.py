@@ -12,13 +12,14 @@ from clmer.data.recording import FaceSeries, Recording
 from clmer.data.registry import Dataset
 from clmer.data.store.dataset import WindowDataset
 from clmer.report.figures import captioned, legend
-from clmer.report.html import Html, table
+from clmer.report.html import Html
 from clmer.report.inspection import figures
 
 STYLE = """
 details { border: 1px solid var(--faint); border-radius: 4px; margin: .4rem 0; padding: 0 1rem; }
 summary { cursor: pointer; padding: .5rem 0; }
 summary b { margin-right: .6rem; }
+.protocols td:nth-child(n+3) { white-space: nowrap; }
 details figcaption { max-width: none; }
 img.scalp { background: none; max-width: min(100%, 36rem); }
 @media print { details:not([open]) { display: none; } }
@@ -49,22 +50,20 @@ def chooser(
         examples: a recording of each person, as far as they were read again.
         filter: as in the preparation.
     """
-    blocks = [_key(dataset)]
+    blocks: list[str] = [_key(dataset)]
     for number, person in enumerate(np.unique(dataset.store.windows.subject).tolist()):
         rows = np.flatnonzero(dataset.store.windows.subject == person)
         opened = " open" if number == 0 else ""
         example = examples.get(person)
-        body = [
+        body: list[str] = [
             _timeline(dataset, rows),
             *([] if example is None else _example(source, example, filter)),
         ]
         name, about = html.escape(person), html.escape(_about(dataset, rows))
         blocks.append(
-            Html(
-                f'<details name="person"{opened}><summary><b>{name}</b>{about}</summary>'
-                + "\n".join(body)
-                + "</details>"
-            )
+            f'<details name="person"{opened}><summary><b>{name}</b>{about}</summary>'
+            + "\n".join(body)
+            + "</details>"
         )
     return Html("\n".join(blocks))
 
@@ -105,12 +104,9 @@ def _timeline(dataset: WindowDataset, rows: np.ndarray) -> Html:
     picture = figures.timeline(
         *(_tracks(dataset, rows), places, windows.window_s, y, colours, names)
     )
-    listed = [
-        (name.partition("/")[2], f"{at:.0f} s", int((windows.recording[rows] == name).sum()))
-        for at, name in names.items()
-    ]
-    recordings = table(("recording", "from", "windows"), listed, row_headers=True)
-    return Html(f"<figure>{picture}</figure>{recordings}")
+    counts = ((name, int((windows.recording[rows] == name).sum())) for name in names.values())
+    listed = ", ".join(f"{name.partition('/')[2]} ({count})" for name, count in counts)
+    return captioned(picture, f"Recordings and their windows, from the left: {listed}.")
 
 
 def _tracks(dataset: WindowDataset, rows: np.ndarray) -> list[figures.Track]:

@@ -76,6 +76,18 @@ def test_ways_to_write_a_missing_number(face_csv: Csv, missing: str, separator: 
     assert np.flatnonzero(~face.valid).tolist() == [5]
 
 
+@pytest.mark.parametrize("write", ["{h:02d}:{m:02d}:{s:06.3f}", "{m}:{s:06.3f}"])
+def test_times_as_a_clock_shows_them(face_csv: Csv, write: str) -> None:
+    rows = text(person(60), ",").splitlines()
+    for k in range(1, len(rows)):
+        cells = rows[k].split(",")
+        seconds = float(cells[2])
+        cells[2] = write.format(h=0, m=int(seconds // 60), s=seconds % 60)
+        rows[k] = ",".join(cells)
+    face = read_face(face_csv("\n".join(rows) + "\n"))
+    assert (face.fps, face.notes) == (FPS, ())
+
+
 def test_truth_values_of_r_and_pandas(face_csv: Csv) -> None:
     lines = PLAIN.split("\n")
     rows = [line.split(", ") for line in lines[1:-1]]

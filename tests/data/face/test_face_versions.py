@@ -145,6 +145,16 @@ def test_py_feat_without_the_box_is_known_by_pose_and_units(face_csv: Csv) -> No
     assert face.tracker == "Py-Feat 0"
 
 
+@pytest.mark.parametrize(("points", "units"), [(0, 8), (98, 0), (98, 8)])
+def test_openface_3_is_told_by_its_units_or_points(face_csv: Csv, points: int, units: int) -> None:
+    """Its eight units are called AU01 to AU08 whichever they are, and its points are 98."""
+    table: Table = {"frame": TIME * FPS, "timestamp": TIME, "face_id": 0 * TIME}
+    table |= {f"AU{i:02d}_r": TIME for i in range(1, units + 1)}
+    table |= {f"{axis}_{i}": TIME for axis in "xy" for i in range(points)}
+    with pytest.raises(DataError, match="OpenFace 3 has no 3-D landmarks and 8 AUs"):
+        read_face(face_csv(table))
+
+
 def test_facereader_and_imotions_are_recognised_and_told_how_to_come_in(tmp_path: Path) -> None:
     log = tmp_path / "facereader.txt"
     log.write_text("Video analysis detailed log\rFrame rate:\t30\rVideo Time\tNeutral\tHappy\r")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ from support.video_cases import run, write_clip
 
 from clmer.data import load
 from clmer.data.face import read_face
+from clmer.data.recording import Recording
 from clmer.data.video import series
 from clmer.data.video.series import open_face, table_of
 from clmer.errors import DataError
+from clmer.predict import with_face
 
 FRAMES = 50
 
@@ -111,6 +115,16 @@ def test_videos_in_a_manifest(clip: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert f"kept in {tmp_path / 'cache' / 'faces'} (in all 2 recordings)" in notes[0]
     no_tracker(monkeypatch)
     load("manifest", tmp_path, cache=tmp_path / "cache", window_s=0.5)
+
+
+def test_predict_takes_a_video(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLMER_CACHE", str(tmp_path / "cache"))
+    trained: Any = SimpleNamespace(modalities={"au": None})
+    recording = with_face(trained, Recording("p", "1", "", "p", {}, {}), str(clip))
+    assert recording.face is not None
+    assert len(recording.face.valid) == FRAMES
+    assert (recording.source, recording.files) == (clip, {"face": clip})
+    assert len(list((tmp_path / "cache" / "faces").glob("p1-*.csv"))) == 1
 
 
 def test_what_is_missing_is_named_with_the_way_out(

@@ -18,7 +18,9 @@ _TIMES = {
     **dict.fromkeys(("timesec", "timeseconds", "timestampsec", "timestampseconds"), 1.0),
     **dict.fromkeys(("videotime", "videotimes", "frametime", "frametimes"), 1.0),
     **dict.fromkeys(("timestampms", "timems", "ms", "msec", "milliseconds", "videotimems"), 1e-3),
-    **dict.fromkeys(("timestampmsec", "timemsec", "timestampmilliseconds", "frametimems"), 1e-3),
+    **dict.fromkeys(
+        ("timestampmsec", "timemsec", "timestampmilliseconds", "frametimems", "frametimeinms"), 1e-3
+    ),
     **dict.fromkeys(("timestampus", "timeus"), 1e-6),
     **dict.fromkeys(("timestampns", "timens"), 1e-9),
 }

@@ -41,6 +41,7 @@ AU_COLUMNS = INTENSITY_COLUMNS + PRESENCE_COLUMNS
 _OPTIONAL = ("timestamp", "frame", "face_id", "confidence", "success")
 _EYES = tuple(f"gaze_{eye}_{axis}" for eye in "01" for axis in "xyz")
 _KNOWN = {*_OPTIONAL, *(f"AU{n:02d}" for n in range(1, 46))} - {"timestamp"}
+#: OpenFace 3 names its eight units AU01 to AU08, whichever they are, and has 98 points.
 _OPENFACE_3 = (
     "OpenFace 3 has no 3-D landmarks and 8 AUs only: make the CSV with OpenFace 2's "
     "FeatureExtraction, or name the video itself."
@@ -132,7 +133,8 @@ def _check_openface(header: Header, gaze: bool) -> None:
     used = [group for group in (landmarks, AU_COLUMNS) if not names.isdisjoint(group)]
     missing = [name for group in used for name in group if name not in names]
     aus = {n[:4] for n in header.names if re.fullmatch(r"AU\d\d(_[rc])?", n)}
-    third = 0 < len(aus) <= 8 and names.isdisjoint(LANDMARK_COLUMNS)
+    third = 0 < len(aus) <= 8 or bool(aus & {"AU03", "AU08"}) or "x_97" in names
+    third &= names.isdisjoint(LANDMARK_COLUMNS)
     is_part = landmarks in used and not names.issuperset(landmarks)
     is_part |= AU_COLUMNS in used and len(there) < units.LEAST
     if is_part or third or not (used or gaze):
