@@ -31,6 +31,8 @@ SUFFIXES = (".xdf", ".xdfz")
 _BREAK_S = 0.5
 #: By how much a stream's measured rate may take it from its nominal one before that is not used.
 _DRIFT_S = 0.02
+#: A rate that differs by more than this share is worth a note.
+_OTHER_RATE = 0.005
 #: Samples by which a segment may begin late before that is a gap.
 _LATE = 1.5
 
@@ -193,7 +195,7 @@ def _stream(found: Any, name: str, origin_s: float, notes: list[str]) -> Stream:
     measured = float(found["info"]["effective_srate"]) or nominal
     drift_s = len(times) * abs(1 / measured - 1 / nominal)
     fs = nominal if drift_s <= _DRIFT_S else measured
-    if fs != nominal:
+    if abs(measured / nominal - 1) > _OTHER_RATE:
         notes.append(f"{name}: {measured:.6g} Hz by its times, {nominal:g} Hz by its header")
     pieces: list[Piece] = []
     for first, last in found["info"]["segments"]:
