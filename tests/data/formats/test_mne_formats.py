@@ -39,6 +39,7 @@ def test_samples_names_rate_and_markers(
     write: vendor.Writer,
     package: str,
     markers: tuple[tuple[float, str], ...],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     if package:
         pytest.importorskip(package)
@@ -52,6 +53,7 @@ def test_samples_names_rate_and_markers(
     np.testing.assert_allclose(got.data[:3], x, atol=0.06)
     assert [(round(m.onset_s, 6), m.text) for m in file.markers] == list(markers)
     assert path in file.files
+    assert "Reading" not in capfd.readouterr().out
 
 
 def test_a_format_without_units_asks_for_one(tmp_path: Path) -> None:

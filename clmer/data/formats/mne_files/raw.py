@@ -66,7 +66,7 @@ ERRORS = (
 #: Warnings about what is handled here (pauses, types, places), or does not touch the samples.
 HANDLED = re.compile(
     r"naming convention|'boundary' events|No coordinate information|Not setting position|"
-    r"Unknown types found|measurement date|Could not inspect|unit.*(unknown|not recogni|misc)|"
+    r"Unknown types found|meas(urement)? date|Could not inspect|unit.*(unknown|not recogni|misc)|"
     r"MarkerFile|head radius|cutoff frequency|software filter|No info on DataPoints|"
     r"Unsupported physical dimension|"
     r"(highpass|lowpass) filters|positions|channel type|set as EEG|DigMontage|montage",
