@@ -26,7 +26,7 @@ _HINTS = {
     ".bdf+": "Name it .bdf.",
 }
 _HINTS |= dict.fromkeys(
-    (".ds", ".sqd", ".con", ".ns3", ".mefd", ".snirf", ".asc", ".dap", ".rs3"),
+    (".ds", ".sqd", ".con", ".ns3", ".mefd", ".snirf", ".asc", ".cdt"),
     "MNE reads it: save it as FIF (mne.io.read_raw(...).save('x_raw.fif')), and give that.",
 )
 #: What stands in for a file, in lower case: its beginning, what it is, and what to do.

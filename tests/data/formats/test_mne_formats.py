@@ -192,6 +192,9 @@ def test_a_split_fif_is_one_recording(tmp_path: Path) -> None:
         ("a.fdt", "a.set", "give a.set, which lies beside it"),
         ("a.head", "a.data", "give a.data, which lies beside it"),
         ("a.xyz", "", "found .xyz, expected one of .edf"),
+        ("a.log", "a.eeg", "give a.eeg, which lies beside it"),
+        ("a.log", "", "found .log, expected one of .edf"),
+        ("a.cdt", "", "MNE reads it: save it as FIF"),
     ],
 )
 def test_a_part_of_a_recording_names_its_header(

@@ -22,7 +22,6 @@ READERS = {
     ".data": "read_raw_nicolet",
     ".dat": "read_raw_bci2k",
     ".nxe": "read_raw_eximia",
-    ".cdt": "read_raw_curry",
 }
 #: Of these, recordings that are folders.
 FOLDERS = (".mff",)
@@ -38,7 +37,6 @@ _HEADERS = {
 _BESIDE = {
     ".head": (".data",),
     **dict.fromkeys((".pnt", ".21e", ".log"), (".eeg",)),
-    **dict.fromkeys((".dpa", ".dpo", ".ceo"), (".cdt",)),
 }
 #: How a file begins that is a recording of its own all the same.
 _OWN = {
@@ -59,8 +57,7 @@ def header_of(path: Path) -> Path | None:
 
     A `.eeg` is BrainVision's samples, whose header is to be given, or Nihon Kohden's own.
     """
-    suffix = suffix_of(path)
-    stem = path.name.partition(".")[0] if suffix in _BESIDE else path.stem
+    suffix, stem = suffix_of(path), path.stem
     names = _HEADERS.get(suffix, _BESIDE.get(suffix, ()))
     headers = [path.with_name(stem + s) for each in names for s in (each, each.upper())]
     there = next((header for header in headers if header.is_file()), None)
