@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
@@ -27,6 +28,11 @@ from clmer.data.timeline import Piece, Timeline
 from clmer.errors import DataError
 
 SUFFIXES = (".xdf", ".xdfz")
+#: What pyxdf raises on damaged files.
+_ERRORS = (
+    *(OSError, ValueError, RuntimeError, LookupError, EOFError, MemoryError, ArithmeticError),
+    *(TypeError, AttributeError, struct.error, ParseError),
+)
 #: Seconds without a sample that are a gap, and no jitter.
 _BREAK_S = 0.5
 #: By how much a stream's measured rate may take it from its nominal one before that is not used.
@@ -124,7 +130,7 @@ def open_xdf(path: Path) -> XdfFile:
                 jitter_break_threshold_samples=1,
                 verbose=False,
             )
-    except (OSError, ValueError, RuntimeError, LookupError, EOFError, struct.error) as error:
+    except _ERRORS as error:
         raise DataError(
             path, "file", f"pyxdf's error {error!s:.200}", "a whole XDF file", "Copy it again."
         ) from error
@@ -184,6 +190,8 @@ def _is_whole(path: Path, stream: Any, notes: list[str]) -> bool:
                 f"{written}, as at its end",
                 "The file is damaged: copy it again.",
             )
+    if not np.isfinite(stream["time_stamps"]).all():
+        raise DataError(path, f"times of {name}", "no numbers", "seconds", "Copy it again.")
     if not count:
         notes.append(f"{path.name}: stream {name} has no samples")
     return count > 0
