@@ -33,8 +33,8 @@ _ERRORS = (
     *(OSError, ValueError, RuntimeError, LookupError, EOFError, MemoryError, ArithmeticError),
     *(TypeError, AttributeError, struct.error, ParseError),
 )
-#: Seconds without a sample that are a gap, and no jitter.
-_BREAK_S = 0.5
+#: Seconds without a sample that are a gap, and no jitter, and that in samples of a slow stream.
+_BREAK_S, _BREAK_SAMPLES = 0.5, 2
 #: By how much a stream's measured rate may take it from its nominal one before that is not used.
 _DRIFT_S = 0.02
 #: A rate that differs by more than this share is worth a note.
@@ -127,7 +127,7 @@ def open_xdf(path: Path) -> XdfFile:
             found, _ = pyxdf.load_xdf(
                 path,
                 jitter_break_threshold_seconds=_BREAK_S,
-                jitter_break_threshold_samples=1,
+                jitter_break_threshold_samples=_BREAK_SAMPLES,
                 verbose=False,
             )
     except _ERRORS as error:
