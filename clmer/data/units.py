@@ -39,7 +39,8 @@ _WORDS = {"nano": "n", "micro": "u", "milli": "m", "kilo": "k", "mega": "M"}
 _PLAIN: dict[str, tuple[str, float]] = {
     **dict.fromkeys(("g", "g-force", "gravity", "gn"), ("acceleration", 1.0)),
     **dict.fromkeys(("mg", "milli-g", "millig"), ("acceleration", 1e-3)),
-    **dict.fromkeys(("m/s2", "m/s^2", "m/s/s", "ms-2", "m*s-2", "m.s-2"), ("acceleration", 1 / _G)),
+    **dict.fromkeys(("m/s2", "m/s^2", "m/s/s", "ms-2", "m*s-2", "m.s-2", "m/(s^2"),
+                    ("acceleration", 1 / _G)),
     **dict.fromkeys(("rad/s", "rads-1", "rad*s-1"), ("rotation", 1.0)),
     **dict.fromkeys(("deg/s", "dps", "degree/s", "degrees/s", "\u00b0/s"), ("rotation", 0.0)),
     **dict.fromkeys(("ut", "microtesla"), ("field", 1.0)),

@@ -22,7 +22,6 @@ import clmer
 from clmer import cli
 from clmer.data.face import read_face
 from clmer.data.formats.biosignal import open_biosignal
-from clmer.data.formats.emotiv import read_emotiv
 from clmer.data.formats.matfile import load_cells
 from clmer.data.manifest import reader as manifest
 from clmer.data.readers import deap
@@ -84,7 +83,7 @@ def targets(scratch: Path) -> dict[str, Target]:
     def read_manifest(path: Path) -> object:
         return list(manifest.read(path))
 
-    def read_edf(path: Path) -> object:
+    def read_signals(path: Path) -> object:
         file = open_biosignal(path)
         return file.signal(file.channels, 0.0, file.duration_s)
 
@@ -117,11 +116,11 @@ def targets(scratch: Path) -> dict[str, Target]:
         "pyfeat": Target(pyfeat(), read_pyfeat, ".csv"),
         "hog": Target(hog(face.count(b"\n") - 1), read_hog, ".hog"),
         "mat": Target(mat(), read_mat, ".mat"),
-        "emotiv": Target(headset.read_bytes(), read_emotiv, ".csv"),
+        "emotiv": Target(headset.read_bytes(), read_signals, ".csv"),
         "manifest": Target(table.encode(), read_manifest, ".csv"),
-        "edf": Target(edf(), read_edf, ".edf"),
-        "bdf": Target(edf(bits=24), read_edf, ".bdf"),
-        "xdf": Target(streams.read_bytes(), read_edf, ".xdf"),
+        "edf": Target(edf(), read_signals, ".edf"),
+        "bdf": Target(edf(bits=24), read_signals, ".bdf"),
+        "xdf": Target(streams.read_bytes(), read_signals, ".xdf"),
         **own_files(scratch / "own"),
     }
 

@@ -17,10 +17,8 @@ _EXPORT = f"Export it as EDF, if its program can. {AS_ARRAY}"
 #: What a suffix is a part of, or what to do about it.
 _HINTS = {
     ".xdf.gz": "Name it .xdfz.",
-    ".mat": "Load it with scipy.io.loadmat. " + AS_ARRAY,
     ".gz": "Unpack it first (gunzip).",
     ".zip": "Unpack it first.",
-    ".npz": "Save its array of samples alone, with numpy.save, as an .npy of [channels, samples].",
     ".rec": "If it is an EDF file, which begins with '0', name it .edf.",
     ".edf+": "Name it .edf.",
     ".bdf+": "Name it .bdf.",

@@ -22,10 +22,14 @@ from clmer.data.formats.bids import TYPES, read_table, table_path
 from clmer.data.formats.biosignal_file import BiosignalFile
 from clmer.data.formats.mne_files import READERS, open_mne, suffix_of
 from clmer.data.formats.source import Source, StoredChannel
+from clmer.data.formats.tables import SUFFIXES as TABLES
+from clmer.data.formats.tables import is_session, is_table, open_numbers
 from clmer.errors import DataError
 
 #: Suffixes that are read.
-SUFFIXES = (".edf", ".bdf", *READERS, *xdf.SUFFIXES, bids_physio.SUFFIX)
+SUFFIXES = tuple(
+    dict.fromkeys((".edf", ".bdf", *READERS, *xdf.SUFFIXES, bids_physio.SUFFIX, *TABLES))
+)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -36,6 +40,8 @@ def files_of(path: Path) -> list[Path]:
     """
     if suffix_of(path) in (".edf", ".bdf"):
         return [path, *([table_path(path)] if read_table(path) else [])]
+    if is_table(path) and not path.is_dir():
+        return [path]  # which its rate need not be known for
     files = [*open_biosignal(path).files]
     return [
         each for file in files for each in (sorted(file.rglob("*")) if file.is_dir() else [file])
@@ -48,13 +54,24 @@ def bad_channels(path: Path) -> list[str]:
     Raises:
         DataError: the recording cannot be read.
     """
-    if suffix_of(path) in (".edf", ".bdf") and not read_table(path):
+    if suffix_of(path) in (".edf", ".bdf", *TABLES) and not read_table(path):
         return []  # the format has no such mark
     return [channel.name for channel in open_biosignal(path).all_channels if channel.bad]
 
 
-def open_biosignal(path: Path) -> BiosignalFile:
-    """Open a file by its suffix (`SUFFIXES`); the header is checked, samples stay on disk.
+def is_recording(path: Path) -> bool:
+    """Whether a file or folder is one that `open_biosignal` looks into."""
+    return suffix_of(path) in SUFFIXES or is_session(path)
+
+
+def open_biosignal(path: Path, rate: float | None = None) -> BiosignalFile:
+    """Open a file by its suffix (`SUFFIXES`), or an Empatica E4's folder.
+
+    The header is checked, samples stay on disk; those of tables and arrays are read.
+
+    Args:
+        path: the file.
+        rate: samples per second of a table or an array that does not say it.
 
     Raises:
         DataError: no such file, unknown suffix, a damaged or truncated file, no channel in it.
@@ -62,13 +79,14 @@ def open_biosignal(path: Path) -> BiosignalFile:
     suffix = suffix_of(path)
     if not path.exists():
         raise DataError(path, "file", "nothing", f"a {suffix} recording")
-    check_suffix(path, SUFFIXES, f"one of {', '.join(SUFFIXES)}")
+    if not is_session(path):
+        check_suffix(path, SUFFIXES, f"one of {', '.join(SUFFIXES)}")
     if not path.stat().st_size:
         raise DataError(path, "file", "0 bytes", f"a {suffix} recording", "Copy it again.")
-    file = _opened(path, suffix, _state([path]))
+    file = _opened(path, rate, _state([path]))
     if _state(file.files) != file.state:  # what belongs to it has changed or gone
         _opened.cache_clear()
-        file = _opened(path, suffix, _state([path]))
+        file = _opened(path, rate, _state([path]))
     return file
 
 
@@ -79,21 +97,23 @@ def _state(files: Sequence[Path]) -> tuple[tuple[int, int] | None, ...]:
 
 
 @lru_cache(maxsize=8)  # trials of one file come one after the other
-def _opened(path: Path, suffix: str, state: object) -> BiosignalFile:
-    table, source = read_table(path), open_source(path)
+def _opened(path: Path, rate: float | None, state: object) -> BiosignalFile:
+    table, source = read_table(path), open_source(path, rate)
     beside = [table_path(path)] if table else []
     names = tuple(dict.fromkeys((path, *source.files, *beside)))
     channels = typed_channels(source.channels, table)
     return BiosignalFile(path, source, channels, names, _state(names))
 
 
-def open_source(path: Path) -> Source:
-    """What reads a file of one of the `SUFFIXES`.
+def open_source(path: Path, rate: float | None = None) -> Source:
+    """What reads a file of one of the `SUFFIXES`, or an Empatica E4's folder.
 
     Raises:
-        DataError: it is damaged.
+        DataError: it is damaged, or a table whose rate nothing tells.
     """
     suffix = suffix_of(path)
+    if is_table(path):
+        return open_numbers(path, rate)
     if suffix in (".edf", ".bdf"):
         return edf.open_edf(path)
     if suffix in xdf.SUFFIXES:

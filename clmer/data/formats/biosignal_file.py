@@ -23,6 +23,7 @@ from clmer.data.channels import (
 )
 from clmer.data.formats.mne_files import suffix_of
 from clmer.data.formats.source import Source
+from clmer.data.formats.tables.source import TableFile
 from clmer.data.formats.triggers import STATUS_BITS, all_noted, trigger_markers
 from clmer.data.recording import KINDS, Marker, Signal
 from clmer.data.service_channels import check_no_service
@@ -77,7 +78,7 @@ class BiosignalFile:
     @property
     def duration_s(self) -> float:
         """Length in seconds, pauses included; of several streams, to the last one's end."""
-        rows = {channel.group: row for row, channel in enumerate(self.source.channels)}
+        rows = {(c.group, c.fs): row for row, c in enumerate(self.source.channels)}
         return max(self.source.timeline(row).duration_s for row in rows.values())
 
     @property
@@ -317,7 +318,9 @@ class BiosignalFile:
         # What MNE's numbers are in depends on the type, which may have been stated since.
         pairs = zip(chosen, at, strict=True)
         chosen = [c.in_unit(self.source.unit(row, c.kind) or c.unit) for c, row in pairs]
-        return chosen, at, self.source.timeline(at[0])
+        lines = [self.source.timeline(row) for row in dict.fromkeys(at)]
+        bad = dict.fromkeys(span for line in lines for span in line.bad)
+        return chosen, at, replace(lines[0], bad=tuple(bad))
 
     def _convert(
         self, data: np.ndarray, channels: Sequence[Channel], stated: str
@@ -341,7 +344,8 @@ class BiosignalFile:
         """What a channel's numbers are multiplied by, and the unit that they then have."""
         spelt = stated or channel.unit
         unit = units.parse(spelt)
-        bare = unit is not None and bool(stated) and units.is_bare(unit)
+        raw = isinstance(self.source, TableFile) and self.source.raw
+        bare = unit is not None and (bool(stated) or raw) and units.is_bare(unit)
         if unit is not None and (bare or fits(channel.kind, unit.quantity)):
             return unit.factor, unit.ours
         if QUANTITY.get(channel.kind) == "voltage" or stated:

@@ -35,10 +35,12 @@ _BRACKETS = {"<": ">", "(": ")", "[": "]", "{": "}"}
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+#: A number whose comma is its decimal sign.
+DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 _THOUSANDS_POINT = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+#: What a spreadsheet obeys above a table: "sep=;".
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 #: Marks that begin a text, and its encoding; UTF-32 first, whose mark begins with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -97,7 +99,7 @@ class Table:
         "1,234" is left alone where cells are not separated by semicolons: it may be thousands.
         """
         text = text.replace("\u2212", "-")  # a typographic minus
-        if not _DECIMAL_COMMA.fullmatch(text):
+        if not DECIMAL_COMMA.fullmatch(text):
             return text
         if self.separator != ";" and _THOUSANDS.fullmatch(text):
             return text
@@ -135,11 +137,11 @@ def read_table(path: Path) -> Table:
     Raises:
         DataError: it is no text, or a cell has several lines.
     """
-    text, notes = _decoded(path)
+    text, notes = decoded(path)
     lines = re.split("\r\n|\r|\n", text)
     at = next((i for i, line in enumerate(lines) if line.strip()), 0)
     first = lines[at] if lines else ""
-    stated = _SEPARATOR_LINE.fullmatch(first)
+    stated = SEPARATOR_LINE.fullmatch(first)
     if stated:
         lines[at] = ""  # so that line numbers stay
         first = next((line for line in lines[at + 1 :] if line.strip()), "")
@@ -149,11 +151,16 @@ def read_table(path: Path) -> Table:
     records = _records(path, "\n".join(lines), separator)
     names, rows = (records[0][1], records[1:]) if records else ([], [])
     every = (cell for _, row in rows for cell in row)
-    comma = separator == ";" and any(map(_DECIMAL_COMMA.fullmatch, every))
+    comma = separator == ";" and any(map(DECIMAL_COMMA.fullmatch, every))
     return Table(path, tuple(_trimmed(names)), tuple(rows), separator, tuple(notes), comma)
 
 
-def _decoded(path: Path) -> tuple[str, list[str]]:
+def decoded(path: Path) -> tuple[str, list[str]]:
+    """The text of a file in whichever encoding it is, and what to say of that.
+
+    Raises:
+        DataError: it cannot be read, or is no text.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -212,7 +219,7 @@ def _each(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     first = 1
     for row in reader:
-        cells = [_cell(cell) for cell in row]
+        cells = [bare(cell) for cell in row]
         for cell in cells:
             if "\n" in cell:
                 raise DataError(
@@ -227,7 +234,7 @@ def _each(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str
             yield reader.line_num, cells
 
 
-def _cell(text: str) -> str:
+def bare(text: str) -> str:
     """Without spaces around it, and without a spreadsheet's marks of text: ="007"."""
     text = text.strip().strip(_INVISIBLE).strip()
     quoted = re.fullmatch(r'="(.*)"', text)

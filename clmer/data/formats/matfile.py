@@ -17,6 +17,7 @@ import math
 import struct
 import zlib
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,7 +65,7 @@ def load_cells(
         DataError: too large, another format, truncated or damaged, or a wanted variable that is no
             cell array of numbers and text.
     """
-    try:
+    with _faults(path):
         size = path.stat().st_size
         if size > max_bytes:
             raise DataError(path, "size", f"{size} bytes", f"at most {max_bytes} bytes")
@@ -75,7 +76,55 @@ def load_cells(
             for name, variable in _variables(file, size, order, names, max_bytes):
                 _Claims(path, variable, order).check(name)
                 found[name] = _values(header + variable, name)
-            return found
+    return found
+
+
+def load_plain(path: Path, *, max_bytes: int) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    """All plain variables: arrays of real numbers, and lists of words.
+
+    Args:
+        path: a MATLAB 5 file (`save` with -v6 or -v7).
+        max_bytes: refuse a file that holds, or unpacks to, more than this.
+
+    Returns:
+        By name, arrays of numbers, and words out of cells or a matrix of letters. Structures,
+        objects, sparse and complex matrices are passed over.
+
+    Raises:
+        DataError: too large, another format, truncated or damaged.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    words: dict[str, list[str]] = {}
+    with _faults(path):
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise DataError(path, "size", f"{size} bytes", f"at most {max_bytes} bytes")
+        with path.open("rb") as file:
+            header = file.read(_HEADER)
+            order = _byte_order(path, header)
+            for name, variable in _variables(file, size, order, None, max_bytes):
+                claims = _Claims(path, variable, order)
+                kind, complex_ = claims.kind()
+                if kind in (*_NUMBERS, _CHAR) and not complex_:
+                    claims.check_cell(0)
+                elif kind == _CELL:
+                    claims.check(name)
+                else:
+                    continue
+                if kind in _NUMBERS:
+                    arrays[name] = _loaded(header + variable, name)
+                else:
+                    cells = _loaded(header + variable, name, chars_as_strings=True).ravel()
+                    texts = [_value(np.asarray(cell)) for cell in cells]
+                    words[name] = [text.strip() for text in texts if isinstance(text, str)]
+    return arrays, words
+
+
+@contextmanager
+def _faults(path: Path) -> Iterator[None]:
+    """Damage as a `DataError`."""
+    try:
+        yield
     except OSError as error:
         raise DataError(path, "file", error.strerror or error, "a readable file") from error
     except (_Malformed, zlib.error, struct.error) as error:
@@ -83,7 +132,7 @@ def load_cells(
             path,
             "MATLAB 5 stream",
             error,
-            "a complete .mat file of plain cell arrays",
+            "a complete .mat file of plain arrays",
             "Download or copy the file again.",
         ) from error
 
@@ -100,11 +149,14 @@ def _byte_order(path: Path, header: bytes) -> str:
 
 
 def _variables(
-    file: BinaryIO, size: int, order: str, names: Collection[str], max_bytes: int
+    file: BinaryIO, size: int, order: str, names: Collection[str] | None, max_bytes: int
 ) -> Iterator[tuple[str, bytes]]:
-    """Name and unpacked miMATRIX element of each wanted variable, the first of each name."""
-    wanted, budget, at = set(names), max_bytes, _HEADER
-    while at < size and wanted:
+    """Name and unpacked miMATRIX element of each wanted variable, the first of each name.
+
+    None wants all that have a name.
+    """
+    wanted, budget, at = set(names or ()), max_bytes, _HEADER
+    while at < size and (wanted or names is None):
         file.seek(at)
         kind, length = struct.unpack(order + "II", file.read(8))
         if at + 8 + length > size:
@@ -117,8 +169,8 @@ def _variables(
             file.seek(at)
             start = file.read(min(_HEAD, 8 + length))
         name = _Claims(Path(), start, order).name(at)
-        if name in wanted:
-            wanted.remove(name)
+        if name in wanted or (names is None and name):
+            wanted.discard(name)
             if kind == _COMPRESSED:
                 variable = start + _unpacked(unpacker, budget - len(start))
             else:
@@ -181,6 +233,11 @@ class _Claims:
             raise _Malformed(f"an element of type {kind} at byte {place}, expected a variable")
         return self.head(start)[2]
 
+    def kind(self) -> tuple[int, bool]:
+        """Class of the variable, and whether its numbers are complex."""
+        flags = self.head(self.element(0)[1])[0]
+        return flags & 0xFF, bool(flags & _COMPLEX)
+
     def check(self, name: str) -> None:
         """Refuse a variable that is no cell array of numbers and text as long as it claims.
 
@@ -229,12 +286,18 @@ class _Claims:
 
 def _values(flat: bytes, name: str) -> tuple[tuple[int, ...], list[Value]]:
     """Shape and cells of the one variable of a file."""
-    options = {"mat_dtype": True, "chars_as_strings": False, "variable_names": [name]}
+    array = _loaded(flat, name)
+    return array.shape, [_value(each) for each in array.ravel(order="F")]
+
+
+def _loaded(flat: bytes, name: str, *, chars_as_strings: bool = False) -> np.ndarray:
+    """The one variable of a file, of the class that it states."""
+    options = {"mat_dtype": True, "chars_as_strings": chars_as_strings, "variable_names": [name]}
     try:
-        array = scipy.io.loadmat(io.BytesIO(flat), **options)[name]
+        array: np.ndarray = scipy.io.loadmat(io.BytesIO(flat), **options)[name]
     except Exception as error:  # SciPy says in many ways that it cannot read
         raise _Malformed(error) from error
-    return array.shape, [_value(each) for each in array.ravel(order="F")]
+    return array
 
 
 def _value(cell: np.ndarray) -> Value:

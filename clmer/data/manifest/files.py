@@ -7,16 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from clmer.data.formats import check_suffix, suffix_of
-from clmer.data.formats.biosignal import SUFFIXES
-from clmer.data.formats.mne_files import FOLDERS
+from clmer.data.formats import check_suffix
+from clmer.data.formats.biosignal import SUFFIXES, is_recording
+from clmer.data.formats.tables import is_session
 from clmer.data.manifest.columns import FACE_MODALITIES
 from clmer.data.manifest.row import Row
 from clmer.errors import DataError
 from clmer.text import did_you_mean
 
 SUPPORTED = (
-    f"{', '.join(SUFFIXES)} (through MNE), .npy with a rate, Emotiv .csv, and .csv of OpenFace, "
+    f"{', '.join(SUFFIXES)}, .npy with a rate, an Empatica E4's folder, and .csv of OpenFace, "
     "Py-Feat or clmer video for the face"
 )
 
@@ -32,7 +32,7 @@ def find_files(table: Path, rows: list[Row], note: Callable[[str, str], None]) -
             if os.path.exists(path):
                 note("\\ in a path is read as /", f"line {row.line}, {row.path.name}")
                 row = replace(row, path=path)
-        folder = os.path.isdir(row.path) and suffix_of(row.path) not in FOLDERS
+        folder = os.path.isdir(row.path) and not is_recording(row.path)
         if folder or not os.path.exists(row.path):
             absent.setdefault(str(row.path), near_file(table.parent, row.path))
         found.append(row)
@@ -78,7 +78,8 @@ def near_file(root: Path, path: Path) -> str:
 def _check_suffixes(rows: list[Row]) -> None:
     for row in rows:
         suffix = row.path.suffix.lower()
-        check_suffix(row.path, (*SUFFIXES, ".npy", ".csv"), SUPPORTED)
+        if not is_session(row.path):
+            check_suffix(row.path, (*SUFFIXES, ".npy"), SUPPORTED)
         if suffix != ".csv" and row.modality in FACE_MODALITIES:
             raise DataError(
                 row.path,

@@ -31,8 +31,9 @@ import numpy as np
 
 from clmer.data.channels import canonical
 from clmer.data.face import read_face
-from clmer.data.formats import check_suffix, suffix_of
-from clmer.data.formats.biosignal import SUFFIXES, bad_channels, files_of
+from clmer.data.formats import check_suffix
+from clmer.data.formats.biosignal import SUFFIXES, bad_channels, files_of, is_recording
+from clmer.data.formats.tables import is_session
 from clmer.data.manifest import bids
 from clmer.data.manifest.files import near_file
 from clmer.data.manifest.row import Row
@@ -69,13 +70,13 @@ def sources(root: Path) -> list[Path]:
     Raises:
         DataError: the manifest cannot be used.
     """
-    tables = bids.tables(root) if bids.is_tree(root) else [table_path(root)]
-    files = {*tables} | {row.path for row in manifest_of(root).rows}
-    for path in list(files):
-        if suffix_of(path) in SUFFIXES:
-            files |= set(files_of(path))
-        elif (hog := path.with_suffix(".hog")).is_file():
-            files.add(hog)
+    files = {*(bids.tables(root) if bids.is_tree(root) else [table_path(root)])}
+    for row in manifest_of(root).rows:
+        if row.modality not in FACE_MODALITIES and is_recording(row.path):
+            files |= set(files_of(row.path))
+        else:
+            hog = row.path.with_suffix(".hog")
+            files |= {row.path, *([hog] if hog.is_file() else [])}
     return sorted(files)
 
 
@@ -186,7 +187,7 @@ def _bad_channels(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
     """
     found: dict[str, dict[str, list[str]]] = {}
     for row in rows:
-        if row.modality in FACE_MODALITIES or row.channels or suffix_of(row.path) not in SUFFIXES:
+        if row.modality in FACE_MODALITIES or row.channels or not is_recording(row.path):
             continue
         for name in bad_channels(row.path):
             of_name = found.setdefault(row.modality, {}).setdefault(canonical(name), [name])
@@ -246,7 +247,7 @@ def read_file(
         path: a file of a supported kind, not a face's.
         modality: its name.
         channels: names, in the order wanted; those of the modality's type, or all, by default.
-        rate: samples per second of an .npy.
+        rate: samples per second where the file does not say, as an .npy.
         unit: of the samples, where the file does not say; it counts more than the file's.
         kind: type of the channels, where the file does not say.
 
@@ -256,7 +257,8 @@ def read_file(
     row = Row(*(0, "", "", modality, path, {}, 0.0, None, "", "", rate, kind, channels), unit=unit)
     if not os.path.exists(path):
         raise DataError(path, "file", "nothing", SUPPORTED, near_file(path.parent, path))
-    check_suffix(path, (*SUFFIXES, ".npy", ".csv"), SUPPORTED)
+    if not is_session(path):
+        check_suffix(path, (*SUFFIXES, ".npy"), SUPPORTED)
     return read_signal(row)
 
 

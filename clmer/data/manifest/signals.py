@@ -1,4 +1,4 @@
-"""The signal that a row of a manifest names: a recording, an `.npy`, or an Emotiv table."""
+"""The signal that a row of a manifest names: a recording, a table, or an `.npy`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import numpy as np
 
 from clmer.data import units
 from clmer.data.channels import QUANTITY, SERVICE, as_kind, fits, kind_of_name
-from clmer.data.face import INTENSITY_COLUMNS, LANDMARK_COLUMNS
-from clmer.data.face.table import read_header
 from clmer.data.formats import suffix_of
 from clmer.data.formats.biosignal import open_biosignal
-from clmer.data.formats.emotiv import read_emotiv
+from clmer.data.formats.tables.foreign import FaceTableError
 from clmer.data.manifest.row import Row
 from clmer.data.recording import Signal
 from clmer.data.service_channels import check_no_service
@@ -39,28 +37,15 @@ def read_signal(row: Row, without: Collection[str] = ()) -> Signal:
     suffix = suffix_of(row.path)
     if suffix == ".npy":
         return _read_npy(row)
-    if suffix == ".csv":
-        return _read_emotiv(row)
-    file = open_biosignal(row.path)
+    try:
+        file = open_biosignal(row.path, row.rate)
+    except FaceTableError as error:
+        where = f"modality in line {row.line} of the manifest" if row.line else "modality"
+        expected = "face, for a face tracker's table"
+        raise DataError(row.path, where, row.modality, expected, error.hint) from error
     start_s, stop_s = row.span(file.duration_s, 1 / file.fs if file.fs else 0.0)
     channels = file.select(row.modality, row.channels, kind=row.kind, without=without)
     return file.signal(channels, start_s, stop_s, unit=row.unit)
-
-
-def _read_emotiv(row: Row) -> Signal:
-    names = set(read_header(row.path).names)
-    if len(names & {*LANDMARK_COLUMNS, *INTENSITY_COLUMNS, "x_0", "y_0", "AU01"}) > 1:
-        raise DataError(
-            row.path,
-            f"modality in line {row.line} of the manifest" if row.line else "modality",
-            row.modality,
-            "face, for a face tracker's table",
-            "The face's CSV is a row of its own, of modality face (clmer predict: --face).",
-        )
-    signal = read_emotiv(
-        row.path, channels=row.channels, start_s=row.start_s, stop_s=row.stop_s, unit=row.unit
-    )
-    return _of_modality(row, signal)
 
 
 def _of_modality(row: Row, signal: Signal) -> Signal:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from clmer.data.face import read_face
 from clmer.data.formats.biosignal import open_biosignal
-from clmer.data.formats.emotiv import EPOC_CHANNELS, read_emotiv
+from clmer.data.formats.tables.profiles import EPOC_CHANNELS
 from clmer.data.recording import Recording, Signal
 from clmer.errors import DataError
 
@@ -112,6 +112,4 @@ def _headset(folder: Path, emotion: str) -> Path:
 
 
 def _read_headset(path: Path) -> Signal:
-    if path.suffix == ".csv":
-        return read_emotiv(path, channels=EPOC_CHANNELS)
     return open_biosignal(path).signal(EPOC_CHANNELS)

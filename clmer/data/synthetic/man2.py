@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.formats.emotiv import EPOC_CHANNELS
+from clmer.data.formats.tables.profiles import EPOC_CHANNELS
 from clmer.data.readers import deap
 from clmer.data.readers.man2 import EMOTIONS
 from clmer.data.synthetic import signals

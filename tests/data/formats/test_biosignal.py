@@ -530,11 +530,11 @@ def test_eeglab_files_that_mne_cannot_read_say_why(tmp_path: Path) -> None:
         ("s.xdf", r"s\.xdf: (file: found pyxdf.s error Invalid|package: found no pyxdf)"),
         ("physio.tsv.gz", r"physio\.json: found no such file.*Columns.*gunzip"),
         ("log.txt", r"\.npy of \[channels, samples\]"),
-        ("eeg.mat", r"scipy\.io\.loadmat"),
+        ("eeg.mat", r"MATLAB 5 \.mat file.*save it again with save"),
         ("a.gdf", r"a\.gdf: file: found MNE's error"),
         ("a.rec", r"name it \.edf"),
         ("a.acq", r"Export it as EDF.*\.npy of \[channels, samples\]"),
-        ("a.npz", r"as an \.npy of"),
+        ("a.npz", r"an \.npz of numpy\.savez"),
     ],
 )
 def test_files_that_people_point_at(tmp_path: Path, name: str, message: str) -> None:

@@ -162,7 +162,7 @@ def test_a_slow_video_loses_no_window_at_a_trial_s_end(write: Callable[..., Path
         ((GOOD[0], GOOD[1].replace("angry", "calm")), "label: found only calm"),
         ((*GOOD, "p1,t1,angry,ecg,b.npy,1,9,128"), "line 4, label: found angry, expected calm"),
         ((*GOOD, "p1,t1,calm,ecg,b.npy,1,5,128"), "4 s, expected 8 s, as in line 2"),
-        ((*GOOD, "p1,t3,calm,eeg,manifest.txt,,,128"), r"manifest\.txt: suffix: found \.txt"),
+        ((*GOOD, "p1,t3,calm,eeg,manifest.doc,,,128"), r"manifest\.doc: suffix: found \.doc"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,5,5,128"), "5 to 5 s, expected start_s < stop_s"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,x,5,128"), "line 4, start_s: found 'x'"),
         ((*GOOD, "p1,t3,calm,eeg,a.npy,-1,5,128"), "line 4, start_s: found '-1'"),
@@ -184,7 +184,7 @@ def test_a_slow_video_loses_no_window_at_a_trial_s_end(write: Callable[..., Path
 )
 def test_bad_rows(write: Callable[..., Path], lines: tuple[str, ...], message: str) -> None:
     root = write(*lines)
-    for name in ("manifest.txt", "clip.mp4"):
+    for name in ("manifest.doc", "clip.mp4"):
         (root / name).write_text("")
     (root / "face.csv").write_text("frame, timestamp, X_0, AU01_r\n1, 0, 0, 0\n")
     with pytest.raises(DataError, match=message):

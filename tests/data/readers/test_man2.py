@@ -12,9 +12,10 @@ import pytest
 from clmer.cli import main
 from clmer.data.face import read_face
 from clmer.data.formats.biosignal import open_biosignal
-from clmer.data.formats.emotiv import EPOC_CHANNELS, read_emotiv
+from clmer.data.formats.tables.profiles import EPOC_CHANNELS
 from clmer.data.manifest import reader as manifest
 from clmer.data.readers import man2
+from clmer.data.recording import Signal
 from clmer.data.registry import DATASETS
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
@@ -32,17 +33,22 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_man2(tmp_path_factory.mktemp("man2") / "data", people=4, seconds=6, fps=10)
 
 
+def read(path: Path, start_s: float = 0.0, stop_s: float | None = None) -> Signal:
+    """The sensors of an EPOC between two times."""
+    return open_biosignal(path).signal(EPOC_CHANNELS, start_s, stop_s)
+
+
 def ramp(seconds: int = 3) -> np.ndarray:
     return 4200 + np.arange(14)[:, None] + 100 * np.sin(np.arange(128 * seconds) / 9)
 
 
 def test_csv_with_two_header_lines(tmp_path: Path) -> None:
     write_emotiv_csv(tmp_path / "a.csv", ramp())
-    signal = read_emotiv(tmp_path / "a.csv")
+    signal = read(tmp_path / "a.csv")
     assert signal.channels == EPOC_CHANNELS
     assert (signal.fs, signal.unit, set(signal.kinds)) == (128.0, "uV", {"eeg"})
     np.testing.assert_allclose(signal.data, ramp(), atol=1e-5)
-    part = read_emotiv(tmp_path / "a.csv", channels=("AF4", "F7"), start_s=1.0, stop_s=2.5)
+    part = open_biosignal(tmp_path / "a.csv").signal(("AF4", "F7"), 1.0, 2.5)
     np.testing.assert_allclose(part.data, ramp()[[13, 1], 128:320], atol=1e-5)
 
 
@@ -60,38 +66,49 @@ def test_emotiv_csv_s_faults_are_named(tmp_path: Path) -> None:
     write_emotiv_csv(path, ramp())
     lines = path.read_text().splitlines()
     for text, message in (
-        ("\n".join(lines[:100] + lines[120:]), r"a gap of 0\.164 s at 0\.758 s"),
-        ("\n".join(lines[:100])[:-250], "rows: found"),
         ("\n".join(lines[:2]), "rows"),
         ("\n".join(lines).replace("eeg_128", "eeg_256"), "256 Hz in the header"),
-        ("a,b\n1,2\n", "header: found 'a,b'"),
-        ("", "header"),
-        ("\n".join(lines[:50]).replace("4200", "x"), "rows: found"),
+        ("a,b\n1,2\n", "rows: found 1 of numbers in 'a,b'"),
+        ("", "0 bytes"),
+        (
+            "\n".join(lines[:50]).replace("4201", "x"),
+            r"line \d+, EEG\.\w+: found 'x\.\d+', expected a number",
+        ),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=message):
-            read_emotiv(path)
+            read(path)
+    path.write_text("\n".join(lines[:100] + lines[120:]))
+    pieces = read(path).line.pieces
+    assert [(p.start_s, p.first) for p in pieces] == [(0.0, 0), (118 / 128, 98)]
+    path.write_text("\n".join(lines[:100])[:-250])
+    cut = read(path)
+    np.testing.assert_allclose(cut.data, ramp()[:, :97], atol=1e-5)
+    assert any("ends within line 100" in note for note in cut.notes)
     write_emotiv_csv(path, ramp())
     with pytest.raises(DataError, match="no Cz"):
-        read_emotiv(path, channels=("Cz",))
-    with pytest.raises(DataError, match="the file's 3 s"):
-        read_emotiv(path, start_s=1.0, stop_s=9.0)
-    with pytest.raises(DataError, match="No such file"):
-        read_emotiv(tmp_path / "absent.csv")
+        open_biosignal(path).signal(("Cz",))
+    with pytest.raises(DataError, match="found nothing"):
+        read(tmp_path / "absent.csv")
 
 
 def test_a_rate_that_no_headset_has(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    for seconds, found in ((16e9, "1.6e\\+10"), (2.0, "2"), (0.0, "0"), (1e-6, "1e-06")):
+    for seconds, found in (
+        (16e9, "times in steps of 1.6e.10 "),
+        (1.0, "times in steps of 1 "),
+        (0.0, "the same time in all"),
+        (1e-6, "times in steps of 1e-06"),
+    ):
         write_times(path, seconds * np.arange(9))
         path.write_text(path.read_text().replace(",sampling rate:eeg_128", ""))
-        with pytest.raises(DataError, match=f"Timestamp: found steps of {found} s"):
-            read_emotiv(path)
+        with pytest.raises(DataError, match=f"Timestamp: found {found}"):
+            read(path)
     for rate in (0, 10**6, 10**400):
         write_emotiv_csv(path, ramp())
         path.write_text(path.read_text().replace("eeg_128", f"eeg_{rate}"))
-        with pytest.raises(DataError, match=r"sampling rate: found .* Hz, expected 1 to 100000"):
-            read_emotiv(path)
+        with pytest.raises(DataError, match=r"sampling rate: found .* Hz, expected 0.01 to 100000"):
+            read(path)
 
 
 def write_times(path: Path, seconds: np.ndarray) -> None:
@@ -104,16 +121,17 @@ def write_times(path: Path, seconds: np.ndarray) -> None:
 
 def test_lost_samples_are_no_slow_clock(tmp_path: Path) -> None:
     path, every = tmp_path / "a.csv", np.arange(10 * 128)
-    for period, found in ((64, "19 samples lost in 10.0 s"), (3, "4\\d\\d samples lost in 10.0 s")):
-        write_times(path, every[every % period != period - 1] / 128)
-        with pytest.raises(DataError, match=rf"{found}, the first at 0\.\d+ s"):
-            read_emotiv(path)
-    assert read_emotiv(path, stop_s=2.5 / 128).data.shape == (14, 2)
-    write_times(path, every[~np.isin(every, [100, 300, 301, 302, 500, 501])] / 128)
-    assert read_emotiv(path).data.shape == (14, 1274)  # 47 ms in all
+    write_times(path, every[every % 64 != 63] / 128)
+    pieces = read(path).line.pieces
+    assert [round(128 * p.start_s) for p in pieces] == list(range(0, 1280, 64))
+    write_times(path, every[every % 3 != 2] / 128)
+    with pytest.raises(DataError, match=r"128 Hz in the header, expected the times' 85\.3 Hz"):
+        read(path)
     write_times(path, every[~np.isin(every, [100, 300, 301, 302, 500, 501, 700])] / 128)
-    with pytest.raises(DataError, match=r"7 samples lost in 10\.0 s, the first at 0\.773 s"):
-        read_emotiv(path)
+    signal = read(path)
+    assert signal.data.shape == (14, 1273)
+    assert [round(128 * p.start_s) for p in signal.line.pieces] == [0, 101, 303, 502, 701]
+    assert any("7 samples (0.0547 s) are missing in 4 places" in n for n in signal.notes)
 
 
 def test_late_samples_and_slow_clocks_are_no_loss(tmp_path: Path) -> None:
@@ -125,10 +143,12 @@ def test_late_samples_and_slow_clocks_are_no_loss(tmp_path: Path) -> None:
         np.sort(every / 128 + jitter),
     ):
         write_times(path, seconds)
-        assert read_emotiv(path).data.shape == (14, 1280)
+        signal = read(path)
+        assert signal.data.shape == (14, 1280)
+        assert len(signal.line.pieces) == 1
     write_times(path, every / 127)
     with pytest.raises(DataError, match=r"128 Hz in the header, expected the times' 127\.0 Hz"):
-        read_emotiv(path)
+        read(path)
 
 
 def test_a_real_epoc_recording_through_a_manifest(clmer_data: Path, tmp_path: Path) -> None:

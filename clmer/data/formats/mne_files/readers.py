@@ -61,9 +61,18 @@ def header_of(path: Path) -> Path | None:
     names = _HEADERS.get(suffix, _BESIDE.get(suffix, ()))
     headers = [path.with_name(stem + s) for each in names for s in (each, each.upper())]
     there = next((header for header in headers if header.is_file()), None)
-    if there is None and (suffix not in _HEADERS or _head(path).startswith(_OWN.get(suffix, ()))):
+    if there is None and (
+        suffix not in _HEADERS
+        or stands_alone(path)
+        or (suffix == ".dat" and b"\0" not in _head(path))  # of text, a table
+    ):
         return None
     return there or headers[0]
+
+
+def stands_alone(path: Path) -> bool:
+    """Whether a file that may be a part of a recording begins as a whole one of MNE's."""
+    return _head(path).startswith(_OWN.get(suffix_of(path), ()))
 
 
 def parts_of(path: Path) -> list[Path]:
@@ -86,4 +95,4 @@ def reader_of(path: Path) -> tuple[str, dict[str, object]]:
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(16)
+        return file.read(4096)

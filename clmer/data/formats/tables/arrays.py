@@ -1,0 +1,149 @@
+"""Arrays by name: MATLAB's `.mat` and NumPy's `.npz`, with a rate among them or stated.
+
+An array of samples is [channels, samples] or [samples, channels]; the longer side is time. All that
+are as long are read: `eeg` of [14, n] gives the channels eeg1 ... eeg14, or those that a list of 14
+names beside it (`channels`, `labels`, `ch_names`) has.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clmer.data.formats.matfile import load_plain
+from clmer.data.formats.source import StoredChannel
+from clmer.data.formats.tables.source import TableFile
+from clmer.data.timeline import Timeline
+from clmer.errors import DataError
+
+_MAX_BYTES = 2**31
+_RATE = re.compile(r"(fs|srate|sfreq|sr|hz|rate|sampl\w*(rate|freq\w*))", re.IGNORECASE)
+#: As an `.npy`, whose numbers have no unit either.
+_ASSUMED = (*((kind, "uV") for kind in ("eeg", "ieeg", "eog", "emg", "ecg")), ("gsr", "uS"))
+#: Fewer samples than this are no recording, but a setting or a label.
+_LEAST = 16
+
+
+def open_arrays(path: Path, rate: float | None = None) -> TableFile:
+    """Open a file of arrays.
+
+    Args:
+        path: `.mat` or `.npz`.
+        rate: samples per second, where somebody states it.
+
+    Raises:
+        DataError: a damaged file, no array of samples, several of different lengths, no rate.
+    """
+    arrays, words = _load_npz(path) if path.suffix.lower() == ".npz" else _load_mat(path)
+    rate = rate or _rate(arrays)
+    matrices = {name: _upright(a) for name, a in arrays.items() if _is_samples(a)}
+    if not matrices:
+        found = ", ".join(f"{name} {list(a.shape)}" for name, a in arrays.items()) or "none"
+        deep = any(a.ndim > 2 for a in arrays.values())
+        raise DataError(
+            path,
+            "arrays of samples",
+            found,
+            "one of real numbers [channels, samples]",
+            "Save each trial as a file of its own." if deep else
+            "Save the matrix alone: save('x.mat', 'eeg', 'fs', '-v7').",
+        )  # fmt: skip
+    lengths = {a.shape[1] for a in matrices.values()}
+    if len(lengths) > 1:
+        found = ", ".join(f"{name} {list(a.shape)}" for name, a in matrices.items())
+        raise DataError(
+            path,
+            "arrays of samples",
+            f"several of different lengths: {found}",
+            "one, or several of one length and rate",
+            "Save each of them with its rate as a file of its own: save('eeg.mat', 'eeg', 'fs', "
+            "'-v7').",
+        )
+    if rate is None:
+        raise DataError(
+            path,
+            "rate",
+            f"none beside {', '.join(matrices)}",
+            "samples per second",
+            "State it in the manifest's column rate (clmer predict: --rate), or save it in the "
+            "file as fs.",
+        )
+    labels, columns = [], []
+    for name, array in matrices.items():
+        labels += _names(name, len(array), words)
+        columns += [_finite(path, name, row) for row in array]
+    line = Timeline.continuous(rate, lengths.pop())
+    return TableFile(
+        tuple(StoredChannel(label, rate) for label in labels),
+        tuple(columns),
+        (line,) * len(labels),
+        (path,),
+        assumed=_ASSUMED,
+    )
+
+
+def _is_samples(array: np.ndarray) -> bool:
+    return array.dtype.kind in "fiu" and 1 <= array.ndim <= 2 and max(array.shape) >= _LEAST
+
+
+def _upright(array: np.ndarray) -> np.ndarray:
+    """[channels, samples] float64."""
+    array = np.atleast_2d(np.asarray(array, np.float64))
+    return array if array.shape[0] <= array.shape[1] else np.ascontiguousarray(array.T)
+
+
+def _finite(path: Path, name: str, values: np.ndarray) -> np.ndarray:
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise DataError(
+            path,
+            name,
+            f"{values[bad[0]]} in sample {bad[0] + 1}",
+            "finite numbers",
+            "Interpolate the gap, or save the parts before and after as files of their own.",
+        )
+    return values
+
+
+def _rate(arrays: Mapping[str, np.ndarray]) -> float | None:
+    """Samples per second of a variable that is called so."""
+    for name, array in arrays.items():
+        if array.size == 1 and array.dtype.kind in "fiu" and _RATE.fullmatch(name):
+            value = float(array.ravel()[0])
+            return value if np.isfinite(value) and value > 0 else None
+    return None
+
+
+def _names(name: str, count: int, words: Mapping[str, Sequence[str]]) -> list[str]:
+    """A list of as many names, or the variable's with running numbers."""
+    found = next((list(each) for each in words.values() if len(each) == count), None)
+    if found:
+        return found
+    return [name] if count == 1 else [f"{name}{i + 1}" for i in range(count)]
+
+
+Arrays = tuple[dict[str, np.ndarray], dict[str, list[str]]]
+
+
+def _load_npz(path: Path) -> Arrays:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            size = sum(info.file_size for info in file.zip.infolist())
+            if size > _MAX_BYTES:
+                raise DataError(path, "size", f"{size} bytes", f"at most {_MAX_BYTES} bytes")
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(path, "arrays", error, "an .npz of numpy.savez", "Save again.") from error
+    words = {n: [str(t) for t in a.ravel()] for n, a in arrays.items() if a.dtype.kind == "U"}
+    return {name: array for name, array in arrays.items() if array.dtype.kind != "U"}, words
+
+
+def _load_mat(path: Path) -> Arrays:
+    return load_plain(path, max_bytes=_MAX_BYTES)

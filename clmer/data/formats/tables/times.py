@@ -1,0 +1,275 @@
+"""When a table's rows were sampled: by a column of times, by a counter, or by a rate alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from clmer.data.formats.tables.layout import SECONDS
+from clmer.errors import DataError
+
+#: Samples per second that a table may have.
+RATES = 0.01, 100_000.0
+#: Share by which a device's clock may be off; more is another rate, or lost samples.
+CLOCK = 0.005
+#: Longer than the bursts in which a receiver hands samples on.
+_ENVELOPE_S = 0.125
+#: Times may go back by this where samples of a burst were stamped one by one.
+_BACK_S = 0.25
+#: Samples of one time above which a single lost one is within what rounding makes of times.
+_FEW = 4
+#: Share of a counter's steps that must be equal.
+_STEADY = 0.9
+#: Least size of a number that counts the seconds (ms, us, ns) since 1970 and not since the start.
+_EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e8, 1.0))
+_DAY_S = 86400.0
+_CLOCK_TIME = re.compile(
+    r"(?:(\d{4})-(\d\d)-(\d\d)[T ]|.*[ ,T])?(\d{1,2}):(\d\d)(?::(\d\d(?:[.,:]\d+)?)|[.,](\d+))?"
+    r" ?([AP]M)?(?:Z| ?[+-]\d\d:?\d\d)?",
+    re.IGNORECASE,
+)
+
+
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?")
+
+
+def clock_seconds(cells: Sequence[str]) -> np.ndarray:
+    """Times of day as seconds [n] that go on at midnight; NaN where a cell is none.
+
+    "2024-01-31T23:59:59.5", "31.01.2024 23:59:59,5", "11:59:59 PM", and what a spreadsheet leaves
+    of them, "59:59.5" (minutes and seconds).
+    """
+    if _ISO.fullmatch(cells[0]):  # which NumPy reads faster
+        try:
+            return _iso_seconds(cells)
+        except ValueError:
+            pass
+    seconds = np.array([_of_day(cell) for cell in cells])
+    period = 3600.0 if _short(cells) else _DAY_S
+    known = np.flatnonzero(np.isfinite(seconds))
+    falls = np.diff(seconds[known]) < -period / 2
+    seconds[known[1:]] += period * np.cumsum(falls)
+    return seconds
+
+
+def _iso_seconds(cells: Sequence[str]) -> np.ndarray:
+    stamps = np.array(cells, "datetime64[us]")
+    seconds = (stamps - stamps[0]) / np.timedelta64(1, "s")
+    return np.where(np.isnat(stamps), np.nan, seconds)
+
+
+def _short(cells: Sequence[str]) -> bool:
+    """Whether the first time has no hours."""
+    found = next(filter(None, map(_CLOCK_TIME.fullmatch, cells)), None)
+    return found is not None and found[6] is None and found[7] is not None
+
+
+def _of_day(cell: str) -> float:
+    found = _CLOCK_TIME.fullmatch(cell)
+    if not found:
+        return np.nan
+    year, month, day, first, second, third, tenths, half = found.groups()
+    if third is None and tenths is not None:  # "59:59.5"
+        return 60.0 * int(first) + float(f"{second}.{tenths}")
+    hour = int(first) % 12 + 12 * (half.upper() == "PM") if half else int(first)
+    rest = float((third or "0").replace(",", ".").replace(":", "."))
+    try:
+        days = date(int(year), int(month), int(day)).toordinal() if year else 0
+    except ValueError:
+        return np.nan
+    return _DAY_S * days + 3600.0 * hour + 60.0 * int(second) + rest
+
+
+def in_seconds(
+    path: Path, name: str, times: np.ndarray, unit: str, fs: float | None
+) -> tuple[np.ndarray, str]:
+    """Numbers of a column of times as seconds from the first on, and what to say of their unit.
+
+    Args:
+        path: the file, for messages.
+        name: of the column.
+        times: [n] as written.
+        unit: as the file spells it; "" where it does not say.
+        fs: samples per second, where they are known.
+
+    Raises:
+        DataError: the unit is not told by the file, by times since 1970, or by the rate.
+    """
+    seconds = times - times[0]
+    scale, note = SECONDS.get(unit.lower().strip("[](){} ")), ""
+    if scale is None:
+        scale = next((by for least, by in _EPOCHS if abs(times[0]) >= least), None)
+    if scale is None:
+        step = typical_step(seconds)
+        scales = [by for by in (1.0, 1e-3, 1e-6, 1e-9) if step and _plausible(step, by, fs)]
+        if len(scales) != 1:
+            raise DataError(
+                path,
+                name,
+                f"times in steps of {step:g} of an unknown unit",
+                "seconds, or a unit in the column's name",
+                f"Name it {name} [ms] (or [s], [us], [ns]), or state the column rate in the "
+                "manifest (clmer predict: --rate).",
+            )
+        scale = scales[0]
+        words = {1.0: "s", 1e-3: "ms", 1e-6: "us", 1e-9: "ns"}
+        note = f"{name}, in steps of {step:g}, is taken for {words[scale]}" if scale < 1 else ""
+    return np.asarray(seconds * scale), note
+
+
+def _plausible(step: float, scale: float, fs: float | None) -> bool:
+    """Whether a step can be one from sample to sample.
+
+    Without a rate `fs`, seconds are those of 2 to 2000 Hz, other units those of 20 to 2000 Hz, and
+    what may be two of them is none.
+    """
+    if fs:
+        return 1 / 3 < step * scale * fs < 3  # how far off it is, is said later
+    least, most = (5e-4, 0.5) if scale == 1.0 else (2e-3, 0.05)
+    return least <= step * scale <= most
+
+
+def check_order(path: Path, name: str, seconds: np.ndarray, line: int) -> np.ndarray:
+    """Times [n] that never go back: one that does by a moment is that of the sample before.
+
+    Args:
+        path: the file, for messages.
+        name: of the column.
+        seconds: times.
+        line: of the first row in the file.
+
+    Raises:
+        DataError: they go back by more.
+    """
+    highest = np.maximum.accumulate(seconds)
+    back = np.flatnonzero(highest - seconds > _BACK_S)
+    if len(back):
+        at = int(back[0])
+        raise DataError(
+            path,
+            f"line {line + at}, {name}",
+            f"a time {highest[at] - seconds[at]:g} s before that of an earlier row",
+            "times that go on",
+            "Two recordings in one table need a file each; rows that are there twice must go.",
+        )
+    return highest
+
+
+def _together(times: np.ndarray) -> int:
+    """How many samples at most have nearly always one time: 1, or those of a burst."""
+    changes = np.flatnonzero(np.diff(times))
+    return int(np.quantile(np.diff(changes), 0.95)) if len(changes) > 1 else 1
+
+
+def typical_step(times: np.ndarray) -> float:
+    """From sample to sample: the mean of the middle half of stretches of whole bursts.
+
+    It spares pauses, and times that are rounded to more than a sample.
+    """
+    burst, count = _together(times), len(times) - 1
+    apart = burst * max(8, -(-64 // burst))
+    apart = min(apart, burst * (count // 2 // burst) or count)
+    steps = np.sort(times[apart:] - times[:-apart])
+    rest = len(steps) // 4
+    return float(steps[rest : len(steps) - rest].mean()) / apart
+
+
+def _mean_step(times: np.ndarray, rough: float) -> float:
+    """The mean over stretches without a pause, as long as there are enough of them."""
+    lost = lost_by_time(times, 1 / rough, np.arange(len(times)))
+    before = np.concatenate([[0], np.cumsum(lost[:-1])])
+    apart = len(times) // 2
+    while apart > 1:
+        whole = before[apart:] == before[:-apart]
+        if whole.sum() >= len(times) / 8:
+            return float((times[apart:] - times[:-apart])[whole].mean()) / apart
+        apart //= 2
+    return rough
+
+
+def measured_rate(path: Path, name: str, seconds: np.ndarray) -> float:
+    """Samples per second by the times, rounded where that changes it by no more than a clock errs.
+
+    Raises:
+        DataError: no rate that a table may have.
+    """
+    step = typical_step(seconds)
+    low, high = RATES
+    if not 1 / high <= step <= 1 / low:
+        raise DataError(
+            path,
+            name,
+            f"steps of {step:g} s",
+            f"times of {low:g} to {high:g} samples per second",
+            "A spreadsheet rounds times when it saves a table: take the original export, or state "
+            "the rate in the manifest's column rate (clmer predict: --rate).",
+        )
+    rate = 1 / _mean_step(seconds, step)
+    for digits in (0, 1, 2):
+        if round(rate, digits) and abs(round(rate, digits) / rate - 1) < 5e-4:
+            return round(rate, digits)
+    return rate
+
+
+def lost_by_time(seconds: np.ndarray, fs: float, index: np.ndarray) -> np.ndarray:
+    """Samples lost after each sample.
+
+        lateness d_i = fs t_i - n_i,   e_i = min(d_i, ..., d_{i+w}),   lost_i = round(e_{i+1} - e_i)
+
+    A sample that was handed on late is on time again soon, so that the lower envelope e stays; a
+    lost one delays all that follow. A slow clock moves e by far less than half a sample per step.
+
+    Args:
+        seconds: [n] times in order.
+        fs: samples per second.
+        index: [n] numbers n_i of the samples, lost ones counted that are known otherwise.
+
+    Returns:
+        [n] int64; within the last window, where late and lost look the same, only long pauses.
+    """
+    lost = np.zeros(len(seconds), dtype=np.int64)
+    width = max(2, round(_ENVELOPE_S * fs), round(1.5 * _together(seconds)))
+    width = min(width, len(seconds) // 2)
+    if width >= 2:
+        late = fs * seconds - index
+        envelope = sliding_window_view(late, width).min(axis=1)
+        lost[: len(envelope) - 1] = np.rint(np.diff(envelope) + 1e-6)
+        rest = np.diff(late)[len(envelope) - 1 :]
+        lost[len(envelope) - 1 : -1] = np.where(rest > width, np.rint(rest), 0)
+    least = 1 if _together(seconds) <= _FEW else 2  # rounded times tell a single one from none
+    return np.where(lost >= least, lost, 0)
+
+
+def lost_by_counter(counter: np.ndarray) -> tuple[np.ndarray, int] | None:
+    """Samples lost after each sample by a counter, and after how many it starts again (0: never).
+
+    Args:
+        counter: [n] as written.
+
+    Returns:
+        None where its steps are not equal, so that it does not count samples.
+    """
+    if not np.isfinite(counter).all() or len(counter) < 2:
+        return None
+    steps = np.diff(counter)
+    values, often = np.unique(steps, return_counts=True)
+    step = float(values[often.argmax()])
+    if step <= 0:
+        return None
+    wraps = round((counter.max() - counter.min()) / step) + 1 if (steps < 0).any() else 0
+    ahead = steps / step
+    if not np.allclose(ahead, np.rint(ahead)):
+        return None
+    ahead = np.rint(ahead).astype(np.int64)
+    if wraps:
+        ahead %= wraps
+    if (ahead == 1).mean() < _STEADY:
+        return None
+    lost = np.zeros(len(counter), dtype=np.int64)
+    lost[:-1] = np.maximum(ahead - 1, 0)
+    return lost, wraps

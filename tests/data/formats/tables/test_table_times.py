@@ -1,0 +1,150 @@
+"""When a table's rows were sampled: units and forms of times, lost samples, counters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clmer.data.formats.biosignal import open_biosignal
+from clmer.data.formats.tables.times import lost_by_counter, lost_by_time
+from clmer.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+def write(path: Path, **columns: Sequence[object]) -> Path:
+    """A table of columns by name, "__" in which is a space; EEG in uV is added."""
+    count = len(next(iter(columns.values())))
+    every = {**columns, "Fp1 [uV]": [f"{x:.3f}" for x in np.arange(count) % 97 - 50.0]}
+    lines = [",".join(name.replace("__", " ") for name in every)]
+    lines += [",".join(map(str, row)) for row in zip(*every.values(), strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "rate", [4, 32, 51.2, 64, 102.4, 128, 130, 204.8, 250, 256, 500, 512, 1000]
+)
+@pytest.mark.parametrize(
+    ("name", "scale", "digits", "start"),
+    [("time", 1.0, 3, 0), ("Time [s]", 1.0, 4, 5), ("timestamp_ms", 1e3, 0, 0),
+     ("t (us)", 1e6, 0, 7),
+     ("Timestamp [ns]", 1e9, 0, 0), ("timestamps", 1.0, 6, 1.7e9), ("unix", 1e3, 3, 1.7e9),
+     ("LocalTimestamp", 1e6, 0, 1.7e9), ("time", 1e9, 0, 1.7e9)],
+)  # fmt: skip
+def test_units_and_rates(
+    tmp_path: Path, rate: float, name: str, scale: float, digits: int, start: float
+) -> None:
+    seconds = [f"{(start + i / rate) * scale:.{digits}f}" for i in range(round(8 * rate))]
+    file = open_biosignal(write(tmp_path / "a.csv", **{name: seconds}))
+    assert file.fs == rate
+    assert file.duration_s == pytest.approx(len(seconds) / rate)
+    assert len(file.signal(["Fp1"]).line.pieces) == 1
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S.%fZ", "%d.%m.%Y %H:%M:%S.%f", "%H:%M:%S.%f",
+     "%Y-%m-%dT%H:%M:%S.%f+01:00", "%I:%M:%S.%f %p", "%M:%S.%f", "%m/%d/%Y %H:%M:%S:%f"],
+)  # fmt: skip
+def test_clock_times_go_on_at_midnight(tmp_path: Path, form: str) -> None:
+    start = datetime(2024, 2, 29, 23, 59, 58)
+    stamps = [(start + timedelta(seconds=i / 128)).strftime(form) for i in range(128 * 6)]
+    pause = stamps[:300] + stamps[428:]
+    file = open_biosignal(write(tmp_path / "a.csv", TimeStamp=pause))
+    assert file.fs == 128.0
+    first, second = file.signal(["Fp1"]).line.pieces
+    assert (first.stop, second.start_s) == (300, 428 / 128)
+    assert any("128 samples (1 s) are missing in 1 place, by its times" in n for n in file.notes)
+
+
+def test_a_pause_is_no_pause_of_the_clock(tmp_path: Path) -> None:
+    kept = np.r_[0:700, 950:1300, 1301:2000]
+    file = open_biosignal(write(tmp_path / "a.csv", time=[f"{i / 250:.3f}" for i in kept]))
+    signal = file.signal(["Fp1"])
+    pieces = [(p.start_s, p.first, p.stop) for p in signal.line.pieces]
+    assert pieces == [(0, 0, 700), (3.8, 700, 1050), (pytest.approx(1301 / 250), 1050, 1749)]
+    assert file.duration_s == 8.0
+    inside = file.signal(["Fp1"], 2.9, 4.0)  # begins in the pause
+    assert [p.start_s for p in inside.line.pieces] == [pytest.approx(0.9)]
+    np.testing.assert_array_equal(inside.data[0], np.arange(700, 750) % 97 - 50.0)
+
+
+def test_bursts_jitter_and_slow_clocks_are_no_loss(tmp_path: Path) -> None:
+    i = np.arange(2560)
+    for seconds in (
+        np.ceil(i / 12) * 12 / 256,  # handed on in twelves
+        i / 256 + RNG.uniform(-0.003, 0.003, len(i)),
+        i / 255.8,
+        np.floor(i / 256),  # full seconds
+    ):
+        file = open_biosignal(write(tmp_path / "a.csv", timestamps=[f"{s:.6f}" for s in seconds]))
+        assert file.fs in (256.0, 255.8)
+        assert len(file.signal(["Fp1"]).line.pieces) == 1, file.notes
+
+
+@pytest.mark.parametrize(
+    ("modulus", "step", "first"), [(256, 1, 0), (16, 1, 5), (256, 2, 0), (128, 1, 0), (0, 1, 9)]
+)
+def test_a_wrapped_counter_is_no_gap_and_a_jump_is_one(
+    tmp_path: Path, modulus: int, step: int, first: int
+) -> None:
+    count = (first + step * np.arange(3000)) % (modulus or 10**9)
+    kept = np.r_[0:1000, 1003:2050, 2051:3000]
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "%Sample Rate = 250 Hz\nSample Index, EXG Channel 0\n"
+        + "".join(f"{c}, {i * i % 97}.5\n" for i, c in zip(kept, count[kept], strict=True))
+    )
+    file = open_biosignal(path)
+    pieces = [(round(p.start_s * 250), p.first) for p in file.signal(["EXG Channel 0"]).line.pieces]
+    assert pieces == [(0, 0), (1003, 1000), (2051, 2047)]
+    assert any("4 samples (0.016 s) are missing in 2 places" in note for note in file.notes)
+
+
+def test_counter_and_times_together_count_each_loss_once() -> None:
+    kept = np.r_[0:1000, 1003:2000, 2512:4000]  # the second gap is two turns of the counter
+    lost, wraps = lost_by_counter(kept % 256) or (np.zeros(0), 0)
+    assert wraps == 256
+    assert np.flatnonzero(lost).tolist() == [999]
+    index = np.arange(len(kept)) + np.concatenate([[0], np.cumsum(lost[:-1])])
+    more = lost_by_time(kept / 250, 250.0, index)
+    assert {int(i): int(more[i]) for i in np.flatnonzero(more)} == {1996: 512}
+    assert lost_by_counter(np.repeat(np.arange(100), 2)) is None  # two samples per packet
+    assert lost_by_counter(RNG.integers(0, 256, 1000)) is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"time": ["1.7E+09"] * 200}, r"time: found the same time in all rows.*spreadsheet"),
+        ({"time": range(200)}, r"steps of 1 of an unknown unit.*time \[ms\].*column rate"),
+        ({"time": range(0, 20000, 100)}, r"steps of 100 of an unknown unit"),
+        ({"Time [s]": [i * 1000 for i in range(200)]}, r"Time: found steps of 1000 s"),
+        ({"x": [i**0.5 for i in range(200)]}, r"rate: found no column of times"),
+    ],
+)
+def test_times_that_tell_nothing(
+    tmp_path: Path, columns: dict[str, Sequence[object]], message: str
+) -> None:
+    path = write(tmp_path / "a.csv", **columns)
+    with pytest.raises(DataError, match=message):
+        open_biosignal(path)
+
+
+def test_a_stated_rate(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", time=range(0, 800, 4))
+    assert open_biosignal(path, rate=250.0).duration_s == pytest.approx(0.8)
+    with pytest.raises(DataError, match=r"100 Hz in the manifest, expected the times' 250\.0 Hz"):
+        open_biosignal(path, rate=100.0)
+    path = write(tmp_path / "b.csv", **{"time [ms]": range(0, 8000, 4)})
+    with pytest.raises(DataError, match=r"128 Hz in the manifest, expected the times' 250\.0 Hz"):
+        open_biosignal(path, rate=128.0)
+    path = write(tmp_path / "c.csv", time=["1.7E+09"] * 200)
+    file = open_biosignal(path, rate=100.0)
+    assert file.duration_s == 2.0
+    assert any("time is counted by the rate" in note for note in file.notes)
