@@ -17,7 +17,19 @@ from support.fuzz_targets import Target, targets
 from clmer.errors import DataError
 from clmer.pipeline import run_files
 
-NAMES = ("dat", "ratings", "face", "pyfeat", "hog", "mat", "emotiv", "manifest", "edf", "bdf")
+NAMES = (
+    "dat",
+    "ratings",
+    "face",
+    "pyfeat",
+    "hog",
+    "mat",
+    "emotiv",
+    "manifest",
+    "edf",
+    "bdf",
+    "xdf",
+)
 NAMES += ("store-json", "store-table", "store-array", "run-config", "run-data", "run-results")
 NAMES += ("run-log", "run-unfinished", "run-inputs", "run-predictions")
 _INTERESTING = [
