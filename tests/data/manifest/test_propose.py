@@ -150,8 +150,8 @@ def test_a_column_per_trial(edf: Callable[..., None], tmp_path: Path) -> None:
     made = read(tmp_path)
     assert made.columns[:4] == ["subject", "trial", "valence", "fun"]
     assert [row[:4] for row in rows(made)[2:4]] == [
-        ("Sub_02", "1", "2", "7"),
-        ("Sub_02", "2", "5", "8"),
+        ("Sub02", "1", "2", "7"),
+        ("Sub02", "2", "5", "8"),
     ]
 
 
