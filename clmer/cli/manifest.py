@@ -18,9 +18,10 @@ examples:
   %(prog)s my-study --markers 11=calm,12=angry
   %(prog)s my-study --out my-study/manifest-2.csv
 
-People, trials and labels are proposed from the names of files and folders, from tables beside them
-(columns for the person, the trial and what was rated), and from markers in the files. What could
-not be told is asked for. An existing table is never overwritten.
+People, trials and labels are proposed from the names of files and folders, from
+tables beside them (columns for the person, the trial and what was rated), and
+from markers in the files. What could not be told is asked for. An existing
+table is never overwritten.
 """
 
 

@@ -140,6 +140,21 @@ def test_ratings_beside_the_recordings(edf: Callable[..., None], tmp_path: Path)
     assert made.told["not used of Ratings.csv"] == "Alter, Kommentar"
 
 
+def test_a_column_per_trial(edf: Callable[..., None], tmp_path: Path) -> None:
+    lines = ["Participant,valence_film1,valence_film2,film 1 fun,film 2 fun,age"]
+    for p in (1, 2, 3):
+        edf(f"Sub_{p:02d}/Film 1.edf")
+        edf(f"Sub_{p:02d}/Film 2.edf")
+        lines.append(f"{p},{p},{p + 3},{p + 5},{p + 6},30")
+    (tmp_path / "answers.csv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert made.columns[:4] == ["subject", "trial", "valence", "fun"]
+    assert [row[:4] for row in rows(made)[2:4]] == [
+        ("Sub02", "1", "2", "7"),
+        ("Sub02", "2", "5", "8"),
+    ]
+
+
 def test_a_table_says_where_trials_begin(edf: Callable[..., None], tmp_path: Path) -> None:
     lines = ["participant\tonset\tduration\temotion"]
     for p in (1, 2):

@@ -11,9 +11,14 @@ from clmer.data.manifest.propose.beside import ABOUT_PEOPLE, Beside
 from clmer.data.manifest.propose.names import person_id, words
 from clmer.data.manifest.propose.spans import marker_parts, parts_of
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
+from clmer.data.manifest.propose.wide import take_wide, wide_columns
 from clmer.data.tasks import DIMENSIONS
 from clmer.text import folded
 
+_TRIAL_WORDS = (
+    "video videoid videono clip clipid film filmid movie session run block stimulus stimulusid "
+    "stimuli song picture image task taskid".split()
+)
 #: Other words for a rating.
 _DIMENSION_WORDS = {
     **{name: name for name in DIMENSIONS},
@@ -85,7 +90,7 @@ def _pairs(
     best, column, pairs = 0.0, None, []
     for each in columns:
         found = _matched(table.column(each), rows, people)
-        score = len(found) + 0.5 * (meaning(table.name(each), ["trial"]) == "trial")
+        score = len(found) + 0.5 * _names_trials(table.name(each))
         if found and score > best:
             best, column, pairs = score, each, found
     count = sum(len(people[id_]) for id_ in people if id_ in rows)
@@ -185,10 +190,22 @@ def _dimension(name: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
+def _names_trials(name: str) -> bool:
+    """Whether a column is called after what trials are."""
+    key = "".join(character for character in folded(name) if character.isalnum())
+    return meaning(name, ["trial"]) == "trial" or key in _TRIAL_WORDS
+
+
 def _about_people(
     made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
 ) -> None:
-    """A table of people, not of trials: its columns are labels only where nothing else is."""
+    """A row per person: a column per trial, or about people: labels only where nothing else is."""
+    wide = wide_columns(table, made.trials)
+    if wide:
+        named = {_dimension(label) or label: columns for label, columns in wide.items()}
+        take_wide(table, named, rows, made.trials)
+        made.told["joined"] = f"{table.path.name} by person, a column per trial"
+        return
     if any(trial.labels for trial in made.trials):
         columns = [table.name(i) for i in table.others]
         made.told[f"not used of {table.path.name}"] = f"{some(columns, 6)}: of people, not trials"
@@ -231,7 +248,7 @@ def _cut_by_table(
 ) -> None:
     """One file per person and a row per trial: the table says where each begins, or nobody does."""
     name = table.path.name
-    column = next((i for i in table.others if meaning(table.name(i), ["trial"]) == "trial"), None)
+    column = next((i for i in table.others if _names_trials(table.name(i))), None)
     indices = [row for id_ in people for row in rows.get(id_, ())]
     labels = _labels(table, [i for i in table.others if i != column], indices, made)
     if column is None:  # a trial is called after its class
@@ -249,6 +266,7 @@ def _cut_by_table(
                 replace(
                     trial,
                     part=part if said[at] else str(at + 1),
+                    stimulus="" if again or column in labels else said[at],
                     start_s=start_s,
                     stop_s=stop_s,
                     labels=trial.labels | _cells(table, row, labels),

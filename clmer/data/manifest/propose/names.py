@@ -23,7 +23,8 @@ PEOPLE = tuple(
     "sub subj subject participant proband person patient user teilnehmer sujet vp vpn pid ppt pp "
     "p id s part".split()
 )
-_TRIALS = frozenset(
+#: Words before a trial's number.
+TRIALS = frozenset(
     "ses sess session day visit run trial tr t take rep repetition block clip video vid v stim "
     "stimulus movie film seg segment epoch".split()
 )
@@ -58,6 +59,11 @@ _DATE = re.compile(
     r"(?<!\d)(19|20)\d\d([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])"
     r"([T _-]?([01]\d|2[0-3])[-_.:h]?[0-5]\d([-_.:m]?[0-5]\d)?)?(?!\d)"
 )
+#: A person's letters, and their number after a space: "Sub_01".
+_APART = re.compile(
+    rf"(?<![^\W_])({'|'.join(sorted(PEOPLE, key=len, reverse=True))})[ _]+(\d+)(?![^\W_])",
+    re.IGNORECASE,
+)
 #: A piece of a name in camel case.
 _HUMP = re.compile(r"[A-Z]?[^\W\d_A-Z]+\d*|[A-Z]+\d*|\d+")
 _RATE = re.compile(r"(?<![A-Za-z\d])(\d+) ?hz(?![A-Za-z])", re.IGNORECASE)
@@ -85,7 +91,7 @@ class Word:
     @property
     def parts(self) -> tuple[str, ...]:
         """What tells trials apart: "happy", "2" of "happy2"; "2" of "run-02"."""
-        says_nothing = self.value and self.key in {*_TRIALS, *_CLASSES, *PEOPLE}
+        says_nothing = self.value and self.key in {*TRIALS, *_CLASSES, *PEOPLE}
         return tuple(filter(None, ("" if says_nothing else self.key, self.value)))
 
 
@@ -95,6 +101,7 @@ def words(path: PurePath | str, *, dates: bool = False) -> list[Word]:
     found = []
     for part in (*path.parent.parts, path.name.partition(".")[0] or path.name):
         part = _RATE.sub(" ", part if dates else _DATE.sub(" ", part))
+        part = _APART.sub(r"\1\2", part)
         for text in re.split(r"[\s_.,;=+&()\[\]#]+", part):
             found += _of_text(text.strip("-"))
     return found
@@ -110,7 +117,7 @@ def _of_text(text: str) -> list[Word]:
     if not text:
         return []
     pair = re.fullmatch(r"([^\W\d_]+)-(\w+)", text)
-    if pair and (pair[2].isdigit() or folded(pair[1]) in {*PEOPLE, *_TRIALS, *_CLASSES}):
+    if pair and (pair[2].isdigit() or folded(pair[1]) in {*PEOPLE, *TRIALS, *_CLASSES}):
         value = pair[2].lstrip("0") or "0" if pair[2].isdigit() else folded(pair[2])
         return [Word(text, folded(pair[1]), value)]
     if "-" in text:
@@ -142,7 +149,7 @@ def _word(text: str) -> Word:
 
 def _is_known(piece: str) -> bool:
     letters = folded(piece).rstrip("0123456789")
-    known = (PEOPLE, _TRIALS, _CLASSES, _DEVICES, VERSIONS, _EMOTIONS)
+    known = (PEOPLE, TRIALS, _CLASSES, _DEVICES, VERSIONS, _EMOTIONS)
     return not letters or any(letters in each for each in known)
 
 
