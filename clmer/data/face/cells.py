@@ -22,6 +22,7 @@ _TRUTH = {"true": 1.0, "false": 0.0, "wahr": 1.0, "falsch": 0.0}
 _DECIMAL_COMMA = re.compile(r"[-+]?(\d+,\d*|,\d+)(e[-+]?\d+)?", re.I)
 #: A time of day or since the start: hours, if any, minutes, seconds.
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{2}(?:[.,]\d+)?)")
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b")
 _POINTS = "Save the table with decimal points and without thousands separators."
 
 
@@ -75,6 +76,8 @@ class _Reader:
         except ValueError:
             pass
         hint = _POINTS if re.fullmatch(r"[-+\d., ']+", text) else ""
+        if _DATE.match(text):
+            hint = "Write times as seconds from the video's start."
         if text == name:
             hint = "Two tables in one file? Split it there: one CSV per clip."
         raise DataError(self.path, where, repr(text[:40]), "a number", hint)

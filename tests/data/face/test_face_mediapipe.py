@@ -121,11 +121,20 @@ def long_table(people: int = 1) -> Table:
     return table | ({"face_id": who.ravel() * 1.0} if people > 1 else {})
 
 
-def test_a_row_per_point(face_csv: Csv) -> None:
-    face = read_face(face_csv(long_table()))
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_row_per_point(face_csv: Csv, first: int) -> None:
+    table = long_table()
+    face = read_face(face_csv(table | {"landmark": table["landmark"] + first}))
     assert (face.fps, len(face.valid)) == (FPS, FRAMES)
     np.testing.assert_allclose(face.landmarks[:, 48, 1], MESH["y"][:, IBUG[48]], rtol=1e-5)
     np.testing.assert_allclose(face.landmarks[:, 48, 2], MESH["z"][:, IBUG[48]], rtol=1e-5)
+
+
+def test_frames_without_a_row_per_point_are_lost(face_csv: Csv) -> None:
+    table = long_table()
+    keep = ~np.isin(table["frame"], range(10, 25))
+    face = read_face(face_csv({name: column[keep] for name, column in table.items()}))
+    assert np.flatnonzero(~face.valid).tolist() == list(range(10, 25))
 
 
 def test_two_people_with_a_row_per_point(face_csv: Csv) -> None:

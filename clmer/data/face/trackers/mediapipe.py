@@ -232,7 +232,7 @@ def _frames(
         expected = "a column of the frame or of the time beside each point"
         raise DataError(header.path, "header", ", ".join(header.names[:8]), expected)
     known = np.unique(number[np.isfinite(number)])
-    first = known.min(initial=0.0)
+    first = float(known[0]) if known.size else 0.0
     if len(known) not in _POINTS or first not in (0, 1) or np.ptp(known) != len(known) - 1:
         found = f"{len(known)} points, {first:g} to {known.max(initial=0.0):g}"
         expected = "the 468 or 478 points of MediaPipe's face mesh, counted from 0 or 1"
