@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-
 from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.manifest import reader as manifest
 from clmer.data.mobilevit import embedder
