@@ -29,7 +29,9 @@ def describe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--face-rate", type=float, metavar="HZ", help="of a CSV without times")
     parser.add_argument("--face-id", metavar="N", help="which face of a CSV with several people's")
-    parser.add_argument("--rate", type=float, metavar="HZ", help="samples a second of an .npy")
+    parser.add_argument(
+        "--rate", type=float, metavar="HZ", help="samples a second, where a file does not say"
+    )
     parser.add_argument(
         "--unit", default="", help="of the samples (uV, mV, V, ...), where the file does not say"
     )

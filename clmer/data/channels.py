@@ -69,7 +69,10 @@ _MANY = 8
 _WORDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "quality",
-        (r"\b[ce]q\b|imped|quality|rssi|headband|interpolated|raw ?cq|lead ?off|signal str",),
+        (
+            r"\b[ce]q\b|imped|quality|rssi|headband|interpolated|raw ?cq|lead ?off|signal str|"
+            r"poor ?signal",
+        ),
     ),
     (
         "derived",
@@ -271,8 +274,9 @@ def typed(
 
     Args:
         labels: as in the file.
-        told: what the file says of each; "" where it says nothing. "eeg" is what most writers put
-            where they do not know, so that a name that tells otherwise counts more.
+        told: what the file says of each; "" where it says nothing, "unknown" where a name of which
+            nothing is known is no EEG. "eeg" is what most writers put where they do not know, so
+            that a name that tells otherwise counts more.
         spelt_units: the unit of each; "" where the file does not say.
         placed: whether the file gives each a place on the scalp.
         sure: whether somebody wrote the type by hand, so that it counts more than the name.
@@ -312,8 +316,10 @@ def typed(
         # EDF, BDF and BrainVision without a unit are in uV more often than not; what reads the
         # samples asks for the unit itself.
         kinds = [
-            "eeg" if k == "unknown" and q in ("voltage", None) and _may_be_eeg(names[i]) else k
-            for i, (k, q) in enumerate(zip(kinds, quantities, strict=True))
+            "eeg"
+            if k == "unknown" and q in ("voltage", None) and _may_be_eeg(name) and not t
+            else k
+            for k, q, name, t in zip(kinds, quantities, names, told, strict=True)
         ]
     return kinds, guessed
 

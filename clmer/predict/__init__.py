@@ -80,7 +80,7 @@ def read_recording(
     Args:
         trained: says which channels, and of which type each is.
         files: by modality, from `files_of`.
-        rate: samples a second of an .npy.
+        rate: samples a second, where a file does not say.
         unit: of the samples, which counts more than the files'.
 
     Raises:

@@ -9,7 +9,7 @@
 | `start_s`, `stop_s` | optional: the trial's part of the file; empty for its start and end |
 | `stimulus` | optional: what was shown; the first label by default |
 | `group` | optional: people who must stay together; the subject by default |
-| `rate` | samples per second of an `.npy`; may state the frame rate of a CSV without timestamps |
+| `rate` | samples per second where a file does not say (`.npy`); a face CSV's frames per second |
 | `kind` | optional: the channels' type ("eeg", "ecg", "gsr", ...) where the file does not say |
 | `channels` | optional: names separated by ";", to use some of a file's channels |
 | `unit` | optional: the unit of the samples ("uV", "mV", "V", ...) where the file does not say |

@@ -31,6 +31,8 @@ from clmer.errors import DataError
 _HEAD, _LINES = 2**20, 400
 #: Lines whose cells may tell another kind of table.
 _WORDS = 40
+#: So many digits behind each line's only comma are a fraction.
+_DIGITS = 4
 _MOST_COLUMNS = 4096
 _COMMENT = "%#"
 _MAX_BYTES = 2**31
@@ -203,8 +205,10 @@ def _separator(sample: Sequence[str], head: str) -> str:
         cells, often = counts.most_common(1)[0]
         if cells > 1 and often >= 0.9 * len(sample):
             alone = separator not in head and number(head.strip().replace(",", ".")) is None
-            if separator == "," and alone and all(map(DECIMAL_COMMA.fullmatch, sample)):
-                return "\n"  # "0,512" below "EDA" is one number
+            if separator == "," and all(map(DECIMAL_COMMA.fullmatch, sample)):
+                digits = {len(line.partition(",")[2]) for line in sample}
+                if alone or (len(digits) == 1 and max(digits) >= _DIGITS):
+                    return "\n"  # "0,512" below "EDA", and "0,512000" anywhere, is one number
             return separator
     counts = Counter(len(line.split()) for line in sample)
     cells, often = counts.most_common(1)[0]
@@ -260,7 +264,7 @@ def _names(
         names = names[:-1]
     pairs = [name_and_unit(name) for name in names]
     below = (*(spelt[-1] if spelt else ()), *[""] * len(pairs))
-    told = ["" if unit.lower() in _NO_UNIT else unit for unit in below]
+    told = ["" if unit.lower() in _NO_UNIT else unit.strip("[](){} ") for unit in below]
     return (
         [name for name, _ in pairs],
         [line or unit for line, (_, unit) in zip(told, pairs, strict=False)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +24,8 @@ from clmer.errors import DataError
 _FILLED_S = 0.25
 #: Names of a column of times that no word of time is in.
 _TIMES = ("t", "zeit", "temps", "tiempo", "tempo")
+#: A name as electrodes have it that are only numbered.
+_NUMBERED = re.compile(r"(ch|chan|channel|kanal|exg|electrode|sensor)?[ _.-]*\d+|eeg.*", re.I)
 _MOST_MARKERS = 100_000
 
 
@@ -81,9 +84,11 @@ def open_table(layout: Layout, rate: float | None = None) -> TableFile:
     seconds, name = _times(table, rate or stated)
     fs = _rate(table, profile, rate, stated, seconds, name)
     events = _events(table)
-    keep = ~np.all([np.isnan(values[i]) for i in table.signals], axis=0)
-    if not keep.any():
-        raise DataError(path, "columns", "no signal in any row", "columns of samples")
+    _check_text(table)
+    if all(kinds[i] in ("time", "counter", "trigger") for i in numeric):
+        found = ", ".join(f"{columns[i].label} ({kinds[i]})" for i in numeric)
+        raise DataError(path, "columns", found, "a column of samples beside them")
+    keep = ~np.all([np.isnan(values[i]) for i in table.signals or numeric], axis=0)
     pauses = _pauses(table, fs, seconds, keep)
     line = Timeline.with_pauses(fs, int(keep.sum()), pauses)
     at_s = _clock(line, keep)
@@ -115,19 +120,25 @@ def _labelled(layout: Layout, columns: Sequence[Column]) -> list[Column]:
         replace(
             column,
             label=column.label or f"{word}{i + 1}",
-            told="time" if not column.told and _is_time(column) else column.told,
+            told=column.told or _told(column, layout.headless),
         )
         for i, column in enumerate(columns)
     ]
 
 
-def _is_time(column: Column) -> bool:
-    """Whether a column is one of times by a name or unit that no word of time is in."""
-    return (
-        column.label.lower() in _TIMES
-        or is_time_unit(column.label or column.unit or "-")
-        or (kind_of_name(column.label) == "unknown" and is_time_unit(column.unit))
-    )
+def _told(column: Column, headless: bool) -> str:
+    """The type of a column that no profile knows, as far as `channels.typed` cannot tell it.
+
+    A name of which nothing is known ("pupil left") is no voltage of the scalp unless its unit is
+    one, or it is a number as electrodes have it ("Ch 3").
+    """
+    label, unknown = column.label, kind_of_name(column.label) == "unknown"
+    if label.lower() in _TIMES or is_time_unit(label or "-"):
+        return "time"
+    if unknown and is_time_unit(column.unit):
+        return "time"
+    numbered = headless or _NUMBERED.fullmatch(label)
+    return "unknown" if unknown and not column.unit and not numbered else ""
 
 
 def _kinds(columns: Sequence[Column]) -> list[str]:
@@ -137,6 +148,27 @@ def _kinds(columns: Sequence[Column]) -> list[str]:
         spelt_units=[column.unit for column in columns],
     )
     return kinds
+
+
+def _check_text(table: Table) -> None:
+    """Say which signals hold text instead of numbers.
+
+    Raises:
+        DataError: all of them.
+    """
+    layout = table.layout
+    cells = layout.cells(layout.text[layout.start :].split("\n", 1)[0])
+    for i, (kind, cell) in enumerate(zip(table.kinds, cells, strict=False)):
+        if kind in KINDS and not layout.numeric[i] and not is_missing(cell):
+            if not table.signals:
+                raise DataError(
+                    layout.path,
+                    f"line {layout.line}, {layout.names[i]}",
+                    repr(cell),
+                    "a number",
+                    "Save it without signs between thousands, and without units in the cells.",
+                )
+            table.notes.append(f"{table.columns[i].label} holds text ({cell!r:.40}): left out")
 
 
 def _find_counting(table: Table, column: int) -> None:

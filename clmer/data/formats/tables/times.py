@@ -21,6 +21,8 @@ CLOCK = 0.005
 _ENVELOPE_S = 0.125
 #: Times may go back by this where samples of a burst were stamped one by one.
 _BACK_S = 0.25
+#: Samples of one time above which a single lost one is within what rounding makes of times.
+_FEW = 4
 #: Share of a counter's steps that must be equal.
 _STEADY = 0.9
 #: Least size of a number that counts the seconds (ms, us, ns) since 1970 and not since the start.
@@ -165,11 +167,16 @@ def _together(times: np.ndarray) -> int:
 
 
 def typical_step(times: np.ndarray) -> float:
-    """From sample to sample: the median over stretches of whole bursts, which spares pauses."""
+    """From sample to sample: the mean of the middle half of stretches of whole bursts.
+
+    It spares pauses, and times that are rounded to more than a sample.
+    """
     burst, count = _together(times), len(times) - 1
     apart = burst * max(8, -(-64 // burst))
     apart = min(apart, burst * (count // 2 // burst) or count)
-    return float(np.median(times[apart:] - times[:-apart])) / apart
+    steps = np.sort(times[apart:] - times[:-apart])
+    rest = len(steps) // 4
+    return float(steps[rest : len(steps) - rest].mean()) / apart
 
 
 def _mean_step(times: np.ndarray, rough: float) -> float:
@@ -234,7 +241,8 @@ def lost_by_time(seconds: np.ndarray, fs: float, index: np.ndarray) -> np.ndarra
         lost[: len(envelope) - 1] = np.rint(np.diff(envelope) + 1e-6)
         rest = np.diff(late)[len(envelope) - 1 :]
         lost[len(envelope) - 1 : -1] = np.where(rest > width, np.rint(rest), 0)
-    return np.maximum(lost, 0)
+    least = 1 if _together(seconds) <= _FEW else 2  # rounded times tell a single one from none
+    return np.where(lost >= least, lost, 0)
 
 
 def lost_by_counter(counter: np.ndarray) -> tuple[np.ndarray, int] | None:

@@ -178,3 +178,45 @@ def test_a_part_of_a_brainvision_recording_is_no_table(tmp_path: Path) -> None:
     (tmp_path / "a.dat").write_bytes(bytes(100))
     with pytest.raises(DataError, match=r"give a\.vhdr, which is missing"):
         open_biosignal(tmp_path / "a.dat")
+
+
+def test_a_column_of_an_unknown_name_is_no_eeg(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    columns = zip(SECONDS, *SAMPLES[:2], strict=True)
+    rows = "".join(f"{t:.3f},{a:.3f},{b:.3f}\n" for t, a, b in columns)
+    path.write_text(f"time [s],strain a,strain b\n{rows}")
+    with pytest.raises(DataError, match=r"strain a, strain b \(unknown\).*column kind"):
+        read_file(path, "eeg")
+    assert read_file(path, "pupil", kind="other").channels == ("strain a", "strain b")
+    path.write_text(f"time [s],Ch 1 [uV],Ch 2 [uV]\n{rows}")
+    assert read_file(path, "eeg").channels == ("Ch 1", "Ch 2")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('time,Fp1\n0.00,"1,100.5"\n0.01,"1,101.5"\n', r"line 2, Fp1: found '1,100\.5'"),
+        ("trial,start_s,stop_s\n1,0,10\n2,10,20\n", "a column of samples beside them"),
+        ("subject;trial;valence\np1;1;3\np2;2;4\n", "rate: found no column of times"),
+    ],
+)
+def test_tables_that_hold_no_samples(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        open_biosignal(tmp_path / "a.csv")
+
+
+def test_an_empatica_file_that_a_spreadsheet_saved(tmp_path: Path) -> None:
+    values = "".join(f"{x + 100:.6f}\n" for x in SAMPLES[0])
+    text = f"1700000000.000000\n4.000000\n{values}".replace(".", ",")
+    (tmp_path / "EDA.csv").write_text(text)
+    signal = read_file(tmp_path / "EDA.csv", "gsr")
+    assert (signal.fs, signal.unit) == (4.0, "uS")
+    np.testing.assert_allclose(signal.data[0], SAMPLES[0] + 100)
+
+
+def test_times_that_a_spreadsheet_cut_to_tenths(tmp_path: Path) -> None:
+    lines = [f"{i / 256 // 60:02.0f}:{i / 256 % 60:04.1f},{i * i % 83}.5\n" for i in range(20_000)]
+    (tmp_path / "a.csv").write_text(f"TimeStamp,Fp1 [uV]\n{''.join(lines)}")
+    signal = read_file(tmp_path / "a.csv", "eeg")
+    assert (signal.fs, len(signal.line.pieces)) == (256.0, 1)
