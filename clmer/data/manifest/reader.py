@@ -129,7 +129,7 @@ def label_values(root: Path) -> dict[str, np.ndarray]:
 
 def trial_labels(root: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The label columns, one value per trial as in `label_values`, and whose trial each is."""
-    table = read_manifest(table_path(root))
+    table = manifest_of(root)
     trials = {(row.subject, row.trial): row for row in reversed(table.rows)}
     columns = {
         name: np.array([_value(r.labels[name], name in table.numeric) for r in trials.values()])

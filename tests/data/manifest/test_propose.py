@@ -207,6 +207,15 @@ def test_a_table_of_one_recording_s_parts(edf: Callable[..., None], tmp_path: Pa
     ]
 
 
+def test_a_bids_data_set_is_named(edf: Callable[..., None], tmp_path: Path) -> None:
+    for p in (1, 2):
+        for state in STATES:
+            edf(f"sub-{p:02d}/eeg/sub-{p:02d}_task-{state}_eeg.edf")
+    (tmp_path / "dataset_description.json").write_text("{}")
+    said = " ".join(screen(read(tmp_path), tmp_path / "manifest.csv"))
+    assert "without manifest.csv, clmer train bids --root" in " ".join(said.split())
+
+
 def marked_edf(path: Path, texts: Sequence[str]) -> None:
     """An EDF of 10 s for each text, which begins with an annotation of it."""
     signal = EdfSignal(noise(1, 10 * len(texts), FS)[0], FS, label="Cz", physical_dimension="uV")

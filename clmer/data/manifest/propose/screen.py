@@ -131,7 +131,8 @@ def _next(made: Proposal, out: Path) -> list[str]:
     root = shlex.quote(str(out.parent if out.name == "manifest.csv" else out))
     bids = made.root / "dataset_description.json"
     reader = f"clmer train bids --root {shlex.quote(str(made.root))}"
-    also = _item("or", f"{reader} reads it as a BIDS data set.") if bids.is_file() else []
+    without = f"without {out.name}, {reader} reads it as a BIDS data set"
+    also = _item("or", without) if bids.is_file() else []
     if made.questions:
         first = (
             f"fill in the cells with ? in {out.name}, or add what is asked for to the folder and "
