@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.io
+from support.xdf_files import Stream, write_xdf
 
 import clmer
 from clmer import cli
@@ -98,6 +99,11 @@ def targets(scratch: Path) -> dict[str, Target]:
         assert series.hog is not None
         return series.hog.regions(np.arange(len(series.valid)))
 
+    streams = scratch / "streams.xdf"
+    times = 50 + np.arange(200) / 100
+    device = Stream("Muse", "EEG", times, np.ones((200, 2)), 100.0, ["C3", "C4"], ["uV", "uV"])
+    task = Stream("Task", "Markers", times[:2], ["a", "b"], form="string")
+    write_xdf(streams, device, task)
     headset = scratch / "headset.csv"
     write_emotiv_csv(headset, np.random.default_rng(0).normal(4200, 20, (14, 300)))
     face = next(iter((root / "face" / "s01").iterdir())).read_bytes()
@@ -116,6 +122,7 @@ def targets(scratch: Path) -> dict[str, Target]:
         "manifest": Target(table.encode(), read_manifest, ".csv"),
         "edf": Target(edf(), read_signals, ".edf"),
         "bdf": Target(edf(bits=24), read_signals, ".bdf"),
+        "xdf": Target(streams.read_bytes(), read_signals, ".xdf"),
         **own_files(scratch / "own"),
     }
 

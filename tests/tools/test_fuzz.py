@@ -18,7 +18,7 @@ from clmer.errors import DataError
 from clmer.pipeline import run_files
 
 NAMES = ("dat", "ratings", "face", "pyfeat", "hog", "mat", "emotiv", "table", "matrix")
-NAMES += ("manifest", "edf", "bdf", "store-json", "store-table", "store-array")
+NAMES += ("manifest", "edf", "bdf", "xdf", "store-json", "store-table", "store-array")
 NAMES += ("run-config", "run-data", "run-results")
 NAMES += ("run-log", "run-unfinished", "run-inputs", "run-predictions")
 _INTERESTING = [

@@ -23,6 +23,10 @@ _HINTS = {
     ".edf+": "Name it .edf.",
     ".bdf+": "Name it .bdf.",
 }
+_HINTS |= dict.fromkeys(
+    (".ds", ".sqd", ".con", ".ns3", ".mefd", ".snirf", ".asc", ".cdt"),
+    "MNE reads it: save it as FIF (mne.io.read_raw(...).save('x_raw.fif')), and give that.",
+)
 #: What stands in for a file, in lower case: its beginning, what it is, and what to do.
 _STAND_INS = (
     (b"version https://git-lfs", "a pointer of git-lfs", "Get the content: git lfs pull."),

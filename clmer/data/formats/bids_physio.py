@@ -96,8 +96,14 @@ def open_physio(path: Path) -> PhysioFile:
     """
     jsons = descriptions(path)
     known = _described(path, jsons)
-    columns = [str(name) for name in known["Columns"]]
-    fs, start_s = float(known["SamplingFrequency"]), float(known["StartTime"])
+    try:
+        columns = [str(name) for name in known["Columns"]]
+        fs, start_s = float(known["SamplingFrequency"]), float(known["StartTime"])
+        if not (0 < fs < float("inf") and abs(start_s) < float("inf") and columns):
+            raise ValueError(f"{fs} Hz from {start_s} s, {len(columns)} columns")
+    except (TypeError, ValueError) as error:
+        expected = "a rate above 0, seconds, and names"
+        raise DataError(jsons[-1], ", ".join(_NEEDED), error, expected) from error
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             text = file.read().replace("n/a", "nan")

@@ -185,7 +185,7 @@ class EdfFile:
                         value = text.decode("utf-8", errors="replace")
                         texts.append((float(found[1]), float(found[2] or 0), value))
         origin = onsets[0] if self.records and np.isfinite(onsets[0]) else 0.0
-        notes = [(onset - origin, duration, text) for onset, duration, text in texts]
+        notes = [(float(onset - origin), duration, text) for onset, duration, text in texts]
         return onsets, notes, decimals
 
     @property

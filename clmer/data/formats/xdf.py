@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
@@ -27,10 +28,17 @@ from clmer.data.timeline import Piece, Timeline
 from clmer.errors import DataError
 
 SUFFIXES = (".xdf", ".xdfz")
-#: Seconds without a sample that are a gap, and no jitter.
-_BREAK_S = 0.5
+#: What pyxdf raises on damaged files.
+_ERRORS = (
+    *(OSError, ValueError, RuntimeError, LookupError, EOFError, MemoryError, ArithmeticError),
+    *(TypeError, AttributeError, struct.error, ParseError),
+)
+#: Seconds without a sample that are a gap, and no jitter, and that in samples of a slow stream.
+_BREAK_S, _BREAK_SAMPLES = 0.5, 2
 #: By how much a stream's measured rate may take it from its nominal one before that is not used.
 _DRIFT_S = 0.02
+#: A rate that differs by more than this share is worth a note.
+_OTHER_RATE = 0.005
 #: Samples by which a segment may begin late before that is a gap.
 _LATE = 1.5
 
@@ -119,10 +127,10 @@ def open_xdf(path: Path) -> XdfFile:
             found, _ = pyxdf.load_xdf(
                 path,
                 jitter_break_threshold_seconds=_BREAK_S,
-                jitter_break_threshold_samples=1,
+                jitter_break_threshold_samples=_BREAK_SAMPLES,
                 verbose=False,
             )
-    except (OSError, ValueError, RuntimeError, LookupError, EOFError, struct.error) as error:
+    except _ERRORS as error:
         raise DataError(
             path, "file", f"pyxdf's error {error!s:.200}", "a whole XDF file", "Copy it again."
         ) from error
@@ -182,6 +190,8 @@ def _is_whole(path: Path, stream: Any, notes: list[str]) -> bool:
                 f"{written}, as at its end",
                 "The file is damaged: copy it again.",
             )
+    if not np.isfinite(stream["time_stamps"]).all():
+        raise DataError(path, f"times of {name}", "no numbers", "seconds", "Copy it again.")
     if not count:
         notes.append(f"{path.name}: stream {name} has no samples")
     return count > 0
@@ -193,7 +203,7 @@ def _stream(found: Any, name: str, origin_s: float, notes: list[str]) -> Stream:
     measured = float(found["info"]["effective_srate"]) or nominal
     drift_s = len(times) * abs(1 / measured - 1 / nominal)
     fs = nominal if drift_s <= _DRIFT_S else measured
-    if fs != nominal:
+    if abs(measured / nominal - 1) > _OTHER_RATE:
         notes.append(f"{name}: {measured:.6g} Hz by its times, {nominal:g} Hz by its header")
     pieces: list[Piece] = []
     for first, last in found["info"]["segments"]:

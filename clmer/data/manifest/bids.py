@@ -47,23 +47,23 @@ class _Run:
     """One run of a person: its files, and what happens in it.
 
     Args:
-        entities: subject, session, task and run, None where it has none.
+        subject, session, task, run: its entities; "" where it has none.
         files: of signals, EEG first.
         events: events.tsv, where there is one.
     """
 
-    entities: dict[str, str | None]
+    subject: str
+    session: str
+    task: str
+    run: str
     files: tuple[Path, ...]
     events: Path | None
 
     @property
     def name(self) -> str:
         """The run within its person."""
-        short = {"session": "ses", "task": "task", "run": "run"}
-        parts = [
-            f"{word}-{self.entities[key]}" for key, word in short.items() if self.entities[key]
-        ]
-        return "_".join(parts) or "recording"
+        parts = {"ses": self.session, "task": self.task, "run": self.run}
+        return "_".join(f"{k}-{value}" for k, value in parts.items() if value) or "recording"
 
 
 def is_tree(root: Path) -> bool:
@@ -77,9 +77,13 @@ def tables(root: Path) -> list[Path]:
     Raises:
         DataError: this is no BIDS data set, or mne-bids is not installed.
     """
-    events = [run.events for run in _runs(root) if run.events]
+    return _tables(root, _runs(root))
+
+
+def _tables(root: Path, runs: Sequence[_Run]) -> list[Path]:
+    events = dict.fromkeys(run.events for run in runs if run.events)
     people = root / "participants.tsv"
-    return [root / DESCRIPTION, *([people] if people.is_file() else []), *dict.fromkeys(events)]
+    return [root / DESCRIPTION, *([people] if people.is_file() else []), *events]
 
 
 def read_tree(root: Path) -> Manifest:
@@ -88,19 +92,21 @@ def read_tree(root: Path) -> Manifest:
     Raises:
         DataError: no BIDS data set, a damaged table, no recording, or no label.
     """
-    runs = _runs(root)
+    runs = tuple(_runs(root))
     if not runs:
         expected = f"sub-*/**/*_eeg, *_ieeg or *_physio of {', '.join(SUFFIXES)}"
         raise DataError(root, "recordings", "none", expected, OBTAIN)
-    states = tuple((p, p.stat().st_mtime_ns, p.stat().st_size) for p in tables(root))
-    return _manifest(root, states, tuple(file for run in runs for file in run.files))
+    files = [*_tables(root, runs), *(file for run in runs for file in run.files)]
+    stats = [path.stat() for path in files]
+    return _manifest(root, runs, tuple((s.st_mtime_ns, s.st_size) for s in stats))
 
 
-@lru_cache(maxsize=4)
-def _manifest(root: Path, states: object, files: object) -> Manifest:
+@lru_cache(maxsize=4)  # asked for its labels, tasks, files and notes, one after the other
+def _manifest(root: Path, runs: tuple[_Run, ...], state: object) -> Manifest:
     notes: dict[str, int] = {}
-    people = {row["participant_id"]: row for row in _table(root / "participants.tsv")}
-    rows = [row for run in _runs(root) for row in _rows(run, people, notes)]
+    table = _table(root / "participants.tsv")
+    people = {row["participant_id"].removeprefix("sub-"): row for row in table}
+    rows = [row for run in runs for row in _rows(run, people, notes)]
     rows = [replace(row, line=line) for line, row in enumerate(_in_all(rows, notes), 1)]
     labels, dropped = _labels(root, rows)
     if not labels.labels[0]:
@@ -137,25 +143,23 @@ def _runs(root: Path) -> list[_Run]:
     paths = mne_bids.find_matching_paths(
         root, suffixes=["eeg", "ieeg", "physio"], ignore_json=True, ignore_nosub=True
     )
-    found: dict[tuple[str, ...], list[Any]] = {}
+    found: dict[tuple[str, str, str, str], list[Any]] = {}
     for path in sorted(paths, key=lambda each: (each.suffix == "physio", str(each.fpath))):
         whole = suffix_of(path.fpath) in SUFFIXES and header_of(path.fpath) is None
         if whole and path.split in (None, "01", "1"):
-            key = tuple(getattr(path, k) or "" for k in ("subject", "session", "task", "run"))
+            key = (path.subject, path.session or "", path.task or "", path.run or "")
             found.setdefault(key, []).append(path)
     runs = []
-    for _, same in sorted(found.items()):
-        first = same[0]
-        entities = {k: getattr(first, k) for k in ("subject", "session", "task", "run")}
-        events = first.find_matching_sidecar("events", ".tsv", on_error="ignore")
+    for key, same in sorted(found.items()):
+        events = same[0].find_matching_sidecar("events", ".tsv", on_error="ignore")
         files = tuple(Path(path.fpath) for path in same)
-        runs.append(_Run(entities, files, Path(events) if events else None))
+        runs.append(_Run(*key, files, Path(events) if events else None))
     return runs
 
 
 def _rows(run: _Run, people: dict[str, dict[str, str]], notes: dict[str, int]) -> Iterator[Row]:
     """A run's rows: one per trial and signal type."""
-    subject = f"sub-{run.entities['subject']}"
+    subject = f"sub-{run.subject}"
     kinds: dict[str, Path] = {}
     lengths: dict[Path, float] = {}
     for path in run.files:
@@ -164,8 +168,8 @@ def _rows(run: _Run, people: dict[str, dict[str, str]], notes: dict[str, int]) -
         for kind in dict.fromkeys(file.kinds):
             if kind not in ("other", "magn", "gyro"):
                 kinds.setdefault(kind, path)
-    about = {k: v for k in ("task", "session") if (v := run.entities[k])}
-    about |= people.get(subject, {})
+    about = {k: v for k, v in (("task", run.task), ("session", run.session)) if v}
+    about |= people.get(run.subject, {})
     for count, (start_s, stop_s, event) in enumerate(_trials(run, notes), 1):
         labels = {k: v for k, v in (about | event).items() if k.lower() not in _NO_LABELS}
         usual = next(filter(None, map(labels.get, ("label", "trial_type", "task"))), "")

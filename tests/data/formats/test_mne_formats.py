@@ -39,6 +39,7 @@ def test_samples_names_rate_and_markers(
     write: vendor.Writer,
     package: str,
     markers: tuple[tuple[float, str], ...],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     if package:
         pytest.importorskip(package)
@@ -52,6 +53,7 @@ def test_samples_names_rate_and_markers(
     np.testing.assert_allclose(got.data[:3], x, atol=0.06)
     assert [(round(m.onset_s, 6), m.text) for m in file.markers] == list(markers)
     assert path in file.files
+    assert "Reading" not in capfd.readouterr().out
 
 
 def test_a_format_without_units_asks_for_one(tmp_path: Path) -> None:
@@ -190,6 +192,9 @@ def test_a_split_fif_is_one_recording(tmp_path: Path) -> None:
         ("a.fdt", "a.set", "give a.set, which lies beside it"),
         ("a.head", "a.data", "give a.data, which lies beside it"),
         ("a.xyz", "", "found .xyz, expected one of .edf"),
+        ("a.log", "a.eeg", "give a.eeg, which lies beside it"),
+        ("a.log", "", "found .log, expected one of .edf"),
+        ("a.cdt", "", "MNE reads it: save it as FIF"),
     ],
 )
 def test_a_part_of_a_recording_names_its_header(

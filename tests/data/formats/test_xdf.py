@@ -76,6 +76,11 @@ def test_jitter_is_no_gap_and_a_slow_clock_has_its_own_rate(tmp_path: Path) -> N
     write_xdf(path, stream)
     got = read_file(path, "eeg")
     assert (got.fs, len(got.line.pieces)) == (256.0, 1)
+    beats = Stream(
+        "Slow", "SpO2", 100 + np.arange(60) + rng.uniform(0, 0.1, 60), np.ones((60, 1)), 1.0
+    )
+    write_xdf(path, beats)
+    assert len(open_biosignal(path).source.timeline(0).pieces) == 1
     slow = eeg(seconds=60)
     slow.times[:] = 100 + (slow.times - 100) * 1.01
     write_xdf(path, slow)

@@ -137,6 +137,9 @@ def test_a_table_that_does_not_fit_its_description(tmp_path: Path) -> None:
     path = physio(tmp_path, "GSR\trespiratory\n1\t2\n")
     with pytest.raises(DataError, match="expected numbers between tabs"):
         open_biosignal(path)
+    for about in ({"SamplingFrequency": "fast"}, {"SamplingFrequency": 0}, {"Columns": []}):
+        with pytest.raises(DataError, match="SamplingFrequency, StartTime, Columns"):
+            open_biosignal(physio(tmp_path, "1\t2\n", **about))
     (tmp_path / "task-x_physio.json").write_text('{"Columns": ["GSR"]}')
     with pytest.raises(DataError, match="no SamplingFrequency, StartTime"):
         open_biosignal(path)

@@ -28,7 +28,7 @@ def open_mne(path: Path) -> MneFile:
     header = read_header(path) if READERS[suffix] == "read_raw_brainvision" else None
     name, options = reader_of(path)
     read: Callable[..., Any] = getattr(mne.io, name)
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, mne.use_log_level("WARNING"):
         warnings.simplefilter("always")
         try:
             raw = read(path, **{"preload": False, "verbose": "WARNING", **options})
@@ -117,7 +117,7 @@ def _refused(path: Path, suffix: str, error: Exception) -> DataError:
             "a structure",
             "In EEGLAB: EEG.chaninfo = struct('nosedir', '+X'); then save the data set again.",
         )
-    if suffix == ".lay" and isinstance(error, (TypeError, KeyError)):
+    if suffix == ".lay" and re.search("NoneType|'(sex|hand)'|birth", text):
         return DataError(
             path,
             "[Patient]",

@@ -17,7 +17,7 @@ from scipy.io.matlab import MatReadError
 
 from clmer.data.formats.mne_files.brainvision import BrainVisionHeader
 from clmer.data.formats.mne_files.gdf import GdfHeader
-from clmer.data.formats.mne_files.readers import suffix_of
+from clmer.data.formats.mne_files.readers import parts_of, suffix_of
 from clmer.data.formats.source import StoredChannel
 from clmer.data.recording import Marker
 from clmer.data.timeline import Timeline, pauses_and_bad_spans, role
@@ -66,7 +66,7 @@ ERRORS = (
 #: Warnings about what is handled here (pauses, types, places), or does not touch the samples.
 HANDLED = re.compile(
     r"naming convention|'boundary' events|No coordinate information|Not setting position|"
-    r"Unknown types found|measurement date|Could not inspect|unit.*(unknown|not recogni|misc)|"
+    r"Unknown types found|meas(urement)? date|Could not inspect|unit.*(unknown|not recogni|misc)|"
     r"MarkerFile|head radius|cutoff frequency|software filter|No info on DataPoints|"
     r"Unsupported physical dimension|"
     r"(highpass|lowpass) filters|positions|channel type|set as EEG|DigMontage|montage",
@@ -221,12 +221,13 @@ class MneFile:
     def files(self) -> list[Path]:
         """All files that hold its samples and markers."""
         found = [Path(name) for name in self.raw.filenames if name is not None]
-        return [*found, *(self.header.files if self.header else ())]
+        return [*found, *(self.header.files if self.header else parts_of(self.path))]
 
 
 def unreadable(path: Path, error: object) -> DataError:
     """What to say of a file on which MNE gives up."""
-    said = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = (line.strip() for line in str(error).splitlines())
+    said = [line for line in lines if line and not line.startswith("WARNING: mne.io")]
     text = said[-1] if said else type(error).__name__
     return DataError(
         path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 
 #: suffix -> name of MNE's reader
@@ -21,24 +22,21 @@ READERS = {
     ".data": "read_raw_nicolet",
     ".dat": "read_raw_bci2k",
     ".nxe": "read_raw_eximia",
-    ".cdt": "read_raw_curry",
 }
 #: Of these, recordings that are folders.
 FOLDERS = (".mff",)
-#: Files that mostly are a part of a recording, and the suffixes of what names them.
+#: Files that are a part of a recording, and the suffixes of what names them.
 _HEADERS = {
     ".eeg": (".vhdr", ".ahdr"),
     ".dat": (".vhdr", ".ahdr", ".lay"),
     ".vmrk": (".vhdr",),
     ".amrk": (".ahdr",),
     ".fdt": (".set",),
+}
+#: The same of suffixes that other files have too: a part only beside what names them.
+_BESIDE = {
     ".head": (".data",),
-    ".pnt": (".eeg",),
-    ".21e": (".eeg",),
-    ".log": (".eeg",),
-    ".cdt.dpa": (".cdt",),
-    ".dpa": (".cdt",),
-    ".cdt.dpo": (".cdt",),
+    **dict.fromkeys((".pnt", ".21e", ".log"), (".eeg",)),
 }
 #: How a file begins that is a recording of its own all the same.
 _OWN = {
@@ -59,19 +57,28 @@ def header_of(path: Path) -> Path | None:
 
     A `.eeg` is BrainVision's samples, whose header is to be given, or Nihon Kohden's own.
     """
-    suffix = suffix_of(path)
-    if suffix not in _HEADERS:
-        return None
-    headers = [path.with_suffix(each) for each in _HEADERS[suffix]]
+    suffix, stem = suffix_of(path), path.stem
+    names = _HEADERS.get(suffix, _BESIDE.get(suffix, ()))
+    headers = [path.with_name(stem + s) for each in names for s in (each, each.upper())]
     there = next((header for header in headers if header.is_file()), None)
-    if there is None and (stands_alone(path) or (suffix == ".dat" and b"\0" not in _head(path))):
-        return None  # a .dat of text is a table
+    if there is None and (
+        suffix not in _HEADERS
+        or stands_alone(path)
+        or (suffix == ".dat" and b"\0" not in _head(path))  # of text, a table
+    ):
+        return None
     return there or headers[0]
 
 
 def stands_alone(path: Path) -> bool:
     """Whether a file that may be a part of a recording begins as a whole one of MNE's."""
     return _head(path).startswith(_OWN.get(suffix_of(path), ()))
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files beside a recording that belong to it, as far as their suffixes tell."""
+    beside = path.parent.glob(f"{escape(path.stem)}.*")
+    return sorted(each for each in beside if each.is_file() and header_of(each) == path)
 
 
 def reader_of(path: Path) -> tuple[str, dict[str, object]]:
