@@ -117,6 +117,8 @@ def targets(scratch: Path) -> dict[str, Target]:
         "hog": Target(hog(face.count(b"\n") - 1), read_hog, ".hog"),
         "mat": Target(mat(), read_mat, ".mat"),
         "emotiv": Target(headset.read_bytes(), read_signals, ".csv"),
+        "table": Target(openbci(), read_signals, ".txt"),
+        "matrix": Target(matrix(), read_signals, ".mat"),
         "manifest": Target(table.encode(), read_manifest, ".csv"),
         "edf": Target(edf(), read_signals, ".edf"),
         "bdf": Target(edf(bits=24), read_signals, ".bdf"),
@@ -186,6 +188,25 @@ def _in_folder(whole: Path, name: str, read: Callable[[Path], object]) -> Target
         return read(folder)
 
     return Target((whole / name).read_bytes(), run, Path(name).suffix)
+
+
+def openbci(rows: int = 300) -> bytes:
+    """A small table with comments, a counter, times and text."""
+    head = "%OpenBCI Raw EXG Data\n%Sample Rate = 250 Hz\n"
+    head += "Sample Index, EXG Channel 0, EXG Channel 1, Timestamp, Timestamp (Formatted)\n"
+    lines = (
+        f"{i % 256}.0, {i * i % 89}.5, {i * i % 97}.25, {1.7e9 + i / 250}, 2024-01-01 10:00:00.000"
+        for i in range(rows)
+    )
+    return (head + "\n".join(lines) + "\n").encode()
+
+
+def matrix() -> bytes:
+    """A small MATLAB 5 file of a matrix, its rate and its channels' names."""
+    file, x = io.BytesIO(), np.random.default_rng(0).normal(0, 20, (3, 200))
+    names = np.array(["Fp1", "Fp2", "ECG"], object)
+    scipy.io.savemat(file, {"eeg": x, "fs": 100.0, "channels": names})
+    return file.getvalue()
 
 
 def mat() -> bytes:

@@ -17,20 +17,9 @@ from support.fuzz_targets import Target, targets
 from clmer.errors import DataError
 from clmer.pipeline import run_files
 
-NAMES = (
-    "dat",
-    "ratings",
-    "face",
-    "pyfeat",
-    "hog",
-    "mat",
-    "emotiv",
-    "manifest",
-    "edf",
-    "bdf",
-    "xdf",
-)
-NAMES += ("store-json", "store-table", "store-array", "run-config", "run-data", "run-results")
+NAMES = ("dat", "ratings", "face", "pyfeat", "hog", "mat", "emotiv", "table", "matrix")
+NAMES += ("manifest", "edf", "bdf", "xdf", "store-json", "store-table", "store-array")
+NAMES += ("run-config", "run-data", "run-results")
 NAMES += ("run-log", "run-unfinished", "run-inputs", "run-predictions")
 _INTERESTING = [
     *(b"", b"\0", b"\xff", b"-1", b"999999999", b"nan", b"inf", b"1e309", b",", b'"', b"\n"),

@@ -132,7 +132,7 @@ Arrays = tuple[dict[str, np.ndarray], dict[str, list[str]]]
 
 def _load_npz(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
             size = sum(info.file_size for info in file.zip.infolist())
             if size > _MAX_BYTES:
                 raise DataError(path, "size", f"{size} bytes", f"at most {_MAX_BYTES} bytes")

@@ -105,9 +105,10 @@ def header(layout: Layout) -> tuple[float, float] | None:
             "samples at a steady rate",
             "They are read as markers with the other files of the same folder.",
         )
-    rates = set(rows[1]) if len(rows) > 1 else {None}
-    fs = rates.pop()
-    same = not rates and len(set(rows[0])) == 1 and len(rows[0]) == len(rows[1])
+    if len(rows) < 2 or not rows[1] or len(rows[0]) != len(rows[1]):
+        return None
+    fs = rows[1][0]
+    same = len(set(rows[0])) == 1 and len(set(rows[1])) == 1
     return (first, fs) if same and fs is not None and 0 < fs <= _MOST_HZ else None
 
 
