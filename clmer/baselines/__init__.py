@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from clmer.baselines.eeg_conformer import EEGConformer, spans
 from clmer.baselines.eegnet import EEGNet, kernels
@@ -53,6 +53,7 @@ class ModelSizes:
     memory_layers: int
     single_layers: int
     embedding_dropout: float
+    modality_dropout: float
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class ModelSpec:
         needs: it takes one modality, the first of these that the run has; empty: it takes all.
         least: modalities that it cannot do without.
         adam: its optimiser's options.
+        takes_missing: it knows NaN tokens as a modality that a window lacks; others read zeros.
     """
 
     name: str
@@ -78,6 +80,11 @@ class ModelSpec:
     needs: tuple[str, ...] = ()
     least: int = 1
     adam: Mapping[str, Any] = field(default_factory=lambda: {"lr": 1e-3})
+    takes_missing: bool = False
+
+    def readable(self, tokens: Tensor) -> Tensor:
+        """Tokens as the model takes them."""
+        return tokens if self.takes_missing else tokens.nan_to_num(0.0)
 
     def takes(self, present: Sequence[str]) -> tuple[str, ...]:
         """The modalities that it reads out of those that a run has.
@@ -104,8 +111,8 @@ def _shared(sizes: ModelSizes) -> dict[str, Any]:
 
 
 def _fusion(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> Fusion:
-    own = {"token_length": sizes.token_length, "single_layers": sizes.single_layers}
-    return Fusion(shapes, classes, **own, **_shared(sizes))
+    names = ("token_length", "single_layers", "modality_dropout")
+    return Fusion(shapes, classes, **_shared(sizes), **{n: getattr(sizes, n) for n in names})
 
 
 def _mult(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> MulT:
@@ -139,7 +146,7 @@ _SIGNALS = ("eeg", "physio")
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
-        ModelSpec("clmer", _fusion, "stage", "Section III-D"),
+        ModelSpec("clmer", _fusion, "stage", "Section III-D", takes_missing=True),
         ModelSpec("mult", _mult, "stage", "Tsai et al. 2019", least=2),
         ModelSpec("husformer", _husformer, "stage", "Wang et al. 2022"),
         ModelSpec(
@@ -163,9 +170,9 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 #: Fitted without the loop: `clmer.baselines.svm` on band powers, `clmer.baselines.trees` on the
-#: features of `clmer.features`.
-SVM, FOREST, BOOSTING = "svm", "forest", "boosting"
-FITTED = (SVM, FOREST, BOOSTING)
+#: features of `clmer.features`, `clmer.baselines.tangent` on EEG's covariances.
+SVM, FOREST, BOOSTING, TANGENT = "svm", "forest", "boosting", "tangent"
+FITTED = (SVM, FOREST, BOOSTING, TANGENT)
 
 #: Everything that `--model` takes.
 NAMES = (*MODELS, *FITTED)

@@ -182,6 +182,11 @@ def encode(encoder: Encoder, x: Tensor, chunk: int = 2048) -> Tensor:
     return torch.cat([encoder(part) for part in x.split(chunk)])
 
 
+def missing_rows(x: Tensor) -> Tensor:
+    """[N] bool: standardised windows [N, C, T] that lack the signal, which are all zeros."""
+    return ~x.flatten(1).any(1)
+
+
 def as_tokens(z: Tensor, tokens: int | Literal["time"]) -> Tensor:
     """Encoder output as fusion tokens.
 

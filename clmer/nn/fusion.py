@@ -127,6 +127,10 @@ class Fusion(nn.Module):
     MLP and the classifier. A single modality goes through `single_layers` self-attention layers
     instead.
 
+    A modality that a window lacks has NaN as its tokens. It says nothing there: nobody attends to
+    it, and what its own streams become counts as zero. So does, in training, one that
+    `modality_dropout` takes away, which is what a window that lacks it will look like.
+
     Args:
         inputs: (tokens, features) of each modality by name: physio (40, 128), landmarks (3, 1700).
         classes: number of classes.
@@ -138,6 +142,8 @@ class Fusion(nn.Module):
         single_layers: self-attention layers of a single modality.
         attention_dropout, relu_dropout, residual_dropout: of the layers.
         embedding_dropout: on the unified tokens.
+        modality_dropout: probability that training takes a modality away from a window; a draw
+            that would take all of them takes none.
 
     Source: Section III-D, Eq. 5-7; sizes from MulT.
     """
@@ -160,6 +166,7 @@ class Fusion(nn.Module):
         relu_dropout: float = 0.1,
         residual_dropout: float = 0.1,
         embedding_dropout: float = 0.25,
+        modality_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         check_inputs("Fusion", inputs)
@@ -178,6 +185,7 @@ class Fusion(nn.Module):
             {name: Unify(*shape, token_length, dim) for name, shape in inputs.items()}
         )
         self.embedding_dropout = Dropout(embedding_dropout)
+        self.modality_dropout = Dropout(modality_dropout)
         count = len(inputs)
         #: Directed pairs (query, key), ordered by the query modality.
         self.pairs = [(a, b) for a in range(count) for b in range(count) if a != b]
@@ -208,7 +216,8 @@ class Fusion(nn.Module):
         """Logits of a batch.
 
         Args:
-            x: [B, tokens, features] of each modality, by name or in the order of `inputs`.
+            x: [B, tokens, features] of each modality, by name or in the order of `inputs`; NaN
+                throughout where a window lacks it.
 
         Returns:
             [B, classes].
@@ -217,20 +226,39 @@ class Fusion(nn.Module):
             ValueError: a modality is missing, unknown or of the wrong shape.
         """
         parts = named_inputs("Fusion", self.inputs, x)
-        tokens = torch.stack([self.unify[name](part) for name, part in parts.items()])
+        missing = torch.stack([part[:, 0, 0].isnan() for part in parts.values()])  # [M, B]
+        tokens = torch.stack(
+            [
+                self.unify[name](part.masked_fill(lacks[:, None, None], 0.0))
+                for lacks, (name, part) in zip(missing, parts.items(), strict=True)
+            ]
+        )
+        present = self._heard(~missing)
         tokens = self.embedding_dropout(tokens)  # [M, B, L, d]
-        streams = self._cross(tokens) if self.pairs else tokens
+        streams = self._cross(tokens, present) if self.pairs else tokens
         for layer in self.memory:
             streams = layer(streams)
         streams = F.layer_norm(streams, streams.shape[-1:])
-        pooled = streams.mean(2).transpose(0, 1).flatten(1)  # [B, M width]
+        pooled = (streams.mean(2) * present[..., None]).transpose(0, 1).flatten(1)  # [B, M width]
         logits: Tensor = self.classifier(pooled + self.mlp(pooled))
         return logits
 
-    def _cross(self, tokens: Tensor) -> Tensor:
-        """Unified tokens [M, B, L, d] -> enriched streams [M, B, L, (M - 1) d]."""
+    def _heard(self, present: Tensor) -> Tensor:
+        """What is present [M, B] and training does not take away."""
+        if not self.training or not self.modality_dropout.p or not self.pairs:
+            return present
+        kept = self.modality_dropout(present.T.float()).T > 0
+        return torch.where(kept.any(0), kept, present)
+
+    def _cross(self, tokens: Tensor, present: Tensor) -> Tensor:
+        """Unified tokens [M, B, L, d] -> enriched streams [M, B, L, (M - 1) d].
+
+        Values of what is not present [M, B] are zero, so that attending to it adds nothing.
+        """
         weights = (self.key_value.weight, self.key_value.bias)
         memory = sublayer.project(tokens[self.key], *weights, self.heads)  # 2 a layer
+        heard = present[self.key][:, :, None, None, None]
+        memory = tuple(part * heard if i % 2 else part for i, part in enumerate(memory))
         streams = tokens[self.query]  # [P, B, L, d]
         for i, layer in enumerate(self.cross):
             streams = layer(streams, memory[2 * i : 2 * i + 2])

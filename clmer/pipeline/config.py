@@ -62,8 +62,8 @@ class ModelConfig(EncoderOptions):
         epochs_contrastive, epochs_fusion: at most.
         patience: epochs without a better validation score before stage 2 stops; 0 never.
         width: of the encoder's first block.
-        token_length, dim, heads, cross_layers, memory_layers, single_layers, embedding_dropout: of
-            `clmer.nn.Fusion`.
+        token_length, dim, heads, cross_layers, memory_layers, single_layers, embedding_dropout,
+            modality_dropout: of `clmer.nn.Fusion`.
         members: fusion models trained from different seeds; their probabilities are averaged.
         amp: "none", or "bf16": bfloat16 autocast in training.
         graph: capture stage 2's training step as a CUDA graph.
@@ -133,6 +133,14 @@ class ModelConfig(EncoderOptions):
     )
     embedding_dropout: float = option(
         0.25, help="of the fusion's input tokens", metavar="P", group=MODEL, least=0, below=1
+    )
+    modality_dropout: float = option(
+        0.0,
+        help="how often training takes a modality away from a window of CLMER's fusion (0)",
+        metavar="P",
+        group=MODEL,
+        least=0,
+        below=1,
     )
     target: str = option(
         "class",

@@ -315,4 +315,6 @@ def all_tokens(model: SplitModel, known: Known) -> dict[str, Tokens]:
 
 def select_tokens(chosen: ChosenModel, tokens: Mapping[str, Tokens]) -> Tokens:
     """What one model reads of the tokens."""
-    return {name: tokens[chosen.spec.tokens][name] for name in chosen.modalities}
+    return {
+        name: chosen.spec.readable(tokens[chosen.spec.tokens][name]) for name in chosen.modalities
+    }

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clmer.baselines import FITTED, MODELS, ModelSizes, ModelSpec
+from clmer.baselines import FITTED, MODELS, TANGENT, ModelSizes, ModelSpec
 from clmer.baselines.logistic import LinearFloor
+from clmer.baselines.tangent import eeg_of
 from clmer.data.store.store import Modality
 from clmer.errors import ConfigError
 from clmer.nn import Encoder, feature_count
@@ -100,6 +101,11 @@ def check_models(config: ModelConfig, windows: WindowArrays, classes: int) -> No
     Raises:
         ConfigError: a model cannot be trained on the modalities, or on windows of this length.
     """
+    if TANGENT in config.models:
+        try:
+            eeg_of(windows.modalities)
+        except ValueError as error:
+            raise ConfigError(f"`models={TANGENT}`: {error}") from error
     for spec, modalities in chosen_models(config, tuple(windows.modalities)).values():
         if spec.tokens != "raw":
             continue  # known once the encoders are

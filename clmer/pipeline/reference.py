@@ -110,7 +110,11 @@ def eeg_rows(modality: Modality) -> list[int]:
 
 
 def windows_by_person(
-    x: np.ndarray, people: Any, reference: Any, eeg: Sequence[int] = ()
+    x: np.ndarray,
+    people: Any,
+    reference: Any,
+    eeg: Sequence[int] = (),
+    missing: np.ndarray | None = None,
 ) -> np.ndarray:
     """Windows against their person's reference: channels z-scored, EEG aligned.
 
@@ -125,6 +129,7 @@ def windows_by_person(
         people: [N] whose each is.
         reference: [N] bool, the windows that are their person's reference.
         eeg: rows of C that are EEG; none, or one, is not aligned.
+        missing: [N] bool, windows that are no signal; they count nowhere and become zeros.
 
     Returns:
         [N, C, T] float32.
@@ -132,14 +137,16 @@ def windows_by_person(
     Raises:
         ValueError: as `by_person`.
     """
-    out = by_person(np.asarray(x, dtype=np.float32), people, reference, over=(0, 2), least=1)
+    lost = np.zeros(len(x), dtype=bool) if missing is None else missing
+    x = np.where(lost[:, None, None], np.float32(np.nan), np.asarray(x, dtype=np.float32))
+    out = np.nan_to_num(by_person(x, people, reference, over=(0, 2), least=1), copy=False)
     if len(eeg) < 2:
         return out
     rows = np.asarray(eeg)
     for person in np.unique(people):
         own = np.flatnonzero(people == person)
         z = out[np.ix_(own, rows)]
-        known = z[reference[own]].astype(np.float64)
+        known = z[reference[own] & ~lost[own]].astype(np.float64)
         covariance = np.einsum("nct,ndt->cd", known, known) / (known.shape[0] * known.shape[2])
         values, vectors = np.linalg.eigh(covariance + RIDGE * np.eye(len(rows)))
         whitening = (vectors / np.sqrt(values)) @ vectors.T

@@ -3,6 +3,9 @@
 windows [N, C, T] -> `standardise` -> x -> `features` -> z -> `arrange` -> tokens. The statistics in
 a `Tokenizer` come from the training part alone, are saved beside the weights and apply to any
 windows. Under a reference each person's windows are standardised against it instead.
+
+A modality that a window lacks (`clmer.features.is_missing`) counts in no statistics; it is zeros in
+x and NaN in tokens, by which `clmer.nn.Fusion` knows it.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ import torch
 from torch import Tensor
 
 from clmer.data.store.store import Modality, Store
+from clmer.features import is_missing
 from clmer.nn import Encoder, as_tokens
-from clmer.nn.encoder import encode
+from clmer.nn.encoder import encode, missing_rows
 from clmer.pipeline.reference import FLAT, FLAT_SHARE, by_person, eeg_rows, windows_by_person
 from clmer.pipeline.window_features import block_features
 
@@ -111,7 +115,9 @@ class Tokenizer:
         arrays, scales = windows.arrays, {}
         by_reference = windows.reference is not None
         if not by_reference:
-            scales = {name: Scale(*_statistics(x, train)) for name, x in arrays.items()}
+            for name, x in arrays.items():
+                there = train[~_missing(x[train], windows.modalities[name])]
+                scales[name] = Scale(*_statistics(x, there if len(there) else train))
         lengths = {name: array.shape[2] for name, array in arrays.items()}
         return cls(windows.modalities, lengths, kind, by_reference, scales)
 
@@ -131,7 +137,7 @@ class Tokenizer:
         people: np.ndarray | None = None,
         reference: np.ndarray | None = None,
     ) -> dict[str, Tensor]:
-        """Windows whose channels have mean 0 and standard deviation 1, by these statistics.
+        """Windows whose channels have mean 0 and standard deviation 1; zeros where it is missing.
 
         Under a reference they have so in every person's reference, and EEG is aligned.
 
@@ -161,13 +167,16 @@ class Tokenizer:
         people: np.ndarray | None,
         reference: np.ndarray | None,
     ) -> np.ndarray:
+        missing = _missing(windows, self.modalities[name])
         if self.by_reference:
             owners, known = _known(len(windows), people, reference)
-            return windows_by_person(windows, owners, known, eeg_rows(self.modalities[name]))
+            rows = eeg_rows(self.modalities[name])
+            return windows_by_person(windows, owners, known, rows, missing)
         out = np.array(windows, dtype=np.float32)  # the one copy
         for start in range(0, len(out), _CHUNK):
             part = slice(start, start + _CHUNK)
             out[part] = _scaled(out[part], self.windows[name])
+        out[missing] = 0.0
         return out
 
     def features(
@@ -188,15 +197,17 @@ class Tokenizer:
             reference: as in `standardise`.
 
         Returns:
-            Encoder features [N, F, T'], log power [N, C, bins], or x as it is.
+            Encoder features [N, F, T'], log power [N, C, bins], or x as it is; NaN where a modality
+            is missing.
         """
         if self.kind == "spectrum":
             z = {name: log_power(part, self.modalities[name].fs) for name, part in x.items()}
         elif self.kind in ("channel", "time"):
             z = {name: encode(encoders[name], part) for name, part in x.items()}
         else:
-            return dict(x)
-        if not self.by_reference:
+            z = dict(x)
+        z = {name: _without(part, x[name]) for name, part in z.items()}
+        if self.kind == "raw" or not self.by_reference:
             return z
         return {name: by_person(part, *_known(len(part), people, reference), over=self._over)
                 for name, part in z.items()}  # fmt: skip
@@ -225,6 +236,7 @@ class Tokenizer:
         scales = {}
         for name, part in z.items():
             known = part[torch.from_numpy(train).to(part.device)]
+            known = known[~known[:, 0, 0].isnan()]
             std = known.std(self._over, correction=0, keepdim=True).clamp(min=1e-6)
             scales[name] = Scale(known.mean(self._over, keepdim=True), std)
         fitted = replace(self, tokens=scales)
@@ -320,9 +332,23 @@ def _scaled(x: np.ndarray, scale: Scale) -> np.ndarray:
 def raw_tokens(source: Tokenizer, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A token is a channel: [N, C, T] -> [N, tokens, C T / tokens]; `source` has the modalities."""
     return {
-        name: part.reshape(len(part), source.modalities[name].tokens, -1)
+        name: _without(part, part).reshape(len(part), source.modalities[name].tokens, -1)
         for name, part in x.items()
     }
+
+
+def _missing(windows: np.ndarray, modality: Modality) -> np.ndarray:
+    """[N] bool, windows that lack the modality."""
+    missing = np.zeros(len(windows), dtype=bool)
+    for start in range(0, len(windows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        missing[part] = is_missing(windows[part], modality)
+    return missing
+
+
+def _without(values: Tensor, x: Tensor) -> Tensor:
+    """Values [N, ...] with NaN where a standardised window [N, C, T] is missing: zeros."""
+    return values.masked_fill(missing_rows(x).view(-1, *[1] * (values.dim() - 1)), torch.nan)
 
 
 def log_power(x: Tensor, fs: float) -> Tensor:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from clmer.baselines import FITTED, SVM, svm, trees
+from clmer.baselines import FITTED, SVM, TANGENT, svm, trees
 from clmer.baselines.logistic import LinearFloor
+from clmer.baselines.tangent import eeg_of, tangent_blocks
 from clmer.data.splits import Split
 from clmer.evaluation.rows import Rows
 from clmer.pipeline.floor import held_together
+from clmer.pipeline.reference import windows_by_person
 from clmer.pipeline.split.baselines import Baseline
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.targets import Target, fit_target
@@ -59,12 +61,29 @@ def _fitted(job: TrainingRun, split: Split, name: str) -> np.ndarray:
         return svm.fit_predict_ratings(job.powers, y, split, seed)
     if name == SVM:
         return svm.fit_predict(job.powers, y, split, seed, classes=classes)
+    if name == TANGENT:
+        return _tangent(job, split)
     features = job.windows.features_of(tuple(job.store.modalities))
     rows = np.sort(np.concatenate([split.train, split.val]))
     if not job.task.classes:
         return trees.fit_predict_ratings(name, features, y, rows, split.test, seed)
     groups = held_together(job.windows, split)
     return trees.fit_predict(name, features, y, rows, groups, split.test, classes, seed)
+
+
+def _tangent(job: TrainingRun, split: Split) -> np.ndarray:
+    """A linear model on the tangent space of EEG's covariances; under a reference aligned first."""
+    modality, rows = eeg_of(job.store.modalities)
+    x, known = job.store.array(modality)[:, rows], job.reference
+    if known is not None:
+        every = range(len(rows))
+        x = windows_by_person(x, job.store.windows.subject, known.known, every)
+    train = np.sort(np.concatenate([split.train, split.val]))
+    blocks = tangent_blocks(x, job.store.modalities[modality].fs, train)
+    target = fit_target(job.config.target, job.task.classes, job.y, split.train)
+    fitted = linear(job, split, blocks, target)
+    own = {block: part[split.test] for block, part in blocks.items()}
+    return target.decode(fitted.log_odds(own))
 
 
 def linear(

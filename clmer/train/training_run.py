@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from clmer.baselines import FITTED
+from clmer.baselines import FITTED, TANGENT
+from clmer.baselines.tangent import eeg_of
 from clmer.data.ratings import AnyTask
 from clmer.data.registry import DATASETS
 from clmer.data.splits import Split
@@ -79,6 +80,8 @@ class TrainingPlan:
 
     def modalities(self, name: str) -> tuple[str, ...]:
         """What a model under study reads; those fitted without the loop read all."""
+        if name == TANGENT:
+            return (eeg_of(self.store.modalities)[0],)
         return tuple(self.store.modalities) if name in FITTED else self.models[name].modalities
 
     @cached_property

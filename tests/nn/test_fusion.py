@@ -163,6 +163,64 @@ def test_each_modality_matters_and_samples_stay_apart() -> None:
         assert not x.grad[[0, 2]].any()
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_missing_modality_says_nothing(count: int) -> None:
+    """Only the windows that lack it change, and nothing of it reaches them, gradients included."""
+    fusion = build(count).eval()
+    parts = batch_for(fusion, 3)
+    whole = fusion(parts)
+    lacking = [part.clone() for part in parts]
+    lacking[0][1] = torch.nan
+    out = fusion(lacking)
+    torch.testing.assert_close(out[[0, 2]], whole[[0, 2]])
+    assert out.isfinite().all()
+    assert not torch.allclose(out[1], whole[1])
+    out[1].sum().backward()
+    unify = fusion.unify["physio"]
+    assert not any(p.grad.any() for p in unify.parameters() if p.grad is not None)
+    with torch.no_grad():  # whatever the missing modality's weights are
+        for parameter in unify.parameters():
+            parameter.normal_()
+    torch.testing.assert_close(fusion(lacking)[1], out[1])
+    assert not torch.allclose(fusion(lacking)[0], out[0])
+
+
+def test_a_window_without_any_modality_gets_the_bias() -> None:
+    fusion = build(2).eval()
+    parts = batch_for(fusion, 2)
+    for part in parts:
+        part[:] = torch.nan
+    out = fusion(parts)
+    assert out.isfinite().all()
+    torch.testing.assert_close(out[0], out[1])
+
+
+def test_modality_dropout_makes_windows_like_those_that_lack_it() -> None:
+    fusion = build(2, modality_dropout=0.5, embedding_dropout=0.0).train()
+    for module in fusion.modules():
+        if isinstance(module, StackedLayer):
+            module.attention_dropout = module.relu_dropout = module.residual_dropout = 0.0
+    fusion.mlp[2].p = 0.0
+    parts = [part[:1].expand(64, -1, -1).clone() for part in batch_for(fusion, 1)]
+    torch.manual_seed(0)
+    found = fusion(parts)
+    lacking = [part.clone() for part in parts]
+    lacking[0][:], parts_b = torch.nan, [parts[0], torch.full_like(parts[1], torch.nan)]
+    fusion.eval()
+    whole, without_a, without_b = fusion(parts)[0], fusion(lacking)[0], fusion(parts_b)[0]
+    kinds = torch.stack(
+        [torch.isclose(found, each, atol=1e-5).all(1) for each in (whole, without_a, without_b)]
+    )
+    assert (kinds.sum(0) == 1).all()
+    counts = kinds.sum(
+        1
+    )  # of 64: half, since a draw that takes both takes none, and a quarter each
+    assert 20 <= counts[0] <= 44
+    assert counts[1] >= 6
+    assert counts[2] >= 6
+    torch.testing.assert_close(fusion(parts)[0], whole)  # off in evaluation
+
+
 def test_dropout_is_seeded_and_off_in_evaluation() -> None:
     fusion = build(2)
     parts = batch_for(fusion)

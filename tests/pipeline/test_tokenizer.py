@@ -142,3 +142,26 @@ def test_a_spectrum_token_tells_rhythm_and_amplitude_but_not_phase(length, fs):
     assert loud.min() > quiet.max() - 1.5
     bins = z[41::2].mean((0, 1)) - z[40::2].mean((0, 1))
     assert bins.max() > 1.5  # the 6 Hz bin separates them
+
+
+@pytest.mark.parametrize("kind", ["raw", "spectrum", "channel"])
+@pytest.mark.parametrize("by_reference", [False, True])
+def test_a_missing_window_counts_in_no_statistic(windows, kind, by_reference):
+    """Other windows are read as if it were not there; its own tokens are NaN."""
+    lost = np.zeros(40, bool)
+    lost[[1, 9, 27]] = True
+    reference = np.arange(40) % 20 < 12 if by_reference else None
+    encoders = {"eeg": Encoder(3, 128, width=8, features=6)}
+
+    def tokens(keep):
+        x = np.where(lost[:, None, None], np.float32(0), windows)
+        store = arrays_of(x, reference=reference).rows(keep)
+        rows = np.arange(len(keep))
+        fitted = tokenizer.Tokenizer.fit(store, rows, kind)
+        x = fitted.standardise(store.arrays, CPU, store.people, store.reference)
+        with torch.no_grad():
+            return fitted.fit_tokens(x, encoders, rows, store.people, store.reference)[1]["eeg"]
+
+    everything, known = tokens(np.arange(40)), np.flatnonzero(~lost)
+    assert everything[lost].isnan().all()
+    assert torch.allclose(everything[known], tokens(known), atol=1e-4)

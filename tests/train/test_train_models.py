@@ -10,7 +10,7 @@ from clmer.errors import ConfigError
 from clmer.pipeline.presets import build
 
 NETWORKS = ["mult", "husformer", "eeg-conformer", "fetcheeg", "eegnet", "shallow-convnet"]
-BASELINES = [*NETWORKS, "svm", "forest", "boosting"]
+BASELINES = [*NETWORKS, "svm", "forest", "boosting", "tangent"]
 
 
 @pytest.fixture(scope="module")

@@ -142,10 +142,13 @@ class SplitModel:
         chosen = self.models[name].chosen
         if chosen.spec.tokens == "raw":
             part = {modality: known.arrays[modality] for modality in chosen.modalities}
-            return known.own(raw_tokens(self.tokenizer, part))
-        if self.config.encoders != "frozen":
-            return known.own({modality: known.arrays[modality] for modality in chosen.modalities})
-        return self._tokens(self.tokenizer.of(chosen.modalities, self.tokenizer.kind), known)
+            found = known.own(raw_tokens(self.tokenizer, part))
+        elif self.config.encoders != "frozen":
+            found = known.own({modality: known.arrays[modality] for modality in chosen.modalities})
+        else:
+            tokenizer = self.tokenizer.of(chosen.modalities, self.tokenizer.kind)
+            found = self._tokens(tokenizer, known)
+        return {modality: chosen.spec.readable(part) for modality, part in found.items()}
 
     def predictions(
         self,

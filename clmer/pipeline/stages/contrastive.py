@@ -15,6 +15,7 @@ from clmer.data.store.store import Modality
 from clmer.errors import ConfigError
 from clmer.nn import ContrastiveModel, Encoder
 from clmer.nn.contrastive import PooledContrast
+from clmer.nn.encoder import missing_rows
 from clmer.nn.random_state import drawing_from, drawn_from, seeded
 from clmer.nn.shard import Shard, undo_ddp_mean
 from clmer.pipeline.config import ModelConfig
@@ -72,7 +73,9 @@ def fit_encoders(
     ranks: Ranks,
     name: str,
 ) -> dict[str, Encoder]:
-    """Train the encoders on the windows of the training part: all ranks together.
+    """Train the encoders on the training part: all ranks together.
+
+    Windows that lack a modality are left out.
 
     Where a modality's objective is not the paper's, a batch has groups of one person's windows
     (`clmer.pipeline.stages.batches.by_person`), and all modalities share it.
@@ -89,14 +92,15 @@ def fit_encoders(
     Raises:
         ConfigError: neighbours are asked for, and nobody knows which windows are some.
     """
+    train = _whole(x, split.train)
     model = new_contrastive(config, windows.modalities, x)
     optimizer = adam(model, lr=3e-4, betas=(0.9, 0.99), weight_decay=3e-4)
     device = next(iter(x.values())).device
     objectives = {n: objective_of(config, each) for n, each in windows.modalities.items()}
     pooled = set(objectives.values()) != {"paper"}
-    drawn = by_person(split.train, windows.people, config.batch, device) if pooled else None
-    near = _neighbours(windows, split.train) if "neighbour" in objectives.values() else None
-    rows = torch.from_numpy(split.train).to(device)
+    drawn = by_person(train, windows.people, config.batch, device) if pooled else None
+    near = _neighbours(windows, train) if "neighbour" in objectives.values() else None
+    rows = torch.from_numpy(train).to(device)
     schedule = Schedule(config.epochs_contrastive, config.batch, amp=config.amp == "bf16")
     losses = contrastive_losses(
         model,
@@ -143,6 +147,13 @@ def encoder_generator(config: ModelConfig, modality: str) -> torch.Generator:
 
 
 @torch.no_grad()
+def _whole(x: Mapping[str, Tensor], rows: np.ndarray) -> np.ndarray:
+    """Those of the rows that lack no modality; all where every one does."""
+    lacks = torch.stack([missing_rows(part) for part in x.values()]).any(0).cpu().numpy()
+    whole = rows[~lacks[rows]]
+    return whole if len(whole) else rows
+
+
 def random_encoders(
     config: ModelConfig,
     modalities: Mapping[str, Modality],
@@ -168,9 +179,10 @@ def random_encoders(
                 module.momentum = None  # a plain average over the batches
         encoder.train()
         with drawing_from(generator):
-            for known in torch.from_numpy(rows).split(256):
+            there = part[torch.from_numpy(rows).to(part.device)]
+            for known in there[~missing_rows(there)].split(256):
                 if len(known) > 1:
-                    encoder(part[known.to(part.device)])
+                    encoder(known)
         found[name] = encoder.eval()
     return found
 

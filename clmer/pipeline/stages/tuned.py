@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from clmer.baselines import ModelSizes, Shapes
 from clmer.nn import Encoder, Fusion, as_tokens
 from clmer.nn.contrastive import pooled
-from clmer.nn.encoder import encode
+from clmer.nn.encoder import encode, missing_rows
 from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.models import ChosenModel, build_encoder
@@ -80,14 +80,22 @@ class TunedModel(nn.Module):
         return self
 
     def features(self, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Standardised encoder features [B, F, T'] of windows [B, C, T], by modality."""
-        return {name: self.norms[name](encoder(x[name])) for name, encoder in self.encoders.items()}
+        """Standardised encoder features [B, F, T'] of windows, by modality; zeros where missing."""
+        return {
+            name: self.norms[name](encoder(x[name])).masked_fill(
+                missing_rows(x[name])[:, None, None], 0.0
+            )
+            for name, encoder in self.encoders.items()
+        }
 
     def forward(self, x: Mapping[str, Tensor]) -> Tensor:
         """Logits [B, K] of windows [B, C, T] by modality."""
         z = self.features(x)
         tokens = {
-            name: as_tokens(part, "time" if self.counts is None else self.counts[name])
+            name: as_tokens(
+                part.masked_fill(missing_rows(x[name])[:, None, None], torch.nan),
+                "time" if self.counts is None else self.counts[name],
+            )
             for name, part in z.items()
         }
         read: Tensor = self.readout(read_out(z))
@@ -158,7 +166,8 @@ def feature_scales(
     """Mean and sd [1, F, 1] of encoder features of the rows of x, over windows and time."""
     scales = {}
     for name, encoder in encoders.items():
-        z = encode(encoder, x[name][torch.from_numpy(rows).to(x[name].device)])
+        known = x[name][torch.from_numpy(rows).to(x[name].device)]
+        z = encode(encoder, known[~missing_rows(known)])
         std = z.std((0, 2), correction=0, keepdim=True).clamp(min=1e-6)
         scales[name] = Scale(z.mean((0, 2), keepdim=True), std)
     return scales
