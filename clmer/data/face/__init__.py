@@ -23,7 +23,7 @@ from clmer.data.face.rows import (
     PRESENCE_COLUMNS,
 )
 from clmer.data.face.table import read_header
-from clmer.data.face.trackers import NEEDED_COLUMNS, face_modalities, is_face_table
+from clmer.data.face.trackers import NEEDED_COLUMNS, face_modalities, tracker_of
 from clmer.data.recording import FaceSeries
 from clmer.errors import DataError
 
@@ -37,9 +37,9 @@ __all__ = [
     "STABLE_POINTS",
     "aligned",
     "face_modalities",
-    "is_face_table",
     "read_face",
     "read_openface",
+    "tracker_of",
 ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.face_cases import FPS, FRAMES, Csv, Table, person, text
 
-from clmer.data.face import AU_NAMES, face_modalities, is_face_table, read_face
+from clmer.data.face import AU_NAMES, face_modalities, read_face, tracker_of
 from clmer.errors import DataError
 
 #: What OpenFace before 1.0 predicts (its documentation's list of columns).
@@ -169,5 +169,5 @@ def test_what_is_no_face_table(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     for content in ("Timestamp,EEG.AF3\n0,1\n", "", "subject,x,y\n1,2,3\n", text({"frame": TIME})):
         path.write_text(content)
-        assert not is_face_table(path)
-    assert not is_face_table(tmp_path / "absent.csv")
+        assert not tracker_of(path)
+    assert not tracker_of(tmp_path / "absent.csv")

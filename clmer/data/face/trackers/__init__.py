@@ -24,11 +24,11 @@ __all__ = [
     "MEDIAPIPE_COLUMN",
     "NEEDED_COLUMNS",
     "face_modalities",
-    "is_face_table",
     "is_pyfeat",
     "read_openface",
     "read_pyfeat",
     "read_rows",
+    "tracker_of",
 ]
 
 
@@ -61,9 +61,15 @@ def face_modalities(path: Path) -> tuple[str, ...]:
     return tuple(name for name in ("landmarks", "au", "gaze") if name in there)
 
 
-def is_face_table(path: Path) -> bool:
-    """Whether a file's header is a face tracker's."""
+def tracker_of(path: Path) -> str:
+    """Whose table it is, by its header: "OpenFace", "Py-Feat" or "MediaPipe"; "" for no face's."""
     try:
-        return bool(face_modalities(path))
+        if not face_modalities(path):
+            return ""
     except DataError:
-        return False
+        return ""
+    header, _ = canonical(read_header(path))
+    if is_pyfeat(header):
+        return "Py-Feat"
+    ours = MEDIAPIPE_COLUMN in header.names
+    return "MediaPipe" if ours or mediapipe.is_mediapipe(header) else "OpenFace"

@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from clmer.data.channels import Channel
-from clmer.data.face.table import read_header
-from clmer.data.formats import check_content, check_suffix, suffix_of
+from clmer.data.face import tracker_of
+from clmer.data.formats import VIDEOS, check_content, check_suffix, suffix_of
 from clmer.data.formats.biosignal import is_recording, open_biosignal
 from clmer.data.formats.mne_files import FOLDERS
 from clmer.data.formats.tables import TEXT
@@ -22,7 +22,6 @@ from clmer.data.manifest.propose.names import kind_in, rate_in
 from clmer.data.recording import KINDS
 from clmer.errors import DataError
 
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts")
 _SHEETS = (".xlsx", ".xls", ".ods", ".numbers", ".sav")
 #: Files that people keep beside recordings; nothing is said of them but their number.
 _BESIDE = (
@@ -38,7 +37,6 @@ _FORMATS = {
     ".fif": "FIF",
     ".fif.gz": "FIF",
 }
-_FACE_COLUMN = re.compile(r"[XYZxyz]_\d+|p?_?AU\d+(_[rc])?|gaze_\w+", re.ASCII)
 #: A table of this many bytes is no list of trials.
 _LARGE = 2**22
 
@@ -206,13 +204,8 @@ def _array(relative: Path, path: Path) -> Found:
 
 def _table(relative: Path, path: Path) -> Found | None:
     """A table of a face, or of people, trials or labels; None for any other."""
-    try:
-        names = read_header(path).names
-    except DataError:
-        return None
-    if sum(_FACE_COLUMN.fullmatch(name) is not None for name in names) > 4:
-        tracker = "Py-Feat CSV" if "x_0" in names and "X_0" not in names else "OpenFace CSV"
-        return Found(relative, "face", tracker)
+    if tracker := tracker_of(path):
+        return Found(relative, "face", f"{tracker} CSV")
     if path.stat().st_size < _LARGE and (table := read_beside(path)):
         return Found(relative, "table", "table", table=table)
     return None
