@@ -57,6 +57,9 @@ from clmer.train.steps import Progress, Step, seconds_at_most, spell_time, steps
 from clmer.train.training_run import TrainingPlan, TrainingRun, reference_of
 from clmer.train.understood import understood
 
+#: From this many seconds on a run says what would give a first answer sooner.
+LONG_S = 600.0
+
 
 def prepared(config: Config, cache: Path) -> tuple[Path, Store]:
     """The recordings' folder, written first where they are generated, and their prepared store."""
@@ -231,8 +234,13 @@ def announce(plan: TrainingPlan, folder: Path) -> list[Step]:
     print(understood(plan, folder))
     steps = steps_of(plan, plan.config)
     early = ", less where validation stops early" if plan.config.patience else ""
-    most = spell_time(seconds_at_most(plan, steps))
-    print(f"expected training time: {most} at most{early}", flush=True)
+    most_s = seconds_at_most(plan, steps)
+    print(f"expected training time: {spell_time(most_s)} at most{early}", flush=True)
+    if most_s > LONG_S and plan.config.classifier == "corrected":
+        messages.say(
+            "a first answer in minutes: `classifier=linear` `contrastive=False` trains no network; "
+            "the row 'features + LR', which every run has, is that model"
+        )
     return steps
 
 

@@ -90,6 +90,7 @@ def test_the_expected_time_counts_every_model(deap, monkeypatch, capsys):
     steps = -(-(windows // 3) // 64)
     said = capsys.readouterr().out
     assert f"expected training time: {3 * 3 * steps} min at most" in said
+    assert ("--classifier linear --no-contrastive" in said) == (3 * 3 * steps >= 10)
 
 
 def test_raw_models_alone_leave_the_contrastive_stage_out(deap):
