@@ -54,6 +54,8 @@ def choose_model(folder: Path, wanted: str | None) -> tuple[str | None, list[str
     beside = f" ({', '.join(others)})" if others else ""
     lines = [f"model: {name}{why}: {said}{beside}"]
     (low,) = (m["windows"][kind.main]["low"] for m in results["models"] if m["name"] == name)
+    if others and not wanted:
+        lines.append("note: it was chosen by that score, which is somewhat too good therefore")
     if low is None or low <= kind.chance(results):
         lines.append("note: that may be chance, and what follows no more than guesses")
     return name, lines

@@ -18,7 +18,11 @@ EVENTS = ((2.0, 8.0, "calm"), (12.0, 8.0, "angry"), (22.0, 8.0, "calm"), (32.0, 
 
 
 def write_tree(
-    root: Path, people: int = 2, *, events: tuple[tuple[float, float, str], ...] = EVENTS
+    root: Path,
+    people: int = 2,
+    *,
+    events: tuple[tuple[float, float, str], ...] = EVENTS,
+    acquisition: str | None = None,
 ) -> dict[str, np.ndarray]:
     """Write people with a session and a run of 45 s each; the EEG in uV, [2, T] by person."""
     written = {}
@@ -31,7 +35,13 @@ def write_tree(
         onsets, durations, texts = zip(*events, strict=True) if events else ((), (), ())
         raw.set_annotations(mne.Annotations(onsets, durations, texts))
         path = mne_bids.BIDSPath(
-            subject=f"{number:02d}", session="a", task="emo", run="01", datatype="eeg", root=root
+            subject=f"{number:02d}",
+            session="a",
+            task="emo",
+            acquisition=acquisition,
+            run="01",
+            datatype="eeg",
+            root=root,
         )
         mne_bids.write_raw_bids(
             raw, path, format="BrainVision", allow_preload=True, overwrite=True, verbose="ERROR"

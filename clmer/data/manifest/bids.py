@@ -48,6 +48,7 @@ class _Run:
 
     Args:
         subject, session, task, run: its entities; "" where it has none.
+        variant: how it was acquired and processed ("acq-pre_proc-clean"): a run of its own.
         files: of signals, EEG first.
         events: events.tsv, where there is one.
     """
@@ -56,6 +57,7 @@ class _Run:
     session: str
     task: str
     run: str
+    variant: str
     files: tuple[Path, ...]
     events: Path | None
 
@@ -63,7 +65,8 @@ class _Run:
     def name(self) -> str:
         """The run within its person."""
         parts = {"ses": self.session, "task": self.task, "run": self.run}
-        return "_".join(f"{k}-{value}" for k, value in parts.items() if value) or "recording"
+        named = [f"{k}-{value}" for k, value in parts.items() if value]
+        return "_".join([*named, *filter(None, [self.variant])]) or "recording"
 
 
 def is_tree(root: Path) -> bool:
@@ -143,18 +146,29 @@ def _runs(root: Path) -> list[_Run]:
     paths = mne_bids.find_matching_paths(
         root, suffixes=["eeg", "ieeg", "physio"], ignore_json=True, ignore_nosub=True
     )
-    found: dict[tuple[str, str, str, str], list[Any]] = {}
+    found: dict[tuple[str, str, str, str, str], list[Any]] = {}
     for path in sorted(paths, key=lambda each: (each.suffix == "physio", str(each.fpath))):
         whole = suffix_of(path.fpath) in SUFFIXES and header_of(path.fpath) is None
         if whole and path.split in (None, "01", "1"):
-            key = (path.subject, path.session or "", path.task or "", path.run or "")
-            found.setdefault(key, []).append(path)
+            run = (path.subject, path.session or "", path.task or "", path.run or "")
+            variant = _variant(path)
+            keys = [key for key in found if key[:4] == run and variant in ("", key[4])]
+            if path.suffix != "physio" or not keys:
+                keys = [(*run, variant)]
+            for key in keys:  # physiology of a run goes with each of its EEG's variants
+                found.setdefault(key, []).append(path)
     runs = []
     for key, same in sorted(found.items()):
         events = same[0].find_matching_sidecar("events", ".tsv", on_error="ignore")
         files = tuple(Path(path.fpath) for path in same)
         runs.append(_Run(*key, files, Path(events) if events else None))
     return runs
+
+
+def _variant(path: Any) -> str:
+    """What tells files of one run apart, a part of the file's name."""
+    parts = {"acq": path.acquisition, "proc": path.processing, "desc": path.description}
+    return "_".join(f"{key}-{value}" for key, value in parts.items() if value)
 
 
 def _rows(run: _Run, people: dict[str, dict[str, str]], notes: dict[str, int]) -> Iterator[Row]:
@@ -195,9 +209,13 @@ def _trials(
     for row in _table(run.events) if run.events else []:
         onset = number(row["onset"])
         if onset is not None and any(v for k, v in row.items() if k.lower() not in _NO_LABELS):
-            events.append((max(onset, 0.0), number(row.get("duration", "")) or 0.0, row))
+            events.append((onset, number(row.get("duration", "")) or 0.0, row))
     events.sort(key=lambda event: event[0])
-    lasting = [(start, start + length, cells) for start, length, cells in events if length > 0]
+    lasting = [
+        (max(start, 0.0), start + length, cells)  # one may begin before the recording
+        for start, length, cells in events
+        if length > 0 and start + length > 0
+    ]
     if lasting:
         return lasting
     if events:
@@ -205,9 +223,9 @@ def _trials(
         notes[text] = notes.get(text, 0) + 1
         ends = [*(start for start, _, _ in events[1:]), None]
         return [
-            (start, stop, cells)
+            (max(start, 0.0), stop, cells)
             for (start, _, cells), stop in zip(events, ends, strict=True)
-            if stop is None or stop > start
+            if stop is None or stop > max(start, 0.0)
         ]
     return [(0.0, None, {})]
 

@@ -1,8 +1,8 @@
 """`manifest.csv`, the table of one's own recordings: read and checked, no recording opened.
 
 `clmer.data.manifest.reader` says what the columns mean and reads the files that the rows name;
-`manifest_columns.py` knows the header's names, `manifest_labels.py` the labels' values,
-`manifest_files.py` whether the files are there.
+`columns.py` knows the header's names, `labels.py` the labels' values, `files.py` whether the files
+are there.
 """
 
 from __future__ import annotations

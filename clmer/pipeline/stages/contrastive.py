@@ -146,7 +146,6 @@ def encoder_generator(config: ModelConfig, modality: str) -> torch.Generator:
     return seeded(seed_of(config.seed, "encoder", modality))
 
 
-@torch.no_grad()
 def _whole(x: Mapping[str, Tensor], rows: np.ndarray) -> np.ndarray:
     """Those of the rows that lack no modality; all where every one does."""
     lacks = torch.stack([missing_rows(part) for part in x.values()]).any(0).cpu().numpy()
@@ -154,6 +153,7 @@ def _whole(x: Mapping[str, Tensor], rows: np.ndarray) -> np.ndarray:
     return whole if len(whole) else rows
 
 
+@torch.no_grad()
 def random_encoders(
     config: ModelConfig,
     modalities: Mapping[str, Modality],

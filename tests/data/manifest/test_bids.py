@@ -63,6 +63,28 @@ def test_physiology_is_on_the_run_s_clock(tmp_path: Path) -> None:
     } <= files  # fmt: skip
 
 
+def test_two_acquisitions_are_two_runs(tmp_path: Path) -> None:
+    write_tree(tmp_path, acquisition="pre")
+    write_tree(tmp_path, acquisition="post", events=((5.0, 8.0, "tired"),))
+    trials = [(each.trial, each.labels["label"]) for each in reader.read(tmp_path)][:5]
+    assert trials == [
+        ("ses-a_task-emo_run-01_acq-post_001", "tired"),
+        *(
+            (f"ses-a_task-emo_run-01_acq-pre_{i:03d}", label)
+            for i, label in enumerate(("calm", "angry", "calm", "angry"), 1)
+        ),
+    ]
+
+
+def test_an_event_before_the_recording_ends_when_it_ends(tmp_path: Path) -> None:
+    write_tree(tmp_path)
+    for table in tmp_path.rglob("*_events.tsv"):
+        table.write_text("onset\tduration\ttrial_type\n-2\t8\tcalm\n10\t8\tangry\n-9\t8\tlost\n")
+    found = list(reader.read(tmp_path))
+    assert [each.labels["label"] for each in found] == ["calm", "angry"] * 2
+    assert [each.signals["eeg"].data.shape[1] / FS for each in found] == [6.0, 8.0] * 2
+
+
 def test_what_one_person_lacks_is_left_out_and_said(tmp_path: Path) -> None:
     write_tree(tmp_path)
     write_physio(tmp_path, "sub-01")
