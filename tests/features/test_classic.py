@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from clmer.features import classic
 from clmer.features.bands import band_power
 from clmer.features.beats import rr_intervals
 from clmer.features.classic import classic_features
-from clmer.train.training_run import power_features
+from clmer.pipeline.window_features import band_powers
 
 FS = 128.0
 
@@ -110,10 +108,7 @@ def test_a_modality_of_any_name_is_read_by_its_kinds() -> None:
     x = np.random.default_rng(0).normal(size=(3, 4, 640)).astype(np.float32)
 
     def powers(name: str, *kinds: str) -> np.ndarray:
-        modality = Modality(name, 4, FS, tuple("abcd"), kinds)
-        store = SimpleNamespace(array=lambda _: x, modalities={name: modality})
-        config = SimpleNamespace(dataset="manifest", filter="type")
-        return power_features(SimpleNamespace(store=store, config=config, reference=None), name)  # type: ignore[arg-type]
+        return band_powers(Modality(name, 4, FS, tuple("abcd"), kinds), x, (4.0, 45.0))
 
     eeg = powers("eeg", *["eeg"] * 4)
     assert eeg.shape == (3, 4 * 4)  # 4 to 45 Hz
