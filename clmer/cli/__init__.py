@@ -9,7 +9,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(module, "TAKES_MORE", False):
             options |= {"passed": rest, "made_by": typed}
         elif rest:
-            top.error(f"unrecognized arguments: {' '.join(rest)}")
+            chosen[command].error(f"unrecognized arguments: {' '.join(rest)}.{_meant(rest, flags)}")
         after = getattr(module, "INTERRUPTED", "")
         code: int = module.run(**options)
         return code
@@ -89,6 +89,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INPUT
 
 
+def _meant(words: Sequence[str], flags: Mapping[str, str]) -> str:
+    """Which options words that are none may stand for; "" for no idea."""
+    from clmer.text import did_you_mean
+
+    found = (did_you_mean(word.partition("=")[0], [*flags.values()]) for word in words)
+    return next((f" {hint}" for hint in found if hint), "")
+
+
 def _parser(
     words: Sequence[str],
 ) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -103,7 +111,7 @@ def _parser(
     chosen = {}
     for name, about in COMMANDS.items():
         chosen[name] = commands.add_parser(
-            name, help=about, description=f"{about[0].upper()}{about[1:]}."
+            name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False
         )
         if name in words[:1]:
             import_module(f"clmer.cli.{name}").describe(chosen[name])

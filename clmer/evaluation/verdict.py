@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from clmer.evaluation.kinds import Kind, kind_of
 from clmer.evaluation.results import CONTROLS
+from clmer.evaluation.stimuli import stimulus_line
 from clmer.text import score_text, signed
 
 #: Whom a score holds for, by protocol.
@@ -56,6 +57,7 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     return [
         _score(results),
         *_inflated(results),
+        *stimulus_line(results.get("stimuli")),
         *_chance(results),
         *_others(results),
         *_baseline(results),
@@ -200,7 +202,8 @@ def _baseline(results: Mapping[str, Any]) -> list[str]:
     if pair is None or pair.difference is None:
         return [said]
     if pair.difference == 0 and not pair.least:
-        said += " Both are the same for everyone: the network added nothing to it."
+        none = "no network was trained" if results.get("classifier") == "linear" else ""
+        said += f" Both are the same for everyone: {none or 'the network added nothing to it'}."
         return [said, *_useless(results, first)]
     return [f"{said} {_compared(kind, pair)}", *_advice(results, first, name, pair)]
 

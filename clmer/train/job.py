@@ -235,7 +235,10 @@ def announce(plan: TrainingPlan, folder: Path) -> list[Step]:
     steps = steps_of(plan, plan.config)
     early = ", less where validation stops early" if plan.config.patience else ""
     most_s = seconds_at_most(plan, steps)
-    print(f"expected training time: {spell_time(most_s)} at most{early}", flush=True)
+    if steps:
+        print(f"expected training time: {spell_time(most_s)} at most{early}", flush=True)
+    else:
+        messages.say("expected training time: minutes at most, since no network is trained")
     if most_s > LONG_S and plan.config.classifier == "corrected":
         messages.say(
             "a first answer in minutes: `classifier=linear` `contrastive=False` trains no network; "
@@ -323,7 +326,12 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
     """Write results.json and what goes with it, and print the table."""
     config = job.config
     bounds = messages.bayes_bounds(job)
-    extra = {"bayes": bounds, "data": job.store.report}
+    extra: dict[str, Any] = {
+        "bayes": bounds,
+        "data": job.store.report,
+        "classifier": config.classifier,
+    }
+    extra["stimuli"] = job.stimuli
     notes = list(dict.fromkeys(line for split in splits for line in split.constant))
     notes += [*flat_lines(job.windows), *messages.notes(job)]
     selections = {f"split{n + 1}": s.selection for n, s in enumerate(splits) if s.selection}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from clmer.baselines import SVM, svm
 from clmer.data import synthetic
 from clmer.data.face.windows import FACE_TOKENS
+from clmer.data.manifest.reader import manifest_of
 from clmer.data.synthetic.man2 import man2_bayes_accuracy
 from clmer.data.synthetic.model import bayes_accuracy
 from clmer.evaluation.kinds import kind_of
@@ -78,9 +80,23 @@ def next_steps(job: TrainingRun, results: Mapping[str, Any]) -> list[str]:
     if job.config.reference != NONE:
         given["reference"] = ALL if job.config.reference == ALL else "REST"
     given["out"] = "said.csv"
-    words = ["clmer", "predict", name, *(["RECORDING"] if signals else [])]
+    words = ["clmer", "predict", name, *_files(job, signals)]
     words += [f"--{option} {value}" for option, value in given.items()]
     return [*lines, f"  {' '.join(words)}"]
+
+
+def _files(job: TrainingRun, signals: Sequence[str]) -> list[str]:
+    """How a new recording is given: as one file, or by signal where a manifest has several."""
+    if not signals:
+        return []
+    files: dict[tuple[str, str], set[Path]] = {}
+    if job.config.dataset in ("manifest", "bids"):
+        for row in manifest_of(Path(job.config.root)).rows:
+            if row.modality in signals:
+                files.setdefault((row.subject, row.trial), set()).add(row.path)
+    if max(map(len, files.values()), default=1) < 2:
+        return ["RECORDING"]
+    return [f"{signal}=FILE" for signal in signals]
 
 
 def selection_line(selections: Mapping[str, select.Selection]) -> str:

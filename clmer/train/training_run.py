@@ -15,6 +15,7 @@ from clmer.data.registry import DATASETS
 from clmer.data.splits import Split
 from clmer.data.store.store import Store
 from clmer.evaluation.kinds import KINDS, Kind
+from clmer.evaluation.stimuli import told_by_stimulus
 from clmer.pipeline.config import Config
 from clmer.pipeline.models import ChosenModel, chosen_models
 from clmer.pipeline.ranks import Ranks
@@ -96,6 +97,11 @@ class TrainingPlan:
             name: band_powers(each, self.store.array(name), self.band, people, reference)
             for name, each in self.store.modalities.items()
         }
+
+    @cached_property
+    def stimuli(self) -> dict[str, int] | None:
+        """How far the stimulus alone tells the class, where that matters."""
+        return told_by_stimulus(self.store.windows, self.y, self.splits, self.config.protocol_name)
 
     @property
     def band(self) -> Band:

@@ -11,6 +11,7 @@ import torch
 
 from clmer.data.store.summary import left_out
 from clmer.data.tasks import is_known
+from clmer.evaluation.stimuli import stimulus_line
 from clmer.evaluation.table import plural
 from clmer.evaluation.verdict import WHOM
 from clmer.text import laid_out
@@ -120,7 +121,8 @@ def _protocol(plan: TrainingPlan) -> list[tuple[str, str]]:
             f"{test} to test on",
         ),
     ]
-    return [*rows, ("", splits[0].note)] if splits[0].note else rows
+    rows += [("", splits[0].note)] if splits[0].note else []
+    return rows + [("", line) for line in stimulus_line(plan.stimuli)]
 
 
 def _span(counts: Sequence[int]) -> str:

@@ -12,6 +12,7 @@ NOTICE               what the folder may hold
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import threading
@@ -324,8 +325,8 @@ def check_folder(folder: Path, resume: bool) -> None:
     if readable(folder / CONFIG, (folder / CONFIG).is_file):
         if not resume:
             raise ConfigError(
-                f"{folder}: this run folder exists. Continue it with `resume`, or choose another "
-                "`out`."
+                f"{folder}: this run folder exists. Choose another `out`, such as "
+                f"{_free(folder)}; `resume` continues it with the options that it was begun with."
             )
         return
     if folder.exists() and not folder.is_dir():
@@ -369,3 +370,9 @@ def _same_config(folder: Path, wanted: dict[str, Any], data: Mapping[str, Any]) 
 def _same_folder(a: Any, b: Any) -> bool:
     """Whether two paths are spellings of one: relative or not, through links, with a final /."""
     return bool(a and b) and os.path.realpath(a) == os.path.realpath(b)
+
+
+def _free(folder: Path) -> Path:
+    """A folder of nearly this name that is not there."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(other for other in numbered if not other.exists())
