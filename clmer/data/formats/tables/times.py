@@ -25,8 +25,12 @@ _BACK_S = 0.25
 _FEW = 4
 #: Share of a counter's steps that must be equal.
 _STEADY = 0.9
-#: Least size of a number that counts the seconds (ms, us, ns) since 1970 and not since the start.
-_EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e8, 1.0))
+_UNITS = {1.0: "s", 1e-3: "ms", 1e-6: "us", 1e-9: "ns"}
+#: Seconds since 1970 of any recording's start: 2000 to 2050. Other numbers count from elsewhere,
+#: such as the start of a phone, whose nanoseconds are as large as the microseconds since 1970.
+_DATES = 9.46e8, 2.53e9
+#: Longest step between samples that is sooner that of a date than one in a smaller unit.
+_SLOW_S = 0.5
 _DAY_S = 86400.0
 _LONGEST_S = 100 * _DAY_S
 _CLOCK_TIME = re.compile(
@@ -99,11 +103,14 @@ def in_seconds(
     seconds = times - times[0]
     scale, note = SECONDS.get(unit.lower().strip("[](){} ")), ""
     if scale is None:
-        scale = next((by for least, by in _EPOCHS if abs(times[0]) >= least), None)
-    if scale is None:
         step = typical_step(seconds)
-        scales = [by for by in (1.0, 1e-3, 1e-6, 1e-9) if step and _plausible(step, by, fs)]
-        if len(scales) != 1:
+        date_scale = next((by for by in _UNITS if _DATES[0] <= times[0] * by <= _DATES[1]), None)
+        scales = [by for by in _UNITS if step and _plausible(step, by, fs)]
+        if date_scale and (
+            date_scale in scales or not scales or (not fs and step * date_scale <= _SLOW_S)
+        ):
+            return np.asarray(seconds * date_scale), note
+        if len(scales) != 1 or (date_scale and not fs):
             raise DataError(
                 path,
                 name,
@@ -113,8 +120,7 @@ def in_seconds(
                 "manifest (clmer predict: --rate).",
             )
         scale = scales[0]
-        words = {1.0: "s", 1e-3: "ms", 1e-6: "us", 1e-9: "ns"}
-        note = f"{name}, in steps of {step:g}, is taken for {words[scale]}" if scale < 1 else ""
+        note = f"{name}, in steps of {step:g}, is taken for {_UNITS[scale]}" if scale < 1 else ""
     return np.asarray(seconds * scale), note
 
 

@@ -148,3 +148,29 @@ def test_a_stated_rate(tmp_path: Path) -> None:
     file = open_biosignal(path, rate=100.0)
     assert file.duration_s == 2.0
     assert any("time is counted by the rate" in note for note in file.notes)
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "rate", "unit"),
+    [(4.5e14, 1e7, 100.0, "ns"), (2e11, 16667, 60.0, "us"), (1.8e8, 8, 125.0, "ms"),
+     (3e10, 4000, 250.0, "us"), (8.64e13, 4e6, 250.0, "ns"), (5e5, 4, 250.0, "ms")],
+)  # fmt: skip
+def test_times_since_a_device_was_switched_on(
+    tmp_path: Path, start: float, step: float, rate: float, unit: str
+) -> None:
+    file = open_biosignal(
+        write(tmp_path / "a.csv", timestamp=[int(start + i * step) for i in range(3000)])
+    )
+    assert file.fs == pytest.approx(rate, rel=1e-4)
+    assert file.duration_s == pytest.approx(3000 / rate, rel=1e-4)
+    assert any(f"is taken for {unit}" in note for note in file.notes)
+
+
+def test_slow_dates_and_an_uptime_as_large_as_a_date(tmp_path: Path) -> None:
+    """1e15 is September 2001 in us, and two weeks in ns."""
+    slow = write(tmp_path / "a.csv", time=[1_700_000_000_000 + 1000 * i for i in range(200)])
+    assert open_biosignal(slow).fs == 1.0
+    either = write(tmp_path / "b.csv", time=[10**15 + 10**7 * i for i in range(2000)])
+    with pytest.raises(DataError, match=r"steps of 1e\+07 of an unknown unit.*time \[ms\]"):
+        open_biosignal(either)
+    assert open_biosignal(either, rate=100.0).duration_s == pytest.approx(20.0)
