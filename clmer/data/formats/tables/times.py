@@ -31,6 +31,8 @@ _UNITS = {1.0: "s", 1e-3: "ms", 1e-6: "us", 1e-9: "ns"}
 _DATES = 9.46e8, 2.53e9
 #: Longest step between samples that is sooner that of a date than one in a smaller unit.
 _SLOW_S = 0.5
+#: Rows of one time "00:01" below which it has no hours: they were less than one in two seconds.
+_FEWEST_HZ = 30.0
 _DAY_S = 86400.0
 _LONGEST_S = 100 * _DAY_S
 _CLOCK_TIME = re.compile(
@@ -46,36 +48,78 @@ _ISO = re.compile(
 )
 
 
-def clock_seconds(cells: Sequence[str]) -> np.ndarray:
+def clock_seconds(cells: Sequence[str], *, hours: bool = False) -> np.ndarray:
     """Times of day as seconds [n] that go on at midnight; NaN where a cell is none.
 
     "2024-01-31T23:59:59.5", "31.01.2024 23:59:59,5", "11:59:59 PM", and what a spreadsheet leaves
-    of them, "59:59.5" (minutes and seconds).
+    of them, "59:59.5" (minutes and seconds). "00:01" alone is minutes and seconds too.
+
+    Args:
+        cells: as written.
+        hours: whether "00:01" is hours and minutes; it is beside others that have all three.
     """
     if all(map(_ISO.fullmatch, cells)):  # which NumPy reads faster
         stamps = np.array(cells, "datetime64[us]")
         return np.asarray((stamps - stamps[0]) / np.timedelta64(1, "s"))
-    seconds = np.array([_of_day(cell) for cell in cells])
-    period = 3600.0 if _short(cells) else _DAY_S
+    founds = [_CLOCK_TIME.fullmatch(cell) for cell in cells]
+    hours = hours or any(found and _has_hours(found) for found in founds)
+    seconds = np.array([_of_day(found, hours) if found else np.nan for found in founds])
+    period = _DAY_S if hours else 3600.0
     known = np.flatnonzero(np.isfinite(seconds))
     falls = np.diff(seconds[known]) < -period / 2
     seconds[known[1:]] += period * np.cumsum(falls)
     return seconds
 
 
-def _short(cells: Sequence[str]) -> bool:
-    """Whether the first time has no hours."""
-    found = next(filter(None, map(_CLOCK_TIME.fullmatch, cells)), None)
-    return found is not None and found[6] is None and found[7] is not None
+def _has_hours(found: re.Match[str]) -> bool:
+    """Whether a time has three numbers, a date, or half of a day."""
+    return bool(found[6] or found[8] or found.start(4))
 
 
-def _of_day(cell: str) -> float:
-    found = _CLOCK_TIME.fullmatch(cell)
-    if not found:
-        return np.nan
+def clock_times(
+    path: Path, name: str, cells: Sequence[str], fs: float | None
+) -> tuple[np.ndarray, str]:
+    """`clock_seconds`, where "00:01" may be hours or minutes, and what to say of that.
+
+    Args:
+        path: the file, for messages.
+        name: of the column.
+        cells: as written.
+        fs: samples per second, where they are known.
+
+    Raises:
+        DataError: "00:01" may be either.
+    """
+    seconds = clock_seconds(cells)
+    founds = [_CLOCK_TIME.fullmatch(cell) for cell in cells]
+    if any(found is None or found[7] or _has_hours(found) for found in founds):
+        return seconds, ""
+    steps = np.diff(seconds)
+    if not steps.any():
+        return seconds, ""
+    step = float(np.median(steps[steps != 0]) * np.mean(steps != 0))
+    if fs:
+        fits = [by for by in (1.0, 60.0) if _plausible(step * by, 1.0, fs)]
+    else:
+        fits = [1.0] if step > 1 / _FEWEST_HZ else [1.0, 60.0]
+    if len(fits) != 1:
+        raise DataError(
+            path,
+            name,
+            f"times such as {cells[0]!r}",
+            "hours, minutes and seconds: 00:00:01",
+            "State the rate in the manifest's column rate (clmer predict: --rate), which tells "
+            "whether they are minutes and seconds or hours and minutes.",
+        )
+    if fits[0] == 60.0:
+        return clock_seconds(cells, hours=True), f"{name} ({cells[0]}) is taken for hh:mm"
+    return seconds, f"{name} ({cells[0]}) is taken for mm:ss"
+
+
+def _of_day(found: re.Match[str], hours: bool) -> float:
     year, month, day, first, second, third, tenths, half = found.groups()
-    if third is None and tenths is not None:  # "59:59.5"
-        return 60.0 * int(first) + float(f"{second}.{tenths}")
+    if third is None and (tenths is not None or not hours):  # "59:59.5"
+        return 60.0 * int(first) + float(f"{second}.{tenths or 0}")
     hour = int(first) % 12 + 12 * (half.upper() == "PM") if half else int(first)
     rest = float((third or "0").replace(",", ".").replace(":", "."))
     try:

@@ -174,3 +174,34 @@ def test_slow_dates_and_an_uptime_as_large_as_a_date(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"steps of 1e\+07 of an unknown unit.*time \[ms\]"):
         open_biosignal(either)
     assert open_biosignal(either, rate=100.0).duration_s == pytest.approx(20.0)
+
+
+def two_numbers(seconds: Sequence[int], unit: int) -> list[str]:
+    """Clock times of two numbers: mm:ss where a unit is a second, hh:mm where it is a minute."""
+    return [f"{s // unit // 60:02d}:{s // unit % 60:02d}" for s in seconds]
+
+
+@pytest.mark.parametrize("rate", [1, 4, 16])
+def test_two_numbers_of_a_clock_are_minutes_and_seconds(tmp_path: Path, rate: int) -> None:
+    seconds = [3300 + i // rate for i in range(600 * rate)]  # past the hour
+    file = open_biosignal(write(tmp_path / "a.csv", time=two_numbers(seconds, 1)))
+    assert (file.fs, file.duration_s) == (rate, 600.0)
+    assert any("time (55:00) is taken for mm:ss" in note for note in file.notes)
+    again = [f"{s // 60 % 60:02d}:{s % 60:02d}" for s in seconds]  # 59:59, 00:00
+    assert open_biosignal(write(tmp_path / "b.csv", time=again)).duration_s == 600.0
+
+
+def test_two_numbers_of_a_clock_that_may_be_hours(tmp_path: Path) -> None:
+    fast = [i // 250 for i in range(250 * 60)]
+    path = write(tmp_path / "a.csv", time=two_numbers(fast, 1))
+    with pytest.raises(DataError, match=r"times such as '00:00'.*hours, minutes and.*column rate"):
+        open_biosignal(path)
+    file = open_biosignal(path, rate=250.0)
+    assert (file.fs, file.duration_s) == (250.0, 60.0)
+    hours = [86160 + i // 50 for i in range(50 * 600)]  # 23:56, past midnight
+    cells = two_numbers([s % 86400 for s in hours], 60)
+    file = open_biosignal(write(tmp_path / "b.csv", time=cells), rate=50.0)
+    assert (file.fs, file.duration_s) == (50.0, pytest.approx(600.0))
+    assert any("time (23:56) is taken for hh:mm" in note for note in file.notes)
+    dated = [f"31.01.2024 {cell}" for cell in two_numbers([60 * i for i in range(200)], 60)]
+    assert open_biosignal(write(tmp_path / "c.csv", time=dated)).fs == pytest.approx(1 / 60, 1e-3)
