@@ -271,7 +271,9 @@ def _rate(
     measured = times.measured_rate(path, name, seconds)
     if known is None:
         near = [rate for rate in (profile.rates if profile else ()) if _is_near(measured, rate)]
-        return near[0] if near else measured
+        if not near:
+            return measured
+        known = near[0]
     if not _is_near(measured, known):
         raise DataError(
             path,
@@ -281,6 +283,9 @@ def _rate(
             "One of the two is wrong: state the true rate in the manifest's column rate, or leave "
             "that empty for the times' own.",
         )
+    if times.drifts(seconds, measured, known):
+        table.notes.append(f"{measured:.6g} Hz by its times ({name}), {known:g} Hz expected")
+        return measured
     return known
 
 

@@ -17,6 +17,8 @@ from clmer.errors import DataError
 RATES = 0.01, 100_000.0
 #: Share by which a device's clock may be off; more is another rate, or lost samples.
 CLOCK = 0.005
+#: How far a rounded or stated rate may move the last sample.
+_DRIFT_S = 0.02
 #: Longer than the bursts in which a receiver hands samples on.
 _ENVELOPE_S = 0.125
 #: Times may go back by this where samples of a burst were stamped one by one.
@@ -248,7 +250,7 @@ def _mean_step(times: np.ndarray, rough: float) -> float:
 
 
 def measured_rate(path: Path, name: str, seconds: np.ndarray) -> float:
-    """Samples per second by the times, rounded where that changes it by no more than a clock errs.
+    """Samples per second by the times, rounded where that moves no sample by more than they tell.
 
     Raises:
         DataError: no rate that a table may have.
@@ -266,9 +268,19 @@ def measured_rate(path: Path, name: str, seconds: np.ndarray) -> float:
         )
     rate = 1 / _mean_step(seconds, step)
     for digits in (0, 1, 2):
-        if round(rate, digits) and abs(round(rate, digits) / rate - 1) < 5e-4:
-            return round(rate, digits)
+        near = round(rate, digits)
+        if near and abs(near / rate - 1) < 5e-4 and not drifts(seconds, rate, near):
+            return near
     return rate
+
+
+def drifts(seconds: np.ndarray, measured: float, known: float) -> bool:
+    """Whether a rate known otherwise moves the last sample by more than the times tell.
+
+    n |1 / measured - 1 / known| > 20 ms, or what a time of several samples is rounded to
+    """
+    told_s = max(_DRIFT_S, (_together(seconds) - 1) / measured)
+    return len(seconds) * abs(1 / measured - 1 / known) > told_s
 
 
 def lost_by_time(seconds: np.ndarray, fs: float, index: np.ndarray) -> np.ndarray:

@@ -205,3 +205,22 @@ def test_two_numbers_of_a_clock_that_may_be_hours(tmp_path: Path) -> None:
     assert any("time (23:56) is taken for hh:mm" in note for note in file.notes)
     dated = [f"31.01.2024 {cell}" for cell in two_numbers([60 * i for i in range(200)], 60)]
     assert open_biosignal(write(tmp_path / "c.csv", time=dated)).fs == pytest.approx(1 / 60, 1e-3)
+
+
+@pytest.mark.parametrize(("rate", "stated"), [(249.0, 250.0), (250.1, 250.0), (256.05, None)])
+def test_a_clock_that_drifts_is_no_stated_rate(
+    tmp_path: Path, rate: float, stated: float | None
+) -> None:
+    seconds = [f"{i / rate:.5f}" for i in range(round(200 * rate))]
+    file = open_biosignal(write(tmp_path / "a.csv", time=seconds), rate=stated)
+    assert file.duration_s == pytest.approx(len(seconds) / rate, abs=2e-3)
+    assert any("Hz by its times (time), 250 Hz" in note for note in file.notes) == bool(stated)
+
+
+def test_a_clock_that_drifts_is_no_rate_of_a_device(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = (f"{1.7e9 + i / 255.1:.5f},{i % 97},{i % 89},{i % 83},{i % 79},0" for i in range(51020))
+    path.write_text("timestamps,TP9,AF7,AF8,TP10,Right AUX\n" + "\n".join(rows) + "\n")
+    file = open_biosignal(path)
+    assert file.duration_s == pytest.approx(200.0, abs=2e-3)
+    assert any("255.1 Hz by its times" in note for note in file.notes)
