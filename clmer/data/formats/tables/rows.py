@@ -60,12 +60,12 @@ def _check_thousands(layout: Layout, columns: Sequence[int], values: np.ndarray)
             ):
                 found[k] = marked[0], next(filter(_THREE.fullmatch, cells), "")
     alone = layout.decimal_comma and layout.separator != ";" and set(found) == set(broken)
-    for k, (marked, beside) in found.items():
-        if beside or alone or (layout.decimal_comma and "." in marked):
+    for k, (example, beside) in found.items():
+        if beside or alone or (layout.decimal_comma and "." in example):
             raise DataError(
                 layout.path,
                 layout.names[columns[k]] or f"column {columns[k] + 1}",
-                repr(marked) + (f" beside {beside!r}" if beside else ""),
+                repr(example) + (f" beside {beside!r}" if beside else ""),
                 "numbers of which it is clear whether they are thousands or have decimals",
                 "Save it without signs between thousands, or with the same decimals in all cells.",
             )
