@@ -23,18 +23,20 @@ _DECIMAL_COMMA = re.compile(r"[-+]?(\d+,\d*|,\d+)(e[-+]?\d+)?", re.I)
 #: A time of day or since the start: hours, if any, minutes, seconds.
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{2}(?:[.,]\d+)?)")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b")
+DAY_S = 86400.0
 _POINTS = "Save the table with decimal points and without thousands separators."
 
 
 @dataclass
 class _Reader:
-    """Numbers of the wanted cells; notices which decimal mark the table uses, and where."""
+    """Numbers of the wanted cells; notices which decimal mark the table uses, where, and clocks."""
 
     path: Path
     names: Sequence[str]
     places: Sequence[int]
     comma: str = ""
-    point: str = field(default="")
+    point: str = ""
+    clocks: set[str] = field(default_factory=set)
 
     def row(self, line: int, row: list[str]) -> list[float]:
         """The wanted cells of a row as numbers."""
@@ -64,6 +66,7 @@ class _Reader:
             return _TRUTH[text.lower()]
         if clock := _CLOCK.fullmatch(text):
             hours, minutes, seconds = clock.groups(default="0")
+            self.clocks.add(name)
             return 3600.0 * int(hours) + 60.0 * int(minutes) + float(seconds.replace(",", "."))
         where = f"line {line}, {name}"
         try:
@@ -139,6 +142,10 @@ def read(
         filled = filled if blank else len(values)
     reader.check_marks()
     table = np.array(values[:filled], dtype=np.float64).reshape(filled, len(places))
+    for k, i in enumerate(places):
+        if names[i] in reader.clocks:  # which goes on at midnight, and of several faces goes back
+            known = np.isfinite(table[:, k])
+            table[known, k] = np.unwrap(table[known, k], period=DAY_S)
     return table, np.array(lines[:filled], dtype=np.int64)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from clmer.data.face.cells import DAY_S
 from clmer.data.face.rows import Rows
 from clmer.errors import DataError
 
@@ -67,7 +68,7 @@ def in_seconds(rows: Rows, fps: float | None) -> tuple[Rows, list[str]]:
         return rows, notes  # no time follows on another: the order is refused later
     step = float(np.median(steps))
     if fps is not None and abs(1 / step / fps - 1) <= _RATE_DIFFERS:
-        return rows, notes
+        return _of_day(rows, notes)
     counter = next((k for k in (1.0, 1e-3) if np.allclose(steps, k, rtol=1e-6)), None)
     if counter is not None:
         _check_epoch(rows, seconds)
@@ -85,7 +86,16 @@ def in_seconds(rows: Rows, fps: float | None) -> tuple[Rows, list[str]]:
         )
     seconds = seconds / factor
     _check_epoch(rows, seconds)
-    return replace(rows, seconds=seconds), notes
+    return _of_day(replace(rows, seconds=seconds), notes)
+
+
+def _of_day(rows: Rows, notes: list[str]) -> tuple[Rows, list[str]]:
+    """Times over midnight, which are none since the video's start, from the first row on."""
+    seconds = rows.seconds
+    if seconds is None or np.nanmax(seconds) < DAY_S or not np.nanmin(seconds) > DAY_S / 2:
+        return rows, notes
+    said = f"the timestamps, up to {np.nanmax(seconds):.8g} s, are of a clock: counted from the "
+    return replace(rows, seconds=seconds - np.nanmin(seconds)), [*notes, said + "first row on"]
 
 
 def _check_epoch(rows: Rows, seconds: np.ndarray) -> None:

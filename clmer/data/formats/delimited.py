@@ -37,8 +37,9 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bar
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 #: A number whose comma is its decimal sign.
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
-_THOUSANDS_POINT = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
+#: Numbers whose commas, or points, may stand between thousands.
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
+THOUSANDS_POINT = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
 #: What a spreadsheet obeys above a table: "sep=;".
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 #: Marks that begin a text, and its encoding; UTF-32 first, whose mark begins with UTF-16's.
@@ -101,7 +102,7 @@ class Table:
         text = text.replace("\u2212", "-")  # a typographic minus
         if not DECIMAL_COMMA.fullmatch(text):
             return text
-        if self.separator != ";" and _THOUSANDS.fullmatch(text):
+        if self.separator != ";" and THOUSANDS.fullmatch(text):
             return text
         return text.replace(",", ".")
 
@@ -110,7 +111,7 @@ class Table:
 
         "1.000" is none where the table's other numbers have decimal commas: it may be thousands.
         """
-        if self.decimal_comma and _THOUSANDS_POINT.fullmatch(text):
+        if self.decimal_comma and THOUSANDS_POINT.fullmatch(text):
             return None
         return number(self.plain(text))
 

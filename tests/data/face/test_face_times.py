@@ -181,3 +181,23 @@ def test_numbers_all_over_the_place_are_one_short_note(face_csv: Csv) -> None:
     table["face_id"] = np.random.default_rng(0).integers(0, 400, FRAMES).astype(float)
     (note,) = read_face(face_csv(table)).notes
     assert len(note) < 600
+
+
+@pytest.mark.parametrize("fps", [None, 25.0])
+@pytest.mark.parametrize("several", [False, True])
+def test_clock_times_go_on_at_midnight(face_csv: Csv, fps: float | None, several: bool) -> None:
+    table = person()
+    rows = [line.split(",") for line in text(table, ",").rstrip("\n").split("\n")]
+    at = rows[0].index("timestamp")
+    for i, row in enumerate(rows[1:]):
+        second = (86399.0 + i / FPS) % 86400
+        row[at] = f"{second // 3600:02.0f}:{second % 3600 // 60:02.0f}:{second % 60:06.3f}"
+    if several:  # face by face, so that the clock goes back to before midnight
+        place = rows[0].index("face_id")
+        again = [[*row[:place], "1", *row[place + 1 :]] for row in rows[1:]]
+        rows += again
+    path = face_csv("".join(",".join(row) + "\n" for row in rows))
+    face = read_face(path, fps=fps, face_id=1 if several else None)
+    assert (face.fps, len(face.valid), face.valid.all()) == (FPS, FRAMES, True)
+    np.testing.assert_allclose(face.au_intensity[:, 8], table["AU12_r"], rtol=1e-5)
+    assert any("of a clock: counted from the first row on" in note for note in face.notes)

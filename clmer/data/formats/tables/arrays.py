@@ -1,8 +1,8 @@
 """Arrays by name: MATLAB's `.mat` and NumPy's `.npz`, with a rate among them or stated.
 
-An array of samples is [channels, samples] or [samples, channels]; the longer side is time. All that
-are as long are read: `eeg` of [14, n] gives the channels eeg1 ... eeg14, or those that a list of 14
-names beside it (`channels`, `labels`, `ch_names`) has.
+An array of samples is [channels, samples] or [samples, channels]: a list of names beside it
+(`channels`, `labels`, `ch_names`) tells which, else the longer side is time. All that are as long
+are read: `eeg` of [14, n] gives the channels eeg1 ... eeg14, or those of a list of 14 names.
 """
 
 from __future__ import annotations
@@ -23,10 +23,18 @@ from clmer.errors import DataError
 
 _MAX_BYTES = 2**31
 _RATE = re.compile(r"(fs|srate|sfreq|sr|hz|rate|sampl\w*(rate|freq\w*))", re.IGNORECASE)
+#: What a list of the channels' names is called.
+_CHANNELS = re.compile(
+    r"(eeg|data|signal)?_?"
+    r"((ch(an(nel)?)?s?|electrodes?|sensors?|clab)_?(names?|labels?|list)?|labels|names)",
+    re.IGNORECASE,
+)
 #: As an `.npy`, whose numbers have no unit either.
 _ASSUMED = (*((kind, "uV") for kind in ("eeg", "ieeg", "eog", "emg", "ecg")), ("gsr", "uS"))
 #: Fewer samples than this are no recording, but a setting or a label.
 _LEAST = 16
+#: How much longer than the other the side of time must be where no names tell.
+_LONGER = 2.0
 
 
 def open_arrays(path: Path, rate: float | None = None) -> TableFile:
@@ -40,8 +48,9 @@ def open_arrays(path: Path, rate: float | None = None) -> TableFile:
         DataError: a damaged file, no array of samples, several of different lengths, no rate.
     """
     arrays, words = _load_npz(path) if path.suffix.lower() == ".npz" else _load_mat(path)
-    rate = rate or _rate(arrays)
-    matrices = {name: _upright(a) for name, a in arrays.items() if _is_samples(a)}
+    rate = rate or _rate(path, arrays)
+    names = [list(each) for name, each in words.items() if _CHANNELS.fullmatch(name)]
+    matrices = {n: _upright(path, n, a, names) for n, a in arrays.items() if _is_samples(a)}
     if not matrices:
         found = ", ".join(f"{name} {list(a.shape)}" for name, a in arrays.items()) or "none"
         deep = any(a.ndim > 2 for a in arrays.values())
@@ -75,7 +84,7 @@ def open_arrays(path: Path, rate: float | None = None) -> TableFile:
         )
     labels, columns = [], []
     for name, array in matrices.items():
-        labels += _names(name, len(array), words)
+        labels += _names(name, len(array), names)
         columns += [_finite(path, name, row) for row in array]
     line = Timeline.continuous(rate, lengths.pop())
     return TableFile(
@@ -91,10 +100,28 @@ def _is_samples(array: np.ndarray) -> bool:
     return array.dtype.kind in "fiu" and 1 <= array.ndim <= 2 and max(array.shape) >= _LEAST
 
 
-def _upright(array: np.ndarray) -> np.ndarray:
-    """[channels, samples] float64."""
+def _upright(
+    path: Path, name: str, array: np.ndarray, names: Sequence[Sequence[str]]
+) -> np.ndarray:
+    """[channels, samples] float64.
+
+    Raises:
+        DataError: both sides may be time.
+    """
     array = np.atleast_2d(np.asarray(array, np.float64))
-    return array if array.shape[0] <= array.shape[1] else np.ascontiguousarray(array.T)
+    rows, columns = array.shape
+    named = {len(each) for each in names} & {rows, columns}
+    if len(named) == 1 and rows != columns:
+        return array if rows in named else np.ascontiguousarray(array.T)
+    if min(rows, columns) >= _LEAST and max(rows, columns) < _LONGER * min(rows, columns):
+        raise DataError(
+            path,
+            name,
+            f"[{rows}, {columns}], either of which may be time",
+            "[channels, samples] with far more samples than channels, or names of the channels",
+            "Save a list of the channels' names beside it, as channels.",
+        )
+    return array if rows <= columns else np.ascontiguousarray(array.T)
 
 
 def _finite(path: Path, name: str, values: np.ndarray) -> np.ndarray:
@@ -110,18 +137,32 @@ def _finite(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _rate(arrays: Mapping[str, np.ndarray]) -> float | None:
-    """Samples per second of a variable that is called so."""
-    for name, array in arrays.items():
-        if array.size == 1 and array.dtype.kind in "fiu" and _RATE.fullmatch(name):
-            value = float(array.ravel()[0])
-            return value if np.isfinite(value) and value > 0 else None
-    return None
+def _rate(path: Path, arrays: Mapping[str, np.ndarray]) -> float | None:
+    """Samples per second of the variable that is called so.
+
+    Raises:
+        DataError: there are several, of different rates.
+    """
+    single = {
+        name: float(array.ravel()[0])
+        for name, array in arrays.items()
+        if array.size == 1 and array.dtype.kind in "fiu" and _RATE.fullmatch(name)
+    }
+    rates = {name: value for name, value in single.items() if np.isfinite(value) and value > 0}
+    if len(set(rates.values())) > 1:
+        raise DataError(
+            path,
+            "rate",
+            ", ".join(f"{name} = {value:g}" for name, value in rates.items()),
+            "one rate in samples per second",
+            "State it in the manifest's column rate (clmer predict: --rate).",
+        )
+    return next(iter(rates.values()), None)
 
 
-def _names(name: str, count: int, words: Mapping[str, Sequence[str]]) -> list[str]:
+def _names(name: str, count: int, names: Sequence[Sequence[str]]) -> list[str]:
     """A list of as many names, or the variable's with running numbers."""
-    found = next((list(each) for each in words.values() if len(each) == count), None)
+    found = next((list(each) for each in names if len(each) == count), None)
     if found:
         return found
     return [name] if count == 1 else [f"{name}{i + 1}" for i in range(count)]

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
 
-from clmer.data.formats.delimited import bare, is_missing
+from clmer.data.formats.delimited import THOUSANDS, THOUSANDS_POINT, bare, is_missing
 from clmer.data.formats.tables.layout import Layout, name_and_unit, no_rows, split
 from clmer.errors import DataError
 
 #: Rows that are turned into an array at once.
 _BLOCK = 2**15
+_THREE = re.compile(r"[+-]?[1-9]\d\d", re.ASCII)
 
 
 def read_numbers(layout: Layout, columns: Sequence[int]) -> tuple[np.ndarray, list[str]]:
@@ -31,7 +33,42 @@ def read_numbers(layout: Layout, columns: Sequence[int]) -> tuple[np.ndarray, li
     values, notes = (plain, []) if plain is not None else _cell_by_cell(layout, columns)
     if len(values) < 2:
         raise no_rows(layout.path, layout.text.split("\n", 1)[0], len(values))
+    _check_thousands(layout, columns, values)
     return values, notes
+
+
+def _check_thousands(layout: Layout, columns: Sequence[int], values: np.ndarray) -> None:
+    """Refuse a column whose decimal signs may stand between thousands.
+
+    All its numbers with a sign look so ("1,275"), and others have three digits without one ("910"),
+    or the table's decimal sign is another, or nothing else in it tells what the sign is.
+
+    Raises:
+        DataError: there is one.
+    """
+    broken = [k for k, x in enumerate(values.T) if (np.isfinite(x) & (x != np.rint(x))).any()]
+    found = {}
+    for k in broken:
+        x = np.abs(values[np.isfinite(values[:, k]), k])
+        part = x[x != np.rint(x)]
+        whole = np.allclose(1e3 * part, np.rint(1e3 * part), rtol=0, atol=1e-6)
+        if whole and part.min() >= 1 and part.max() < 1000:
+            cells = read_text(layout, columns[k])
+            marked = [cell for cell in cells if "," in cell or "." in cell]
+            if marked and all(
+                THOUSANDS.fullmatch(c) or THOUSANDS_POINT.fullmatch(c) for c in marked
+            ):
+                found[k] = marked[0], next(filter(_THREE.fullmatch, cells), "")
+    alone = layout.decimal_comma and layout.separator != ";" and set(found) == set(broken)
+    for k, (example, beside) in found.items():
+        if beside or alone or (layout.decimal_comma and "." in example):
+            raise DataError(
+                layout.path,
+                layout.names[columns[k]] or f"column {columns[k] + 1}",
+                repr(example) + (f" beside {beside!r}" if beside else ""),
+                "numbers of which it is clear whether they are thousands or have decimals",
+                "Save it without signs between thousands, or with the same decimals in all cells.",
+            )
 
 
 def read_text(layout: Layout, column: int) -> list[str]:

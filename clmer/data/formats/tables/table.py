@@ -191,10 +191,11 @@ def _times(table: Table, rate: float | None) -> tuple[np.ndarray | None, str]:
     places = [i for i, kind in enumerate(table.kinds) if kind == "time"]
     for i in sorted(places, key=lambda i: _rank(table, i)):
         name, unit = table.columns[i].label, table.columns[i].unit
-        values = table.values[i]
+        values, said = table.values[i], ""
         if not table.layout.numeric[i]:
             cells = read_text(table.layout, i)[: len(values)]
-            values, unit = times.clock_seconds(cells), "s"
+            values, said = times.clock_times(path, name, cells, rate)
+            unit = "s"
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
             unread = unread or f"{name}, which has no time that is understood in row {row + 1}"
@@ -203,7 +204,7 @@ def _times(table: Table, rate: float | None) -> tuple[np.ndarray | None, str]:
             still.append(name)
             continue
         ordered, note = times.in_seconds(path, name, values, unit, rate)
-        table.notes += [note] if note else []
+        table.notes += filter(None, (said, note))
         return times.check_order(path, name, ordered, table.layout.line), name
     if unread and not rate:
         raise DataError(
@@ -270,7 +271,9 @@ def _rate(
     measured = times.measured_rate(path, name, seconds)
     if known is None:
         near = [rate for rate in (profile.rates if profile else ()) if _is_near(measured, rate)]
-        return near[0] if near else measured
+        if not near:
+            return measured
+        known = near[0]
     if not _is_near(measured, known):
         raise DataError(
             path,
@@ -280,6 +283,9 @@ def _rate(
             "One of the two is wrong: state the true rate in the manifest's column rate, or leave "
             "that empty for the times' own.",
         )
+    if times.drifts(seconds, measured, known):
+        table.notes.append(f"{measured:.6g} Hz by its times ({name}), {known:g} Hz expected")
+        return measured
     return known
 
 

@@ -17,6 +17,8 @@ from clmer.errors import DataError
 RATES = 0.01, 100_000.0
 #: Share by which a device's clock may be off; more is another rate, or lost samples.
 CLOCK = 0.005
+#: How far a rounded or stated rate may move the last sample.
+_DRIFT_S = 0.02
 #: Longer than the bursts in which a receiver hands samples on.
 _ENVELOPE_S = 0.125
 #: Times may go back by this where samples of a burst were stamped one by one.
@@ -25,8 +27,14 @@ _BACK_S = 0.25
 _FEW = 4
 #: Share of a counter's steps that must be equal.
 _STEADY = 0.9
-#: Least size of a number that counts the seconds (ms, us, ns) since 1970 and not since the start.
-_EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e8, 1.0))
+_UNITS = {1.0: "s", 1e-3: "ms", 1e-6: "us", 1e-9: "ns"}
+#: Seconds since 1970 of any recording's start: 2000 to 2050. Other numbers count from elsewhere,
+#: such as the start of a phone, whose nanoseconds are as large as the microseconds since 1970.
+_DATES = 9.46e8, 2.53e9
+#: Longest step between samples that is sooner that of a date than one in a smaller unit.
+_SLOW_S = 0.5
+#: Rows of one time "00:01" below which it has no hours: they were less than one in two seconds.
+_FEWEST_HZ = 30.0
 _DAY_S = 86400.0
 _LONGEST_S = 100 * _DAY_S
 _CLOCK_TIME = re.compile(
@@ -42,36 +50,78 @@ _ISO = re.compile(
 )
 
 
-def clock_seconds(cells: Sequence[str]) -> np.ndarray:
+def clock_seconds(cells: Sequence[str], *, hours: bool = False) -> np.ndarray:
     """Times of day as seconds [n] that go on at midnight; NaN where a cell is none.
 
     "2024-01-31T23:59:59.5", "31.01.2024 23:59:59,5", "11:59:59 PM", and what a spreadsheet leaves
-    of them, "59:59.5" (minutes and seconds).
+    of them, "59:59.5" (minutes and seconds). "00:01" alone is minutes and seconds too.
+
+    Args:
+        cells: as written.
+        hours: whether "00:01" is hours and minutes; it is beside others that have all three.
     """
     if all(map(_ISO.fullmatch, cells)):  # which NumPy reads faster
         stamps = np.array(cells, "datetime64[us]")
         return np.asarray((stamps - stamps[0]) / np.timedelta64(1, "s"))
-    seconds = np.array([_of_day(cell) for cell in cells])
-    period = 3600.0 if _short(cells) else _DAY_S
+    founds = [_CLOCK_TIME.fullmatch(cell) for cell in cells]
+    hours = hours or any(found and _has_hours(found) for found in founds)
+    seconds = np.array([_of_day(found, hours) if found else np.nan for found in founds])
+    period = _DAY_S if hours else 3600.0
     known = np.flatnonzero(np.isfinite(seconds))
     falls = np.diff(seconds[known]) < -period / 2
     seconds[known[1:]] += period * np.cumsum(falls)
     return seconds
 
 
-def _short(cells: Sequence[str]) -> bool:
-    """Whether the first time has no hours."""
-    found = next(filter(None, map(_CLOCK_TIME.fullmatch, cells)), None)
-    return found is not None and found[6] is None and found[7] is not None
+def _has_hours(found: re.Match[str]) -> bool:
+    """Whether a time has three numbers, a date, or half of a day."""
+    return bool(found[6] or found[8] or found.start(4))
 
 
-def _of_day(cell: str) -> float:
-    found = _CLOCK_TIME.fullmatch(cell)
-    if not found:
-        return np.nan
+def clock_times(
+    path: Path, name: str, cells: Sequence[str], fs: float | None
+) -> tuple[np.ndarray, str]:
+    """`clock_seconds`, where "00:01" may be hours or minutes, and what to say of that.
+
+    Args:
+        path: the file, for messages.
+        name: of the column.
+        cells: as written.
+        fs: samples per second, where they are known.
+
+    Raises:
+        DataError: "00:01" may be either.
+    """
+    seconds = clock_seconds(cells)
+    founds = [_CLOCK_TIME.fullmatch(cell) for cell in cells]
+    if any(found is None or found[7] or _has_hours(found) for found in founds):
+        return seconds, ""
+    steps = np.diff(seconds)
+    if not steps.any():
+        return seconds, ""
+    step = float(np.median(steps[steps != 0]) * np.mean(steps != 0))
+    if fs:
+        fits = [by for by in (1.0, 60.0) if _plausible(step * by, 1.0, fs)]
+    else:
+        fits = [1.0] if step > 1 / _FEWEST_HZ else [1.0, 60.0]
+    if len(fits) != 1:
+        raise DataError(
+            path,
+            name,
+            f"times such as {cells[0]!r}",
+            "hours, minutes and seconds: 00:00:01",
+            "State the rate in the manifest's column rate (clmer predict: --rate), which tells "
+            "whether they are minutes and seconds or hours and minutes.",
+        )
+    if fits[0] == 60.0:
+        return clock_seconds(cells, hours=True), f"{name} ({cells[0]}) is taken for hh:mm"
+    return seconds, f"{name} ({cells[0]}) is taken for mm:ss"
+
+
+def _of_day(found: re.Match[str], hours: bool) -> float:
     year, month, day, first, second, third, tenths, half = found.groups()
-    if third is None and tenths is not None:  # "59:59.5"
-        return 60.0 * int(first) + float(f"{second}.{tenths}")
+    if third is None and (tenths is not None or not hours):  # "59:59.5"
+        return 60.0 * int(first) + float(f"{second}.{tenths or 0}")
     hour = int(first) % 12 + 12 * (half.upper() == "PM") if half else int(first)
     rest = float((third or "0").replace(",", ".").replace(":", "."))
     try:
@@ -99,11 +149,14 @@ def in_seconds(
     seconds = times - times[0]
     scale, note = SECONDS.get(unit.lower().strip("[](){} ")), ""
     if scale is None:
-        scale = next((by for least, by in _EPOCHS if abs(times[0]) >= least), None)
-    if scale is None:
         step = typical_step(seconds)
-        scales = [by for by in (1.0, 1e-3, 1e-6, 1e-9) if step and _plausible(step, by, fs)]
-        if len(scales) != 1:
+        date_scale = next((by for by in _UNITS if _DATES[0] <= times[0] * by <= _DATES[1]), None)
+        scales = [by for by in _UNITS if step and _plausible(step, by, fs)]
+        if date_scale and (
+            date_scale in scales or not scales or (not fs and step * date_scale <= _SLOW_S)
+        ):
+            return np.asarray(seconds * date_scale), note
+        if len(scales) != 1 or (date_scale and not fs):
             raise DataError(
                 path,
                 name,
@@ -113,8 +166,7 @@ def in_seconds(
                 "manifest (clmer predict: --rate).",
             )
         scale = scales[0]
-        words = {1.0: "s", 1e-3: "ms", 1e-6: "us", 1e-9: "ns"}
-        note = f"{name}, in steps of {step:g}, is taken for {words[scale]}" if scale < 1 else ""
+        note = f"{name}, in steps of {step:g}, is taken for {_UNITS[scale]}" if scale < 1 else ""
     return np.asarray(seconds * scale), note
 
 
@@ -198,7 +250,7 @@ def _mean_step(times: np.ndarray, rough: float) -> float:
 
 
 def measured_rate(path: Path, name: str, seconds: np.ndarray) -> float:
-    """Samples per second by the times, rounded where that changes it by no more than a clock errs.
+    """Samples per second by the times, rounded where that moves no sample by more than they tell.
 
     Raises:
         DataError: no rate that a table may have.
@@ -216,9 +268,19 @@ def measured_rate(path: Path, name: str, seconds: np.ndarray) -> float:
         )
     rate = 1 / _mean_step(seconds, step)
     for digits in (0, 1, 2):
-        if round(rate, digits) and abs(round(rate, digits) / rate - 1) < 5e-4:
-            return round(rate, digits)
+        near = round(rate, digits)
+        if near and abs(near / rate - 1) < 5e-4 and not drifts(seconds, rate, near):
+            return near
     return rate
+
+
+def drifts(seconds: np.ndarray, measured: float, known: float) -> bool:
+    """Whether a rate known otherwise moves the last sample by more than the times tell.
+
+    n |1 / measured - 1 / known| > 20 ms, or what a time of several samples is rounded to
+    """
+    told_s = max(_DRIFT_S, (_together(seconds) - 1) / measured)
+    return len(seconds) * abs(1 / measured - 1 / known) > told_s
 
 
 def lost_by_time(seconds: np.ndarray, fs: float, index: np.ndarray) -> np.ndarray:

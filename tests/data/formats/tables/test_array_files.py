@@ -91,3 +91,38 @@ def test_matlab_s_newest_files_are_told(tmp_path: Path) -> None:
     scipy.io.savemat(path, {"EEG": {"data": EEG, "srate": 100}, "x": EEG.astype(complex)})
     with pytest.raises(DataError, match=r"arrays of samples: found none"):
         open_biosignal(path)
+
+
+@pytest.mark.parametrize("name", ["a.mat", "a.npz"])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("called", ["channels", "labels", "ch_names", "chanlabels"])
+def test_names_tell_which_side_is_time(
+    tmp_path: Path, name: str, transposed: bool, called: str
+) -> None:
+    x = RNG.normal(0, 20, (64, 60))
+    words = np.array([f"E{i}" for i in range(64)], dtype=object if name == "a.mat" else str)
+    path = write(tmp_path / name, eeg=x.T if transposed else x, fs=128, **{called: words})
+    signal = open_biosignal(path).signal(["E0", "E63"])
+    np.testing.assert_array_equal(signal.data, x[[0, 63]])
+    path = write(tmp_path / name, eeg=x.T if transposed else x, fs=128)
+    with pytest.raises(DataError, match=r"eeg: found .*either of which may be time.*as channels"):
+        open_biosignal(path)
+
+
+@pytest.mark.parametrize("name", ["a.mat", "a.npz"])
+def test_other_words_are_no_names_of_channels(tmp_path: Path, name: str) -> None:
+    words = np.array(["calm", "fear", "joy", "rest"], dtype=object if name == "a.mat" else str)
+    path = write(tmp_path / name, eeg=EEG, fs=128.0, conditions=words, trial_labels=words)
+    assert read_file(path, "eeg").channels == ("eeg1", "eeg2", "eeg3", "eeg4")
+    path = write(tmp_path / name, eda=GSR, fs=128.0, label="calm")
+    assert read_file(path, "gsr").channels == ("eda",)
+
+
+@pytest.mark.parametrize("name", ["a.mat", "a.npz"])
+def test_two_rates_are_an_error(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, eeg=EEG, rate=3.0, srate=250.0)
+    with pytest.raises(DataError, match=r"rate: found rate = 3, srate = 250.*column rate"):
+        open_biosignal(path)
+    assert open_biosignal(path, rate=250.0).duration_s == 2.4
+    path = write(tmp_path / name, eeg=EEG, fs=250.0, srate=250.0)
+    assert open_biosignal(path).duration_s == 2.4

@@ -220,3 +220,40 @@ def test_times_that_a_spreadsheet_cut_to_tenths(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"TimeStamp,Fp1 [uV]\n{''.join(lines)}")
     signal = read_file(tmp_path / "a.csv", "eeg")
     assert (signal.fs, len(signal.line.pieces)) == (256.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "separator", "message"),
+    [
+        ([("0.00", "893"), ("0.01", "1,010"), ("0.02", "1,200")], "\t", "'1,010' beside '893'"),
+        ([("0,00", "1.275"), ("0,01", "910"), ("0,02", "959")], ";", "'1.275' beside '910'"),
+        ([("0,00", "1.275"), ("0,01", "1.310"), ("0,02", "1.290")], ";", "'1.275'"),
+        ([("0.00", "893"), ("0.01", "1.010"), ("0.02", "1.200")], ",", "'1.010' beside '893'"),
+        ([("0", "1,275"), ("4", "1,310"), ("8", "1,290")], "\t", "'1,275'"),
+    ],
+)
+def test_what_may_be_thousands_is_refused(
+    tmp_path: Path, rows: list[tuple[str, str]], separator: str, message: str
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("".join(separator.join(row) + "\n" for row in [("t", "Cz [uV]"), *rows * 9]))
+    with pytest.raises(DataError, match=rf"a\.txt: Cz: found {message}.*signs between thousands"):
+        open_biosignal(path, rate=100.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "separator", "values"),
+    [
+        ([("0,004", "2,275"), ("0,008", "2,310")], "\t", [2.275, 2.31]),  # the times' sign is clear
+        ([("0", "2,275"), ("4", "2,310")], ";", [2.275, 2.31]),  # a comma beside semicolons
+        ([("0.004", "893.000"), ("0.008", "1.010")], "\t", [893.0, 1.01]),
+        ([("0.004", "893"), ("0.008", "1.01")], "\t", [893.0, 1.01]),
+    ],
+)
+def test_what_has_decimals_is_read(
+    tmp_path: Path, rows: list[tuple[str, str]], separator: str, values: list[float]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("".join(separator.join(row) + "\n" for row in [("nr", "Cz [uV]"), *rows * 50]))
+    signal = open_biosignal(path, rate=100.0).signal(["Cz"])
+    np.testing.assert_array_equal(signal.data[0], values * 50)

@@ -148,3 +148,79 @@ def test_a_stated_rate(tmp_path: Path) -> None:
     file = open_biosignal(path, rate=100.0)
     assert file.duration_s == 2.0
     assert any("time is counted by the rate" in note for note in file.notes)
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "rate", "unit"),
+    [(4.5e14, 1e7, 100.0, "ns"), (2e11, 16667, 60.0, "us"), (1.8e8, 8, 125.0, "ms"),
+     (3e10, 4000, 250.0, "us"), (8.64e13, 4e6, 250.0, "ns"), (5e5, 4, 250.0, "ms")],
+)  # fmt: skip
+def test_times_since_a_device_was_switched_on(
+    tmp_path: Path, start: float, step: float, rate: float, unit: str
+) -> None:
+    file = open_biosignal(
+        write(tmp_path / "a.csv", timestamp=[int(start + i * step) for i in range(3000)])
+    )
+    assert file.fs == pytest.approx(rate, rel=1e-4)
+    assert file.duration_s == pytest.approx(3000 / rate, rel=1e-4)
+    assert any(f"is taken for {unit}" in note for note in file.notes)
+
+
+def test_slow_dates_and_an_uptime_as_large_as_a_date(tmp_path: Path) -> None:
+    """1e15 is September 2001 in us, and two weeks in ns."""
+    slow = write(tmp_path / "a.csv", time=[1_700_000_000_000 + 1000 * i for i in range(200)])
+    assert open_biosignal(slow).fs == 1.0
+    either = write(tmp_path / "b.csv", time=[10**15 + 10**7 * i for i in range(2000)])
+    with pytest.raises(DataError, match=r"steps of 1e\+07 of an unknown unit.*time \[ms\]"):
+        open_biosignal(either)
+    assert open_biosignal(either, rate=100.0).duration_s == pytest.approx(20.0)
+
+
+def two_numbers(seconds: Sequence[int], unit: int) -> list[str]:
+    """Clock times of two numbers: mm:ss where a unit is a second, hh:mm where it is a minute."""
+    return [f"{s // unit // 60:02d}:{s // unit % 60:02d}" for s in seconds]
+
+
+@pytest.mark.parametrize("rate", [1, 4, 16])
+def test_two_numbers_of_a_clock_are_minutes_and_seconds(tmp_path: Path, rate: int) -> None:
+    seconds = [3300 + i // rate for i in range(600 * rate)]  # past the hour
+    file = open_biosignal(write(tmp_path / "a.csv", time=two_numbers(seconds, 1)))
+    assert (file.fs, file.duration_s) == (rate, 600.0)
+    assert any("time (55:00) is taken for mm:ss" in note for note in file.notes)
+    again = [f"{s // 60 % 60:02d}:{s % 60:02d}" for s in seconds]  # 59:59, 00:00
+    assert open_biosignal(write(tmp_path / "b.csv", time=again)).duration_s == 600.0
+
+
+def test_two_numbers_of_a_clock_that_may_be_hours(tmp_path: Path) -> None:
+    fast = [i // 250 for i in range(250 * 60)]
+    path = write(tmp_path / "a.csv", time=two_numbers(fast, 1))
+    with pytest.raises(DataError, match=r"times such as '00:00'.*hours, minutes and.*column rate"):
+        open_biosignal(path)
+    file = open_biosignal(path, rate=250.0)
+    assert (file.fs, file.duration_s) == (250.0, 60.0)
+    hours = [86160 + i // 50 for i in range(50 * 600)]  # 23:56, past midnight
+    cells = two_numbers([s % 86400 for s in hours], 60)
+    file = open_biosignal(write(tmp_path / "b.csv", time=cells), rate=50.0)
+    assert (file.fs, file.duration_s) == (50.0, pytest.approx(600.0))
+    assert any("time (23:56) is taken for hh:mm" in note for note in file.notes)
+    dated = [f"31.01.2024 {cell}" for cell in two_numbers([60 * i for i in range(200)], 60)]
+    assert open_biosignal(write(tmp_path / "c.csv", time=dated)).fs == pytest.approx(1 / 60, 1e-3)
+
+
+@pytest.mark.parametrize(("rate", "stated"), [(249.0, 250.0), (250.1, 250.0), (256.05, None)])
+def test_a_clock_that_drifts_is_no_stated_rate(
+    tmp_path: Path, rate: float, stated: float | None
+) -> None:
+    seconds = [f"{i / rate:.5f}" for i in range(round(200 * rate))]
+    file = open_biosignal(write(tmp_path / "a.csv", time=seconds), rate=stated)
+    assert file.duration_s == pytest.approx(len(seconds) / rate, abs=2e-3)
+    assert any("Hz by its times (time), 250 Hz" in note for note in file.notes) == bool(stated)
+
+
+def test_a_clock_that_drifts_is_no_rate_of_a_device(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = (f"{1.7e9 + i / 255.1:.5f},{i % 97},{i % 89},{i % 83},{i % 79},0" for i in range(51020))
+    path.write_text("timestamps,TP9,AF7,AF8,TP10,Right AUX\n" + "\n".join(rows) + "\n")
+    file = open_biosignal(path)
+    assert file.duration_s == pytest.approx(200.0, abs=2e-3)
+    assert any("255.1 Hz by its times" in note for note in file.notes)
