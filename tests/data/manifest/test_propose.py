@@ -81,6 +81,18 @@ def test_ways_to_name_files(edf: Callable[..., None], tmp_path: Path, pattern: s
         assert row["subject"].lstrip("PSsub-ject 0") in row["path"]
 
 
+@pytest.mark.parametrize("pattern", ["{p}_{t}", "{p:02d}/{p:02d}_{t:02d}", "{p:02d}/{t}"])
+def test_a_trial_may_have_its_person_s_number(
+    edf: Callable[..., None], tmp_path: Path, pattern: str
+) -> None:
+    for p in (1, 2, 3):
+        for t in (1, 2, 3):
+            edf(pattern.format(p=p, t=t) + ".edf")
+    made = propose(tmp_path)
+    assert [trial.name.lstrip("0") for trial in made.trials] == ["1", "2", "3"] * 3
+    assert [question[:6] for question in made.questions] == ["label:"]
+
+
 def test_dates_are_sessions_where_nothing_else_tells_them(
     edf: Callable[..., None], tmp_path: Path
 ) -> None:
@@ -193,6 +205,42 @@ def test_labels_per_second_are_runs(edf: Callable[..., None], tmp_path: Path) ->
         ("happy", "happy", "6", "9"),
         ("calm_2", "calm", "9", "12"),
     ]
+
+
+@pytest.mark.parametrize("folders", [("", ""), ("data/", "labels/"), ("{p}/", "{p}/")])
+@pytest.mark.parametrize("stem", ["P{p:02d}_clip{c}", "P{p}_{c}", "{p}_{c}", "clip{c}_P{p}"])
+def test_labels_over_time_reach_their_own_recording(
+    edf: Callable[..., None], tmp_path: Path, folders: tuple[str, str], stem: str
+) -> None:
+    for p in (1, 2, 3):
+        for c in (1, 2, 3):
+            name, (data, labels) = stem.format(p=p, c=c), (f.format(p=p) for f in folders)
+            edf(f"{data}{name}.edf", 12)
+            lines = ["time,label", *(f"{t},{('low', 'high')[t // 6]}_{p}{c}" for t in range(12))]
+            path = tmp_path / labels / f"{name}_labels.csv"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert len(made.rows) == 18
+    for row in made.rows:
+        numbers = "".join(c for c in Path(row["path"]).stem.replace("0", "") if c.isdecimal())
+        swapped = numbers[::-1] if stem.startswith("clip") else numbers
+        assert row["label"].partition("_")[2] == swapped
+
+
+def test_two_tables_of_one_recording_are_asked_for(
+    edf: Callable[..., None], tmp_path: Path
+) -> None:
+    for p in (1, 2):
+        edf(f"P{p}.edf", 12)
+        for rater in ("ann", "bob")[:p]:
+            lines = ["time,label", *(f"{t},{rater}{t // 6}" for t in range(12))]
+            (tmp_path / f"P{p}_{rater}.csv").write_text("\n".join(lines))
+    (tmp_path / "P3_ann.csv").write_text("time,label\n0,a\n1,b")
+    made = propose(tmp_path)
+    assert [row["label"] for row in made.rows] == ["ann0", "ann1", "?"]
+    assert "P2_ann.csv, P2_bob.csv hold labels over time" in made.questions[0]
+    assert any("P3_ann.csv holds labels over time, but" in check for check in made.checks)
 
 
 def test_a_table_of_one_recording_s_parts(edf: Callable[..., None], tmp_path: Path) -> None:

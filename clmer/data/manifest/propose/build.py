@@ -11,10 +11,11 @@ from clmer.data.channels import canonical
 from clmer.data.formats.delimited import number
 from clmer.data.manifest.columns import REFERENCE
 from clmer.data.manifest.propose.join import join_tables
-from clmer.data.manifest.propose.names import REST, Names, Word, name_all, person_id
+from clmer.data.manifest.propose.names import Names, name_all, person_id
 from clmer.data.manifest.propose.scan import Found, scan, without_twins
 from clmer.data.manifest.propose.spans import cut_by_markers, cut_by_tables
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
+from clmer.data.manifest.propose.words import REST, Word
 from clmer.data.manifest.table import OPEN
 from clmer.data.tasks import DIMENSIONS
 from clmer.errors import DataError
@@ -298,7 +299,7 @@ def _rows(made: Proposal, folder: Path) -> None:
 
 def _values(name: str, cells: Sequence[str]) -> str:
     """What a label column holds: the span of numbers, or each class and how often."""
-    known = [cell for cell in cells if cell]
+    known = [cell for cell in cells if cell not in ("", OPEN)]
     numbers = [number(cell) for cell in known]
     found = [each for each in numbers if each is not None]
     if len(found) == len(known) and (len(set(found)) > 4 or name in DIMENSIONS):

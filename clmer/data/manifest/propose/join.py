@@ -8,10 +8,11 @@ from pathlib import Path
 
 from clmer.data.manifest.columns import NEEDED, OPTIONAL, REFERENCE, is_remark, meaning
 from clmer.data.manifest.propose.beside import ABOUT_PEOPLE, Beside
-from clmer.data.manifest.propose.names import person_id, words
+from clmer.data.manifest.propose.names import person_id
 from clmer.data.manifest.propose.spans import marker_parts, parts_of
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
 from clmer.data.manifest.propose.wide import take_wide, wide_columns
+from clmer.data.manifest.propose.words import words
 from clmer.data.tasks import DIMENSIONS
 from clmer.text import folded
 

@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 
 from clmer.data.formats.biosignal import open_biosignal
 from clmer.data.manifest.propose.beside import Beside
-from clmer.data.manifest.propose.names import person_id, words
+from clmer.data.manifest.propose.names import Named, name_all
 from clmer.data.manifest.propose.scan import Found
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
+from clmer.data.manifest.propose.words import TRIALS, words
+from clmer.data.manifest.table import OPEN
+from clmer.text import folded
 
 #: What recorders write by themselves.
 _OF_RECORDERS = re.compile(
@@ -117,21 +120,32 @@ def _pairs(markers: Sequence[Marker]) -> list[Span]:
 
 def cut_by_tables(made: Proposal, tables: Sequence[Beside]) -> None:
     """Cut recordings into the stretches that tables of labels over time tell."""
-    parts: dict[int, dict[str, list[Span]]] = {}
-    used = []
-    for table in tables:
-        trial = _trial_of(made, table)
+    people = {trial.person_id for trial in made.trials}
+    files = [(file.format, file.path) for file in made.used]
+    own = [("labels over time", table.path.relative_to(made.root)) for table in tables]
+    named = name_all([*files, *own], people).named[len(files) :]
+    found: dict[int, list[Beside]] = {}
+    for table, name in zip(tables, named, strict=True):
+        trial = _beside(made, table) or _of_name(made, name)
         if trial is None:
             made.checks.append(
                 f"{table.path.name} holds labels over time, but its name fits no recording."
             )
         else:
-            parts[id(trial)] = _table_spans(table)
-            used.append(table.path.name)
-    if used:
-        more = f" and {len(used) - 1} more" if len(used) > 1 else ""
-        made.told["parts"] = f"stretches of one label, by {used[0]}{more}"
-    _replace(made, parts)
+            found.setdefault(id(trial), []).append(table)
+    for trial in made.trials:
+        if len(several := found.get(id(trial), [])) > 1:
+            listed = some([table.path.name for table in several], 4)
+            made.questions.append(
+                f"label: {listed} hold labels over time of the same recording: which of them?"
+            )
+            trial.labels[several[0].name(several[0].others[0])] = OPEN
+            del found[id(trial)]
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        first = next(iter(found.values()))[0].path.name
+        made.told["parts"] = f"stretches of one label, by {first}{more}"
+    _replace(made, {key: _table_spans(table) for key, (table,) in found.items()})
 
 
 def cut_by_markers(made: Proposal, classes: Mapping[str, str]) -> None:
@@ -148,18 +162,36 @@ def _replace(made: Proposal, parts: Mapping[int, Mapping[str, Sequence[Span]]]) 
     ]
 
 
-def _trial_of(made: Proposal, table: Beside) -> Trial | None:
-    """The recording whose person and trial a table's name has."""
-    named = words(table.path.relative_to(made.root))
-    ids = {part for word in named for part in word.parts}
-    people = {person_id(word.text) for word in named}
+def _beside(made: Proposal, table: Beside) -> Trial | None:
+    """The recording in a table's folder with whose name the table's begins, and no number more."""
+    stem, best, found = folded(table.path.stem), "", None
+    for trial in made.trials:
+        for file in trial.files:
+            own = folded(file.path.name.partition(".")[0])
+            more = stem.removeprefix(own)
+            if (
+                made.root / file.path.parent == table.path.parent
+                and stem.startswith(own)
+                and len(own) > len(best)
+                and not more[:1].isalnum()
+                and not any(w.value and w.key in ("", *TRIALS) for w in words(more.lstrip("-")))
+            ):
+                best, found = own, trial
+    return found
+
+
+def _of_name(made: Proposal, name: Named) -> Trial | None:
+    """The only recording of the person and trial that a table is called after."""
+    own = set(name.trial_id)
     fits = [
         trial
         for trial in made.trials
-        if trial.person_id in people and all(part in ids for part in trial.named.trial_id)
+        if trial.person_id == name.person_id
+        and (ids := set(trial.named.trial_id)) <= own
+        and not any(part.isdecimal() for part in own - ids)
     ]
-    fits.sort(key=lambda trial: -len(trial.named.trial_id))
-    return fits[0] if fits else None
+    exact = [trial for trial in fits if set(trial.named.trial_id) == own] or fits
+    return exact[0] if len(exact) == 1 else None
 
 
 def _table_spans(table: Beside) -> dict[str, list[Span]]:
