@@ -152,6 +152,66 @@ def test_ratings_beside_the_recordings(edf: Callable[..., None], tmp_path: Path)
     assert made.told["not used of Ratings.csv"] == "Alter, Kommentar"
 
 
+ORDERS = {1: (2, 3, 1), 2: (3, 1, 2), 3: (1, 3, 2)}
+
+
+def ratings(folder: Path, header: str) -> None:
+    """A row for each person's trials in the order seen: the rating is the video's number."""
+    lines = [
+        f"{p},{t},{video},{video}.{p}"
+        for p, order in ORDERS.items()
+        for t, video in enumerate(order, start=1)
+    ]
+    (folder / "ratings.csv").write_text("\n".join([header, *lines]))
+
+
+@pytest.mark.parametrize(
+    ("word", "header"),
+    [
+        ("video", "vp,trial,video,valence"),
+        ("clip", "vp,block,clip,valence"),
+        ("vid", "vp,Trial,Video,valence"),
+        ("film", "vp,session,film id,valence"),
+    ],
+)
+def test_the_column_that_is_called_as_the_files_are(
+    edf: Callable[..., None], tmp_path: Path, word: str, header: str
+) -> None:
+    for p in ORDERS:
+        for v in (1, 2, 3):
+            edf(f"P{p:02d}_{word}{v}.edf")
+    ratings(tmp_path, header)
+    made = read(tmp_path)
+    for row in made.rows:
+        number = row["path"].removesuffix(".edf")[-1]
+        assert row["valence"] == f"{number}.{row['subject'][-1]}"
+
+
+def test_two_columns_that_may_name_the_trials_are_asked_for(
+    edf: Callable[..., None], tmp_path: Path
+) -> None:
+    for p in ORDERS:
+        for v in (1, 2, 3):
+            edf(f"P{p:02d}_{v}.edf")
+    ratings(tmp_path, "vp,trial,video,valence")
+    made = propose(tmp_path)
+    assert {row["valence"] for row in made.rows} == {"?"}
+    assert made.questions[0].startswith("valence: which column of ratings.csv names the trials")
+
+
+def test_a_run_and_a_trial_name_a_file_together(edf: Callable[..., None], tmp_path: Path) -> None:
+    lines = ["subject,run,trial,valence"]
+    for p in (1, 2):
+        for run in (1, 2, 3):
+            for trial in (1, 2, 3):
+                edf(f"P{p}_run{run}_trial{trial}.edf")
+                lines.append(f"{p},{run},{trial},{p}.{run}{trial}")
+    (tmp_path / "ratings.csv").write_text("\n".join(lines))
+    for row in read(tmp_path).rows:
+        numbers = [c for c in row["path"] if c.isdecimal()]
+        assert row["valence"] == f"{numbers[0]}.{numbers[1]}{numbers[2]}"
+
+
 def test_a_column_per_trial(edf: Callable[..., None], tmp_path: Path) -> None:
     lines = ["Participant,valence_film1,valence_film2,film 1 fun,film 2 fun,age"]
     for p in (1, 2, 3):

@@ -300,6 +300,8 @@ def _rows(made: Proposal, folder: Path) -> None:
 def _values(name: str, cells: Sequence[str]) -> str:
     """What a label column holds: the span of numbers, or each class and how often."""
     known = [cell for cell in cells if cell not in ("", OPEN)]
+    if not known:
+        return "asked below"
     numbers = [number(cell) for cell in known]
     found = [each for each in numbers if each is not None]
     if len(found) == len(known) and (len(set(found)) > 4 or name in DIMENSIONS):

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from clmer.data.manifest.columns import NEEDED, OPTIONAL, REFERENCE, is_remark, meaning
 from clmer.data.manifest.propose.beside import ABOUT_PEOPLE, Beside
+from clmer.data.manifest.propose.match import names_trials, pairings
 from clmer.data.manifest.propose.names import person_id
 from clmer.data.manifest.propose.spans import marker_parts, parts_of
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
 from clmer.data.manifest.propose.wide import take_wide, wide_columns
 from clmer.data.manifest.propose.words import words
+from clmer.data.manifest.table import OPEN
 from clmer.data.tasks import DIMENSIONS
 from clmer.text import folded
 
-_TRIAL_WORDS = (
-    "video videoid videono clip clipid film filmid movie session run block stimulus stimulusid "
-    "stimuli song picture image task taskid".split()
-)
 #: Other words for a rating.
 _DIMENSION_WORDS = {
     **{name: name for name in DIMENSIONS},
@@ -55,8 +52,10 @@ def _join(made: Proposal, table: Beside) -> None:
     if all(len(rows[id_]) == 1 for id_ in both) and any(len(people[id_]) > 1 for id_ in both):
         _about_people(made, table, rows, people)
         return
-    trial_column, pairs = _pairs(table, rows, people)
-    if trial_column is None and any(len(rows[id_]) > 1 for id_ in both):
+    if (told := _pairs(made, table, rows, people)) is None:
+        return
+    trial_columns, pairs = told
+    if not trial_columns and any(len(rows[id_]) > 1 for id_ in both):
         single = all(len(people[id_]) == 1 for id_ in both)
         if single and _cut_by_markers(made, table, rows):
             return
@@ -68,7 +67,7 @@ def _join(made: Proposal, table: Beside) -> None:
                 f"({some([t.name for t in people[both[0]]], 4)})."
             )
         return
-    _take(made, table, pairs, trial_column)
+    _take(made, table, pairs, trial_columns)
 
 
 def _say_strangers(
@@ -84,62 +83,53 @@ def _say_strangers(
 
 
 def _pairs(
-    table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
-) -> tuple[int | None, list[tuple[Trial, int]]]:
-    """The column that names trials, and the row of each trial; None where one row is a person's."""
-    columns = [*([table.file] if table.file is not None else []), *table.others]
-    best, column, pairs = 0.0, None, []
-    for each in columns:
-        found = _matched(table.column(each), rows, people)
-        score = len(found) + 0.5 * _names_trials(table.name(each))
-        if found and score > best:
-            best, column, pairs = score, each, found
-    count = sum(len(people[id_]) for id_ in people if id_ in rows)
-    if len(pairs) > count / 2:
-        return column, pairs
+    made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
+) -> tuple[tuple[int, ...], list[tuple[Trial, int]]] | None:
+    """The columns that name trials, and the row of each trial; () where one row is a person's.
+
+    None where several columns may name them and tell different rows: that is asked.
+    """
+    found = pairings(table, rows, people)
+    if len(found) > 1:
+        columns = [column for each, _ in found for column in each]
+        listed = " or ".join(table.name(column) for column in columns)
+        _ask(made, table, rows, columns, f"which column of {table.path.name} names the trials of "
+             f"the files: {listed}? They tell different rows.")  # fmt: skip
+        return None
+    if found:
+        return found[0]
     alone = [id_ for id_ in people if id_ in rows and len(people[id_]) == len(rows[id_]) == 1]
-    return None, [(people[id_][0], rows[id_][0]) for id_ in alone]
+    return (), [(people[id_][0], rows[id_][0]) for id_ in alone]
 
 
-def _matched(
-    cells: Sequence[str], rows: dict[str, list[int]], people: dict[str, list[Trial]]
-) -> list[tuple[Trial, int]]:
-    """The row of each trial that a column's cells name; none where a row fits two trials."""
-    pairs = []
-    for id_, trials in people.items():
-        for trial in trials:
-            fits = [i for i in rows.get(id_, ()) if _names(cells[i], trial)]
-            pairs += [(trial, fits[0])] if len(fits) == 1 else []
-    return pairs if len({row for _, row in pairs}) == len(pairs) else []
-
-
-def _names(cell: str, trial: Trial) -> bool:
-    """Whether a cell names a trial: by its file, its name, or one of the words in that."""
-    if not cell:
-        return False
-    stems = {folded(file.path.name.partition(".")[0]) for file in trial.files}
-    if folded(Path(cell.replace("\\", "/")).name.partition(".")[0]) in stems:
-        return True
-    if (trial.named.rest or trial.part) and folded(cell) == folded(trial.name):
-        return True
-    said = [part for word in words(folded(cell)) for part in word.parts]
-    named = (*trial.named.rest, *words(trial.part))
-    own = {part for word in named for part in (*word.parts, word.id)}
-    return bool(said) and set(said) <= own
+def _ask(
+    made: Proposal,
+    table: Beside,
+    rows: dict[str, list[int]],
+    columns: Sequence[int],
+    question: str,
+) -> None:
+    """Leave a table's labels open, `columns` being none of them, and ask."""
+    indices = [row for each in rows.values() for row in each]
+    labels = _labels(table, [i for i in table.others if i not in columns], indices, made)
+    for trial in made.trials:
+        if trial.person_id in rows:
+            trial.labels |= dict.fromkeys(labels.values(), OPEN)
+    made.questions.append(f"{', '.join(labels.values()) or 'label'}: {question}")
 
 
 def _take(
-    made: Proposal, table: Beside, pairs: Sequence[tuple[Trial, int]], trial_column: int | None
+    made: Proposal, table: Beside, pairs: Sequence[tuple[Trial, int]], trial_columns: Sequence[int]
 ) -> None:
     """Copy the labels of matched rows."""
-    columns = [i for i in table.others if i != trial_column]
+    columns = [i for i in table.others if i not in trial_columns]
     taken = _labels(table, columns, [row for _, row in pairs], made)
     for column, label in taken.items():
         cells = table.column(column)
         for trial, row in pairs:
             trial.labels[label] = table.table.plain(cells[row])
     if taken:
-        joined = "person" if trial_column is None else f"person and {table.name(trial_column)}"
+        joined = " and ".join(["person", *(table.name(i) for i in trial_columns)])
         lacking = len(made.trials) - len(pairs)
         names = [(table.name(i), to) for i, to in taken.items()]
         renamed = [f"{name} is {to}" for name, to in names if folded(name) != folded(to)]
@@ -149,7 +139,7 @@ def _take(
         if lacking:
             made.checks.append(f"{table.path.name}: no row fits {lacking} trials.")
         shared = {trial.name for trial in made.trials}
-        if trial_column is not None and len(shared) < len(made.trials):
+        if trial_columns and len(shared) < len(made.trials):
             for trial in made.trials:
                 trial.stimulus = trial.name
 
@@ -191,12 +181,6 @@ def _dimension(name: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _names_trials(name: str) -> bool:
-    """Whether a column is called after what trials are."""
-    key = "".join(character for character in folded(name) if character.isalnum())
-    return meaning(name, ["trial"]) == "trial" or key in _TRIAL_WORDS
-
-
 def _about_people(
     made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
 ) -> None:
@@ -212,7 +196,7 @@ def _about_people(
         made.told[f"not used of {table.path.name}"] = f"{some(columns, 6)}: of people, not trials"
         return
     pairs = [(t, rows[id_][0]) for id_, trials in people.items() if id_ in rows for t in trials]
-    _take(made, table, pairs, None)
+    _take(made, table, pairs, ())
 
 
 def _cut_by_markers(made: Proposal, table: Beside, rows: dict[str, list[int]]) -> bool:
@@ -228,8 +212,11 @@ def _cut_by_markers(made: Proposal, table: Beside, rows: dict[str, list[int]]) -
     if not trials:
         return False
     again = any(len({s.label for s in each}) < len(each) for each in spans.values())
-    column, pairs = (None, []) if again else _pairs(table, rows, people)
-    if column is None:
+    told = ((), []) if again else _pairs(made, table, rows, people)
+    if told is None:
+        return True
+    columns, pairs = told
+    if not columns:
         if any(len(own) != len(rows.get(id_, own)) for id_, own in people.items()):
             return False
         both = [id_ for id_ in people if id_ in rows]
@@ -240,7 +227,7 @@ def _cut_by_markers(made: Proposal, table: Beside, rows: dict[str, list[int]]) -
     made.trials = trials
     made.told["parts"] = "by markers in the files"
     made.checks.append("all files of a recording are taken to start together.")
-    _take(made, table, pairs, column)
+    _take(made, table, pairs, columns)
     return True
 
 
@@ -249,7 +236,7 @@ def _cut_by_table(
 ) -> None:
     """One file per person and a row per trial: the table says where each begins, or nobody does."""
     name = table.path.name
-    column = next((i for i in table.others if _names_trials(table.name(i))), None)
+    column = next((i for i in table.others if names_trials(table.name(i))), None)
     indices = [row for id_ in people for row in rows.get(id_, ())]
     labels = _labels(table, [i for i in table.others if i != column], indices, made)
     if column is None:  # a trial is called after its class
