@@ -212,6 +212,48 @@ def test_a_run_and_a_trial_name_a_file_together(edf: Callable[..., None], tmp_pa
         assert row["valence"] == f"{numbers[0]}.{numbers[1]}{numbers[2]}"
 
 
+@pytest.mark.parametrize("letters", ["CP", "SP", "AB"])
+def test_letters_that_tell_people_apart_join_too(
+    edf: Callable[..., None], tmp_path: Path, letters: str
+) -> None:
+    lines = ["subject,trial,valence"]
+    for at, letter in enumerate(letters):
+        for p in (1, 2):
+            for t in (1, 2):
+                edf(f"{letter}{p:02d}_trial{t}.edf")
+                lines.append(f"{letter}{p:02d},{t},{at}.{p}{t}")
+    (tmp_path / "ratings.csv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert not [check for check in made.checks if "ratings.csv" in check]
+    for row in made.rows:
+        numbers = row["path"][2], row["path"].removesuffix(".edf")[-1]
+        assert row["valence"] == f"{letters.index(row['path'][0])}.{''.join(numbers)}"
+
+
+def test_a_table_says_where_trials_of_several_files_begin(
+    edf: Callable[..., None], tmp_path: Path
+) -> None:
+    lines = ["subject,session,trial,onset,duration,label"]
+    for p in (1, 2):
+        for q in (1, 2):
+            edf(f"P{p:02d}_ses{q}.edf", 20)
+            lines += [f"{p},{q},{3 * q - 3 + t},{4 * t + q},3,{'abc'[t - 1]}" for t in (1, 2, 3)]
+    (tmp_path / "trials.csv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert [(r["path"], r["label"], r["start_s"], r["stop_s"]) for r in made.rows] == [
+        (f"P{p:02d}_ses{q}.edf", "abc"[t - 1], str(4 * t + q), str(4 * t + q + 3))
+        for p in (1, 2)
+        for q in (1, 2)
+        for t in (1, 2, 3)
+    ]
+    text = "\n".join(lines).replace("session", "mood").replace(",1,", ",x,").replace(",2,", ",y,")
+    (tmp_path / "trials.csv").write_text(text)
+    (tmp_path / "manifest.csv").unlink()
+    made = propose(tmp_path)
+    assert {row["label"] for row in made.rows} == {"?"}
+    assert "no column of trials.csv tells which rows are of which file" in made.questions[0]
+
+
 def test_a_column_per_trial(edf: Callable[..., None], tmp_path: Path) -> None:
     lines = ["Participant,valence_film1,valence_film2,film 1 fun,film 2 fun,age"]
     for p in (1, 2, 3):

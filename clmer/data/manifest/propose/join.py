@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from clmer.data.manifest.columns import NEEDED, OPTIONAL, REFERENCE, is_remark, meaning
 from clmer.data.manifest.propose.beside import ABOUT_PEOPLE, Beside
-from clmer.data.manifest.propose.match import names_trials, pairings
-from clmer.data.manifest.propose.names import person_id
+from clmer.data.manifest.propose.match import grouped, names_trials, pairings
+from clmer.data.manifest.propose.names import lettered_id, person_id
 from clmer.data.manifest.propose.spans import marker_parts, parts_of
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
 from clmer.data.manifest.propose.wide import take_wide, wide_columns
@@ -35,20 +35,30 @@ def join_tables(made: Proposal, tables: Sequence[Beside]) -> None:
 def _join(made: Proposal, table: Beside) -> None:
     assert table.subject is not None
     name = table.path.name
-    rows: dict[str, list[int]] = {}
-    for i, cell in enumerate(table.column(table.subject)):
-        rows.setdefault(person_id(cell), []).append(i)
     people: dict[str, list[Trial]] = {}
     for trial in made.trials:
         people.setdefault(trial.person_id, []).append(trial)
+    cells = table.column(table.subject)
+    plain, lettered = _by_person(map(person_id, cells)), _by_person(map(lettered_id, cells))
+    rows = max(plain, lettered, key=lambda each: len(each.keys() & people.keys()))
     both = [id_ for id_ in people if id_ in rows]
     if both or table.is_sure:
         _say_strangers(made, table, rows, people)
     if not both:
         return
     if table.start is not None and all(len(people[id_]) == 1 for id_ in both):
-        _cut_by_table(made, table, rows, people)
+        _cut_by_table(made, table, _of_files(rows, people))
         return
+    if table.start is not None and any(len(rows[id_]) > len(people[id_]) for id_ in both):
+        if (told := grouped(table, rows, people)) is not None:
+            _cut_by_table(made, table, told[1], told[0])
+        else:
+            listed = some([trial.name for trial in people[both[0]]], 4)
+            _ask(made, table, rows, (), f"no column of {name} tells which rows are of which file "
+                 f"({listed}).")  # fmt: skip
+        return
+    if table.start is not None:
+        made.checks.append(f"{name}: its times are not used, since each file is one trial.")
     if all(len(rows[id_]) == 1 for id_ in both) and any(len(people[id_]) > 1 for id_ in both):
         _about_people(made, table, rows, people)
         return
@@ -60,7 +70,7 @@ def _join(made: Proposal, table: Beside) -> None:
         if single and _cut_by_markers(made, table, rows):
             return
         if single:
-            _cut_by_table(made, table, rows, people)
+            _cut_by_table(made, table, _of_files(rows, people))
         else:
             made.questions.append(
                 f"label: no column of {name} names the trials of the files "
@@ -68,6 +78,13 @@ def _join(made: Proposal, table: Beside) -> None:
             )
         return
     _take(made, table, pairs, trial_columns)
+
+
+def _by_person(ids: Iterable[str]) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for row, id_ in enumerate(ids):
+        rows.setdefault(id_, []).append(row)
+    return rows
 
 
 def _say_strangers(
@@ -231,20 +248,31 @@ def _cut_by_markers(made: Proposal, table: Beside, rows: dict[str, list[int]]) -
     return True
 
 
+def _of_files(
+    rows: Mapping[str, list[int]], people: Mapping[str, Sequence[Trial]]
+) -> dict[int, list[int]]:
+    """Each person's rows, by the `id` of their recordings."""
+    return {id(t): rows[id_] for id_, own in people.items() if id_ in rows for t in own}
+
+
 def _cut_by_table(
-    made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
+    made: Proposal, table: Beside, rows: Mapping[int, list[int]], of_files: int | None = None
 ) -> None:
-    """One file per person and a row per trial: the table says where each begins, or nobody does."""
+    """A row per trial of a file: the table says where each begins, or nobody does.
+
+    `rows` are those of each recording by its `id`, `of_files` the column that told them.
+    """
     name = table.path.name
-    column = next((i for i in table.others if names_trials(table.name(i))), None)
-    indices = [row for id_ in people for row in rows.get(id_, ())]
-    labels = _labels(table, [i for i in table.others if i != column], indices, made)
+    others = [i for i in table.others if i != of_files]
+    column = next((i for i in others if names_trials(table.name(i))), None)
+    indices = [row for own in rows.values() for row in own]
+    labels = _labels(table, [i for i in others if i != column], indices, made)
     if column is None:  # a trial is called after its class
         words_ = [i for i in labels if not all(map(table.table.number, table.column(i)))]
         column = words_[0] if words_ else None
     trials = []
     for trial in made.trials:
-        own = rows.get(trial.person_id, [])
+        own = rows.get(id(trial), [])
         said = ["" if column is None else table.cells[row][column] for row in own]
         for at, row in enumerate(own):
             again = said.count(said[at]) > 1

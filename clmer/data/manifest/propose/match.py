@@ -36,7 +36,9 @@ def pairings(
     count = sum(len(people[id_]) for id_ in people if id_ in rows)
     trials = [trial for id_ in people if id_ in rows for trial in people[id_]]
     called = [i for i in table.others if _is_called_as(table.name(i), trials)]
-    ways = [((table.file,), 4, _by_cell(table, table.file))] if table.file is not None else []
+    ways: list[tuple[tuple[int, ...], int, Callable[[int, Trial], bool]]] = []
+    if table.file is not None:
+        ways.append(((table.file,), 4, _by_cell(table, table.file)))
     ways += [((i,), 1 + 2 * (i in called), _by_cell(table, i))
              for i in table.others if names_trials(table.name(i))]  # fmt: skip
     ways += [((i,), 0, _by_cell(table, i))
@@ -60,7 +62,7 @@ def grouped(
 
     Each row belongs to one file and each file has rows; None where no column says so, or two do.
     """
-    found = []
+    found: list[tuple[int, dict[int, list[int]]]] = []
     for column in [*([] if table.file is None else [table.file]), *table.others]:
         fits = _by_cell(table, column)
         own: dict[int, list[int]] = {}

@@ -80,7 +80,12 @@ def person_id(text: str) -> str:
     found = words(folded(text))
     if len(found) == 1 and found[0].value and found[0].key in ("", *PEOPLE):
         return found[0].value
-    return "".join(word.id for word in found)
+    return lettered_id(text)
+
+
+def lettered_id(text: str) -> str:
+    """The same where letters tell people apart: "P01" and "C01" are two."""
+    return "".join(word.id for word in words(folded(text)))
 
 
 def name_all(files: Sequence[tuple[str, PurePath]], known: Collection[str] = ()) -> Names:
