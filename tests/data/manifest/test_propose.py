@@ -254,6 +254,57 @@ def test_a_table_says_where_trials_of_several_files_begin(
     assert "no column of trials.csv tells which rows are of which file" in made.questions[0]
 
 
+@pytest.mark.parametrize(
+    ("names", "unit_s"),
+    [
+        ("start_ms,end_ms", 1e-3),
+        ("onset [ms],offset [ms]", 1e-3),
+        ("onset_us,stop_us", 1e-6),
+        ("startms,endms", 1e-3),
+        ("Start (min),Stop (min)", 60),
+        ("tmin,tmax", 1),
+        ("onset,end", 1),
+    ],
+)
+def test_times_in_any_unit(
+    edf: Callable[..., None], tmp_path: Path, names: str, unit_s: float
+) -> None:
+    lines = [f"subject,{names},label"]
+    for p in (1, 2):
+        edf(f"P{p}.edf", 20)
+        times = [(6 * t / unit_s, (6 * t + 3) / unit_s) for t in (0, 1, 2)]
+        lines += [f"{p},{a:.10g},{b:.10g},{'aba'[t]}" for t, (a, b) in enumerate(times)]
+    (tmp_path / "trials.csv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert [(r["start_s"], r["stop_s"]) for r in made.rows] == [
+        *(("0", "3"), ("6", "9"), ("12", "15"))
+    ] * 2
+
+
+def test_times_after_the_file_s_end_are_asked_for(edf: Callable[..., None], tmp_path: Path) -> None:
+    lines = ["subject,onset,duration,label"]
+    for p in (1, 2):
+        edf(f"P{p}.edf", 20)
+        lines += [f"{p},{6000 * t},3000,{'aba'[t]}" for t in (0, 1, 2)]
+    (tmp_path / "trials.csv").write_text("\n".join(lines))
+    made = propose(tmp_path)
+    assert {(row["start_s"], row["stop_s"]) for row in made.rows} == {("?", "?")}
+    assert "trials.csv has trials that begin after their file's end" in made.questions[0]
+
+
+def test_labels_over_time_in_milliseconds(edf: Callable[..., None], tmp_path: Path) -> None:
+    edf("P1.edf", 20)
+    edf("P2.edf", 20)
+    for p, name in ((1, "time_ms"), (2, "time")):
+        lines = [f"{name},label", *(f"{1000 * t},{'ab'[t // 10]}" for t in range(20))]
+        (tmp_path / f"P{p}_labels.csv").write_text("\n".join(lines))
+    made = propose(tmp_path)
+    assert [(r["subject"], r["label"], r["start_s"], r["stop_s"]) for r in made.rows] == [
+        *(("P1", "a", "0", "10"), ("P1", "b", "10", "20"), ("P2", "?", "", ""))
+    ]
+    assert "label: in P2_labels.csv the times are no seconds" in made.questions[0]
+
+
 def test_a_column_per_trial(edf: Callable[..., None], tmp_path: Path) -> None:
     lines = ["Participant,valence_film1,valence_film2,film 1 fun,film 2 fun,age"]
     for p in (1, 2, 3):

@@ -50,8 +50,8 @@ def _join(made: Proposal, table: Beside) -> None:
         _cut_by_table(made, table, _of_files(rows, people))
         return
     if table.start is not None and any(len(rows[id_]) > len(people[id_]) for id_ in both):
-        if (told := grouped(table, rows, people)) is not None:
-            _cut_by_table(made, table, told[1], told[0])
+        if (files := grouped(table, rows, people)) is not None:
+            _cut_by_table(made, table, files[1], files[0])
         else:
             listed = some([trial.name for trial in people[both[0]]], 4)
             _ask(made, table, rows, (), f"no column of {name} tells which rows are of which file "
@@ -270,6 +270,12 @@ def _cut_by_table(
     if column is None:  # a trial is called after its class
         words_ = [i for i in labels if not all(map(table.table.number, table.column(i)))]
         column = words_[0] if words_ else None
+    starts = [
+        (table.span(row)[0] or 0.0, trial.duration_s or float("inf"))
+        for trial in made.trials
+        for row in rows.get(id(trial), [])
+    ]
+    beyond = any(start_s >= duration_s for start_s, duration_s in starts)
     trials = []
     for trial in made.trials:
         own = rows.get(id(trial), [])
@@ -277,7 +283,7 @@ def _cut_by_table(
         for at, row in enumerate(own):
             again = said.count(said[at]) > 1
             part = f"{said[at]}_{said[: at + 1].count(said[at])}" if again else said[at]
-            start_s, stop_s = table.span(row)
+            start_s, stop_s = (None, None) if beyond else table.span(row)
             trials.append(
                 replace(
                     trial,
@@ -292,7 +298,12 @@ def _cut_by_table(
         trials += [] if own else [trial]
     made.trials = trials
     made.told["joined"] = f"{name}, a row per trial: {len(trials)} trials"
-    if any(trial.unknown for trial in trials):
+    if beyond:
+        made.questions.append(
+            f"start_s, stop_s: {name} has trials that begin after their file's end. Name the unit "
+            "of its times in the column, such as onset_ms, or count them from the file's start."
+        )
+    elif any(trial.unknown for trial in trials):
         made.questions.append(
             f"start_s, stop_s: {name} has several trials per person, the folder one file: in which "
             "seconds of the file is each? Columns onset and duration in the table would be read."

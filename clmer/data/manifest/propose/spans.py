@@ -32,6 +32,8 @@ _ENDS = re.compile(
 _SHORTEST, _PIECE = 1.0, 10.0
 #: More different numbers than this are a rating, not classes.
 _MOST_CLASSES = 10
+#: Labels that begin later than this part of their recording are not of its seconds.
+_OVER = 1.1
 
 Marker = tuple[float, float, str]
 
@@ -133,19 +135,30 @@ def cut_by_tables(made: Proposal, tables: Sequence[Beside]) -> None:
             )
         else:
             found.setdefault(id(trial), []).append(table)
+    parts: dict[int, dict[str, list[Span]]] = {}
     for trial in made.trials:
-        if len(several := found.get(id(trial), [])) > 1:
-            listed = some([table.path.name for table in several], 4)
-            made.questions.append(
-                f"label: {listed} hold labels over time of the same recording: which of them?"
-            )
-            trial.labels[several[0].name(several[0].others[0])] = OPEN
-            del found[id(trial)]
-    if found:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        first = next(iter(found.values()))[0].path.name
+        for table in (own := found.get(id(trial), []))[:1]:
+            ((column, spans),) = _table_spans(table).items()
+            length = trial.duration_s or float("inf")
+            asked = ""
+            if len(own) > 1:
+                listed = some([each.path.name for each in own], 4)
+                asked = f"{listed} hold labels over time of the same recording: which of them?"
+            elif not spans or max(span.start_s for span in spans) > _OVER * length:
+                asked = (
+                    f"in {table.path.name} the times are no seconds of its recording, which lasts "
+                    f"{trial.duration_s:.4g} s. Name the unit in the column, such as time_ms."
+                )
+            if asked:
+                made.questions.append(f"{column}: {asked}")
+                trial.labels[column] = OPEN
+            else:
+                parts[id(trial)] = {column: [each for each in spans if each.start_s < length]}
+    if parts:
+        more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
+        first = next(found[key][0].path.name for key in parts)
         made.told["parts"] = f"stretches of one label, by {first}{more}"
-    _replace(made, {key: _table_spans(table) for key, (table,) in found.items()})
+    _replace(made, parts)
 
 
 def cut_by_markers(made: Proposal, classes: Mapping[str, str]) -> None:
@@ -197,7 +210,7 @@ def _of_name(made: Proposal, name: Named) -> Trial | None:
 def _table_spans(table: Beside) -> dict[str, list[Span]]:
     """The stretches of a table's first label column, by its name."""
     assert table.time is not None
-    times = [table.table.number(cell) or 0.0 for cell in table.column(table.time)]
+    times = [table.seconds(row, table.time) for row in range(len(table.cells))]
     column = table.others[0]
     cells = table.column(column)
     if table.start is not None:
@@ -206,10 +219,14 @@ def _table_spans(table: Beside) -> dict[str, list[Span]]:
         return {table.name(column): spans}
     numbers = [table.table.number(cell) for cell in cells if cell]
     name = table.name(column)
+    timed = [(t, cell) for t, cell in zip(times, cells, strict=True) if t is not None]
+    if len(timed) < len(cells):
+        return {name: []}
+    at = [t for t, _ in timed]
     if len(set(numbers)) > _MOST_CLASSES and None not in numbers:
-        known = [(t, table.table.number(c)) for t, c in zip(times, cells, strict=True) if c]
+        known = [(t, table.table.number(cell)) for t, cell in timed if cell]
         return {name: pieces([t for t, _ in known], [r for _, r in known if r is not None])}
-    return {name: runs(times, cells)}
+    return {name: runs(at, cells)}
 
 
 def marker_parts(made: Proposal, classes: Mapping[str, str]) -> dict[int, list[Span]]:
