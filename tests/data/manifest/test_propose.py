@@ -120,6 +120,42 @@ def test_a_group_of_people_is_no_trial(edf: Callable[..., None], tmp_path: Path)
     assert {row["label"] for row in made.rows} == {"patients", "controls"}
 
 
+@pytest.mark.parametrize(
+    ("pattern", "groups"),
+    [
+        ("{group}/P{p:02d}/{state}.edf", ("patients", "controls")),
+        ("{group}/sub-{p:02d}/eeg/sub-{p:02d}_task-{state}_eeg.edf", ("siteA", "siteB")),
+        ("{group}/{p:02d}_{state}.edf", ("patients", "controls")),
+        ("P{p:02d}_{group}_{state}.edf", ("healthy", "depressed")),
+    ],
+)
+def test_people_of_one_number_in_two_groups_are_two(
+    edf: Callable[..., None], tmp_path: Path, pattern: str, groups: tuple[str, str]
+) -> None:
+    for group in groups:
+        for p in (1, 2, 3):
+            for state in STATES:
+                edf(pattern.format(group=group, p=p, state=state))
+    made = read(tmp_path)
+    assert len({row["subject"] for row in made.rows}) == 6
+    for row in made.rows:
+        assert row["trial"].removeprefix("task-") == row["label"]
+        assert row["label"] in row["path"]
+        assert row["subject"].split("_")[0] in row["path"]
+    assert any("each is called after its group" in check for check in made.checks)
+
+
+def test_a_person_below_two_folders_is_said(edf: Callable[..., None], tmp_path: Path) -> None:
+    for film in ("titanic", "jaws"):
+        for p in (1, 2):
+            edf(f"{film}/P{p}.edf")
+    made = read(tmp_path)
+    assert {(row["subject"], row["trial"]) for row in made.rows} == {
+        *(("P1", "titanic"), ("P2", "titanic"), ("P1", "jaws"), ("P2", "jaws"))
+    }
+    assert any("P1 is below jaws and titanic" in check for check in made.checks)
+
+
 def test_modalities_meet_whatever_their_folders(edf: Callable[..., None], tmp_path: Path) -> None:
     for name in ("Anna", "Ben", "Cem"):
         for state in ("happy", "sad"):

@@ -168,6 +168,7 @@ def _say_people(made: Proposal, names: Names) -> None:
     )
     if names.guessed:
         made.checks.append(f"people are told by {names.told_by}: {some(told)}.")
+    made.checks += names.checks
     counts = Counter(trial.person for trial in made.trials)
     if len(counts) > 1 and max(counts.values()) > 1:
         least, most = min(counts.values()), max(counts.values())

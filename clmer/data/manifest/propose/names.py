@@ -68,11 +68,13 @@ class Names:
         named: of each file, in their order.
         told_by: how people are told, for a person.
         guessed: whether another part of the name may be the person.
+        checks: what was decided of people of the same number in several folders.
     """
 
     named: tuple[Named, ...]
     told_by: str
     guessed: bool
+    checks: tuple[str, ...] = ()
 
 
 def person_id(text: str) -> str:
@@ -142,17 +144,71 @@ def _name_all(
             rest.remove(next(w for w in rest if not w.key and w.value == person.value))
         rests.append(list({word.id: word for word in rest}.values()))
         ids.append("" if person is None else (person.value or person.key) if plain else person.id)
+    texts = [person.text if person else "" for person in people]
+    apart = _apart(texts, ids, rests)
+    checks = [] if apart is None else [apart]
+    if apart is None and (asked := _in_folders(files, kept, people, ids, rests)):
+        checks.append(asked)
     groups = _groups(kinds, ids, rests)
     named = [
         Named(
-            person.text if person else "",
+            text,
             id_,
             tuple(word for word in rest if word not in group),
             tuple(group),
         )
-        for person, id_, rest, group in zip(people, ids, rests, groups, strict=True)
+        for text, id_, rest, group in zip(texts, ids, rests, groups, strict=True)
     ]
-    return Names(tuple(named), told_by, guessed)
+    return Names(tuple(named), told_by, guessed, tuple(checks))
+
+
+def _apart(texts: list[str], ids: list[str], rests: Sequence[Sequence[Word]]) -> str | None:
+    """Tell people of one number in two groups apart, in place; what was done, None for nothing."""
+    groups = [next((w for w in rest if w.is_group), None) for rest in rests]
+    of_person: dict[str, set[str]] = {}
+    for id_, group in zip(ids, groups, strict=True):
+        if group and id_:
+            of_person.setdefault(id_, set()).add(group.id)
+    twice = [id_ for id_, own in of_person.items() if len(own) > 1]
+    if not twice:
+        return None
+    at = ids.index(twice[0])
+    said = f"{texts[at]} of {' and '.join(sorted(of_person[twice[0]]))} are two people"
+    for i, group in enumerate(groups):
+        if group:
+            texts[i], ids[i] = f"{group.text}_{texts[i]}", f"{group.id}_{ids[i]}"
+    return f"{said}: each is called after its group."
+
+
+def _in_folders(
+    files: Sequence[tuple[str, PurePath]],
+    names: Sequence[Sequence[Word]],
+    people: Sequence[Word | None],
+    ids: Sequence[str],
+    rests: Sequence[Sequence[Word]],
+) -> str:
+    """Whether one person is below two folders that are no session, date or class; "" if not.
+
+    They may be trials, or groups that number their people alike.
+    """
+    below: dict[str, dict[str, str]] = {}
+    for (_, path), name, person, id_, rest in zip(files, names, people, ids, rests, strict=True):
+        if person is None:
+            continue
+        folders = {word.id for word in words(path.parent / "x")}
+        at = next(i for i, word in enumerate(name) if word is person)
+        for word in name[:at]:
+            if word in rest and word.id in folders and not word.is_time_or_class:
+                below.setdefault(id_, {})[word.id] = word.text
+    twice = [(id_, own) for id_, own in below.items() if len(own) > 1]
+    if not twice:
+        return ""
+    id_, own = twice[0]
+    person = next(p.text for p, each in zip(people, ids, strict=True) if p and each == id_)
+    return (
+        f"{person} is below {' and '.join(list(own.values())[:3])}: taken for one person. Where "
+        "these are groups of different people, give each a name of its own."
+    )
 
 
 def _groups(
@@ -237,6 +293,8 @@ def _by_place(
         values = [name[at] for name in names]
         ids = {word.id for word in values}
         hits = sum(person_id(word.text) in known for word in values)
+        if all(word.is_group for word in values):
+            continue
         if len(ids) < 2 or (known and hits < len(names) / 2):
             continue
         states = sum(word.key in EMOTIONS or word.key in CLASSES for word in values)

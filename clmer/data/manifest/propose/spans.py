@@ -124,8 +124,8 @@ def cut_by_tables(made: Proposal, tables: Sequence[Beside]) -> None:
     """Cut recordings into the stretches that tables of labels over time tell."""
     people = {trial.person_id for trial in made.trials}
     files = [(file.format, file.path) for file in made.used]
-    own = [("labels over time", table.path.relative_to(made.root)) for table in tables]
-    named = name_all([*files, *own], people).named[len(files) :]
+    over_time = [("labels over time", table.path.relative_to(made.root)) for table in tables]
+    named = name_all([*files, *over_time], people).named[len(files) :]
     found: dict[int, list[Beside]] = {}
     for table, name in zip(tables, named, strict=True):
         trial = _beside(made, table) or _of_name(made, name)

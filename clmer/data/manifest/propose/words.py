@@ -46,6 +46,19 @@ EMOTIONS = REST | frozenset(
     "frustrated arithmetic math mental meditation stroop high low hvha hvla lvha lvla freude "
     "trauer wut angst ekel".split()
 )
+#: Words for groups of people, each of which may number its own.
+GROUPS = frozenset(
+    "patients patient controls control ctrl healthy hc depressed depression mdd asd autism td adhd "
+    "ptsd schizophrenia sz group grp cohort arm site center centre clinic hospital lab labor uni "
+    "university country city male males female females men women young old older elderly adults "
+    "adult children kids students experts novices treatment placebo gruppe patienten kontrollen "
+    "kontrolle gesunde".split()
+)
+#: Words for times at which the same people come again.
+AGAIN = frozenset(
+    "pre post before after morning afternoon evening night followup first second third part1 part2 "
+    "week month mon tue wed thu fri sat sun left right train test".split()
+)
 _DATE = re.compile(
     r"(?<!\d)(19|20)\d\d([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])"
     r"([T _-]?([01]\d|2[0-3])[-_.:h]?[0-5]\d([-_.:m]?[0-5]\d)?)?(?!\d)"
@@ -78,6 +91,17 @@ class Word:
     def id(self) -> str:
         """What two spellings of it share."""
         return self.key + self.value
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it tells a group of people: "patients", "siteA", "lab_2"."""
+        return self.key in GROUPS or bool(re.fullmatch(r"(site|lab|group|center|centre)[a-z]",
+                                                       self.key))  # fmt: skip
+
+    @property
+    def is_time_or_class(self) -> bool:
+        """Whether it tells a session, a date or a class, so that people may have several."""
+        return self.key in {"", *TRIALS, *CLASSES, *EMOTIONS, *AGAIN}
 
     @property
     def parts(self) -> tuple[str, ...]:
