@@ -15,6 +15,7 @@ from support.face_cases import write_openface
 from clmer.cli import main
 from clmer.data.manifest import reader
 from clmer.data.manifest.propose import Proposal, propose, screen, write
+from clmer.data.manifest.propose.spans import Marker, Span, marked
 from clmer.errors import DataError
 
 STATES = ("calm", "happy", "sad")
@@ -497,6 +498,56 @@ def test_codes_are_asked_for_and_named(tmp_path: Path, capsys: pytest.CaptureFix
         ("rest", "", "yes", "eeg", "P1.edf", "0", "10"),
         ("happy", "happy", "", "eeg", "P1.edf", "10", "20"),
     ]
+
+
+POINTS = [(5.0, 0.0, "happy"), (20.0, 0.0, "fear"), (40.0, 0.0, "sad")]
+
+
+@pytest.mark.parametrize(
+    ("markers", "spans", "left"),
+    [
+        (
+            [(5, 0, "relaxation"), (20, 0, "fear"), (40, 0, "tension")],
+            [(5, 20, "relaxation"), (20, 40, "fear"), (40, 60, "tension")],
+            [],
+        ),
+        (
+            [(5, 0, "calmStart"), (20, 0, "calmEnd"), (25, 0, "start fear"), (50, 0, "end fear")],
+            [(5, 20, "calm"), (25, 50, "fear")],
+            [],
+        ),
+        (
+            [(5, 0, "calm_on"), (8, 0, "beep"), (40, 0, "calm_off")],
+            [(5, 40, "calm")],
+            ["beep"],
+        ),
+        (
+            [(5, 0, "calm start"), (20, 0, "calm end"), (25, 0, "frustration"), (40, 0, "fear")],
+            [],
+            ["frustration", "fear"],
+        ),
+        ([(2, 1.5, "eye blink"), *POINTS], [], ["happy", "fear", "sad"]),
+    ],
+)
+def test_parts_by_markers(
+    markers: list[Marker], spans: list[tuple[float, float, str]], left: list[str]
+) -> None:
+    assert marked(markers, 60, {}) == ([Span(*each) for each in spans], left)
+
+
+def test_markers_of_two_sorts_are_asked_for(tmp_path: Path) -> None:
+    signal = EdfSignal(noise(1, 60, FS)[0], FS, label="Cz", physical_dimension="uV")
+    notes = [EdfAnnotation(at, length or None, text) for at, length, text in POINTS]
+    for p in (1, 2):
+        blink = EdfAnnotation(2, 1.5, "eye blink")
+        Edf([signal], annotations=[blink, *notes]).write(tmp_path / f"P{p}.edf")
+    made = propose(tmp_path)
+    assert {row["label"] for row in made.rows} == {"?"}
+    assert "happy (2), fear (2), sad (2). Which of them begin a trial" in made.questions[0]
+    made = propose(tmp_path, None, {text: text for _, _, text in POINTS})
+    assert [(r["label"], r["start_s"], r["stop_s"]) for r in made.rows] == [
+        *(("happy", "5", "20"), ("fear", "20", "40"), ("sad", "40", "60"))
+    ] * 2
 
 
 def test_a_rating_over_time_is_pieces(edf: Callable[..., None], tmp_path: Path) -> None:

@@ -176,7 +176,8 @@ def _labels(
         is_number = bool(found) and None not in numbers
         key = "".join(character for character in folded(name) if character.isalnum())
         many = not is_number and len(set(found)) > max(12, len(found) / 3)
-        if key in ABOUT_PEOPLE or is_remark(name) or len(set(found)) < 2 or many:
+        counted = is_number and names_trials(name)  # another count of trials
+        if key in ABOUT_PEOPLE or is_remark(name) or len(set(found)) < 2 or many or counted:
             left_out.append(name)
             continue
         label = _dimension(name) or name.replace("\n", " ")
@@ -221,7 +222,7 @@ def _cut_by_markers(made: Proposal, table: Beside, rows: dict[str, list[int]]) -
 
     They are those that the table names or, where there are as many as rows, in its order.
     """
-    spans = marker_parts(made, {})
+    spans, _ = marker_parts(made, {})
     trials = [each for trial in made.trials for each in parts_of(trial, spans.get(id(trial), []))]
     people: dict[str, list[Trial]] = {}
     for trial in trials:

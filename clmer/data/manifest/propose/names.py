@@ -204,9 +204,9 @@ def _in_folders(
     if not twice:
         return ""
     id_, own = twice[0]
-    person = next(p.text for p, each in zip(people, ids, strict=True) if p and each == id_)
+    text = next(p.text for p, each in zip(people, ids, strict=True) if p and each == id_)
     return (
-        f"{person} is below {' and '.join(list(own.values())[:3])}: taken for one person. Where "
+        f"{text} is below {' and '.join(list(own.values())[:3])}: taken for one person. Where "
         "these are groups of different people, give each a name of its own."
     )
 

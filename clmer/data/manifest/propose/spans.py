@@ -22,11 +22,16 @@ _OF_RECORDERS = re.compile(
     r"(start|stop|end)( of)?( the)? recording|impedance.*|buffer.*|lostsamples.*",
     re.IGNORECASE,
 )
+#: "calm start", "start_calm", "CalmOnset", "calmStart"; "tension" and "fear" begin nothing.
 _BEGINS = re.compile(
-    r"(.+?)[ _:/.-]*(start|begin|onset|on)(s|ed)?|(start|begin)[ _:/.-]+(.+)", re.I
+    r"(?i:(.+?)[ _:/.-]+(?:start|begin|onset|on)(?:s|ed)?)|"
+    r"(.*[a-z\d])(?:Start|Begin|Onset|On)(?:s|ed)?|"
+    r"(?i:(?:start|begin)(?:s|ed)?[ _:/.-]+(.+))|(?:start|begin)([A-Z].*)"
 )
 _ENDS = re.compile(
-    r"(.+?)[ _:/.-]*(end|stop|offset|off|finish)(s|ed)?|(end|stop)[ _:/.-]+(.+)", re.I
+    r"(?i:(.+?)[ _:/.-]+(?:end|stop|offset|off|finish)(?:s|ed)?)|"
+    r"(.*[a-z\d])(?:End|Stop|Offset|Off|Finish)(?:s|ed)?|"
+    r"(?i:(?:end|stop)(?:s|ed)?[ _:/.-]+(.+))|(?:end|stop)([A-Z].*)"
 )
 #: Seconds: a part that is shorter is an event, not a trial; pieces of a rating that never rests.
 _SHORTEST, _PIECE = 1.0, 10.0
@@ -81,11 +86,14 @@ def _stops(times: Sequence[float]) -> list[float]:
     return [*times[1:], times[-1] + step]
 
 
-def marked(markers: Sequence[Marker], duration_s: float, classes: Mapping[str, str]) -> list[Span]:
-    """The parts that a file's markers tell.
+def marked(
+    markers: Sequence[Marker], duration_s: float, classes: Mapping[str, str]
+) -> tuple[list[Span], list[str]]:
+    """The parts that a file's markers tell, and the texts of the markers that begin none.
 
     A marker with a length is a part; "calm start" and "calm end" are the ends of one; any other
-    lasts until the next marker, the last one until the file's end.
+    lasts until the next marker, the last one until the file's end. Where a file has both sorts,
+    those with ends are the parts if they fill half of it; else no part can be told.
 
     Args:
         markers: onset and duration in seconds, and text.
@@ -94,30 +102,42 @@ def marked(markers: Sequence[Marker], duration_s: float, classes: Mapping[str, s
             recorders write by themselves.
     """
     known = [m for m in sorted(markers) if not _OF_RECORDERS.fullmatch(m[2])]
-    if any(length >= _SHORTEST for _, length, _ in known):
-        spans = [Span(at, at + length, text) for at, length, text in known if length >= _SHORTEST]
-    elif any(_BEGINS.fullmatch(text) for _, _, text in known):
-        spans = _pairs(known)
-    else:
-        ends = [*(at for at, _, _ in known), duration_s][1:]
-        spans = [Span(at, end, text) for (at, _, text), end in zip(known, ends, strict=True)]
-    if classes:
-        spans = [replace(s, label=classes[s.label]) for s in spans if s.label in classes]
     stop = duration_s or float("inf")
-    spans = [replace(s, stop_s=min(s.stop_s, stop)) for s in spans if s.start_s < stop]
-    return [span for span in spans if span.stop_s - span.start_s >= _SHORTEST]
+    long = [Span(at, at + length, text) for at, length, text in known if length >= _SHORTEST]
+    pairs, used = _pairs(known)
+    parts = long + pairs
+    points = []
+    for at, (start_s, length, text) in enumerate(known):
+        if length < _SHORTEST and at not in used:
+            end = known[at + 1][0] if at + 1 < len(known) else stop
+            points.append(Span(start_s, end, text))
+    left: list[str] = []
+    if classes:
+        parts = [replace(s, label=classes[s.label]) for s in parts + points if s.label in classes]
+    elif not parts:
+        parts = points
+    elif points:
+        left = [span.label for span in points]
+        filled = sum(span.stop_s - span.start_s for span in parts)
+        parts = parts if 2 * filled > duration_s else []
+    spans = [replace(s, stop_s=min(s.stop_s, stop)) for s in parts if s.start_s < stop]
+    spans.sort(key=lambda span: span.start_s)
+    return [span for span in spans if span.stop_s - span.start_s >= _SHORTEST], left
 
 
-def _pairs(markers: Sequence[Marker]) -> list[Span]:
-    begun: dict[str, float] = {}
-    spans = []
-    for at, _, text in markers:
-        begins, ends = _BEGINS.fullmatch(text), _ENDS.fullmatch(text)
-        if begins:
-            begun[begins[1] or begins[5]] = at
-        elif ends and (name := ends[1] or ends[5]) in begun:
-            spans.append(Span(begun.pop(name), at, name))
-    return spans
+def _pairs(markers: Sequence[Marker]) -> tuple[list[Span], set[int]]:
+    """The parts between markers of a start and an end, and the places of both."""
+    begun: dict[str, int] = {}
+    spans, used = [], set()
+    for place, (at, _, text) in enumerate(markers):
+        if begins := _BEGINS.fullmatch(text):
+            begun[next(filter(None, begins.groups()))] = place
+        elif (ends := _ENDS.fullmatch(text)) and (
+            name := next(filter(None, ends.groups()))
+        ) in begun:
+            spans.append(Span(markers[begun[name]][0], at, name))
+            used |= {begun.pop(name), place}
+    return spans, used
 
 
 def cut_by_tables(made: Proposal, tables: Sequence[Beside]) -> None:
@@ -229,27 +249,36 @@ def _table_spans(table: Beside) -> dict[str, list[Span]]:
     return {name: runs(at, cells)}
 
 
-def marker_parts(made: Proposal, classes: Mapping[str, str]) -> dict[int, list[Span]]:
-    """The parts of every recording without labels that its markers tell, by the trial's `id`."""
+def marker_parts(
+    made: Proposal, classes: Mapping[str, str]
+) -> tuple[dict[int, list[Span]], list[str]]:
+    """The parts of every recording without labels that its markers tell, by the trial's `id`.
+
+    None where they cannot be told; and the texts of markers that begin no part.
+    """
     parts: dict[int, list[Span]] = {}
+    texts: list[str] = []
     for trial in made.trials:
         for file in trial.files:
             if file.sort == "signals" and not trial.labels:
-                spans = marked(_markers(made, file), file.duration_s, classes)
-                if spans:
+                spans, left = marked(_markers(made, file), file.duration_s, classes)
+                texts += left
+                if spans or left:
                     parts[id(trial)] = spans
                     break
-    return parts
+    return parts, texts
 
 
 def _marker_spans(made: Proposal, classes: Mapping[str, str]) -> dict[int, dict[str, list[Span]]]:
     """The same as classes, where the markers' texts can be some."""
-    parts = marker_parts(made, classes)
-    labels = Counter(span.label for spans in parts.values() for span in spans)
+    parts, left = marker_parts(made, classes)
+    labels = Counter([span.label for spans in parts.values() for span in spans])
+    unsure = not all(parts.values())
+    labels += Counter(left if unsure else [])
     if not parts:
         return {}
     codes = [label for label in labels if not re.search(r"[^\W\d_]{2}", label)]
-    if not classes and (codes or len(labels) > 2 * _MOST_CLASSES):
+    if not classes and (unsure or codes or len(labels) > 2 * _MOST_CLASSES):
         listed = some([f"{text} ({count})" for text, count in labels.most_common()], 8)
         made.questions.append(
             f"label: the files hold the markers {listed}. Which of them begin a trial, and of "
@@ -257,6 +286,8 @@ def _marker_spans(made: Proposal, classes: Mapping[str, str]) -> dict[int, dict[
         )
         return {}
     made.told["parts"] = "by markers in the files"
+    if left:
+        made.checks.append(f"markers that begin no trial: {some(list(dict.fromkeys(left)))}.")
     made.checks.append(
         "trials are parts of files, by markers: all files of a recording are taken to start "
         "together."
