@@ -570,6 +570,7 @@ def test_what_cannot_be_told_is_asked_for(
     (tmp_path / "old.zip").write_bytes(b"PK")
     assert main(["manifest", str(tmp_path)]) == 0
     out = capsys.readouterr().out
+    assert "p1.npy, p2.npy: arrays whose names tell no type of signal" in out
     assert "rate: how many samples per second have the 2 files" in out
     assert "label: what was each recording?" in out
     assert "Unpack it first." in out

@@ -15,7 +15,7 @@ from clmer.data.manifest.propose.names import Names, name_all, person_id
 from clmer.data.manifest.propose.scan import Found, scan, without_twins
 from clmer.data.manifest.propose.spans import cut_by_markers, cut_by_tables
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
-from clmer.data.manifest.propose.words import REST, Word
+from clmer.data.manifest.propose.words import REST, Word, kind_in
 from clmer.data.manifest.table import OPEN
 from clmer.data.tasks import DIMENSIONS
 from clmer.errors import DataError
@@ -69,6 +69,12 @@ def propose(
     names = name_all([(each.format, each.path) for each in used], known)
     made = Proposal(root, found, used, [])
     made.trials = _trials(made, names)
+    arrays = [e.path for e in used if e.path.suffix == ".npy" and not kind_in(e.path)]
+    if arrays:
+        made.checks.append(
+            f"{some([path.as_posix() for path in arrays], 3)}: arrays whose names tell no type of "
+            "signal are taken for EEG."
+        )
     _share_whole_files(made)
     _say_people(made, names)
     _label_by_name(made)
