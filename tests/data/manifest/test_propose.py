@@ -219,6 +219,7 @@ def test_the_column_that_is_called_as_the_files_are(
             edf(f"P{p:02d}_{word}{v}.edf")
     ratings(tmp_path, header)
     made = read(tmp_path)
+    assert made.labels == ["valence"]  # the other count of trials is none
     for row in made.rows:
         number = row["path"].removesuffix(".edf")[-1]
         assert row["valence"] == f"{number}.{row['subject'][-1]}"
