@@ -32,8 +32,8 @@ _OTHER_WORDS = {
     "path": "file filename filepath fname pathname",
     "start_s": "start starttime startsec startms begin beginning onset onsets tstart tmin t0 "
     "latency timestamp",
-    "stop_s": "stop stoptime stopsec stopms end ends endtime ending offset tstop tend tmax t1 "
-    "finish",
+    "stop_s": "stop stoptime stopsec stopms end ends endms endtime ending offset tstop tend tmax "
+    "t1 finish",
     "duration_s": "duration durations dur durationsec durationms length len dauer",
     "stimulus": "stim stims stimuli stimulusid stimid",
     "group": "groupid groups",

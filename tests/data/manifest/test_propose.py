@@ -15,6 +15,7 @@ from support.face_cases import write_openface
 from clmer.cli import main
 from clmer.data.manifest import reader
 from clmer.data.manifest.propose import Proposal, propose, screen, write
+from clmer.data.manifest.propose.spans import Marker, Span, marked
 from clmer.errors import DataError
 
 STATES = ("calm", "happy", "sad")
@@ -81,6 +82,18 @@ def test_ways_to_name_files(edf: Callable[..., None], tmp_path: Path, pattern: s
         assert row["subject"].lstrip("PSsub-ject 0") in row["path"]
 
 
+@pytest.mark.parametrize("pattern", ["{p}_{t}", "{p:02d}/{p:02d}_{t:02d}", "{p:02d}/{t}"])
+def test_a_trial_may_have_its_person_s_number(
+    edf: Callable[..., None], tmp_path: Path, pattern: str
+) -> None:
+    for p in (1, 2, 3):
+        for t in (1, 2, 3):
+            edf(pattern.format(p=p, t=t) + ".edf")
+    made = propose(tmp_path)
+    assert [trial.name.lstrip("0") for trial in made.trials] == ["1", "2", "3"] * 3
+    assert [question[:6] for question in made.questions] == ["label:"]
+
+
 def test_dates_are_sessions_where_nothing_else_tells_them(
     edf: Callable[..., None], tmp_path: Path
 ) -> None:
@@ -106,6 +119,42 @@ def test_a_group_of_people_is_no_trial(edf: Callable[..., None], tmp_path: Path)
             str(trial["label"]), f"{number % 3}"))  # fmt: skip
     made = propose(tmp_path, tmp_path / "second.csv")
     assert {row["label"] for row in made.rows} == {"patients", "controls"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "groups"),
+    [
+        ("{group}/P{p:02d}/{state}.edf", ("patients", "controls")),
+        ("{group}/sub-{p:02d}/eeg/sub-{p:02d}_task-{state}_eeg.edf", ("siteA", "siteB")),
+        ("{group}/{p:02d}_{state}.edf", ("patients", "controls")),
+        ("P{p:02d}_{group}_{state}.edf", ("healthy", "depressed")),
+    ],
+)
+def test_people_of_one_number_in_two_groups_are_two(
+    edf: Callable[..., None], tmp_path: Path, pattern: str, groups: tuple[str, str]
+) -> None:
+    for group in groups:
+        for p in (1, 2, 3):
+            for state in STATES:
+                edf(pattern.format(group=group, p=p, state=state))
+    made = read(tmp_path)
+    assert len({row["subject"] for row in made.rows}) == 6
+    for row in made.rows:
+        assert row["trial"].removeprefix("task-") == row["label"]
+        assert row["label"] in row["path"]
+        assert row["subject"].split("_")[0] in row["path"]
+    assert any("each is called after its group" in check for check in made.checks)
+
+
+def test_a_person_below_two_folders_is_said(edf: Callable[..., None], tmp_path: Path) -> None:
+    for film in ("titanic", "jaws"):
+        for p in (1, 2):
+            edf(f"{film}/P{p}.edf")
+    made = read(tmp_path)
+    assert {(row["subject"], row["trial"]) for row in made.rows} == {
+        *(("P1", "titanic"), ("P2", "titanic"), ("P1", "jaws"), ("P2", "jaws"))
+    }
+    assert any("P1 is below jaws and titanic" in check for check in made.checks)
 
 
 def test_modalities_meet_whatever_their_folders(edf: Callable[..., None], tmp_path: Path) -> None:
@@ -138,6 +187,160 @@ def test_ratings_beside_the_recordings(edf: Callable[..., None], tmp_path: Path)
     found = list(reader.read(tmp_path))
     assert [each.labels["valence"] for each in found[:3]] == [2.5, 4.5, 6.5]
     assert made.told["not used of Ratings.csv"] == "Alter, Kommentar"
+
+
+ORDERS = {1: (2, 3, 1), 2: (3, 1, 2), 3: (1, 3, 2)}
+
+
+def ratings(folder: Path, header: str) -> None:
+    """A row for each person's trials in the order seen: the rating is the video's number."""
+    lines = [
+        f"{p},{t},{video},{video}.{p}"
+        for p, order in ORDERS.items()
+        for t, video in enumerate(order, start=1)
+    ]
+    (folder / "ratings.csv").write_text("\n".join([header, *lines]))
+
+
+@pytest.mark.parametrize(
+    ("word", "header"),
+    [
+        ("video", "vp,trial,video,valence"),
+        ("clip", "vp,block,clip,valence"),
+        ("vid", "vp,Trial,Video,valence"),
+        ("film", "vp,session,film id,valence"),
+    ],
+)
+def test_the_column_that_is_called_as_the_files_are(
+    edf: Callable[..., None], tmp_path: Path, word: str, header: str
+) -> None:
+    for p in ORDERS:
+        for v in (1, 2, 3):
+            edf(f"P{p:02d}_{word}{v}.edf")
+    ratings(tmp_path, header)
+    made = read(tmp_path)
+    assert made.labels == ["valence"]  # the other count of trials is none
+    for row in made.rows:
+        number = row["path"].removesuffix(".edf")[-1]
+        assert row["valence"] == f"{number}.{row['subject'][-1]}"
+
+
+def test_two_columns_that_may_name_the_trials_are_asked_for(
+    edf: Callable[..., None], tmp_path: Path
+) -> None:
+    for p in ORDERS:
+        for v in (1, 2, 3):
+            edf(f"P{p:02d}_{v}.edf")
+    ratings(tmp_path, "vp,trial,video,valence")
+    made = propose(tmp_path)
+    assert {row["valence"] for row in made.rows} == {"?"}
+    assert made.questions[0].startswith("valence: which column of ratings.csv names the trials")
+
+
+def test_a_run_and_a_trial_name_a_file_together(edf: Callable[..., None], tmp_path: Path) -> None:
+    lines = ["subject,run,trial,valence"]
+    for p in (1, 2):
+        for run in (1, 2, 3):
+            for trial in (1, 2, 3):
+                edf(f"P{p}_run{run}_trial{trial}.edf")
+                lines.append(f"{p},{run},{trial},{p}.{run}{trial}")
+    (tmp_path / "ratings.csv").write_text("\n".join(lines))
+    for row in read(tmp_path).rows:
+        numbers = [c for c in row["path"] if c.isdecimal()]
+        assert row["valence"] == f"{numbers[0]}.{numbers[1]}{numbers[2]}"
+
+
+@pytest.mark.parametrize("letters", ["CP", "SP", "AB"])
+def test_letters_that_tell_people_apart_join_too(
+    edf: Callable[..., None], tmp_path: Path, letters: str
+) -> None:
+    lines = ["subject,trial,valence"]
+    for at, letter in enumerate(letters):
+        for p in (1, 2):
+            for t in (1, 2):
+                edf(f"{letter}{p:02d}_trial{t}.edf")
+                lines.append(f"{letter}{p:02d},{t},{at}.{p}{t}")
+    (tmp_path / "ratings.csv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert not [check for check in made.checks if "ratings.csv" in check]
+    for row in made.rows:
+        numbers = row["path"][2], row["path"].removesuffix(".edf")[-1]
+        assert row["valence"] == f"{letters.index(row['path'][0])}.{''.join(numbers)}"
+
+
+def test_a_table_says_where_trials_of_several_files_begin(
+    edf: Callable[..., None], tmp_path: Path
+) -> None:
+    lines = ["subject,session,trial,onset,duration,label"]
+    for p in (1, 2):
+        for q in (1, 2):
+            edf(f"P{p:02d}_ses{q}.edf", 20)
+            lines += [f"{p},{q},{3 * q - 3 + t},{4 * t + q},3,{'abc'[t - 1]}" for t in (1, 2, 3)]
+    (tmp_path / "trials.csv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert [(r["path"], r["label"], r["start_s"], r["stop_s"]) for r in made.rows] == [
+        (f"P{p:02d}_ses{q}.edf", "abc"[t - 1], str(4 * t + q), str(4 * t + q + 3))
+        for p in (1, 2)
+        for q in (1, 2)
+        for t in (1, 2, 3)
+    ]
+    text = "\n".join(lines).replace("session", "mood").replace(",1,", ",x,").replace(",2,", ",y,")
+    (tmp_path / "trials.csv").write_text(text)
+    (tmp_path / "manifest.csv").unlink()
+    made = propose(tmp_path)
+    assert {row["label"] for row in made.rows} == {"?"}
+    assert "no column of trials.csv tells which rows are of which file" in made.questions[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "unit_s"),
+    [
+        ("start_ms,end_ms", 1e-3),
+        ("onset [ms],offset [ms]", 1e-3),
+        ("onset_us,stop_us", 1e-6),
+        ("startms,endms", 1e-3),
+        ("Start (min),Stop (min)", 60),
+        ("tmin,tmax", 1),
+        ("onset,end", 1),
+    ],
+)
+def test_times_in_any_unit(
+    edf: Callable[..., None], tmp_path: Path, names: str, unit_s: float
+) -> None:
+    lines = [f"subject,{names},label"]
+    for p in (1, 2):
+        edf(f"P{p}.edf", 20)
+        times = [(6 * t / unit_s, (6 * t + 3) / unit_s) for t in (0, 1, 2)]
+        lines += [f"{p},{a:.10g},{b:.10g},{'aba'[t]}" for t, (a, b) in enumerate(times)]
+    (tmp_path / "trials.csv").write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert [(r["start_s"], r["stop_s"]) for r in made.rows] == [
+        *(("0", "3"), ("6", "9"), ("12", "15"))
+    ] * 2
+
+
+def test_times_after_the_file_s_end_are_asked_for(edf: Callable[..., None], tmp_path: Path) -> None:
+    lines = ["subject,onset,duration,label"]
+    for p in (1, 2):
+        edf(f"P{p}.edf", 20)
+        lines += [f"{p},{6000 * t},3000,{'aba'[t]}" for t in (0, 1, 2)]
+    (tmp_path / "trials.csv").write_text("\n".join(lines))
+    made = propose(tmp_path)
+    assert {(row["start_s"], row["stop_s"]) for row in made.rows} == {("?", "?")}
+    assert "trials.csv has trials that begin after their file's end" in made.questions[0]
+
+
+def test_labels_over_time_in_milliseconds(edf: Callable[..., None], tmp_path: Path) -> None:
+    edf("P1.edf", 20)
+    edf("P2.edf", 20)
+    for p, name in ((1, "time_ms"), (2, "time")):
+        lines = [f"{name},label", *(f"{1000 * t},{'ab'[t // 10]}" for t in range(20))]
+        (tmp_path / f"P{p}_labels.csv").write_text("\n".join(lines))
+    made = propose(tmp_path)
+    assert [(r["subject"], r["label"], r["start_s"], r["stop_s"]) for r in made.rows] == [
+        *(("P1", "a", "0", "10"), ("P1", "b", "10", "20"), ("P2", "?", "", ""))
+    ]
+    assert "label: in P2_labels.csv the times are no seconds" in made.questions[0]
 
 
 def test_a_column_per_trial(edf: Callable[..., None], tmp_path: Path) -> None:
@@ -193,6 +396,42 @@ def test_labels_per_second_are_runs(edf: Callable[..., None], tmp_path: Path) ->
         ("happy", "happy", "6", "9"),
         ("calm_2", "calm", "9", "12"),
     ]
+
+
+@pytest.mark.parametrize("folders", [("", ""), ("data/", "labels/"), ("{p}/", "{p}/")])
+@pytest.mark.parametrize("stem", ["P{p:02d}_clip{c}", "P{p}_{c}", "{p}_{c}", "clip{c}_P{p}"])
+def test_labels_over_time_reach_their_own_recording(
+    edf: Callable[..., None], tmp_path: Path, folders: tuple[str, str], stem: str
+) -> None:
+    for p in (1, 2, 3):
+        for c in (1, 2, 3):
+            name, (data, labels) = stem.format(p=p, c=c), (f.format(p=p) for f in folders)
+            edf(f"{data}{name}.edf", 12)
+            lines = ["time,label", *(f"{t},{('low', 'high')[t // 6]}_{p}{c}" for t in range(12))]
+            path = tmp_path / labels / f"{name}_labels.csv"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("\n".join(lines))
+    made = read(tmp_path)
+    assert len(made.rows) == 18
+    for row in made.rows:
+        numbers = "".join(c for c in Path(row["path"]).stem.replace("0", "") if c.isdecimal())
+        swapped = numbers[::-1] if stem.startswith("clip") else numbers
+        assert row["label"].partition("_")[2] == swapped
+
+
+def test_two_tables_of_one_recording_are_asked_for(
+    edf: Callable[..., None], tmp_path: Path
+) -> None:
+    for p in (1, 2):
+        edf(f"P{p}.edf", 12)
+        for rater in ("ann", "bob")[:p]:
+            lines = ["time,label", *(f"{t},{rater}{t // 6}" for t in range(12))]
+            (tmp_path / f"P{p}_{rater}.csv").write_text("\n".join(lines))
+    (tmp_path / "P3_ann.csv").write_text("time,label\n0,a\n1,b")
+    made = propose(tmp_path)
+    assert [row["label"] for row in made.rows] == ["ann0", "ann1", "?"]
+    assert "P2_ann.csv, P2_bob.csv hold labels over time" in made.questions[0]
+    assert any("P3_ann.csv holds labels over time, but" in check for check in made.checks)
 
 
 def test_a_table_of_one_recording_s_parts(edf: Callable[..., None], tmp_path: Path) -> None:
@@ -262,6 +501,56 @@ def test_codes_are_asked_for_and_named(tmp_path: Path, capsys: pytest.CaptureFix
     ]
 
 
+POINTS = [(5.0, 0.0, "happy"), (20.0, 0.0, "fear"), (40.0, 0.0, "sad")]
+
+
+@pytest.mark.parametrize(
+    ("markers", "spans", "left"),
+    [
+        (
+            [(5, 0, "relaxation"), (20, 0, "fear"), (40, 0, "tension")],
+            [(5, 20, "relaxation"), (20, 40, "fear"), (40, 60, "tension")],
+            [],
+        ),
+        (
+            [(5, 0, "calmStart"), (20, 0, "calmEnd"), (25, 0, "start fear"), (50, 0, "end fear")],
+            [(5, 20, "calm"), (25, 50, "fear")],
+            [],
+        ),
+        (
+            [(5, 0, "calm_on"), (8, 0, "beep"), (40, 0, "calm_off")],
+            [(5, 40, "calm")],
+            ["beep"],
+        ),
+        (
+            [(5, 0, "calm start"), (20, 0, "calm end"), (25, 0, "frustration"), (40, 0, "fear")],
+            [],
+            ["frustration", "fear"],
+        ),
+        ([(2, 1.5, "eye blink"), *POINTS], [], ["happy", "fear", "sad"]),
+    ],
+)
+def test_parts_by_markers(
+    markers: list[Marker], spans: list[tuple[float, float, str]], left: list[str]
+) -> None:
+    assert marked(markers, 60, {}) == ([Span(*each) for each in spans], left)
+
+
+def test_markers_of_two_sorts_are_asked_for(tmp_path: Path) -> None:
+    signal = EdfSignal(noise(1, 60, FS)[0], FS, label="Cz", physical_dimension="uV")
+    notes = [EdfAnnotation(at, length or None, text) for at, length, text in POINTS]
+    for p in (1, 2):
+        blink = EdfAnnotation(2, 1.5, "eye blink")
+        Edf([signal], annotations=[blink, *notes]).write(tmp_path / f"P{p}.edf")
+    made = propose(tmp_path)
+    assert {row["label"] for row in made.rows} == {"?"}
+    assert "happy (2), fear (2), sad (2). Which of them begin a trial" in made.questions[0]
+    made = propose(tmp_path, None, {text: text for _, _, text in POINTS})
+    assert [(r["label"], r["start_s"], r["stop_s"]) for r in made.rows] == [
+        *(("happy", "5", "20"), ("fear", "20", "40"), ("sad", "40", "60"))
+    ] * 2
+
+
 def test_a_rating_over_time_is_pieces(edf: Callable[..., None], tmp_path: Path) -> None:
     for p in (1, 2):
         edf(f"S{p}.edf", 30)
@@ -282,6 +571,7 @@ def test_what_cannot_be_told_is_asked_for(
     (tmp_path / "old.zip").write_bytes(b"PK")
     assert main(["manifest", str(tmp_path)]) == 0
     out = capsys.readouterr().out
+    assert "p1.npy, p2.npy: arrays whose names tell no type of signal" in out
     assert "rate: how many samples per second have the 2 files" in out
     assert "label: what was each recording?" in out
     assert "Unpack it first." in out

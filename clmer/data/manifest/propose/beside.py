@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clmer.data.formats.delimited import Table, is_missing, read_table
+from clmer.data.formats.tables.layout import SECONDS, name_and_unit
 from clmer.data.manifest.columns import meaning
 from clmer.data.tasks import DIMENSIONS
 from clmer.errors import DataError
@@ -39,6 +40,8 @@ ABOUT_PEOPLE = frozenset(
     "language native alter geschlecht bmi glasses vision medication occupation date time datum "
     "notes note comment comments remark remarks".split()
 )
+#: A column for times with its unit at once: "startms".
+_GLUED = re.compile(r"(?:start|begin|onset|stop|end|offset|duration|dur|time|timestamp)s?(ms|us)")
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,17 @@ class Beside:
         """Start and end in seconds of a row's part of the file; None where the table lacks it."""
 
         def number(column: int | None) -> float | None:
-            return None if column is None else self.table.number(self.cells[row][column])
+            return None if column is None else self.seconds(row, column)
 
         start, stop, duration = number(self.start), number(self.stop), number(self.duration)
         if start is not None and stop is None and duration is not None:
             stop = start + duration
         return start, stop
+
+    def seconds(self, row: int, column: int) -> float | None:
+        """A time in seconds by the unit in its column's name; None where there is none."""
+        found, scale = self.table.number(self.cells[row][column]), _scale(self.name(column))
+        return None if found is None or scale is None else round(found * scale, 9)
 
     def column(self, column: int) -> list[str]:
         """A column's cells, "" where there is no value."""
@@ -107,7 +115,8 @@ def read_beside(path: Path) -> Beside | None:
     if subject is None:
         meant = [i for i, n in enumerate(table.names) if meaning(n, ["subject"]) == "subject"]
         subject = meant[0] if meant else None
-    time = next((i for i, name in enumerate(names) if name in _TIME), None)
+    bare = [re.sub(r"[\W_]", "", folded(name_and_unit(name)[0])) for name in table.names]
+    time = next((i for i in range(len(names)) if {names[i], bare[i]} & _TIME), None)
     if subject is None or (names[subject] in _LOOSE and time is not None and len(names) < 4):
         return _per_second(table, names, cells, time)
     start, stop, duration = _times(table.names)
@@ -117,13 +126,26 @@ def read_beside(path: Path) -> Beside | None:
     return Beside(table, subject, file, start, stop, duration, others=others, cells=cells)
 
 
+def _scale(name: str) -> float | None:
+    """Seconds of one of a column's unit, seconds without one; None for samples and frames."""
+    said = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+    if {"sample", "samples", "frame", "frames"} & set(said):
+        return None
+    last = said[-1] if said else ""
+    if glued := _GLUED.fullmatch(last):
+        last = glued[1]
+    return 1.0 if said[:1] == ["t"] and last == "min" else SECONDS.get(last, 1.0)
+
+
 def _times(names: Sequence[str]) -> tuple[int | None, int | None, int | None]:
     """The columns of a part's start, stop and length."""
     known = ("start_s", "stop_s", "duration_s")
     found: dict[str, int] = {}
     for i, name in enumerate(names):
-        if (what := meaning(name, known)) in known or (what := folded(name)) in known:
-            found.setdefault(what, i)
+        for each in (name, name_and_unit(name)[0]):
+            if (what := meaning(each, known)) in known or (what := folded(each)) in known:
+                found.setdefault(what, i)
+                break
     start, stop, duration = map(found.get, known)
     return start, stop, duration
 

@@ -11,10 +11,11 @@ from clmer.data.channels import canonical
 from clmer.data.formats.delimited import number
 from clmer.data.manifest.columns import REFERENCE
 from clmer.data.manifest.propose.join import join_tables
-from clmer.data.manifest.propose.names import REST, Names, Word, name_all, person_id
+from clmer.data.manifest.propose.names import Names, name_all, person_id
 from clmer.data.manifest.propose.scan import Found, scan, without_twins
 from clmer.data.manifest.propose.spans import cut_by_markers, cut_by_tables
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
+from clmer.data.manifest.propose.words import REST, Word, kind_in
 from clmer.data.manifest.table import OPEN
 from clmer.data.tasks import DIMENSIONS
 from clmer.errors import DataError
@@ -68,6 +69,12 @@ def propose(
     names = name_all([(each.format, each.path) for each in used], known)
     made = Proposal(root, found, used, [])
     made.trials = _trials(made, names)
+    arrays = [e.path for e in used if e.path.suffix == ".npy" and not kind_in(e.path)]
+    if arrays:
+        made.checks.append(
+            f"{some([path.as_posix() for path in arrays], 3)}: arrays whose names tell no type of "
+            "signal are taken for EEG."
+        )
     _share_whole_files(made)
     _say_people(made, names)
     _label_by_name(made)
@@ -167,6 +174,7 @@ def _say_people(made: Proposal, names: Names) -> None:
     )
     if names.guessed:
         made.checks.append(f"people are told by {names.told_by}: {some(told)}.")
+    made.checks += names.checks
     counts = Counter(trial.person for trial in made.trials)
     if len(counts) > 1 and max(counts.values()) > 1:
         least, most = min(counts.values()), max(counts.values())
@@ -298,7 +306,9 @@ def _rows(made: Proposal, folder: Path) -> None:
 
 def _values(name: str, cells: Sequence[str]) -> str:
     """What a label column holds: the span of numbers, or each class and how often."""
-    known = [cell for cell in cells if cell]
+    known = [cell for cell in cells if cell not in ("", OPEN)]
+    if not known:
+        return "asked below"
     numbers = [number(cell) for cell in known]
     found = [each for each in numbers if each is not None]
     if len(found) == len(known) and (len(set(found)) > 4 or name in DIMENSIONS):

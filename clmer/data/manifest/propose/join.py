@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from clmer.data.manifest.columns import NEEDED, OPTIONAL, REFERENCE, is_remark, meaning
 from clmer.data.manifest.propose.beside import ABOUT_PEOPLE, Beside
-from clmer.data.manifest.propose.names import person_id, words
+from clmer.data.manifest.propose.match import grouped, names_trials, pairings
+from clmer.data.manifest.propose.names import lettered_id, person_id
 from clmer.data.manifest.propose.spans import marker_parts, parts_of
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
 from clmer.data.manifest.propose.wide import take_wide, wide_columns
+from clmer.data.manifest.propose.words import words
+from clmer.data.manifest.table import OPEN
 from clmer.data.tasks import DIMENSIONS
 from clmer.text import folded
 
-_TRIAL_WORDS = (
-    "video videoid videono clip clipid film filmid movie session run block stimulus stimulusid "
-    "stimuli song picture image task taskid".split()
-)
 #: Other words for a rating.
 _DIMENSION_WORDS = {
     **{name: name for name in DIMENSIONS},
@@ -37,37 +35,56 @@ def join_tables(made: Proposal, tables: Sequence[Beside]) -> None:
 def _join(made: Proposal, table: Beside) -> None:
     assert table.subject is not None
     name = table.path.name
-    rows: dict[str, list[int]] = {}
-    for i, cell in enumerate(table.column(table.subject)):
-        rows.setdefault(person_id(cell), []).append(i)
     people: dict[str, list[Trial]] = {}
     for trial in made.trials:
         people.setdefault(trial.person_id, []).append(trial)
+    cells = table.column(table.subject)
+    plain, lettered = _by_person(map(person_id, cells)), _by_person(map(lettered_id, cells))
+    rows = max(plain, lettered, key=lambda each: len(each.keys() & people.keys()))
     both = [id_ for id_ in people if id_ in rows]
     if both or table.is_sure:
         _say_strangers(made, table, rows, people)
     if not both:
         return
     if table.start is not None and all(len(people[id_]) == 1 for id_ in both):
-        _cut_by_table(made, table, rows, people)
+        _cut_by_table(made, table, _of_files(rows, people))
         return
+    if table.start is not None and any(len(rows[id_]) > len(people[id_]) for id_ in both):
+        if (files := grouped(table, rows, people)) is not None:
+            _cut_by_table(made, table, files[1], files[0])
+        else:
+            listed = some([trial.name for trial in people[both[0]]], 4)
+            _ask(made, table, rows, (), f"no column of {name} tells which rows are of which file "
+                 f"({listed}).")  # fmt: skip
+        return
+    if table.start is not None:
+        made.checks.append(f"{name}: its times are not used, since each file is one trial.")
     if all(len(rows[id_]) == 1 for id_ in both) and any(len(people[id_]) > 1 for id_ in both):
         _about_people(made, table, rows, people)
         return
-    trial_column, pairs = _pairs(table, rows, people)
-    if trial_column is None and any(len(rows[id_]) > 1 for id_ in both):
+    if (told := _pairs(made, table, rows, people)) is None:
+        return
+    trial_columns, pairs = told
+    if not trial_columns and any(len(rows[id_]) > 1 for id_ in both):
         single = all(len(people[id_]) == 1 for id_ in both)
         if single and _cut_by_markers(made, table, rows):
             return
         if single:
-            _cut_by_table(made, table, rows, people)
+            _cut_by_table(made, table, _of_files(rows, people))
         else:
             made.questions.append(
                 f"label: no column of {name} names the trials of the files "
                 f"({some([t.name for t in people[both[0]]], 4)})."
             )
         return
-    _take(made, table, pairs, trial_column)
+    _take(made, table, pairs, trial_columns)
+
+
+def _by_person(ids: Iterable[str]) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for row, id_ in enumerate(ids):
+        rows.setdefault(id_, []).append(row)
+    return rows
 
 
 def _say_strangers(
@@ -83,62 +100,53 @@ def _say_strangers(
 
 
 def _pairs(
-    table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
-) -> tuple[int | None, list[tuple[Trial, int]]]:
-    """The column that names trials, and the row of each trial; None where one row is a person's."""
-    columns = [*([table.file] if table.file is not None else []), *table.others]
-    best, column, pairs = 0.0, None, []
-    for each in columns:
-        found = _matched(table.column(each), rows, people)
-        score = len(found) + 0.5 * _names_trials(table.name(each))
-        if found and score > best:
-            best, column, pairs = score, each, found
-    count = sum(len(people[id_]) for id_ in people if id_ in rows)
-    if len(pairs) > count / 2:
-        return column, pairs
+    made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
+) -> tuple[tuple[int, ...], list[tuple[Trial, int]]] | None:
+    """The columns that name trials, and the row of each trial; () where one row is a person's.
+
+    None where several columns may name them and tell different rows: that is asked.
+    """
+    found = pairings(table, rows, people)
+    if len(found) > 1:
+        columns = [column for each, _ in found for column in each]
+        listed = " or ".join(table.name(column) for column in columns)
+        _ask(made, table, rows, columns, f"which column of {table.path.name} names the trials of "
+             f"the files: {listed}? They tell different rows.")  # fmt: skip
+        return None
+    if found:
+        return found[0]
     alone = [id_ for id_ in people if id_ in rows and len(people[id_]) == len(rows[id_]) == 1]
-    return None, [(people[id_][0], rows[id_][0]) for id_ in alone]
+    return (), [(people[id_][0], rows[id_][0]) for id_ in alone]
 
 
-def _matched(
-    cells: Sequence[str], rows: dict[str, list[int]], people: dict[str, list[Trial]]
-) -> list[tuple[Trial, int]]:
-    """The row of each trial that a column's cells name; none where a row fits two trials."""
-    pairs = []
-    for id_, trials in people.items():
-        for trial in trials:
-            fits = [i for i in rows.get(id_, ()) if _names(cells[i], trial)]
-            pairs += [(trial, fits[0])] if len(fits) == 1 else []
-    return pairs if len({row for _, row in pairs}) == len(pairs) else []
-
-
-def _names(cell: str, trial: Trial) -> bool:
-    """Whether a cell names a trial: by its file, its name, or one of the words in that."""
-    if not cell:
-        return False
-    stems = {folded(file.path.name.partition(".")[0]) for file in trial.files}
-    if folded(Path(cell.replace("\\", "/")).name.partition(".")[0]) in stems:
-        return True
-    if (trial.named.rest or trial.part) and folded(cell) == folded(trial.name):
-        return True
-    said = [part for word in words(folded(cell)) for part in word.parts]
-    named = (*trial.named.rest, *words(trial.part))
-    own = {part for word in named for part in (*word.parts, word.id)}
-    return bool(said) and set(said) <= own
+def _ask(
+    made: Proposal,
+    table: Beside,
+    rows: dict[str, list[int]],
+    columns: Sequence[int],
+    question: str,
+) -> None:
+    """Leave a table's labels open, `columns` being none of them, and ask."""
+    indices = [row for each in rows.values() for row in each]
+    labels = _labels(table, [i for i in table.others if i not in columns], indices, made)
+    for trial in made.trials:
+        if trial.person_id in rows:
+            trial.labels |= dict.fromkeys(labels.values(), OPEN)
+    made.questions.append(f"{', '.join(labels.values()) or 'label'}: {question}")
 
 
 def _take(
-    made: Proposal, table: Beside, pairs: Sequence[tuple[Trial, int]], trial_column: int | None
+    made: Proposal, table: Beside, pairs: Sequence[tuple[Trial, int]], trial_columns: Sequence[int]
 ) -> None:
     """Copy the labels of matched rows."""
-    columns = [i for i in table.others if i != trial_column]
+    columns = [i for i in table.others if i not in trial_columns]
     taken = _labels(table, columns, [row for _, row in pairs], made)
     for column, label in taken.items():
         cells = table.column(column)
         for trial, row in pairs:
             trial.labels[label] = table.table.plain(cells[row])
     if taken:
-        joined = "person" if trial_column is None else f"person and {table.name(trial_column)}"
+        joined = " and ".join(["person", *(table.name(i) for i in trial_columns)])
         lacking = len(made.trials) - len(pairs)
         names = [(table.name(i), to) for i, to in taken.items()]
         renamed = [f"{name} is {to}" for name, to in names if folded(name) != folded(to)]
@@ -148,7 +156,7 @@ def _take(
         if lacking:
             made.checks.append(f"{table.path.name}: no row fits {lacking} trials.")
         shared = {trial.name for trial in made.trials}
-        if trial_column is not None and len(shared) < len(made.trials):
+        if trial_columns and len(shared) < len(made.trials):
             for trial in made.trials:
                 trial.stimulus = trial.name
 
@@ -168,7 +176,8 @@ def _labels(
         is_number = bool(found) and None not in numbers
         key = "".join(character for character in folded(name) if character.isalnum())
         many = not is_number and len(set(found)) > max(12, len(found) / 3)
-        if key in ABOUT_PEOPLE or is_remark(name) or len(set(found)) < 2 or many:
+        counted = is_number and names_trials(name)  # another count of trials
+        if key in ABOUT_PEOPLE or is_remark(name) or len(set(found)) < 2 or many or counted:
             left_out.append(name)
             continue
         label = _dimension(name) or name.replace("\n", " ")
@@ -190,12 +199,6 @@ def _dimension(name: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _names_trials(name: str) -> bool:
-    """Whether a column is called after what trials are."""
-    key = "".join(character for character in folded(name) if character.isalnum())
-    return meaning(name, ["trial"]) == "trial" or key in _TRIAL_WORDS
-
-
 def _about_people(
     made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
 ) -> None:
@@ -211,7 +214,7 @@ def _about_people(
         made.told[f"not used of {table.path.name}"] = f"{some(columns, 6)}: of people, not trials"
         return
     pairs = [(t, rows[id_][0]) for id_, trials in people.items() if id_ in rows for t in trials]
-    _take(made, table, pairs, None)
+    _take(made, table, pairs, ())
 
 
 def _cut_by_markers(made: Proposal, table: Beside, rows: dict[str, list[int]]) -> bool:
@@ -219,7 +222,7 @@ def _cut_by_markers(made: Proposal, table: Beside, rows: dict[str, list[int]]) -
 
     They are those that the table names or, where there are as many as rows, in its order.
     """
-    spans = marker_parts(made, {})
+    spans, _ = marker_parts(made, {})
     trials = [each for trial in made.trials for each in parts_of(trial, spans.get(id(trial), []))]
     people: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -227,8 +230,11 @@ def _cut_by_markers(made: Proposal, table: Beside, rows: dict[str, list[int]]) -
     if not trials:
         return False
     again = any(len({s.label for s in each}) < len(each) for each in spans.values())
-    column, pairs = (None, []) if again else _pairs(table, rows, people)
-    if column is None:
+    told = ((), []) if again else _pairs(made, table, rows, people)
+    if told is None:
+        return True
+    columns, pairs = told
+    if not columns:
         if any(len(own) != len(rows.get(id_, own)) for id_, own in people.items()):
             return False
         both = [id_ for id_ in people if id_ in rows]
@@ -239,29 +245,46 @@ def _cut_by_markers(made: Proposal, table: Beside, rows: dict[str, list[int]]) -
     made.trials = trials
     made.told["parts"] = "by markers in the files"
     made.checks.append("all files of a recording are taken to start together.")
-    _take(made, table, pairs, column)
+    _take(made, table, pairs, columns)
     return True
 
 
+def _of_files(
+    rows: Mapping[str, list[int]], people: Mapping[str, Sequence[Trial]]
+) -> dict[int, list[int]]:
+    """Each person's rows, by the `id` of their recordings."""
+    return {id(t): rows[id_] for id_, own in people.items() if id_ in rows for t in own}
+
+
 def _cut_by_table(
-    made: Proposal, table: Beside, rows: dict[str, list[int]], people: dict[str, list[Trial]]
+    made: Proposal, table: Beside, rows: Mapping[int, list[int]], of_files: int | None = None
 ) -> None:
-    """One file per person and a row per trial: the table says where each begins, or nobody does."""
+    """A row per trial of a file: the table says where each begins, or nobody does.
+
+    `rows` are those of each recording by its `id`, `of_files` the column that told them.
+    """
     name = table.path.name
-    column = next((i for i in table.others if _names_trials(table.name(i))), None)
-    indices = [row for id_ in people for row in rows.get(id_, ())]
-    labels = _labels(table, [i for i in table.others if i != column], indices, made)
+    others = [i for i in table.others if i != of_files]
+    column = next((i for i in others if names_trials(table.name(i))), None)
+    indices = [row for own in rows.values() for row in own]
+    labels = _labels(table, [i for i in others if i != column], indices, made)
     if column is None:  # a trial is called after its class
         words_ = [i for i in labels if not all(map(table.table.number, table.column(i)))]
         column = words_[0] if words_ else None
+    starts = [
+        (table.span(row)[0] or 0.0, trial.duration_s or float("inf"))
+        for trial in made.trials
+        for row in rows.get(id(trial), [])
+    ]
+    beyond = any(start_s >= duration_s for start_s, duration_s in starts)
     trials = []
     for trial in made.trials:
-        own = rows.get(trial.person_id, [])
+        own = rows.get(id(trial), [])
         said = ["" if column is None else table.cells[row][column] for row in own]
         for at, row in enumerate(own):
             again = said.count(said[at]) > 1
             part = f"{said[at]}_{said[: at + 1].count(said[at])}" if again else said[at]
-            start_s, stop_s = table.span(row)
+            start_s, stop_s = (None, None) if beyond else table.span(row)
             trials.append(
                 replace(
                     trial,
@@ -276,7 +299,12 @@ def _cut_by_table(
         trials += [] if own else [trial]
     made.trials = trials
     made.told["joined"] = f"{name}, a row per trial: {len(trials)} trials"
-    if any(trial.unknown for trial in trials):
+    if beyond:
+        made.questions.append(
+            f"start_s, stop_s: {name} has trials that begin after their file's end. Name the unit "
+            "of its times in the column, such as onset_ms, or count them from the file's start."
+        )
+    elif any(trial.unknown for trial in trials):
         made.questions.append(
             f"start_s, stop_s: {name} has several trials per person, the folder one file: in which "
             "seconds of the file is each? Columns onset and duration in the table would be read."

@@ -9,159 +9,21 @@ are the same in all files of a kind are passed by; what is left tells the person
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from clmer.data.channels import as_kind
+from clmer.data.manifest.propose.words import (
+    CLASSES,
+    EMOTIONS,
+    PEOPLE,
+    VERSIONS,
+    Word,
+    is_device,
+    words,
+)
 from clmer.text import folded
-
-#: Letters before a person's number, the surest first: "s" may be a session, "part" a part.
-PEOPLE = tuple(
-    "sub subj subject participant proband person patient user teilnehmer sujet vp vpn pid ppt pp "
-    "p id s part".split()
-)
-#: Words before a trial's number.
-TRIALS = frozenset(
-    "ses sess session day visit run trial tr t take rep repetition block clip video vid v stim "
-    "stimulus movie film seg segment epoch".split()
-)
-#: Words before a class.
-_CLASSES = frozenset("task cond condition emo emotion label class state mood".split())
-#: What a file holds or what recorded it: neither person nor trial.
-_DEVICES = frozenset(
-    "eeg ecg ekg gsr eda bvp ppg resp temp acc gyro magn emg eog ieeg hr ibi tags physio "
-    "physiology signal signals face faces facial openface pyfeat feat mediapipe video videos "
-    "cam camera webcam au aus landmarks emotiv epoc muse openbci shimmer empatica e4 polar h10 "
-    "biopac bitalino opensignals data recording recordings rec record export exports csv edf "
-    "bdf features output out results openvibe lsl beh phys anat files".split()
-)
-#: What was done to a file: two of them may be one recording.
-VERSIONS = frozenset(
-    "raw filtered filt clean cleaned preprocessed preproc processed ica orig original old new copy "
-    "backup final".split()
-)
-#: Parts of a recording by which people are known.
-REST = frozenset(
-    "rest resting restingstate baseline base bl neutral ruhe eyesopen eyesclosed".split()
-)
-_EMOTIONS = REST | frozenset(
-    "happy happiness sad sadness angry anger fear fearful afraid scared disgust disgusted "
-    "surprise surprised calm relax relaxed relaxation joy joyful amusement amused funny tender "
-    "tenderness contempt bored boredom excited excitement stress stressed positive negative pos "
-    "neg content contentment love anxious anxiety pain awe pride excitement frustration "
-    "frustrated arithmetic math mental meditation stroop high low hvha hvla lvha lvla freude "
-    "trauer wut angst ekel".split()
-)
-_DATE = re.compile(
-    r"(?<!\d)(19|20)\d\d([-_.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])"
-    r"([T _-]?([01]\d|2[0-3])[-_.:h]?[0-5]\d([-_.:m]?[0-5]\d)?)?(?!\d)"
-)
-#: A person's letters, and their number after a space: "Sub_01".
-_APART = re.compile(
-    rf"(?<![^\W_])({'|'.join(sorted(PEOPLE, key=len, reverse=True))})[ _]+(\d+)(?![^\W_])",
-    re.IGNORECASE,
-)
-#: A piece of a name in camel case.
-_HUMP = re.compile(r"[A-Z]?[^\W\d_A-Z]+\d*|[A-Z]+\d*|\d+")
-_RATE = re.compile(r"(?<![A-Za-z\d])(\d+) ?hz(?![A-Za-z])", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word of a name.
-
-    Args:
-        text: as written, "P01".
-        key: its letters before a number, in lower case, "p"; all of it where it has no number.
-        value: the number without leading zeros, "1"; "" where it has none.
-    """
-
-    text: str
-    key: str
-    value: str
-
-    @property
-    def id(self) -> str:
-        """What two spellings of it share."""
-        return self.key + self.value
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """What tells trials apart: "happy", "2" of "happy2"; "2" of "run-02"."""
-        says_nothing = self.value and self.key in {*TRIALS, *_CLASSES, *PEOPLE}
-        return tuple(filter(None, ("" if says_nothing else self.key, self.value)))
-
-
-def words(path: PurePath | str, *, dates: bool = False) -> list[Word]:
-    """The words of a path without its suffix, folders first; rates are none, dates if asked for."""
-    path = PurePath(path)
-    found = []
-    for part in (*path.parent.parts, path.name.partition(".")[0] or path.name):
-        part = _RATE.sub(" ", part if dates else _DATE.sub(" ", part))
-        part = _APART.sub(r"\1\2", part)
-        for text in re.split(r"[\s_.,;=+&()\[\]#]+", part):
-            found += _of_text(text.strip("-"))
-    return found
-
-
-def rate_in(path: PurePath) -> float | None:
-    """The rate in Hz that a name states ("p01_128Hz.npy"), or None."""
-    found = _RATE.search(path.name)
-    return float(found[1]) if found else None
-
-
-def _of_text(text: str) -> list[Word]:
-    if not text:
-        return []
-    pair = re.fullmatch(r"([^\W\d_]+)-(\w+)", text)
-    if pair and (pair[2].isdigit() or folded(pair[1]) in {*PEOPLE, *TRIALS, *_CLASSES}):
-        value = pair[2].lstrip("0") or "0" if pair[2].isdigit() else folded(pair[2])
-        return [Word(text, folded(pair[1]), value)]
-    if "-" in text:
-        return [word for part in text.split("-") for word in _of_text(part)]
-    if folded(text) in _DEVICES:
-        return [_word(text)]
-    pieces = re.findall(r"[^\W\d_]+\d*|\d+", text)
-    if not text.isupper():
-        pieces = [part for piece in pieces for part in _HUMP.findall(piece)]
-    if len(pieces) > 1 and all(_is_known(piece) for piece in pieces):
-        return [word for piece in pieces for word in _split(piece)]
-    return _split(text)
-
-
-def _split(text: str) -> list[Word]:
-    """A class and its number as two words: "happy2" is "happy_2"."""
-    found = re.fullmatch(r"([^\W\d_]+)(\d+)", text)
-    if found and folded(found[1]) in _EMOTIONS:
-        return [_word(found[1]), _word(found[2])]
-    return [_word(text)]
-
-
-def _word(text: str) -> Word:
-    found = re.fullmatch(r"([^\W\d_]*)(\d+)", text)
-    if not found:
-        return Word(text, folded(text), "")
-    return Word(text, folded(found[1]), found[2].lstrip("0") or "0")
-
-
-def _is_known(piece: str) -> bool:
-    letters = folded(piece).rstrip("0123456789")
-    known = (PEOPLE, TRIALS, _CLASSES, _DEVICES, VERSIONS, _EMOTIONS)
-    return not letters or any(letters in each for each in known)
-
-
-def is_device(word: Word) -> bool:
-    """Whether a word says what a file holds."""
-    return folded(word.text) in _DEVICES
-
-
-def kind_in(path: PurePath) -> str:
-    """The type of signal that a name states ("ECG_p01.npy"), the last such word; "" for none."""
-    kinds = [as_kind(word.text) for word in words(path)]
-    return next((kind for kind in reversed(kinds) if kind not in ("", "other")), "")
 
 
 @dataclass(frozen=True)
@@ -194,8 +56,8 @@ class Named:
     @property
     def states(self) -> list[str]:
         """The words of the trial that are a class: "happy" of "happy2"."""
-        keyed = [word.value for word in self.rest if word.key in _CLASSES and word.value]
-        return keyed or [w.key for w in self.rest if w.key in _EMOTIONS]
+        keyed = [word.value for word in self.rest if word.key in CLASSES and word.value]
+        return keyed or [w.key for w in self.rest if w.key in EMOTIONS]
 
 
 @dataclass(frozen=True)
@@ -206,11 +68,13 @@ class Names:
         named: of each file, in their order.
         told_by: how people are told, for a person.
         guessed: whether another part of the name may be the person.
+        checks: what was decided of people of the same number in several folders.
     """
 
     named: tuple[Named, ...]
     told_by: str
     guessed: bool
+    checks: tuple[str, ...] = ()
 
 
 def person_id(text: str) -> str:
@@ -218,7 +82,12 @@ def person_id(text: str) -> str:
     found = words(folded(text))
     if len(found) == 1 and found[0].value and found[0].key in ("", *PEOPLE):
         return found[0].value
-    return "".join(word.id for word in found)
+    return lettered_id(text)
+
+
+def lettered_id(text: str) -> str:
+    """The same where letters tell people apart: "P01" and "C01" are two."""
+    return "".join(word.id for word in words(folded(text)))
 
 
 def name_all(files: Sequence[tuple[str, PurePath]], known: Collection[str] = ()) -> Names:
@@ -263,24 +132,83 @@ def _name_all(
     people = by_word or [None] * len(files)
     plain = _one_key((kind, w) for kind, w in zip(kinds, people, strict=True) if w)
     again = _mentioned_again(kinds, varying, people)
+    same = _same_places(kinds, varying, people)
     ids, rests = [], []
     for kind, person, each in zip(kinds, people, varying, strict=True):
-        rest = [w for w in each if person is None or w.id != person.id]
+        rest = [
+            w
+            for at, w in enumerate(each)
+            if not person or w.id != person.id or not (w is person or w.key or at in same[kind])
+        ]
         if person and again[kind]:
             rest.remove(next(w for w in rest if not w.key and w.value == person.value))
         rests.append(list({word.id: word for word in rest}.values()))
         ids.append("" if person is None else (person.value or person.key) if plain else person.id)
+    texts = [person.text if person else "" for person in people]
+    apart = _apart(texts, ids, rests)
+    checks = [] if apart is None else [apart]
+    if apart is None and (asked := _in_folders(files, kept, people, ids, rests)):
+        checks.append(asked)
     groups = _groups(kinds, ids, rests)
     named = [
         Named(
-            person.text if person else "",
+            text,
             id_,
             tuple(word for word in rest if word not in group),
             tuple(group),
         )
-        for person, id_, rest, group in zip(people, ids, rests, groups, strict=True)
+        for text, id_, rest, group in zip(texts, ids, rests, groups, strict=True)
     ]
-    return Names(tuple(named), told_by, guessed)
+    return Names(tuple(named), told_by, guessed, tuple(checks))
+
+
+def _apart(texts: list[str], ids: list[str], rests: Sequence[Sequence[Word]]) -> str | None:
+    """Tell people of one number in two groups apart, in place; what was done, None for nothing."""
+    groups = [next((w for w in rest if w.is_group), None) for rest in rests]
+    of_person: dict[str, set[str]] = {}
+    for id_, group in zip(ids, groups, strict=True):
+        if group and id_:
+            of_person.setdefault(id_, set()).add(group.id)
+    twice = [id_ for id_, own in of_person.items() if len(own) > 1]
+    if not twice:
+        return None
+    at = ids.index(twice[0])
+    said = f"{texts[at]} of {' and '.join(sorted(of_person[twice[0]]))} are two people"
+    for i, group in enumerate(groups):
+        if group:
+            texts[i], ids[i] = f"{group.text}_{texts[i]}", f"{group.id}_{ids[i]}"
+    return f"{said}: each is called after its group."
+
+
+def _in_folders(
+    files: Sequence[tuple[str, PurePath]],
+    names: Sequence[Sequence[Word]],
+    people: Sequence[Word | None],
+    ids: Sequence[str],
+    rests: Sequence[Sequence[Word]],
+) -> str:
+    """Whether one person is below two folders that are no session, date or class; "" if not.
+
+    They may be trials, or groups that number their people alike.
+    """
+    below: dict[str, dict[str, str]] = {}
+    for (_, path), name, person, id_, rest in zip(files, names, people, ids, rests, strict=True):
+        if person is None:
+            continue
+        folders = {word.id for word in words(path.parent / "x")}
+        at = next(i for i, word in enumerate(name) if word is person)
+        for word in name[:at]:
+            if word in rest and word.id in folders and not word.is_time_or_class:
+                below.setdefault(id_, {})[word.id] = word.text
+    twice = [(id_, own) for id_, own in below.items() if len(own) > 1]
+    if not twice:
+        return ""
+    id_, own = twice[0]
+    text = next(p.text for p, each in zip(people, ids, strict=True) if p and each == id_)
+    return (
+        f"{text} is below {' and '.join(list(own.values())[:3])}: taken for one person. Where "
+        "these are groups of different people, give each a name of its own."
+    )
 
 
 def _groups(
@@ -312,6 +240,17 @@ def _mentioned_again(
         number = person.value if person and person.key else ""
         again[kind] &= bool(number) and any(not w.key and w.value == number for w in name)
     return again
+
+
+def _same_places(
+    kinds: Sequence[str], names: Sequence[Sequence[Word]], people: Sequence[Word | None]
+) -> dict[str, set[int]]:
+    """By kind, places at which all of its files have their person: both of "1/1_2"."""
+    same: dict[str, set[int]] = {}
+    for kind, name, person in zip(kinds, names, people, strict=True):
+        own = {at for at, word in enumerate(name) if person and word.id == person.id}
+        same[kind] = same.get(kind, own) & own
+    return same
 
 
 def _common(kinds: Sequence[str], names: Sequence[Sequence[Word]]) -> dict[str, set[str]]:
@@ -354,9 +293,11 @@ def _by_place(
         values = [name[at] for name in names]
         ids = {word.id for word in values}
         hits = sum(person_id(word.text) in known for word in values)
+        if all(word.is_group for word in values):
+            continue
         if len(ids) < 2 or (known and hits < len(names) / 2):
             continue
-        states = sum(word.key in _EMOTIONS or word.key in _CLASSES for word in values)
+        states = sum(word.key in EMOTIONS or word.key in CLASSES for word in values)
         if not hits and states > len(values) / 3:
             continue
         places.append((-hits, at))

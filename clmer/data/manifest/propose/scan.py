@@ -18,7 +18,7 @@ from clmer.data.formats.biosignal import is_recording, open_biosignal
 from clmer.data.formats.mne_files import FOLDERS
 from clmer.data.formats.tables import TEXT
 from clmer.data.manifest.propose.beside import Beside, read_beside
-from clmer.data.manifest.propose.names import kind_in, rate_in
+from clmer.data.manifest.propose.words import kind_in, rate_in
 from clmer.data.recording import KINDS
 from clmer.errors import DataError
 

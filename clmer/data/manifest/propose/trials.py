@@ -46,6 +46,11 @@ class Trial:
         return "_".join(filter(None, (self.named.trial, self.part))) or "1"
 
     @property
+    def duration_s(self) -> float:
+        """Seconds of its longest file; 0 where none tells."""
+        return max((file.duration_s for file in self.files), default=0.0)
+
+    @property
     def key(self) -> tuple[str, ...]:
         """What it is sorted by."""
         ids = self.person_id, *self.named.trial_id, f"{self.start_s or 0:012.3f}", self.part

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from clmer.data.manifest.propose.beside import Beside
-from clmer.data.manifest.propose.names import TRIALS, words
 from clmer.data.manifest.propose.trials import Trial
+from clmer.data.manifest.propose.words import TRIALS, words
 
 
 def wide_columns(table: Beside, trials: Sequence[Trial]) -> dict[str, dict[tuple[str, ...], int]]:
