@@ -65,7 +65,10 @@ def attention_forward(
     seed: Tensor | None,
     dropout_p: float,
     scale: float,
+    is_causal: bool,
     want_lse: bool,
+    out: Tensor | None,
+    weights: Tensor | None,
     threads: int,
 ) -> tuple[Tensor, Tensor | None]: ...
 def attention_backward(
@@ -81,7 +84,11 @@ def attention_backward(
     seed: Tensor | None,
     dropout_p: float,
     scale: float,
+    is_causal: bool,
     grad_bias: Tensor | None,
+    grad_query: Tensor | None,
+    grad_key: Tensor | None,
+    grad_value: Tensor | None,
     threads: int,
 ) -> tuple[Tensor, Tensor, Tensor]: ...
 def attention_short_forward(
@@ -94,6 +101,7 @@ def attention_short_forward(
     seed: Tensor | None,
     dropout_p: float,
     scale: float,
+    is_causal: bool,
     tf32: bool,
     stream: int,
 ) -> tuple[Tensor, Tensor]: ...
@@ -110,6 +118,7 @@ def attention_short_backward(
     seed: Tensor | None,
     dropout_p: float,
     scale: float,
+    is_causal: bool,
     grad_scores: Tensor | None,
     tf32: bool,
     stream: int,

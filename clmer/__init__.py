@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         merge_heads,
         nt_xent,
         project_heads,
+        scaled_dot_product_attention,
         sosfilt,
     )
     from clmer.pipeline.run.trained import load
@@ -39,6 +40,7 @@ __all__ = [
     "nt_xent",
     "ops",
     "project_heads",
+    "scaled_dot_product_attention",
     "signal",
     "sosfilt",
 ]
@@ -54,6 +56,7 @@ _FROM = {
     "merge_heads": "clmer.ops",
     "nt_xent": "clmer.ops",
     "project_heads": "clmer.ops",
+    "scaled_dot_product_attention": "clmer.ops",
     "sosfilt": "clmer.ops",
 }
 

@@ -79,9 +79,9 @@ def choose_tiles(rows: int, keys: int, width: int, kind: str) -> Tiles:
     return Tiles(heads, block_q, block_k, block_d, warps)
 
 
-def _constants(tiles: Tiles, vec: int, precision: str) -> dict[str, Any]:
+def _constants(tiles: Tiles, vec: int, precision: str, is_causal: bool) -> dict[str, Any]:
     blocks = {name: size for name, size in tiles._asdict().items() if name.isupper() and size}
-    return {**blocks, "VEC": vec, "PRECISION": precision}
+    return {**blocks, "VEC": vec, "PRECISION": precision, "CAUSAL": is_causal}
 
 
 def _options(tiles: Tiles) -> dict[str, int]:
@@ -192,6 +192,7 @@ def _call(
     seed: Tensor | None,
     dropout_p: float,
     scale: float,
+    is_causal: bool,
     **more: Tensor,
 ) -> _Call:
     _guard(operands, terms, more)
@@ -202,7 +203,9 @@ def _call(
     kind = precision if query.dtype == torch.float32 else "half"
     tiles = choose_tiles(rows, keys, max(width, value_width), kind)
     if attn_mask is not None and not tiles.HEADS:
-        hidden = ~attn_mask.any(-2)  # keys that no query sees: a tile does not see all queries
+        # Keys that no query sees: a tile does not see all queries.
+        shown = attn_mask.expand(*attn_mask.shape[:-2], rows, keys)
+        hidden = ~(shown.tril() if is_causal else attn_mask).any(-2)
         terms["m"] = hidden if terms["m"] is None else terms["m"] | hidden
     terms |= {name: None if (t := terms[name]) is None else t.view(torch.uint8) for name in "ma"}
     tensors, integers = _integers({**operands, **terms}, lead)
@@ -224,7 +227,7 @@ def _call(
         "grown": 1.0 / (1.0 - dropout_p),
         "spare": _spare(keys, query.dtype),
     }
-    return _Call(arguments, tiles, _constants(tiles, vec, precision))
+    return _Call(arguments, tiles, _constants(tiles, vec, precision, is_causal))
 
 
 def _spare(keys: int, dtype: torch.dtype) -> float:
@@ -250,6 +253,7 @@ def attention_forward(
     seed: Tensor | None,
     dropout_p: float,
     scale: float,
+    is_causal: bool,
 ) -> tuple[Tensor, Tensor]:
     """The op `clmer::cross_attention`, whose page has validated the shapes.
 
@@ -263,6 +267,7 @@ def attention_forward(
         seed: 0-d int64 where there is dropout.
         dropout_p: probability of dropping a weight.
         scale: of the scores.
+        is_causal: query i sees the keys 0 to i alone.
 
     Returns:
         O [..., Lq, Dv] and the log-sum-exp of the scores [..., Lq] float32, -inf where a query sees
@@ -272,13 +277,14 @@ def attention_forward(
     """
     if _in_interpreter(query):
         wide = (query.float(), key.float(), value.float())
-        out, lse = attention_forward(*wide, mask, attn_mask, bias, seed, dropout_p, scale)
+        rest = (mask, attn_mask, bias, seed, dropout_p, scale, is_causal)
+        out, lse = attention_forward(*wide, *rest)
         return out.to(query.dtype), lse
     operands = {"q": query, "k": key, "v": value}
     terms = {"m": mask, "a": attn_mask, "b": bias}
     out = query.new_empty((*query.shape[:-1], value.shape[-1]))
     lse = query.new_empty(query.shape[:-1], dtype=torch.float32)
-    call = _call(operands, terms, seed, dropout_p, scale, out=out, lse=lse)
+    call = _call(operands, terms, seed, dropout_p, scale, is_causal, out=out, lse=lse)
     with torch.cuda.device_of(query):  # Triton launches on the current device
         if call.tiles.HEADS:
             call.launch(short_forward, cdiv(lse.shape[:-1].numel(), call.tiles.HEADS))
@@ -301,6 +307,7 @@ def attention_backward(
     seed: Tensor | None,
     dropout_p: float,
     scale: float,
+    is_causal: bool,
     bias_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """The op `clmer::cross_attention_backward`: what `attention_forward` took and gave, and dO.
@@ -312,17 +319,18 @@ def attention_backward(
     """
     if _in_interpreter(query):
         g, q, k, v, o = (t.float() for t in (grad_out, query, key, value, out))
-        rest = (mask, attn_mask, bias, seed, dropout_p, scale, bias_grad)
+        rest = (mask, attn_mask, bias, seed, dropout_p, scale, is_causal, bias_grad)
         dq, dk, dv, grad_bias = attention_backward(g, q, k, v, o, lse, *rest)
         return dq.to(query.dtype), dk.to(query.dtype), dv.to(query.dtype), grad_bias
     operands = {"g": grad_out, "q": query, "k": key, "v": value}
     terms: Tensors = {"m": mask, "a": attn_mask, "b": bias}
-    call = _call(operands, terms, seed, dropout_p, scale, out=out, lse=lse)
+    call = _call(operands, terms, seed, dropout_p, scale, is_causal, out=out, lse=lse)
     heads, rows, keys = lse.shape[:-1].numel(), query.shape[-2], key.shape[-2]
     dq, dk, dv = (t.new_empty(t.shape) for t in (query, key, value))
     ds = None
     if bias is not None and bias_grad:
-        ds = query.new_empty((*query.shape[:-1], keys), dtype=torch.float32)
+        room = query.new_zeros if is_causal else query.new_empty  # blocks are left out
+        ds = room((*query.shape[:-1], keys), dtype=torch.float32)
     with torch.cuda.device_of(query):
         if call.tiles.HEADS:
             programs = cdiv(heads, call.tiles.HEADS)
@@ -348,19 +356,20 @@ _TYPES = [("bf16", "ieee"), ("fp32", "tf32"), ("fp32", "ieee")]
 def variants() -> Iterator[Variant]:
     """Every kernel in every kind of product, at the tables' ends, with wide loads.
 
-    Each with all masks, bias and dropout, and the paper's shape without them too. Not listed, and
-    compiled at first call: tiles between the ends, fewer terms, float16 (bfloat16's twin),
-    single-element loads and sizes beyond 2^31.
+    Each with all masks, causal too, bias and dropout, and the paper's shape without them. Not
+    listed, and compiled at first call: tiles between the ends, fewer terms, float16 (bfloat16's
+    twin), single-element loads and sizes beyond 2^31.
     """
     for (rows, keys, width), (short, precision) in product(_SAMPLES, _TYPES):
         tiles = choose_tiles(rows, keys, width, precision if short == "fp32" else "half")
-        constants = _constants(tiles, 4 if short == "fp32" else 8, precision)
         kernels = [short_forward, short_backward]
         if not tiles.HEADS:
             kernels = [long_forward, long_grad_query, long_grad_keys]
-        for kernel, terms in product(kernels, (False, True) if rows == 50 else (True,)):
+        kinds = [(False, False), (True, True)] if rows == 50 else [(True, True)]
+        for kernel, (terms, causal) in product(kernels, kinds):
             name = f"{kernel.__name__} {rows} x {keys} x {width} {short} {precision}"
-            fixed: dict[str, Any] = dict(constants)
+            vec = 4 if short == "fp32" else 8
+            fixed: dict[str, Any] = _constants(tiles, vec, precision, causal)
             signature: dict[str, str] = {}
             for argument in kernel.arg_names:
                 if not terms and argument in _TERMS:

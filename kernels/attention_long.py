@@ -6,7 +6,8 @@ launches, each of which recomputes the weights from the log-sum-exp: a program o
 and walks over the keys for dQ (and dS, for a bias), or BLOCK_K keys and walks over the queries for
 dK and dV. Every element is written by one program in one order: no atomics, and the same bits each
 time, for two products per tile more than the five that are needed. sum P dP is dO . O here. The
-launch has folded keys that attn_mask hides from all queries into `mask`. Roofline: the tensor
+launch has folded keys that attn_mask hides from all queries into `mask`. CAUSAL: blocks that
+no pair of a tile can be in are left out, in all three. Roofline: the tensor
 cores; 2 (D + D') flops a pair forward, 2 (5 D + 4 D') both backward launches.
 """
 
@@ -36,6 +37,15 @@ def _tile(length, BLOCK: tl.constexpr):
     return tl.program_id(0) // blocks, row, row < length
 
 
+@triton.jit
+def _reach(row, rows, keys, BLOCK: tl.constexpr, CAUSAL: tl.constexpr):
+    """The end of the keys that a block of queries may see."""
+    reach = keys
+    if CAUSAL:
+        reach = tl.minimum(keys, tl.minimum(rows, tl.min(row) + BLOCK))
+    return reach
+
+
 @triton.jit(do_not_specialize=INTEGERS)
 def long_forward(
     query, key, value, mask, attn_mask, bias, seed,
@@ -46,7 +56,7 @@ def long_forward(
     m0, m1, m2, mc, a0, a1, a2, ar, ac, b0, b1, b2, br, bc,
     scale, threshold, grown, spare,
     BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
-    VEC: tl.constexpr, PRECISION: tl.constexpr,
+    VEC: tl.constexpr, PRECISION: tl.constexpr, CAUSAL: tl.constexpr,
 ):  # fmt: skip
     """O and the log-sum-exp of BLOCK_Q queries of a head."""
     head, row, exists = _tile(rows, BLOCK_Q)
@@ -56,11 +66,12 @@ def long_forward(
     top = tl.full([BLOCK_Q], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK_Q], tl.float32)
     o = tl.zeros([BLOCK_Q, BLOCK_D], tl.float32)
-    for start in range(0, keys, BLOCK_K):
+    reach = _reach(row, rows, keys, BLOCK_Q, CAUSAL)
+    for start in range(0, reach, BLOCK_K):
         col = start + tl.arange(0, BLOCK_K)
-        left = keys_left(mask, head, col, col < keys, n1, n2, m0, m1, m2, mc)
+        left = keys_left(mask, head, col, col < reach, n1, n2, m0, m1, m2, mc)
         pairs = exists[:, None] & left[None, :]
-        pairs = pairs_shown(attn_mask, pairs, head, row, col, n1, n2, a0, a1, a2, ar, ac)
+        pairs = pairs_shown(attn_mask, pairs, head, row, col, n1, n2, a0, a1, a2, ar, ac, CAUSAL)
         at_k = place(head, n1, n2, k0, k1, k2) + col.to(tl.int64) * kr
         at_v = place(head, n1, n2, v0, v1, v2) + col.to(tl.int64) * vr
         k = load_rows(key, at_k, left, width, BLOCK_D, VEC)
@@ -105,7 +116,7 @@ def long_grad_query(
     m0, m1, m2, mc, a0, a1, a2, ar, ac, b0, b1, b2, br, bc,
     scale, threshold, grown,
     BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
-    VEC: tl.constexpr, PRECISION: tl.constexpr,
+    VEC: tl.constexpr, PRECISION: tl.constexpr, CAUSAL: tl.constexpr,
 ):  # fmt: skip
     """dQ, and dS for a bias, of BLOCK_Q queries of a head."""
     head, row, exists = _tile(rows, BLOCK_Q)
@@ -119,11 +130,12 @@ def long_grad_query(
     q = load_rows(query, at_q, sees, width, BLOCK_D, VEC)
     delta = tl.sum(do.to(tl.float32) * o.to(tl.float32), 1)
     dq = tl.zeros([BLOCK_Q, BLOCK_D], tl.float32)
-    for start in range(0, keys, BLOCK_K):
+    reach = _reach(row, rows, keys, BLOCK_Q, CAUSAL)
+    for start in range(0, reach, BLOCK_K):
         col = start + tl.arange(0, BLOCK_K)
-        left = keys_left(mask, head, col, col < keys, n1, n2, m0, m1, m2, mc)
+        left = keys_left(mask, head, col, col < reach, n1, n2, m0, m1, m2, mc)
         pairs = sees[:, None] & left[None, :]
-        pairs = pairs_shown(attn_mask, pairs, head, row, col, n1, n2, a0, a1, a2, ar, ac)
+        pairs = pairs_shown(attn_mask, pairs, head, row, col, n1, n2, a0, a1, a2, ar, ac, CAUSAL)
         at_k = place(head, n1, n2, k0, k1, k2) + col.to(tl.int64) * kr
         at_v = place(head, n1, n2, v0, v1, v2) + col.to(tl.int64) * vr
         k = load_rows(key, at_k, left, width, BLOCK_D, VEC)
@@ -133,7 +145,7 @@ def long_grad_query(
         ds = tl.where(pairs, p * (dp - delta[:, None]), 0.0)
         dq = tl.dot(ds.to(k.dtype), k, dq, input_precision=PRECISION)
         if grad_scores is not None:
-            inside = exists[:, None] & (col < keys)[None, :]
+            inside = exists[:, None] & (col < reach)[None, :]
             tl.store(grad_scores + (number * keys)[:, None] + col[None, :], ds, mask=inside)
     dq = tl.where(sees[:, None], dq * scale, 0.0)  # a key that others see may be NaN
     store_rows(grad_query, dq, number, exists, width, BLOCK_D, VEC)
@@ -149,7 +161,7 @@ def long_grad_keys(
     m0, m1, m2, mc, a0, a1, a2, ar, ac, b0, b1, b2, br, bc,
     scale, threshold, grown,
     BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
-    VEC: tl.constexpr, PRECISION: tl.constexpr,
+    VEC: tl.constexpr, PRECISION: tl.constexpr, CAUSAL: tl.constexpr,
 ):  # fmt: skip
     """Gradients of BLOCK_K keys and values of a head."""
     head, col, exists = _tile(keys, BLOCK_K)
@@ -160,13 +172,17 @@ def long_grad_keys(
     v = load_rows(value, at_v, left, value_width, BLOCK_D, VEC)
     dk = tl.zeros([BLOCK_K, BLOCK_D], tl.float32)
     dv = tl.zeros([BLOCK_K, BLOCK_D], tl.float32)
-    for start in range(0, rows, BLOCK_Q):
+    first = 0
+    if CAUSAL:  # no query before the first key sees one of these
+        first = tl.min(col) // BLOCK_Q * BLOCK_Q
+        left &= col < rows
+    for start in range(first, rows, BLOCK_Q):
         row = start + tl.arange(0, BLOCK_Q)
         number = head.to(tl.int64) * rows + row
         row_lse = tl.load(lse + number, mask=row < rows, other=float("-inf"))
         sees = row_lse != float("-inf")
         pairs = sees[:, None] & left[None, :]
-        pairs = pairs_shown(attn_mask, pairs, head, row, col, n1, n2, a0, a1, a2, ar, ac)
+        pairs = pairs_shown(attn_mask, pairs, head, row, col, n1, n2, a0, a1, a2, ar, ac, CAUSAL)
         at_g = place(head, n1, n2, g0, g1, g2) + row.to(tl.int64) * gr
         at_q = place(head, n1, n2, q0, q1, q2) + row.to(tl.int64) * qr
         do = load_rows(grad_out, at_g, sees, value_width, BLOCK_D, VEC)

@@ -62,15 +62,15 @@ def short_forward(
     m0, m1, m2, mc, a0, a1, a2, ar, ac, b0, b1, b2, br, bc,
     scale, threshold, grown, spare,
     HEADS: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
-    VEC: tl.constexpr, PRECISION: tl.constexpr,
+    VEC: tl.constexpr, PRECISION: tl.constexpr, CAUSAL: tl.constexpr,
 ):  # fmt: skip
     """O and the log-sum-exp of HEADS heads."""
     head_q, row, exist_q = _slots(heads, rows, BLOCK_Q, HEADS)
     head_k, col, exist_k = _slots(heads, keys, BLOCK_K, HEADS)
     left = keys_left(mask, head_k, col, exist_k, n1, n2, m0, m1, m2, mc)
     pairs = _pairs(head_q, head_k, exist_q, left, HEADS)
-    pairs = pairs_shown(attn_mask, pairs, head_q, row, col, n1, n2, a0, a1, a2, ar, ac)
-    if attn_mask is not None:
+    pairs = pairs_shown(attn_mask, pairs, head_q, row, col, n1, n2, a0, a1, a2, ar, ac, CAUSAL)
+    if attn_mask is not None or CAUSAL:
         left = tl.max(pairs.to(tl.int32), 0) > 0  # a key that no query sees may be NaN
 
     at_q = place(head_q, n1, n2, q0, q1, q2) + row.to(tl.int64) * qr
@@ -105,7 +105,7 @@ def short_backward(
     m0, m1, m2, mc, a0, a1, a2, ar, ac, b0, b1, b2, br, bc,
     scale, threshold, grown,
     HEADS: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
-    VEC: tl.constexpr, PRECISION: tl.constexpr,
+    VEC: tl.constexpr, PRECISION: tl.constexpr, CAUSAL: tl.constexpr,
 ):  # fmt: skip
     """All gradients of HEADS heads."""
     head_q, row, exist_q = _slots(heads, rows, BLOCK_Q, HEADS)
@@ -115,8 +115,8 @@ def short_backward(
     row_lse = tl.load(lse + number, mask=exist_q, other=float("-inf"))
     sees = row_lse != float("-inf")  # a query that sees no key, and its gradient, may be NaN
     pairs = _pairs(head_q, head_k, sees, left, HEADS)
-    pairs = pairs_shown(attn_mask, pairs, head_q, row, col, n1, n2, a0, a1, a2, ar, ac)
-    if attn_mask is not None:
+    pairs = pairs_shown(attn_mask, pairs, head_q, row, col, n1, n2, a0, a1, a2, ar, ac, CAUSAL)
+    if attn_mask is not None or CAUSAL:
         left = tl.max(pairs.to(tl.int32), 0) > 0
 
     at_g = place(head_q, n1, n2, g0, g1, g2) + row.to(tl.int64) * gr

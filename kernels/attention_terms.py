@@ -58,9 +58,11 @@ def keys_left(mask, head, col, exists, n1, n2, m0, m1, m2, mc):
 
 
 @triton.jit
-def pairs_shown(attn_mask, pairs, head, row, col, n1, n2, a0, a1, a2, ar, ac):
-    """Those of the pairs that attn_mask shows: [BLOCK_Q, BLOCK_K]."""
+def pairs_shown(attn_mask, pairs, head, row, col, n1, n2, a0, a1, a2, ar, ac, CAUSAL: tl.constexpr):
+    """Those of the pairs that attn_mask shows, and CAUSAL: [BLOCK_Q, BLOCK_K]."""
     shown = pairs
+    if CAUSAL:
+        shown &= col[None, :] <= row[:, None]
     if attn_mask is not None:
         at = place(head, n1, n2, a0, a1, a2) + row.to(tl.int64) * ar
         at = at[:, None] + (col.to(tl.int64) * ac)[None, :]

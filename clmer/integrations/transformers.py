@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from clmer.integrations._own_attention import NAME, check_config, guard
 from clmer.ops.attention.op import cross_attention
+from clmer.ops.attention.sdpa import group_heads, to_autocast
 
 __all__ = ["NAME", "attention_forward", "attention_mask", "register"]
 
@@ -68,8 +69,6 @@ def register() -> None:
 def attention_mask(*args: Any, **options: Any) -> Tensor | None:
     """SDPA's boolean mask [B, 1, Lq, Lk], True = takes part; None where every key does.
 
-    A causal mask is always made, once for all layers: `cross_attention` has no causal flag.
-
     Raises:
         ValueError: the configuration's models refuse "sdpa", whose masks these are. They would add
             this one to their scores, where True and False are 1 and 0: padding would be all but
@@ -79,7 +78,7 @@ def attention_mask(*args: Any, **options: Any) -> Tensor | None:
 
     if options.get("config") is not None:
         check_config(type(options["config"]))
-    return sdpa_mask(*args, **(options | {"allow_is_causal_skip": False}))
+    return sdpa_mask(*args, **options)
 
 
 def attention_forward(
@@ -123,15 +122,13 @@ def attention_forward(
             )
     if options.get("output_attentions"):
         _warn_no_weights()
-    query, key, value = _one_dtype(query, key, value)
-    rows, keys = query.shape[2], key.shape[2]
+    query, key, value = to_autocast(query, key, value)
     mask, bias = attention_mask, position_bias
     if mask is not None and mask.dtype != torch.bool:
         bias = mask if bias is None else bias + mask
         mask = None
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    if causal and attention_mask is None and rows > 1:
-        mask = torch.ones(rows, keys, dtype=torch.bool, device=query.device).tril()
+    causal = causal and attention_mask is None and query.shape[2] > 1
     # [B, Hkv, H / Hkv, L, D], keys and values with stride 0 over the third: nothing is copied.
     shared = key.shape[1]
     group = query.shape[1] // shared
@@ -142,29 +139,13 @@ def attention_forward(
         query,
         key,
         value,
-        attn_mask=_grouped(mask, shared, group),
-        attn_bias=_grouped(bias, shared, group),
+        attn_mask=group_heads(mask, group),
+        attn_bias=group_heads(bias, group),
+        is_causal=causal,
         dropout_p=dropout,
         scale=scaling,
     )
     return out.flatten(1, 2).transpose(1, 2).contiguous(), None
-
-
-def _grouped(tensor: Tensor | None, shared: int, group: int) -> Tensor | None:
-    """[B, H or 1, Lq, Lk] as [B, Hkv or 1, H / Hkv or 1, Lq, Lk]; lower ranks as they are."""
-    if tensor is None or tensor.dim() < 3:
-        return tensor
-    if tensor.shape[-3] == 1:
-        return tensor.unsqueeze(-3)
-    return tensor.unflatten(-3, (shared, group))
-
-
-def _one_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Autocast's dtype for all where it is on, as for SDPA; else what came."""
-    device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device) or torch.float64 in {t.dtype for t in tensors}:
-        return tensors
-    return tuple(t.to(torch.get_autocast_dtype(device)) for t in tensors)
 
 
 def _warn_no_weights() -> None:

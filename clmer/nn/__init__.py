@@ -6,6 +6,7 @@ from clmer.nn.contrastive import ContrastiveModel
 from clmer.nn.encoder import Encoder, as_tokens, feature_count
 from clmer.nn.fusion import Fusion
 from clmer.nn.ntxent import NTXentLoss
+from clmer.nn.sdpa import sdpa_kernel
 
 __all__ = [
     "Bandpass",
@@ -16,4 +17,5 @@ __all__ = [
     "NTXentLoss",
     "as_tokens",
     "feature_count",
+    "sdpa_kernel",
 ]

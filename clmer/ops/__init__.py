@@ -2,6 +2,7 @@
 
 from clmer.ops.attention.op import cross_attention
 from clmer.ops.attention.reference import attention_weights, cross_attention_reference
+from clmer.ops.attention.sdpa import scaled_dot_product_attention
 from clmer.ops.bandpass.op import sosfilt, sosfilt_reference
 from clmer.ops.bandpass.zero_phase import sosfiltfilt
 from clmer.ops.ntxent.op import nt_xent
@@ -25,6 +26,7 @@ __all__ = [
     "nt_xent_reference",
     "project_heads",
     "project_heads_reference",
+    "scaled_dot_product_attention",
     "sosfilt",
     "sosfilt_reference",
     "sosfiltfilt",

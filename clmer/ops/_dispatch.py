@@ -6,9 +6,12 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import warnings
 from functools import cache
 
 import torch
+from torch._C._functorch import TransformType
+from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 from torch._subclasses import FakeTensor
 from torch.autograd import forward_ad
 
@@ -23,6 +26,7 @@ _modes = torch._C._len_torch_dispatch_stack
 _mode_of, _FAKE = torch._C._get_dispatch_mode, torch._C._TorchDispatchModeKey.FAKE
 _profiler_is_on = torch._C._autograd._profiler_enabled
 _is_batched = torch._C._functorch.is_legacy_batchedtensor
+_DERIVATIVES = {TransformType.Grad, TransformType.Jvp}
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -55,6 +59,37 @@ def is_ordinary(*tensors: torch.Tensor | None) -> bool:
         ):
             return False
     return True
+
+
+def is_transformed(*tensors: torch.Tensor | None) -> bool:
+    """Whether a derivative is asked for that only a reference has.
+
+    That is: one of `torch.func` (grad, jvp, per-sample gradients and so on; vmap alone is not), or
+    one in forward mode. Second derivatives in backward mode show in the backward.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    if _functorch_is_active():
+        kinds = {each.key() for each in retrieve_all_functorch_interpreters()}
+        return not kinds.isdisjoint(_DERIVATIVES)
+    if forward_ad._current_level < 0:
+        return False
+    return any(t is not None and forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+
+
+_told: set[str] = set()
+
+
+def tell_reference(name: str) -> str:
+    """The form "reference", with a warning the first time that an op takes it of its own accord."""
+    if name not in _told:
+        _told.add(name)
+        warnings.warn(
+            f"{name}: taking its plain PyTorch form, which is slower, because torch.func, forward "
+            f"mode or second derivatives need it; {name}(..., impl='reference') says so by itself",
+            stacklevel=3,
+        )
+    return "reference"
 
 
 def has_values(tensor: torch.Tensor) -> bool:

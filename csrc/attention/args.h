@@ -30,7 +30,12 @@ struct AttentionArgs {
   const int64_t* seed = nullptr;  // null without dropout
   double dropout_p = 0;
   double scale = 1;
-  void* out = nullptr;  // [heads, rows, value_dim]
+  bool causal = false;  // query i sees the keys 0 to i alone
+  Strided out;          // [lead..., rows, value_dim], adjacent columns
+  // [lead..., rows, keys] of the arithmetic, adjacent columns: absent, of every head, or (stride 0
+  // in the last leading dimension) the sum over the heads that share it times `weight_share`.
+  Strided weights;
+  double weight_share = 1;
   // [heads, rows], natural log, in the type of the arithmetic; +inf where the query sees no key;
   // the forward leaves it out where it is null
   void* lse = nullptr;
@@ -38,10 +43,8 @@ struct AttentionArgs {
 };
 
 struct AttentionGradArgs : AttentionArgs {
-  Strided grad_out;            // [lead..., rows, value_dim]
-  void* grad_query = nullptr;  // [heads, rows, dim], and so on: dense, every element written
-  void* grad_key = nullptr;
-  void* grad_value = nullptr;
+  Strided grad_out;                          // [lead..., rows, value_dim]
+  Strided grad_query, grad_key, grad_value;  // adjacent columns; every element is written
   Strided grad_bias;  // `parts` zeroed copies of the bias's own shape, summed by the caller
   int64_t parts = 1;
   int64_t part_stride = 0;

@@ -26,34 +26,50 @@ void run(const Kernels& kernels, const TensorView& query, const Args& a) {
   if (!kernel(a)) throw std::bad_alloc();
 }
 
-// O [..., Lq, Dv] and, where a backward wants it, the log-sum-exp [..., Lq].
+// O [..., Lq, Dv] and, where a backward wants it, the log-sum-exp [..., Lq]. `out`, if given, takes
+// O in a memory order of its own. `weights` [..., Lq, Lk], if given, takes the weights, or (of size
+// 1 in the last leading dimension) their mean over it.
 std::pair<py::object, py::object> forward(TensorView query, TensorView key, TensorView value,
                                           OptionalTensor mask, OptionalTensor attn_mask,
                                           OptionalTensor bias, OptionalTensor seed,
-                                          double dropout_p, double scale, bool want_lse,
+                                          double dropout_p, double scale, bool causal,
+                                          bool want_lse, OptionalTensor out, OptionalTensor weights,
                                           int threads) {
   AttentionArgs a;
   expect(query.device == kCPU, "attention_forward takes tensors on the CPU");
-  const auto [out, lse] = new_results(query, value, want_lse);
-  fill_operands(a, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, out.view,
-                threads);
+  const auto [made, lse] = new_results(query, value, out, want_lse);
+  fill_operands(a, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, causal,
+                made.view, threads);
   a.lse = lse.view.data;
+  if (weights) {
+    expect_same_device(query, {&*weights});
+    const int last = a.lead_dims - 1;
+    const bool mean = last >= 0 && weights->shape[last] == 1 && a.lead[last] != 1;
+    a.weights = operand(*weights, a, a.rows, a.keys, type_of(query).arithmetic(), "weights", mean);
+    for (int d = 0; d < last; ++d) expect(weights->shape[d] == a.lead[d], "weights");
+    expect(a.keys < 2 || a.weights.col == 1, "weights: expected adjacent keys");
+    if (mean) a.weight_share = 1.0 / double(a.lead[last]);
+  }
   {
     const WithoutGil released;
     run(CLMER_KERNELS(attention), query, a);
   }
-  return {out.tensor, lse.tensor};
+  return {made.tensor, lse.tensor};
 }
 
-// The gradients of query, key and value; grad_bias, [parts, bias's shape] of zeros, is added to.
+// The gradients of query, key and value, in `grad_query` and so on where these are given;
+// grad_bias, [parts, bias's shape] of zeros, is added to.
 std::tuple<py::object, py::object, py::object> backward(
     TensorView grad_out, TensorView query, TensorView key, TensorView value, TensorView out,
     TensorView lse, OptionalTensor mask, OptionalTensor attn_mask, OptionalTensor bias,
-    OptionalTensor seed, double dropout_p, double scale, OptionalTensor grad_bias, int threads) {
+    OptionalTensor seed, double dropout_p, double scale, bool causal, OptionalTensor grad_bias,
+    OptionalTensor grad_query, OptionalTensor grad_key, OptionalTensor grad_value, int threads) {
   AttentionGradArgs a;
   expect(query.device == kCPU, "attention_backward takes tensors on the CPU");
-  fill_operands(a, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, out, threads);
-  const Gradients made = fill_gradients(a, grad_out, query, key, value, lse);
+  fill_operands(a, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, causal, out,
+                threads);
+  const Gradients made =
+      fill_gradients(a, grad_out, query, key, value, lse, {grad_query, grad_key, grad_value});
   if (grad_bias) {
     expect(bias && grad_bias->ndim == query.ndim + 1 && grad_bias->contiguous(), "grad_bias");
     TensorView part = *grad_bias;

@@ -44,13 +44,17 @@ struct Runner {
   }
 };
 
-std::pair<py::object, py::object> forward(
-    const Runner& run, const TensorView& query, const TensorView& key, const TensorView& value,
-    const OptionalTensor& mask, const OptionalTensor& attn_mask, const OptionalTensor& bias,
-    const OptionalTensor& seed, double dropout_p, double scale, bool tf32, uintptr_t where) {
+std::pair<py::object, py::object> forward(const Runner& run, const TensorView& query,
+                                          const TensorView& key, const TensorView& value,
+                                          const OptionalTensor& mask,
+                                          const OptionalTensor& attn_mask,
+                                          const OptionalTensor& bias, const OptionalTensor& seed,
+                                          double dropout_p, double scale, bool causal, bool tf32,
+                                          uintptr_t where) {
   AttentionGradArgs a;
-  const auto [out, lse] = new_results(query, value, true);
-  fill_operands(a, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, out.view, 1);
+  const auto [out, lse] = new_results(query, value, std::nullopt, true);
+  fill_operands(a, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, causal,
+                out.view, 1);
   a.lse = lse.view.data;
   run(a, query, false, tf32, where);
   return {out.tensor, lse.tensor};
@@ -61,10 +65,12 @@ std::tuple<py::object, py::object, py::object> backward(
     const Runner& run, const TensorView& grad_out, const TensorView& query, const TensorView& key,
     const TensorView& value, const TensorView& out, const TensorView& lse,
     const OptionalTensor& mask, const OptionalTensor& attn_mask, const OptionalTensor& bias,
-    const OptionalTensor& seed, double dropout_p, double scale, const OptionalTensor& grad_scores,
-    bool tf32, uintptr_t where) {
+    const OptionalTensor& seed, double dropout_p, double scale, bool causal,
+    const OptionalTensor& grad_scores, bool tf32, uintptr_t where) {
   AttentionGradArgs a;
-  fill_operands(a, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, out, 1);
+  expect(out.contiguous(), "attention_short_backward takes a dense out");
+  fill_operands(a, query, key, value, mask, attn_mask, bias, seed, dropout_p, scale, causal, out,
+                1);
   const Gradients made = fill_gradients(a, grad_out, query, key, value, lse);
   if (grad_scores) {
     expect_same_device(query, {&*grad_scores});

@@ -11,26 +11,22 @@ namespace clmer::CLMER_LEVEL {
 
 namespace {
 
-template <class S>
-void fill_zero(S* to, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) to[i] = S{};
-}
-
-// A dense result can take the sums themselves if it has their type.
+// A result can take the sums themselves if it has their type.
 template <class T, class S>
-Padded<T> in_place(S* to, int64_t cols, Padded<T> scratch) {
+Padded<T> in_place(S* to, int64_t row_stride, Padded<T> scratch) {
   if constexpr (kSame<T, S>) {
-    return {to, cols};
+    return {to, row_stride};
   } else {
     return scratch;
   }
 }
 
 template <class T, class S>
-void write_rows(Padded<T> from, const int32_t* columns, int64_t count, int64_t cols, S* to) {
+void write_rows(Padded<T> from, const int32_t* columns, int64_t count, int64_t cols, S* to,
+                int64_t row_stride) {
   for (int64_t i = 0; i < count; ++i) {
     for (int64_t d = 0; d < cols; d += kLanes<T>) {
-      store_part(to + columns[i] * cols + d, load(from.data + i * from.stride + d), cols - d);
+      store_part(to + columns[i] * row_stride + d, load(from.data + i * from.stride + d), cols - d);
     }
   }
 }
@@ -40,10 +36,9 @@ void backward_block(const BackwardHead<T, S>& h, const int32_t* columns, int64_t
                     const int32_t* queries, const Sums<T>& grad_query, bool first) {
   const AttentionGradArgs& a = h.a;
   BackwardScratch<T>& s = h.s;
-  const int64_t keys_before = h.head.number * a.keys;
-  S* grad_key = static_cast<S*>(a.grad_key) + keys_before * a.dim;
-  S* grad_value = static_cast<S*>(a.grad_value) + keys_before * a.value_dim;
-  const int64_t tile = tile_rows<T>(a.rows, a.keys);
+  S* grad_key = slice<S>(a, a.grad_key, h.head);
+  S* grad_value = slice<S>(a, a.grad_value, h.head);
+  const int64_t tile = tile_rows<T>(a, a.rows);
   const int32_t* index = adjacent(columns, count) ? nullptr : columns;
   KeyBlock<T> b{columns, count, {}, {}, s.grad_key, s.grad_value, grad_query, first};
   const auto key = h.template rows_of<S>(a.key, a.dim, index, columns[0]);
@@ -60,46 +55,61 @@ void backward_block(const BackwardHead<T, S>& h, const int32_t* columns, int64_t
     b.value = operand<T>(value, count, false, s.value);
   }
   if (!index) {
-    b.grad_key = in_place(grad_key + columns[0] * a.dim, a.dim, s.grad_key);
-    b.grad_value = in_place(grad_value + columns[0] * a.value_dim, a.value_dim, s.grad_value);
+    b.grad_key = in_place(grad_key + columns[0] * a.grad_key.row, a.grad_key.row, s.grad_key);
+    b.grad_value =
+        in_place(grad_value + columns[0] * a.grad_value.row, a.grad_value.row, s.grad_value);
   }
-  for (int64_t r = 0; r < a.rows; r += tile) {
-    backward_tile(h, b, queries, r, least(tile, a.rows - r));
+  // From the last tile on, which sees the most keys: it begins their sums, the others add.
+  const int64_t last = (a.rows - 1) / tile * tile;
+  for (int64_t r = last; r >= 0; r -= tile) {
+    const int64_t rows = least(tile, a.rows - r);
+    const int64_t seen = reached(a, columns, count, r + rows);
+    if (seen) {
+      backward_tile(h, b, queries, r, rows, seen, r < last);
+    } else if (first) {
+      grad_query.clear(r, rows);
+    }
   }
-  if (b.grad_key.data == s.grad_key.data) write_rows(b.grad_key, columns, count, a.dim, grad_key);
+  if (b.grad_key.data == s.grad_key.data) {
+    write_rows(b.grad_key, columns, count, a.dim, grad_key, a.grad_key.row);
+  }
   if (b.grad_value.data == s.grad_value.data) {
-    write_rows(b.grad_value, columns, count, a.value_dim, grad_value);
+    write_rows(b.grad_value, columns, count, a.value_dim, grad_value, a.grad_value.row);
   }
 }
 
 // The whole head, or one part of its keys: dK and dV of these, and their share of dQ.
 template <class T, class S>
-void backward_head(const BackwardHead<T, S>& h) {
+void backward_head(BackwardHead<T, S> h) {
   const AttentionGradArgs& a = h.a;
   BackwardScratch<T>& s = h.s;
-  const int64_t n = h.head.number, rows_before = n * a.rows * a.dim;
-  const Visible left = visible(a, h.head, 0, a.rows, s.columns, s.queries, s.seen);
+  const Visible left = look(a, h.head, 0, a.rows, s.sight);
+  h.masked = left.masked;
   const int64_t first = left.count * h.part / h.parts, end = left.count * (h.part + 1) / h.parts;
   if (left.count < a.keys || a.rows == 0) {
     // From this part's first key to the next part's, hidden ones included: no other task's rows.
     const int64_t from = h.part == 0 ? 0 : first < left.count ? left.keys[first] : a.keys;
     const int64_t to = end < left.count ? left.keys[end] : a.keys;
-    fill_zero(static_cast<S*>(a.grad_key) + (n * a.keys + from) * a.dim, (to - from) * a.dim);
-    fill_zero(static_cast<S*>(a.grad_value) + (n * a.keys + from) * a.value_dim,
-              (to - from) * a.value_dim);
+    const auto clear = [&](const Strided& grad, int64_t cols) {
+      fill_zero(slice<S>(a, grad, h.head) + from * grad.row, to - from, grad.row, cols);
+    };
+    clear(a.grad_key, a.dim);
+    clear(a.grad_value, a.value_dim);
   }
-  S* grad_query = static_cast<S*>(a.grad_query) + rows_before;
-  T* partial = h.partial ? h.partial + rows_before : nullptr;
-  if (first == end || a.rows == 0) {
-    partial ? fill_zero(partial, a.rows * a.dim) : fill_zero(grad_query, a.rows * a.dim);
-    return;
-  }
+  S* grad_query = slice<S>(a, a.grad_query, h.head);
+  T* partial = h.partial ? h.partial + h.head.number * a.rows * a.dim : nullptr;
+  const auto clear_rows = [&](int64_t row, int64_t rows) {
+    if (partial) return fill_zero(partial + row * a.dim, rows, a.dim, a.dim);
+    fill_zero(grad_query + row * a.grad_query.row, rows, a.grad_query.row, a.dim);
+  };
+  if (first == end || a.rows == 0) return clear_rows(0, a.rows);
   output_dots(h);
   const int32_t* queries = copy_statistics(h);
   Sums<T> sums = Sums<T>::make(s.grad_query, a.rows, a.dim, s.weights.across);
   const Padded<T> scratch{sums.data, sums.stride};
   if (!sums.transposed) {
-    const Padded<T> to = partial ? Padded<T>{partial, a.dim} : in_place(grad_query, a.dim, scratch);
+    const Padded<T> to =
+        partial ? Padded<T>{partial, a.dim} : in_place(grad_query, a.grad_query.row, scratch);
     sums.data = to.data;
     sums.stride = to.stride;
     sums.whole = to.data == scratch.data;
@@ -111,11 +121,11 @@ void backward_head(const BackwardHead<T, S>& h) {
     backward_block(h, left.keys + from, to - from, queries, sums, b == 0);
   }
   if (sums.data == scratch.data) {
-    partial ? sums.write(a.rows, nullptr, partial) : sums.write(a.rows, nullptr, grad_query);
+    partial ? sums.write(a.rows, nullptr, partial, a.dim)
+            : sums.write(a.rows, nullptr, grad_query, a.grad_query.row);
   }
   for (int64_t r = 0; queries && r < a.rows; ++r) {
-    if (queries[r] >= 0) continue;
-    partial ? fill_zero(partial + r * a.dim, a.dim) : fill_zero(grad_query + r * a.dim, a.dim);
+    if (queries[r] < 0) clear_rows(r, 1);
   }
 }
 
@@ -185,14 +195,13 @@ void backward_task(int64_t task, void* context) {
       Ahead ahead;
       if (n + 1 < last && job.small) {
         const Head next = head_at(a, n + 1);
-        ahead.add(static_cast<const S*>(a.out) + (n + 1) * a.rows * a.value_dim, 1, 1,
-                  a.rows * a.value_dim * int64_t(sizeof(S)));
+        add_ahead<S>(a, a.out, next, a.rows, a.value_dim, &ahead);
         add_ahead<S>(a, a.grad_out, next, a.rows, a.value_dim, &ahead);
         add_ahead<S>(a, a.query, next, a.rows, a.dim, &ahead);
         add_ahead<S>(a, a.key, next, a.keys, a.dim, &ahead);
         add_ahead<S>(a, a.value, next, a.keys, a.value_dim, &ahead);
       }
-      backward_head<T, S>({a, head, scratch, nullptr, partial, part, job.parts, ahead});
+      backward_head<T, S>({a, head, scratch, nullptr, partial, part, job.parts, false, ahead});
     }
     return;
   }
@@ -201,7 +210,7 @@ void backward_task(int64_t task, void* context) {
     const Head head = member_at(a, group, m);
     T* grad_bias = slice<T>(a, a.grad_bias, head) + bias_part * a.part_stride;
     Ahead ahead;
-    backward_head<T, S>({a, head, scratch, grad_bias, partial, part, job.parts, ahead});
+    backward_head<T, S>({a, head, scratch, grad_bias, partial, part, job.parts, false, ahead});
   }
 }
 
@@ -212,13 +221,15 @@ void add_parts(int64_t n, void* context) {
   const AttentionGradArgs& a = job.args;
   const int64_t size = a.rows * a.dim;
   const T* partial = static_cast<const T*>(job.partial) + n * size;
-  S* to = static_cast<S*>(a.grad_query) + n * size;
-  for (int64_t i = 0; i < size; i += kLanes<T>) {
-    Vec<T> sum = {};
-    for (int64_t p = 0; p < job.parts; ++p) {
-      sum += load_part(partial + p * a.heads * size + i, size - i);
+  S* to = slice<S>(a, a.grad_query, head_at(a, n));
+  for (int64_t r = 0; r < a.rows; ++r, partial += a.dim, to += a.grad_query.row) {
+    for (int64_t d = 0; d < a.dim; d += kLanes<T>) {
+      Vec<T> sum = {};
+      for (int64_t p = 0; p < job.parts; ++p) {
+        sum += load_part(partial + p * a.heads * size + d, a.dim - d);
+      }
+      store_part(to + d, sum, a.dim - d);
     }
-    store_part(to + i, sum, size - i);
   }
 }
 

@@ -10,8 +10,8 @@ namespace {
 
 template <class T>
 struct BackwardScratch {
-  int32_t *columns, *queries;
-  uint8_t* seen;
+  Sight sight;
+  int32_t* queries;
   Padded<T> key, value;                 // a block of keys, where they cannot be read in place
   Padded<T> packed_left, packed_right;  // transposed: a tile's Q and dO, or a block's K and V
   Padded<T> query, grad_out;            // a tile of queries, row by row
@@ -20,12 +20,10 @@ struct BackwardScratch {
   T* grad_query;                   // sums of the head
   T *lse, *delta;
 
-  BackwardScratch(Arena& arena, const AttentionArgs& a) {
+  BackwardScratch(Arena& arena, const AttentionArgs& a) : sight(arena, a, a.rows) {
     const int64_t dim = padded<T>(a.dim), wide = padded<T>(a.value_dim), rows = padded<T>(a.rows);
     const int64_t block = least(a.keys, kBlockKeys), tile = least(rows, tile_limit<T>(a.keys));
-    columns = arena.take<int32_t>(a.keys + 1);
     queries = arena.take<int32_t>(a.rows);
-    seen = arena.take<uint8_t>(a.keys);
     key = {arena.take<T>(block * dim), dim};
     value = {arena.take<T>(block * wide), wide};
     const bool across = keys_across<T>(a);
@@ -52,6 +50,7 @@ struct BackwardHead {
   T* grad_bias;         // this head's slice of its part, or null
   T* partial;           // this part's sums of dQ for all heads, or null where there is one part
   int64_t part, parts;  // of the keys
+  bool masked;          // attn_mask hides some keys from some queries only
   Ahead& ahead;
 
   template <class X>
@@ -65,8 +64,7 @@ template <class T, class S>
 void output_dots(const BackwardHead<T, S>& h) {
   constexpr int kWide = kLanes<T>;
   const AttentionGradArgs& a = h.a;
-  const S* out = static_cast<const S*>(a.out) + h.head.number * a.rows * a.value_dim;
-  const Rows<S> x{out, a.value_dim, 1, a.value_dim, nullptr, 0};
+  const auto x = h.template rows_of<S>(a.out, a.value_dim, nullptr, 0);
   const auto y = h.template rows_of<S>(a.grad_out, a.value_dim, nullptr, 0);
   for (int64_t r = 0; r < a.rows; r += kWide) {
     Vec<T> dots[kWide] = {};
@@ -168,13 +166,14 @@ struct KeyBlock {
   bool first;
 };
 
+// `count` of the block's keys; with `add` their sums hold earlier tiles.
 template <class T, class S>
 void backward_tile(const BackwardHead<T, S>& h, const KeyBlock<T>& b, const int32_t* queries,
-                   int64_t start, int64_t rows) {
+                   int64_t start, int64_t rows, int64_t count, bool add) {
   const AttentionGradArgs& a = h.a;
   BackwardScratch<T>& s = h.s;
   const int32_t* index = queries ? queries + start : nullptr;
-  const int64_t share = ceil_div(h.ahead.lines() * rows * b.count, 6 * a.rows * a.keys);
+  const int64_t share = ceil_div(h.ahead.lines() * rows * count, 6 * a.rows * a.keys);
   const auto query = h.template rows_of<S>(a.query, a.dim, index, start);
   const auto grad_out = h.template rows_of<S>(a.grad_out, a.value_dim, index, start);
   const Operand<T> query_rows = operand<T>(query, rows, true, s.query);
@@ -185,8 +184,7 @@ void backward_tile(const BackwardHead<T, S>& h, const KeyBlock<T>& b, const int3
     pack_transposed(query, rows, T(a.scale), s.packed_left);
     pack_transposed(grad_out, rows, T(1), s.packed_right);
   }
-  const int64_t down = across ? rows : b.count,
-                lanes = across ? padded<T>(b.count) : padded<T>(rows);
+  const int64_t down = across ? rows : count, lanes = across ? padded<T>(count) : padded<T>(rows);
   product<T>(down, lanes, a.dim, across ? query_rows.left : b.key.left,
              {s.packed_left.data, s.packed_left.stride}, {s.weights.data, s.weights.stride}, false);
   h.ahead.fetch(share);
@@ -194,23 +192,22 @@ void backward_tile(const BackwardHead<T, S>& h, const KeyBlock<T>& b, const int3
              {s.packed_right.data, s.packed_right.stride},
              {s.grad_weights.data, s.grad_weights.stride}, false);
   h.ahead.fetch(share);
-  const Tile tile{a, h.head, start, rows, b.columns, b.count};
+  const Tile tile{a, h.head, start, rows, b.columns, count, h.masked};
   add_terms(tile, s.weights);
+  hide_later(tile, s.weights);
   if (a.seed) drop(tile, s.grad_weights);
-  tile_weights(s, start, rows, b.count, h.grad_bias ? T(1) : T(a.scale));
+  tile_weights(s, start, rows, count, h.grad_bias ? T(1) : T(a.scale));
   if (a.seed) drop(tile, s.weights);
   h.ahead.fetch(share);
   if (h.grad_bias) {
     add_bias_gradient<T>(tile, a.grad_bias, s.grad_weights, h.grad_bias + start * a.grad_bias.row);
     multiply(s.grad_weights, down, lanes, T(a.scale));
   }
-  product<T>(b.count, a.value_dim, rows, s.weights.by_key(), grad_out_rows.right, b.grad_value,
-             start > 0);
+  product<T>(count, a.value_dim, rows, s.weights.by_key(), grad_out_rows.right, b.grad_value, add);
   h.ahead.fetch(share);
-  product<T>(b.count, a.dim, rows, s.grad_weights.by_key(), query_rows.right, b.grad_key,
-             start > 0);
+  product<T>(count, a.dim, rows, s.grad_weights.by_key(), query_rows.right, b.grad_key, add);
   h.ahead.fetch(share);
-  b.grad_query.add(start, rows, b.count, s.grad_weights, b.key, !b.first);
+  b.grad_query.add(start, rows, count, s.grad_weights, b.key, !b.first);
   h.ahead.fetch(share);
 }
 

@@ -30,11 +30,15 @@ inline int64_t tile_limit(int64_t keys) {
   return most(1, least(kTileBytes / a_vector, kTileRows / kLanes<T>)) * kLanes<T>;
 }
 
+constexpr int64_t kCausalRows = 32;  // of a tile: the lower, the more keys it leaves out
+
 // Queries in a tile: as few tiles as that limit allows, of nearly equal size.
 template <class T>
-inline int64_t tile_rows(int64_t rows, int64_t keys) {
+inline int64_t tile_rows(const AttentionArgs& a, int64_t rows) {
   const int64_t vectors = ceil_div(most(rows, 1), kLanes<T>);
-  return ceil_div(vectors, ceil_div(vectors * kLanes<T>, tile_limit<T>(keys))) * kLanes<T>;
+  const int64_t limit =
+      a.causal ? least(tile_limit<T>(a.keys), most(kCausalRows, kLanes<T>)) : tile_limit<T>(a.keys);
+  return ceil_div(vectors, ceil_div(vectors * kLanes<T>, limit)) * kLanes<T>;
 }
 
 // Keys across the lanes: where that leaves at most half of the vectors.
@@ -77,6 +81,13 @@ inline S* slice(const AttentionArgs& a, const Strided& tensor, const Head& head)
   int64_t offset = 0;
   for (int d = 0; d < a.lead_dims; ++d) offset += head.index[d] * tensor.lead[d];
   return static_cast<S*>(const_cast<void*>(tensor.data)) + offset;
+}
+
+template <class S>
+void fill_zero(S* to, int64_t rows, int64_t row_stride, int64_t cols) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t d = 0; d < cols; ++d) to[r * row_stride + d] = S{};
+  }
 }
 
 // The next head's rows, asked for piece by piece while this head computes: heads are too short for
@@ -296,10 +307,19 @@ struct Sums {
 
   static Vec<T> scaled(Vec<T> x, Vec<T> factor) { return factor == T(0) ? Vec<T>{} : x * factor; }
 
-  // All rows to a dense matrix, times a factor each where there are factors; a factor of 0 makes
-  // zeros of whatever stands there. Whether all were finite.
+  // Zeros for `rows` queries from `start` on.
+  void clear(int64_t start, int64_t rows) const {
+    const int64_t lines = transposed ? cols : rows, width = transposed ? padded<T>(rows) : cols;
+    T* line = data + (transposed ? start : start * stride);
+    for (int64_t i = 0; i < lines; ++i, line += stride) {
+      for (int64_t c = 0; c < width; ++c) line[c] = T(0);
+    }
+  }
+
+  // All rows to a matrix of that row stride, times a factor each where there are factors; a factor
+  // of 0 makes zeros of whatever stands there. Whether all were finite.
   template <class S>
-  bool write(int64_t rows, const T* factors, S* to) const {
+  bool write(int64_t rows, const T* factors, S* to, int64_t row_stride) const {
     constexpr int kWide = kLanes<T>;
     Vec<T> rest{};  // x - x is NaN where x is not finite
     if (!transposed) {
@@ -308,7 +328,7 @@ struct Sums {
         for (int64_t d = 0; d < cols; d += kWide) {
           const Vec<T> x = scaled(load(data + r * stride + d), factor);
           rest += x - x;
-          store_part(to + r * cols + d, x, cols - d);
+          store_part(to + r * row_stride + d, x, cols - d);
         }
       }
       return is_zero(rest);
@@ -323,9 +343,9 @@ struct Sums {
           rest += block[e] - block[e];
         }
         transpose<T, false>(block);
-        S* target = to + r * cols + d;
+        S* target = to + r * row_stride + d;
 #pragma GCC unroll 16
-        for (int i = 0; i < kWide; ++i, target += cols) {
+        for (int i = 0; i < kWide; ++i, target += row_stride) {
           if (r + i < rows) store_part(target, block[i], cols - d);
         }
       }

@@ -12,39 +12,81 @@ struct Visible {
   int32_t* keys;     // the ones left, in order
   int64_t count;     // how many
   int32_t* queries;  // each one's number, -1 where it sees no key; null where all see one
+  bool masked;       // attn_mask hides some of these keys from some of these queries
 };
 
-// `queries` and `seen` are scratch of `rows` and `a.keys` elements, used with an attn_mask alone.
-inline Visible visible(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows,
-                       int32_t* keys, int32_t* queries, uint8_t* seen) {
-  const uint8_t* padding = a.mask.data ? slice<uint8_t>(a, a.mask, head) : nullptr;
-  const uint8_t* mask = nullptr;
-  bool all_see = true;
-  if (a.attn_mask.data) {
-    mask = slice<uint8_t>(a, a.attn_mask, head) + first * a.attn_mask.row;
-    for (int64_t c = 0; c < a.keys; ++c) seen[c] = 0;
-    for (int64_t r = 0; r < rows; ++r) {
-      const uint8_t* row = mask + r * a.attn_mask.row;
-      uint8_t any = 0;
-      for (int64_t c = 0; c < a.keys; ++c) {
-        const uint8_t sees = row[c * a.attn_mask.col] & !(padding && padding[c * a.mask.col]);
-        seen[c] |= sees;
-        any |= sees;
-      }
-      queries[r] = any ? static_cast<int32_t>(first + r) : -1;
-      all_see &= any != 0;
-    }
+// Scratch for that, and what stands in it: heads that share their masks share the answer.
+struct Sight {
+  int32_t *keys, *queries;
+  uint8_t *shown, *seen;
+  const uint8_t *padding = nullptr, *mask = nullptr;
+  int64_t first = -1, rows = -1;
+  Visible left = {};
+
+  Sight(Arena& arena, const AttentionArgs& a, int64_t most_rows) {
+    keys = arena.take<int32_t>(a.keys + 1);
+    queries = arena.take<int32_t>(most_rows);
+    shown = arena.take<uint8_t>(a.keys);
+    seen = arena.take<uint8_t>(a.keys);
   }
-  if (!mask && !padding) {
-    for (int64_t c = 0; c < a.keys; ++c) keys[c] = static_cast<int32_t>(c);
-    return {keys, a.keys, nullptr};
+};
+
+// Which of the shown keys a query sees, added to `seen`; whether it sees any, and misses any.
+struct RowSight {
+  uint8_t any = 0, missed = 0;
+
+  void look(bool sees, uint8_t shown, uint8_t* seen) {
+    const uint8_t now = shown & uint8_t(sees);
+    *seen |= now;
+    any |= now;
+    missed |= shown ^ now;
+  }
+};
+
+inline RowSight see_row(const uint8_t* __restrict mask, int64_t col,
+                        const uint8_t* __restrict shown, int64_t count, uint8_t* __restrict seen) {
+  RowSight row;
+  if (col == 1) {
+    for (int64_t c = 0; c < count; ++c) row.look(mask[c] != 0, shown[c], seen + c);
+  } else {
+    for (int64_t c = 0; c < count; ++c) row.look(mask[c * col] != 0, shown[c], seen + c);
+  }
+  return row;
+}
+
+inline Visible look(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows,
+                    Sight& s) {
+  const uint8_t* padding = a.mask.data ? slice<uint8_t>(a, a.mask, head) : nullptr;
+  const uint8_t* mask =
+      a.attn_mask.data ? slice<uint8_t>(a, a.attn_mask, head) + first * a.attn_mask.row : nullptr;
+  if (s.first == first && s.rows == rows && s.padding == padding && s.mask == mask) return s.left;
+  s.first = first, s.rows = rows, s.padding = padding, s.mask = mask;
+  const int64_t reach = a.causal ? least(a.keys, first + rows) : a.keys;
+  const bool by_row = mask && a.attn_mask.row != 0;
+  for (int64_t c = 0; c < reach; ++c) {
+    const bool hidden = padding && padding[c * a.mask.col];
+    s.shown[c] = !hidden && (by_row || !mask || mask[c * a.attn_mask.col]);
+    s.seen[c] = by_row ? 0 : s.shown[c];
+  }
+  uint8_t missed = 0;
+  for (int64_t r = 0; by_row && r < rows; ++r) {
+    const int64_t count = a.causal ? least(reach, first + r + 1) : reach;
+    const RowSight row =
+        see_row(mask + r * a.attn_mask.row, a.attn_mask.col, s.shown, count, s.seen);
+    s.queries[r] = row.any ? static_cast<int32_t>(first + r) : -1;
+    missed |= row.missed;
   }
   int64_t count = 0;
-  for (int64_t c = 0; c < a.keys; ++c) {
-    keys[count] = static_cast<int32_t>(c);
-    count += mask ? seen[c] != 0 : !(padding && padding[c * a.mask.col]);
+  for (int64_t c = 0; c < reach; ++c) {
+    s.keys[count] = static_cast<int32_t>(c);
+    count += s.seen[c];
   }
-  return {keys, count, all_see ? nullptr : queries};
+  bool all_see = true;
+  for (int64_t r = 0; (by_row || a.causal) && r < rows; ++r) {
+    if (!by_row) s.queries[r] = count && s.keys[0] <= first + r ? int32_t(first + r) : -1;
+    all_see &= s.queries[r] >= 0;
+  }
+  return s.left = {s.keys, count, all_see ? nullptr : s.queries, missed != 0};
 }
 
 // A tile of queries against a block of keys.
@@ -54,6 +96,7 @@ struct Tile {
   int64_t first, rows;  // queries
   const int32_t* columns;
   int64_t count;  // keys
+  bool masked;    // by attn_mask
 };
 
 // columns[i], columns[i] + 1, ... for `wide` keys?
@@ -61,30 +104,42 @@ inline bool adjacent(const int32_t* columns, int64_t wide) {
   return columns[wide - 1] - columns[0] == wide - 1;
 }
 
+// How many of a block's keys a tile of queries sees, the last of them before `end`.
+inline int64_t reached(const AttentionArgs& a, const int32_t* columns, int64_t count, int64_t end) {
+  if (!a.causal) return count;
+  while (count > 0 && columns[count - 1] >= end) --count;
+  return count;
+}
+
 // What is added to one query's scores for `wide` keys: the bias, -inf where attn_mask hides.
 template <class T>
 Vec<T> score_terms(const Tile& t, const T* bias, const uint8_t* mask, const int32_t* columns,
                    int64_t wide) {
-  if (!mask && t.a.bias.col == 1 && adjacent(columns, wide)) {
-    return load_part(bias + columns[0], wide);
+  const bool together = adjacent(columns, wide);
+  Vec<T> terms = {};
+  if (bias && together && t.a.bias.col == 1) {
+    terms = load_part(bias + columns[0], wide);
+  } else if (bias) {
+    for (int64_t c = 0; c < wide; ++c) terms[c] = bias[columns[c] * t.a.bias.col];
   }
-  T terms[kLanes<T>] = {};
-  for (int64_t c = 0; c < wide; ++c) {
-    const bool seen = !mask || mask[columns[c] * t.a.attn_mask.col];
-    terms[c] = !seen ? -T(__builtin_inf()) : bias ? bias[columns[c] * t.a.bias.col] : T(0);
+  if (!mask) return terms;
+  uint8_t shown[kLanes<T>] = {};
+  if (together && t.a.attn_mask.col == 1) {
+    copy_lane_bytes<T>(mask + columns[0], wide, shown);
+  } else {
+    for (int64_t c = 0; c < wide; ++c) shown[c] = mask[columns[c] * t.a.attn_mask.col];
   }
-  return load(terms);
+  return lanes_set<T>(shown) ? terms : splat(-T(__builtin_inf()));
 }
 
 template <class T>
 void add_terms(const Tile& t, const Scores<T>& scores) {
   const AttentionArgs& a = t.a;
-  if (!a.bias.data && !a.attn_mask.data) return;
+  if (!a.bias.data && !t.masked) return;
   constexpr int kWide = kLanes<T>;
   const T* bias = a.bias.data ? slice<T>(a, a.bias, t.head) + t.first * a.bias.row : nullptr;
-  const uint8_t* mask = a.attn_mask.data
-                            ? slice<uint8_t>(a, a.attn_mask, t.head) + t.first * a.attn_mask.row
-                            : nullptr;
+  const uint8_t* mask =
+      t.masked ? slice<uint8_t>(a, a.attn_mask, t.head) + t.first * a.attn_mask.row : nullptr;
   for (int64_t r = 0; r < t.rows; r += kWide) {
     const int64_t tall = least(kWide, t.rows - r);
     for (int64_t c = 0; c < t.count; c += kWide) {
@@ -102,6 +157,28 @@ void add_terms(const Tile& t, const Scores<T>& scores) {
         store(at, block[i] == hidden ? hidden : load(at) + block[i]);
       }
     }
+  }
+}
+
+// -inf where the key comes after the query.
+template <class T>
+void hide_later(const Tile& t, const Scores<T>& scores) {
+  constexpr int kWide = kLanes<T>;
+  const Vec<T> hidden = splat(-T(__builtin_inf()));
+  if (!t.a.causal || t.columns[t.count - 1] <= t.first) return;
+  if (!scores.across) {
+    for (int64_t c = t.count; c-- > 0 && t.columns[c] > t.first;) {
+      T* at = scores.data + c * scores.stride;
+      const int before = int(t.columns[c] - t.first);  // queries of the tile
+      for (int64_t r = 0; r < least(before, t.rows); r += kWide) {
+        store(at + r, lane_numbers<T>() < before - int(r) ? hidden : load(at + r));
+      }
+    }
+    return;
+  }
+  for (int64_t r = 0; r < t.rows; ++r) {
+    T* row = scores.data + r * scores.stride;
+    for (int64_t c = t.count; c-- > 0 && t.columns[c] > t.first + r;) row[c] = hidden[0];
   }
 }
 
@@ -139,21 +216,29 @@ void drop(const Tile& t, const Scores<T>& x) {
   }
 }
 
+// `tall` queries from r on of a tile, `wide` keys of each from c on: a vector per query.
+template <class T>
+inline __attribute__((always_inline)) void load_queries(const Scores<T>& x, int64_t r, int64_t tall,
+                                                        int64_t c, int64_t wide, Vec<T>* block) {
+  const T* from = x.data + (x.across ? r * x.stride + c : c * x.stride + r);
+  for (int i = 0; i < kLanes<T>; ++i) {
+    block[i] = i < (x.across ? tall : wide) ? load(from + i * x.stride) : Vec<T>{};
+  }
+  if (!x.across) transpose<T, false>(block);
+}
+
 // The bias gradient: dS of a tile, added where its bias stood.
 template <class T>
 void add_bias_gradient(const Tile& t, const Strided& to, const Scores<T>& grad_scores,
                        T* grad_bias) {
   constexpr int kWide = kLanes<T>;
-  const bool across = grad_scores.across;
   for (int64_t r = 0; r < t.rows; r += kWide) {
     const int64_t tall = least(kWide, t.rows - r);
     for (int64_t c = 0; c < t.count; c += kWide) {
-      const int64_t wide = least(kWide, t.count - c), stride = grad_scores.stride;
+      const int64_t wide = least(kWide, t.count - c);
       const int32_t* columns = t.columns + c;
-      const T* from = grad_scores.data + (across ? r * stride + c : c * stride + r);
-      Vec<T> block[kWide] = {};
-      for (int64_t i = 0; i < (across ? tall : wide); ++i) block[i] = load(from + i * stride);
-      if (!across) transpose<T, false>(block);
+      Vec<T> block[kWide];
+      load_queries<T>(grad_scores, r, tall, c, wide, block);
       for (int64_t i = 0; i < tall; ++i) {
         T* row = grad_bias + (r + i) * to.row;
         if (to.col == 1 && adjacent(columns, wide)) {
@@ -161,6 +246,34 @@ void add_bias_gradient(const Tile& t, const Strided& to, const Scores<T>& grad_s
           store_part(at, load_part(at, wide) + block[i], wide);
         } else {
           for (int64_t j = 0; j < wide; ++j) row[columns[j] * to.col] += block[i][j];
+        }
+      }
+    }
+  }
+}
+
+// P of a tile, added to where a.weights wants it; `factors` divide each query's weights by their
+// total.
+template <class T>
+void add_weights(const Tile& t, const Scores<T>& weights, const T* factors) {
+  constexpr int kWide = kLanes<T>;
+  const Strided& to = t.a.weights;
+  T* first = slice<T>(t.a, to, t.head) + t.first * to.row;
+  const Vec<T> share = splat(T(t.a.weight_share));
+  for (int64_t r = 0; r < t.rows; r += kWide) {
+    const int64_t tall = least(kWide, t.rows - r);
+    for (int64_t c = 0; c < t.count; c += kWide) {
+      const int64_t wide = least(kWide, t.count - c);
+      const int32_t* columns = t.columns + c;
+      Vec<T> block[kWide];
+      load_queries<T>(weights, r, tall, c, wide, block);
+      for (int64_t i = 0; i < tall; ++i) {
+        T* row = first + (r + i) * to.row;
+        const Vec<T> part = block[i] * (splat(factors[r + i]) * share);
+        if (adjacent(columns, wide)) {
+          store_part(row + columns[0], load_part(row + columns[0], wide) + part, wide);
+        } else {
+          for (int64_t j = 0; j < wide; ++j) row[columns[j]] += part[j];
         }
       }
     }

@@ -73,8 +73,9 @@ CLMER_DEVICE void mark_pairs(const AttentionArgs& a, const ShortPlan& p, const P
     uint32_t seen = 0;
 #pragma unroll 2
     for (int row = at.warp; row < p.word_rows; row += p.group) {
-      const bool shown =
-          left && (!mask || (row < a.rows && mask[row * a.attn_mask.row + key * a.attn_mask.col]));
+      const bool there = row < a.rows || !(mask || a.causal);
+      const bool shown = left && there && (key <= row || !a.causal) &&
+                         (!mask || mask[row * a.attn_mask.row + key * a.attn_mask.col]);
       const uint32_t word = ballot(shown);
       if (at.lane == 0) words[row * p.words_pitch + w] = word;
       seen |= word;

@@ -97,9 +97,9 @@ ShortPlan plan_short(const AttentionGradArgs& a, Product product, bool backward)
   p.pair_pitch = p.keys + 16 / element_size;
   p.group = group_of(std::max(p.rows, backward ? p.keys : 0) / kTile);
   p.heads = std::max(1, kLeastWarps / p.group);
-  p.word_rows = a.attn_mask.data ? p.rows : 1;
+  p.word_rows = a.attn_mask.data || a.causal ? p.rows : 1;
   p.words_pitch = (p.keys + 31) / 32;
-  p.may_be_blind = a.mask.data || a.attn_mask.data || a.bias.data || a.keys == 0;
+  p.may_be_blind = a.mask.data || a.attn_mask.data || a.bias.data || a.causal || a.keys == 0;
   p.plain = !p.may_be_blind && !a.seed;
   p.scale = static_cast<float>(a.scale);
   p.threshold = static_cast<uint32_t>(a.dropout_p * 4294967296.0);
@@ -119,7 +119,7 @@ ShortPlan plan_short(const AttentionGradArgs& a, Product product, bool backward)
   p.grad_out_by_16 = by_16(a.grad_out, a.value_dim, element_size);
   p.dense_by_16 = a.dim * element_size % 16 == 0;
   p.dense_value_by_16 =  // the backward reads an O that somebody else may have placed
-      a.value_dim * element_size % 16 == 0 && reinterpret_cast<uintptr_t>(a.out) % 16 == 0;
+      a.value_dim * element_size % 16 == 0 && reinterpret_cast<uintptr_t>(a.out.data) % 16 == 0;
   return p;
 }
 

@@ -90,7 +90,7 @@ struct Backward {
 
   // Four lanes per query: its log-sum-exp and their share of O, on the way while copies are.
   CLMER_DEVICE void ask_early(Early (&early)[kNoted]) const {
-    const T* out = static_cast<const T*>(a.out) + at.head * a.rows * a.value_dim;
+    const T* out = static_cast<const T*>(a.out.data) + at.head * a.rows * a.value_dim;
     const int first = at.lane % 4 * kShare;
 #pragma unroll
     for (int i = 0; i < kNoted; ++i) {
@@ -231,7 +231,8 @@ struct Backward {
     for (int h = 0; h < 2; ++h) {
       factor[h] = !kPlain && facts[8 * h].lse == -kInfinity ? 0 : p.scale;
     }
-    T* to = static_cast<T*>(a.grad_query) + (at.head * a.rows + first) * a.dim;
+    T* to =
+        static_cast<T*>(const_cast<void*>(a.grad_query.data)) + (at.head * a.rows + first) * a.dim;
     store_tile<Kind, kWidth>(to, at.share<T>(p.query) + first * kPitch, dq, factor,
                              at.exists ? int(a.rows) - first : 0, int(a.dim), p.dense_by_16,
                              at.lane);
@@ -243,12 +244,13 @@ struct Backward {
     const float scales[2] = {p.scale, p.scale}, ones[2] = {1, 1};
     const int64_t number = at.head * a.keys + key;
     const int rows = at.exists ? int(a.keys) - key : 0;
-    store_tile<Kind, kWidth>(static_cast<T*>(a.grad_key) + number * a.dim,
+    store_tile<Kind, kWidth>(static_cast<T*>(const_cast<void*>(a.grad_key.data)) + number * a.dim,
                              at.share<T>(p.key) + key * kPitch, dk, scales, rows, int(a.dim),
                              p.dense_by_16, at.lane);
-    store_tile<Kind, kWidth>(static_cast<T*>(a.grad_value) + number * a.value_dim,
-                             at.share<T>(p.value) + key * kPitch, dv, ones, rows, int(a.value_dim),
-                             p.dense_value_by_16, at.lane);
+    store_tile<Kind, kWidth>(
+        static_cast<T*>(const_cast<void*>(a.grad_value.data)) + number * a.value_dim,
+        at.share<T>(p.value) + key * kPitch, dv, ones, rows, int(a.value_dim), p.dense_value_by_16,
+        at.lane);
   }
 };
 

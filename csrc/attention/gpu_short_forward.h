@@ -173,7 +173,8 @@ struct Forward {
         static_cast<float*>(a.lse)[at.head * a.rows + row + 8 * h] = lse;
       }
     }
-    T* out = static_cast<T*>(a.out) + (at.head * a.rows + first) * a.value_dim;
+    T* out =
+        static_cast<T*>(const_cast<void*>(a.out.data)) + (at.head * a.rows + first) * a.value_dim;
     sync_warp();  // all lanes have read the queries that O replaces
     store_tile<Kind, kWidth>(out, rows, o, factor, at.exists ? int(a.rows) - first : 0,
                              int(a.value_dim), p.dense_value_by_16, at.lane);

@@ -34,12 +34,11 @@ void expect_shape(const TensorView& t, const AttentionArgs& a, std::initializer_
                               shape_text(t.shape, t.ndim) + ", which does not fit query's");
 }
 
-// Contiguous, for the kernels to write whole or to read in order.
-void* dense(const TensorView& t, const AttentionArgs& a, std::initializer_list<int64_t> tail,
-            StorageType type, const char* name) {
-  expect(type.of(t) && t.contiguous(), "attention: expected dense floats");
-  expect_shape(t, a, tail, false, name);
-  return t.data;
+// A result that the caller has made, in the memory order it wants, or a contiguous one.
+NewTensor given_or_new(const OptionalTensor& given, const TensorView& like) {
+  if (!given) return new_tensor(like);
+  expect_same_device(like, {&*given});
+  return {py::reinterpret_borrow<py::object>(given->object), *given};
 }
 
 }  // namespace
@@ -56,10 +55,17 @@ Strided operand(const TensorView& t, const AttentionArgs& a, int64_t rows, int64
   return strided(t, a.lead_dims, 2);
 }
 
+Strided result(const TensorView& t, const AttentionArgs& a, int64_t rows, int64_t cols,
+               StorageType type, const char* name) {
+  expect(t.ndim > 0 && (t.shape[t.ndim - 1] < 2 || t.strides[t.ndim - 1] == 1),
+         "attention: expected adjacent features in a result");
+  return operand(t, a, rows, cols, type, name);
+}
+
 void fill_operands(AttentionArgs& a, const TensorView& query, const TensorView& key,
                    const TensorView& value, const OptionalTensor& mask,
                    const OptionalTensor& attn_mask, const OptionalTensor& bias,
-                   const OptionalTensor& seed, double dropout_p, double scale,
+                   const OptionalTensor& seed, double dropout_p, double scale, bool causal,
                    const TensorView& out, int threads) {
   const StorageType type = type_of(query);
   const int lead = query.ndim - 2;
@@ -97,35 +103,40 @@ void fill_operands(AttentionArgs& a, const TensorView& query, const TensorView& 
   }
   a.dropout_p = dropout_p;
   a.scale = scale;
-  a.out = dense(out, a, {a.rows, a.value_dim}, type, "out");
+  a.causal = causal;
+  a.out = result(out, a, a.rows, a.value_dim, type, "out");
   a.threads = threads;
 }
 
 std::pair<NewTensor, NewTensor> new_results(const TensorView& query, const TensorView& value,
-                                            bool want_lse) {
+                                            const OptionalTensor& out, bool want_lse) {
   expect(query.ndim >= 2 && value.ndim == query.ndim, "tensors of different rank");
   TensorView made = query;
   made.shape[query.ndim - 1] = value.shape[query.ndim - 1];
-  NewTensor out = new_tensor(made), lse{py::none(), {}};
+  NewTensor result = given_or_new(out, made), lse{py::none(), {}};
   if (want_lse) {
     const StorageType type = type_of(query).arithmetic();
     made.code = type.code, made.bits = type.bits;
     --made.ndim;
     lse = new_tensor(made);
   }
-  return {std::move(out), std::move(lse)};
+  return {std::move(result), std::move(lse)};
 }
 
 Gradients fill_gradients(AttentionGradArgs& a, const TensorView& grad_out, const TensorView& query,
-                         const TensorView& key, const TensorView& value, const TensorView& lse) {
+                         const TensorView& key, const TensorView& value, const TensorView& lse,
+                         const GivenGradients& given) {
   expect_same_device(query, {&grad_out, &lse});
   const StorageType type = type_of(query);
-  a.lse = dense(lse, a, {a.rows}, type.arithmetic(), "lse");
+  expect(type.arithmetic().of(lse) && lse.contiguous(), "attention: expected a dense lse");
+  expect_shape(lse, a, {a.rows}, false, "lse");
+  a.lse = lse.data;
   a.grad_out = operand(grad_out, a, a.rows, a.value_dim, type, "grad_out");
-  Gradients made = {new_tensor(query), new_tensor(key), new_tensor(value)};
-  a.grad_query = made.query.view.data;
-  a.grad_key = made.key.view.data;
-  a.grad_value = made.value.view.data;
+  Gradients made = {given_or_new(given.query, query), given_or_new(given.key, key),
+                    given_or_new(given.value, value)};
+  a.grad_query = result(made.query.view, a, a.rows, a.dim, type, "grad_query");
+  a.grad_key = result(made.key.view, a, a.keys, a.dim, type, "grad_key");
+  a.grad_value = result(made.value.view, a, a.keys, a.value_dim, type, "grad_value");
   return made;
 }
 

@@ -32,16 +32,20 @@ StorageType type_of(const TensorView& t);
 Strided operand(const TensorView& t, const AttentionArgs& a, int64_t rows, int64_t cols,
                 StorageType type, const char* name, bool broadcast = false);
 
+// The same for what a kernel writes: adjacent columns, nothing broadcast.
+Strided result(const TensorView& t, const AttentionArgs& a, int64_t rows, int64_t cols,
+               StorageType type, const char* name);
+
 // All that the forward reads, and `out`, which it writes.
 void fill_operands(AttentionArgs& a, const TensorView& query, const TensorView& key,
                    const TensorView& value, const OptionalTensor& mask,
                    const OptionalTensor& attn_mask, const OptionalTensor& bias,
-                   const OptionalTensor& seed, double dropout_p, double scale,
+                   const OptionalTensor& seed, double dropout_p, double scale, bool causal,
                    const TensorView& out, int threads);
 
-// New tensors: O [..., Lq, Dv] and, if wanted, the log-sum-exp [..., Lq].
+// O [..., Lq, Dv], new if it is not given, and, if wanted, the log-sum-exp [..., Lq].
 std::pair<NewTensor, NewTensor> new_results(const TensorView& query, const TensorView& value,
-                                            bool want_lse);
+                                            const OptionalTensor& out, bool want_lse);
 
 struct Gradients {
   NewTensor query, key, value;
@@ -51,8 +55,13 @@ struct Gradients {
   }
 };
 
-// What the backward reads besides, and new tensors for the gradients that it writes.
+struct GivenGradients {
+  OptionalTensor query, key, value;
+};
+
+// What the backward reads besides, and the gradients that it writes: new ones if not given.
 Gradients fill_gradients(AttentionGradArgs& a, const TensorView& grad_out, const TensorView& query,
-                         const TensorView& key, const TensorView& value, const TensorView& lse);
+                         const TensorView& key, const TensorView& value, const TensorView& lse,
+                         const GivenGradients& given = {});
 
 }  // namespace clmer

@@ -250,6 +250,25 @@ inline typename Simd<T>::Int lane_numbers() {
   return lane;
 }
 
+// Up to kLanes bytes: a copy of constant length where it can be one.
+template <class T>
+inline void copy_lane_bytes(const uint8_t* from, int64_t count, uint8_t* to) {
+  if (count >= kLanes<T>) {
+    __builtin_memcpy(to, from, kLanes<T>);
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = from[i];
+  }
+}
+
+// -1 in the lanes whose byte is not zero.
+template <class T>
+inline typename Simd<T>::Int lanes_set(const uint8_t* bytes) {
+  typedef uint8_t Bytes __attribute__((vector_size(kLanes<T>)));
+  Bytes loaded;
+  __builtin_memcpy(&loaded, bytes, kLanes<T>);
+  return __builtin_convertvector(loaded, typename Simd<T>::Int) != 0;
+}
+
 // Lanes exchanged `step` apart: with steps of kLanes/2 .. 1 every lane ends up with the reduction.
 template <class T>
 inline Vec<T> swap_lanes(Vec<T> v, int step) {

@@ -233,7 +233,7 @@ def test_exponential_and_logarithm_of_the_vector_unit(simd_level, dtype):
     value = torch.tensor([[0.0], [1.0]], dtype=dtype)
     bias = torch.stack([torch.zeros_like(x), x], -1)
     op = torch.ops.clmer.cross_attention
-    out, lse = op(zero, zero[:2], value, None, None, bias, None, 0.0, 1.0)
+    out, lse = op(zero, zero[:2], value, None, None, bias, None, 0.0, 1.0, False)
     e = np.exp(x.numpy().astype(np.longdouble))
     eps = torch.finfo(dtype).eps
     error = np.abs(out[:, 0].numpy() / (e / (1 + e)) - 1).max() / eps
@@ -241,7 +241,7 @@ def test_exponential_and_logarithm_of_the_vector_unit(simd_level, dtype):
     assert np.abs(lse.numpy() - np.log1p(e)).max() < 2 * eps
     counts = torch.tensor([1, 2, 3, 100, 128])  # n equal scores: the logarithm of n
     for n in counts.tolist():
-        _, lse = op(zero[:1], zero[:n], zero[:n], *[None] * 4, 0.0, 1.0)
+        _, lse = op(zero[:1], zero[:n], zero[:n], *[None] * 4, 0.0, 1.0, False)
         assert abs(lse.item() - np.log(n)) <= 2 * eps * max(np.log(n), eps)
 
 
@@ -435,7 +435,7 @@ def bad(message, **changes):
         bad(r"attn_mask: found \(5, 4\)", attn_mask=torch.zeros(5, 4).bool()),
         bad("attn_bias: found torch.int64", attn_bias=torch.zeros(5, dtype=torch.int64)),
         bad(r"broadcastable to \(2, 3, 4, 5\)", attn_bias=torch.zeros(4, 4)),
-        bad("expected 0 <= p < 1", dropout_p=1.0),
+        bad("expected 0 <= p <= 1", dropout_p=1.1),
         bad("0-d torch.int64", dropout_p=0.5, seed=torch.zeros(())),
         bad("expected None, 'native'", impl="fast"),
     ],

@@ -1,11 +1,15 @@
 """cross_attention under autograd, compilers, functorch, threads and forked workers."""
 
+import warnings
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
 
+from clmer.nn import CrossModalAttention
+from clmer.ops import _dispatch
 from clmer.ops.attention.op import cross_attention
 
 
@@ -34,10 +38,26 @@ def test_gradcheck(impl):
         assert torch.autograd.gradgradcheck(call, inputs())
 
 
-def test_second_derivatives_are_refused():
+def full(q, k, v, bias, **options):
+    masks = dict(key_padding_mask=MASK, attn_mask=SHOWN, attn_bias=bias)
+    return cross_attention(q, k, v, **masks, dropout_p=0.4, seed=SEED, **options)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """The warning comes again, as in a fresh process."""
+    monkeypatch.setattr(_dispatch, "_told", set())
+
+
+def test_second_derivatives_take_the_reference_and_say_so_once(told):
+    with pytest.warns(UserWarning, match="cross_attention: taking its plain PyTorch form"):
+        assert torch.autograd.gradgradcheck(full, inputs())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.autograd.gradgradcheck(full, inputs())
     q, k, v, _ = inputs()
     with pytest.raises(RuntimeError, match="impl='reference'"):
-        torch.autograd.grad(cross_attention(q, k, v).sum(), q, create_graph=True)
+        torch.autograd.grad(cross_attention(q, k, v, impl="native").sum(), q, create_graph=True)
 
 
 def test_only_what_needs_a_gradient_gets_one():
@@ -53,9 +73,9 @@ def test_only_what_needs_a_gradient_gets_one():
 def test_opcheck(case):
     sizes = {"no heads": dict(lead=(0,)), "no queries": dict(rows=0), "no keys": dict(keys=0)}
     q, k, v, bias = inputs(**sizes.get(case, {}))
-    rest = (*[None] * 4, 0.0, 0.5)
+    rest = (*[None] * 4, 0.0, 0.5, False)
     if case == "all":
-        rest = (MASK, SHOWN[None], bias[None], SEED, 0.4, 0.5)
+        rest = (MASK, SHOWN[None], bias[None], SEED, 0.4, 0.5, True)
     op = torch.ops.clmer
     torch.library.opcheck(op.cross_attention.default, (q, k, v, *rest))
     with torch.no_grad():
@@ -207,12 +227,20 @@ def test_calls_past_the_dispatcher_hide_from_nobody_who_looks(grad):
         torch.testing.assert_close(got, plain)
 
 
-def test_forward_derivatives_are_refused():
-    q, k, v, _ = inputs(requires_grad=False)
+def test_forward_derivatives_take_the_reference(told):
+    q, k, v, bias = inputs(requires_grad=False)
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(q, torch.ones_like(q))
+        with pytest.warns(UserWarning, match="forward mode"):
+            out = full(dual, k, v, bias)
+        tangent = torch.autograd.forward_ad.unpack_dual(out).tangent
         with pytest.raises(RuntimeError, match=r"jvp|forward"):
-            cross_attention(dual, k, v)
+            cross_attention(dual, k, v, impl="native")
+        plain = cross_attention(q, k, v)  # has no tangent: the kernel's
+    step = 1e-6
+    slope = (full(q + step, k, v, bias) - full(q - step, k, v, bias)) / (2 * step)
+    torch.testing.assert_close(tangent, slope, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(plain, cross_attention(q, k, v), rtol=0, atol=0)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -236,10 +264,34 @@ def test_autocast_lets_dtypes_differ():
     torch.testing.assert_close(out, cross_attention(q.bfloat16().float(), k, v))
 
 
-def test_functorch_gradients_are_refused():
-    q, k, v, _ = inputs(requires_grad=False)
+def test_functorch_gradients_take_the_reference(told):
+    q, k, v, bias = inputs(requires_grad=False)
+    loss = lambda q: full(q, k, v, bias).square().sum()  # noqa: E731
+    with pytest.warns(UserWarning, match=r"torch\.func"):
+        found = torch.func.grad(loss)(q)
+    leaf = q.clone().requires_grad_()
+    (want,) = torch.autograd.grad(loss(leaf), leaf)
+    torch.testing.assert_close(found, want)
     with pytest.raises(RuntimeError, match="functorch"):
-        torch.func.grad(lambda q: cross_attention(q, k, v).sum())(q)
+        torch.func.grad(lambda q: cross_attention(q, k, v, impl="native").sum())(q)
+
+
+def test_gradients_per_sample():
+    """Of a module's weights, by vmap over grad, as differential privacy takes them."""
+    layer = CrossModalAttention(8, 2, batch_first=True).double()
+    weights = dict(layer.named_parameters())
+    x = torch.randn(5, 3, 8, dtype=torch.float64)
+
+    def loss(weights, x):
+        out, _ = torch.func.functional_call(layer, weights, (x[None],) * 3)
+        return out.square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, x)
+    for i in range(5):
+        layer.zero_grad()
+        loss(weights, x[i]).backward()
+        for name, each in weights.items():
+            torch.testing.assert_close(found[name][i], each.grad)
 
 
 def at_threads(counts, call):

@@ -7,6 +7,7 @@ from support.attention_cases import (
     CASES,
     EMPTY,
     check_bias,
+    check_causal,
     check_empty_tensors,
     check_half_type,
     check_leading_dimensions,
@@ -14,6 +15,7 @@ from support.attention_cases import (
     check_nan_spreads_to_who_sees_it_and_no_further,
     check_strides,
     check_the_equation,
+    check_what_causal_hides_leaks_nothing,
     check_what_masks_hide_leaks_nothing,
     of_output,
     problem,
@@ -50,12 +52,12 @@ def cuda(*args, **options):
     return cross_attention(*args, impl="cuda", **options)
 
 
-def by_order(tensors, options, order, tf32=False):
+def by_order(tensors, options, order, tf32=False, causal=False):
     """All results with the threads in one order: ascending, descending, shuffled by a seed."""
     q, k, v, b, grad = tensors
     padding, shown = options["key_padding_mask"], options["attn_mask"]
     ranked = [None if t is None else t[(None,) * (4 - t.dim())] for t in (shown, b)]
-    terms = (padding, *ranked, options["seed"], options["dropout_p"], 0.3)
+    terms = (padding, *ranked, options["seed"], options["dropout_p"], 0.3, causal)
     out = _C_test.attention_short_forward(q, k, v, *terms, tf32, order)
     scores = None if b is None else torch.full((*q.shape[:-1], k.shape[-2]), torch.nan)
     grads = _C_test.attention_short_backward(grad, q, k, v, *out, *terms, scores, tf32, order)
@@ -71,6 +73,17 @@ def test_equals_the_equation(shape):
 @pytest.mark.parametrize("shape", SMALL)
 def test_terms_one_by_one(shape, case):
     check_the_equation(cuda, shape, case, of_output)
+
+
+@pytest.mark.parametrize("case", ["plain", "all"])
+@pytest.mark.parametrize("shape", [*SMALL, (33, 17, 8, 16), (70, 65, 8, 24)])
+def test_causal(shape, case):
+    check_causal(cuda, shape, case, of_output)
+
+
+@pytest.mark.parametrize(("rows", "keys"), [(5, 9), (20, 9), (40, 70)])
+def test_what_causal_hides_leaks_nothing(rows, keys):
+    check_what_causal_hides_leaks_nothing(cuda, rows, keys)
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:])
@@ -161,7 +174,9 @@ def test_tf32_only_where_it_is_asked_for():
     q = torch.full((1, 16, 16), 1 + 2**-12)
     v = torch.eye(16).expand(1, 16, 16) * (1 + 2**-12)
     found = [
-        _C_test.attention_short_forward(q, q, v, None, None, None, None, 0.0, 0.25, tf32, 0)[0]
+        _C_test.attention_short_forward(q, q, v, None, None, None, None, 0.0, 0.25, False, tf32, 0)[
+            0
+        ]
         for tf32 in (False, True)
     ]
     torch.testing.assert_close(found[0], v.mean(-2, keepdim=True).expand_as(q), rtol=1e-6, atol=0)
@@ -193,7 +208,7 @@ def test_refuses_what_it_does_not_take(monkeypatch):
 
 def test_the_module_guards_its_memory():
     q, k, v, _, _, grad = inputs((3, 5, 4, 4), torch.float32)
-    call = lambda *args: _C_test.attention_short_forward(*args, None, 0.0, 1.0, False, 0)  # noqa: E731
+    call = lambda *args: _C_test.attention_short_forward(*args, None, 0.0, 1.0, False, False, 0)  # noqa: E731
     for args, message in (
         ((q, k[:1], v, None, None, None), "key has shape"),
         ((q, k, v, torch.zeros(2, 3, 4, dtype=torch.bool), None, None), "key_padding_mask has"),
@@ -204,11 +219,11 @@ def test_the_module_guards_its_memory():
             call(*args)
     out = call(q, k, v, None, None, None)
     scores = torch.zeros(2, 3, 3, 4)
-    terms = (None, None, None, None, 0.0, 1.0, scores, False, 0)
+    terms = (None, None, None, None, 0.0, 1.0, False, scores, False, 0)
     with pytest.raises(ValueError, match="grad_scores has shape"):
         _C_test.attention_short_backward(grad, q, k, v, *out, *terms)
     with pytest.raises(ValueError, match="takes tensors on a GPU"):
-        _C.attention_short_forward(q, k, v, None, None, None, None, 0.0, 1.0, False, 0)
+        _C.attention_short_forward(q, k, v, None, None, None, None, 0.0, 1.0, False, False, 0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

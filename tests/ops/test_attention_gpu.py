@@ -63,6 +63,18 @@ def test_equals_the_equation(form, impl, shape, case):
 
 
 @pytest.mark.parametrize("case", ["plain", "all"])
+@each_form(*EVERY)
+def test_causal(form, impl, shape, case):
+    tensors, options = problem(shape, case, lead=(2, 3))
+    earlier = torch.ones(shape[:2], dtype=torch.bool).tril()
+    shown = options["attn_mask"]
+    masked = options | {"attn_mask": earlier if shown is None else shown & earlier}
+    ours = gpu_results(form, tensors, options | {"is_causal": True})
+    plain = gpu_results(cross_attention_reference, tensors, masked)
+    assert_close(ours, plain, truth(tensors, masked), terms=TERMS[impl](tensors, masked))
+
+
+@pytest.mark.parametrize("case", ["plain", "all"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @each_form(*EVERY)
 def test_half_types_are_no_worse_than_plain_pytorch_in_them(form, impl, shape, dtype, case):
@@ -259,7 +271,7 @@ def test_compilers_see_one_op(form, impl, shape):
     q, k, v, b = leaves
     masks = (options["key_padding_mask"], options["attn_mask"][None], b[None], options["seed"])
     torch.library.opcheck(
-        torch.ops.clmer.cross_attention.default, (q, k, v, *masks, 0.3, 0.5, impl)
+        torch.ops.clmer.cross_attention.default, (q, k, v, *masks, 0.3, 0.5, True, impl)
     )
 
 

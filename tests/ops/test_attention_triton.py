@@ -6,6 +6,7 @@ from support.attention_cases import (
     CASES,
     EMPTY,
     check_bias,
+    check_causal,
     check_empty_tensors,
     check_half_type,
     check_leading_dimensions,
@@ -14,6 +15,7 @@ from support.attention_cases import (
     check_repeats,
     check_strides,
     check_the_equation,
+    check_what_causal_hides_leaks_nothing,
     check_what_masks_hide_leaks_nothing,
 )
 from support.places import needs_triton
@@ -52,7 +54,7 @@ def check_errors():
         ("bias", (q, k, v, None, None, torch.zeros(3, 5))),
     ):
         with pytest.raises(ValueError, match=f"{name}: found"):
-            attention_forward(*changed, None, 0.0, 1.0)
+            attention_forward(*changed, None, 0.0, 1.0, False)
 
 
 # ---- children: one start of Triton's interpreter for several checks ------------------------------
@@ -72,6 +74,20 @@ def check_masks():
         check_what_masks_hide_leaks_nothing(triton, rows, keys)
     for keys in (6, 129):
         check_nan_spreads_to_who_sees_it_and_no_further(triton, keys)
+
+
+def check_causal_flag():
+    for shape in (
+        (3, 4, 5, 3),
+        (17, 33, 8, 16),
+        (33, 17, 8, 16),
+        (129, 140, 4, 4),
+        (140, 129, 4, 4),
+    ):
+        for case in ("plain", "all"):
+            check_causal(triton, shape, case)
+    for rows, keys in ((5, 9), (20, 9), (129, 200)):
+        check_what_causal_hides_leaks_nothing(triton, rows, keys)
 
 
 def check_large_values():
@@ -112,7 +128,10 @@ def check_compilation():
 
 
 @needs_triton
-@pytest.mark.parametrize("check", [check_results, check_masks, check_arguments, check_large_values])
+@pytest.mark.parametrize(
+    "check",
+    [check_results, check_masks, check_causal_flag, check_arguments, check_large_values],
+)
 def test_in_the_interpreter(check):
     run_in_interpreter(check)
 

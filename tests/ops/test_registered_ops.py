@@ -29,7 +29,7 @@ F64 = torch.float64
 X, ONE = torch.zeros(2, 3, 4), torch.ones((), dtype=F64)
 SIGNAL, SOS = torch.zeros(2, 5), torch.zeros(2, 6, dtype=F64)
 STATE = torch.zeros(2, 2, 2, dtype=F64)
-NO_MASKS, NO_DROPOUT = (None, None, None), (None, 0.0, 1.0)
+NO_MASKS, NO_DROPOUT = (None, None, None), (None, 0.0, 1.0, False)
 # [S, B, L, d], weights and biases of sublayers, heads
 ROWS, W, B = torch.zeros(2, 3, 5, 6), torch.zeros(2, 6, 6), torch.zeros(2, 1, 6)
 W1, B1, W2, HEADS = (
@@ -85,7 +85,7 @@ HIDDEN, PLAIN = torch.zeros(2, 3, 5, 4), (None, None, 0.0, 0.0)
         ),
         (
             "cross_attention",
-            (X, X, X, *NO_MASKS, torch.zeros(0, dtype=torch.int64), 0.5, 1.0),
+            (X, X, X, *NO_MASKS, torch.zeros(0, dtype=torch.int64), 0.5, 1.0, False),
             "seed",
         ),
         (

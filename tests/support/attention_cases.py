@@ -32,7 +32,7 @@ def cancelling(tensors, options):
     """The size of the terms where a gradient is a sum that cancels: see test_attention."""
     q, k, v, _, grad = (None if t is None else t.double() for t in tensors)
     terms = (grad @ v.mT).abs().max() * max(q.abs().max(), k.abs().max())
-    few = k.shape[-2] <= 3
+    few = min(k.shape[-2], q.shape[-2] if options.get("is_causal") else 4) <= 3
     return float(terms) / (1 - options["dropout_p"]) / q.shape[-1] ** 0.5 if few else 0.0
 
 
@@ -195,3 +195,35 @@ def check_means_of_large_values(form, keys, dtype=torch.float32):
     want = cross_attention_reference(q.double(), k.double(), v.double() * small) / small
     eps = max(torch.finfo(dtype).eps, 2**-10 if dtype == torch.float16 else 0)
     assert (out.double() - want).abs().max() <= 64 * eps * largest
+
+
+def check_causal(form, shape, case, terms_of=cancelling):
+    """is_causal against the mask that says the same."""
+    tensors, options = problem(shape, case)
+    earlier = torch.ones(shape[0], shape[1], dtype=torch.bool).tril()
+    shown = options["attn_mask"]
+    masked = options | {"attn_mask": earlier if shown is None else shown & earlier}
+    ours = results(form, *tensors, is_causal=True, **options)
+    plain = results(cross_attention_reference, *tensors, **masked)
+    terms = terms_of(tensors, masked | {"is_causal": True})
+    assert_close(ours, plain, truth(tensors, masked), terms=terms)
+
+
+def check_what_causal_hides_leaks_nothing(form, rows, keys):
+    """Keys after the last query, and queries whose keys are all padding."""
+    q, k, v, _, _, grad = inputs((rows, keys, 4, 5), torch.float32, (2, 2))
+    padding = torch.zeros(2, 1, keys, dtype=torch.bool)
+    padding[0, :, :2] = True  # queries 0 and 1 of the first window see nothing
+    options = dict(key_padding_mask=padding, is_causal=True, dropout_p=0.2, seed=SEED)
+    clean = results(form, q, k, v, None, grad, **options)
+    for t in (q, grad):
+        t[0, :, :2] = torch.nan
+    for t in (k, v):
+        t[0, :, :2], t[..., rows:, :] = torch.nan, torch.inf
+    dirty = results(form, q, k, v, None, grad, **options)
+    for x, y in zip(clean[:4], dirty[:4], strict=True):
+        assert torch.equal(x, y)
+        assert x.isfinite().all()
+    out, grad_q, grad_k, grad_v, *_ = clean
+    for x in (out[0, :, :2], grad_q[0, :, :2], grad_k[0, :, :2], grad_v[..., rows:, :]):
+        assert not x.any()

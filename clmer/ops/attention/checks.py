@@ -109,8 +109,8 @@ def check(
             f"found query {query.dtype}, key {key.dtype}, value {value.dtype}, "
             "expected one floating-point dtype"
         )
-    if not 0.0 <= dropout_p < 1.0:
-        raise ValueError(f"dropout_p: found {dropout_p}, expected 0 <= p < 1")
+    if not 0.0 <= dropout_p <= 1.0:
+        raise ValueError(f"dropout_p: found {dropout_p}, expected 0 <= p <= 1")
     device = query.device
     if key.device != device or value.device != device:
         raise ValueError(f"devices differ: query {device}, key {key.device}, value {value.device}")

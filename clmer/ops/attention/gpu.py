@@ -53,6 +53,7 @@ def cuda_forward(
     seed: Tensor | None,
     dropout_p: float,
     scale: float,
+    is_causal: bool,
     want_lse: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """The CUDA kernel, which gives the log-sum-exp too at no extra cost.
@@ -64,7 +65,7 @@ def cuda_forward(
     _refuse_long(query, value)
     tensors = (_adjacent(query), _adjacent(key), _adjacent(value), mask, attn_mask, bias, seed)
     how = (_tf32(query), _stream(query))
-    return _C.attention_short_forward(*tensors, dropout_p, scale, *how)
+    return _C.attention_short_forward(*tensors, dropout_p, scale, is_causal, *how)
 
 
 def cuda_backward(
@@ -80,6 +81,7 @@ def cuda_backward(
     seed: Tensor | None,
     dropout_p: float,
     scale: float,
+    is_causal: bool,
     bias_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Its gradients; with `bias_grad` dS takes [..., Lq, Lk] float32."""
@@ -89,7 +91,7 @@ def cuda_backward(
     operands = (_adjacent(grad_out), _adjacent(query), _adjacent(key), _adjacent(value))
     tensors = (*operands, out, lse, mask, attn_mask, bias, seed)
     how = (grad_scores, _tf32(query), _stream(query))
-    grads = _C.attention_short_backward(*tensors, dropout_p, scale, *how)
+    grads = _C.attention_short_backward(*tensors, dropout_p, scale, is_causal, *how)
     if grad_scores is None or bias is None:
         return *grads, None
     return *grads, grad_scores.sum_to_size(bias.shape)

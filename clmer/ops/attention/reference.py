@@ -21,6 +21,7 @@ def cross_attention_reference(
     key_padding_mask: Tensor | None = None,
     attn_mask: Tensor | None = None,
     attn_bias: Tensor | None = None,
+    is_causal: bool = False,
     dropout_p: float = 0.0,
     scale: float | None = None,
     seed: Tensor | None = None,
@@ -34,11 +35,12 @@ def cross_attention_reference(
         key_padding_mask=key_padding_mask,
         attn_mask=attn_mask,
         attn_bias=attn_bias,
+        is_causal=is_causal,
         dropout_p=dropout_p,
         scale=scale,
         seed=seed,
     )
-    visible = _visible(key_padding_mask, attn_mask)
+    visible = _visible(query, key, key_padding_mask, attn_mask, is_causal)
     value = value.to(weights.dtype)
     if visible is not None:
         value = value.masked_fill(_unseen(visible), 0.0)
@@ -56,6 +58,7 @@ def attention_weights(
     key_padding_mask: Tensor | None = None,
     attn_mask: Tensor | None = None,
     attn_bias: Tensor | None = None,
+    is_causal: bool = False,
     dropout_p: float = 0.0,
     scale: float | None = None,
     seed: Tensor | None = None,
@@ -67,7 +70,7 @@ def attention_weights(
     scale = (query.shape[-1] or 1) ** -0.5 if scale is None else scale
     seed = check_seed(seed, dropout_p, query.device)
     query, key = query.to(dtype), key.to(dtype)
-    visible = _visible(key_padding_mask, attn_mask)
+    visible = _visible(query, key, key_padding_mask, attn_mask, is_causal)
     if visible is not None:
         query = query.masked_fill(_blind(visible), 0.0)
         key = key.masked_fill(_unseen(visible), 0.0)
@@ -86,18 +89,30 @@ def attention_weights(
     weights = weights / total.masked_fill(total == 0, 1.0)
     if seed is not None:
         kept = dropout_mask(seed, weights.shape, dropout_p)
-        weights = weights.masked_fill(~kept, 0.0) * (1.0 / (1.0 - dropout_p))
+        weights = weights.masked_fill(~kept, 0.0)
+        weights = weights / (1.0 - dropout_p) if dropout_p < 1.0 else weights
     return weights
 
 
-def _visible(key_padding_mask: Tensor | None, attn_mask: Tensor | None) -> Tensor | None:
+def _visible(
+    query: Tensor,
+    key: Tensor,
+    key_padding_mask: Tensor | None,
+    attn_mask: Tensor | None,
+    is_causal: bool,
+) -> Tensor | None:
     """Which keys a query sees: bool, broadcastable to [..., Lq, Lk]; None is all of them."""
+    kept = None
+    if is_causal:
+        kept = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device)
+        kept = kept.tril()
     if attn_mask is not None:
         attn_mask = torch.atleast_2d(attn_mask)
-    if key_padding_mask is None:
-        return attn_mask
-    kept = ~torch.atleast_1d(key_padding_mask)[..., None, :]
-    return kept if attn_mask is None else kept & attn_mask
+        kept = attn_mask if kept is None else kept & attn_mask
+    if key_padding_mask is not None:
+        left = ~torch.atleast_1d(key_padding_mask)[..., None, :]
+        kept = left if kept is None else kept & left
+    return kept
 
 
 def _unseen(visible: Tensor) -> Tensor:
