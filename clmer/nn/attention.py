@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from clmer.nn.random_state import new_seed
 from clmer.ops.attention.op import cross_attention
-from clmer.ops.attention.reference import attention_weights
+from clmer.ops.attention.weights import cross_attention_with_weights
 
 
 class CrossModalAttention(nn.MultiheadAttention):
@@ -21,7 +21,7 @@ class CrossModalAttention(nn.MultiheadAttention):
     Two differences: a query whose keys are all masked attends to nothing (zeros before W^O, where
     `nn.MultiheadAttention` gives NaN), and in cross-attention a key that a boolean key_padding_mask
     ignores may hold NaN (in self-attention it is a query as well). The weights are built only when
-    asked for, beside the fused output, by the same dropout mask. `nn.TransformerEncoderLayer` calls
+    asked for, on the CPU in the pass that makes the output. `nn.TransformerEncoderLayer` calls
     this module in eval mode too, instead of its own fast path.
 
     Source: the paper's Eq. 5-6; Vaswani et al., Attention Is All You Need (2017).
@@ -47,7 +47,7 @@ class CrossModalAttention(nn.MultiheadAttention):
             key_padding_mask: [B, Lk] or [Lk]; bool (True = ignore) or floating point (added: where
                 it is -inf a key has no weight, but must be finite).
             need_weights: also return the weights, after dropout as `nn.MultiheadAttention` does;
-                they cost the [B, H, Lq, Lk] matrix that the output alone never builds.
+                they cost the matrix that the output alone never builds, and little time.
             attn_mask: [Lq, Lk] or [B * H, Lq, Lk]; bool (True = ignore) or added; differentiable.
             average_attn_weights: mean over heads, [B, Lq, Lk]; else [B, H, Lq, Lk].
             is_causal: a hint that attn_mask is causal; attn_mask must be given with it.
@@ -83,15 +83,17 @@ class CrossModalAttention(nn.MultiheadAttention):
             value = key if same_kv else value.masked_fill(mask[:, 0, :, None], 0.0)
         q, k, v = self._project(query, key, value, same_qk and same_kv, same_kv)
         k, v, mask, shown, bias = self._extend(k, v, mask, shown, bias)
-        masks: dict[str, Any] = {"key_padding_mask": mask, "attn_mask": shown, "attn_bias": bias}
         dropout_p = self.dropout if self.training else 0.0
-        seed = new_seed(dropout_p, q.device)
-        heads = cross_attention(q, k, v, **masks, dropout_p=dropout_p, seed=seed)
-        out = self.out_proj(heads.transpose(1, 2).flatten(2))  # [B, Lq, E]
+        terms: dict[str, Any] = {"key_padding_mask": mask, "attn_mask": shown, "attn_bias": bias}
+        terms |= {"dropout_p": dropout_p, "seed": new_seed(dropout_p, q.device)}
         weights = None
         if need_weights:
-            weights = attention_weights(q, k, **masks, dropout_p=dropout_p, seed=seed).to(out.dtype)
-            weights = weights.mean(1) if average_attn_weights else weights
+            heads, weights = cross_attention_with_weights(
+                q, k, v, **terms, average=average_attn_weights
+            )
+        else:
+            heads = cross_attention(q, k, v, **terms)
+        out = self.out_proj(heads.transpose(1, 2).flatten(2))  # [B, Lq, E]
         if not batched:
             return out[0], None if weights is None else weights[0]
         return out if self.batch_first else out.transpose(0, 1), weights

@@ -59,16 +59,24 @@ void backward_block(const BackwardHead<T, S>& h, const int32_t* columns, int64_t
     b.grad_value =
         in_place(grad_value + columns[0] * a.grad_value.row, a.grad_value.row, s.grad_value);
   }
-  // From the last tile on, which sees the most keys: it begins their sums, the others add.
-  const int64_t last = (a.rows - 1) / tile * tile;
-  for (int64_t r = last; r >= 0; r -= tile) {
+  // From the last tile on, which under a causal mask sees the most keys and begins all their sums.
+  int64_t begun = 0;
+  for (int64_t r = (a.rows - 1) / tile * tile; r >= 0; r -= tile) {
     const int64_t rows = least(tile, a.rows - r);
-    const int64_t seen = reached(a, columns, count, r + rows);
-    if (seen) {
-      backward_tile(h, b, queries, r, rows, seen, r < last);
-    } else if (first) {
-      grad_query.clear(r, rows);
+    const int64_t seen = keys_before(columns, count, h.left->end(r, rows));
+    if (seen == 0) {
+      if (first) grad_query.clear(r, rows);
+      continue;
     }
+    if (begun && seen > begun) {
+      const auto clear = [&](Padded<T> sums, int64_t cols) {
+        fill_zero(sums.data + begun * sums.stride, seen - begun, sums.stride, cols);
+      };
+      clear(b.grad_key, a.dim);
+      clear(b.grad_value, a.value_dim);
+    }
+    backward_tile(h, b, queries, r, rows, seen, begun > 0);
+    begun = most(begun, seen);
   }
   if (b.grad_key.data == s.grad_key.data) {
     write_rows(b.grad_key, columns, count, a.dim, grad_key, a.grad_key.row);
@@ -84,7 +92,7 @@ void backward_head(BackwardHead<T, S> h) {
   const AttentionGradArgs& a = h.a;
   BackwardScratch<T>& s = h.s;
   const Visible left = look(a, h.head, 0, a.rows, s.sight);
-  h.masked = left.masked;
+  h.left = &left;
   const int64_t first = left.count * h.part / h.parts, end = left.count * (h.part + 1) / h.parts;
   if (left.count < a.keys || a.rows == 0) {
     // From this part's first key to the next part's, hidden ones included: no other task's rows.
@@ -201,7 +209,7 @@ void backward_task(int64_t task, void* context) {
         add_ahead<S>(a, a.key, next, a.keys, a.dim, &ahead);
         add_ahead<S>(a, a.value, next, a.keys, a.value_dim, &ahead);
       }
-      backward_head<T, S>({a, head, scratch, nullptr, partial, part, job.parts, false, ahead});
+      backward_head<T, S>({a, head, scratch, nullptr, partial, part, job.parts, nullptr, ahead});
     }
     return;
   }
@@ -210,7 +218,7 @@ void backward_task(int64_t task, void* context) {
     const Head head = member_at(a, group, m);
     T* grad_bias = slice<T>(a, a.grad_bias, head) + bias_part * a.part_stride;
     Ahead ahead;
-    backward_head<T, S>({a, head, scratch, grad_bias, partial, part, job.parts, false, ahead});
+    backward_head<T, S>({a, head, scratch, grad_bias, partial, part, job.parts, nullptr, ahead});
   }
 }
 

@@ -50,7 +50,7 @@ struct BackwardHead {
   T* grad_bias;         // this head's slice of its part, or null
   T* partial;           // this part's sums of dQ for all heads, or null where there is one part
   int64_t part, parts;  // of the keys
-  bool masked;          // attn_mask hides some keys from some queries only
+  const Visible* left;
   Ahead& ahead;
 
   template <class X>
@@ -192,7 +192,7 @@ void backward_tile(const BackwardHead<T, S>& h, const KeyBlock<T>& b, const int3
              {s.packed_right.data, s.packed_right.stride},
              {s.grad_weights.data, s.grad_weights.stride}, false);
   h.ahead.fetch(share);
-  const Tile tile{a, h.head, start, rows, b.columns, count, h.masked};
+  const Tile tile{a, h.head, start, rows, b.columns, count, h.left->hole(start, rows)};
   add_terms(tile, s.weights);
   hide_later(tile, s.weights);
   if (a.seed) drop(tile, s.grad_weights);

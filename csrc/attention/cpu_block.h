@@ -30,14 +30,14 @@ inline int64_t tile_limit(int64_t keys) {
   return most(1, least(kTileBytes / a_vector, kTileRows / kLanes<T>)) * kLanes<T>;
 }
 
-constexpr int64_t kCausalRows = 32;  // of a tile: the lower, the more keys it leaves out
+constexpr int64_t kUnevenRows = 32;  // of a tile: the lower, the more keys it leaves out
 
 // Queries in a tile: as few tiles as that limit allows, of nearly equal size.
 template <class T>
 inline int64_t tile_rows(const AttentionArgs& a, int64_t rows) {
   const int64_t vectors = ceil_div(most(rows, 1), kLanes<T>);
   const int64_t limit =
-      a.causal ? least(tile_limit<T>(a.keys), most(kCausalRows, kLanes<T>)) : tile_limit<T>(a.keys);
+      a.causal ? least(tile_limit<T>(a.keys), most(kUnevenRows, kLanes<T>)) : tile_limit<T>(a.keys);
   return ceil_div(vectors, ceil_div(vectors * kLanes<T>, limit)) * kLanes<T>;
 }
 

@@ -274,8 +274,9 @@ class Walk {
       const KeyBlock<T> block = block_at(n, with_values);
       for (int64_t r = 0; r < rows_; r += tile_) {
         const int64_t rows = least(tile_, rows_ - r), row = first_ + r;
-        const int64_t count = reached(a_, block.columns, block.count, row + rows);
-        if (count) visit(Tile{a_, head_, row, rows, block.columns, count, left_.masked}, r, block);
+        const int64_t count = keys_before(block.columns, block.count, left_.end(r, rows));
+        if (count == 0) continue;
+        visit(Tile{a_, head_, row, rows, block.columns, count, left_.hole(r, rows)}, r, block);
       }
     }
   }

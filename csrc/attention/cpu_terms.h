@@ -7,17 +7,34 @@
 
 namespace clmer::CLMER_LEVEL {
 
+constexpr int32_t kNever = 0x7fffffff;
+
 // What the masks leave of a head's keys and of `rows` queries from `first` on.
 struct Visible {
   int32_t* keys;     // the ones left, in order
   int64_t count;     // how many
   int32_t* queries;  // each one's number, -1 where it sees no key; null where all see one
-  bool masked;       // attn_mask hides some of these keys from some of these queries
+  int32_t* ends;     // each query sees only keys before this one; null where all see to the end
+  int32_t* holes;    // and all that are left before this one; null where attn_mask hides none
+
+  // The same for some of the queries together.
+  int32_t end(int64_t start, int64_t rows) const {
+    int32_t last = ends ? 0 : kNever;
+    for (int64_t r = start; ends && r < start + rows; ++r) last = ends[r] > last ? ends[r] : last;
+    return last;
+  }
+  int32_t hole(int64_t start, int64_t rows) const {
+    int32_t first = kNever;
+    for (int64_t r = start; holes && r < start + rows; ++r) {
+      first = holes[r] < first ? holes[r] : first;
+    }
+    return first;
+  }
 };
 
 // Scratch for that, and what stands in it: heads that share their masks share the answer.
 struct Sight {
-  int32_t *keys, *queries;
+  int32_t *keys, *queries, *ends, *holes;
   uint8_t *shown, *seen;
   const uint8_t *padding = nullptr, *mask = nullptr;
   int64_t first = -1, rows = -1;
@@ -26,33 +43,47 @@ struct Sight {
   Sight(Arena& arena, const AttentionArgs& a, int64_t most_rows) {
     keys = arena.take<int32_t>(a.keys + 1);
     queries = arena.take<int32_t>(most_rows);
+    ends = arena.take<int32_t>(most_rows);
+    holes = arena.take<int32_t>(most_rows);
     shown = arena.take<uint8_t>(a.keys);
     seen = arena.take<uint8_t>(a.keys);
   }
 };
 
-// Which of the shown keys a query sees, added to `seen`; whether it sees any, and misses any.
-struct RowSight {
-  uint8_t any = 0, missed = 0;
+// One query's row of attn_mask, over the keys that are `shown`.
+struct MaskRow {
+  const uint8_t* mask;
+  int64_t col, count;
+  const uint8_t* shown;
 
-  void look(bool sees, uint8_t shown, uint8_t* seen) {
-    const uint8_t now = shown & uint8_t(sees);
-    *seen |= now;
-    any |= now;
-    missed |= shown ^ now;
+  bool sees(int64_t c) const { return shown[c] && mask[c * col]; }
+  // Eight adjacent bytes as one number, to pass over what is hidden or seen altogether.
+  uint64_t eight(int64_t c) const {
+    uint64_t bytes;
+    __builtin_memcpy(&bytes, mask + c, 8);
+    return bytes;
+  }
+  int32_t end() const {
+    int64_t c = count;
+    while (col == 1 && c >= 8 && eight(c - 8) == 0) c -= 8;
+    while (c > 0 && !sees(c - 1)) --c;
+    return static_cast<int32_t>(c);
+  }
+  int32_t hole() const {
+    int64_t c = 0;
+    while (col == 1 && c + 8 <= count && eight(c) == 0x0101010101010101u) c += 8;
+    while (c < count && (mask[c * col] || !shown[c])) ++c;
+    return c < count ? static_cast<int32_t>(c) : kNever;
+  }
+  void mark(uint8_t* __restrict seen) const {
+    const uint8_t* __restrict from = mask, * __restrict left = shown;
+    if (col == 1) {
+      for (int64_t c = 0; c < count; ++c) seen[c] |= left[c] & uint8_t(from[c] != 0);
+    } else {
+      for (int64_t c = 0; c < count; ++c) seen[c] |= left[c] & uint8_t(from[c * col] != 0);
+    }
   }
 };
-
-inline RowSight see_row(const uint8_t* __restrict mask, int64_t col,
-                        const uint8_t* __restrict shown, int64_t count, uint8_t* __restrict seen) {
-  RowSight row;
-  if (col == 1) {
-    for (int64_t c = 0; c < count; ++c) row.look(mask[c] != 0, shown[c], seen + c);
-  } else {
-    for (int64_t c = 0; c < count; ++c) row.look(mask[c * col] != 0, shown[c], seen + c);
-  }
-  return row;
-}
 
 inline Visible look(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows,
                     Sight& s) {
@@ -68,13 +99,16 @@ inline Visible look(const AttentionArgs& a, const Head& head, int64_t first, int
     s.shown[c] = !hidden && (by_row || !mask || mask[c * a.attn_mask.col]);
     s.seen[c] = by_row ? 0 : s.shown[c];
   }
-  uint8_t missed = 0;
-  for (int64_t r = 0; by_row && r < rows; ++r) {
+  int32_t hole = kNever;
+  for (int64_t r = 0; r < rows; ++r) {
     const int64_t count = a.causal ? least(reach, first + r + 1) : reach;
-    const RowSight row =
-        see_row(mask + r * a.attn_mask.row, a.attn_mask.col, s.shown, count, s.seen);
-    s.queries[r] = row.any ? static_cast<int32_t>(first + r) : -1;
-    missed |= row.missed;
+    s.ends[r] = static_cast<int32_t>(count);
+    if (!by_row) continue;
+    const MaskRow row{mask + r * a.attn_mask.row, a.attn_mask.col, count, s.shown};
+    row.mark(s.seen);
+    s.ends[r] = row.end();
+    s.holes[r] = row.hole();
+    hole = s.holes[r] < hole ? s.holes[r] : hole;
   }
   int64_t count = 0;
   for (int64_t c = 0; c < reach; ++c) {
@@ -83,10 +117,12 @@ inline Visible look(const AttentionArgs& a, const Head& head, int64_t first, int
   }
   bool all_see = true;
   for (int64_t r = 0; (by_row || a.causal) && r < rows; ++r) {
-    if (!by_row) s.queries[r] = count && s.keys[0] <= first + r ? int32_t(first + r) : -1;
-    all_see &= s.queries[r] >= 0;
+    const bool sees = by_row ? s.ends[r] > 0 : count && s.keys[0] < s.ends[r];
+    s.queries[r] = sees ? static_cast<int32_t>(first + r) : -1;
+    all_see &= sees;
   }
-  return s.left = {s.keys, count, all_see ? nullptr : s.queries, missed != 0};
+  return s.left = {s.keys, count, all_see ? nullptr : s.queries,
+                   by_row || a.causal ? s.ends : nullptr, hole < kNever ? s.holes : nullptr};
 }
 
 // A tile of queries against a block of keys.
@@ -96,19 +132,18 @@ struct Tile {
   int64_t first, rows;  // queries
   const int32_t* columns;
   int64_t count;  // keys
-  bool masked;    // by attn_mask
+  int32_t hole;   // attn_mask hides none of the keys before this one
 };
+
+// How many of a block's keys come before `end`.
+inline int64_t keys_before(const int32_t* columns, int64_t count, int32_t end) {
+  while (count > 0 && columns[count - 1] >= end) --count;
+  return count;
+}
 
 // columns[i], columns[i] + 1, ... for `wide` keys?
 inline bool adjacent(const int32_t* columns, int64_t wide) {
   return columns[wide - 1] - columns[0] == wide - 1;
-}
-
-// How many of a block's keys a tile of queries sees, the last of them before `end`.
-inline int64_t reached(const AttentionArgs& a, const int32_t* columns, int64_t count, int64_t end) {
-  if (!a.causal) return count;
-  while (count > 0 && columns[count - 1] >= end) --count;
-  return count;
 }
 
 // What is added to one query's scores for `wide` keys: the bias, -inf where attn_mask hides.
@@ -135,20 +170,22 @@ Vec<T> score_terms(const Tile& t, const T* bias, const uint8_t* mask, const int3
 template <class T>
 void add_terms(const Tile& t, const Scores<T>& scores) {
   const AttentionArgs& a = t.a;
-  if (!a.bias.data && !t.masked) return;
   constexpr int kWide = kLanes<T>;
   const T* bias = a.bias.data ? slice<T>(a, a.bias, t.head) + t.first * a.bias.row : nullptr;
-  const uint8_t* mask =
-      t.masked ? slice<uint8_t>(a, a.attn_mask, t.head) + t.first * a.attn_mask.row : nullptr;
+  const uint8_t* mask = a.attn_mask.data
+                            ? slice<uint8_t>(a, a.attn_mask, t.head) + t.first * a.attn_mask.row
+                            : nullptr;
+  const int64_t whole = keys_before(t.columns, t.count, t.hole) / kWide * kWide;
   for (int64_t r = 0; r < t.rows; r += kWide) {
     const int64_t tall = least(kWide, t.rows - r);
-    for (int64_t c = 0; c < t.count; c += kWide) {
+    for (int64_t c = bias ? 0 : whole; c < t.count; c += kWide) {
       const int64_t wide = least(kWide, t.count - c);
+      const uint8_t* hidden_by = c + wide > whole && t.hole < kNever ? mask : nullptr;
       Vec<T> block[kWide] = {};
       for (int64_t i = 0; i < tall; ++i) {
-        block[i] =
-            score_terms<T>(t, bias ? bias + (r + i) * a.bias.row : nullptr,
-                           mask ? mask + (r + i) * a.attn_mask.row : nullptr, t.columns + c, wide);
+        block[i] = score_terms<T>(t, bias ? bias + (r + i) * a.bias.row : nullptr,
+                                  hidden_by ? hidden_by + (r + i) * a.attn_mask.row : nullptr,
+                                  t.columns + c, wide);
       }
       T* at = scores.data + (scores.across ? r * scores.stride + c : c * scores.stride + r);
       if (!scores.across) transpose<T, false>(block);

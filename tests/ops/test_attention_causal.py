@@ -73,3 +73,34 @@ def test_the_weights_are_zero_past_the_diagonal():
     weights = attention_weights(q, torch.randn(2, 7, 4), is_causal=True)
     assert not weights.triu(1).any()
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 5))
+
+
+MASKS = {
+    "causal": lambda r, c: c <= r,
+    "later keys alone": lambda r, c: c >= r,
+    "a window": lambda r, c: (c - r).abs() < 20,
+    "blocks": lambda r, c: c // 40 == r // 40,
+    "one hole": lambda r, c: (r != 3) | (c != 50),
+    "more and more, then less": lambda r, c: c <= torch.where(r < 150, 2 * r, 300 - r),
+}
+
+
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("shape", [(70, 70), (300, 300), (3, 200)])
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_whose_hidden_tiles_are_passed_over(simd_level, name, shape, strided):
+    rows, keys = shape
+    shown = MASKS[name](torch.arange(rows)[:, None], torch.arange(keys))
+    q, k, v, bias, padding, grad = inputs(
+        (rows, keys, 8, 5), torch.float64, (2, 2), (rows, keys), masked=True
+    )
+    if strided:
+        shown = shown.mT.contiguous().mT
+    for options in ({}, {"key_padding_mask": padding}, {"is_causal": True}):
+        for b in (None, bias):
+            ours = results(cross_attention, q, k, v, b, grad, attn_mask=shown, **options)
+            plain = results(
+                cross_attention, q, k, v, b, grad, attn_mask=shown, impl="reference", **options
+            )
+            for x, y in zip(ours, plain, strict=True):
+                torch.testing.assert_close(x, y)
