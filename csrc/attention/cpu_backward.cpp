@@ -93,6 +93,7 @@ void backward_head(BackwardHead<T, S> h) {
   BackwardScratch<T>& s = h.s;
   const Visible left = look(a, h.head, 0, a.rows, s.sight);
   h.left = &left;
+  s.terms.update(a, h.head, a.rows, s.sight);
   const int64_t first = left.count * h.part / h.parts, end = left.count * (h.part + 1) / h.parts;
   if (left.count < a.keys || a.rows == 0) {
     // From this part's first key to the next part's, hidden ones included: no other task's rows.

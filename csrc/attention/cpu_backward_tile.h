@@ -11,6 +11,7 @@ namespace {
 template <class T>
 struct BackwardScratch {
   Sight sight;
+  SharedTerms<T> terms;
   int32_t* queries;
   Padded<T> key, value;                 // a block of keys, where they cannot be read in place
   Padded<T> packed_left, packed_right;  // transposed: a tile's Q and dO, or a block's K and V
@@ -20,7 +21,7 @@ struct BackwardScratch {
   T* grad_query;                   // sums of the head
   T *lse, *delta;
 
-  BackwardScratch(Arena& arena, const AttentionArgs& a) : sight(arena, a, a.rows) {
+  BackwardScratch(Arena& arena, const AttentionArgs& a) : sight(arena, a, a.rows), terms(arena, a) {
     const int64_t dim = padded<T>(a.dim), wide = padded<T>(a.value_dim), rows = padded<T>(a.rows);
     const int64_t block = least(a.keys, kBlockKeys), tile = least(rows, tile_limit<T>(a.keys));
     queries = arena.take<int32_t>(a.rows);
@@ -193,7 +194,7 @@ void backward_tile(const BackwardHead<T, S>& h, const KeyBlock<T>& b, const int3
              {s.grad_weights.data, s.grad_weights.stride}, false);
   h.ahead.fetch(share);
   const Tile tile{a, h.head, start, rows, b.columns, count, h.left->hole(start, rows)};
-  add_terms(tile, s.weights);
+  add_terms(tile, s.weights, s.terms);
   hide_later(tile, s.weights);
   if (a.seed) drop(tile, s.grad_weights);
   tile_weights(s, start, rows, count, h.grad_bias ? T(1) : T(a.scale));

@@ -31,13 +31,14 @@ struct Limits<double> {
 template <class T>
 struct ForwardScratch {
   Sight sight;
+  SharedTerms<T> terms;
   Padded<T> packed, query, key, value;  // `packed`: the transposed factor of S
   Scores<T> scores;
   Sums<T> sums;
   T *top, *total, *corrections, *factors;
 
   ForwardScratch(Arena& arena, const AttentionArgs& a)
-      : sight(arena, a, least(a.rows, kChunkRows)) {
+      : sight(arena, a, least(a.rows, kChunkRows)), terms(arena, a) {
     const int64_t chunk = least(a.rows, kChunkRows), rows = padded<T>(chunk);
     const int64_t block = least(a.keys, kBlockKeys), tile = least(rows, tile_limit<T>(a.keys));
     const bool across = keys_across<T>(a);
@@ -189,7 +190,7 @@ void score_tile(const Tile& t, const ForwardScratch<T>& s, int64_t start, const 
     product<T>(t.count, padded<T>(t.rows), t.a.dim, b.key.left,
                {s.packed.data + start, s.packed.stride}, to, false);
   }
-  add_terms(t, s.scores);
+  add_terms(t, s.scores, s.terms);
   hide_later(t, s.scores);
 }
 
@@ -362,6 +363,7 @@ template <class T, class S>
 void forward_rows(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows,
                   ForwardScratch<T>& s, Ahead& ahead) {
   const Visible left = look(a, head, first, rows, s.sight);
+  s.terms.update(a, head, rows, s.sight);
   const bool with_weights = a.weights.data != nullptr;
   if (with_weights) clear_weights<T>(a, head, first, rows);
   if (attend<T, S>(a, head, first, rows, left, T(1), with_weights, s, ahead)) return;

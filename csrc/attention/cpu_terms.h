@@ -1,129 +1,11 @@
-// What masks, bias and dropout do to the scores and weights of a tile. Compiled once per SIMD
+// What bias, masks and dropout do to the scores and weights of a tile. Compiled once per SIMD
 // level.
 #pragma once
 
-#include "attention/cpu_block.h"
+#include "attention/cpu_masks.h"
 #include "common/dropout_hash.h"
 
 namespace clmer::CLMER_LEVEL {
-
-constexpr int32_t kNever = 0x7fffffff;
-
-// What the masks leave of a head's keys and of `rows` queries from `first` on.
-struct Visible {
-  int32_t* keys;     // the ones left, in order
-  int64_t count;     // how many
-  int32_t* queries;  // each one's number, -1 where it sees no key; null where all see one
-  int32_t* ends;     // each query sees only keys before this one; null where all see to the end
-  int32_t* holes;    // and all that are left before this one; null where attn_mask hides none
-
-  // The same for some of the queries together.
-  int32_t end(int64_t start, int64_t rows) const {
-    int32_t last = ends ? 0 : kNever;
-    for (int64_t r = start; ends && r < start + rows; ++r) last = ends[r] > last ? ends[r] : last;
-    return last;
-  }
-  int32_t hole(int64_t start, int64_t rows) const {
-    int32_t first = kNever;
-    for (int64_t r = start; holes && r < start + rows; ++r) {
-      first = holes[r] < first ? holes[r] : first;
-    }
-    return first;
-  }
-};
-
-// Scratch for that, and what stands in it: heads that share their masks share the answer.
-struct Sight {
-  int32_t *keys, *queries, *ends, *holes;
-  uint8_t *shown, *seen;
-  const uint8_t *padding = nullptr, *mask = nullptr;
-  int64_t first = -1, rows = -1;
-  Visible left = {};
-
-  Sight(Arena& arena, const AttentionArgs& a, int64_t most_rows) {
-    keys = arena.take<int32_t>(a.keys + 1);
-    queries = arena.take<int32_t>(most_rows);
-    ends = arena.take<int32_t>(most_rows);
-    holes = arena.take<int32_t>(most_rows);
-    shown = arena.take<uint8_t>(a.keys);
-    seen = arena.take<uint8_t>(a.keys);
-  }
-};
-
-// One query's row of attn_mask, over the keys that are `shown`.
-struct MaskRow {
-  const uint8_t* mask;
-  int64_t col, count;
-  const uint8_t* shown;
-
-  bool sees(int64_t c) const { return shown[c] && mask[c * col]; }
-  // Eight adjacent bytes as one number, to pass over what is hidden or seen altogether.
-  uint64_t eight(int64_t c) const {
-    uint64_t bytes;
-    __builtin_memcpy(&bytes, mask + c, 8);
-    return bytes;
-  }
-  int32_t end() const {
-    int64_t c = count;
-    while (col == 1 && c >= 8 && eight(c - 8) == 0) c -= 8;
-    while (c > 0 && !sees(c - 1)) --c;
-    return static_cast<int32_t>(c);
-  }
-  int32_t hole() const {
-    int64_t c = 0;
-    while (col == 1 && c + 8 <= count && eight(c) == 0x0101010101010101u) c += 8;
-    while (c < count && (mask[c * col] || !shown[c])) ++c;
-    return c < count ? static_cast<int32_t>(c) : kNever;
-  }
-  void mark(uint8_t* __restrict seen) const {
-    const uint8_t* __restrict from = mask, * __restrict left = shown;
-    if (col == 1) {
-      for (int64_t c = 0; c < count; ++c) seen[c] |= left[c] & uint8_t(from[c] != 0);
-    } else {
-      for (int64_t c = 0; c < count; ++c) seen[c] |= left[c] & uint8_t(from[c * col] != 0);
-    }
-  }
-};
-
-inline Visible look(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows,
-                    Sight& s) {
-  const uint8_t* padding = a.mask.data ? slice<uint8_t>(a, a.mask, head) : nullptr;
-  const uint8_t* mask =
-      a.attn_mask.data ? slice<uint8_t>(a, a.attn_mask, head) + first * a.attn_mask.row : nullptr;
-  if (s.first == first && s.rows == rows && s.padding == padding && s.mask == mask) return s.left;
-  s.first = first, s.rows = rows, s.padding = padding, s.mask = mask;
-  const int64_t reach = a.causal ? least(a.keys, first + rows) : a.keys;
-  const bool by_row = mask && a.attn_mask.row != 0;
-  for (int64_t c = 0; c < reach; ++c) {
-    const bool hidden = padding && padding[c * a.mask.col];
-    s.shown[c] = !hidden && (by_row || !mask || mask[c * a.attn_mask.col]);
-    s.seen[c] = by_row ? 0 : s.shown[c];
-  }
-  int32_t hole = kNever;
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t count = a.causal ? least(reach, first + r + 1) : reach;
-    s.ends[r] = static_cast<int32_t>(count);
-    if (!by_row) continue;
-    const MaskRow row{mask + r * a.attn_mask.row, a.attn_mask.col, count, s.shown};
-    row.mark(s.seen);
-    s.ends[r] = row.end();
-    s.holes[r] = row.hole();
-    hole = s.holes[r] < hole ? s.holes[r] : hole;
-  }
-  int64_t count = 0;
-  for (int64_t c = 0; c < reach; ++c) {
-    s.keys[count] = static_cast<int32_t>(c);
-    count += s.seen[c];
-  }
-  bool all_see = true;
-  for (int64_t r = 0; (by_row || a.causal) && r < rows; ++r) {
-    const bool sees = by_row ? s.ends[r] > 0 : count && s.keys[0] < s.ends[r];
-    s.queries[r] = sees ? static_cast<int32_t>(first + r) : -1;
-    all_see &= sees;
-  }
-  return s.left = {s.keys, count, all_see ? nullptr : s.queries,
-                   by_row || a.causal ? s.ends : nullptr, hole < kNever ? s.holes : nullptr};
-}
 
 // A tile of queries against a block of keys.
 struct Tile {
@@ -167,31 +49,98 @@ Vec<T> score_terms(const Tile& t, const T* bias, const uint8_t* mask, const int3
   return lanes_set<T>(shown) ? terms : splat(-T(__builtin_inf()));
 }
 
+// What is added to the scores of `tall` queries from r on for `wide` keys from c on, a vector per
+// query, or per key.
 template <class T>
-void add_terms(const Tile& t, const Scores<T>& scores) {
-  const AttentionArgs& a = t.a;
+void term_block(const Tile& t, int64_t r, int64_t c, bool by_query, Vec<T>* block) {
   constexpr int kWide = kLanes<T>;
-  const T* bias = a.bias.data ? slice<T>(a, a.bias, t.head) + t.first * a.bias.row : nullptr;
-  const uint8_t* mask = a.attn_mask.data
-                            ? slice<uint8_t>(a, a.attn_mask, t.head) + t.first * a.attn_mask.row
-                            : nullptr;
-  const int64_t whole = keys_before(t.columns, t.count, t.hole) / kWide * kWide;
+  const AttentionArgs& a = t.a;
+  const int64_t tall = least(kWide, t.rows - r), wide = least(kWide, t.count - c);
+  const int64_t row = t.first + r;
+  const T* bias = a.bias.data ? slice<T>(a, a.bias, t.head) + row * a.bias.row : nullptr;
+  const bool hides = t.columns[c + wide - 1] >= t.hole;
+  const uint8_t* mask =
+      hides ? slice<uint8_t>(a, a.attn_mask, t.head) + row * a.attn_mask.row : nullptr;
+  for (int64_t i = 0; i < kWide; ++i) {
+    block[i] =
+        i < tall ? score_terms<T>(t, bias ? bias + i * a.bias.row : nullptr,
+                                  mask ? mask + i * a.attn_mask.row : nullptr, t.columns + c, wide)
+                 : Vec<T>{};
+  }
+  if (!by_query) transpose<T, false>(block);
+}
+
+template <class T>
+void add_term(T* at, Vec<T> term) {
+  const Vec<T> hidden = splat(-T(__builtin_inf()));  // whatever the score, NaN included
+  store(at, term == hidden ? hidden : load(at) + term);
+}
+
+// Bias and mask as they are added, a line of queries per key, for the heads that share them: of a
+// head whose scores are one block.
+template <class T>
+struct SharedTerms {
+  T* data = nullptr;
+  int64_t stride = 0;
+  const void *bias = nullptr, *mask = nullptr;
+  int64_t seen = -1;  // what the masks left when they were taken
+
+  static bool fits(const AttentionArgs& a) {
+    const int last = a.lead_dims - 1;
+    const auto shared = [&](const Strided& s) { return !s.data || s.lead[last] == 0; };
+    const bool several = last >= 0 && least(a.lead[last], heads_per_task(a)) > 2;
+    const bool one_block = a.keys <= kBlockKeys && a.rows <= kBlockKeys && !keys_across<T>(a);
+    return (a.bias.data || a.attn_mask.row) && several && one_block && shared(a.bias) &&
+           shared(a.attn_mask);
+  }
+  SharedTerms(Arena& arena, const AttentionArgs& a) {
+    stride = fits(a) ? padded<T>(a.rows) : 0;
+    data = arena.take<T>(a.keys * stride);
+  }
+
+  // Of all `rows` queries and the keys that are left.
+  void update(const AttentionArgs& a, const Head& head, int64_t rows, const Sight& sight) {
+    if (!stride) return;
+    const void* now = a.bias.data ? slice<T>(a, a.bias, head) : nullptr;
+    if (seen == sight.changes && bias == now && mask == sight.mask) return;
+    seen = sight.changes, bias = now, mask = sight.mask;
+    const Visible& left = sight.left;
+    if (!now && !left.holes) return;
+    const Tile whole{a, head, 0, rows, left.keys, left.count, left.hole(0, rows)};
+    for (int64_t r = 0; r < rows; r += kLanes<T>) {
+      for (int64_t c = 0; c < left.count; c += kLanes<T>) {
+        Vec<T> block[kLanes<T>];
+        term_block<T>(whole, r, c, false, block);
+        for (int64_t i = 0; i < least(kLanes<T>, left.count - c); ++i) {
+          store(data + (c + i) * stride + r, block[i]);
+        }
+      }
+    }
+  }
+};
+
+template <class T>
+void add_terms(const Tile& t, const Scores<T>& scores, const SharedTerms<T>& shared) {
+  constexpr int kWide = kLanes<T>;
+  const bool biased = t.a.bias.data;
+  const int64_t whole = biased ? 0 : keys_before(t.columns, t.count, t.hole) / kWide * kWide;
+  if (shared.stride) {
+    for (int64_t c = whole; c < t.count; ++c) {
+      const T* terms = shared.data + c * shared.stride + t.first;
+      T* at = scores.data + c * scores.stride;
+      for (int64_t r = 0; r < t.rows; r += kWide) add_term(at + r, load(terms + r));
+    }
+    return;
+  }
   for (int64_t r = 0; r < t.rows; r += kWide) {
     const int64_t tall = least(kWide, t.rows - r);
-    for (int64_t c = bias ? 0 : whole; c < t.count; c += kWide) {
+    for (int64_t c = whole; c < t.count; c += kWide) {
       const int64_t wide = least(kWide, t.count - c);
-      const uint8_t* hidden_by = c + wide > whole && t.hole < kNever ? mask : nullptr;
-      Vec<T> block[kWide] = {};
-      for (int64_t i = 0; i < tall; ++i) {
-        block[i] = score_terms<T>(t, bias ? bias + (r + i) * a.bias.row : nullptr,
-                                  hidden_by ? hidden_by + (r + i) * a.attn_mask.row : nullptr,
-                                  t.columns + c, wide);
-      }
+      Vec<T> block[kWide];
+      term_block<T>(t, r, c, scores.across, block);
       T* at = scores.data + (scores.across ? r * scores.stride + c : c * scores.stride + r);
-      if (!scores.across) transpose<T, false>(block);
       for (int64_t i = 0; i < (scores.across ? tall : wide); ++i, at += scores.stride) {
-        const Vec<T> hidden = splat(-T(__builtin_inf()));  // whatever the score, NaN included
-        store(at, block[i] == hidden ? hidden : load(at) + block[i]);
+        add_term(at, block[i]);
       }
     }
   }
