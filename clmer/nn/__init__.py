@@ -6,6 +6,7 @@ from clmer.nn.contrastive import ContrastiveModel
 from clmer.nn.encoder import Encoder, as_tokens, feature_count
 from clmer.nn.fusion import Fusion
 from clmer.nn.ntxent import NTXentLoss
+from clmer.nn.replace import Replacement, replace_attention, restore_attention
 
 __all__ = [
     "Bandpass",
@@ -14,6 +15,9 @@ __all__ = [
     "Encoder",
     "Fusion",
     "NTXentLoss",
+    "Replacement",
     "as_tokens",
     "feature_count",
+    "replace_attention",
+    "restore_attention",
 ]

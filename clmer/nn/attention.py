@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clmer.nn.checks import NotScriptable
 from clmer.nn.random_state import new_seed
 from clmer.ops.attention.op import cross_attention
 from clmer.ops.attention.reference import attention_weights
 
+#: Where the mark stands among the forward pre-hooks: no handle of torch has this number.
+_MARK = -1
 
-class CrossModalAttention(nn.MultiheadAttention):
+
+class CrossModalAttention(NotScriptable, nn.MultiheadAttention):
     """Multi-head attention with `nn.MultiheadAttention`'s constructor, forward and state_dict.
 
         head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d)) V W_i^V;  output = [head_1 .. head_h] W^O
@@ -22,10 +27,105 @@ class CrossModalAttention(nn.MultiheadAttention):
     `nn.MultiheadAttention` gives NaN), and in cross-attention a key that a boolean key_padding_mask
     ignores may hold NaN (in self-attention it is a query as well). The weights are built only when
     asked for, beside the fused output, by the same dropout mask. `nn.TransformerEncoderLayer` calls
-    this module in eval mode too, instead of its own fast path.
+    this module in eval mode too, instead of its own fast path: a forward pre-hook that does nothing
+    keeps it from reading the weights itself.
+
+    Args:
+        embed_dim: features E of queries and outputs.
+        num_heads: heads h, each of d = E / h features.
+        dropout: probability in [0, 1] of dropping a weight in training; at 1 nothing is left but
+            out_proj's bias.
+        bias: biases in all projections.
+        add_bias_kv: a learnt key and value behind the others.
+        add_zero_attn: a key and value of zeros behind the others.
+        kdim: features of keys, None for E.
+        vdim: features of values, None for E.
+        batch_first: [B, L, E] instead of [L, B, E].
+        device: of the parameters.
+        dtype: of the parameters.
+        impl: as in `clmer.cross_attention`; "reference" is plain PyTorch. It is an attribute too,
+            which may be changed at any time.
 
     Source: the paper's Eq. 5-6; Vaswani et al., Attention Is All You Need (2017).
     """
+
+    impl: str | None = None
+    _instead = (
+        "script a copy after clmer.nn.restore_attention(copy), whose results and state_dict are "
+        "the same, or use torch.compile or torch.export"
+    )
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        batch_first: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        impl: str | None = None,
+    ) -> None:
+        super().__init__(
+            embed_dim,
+            num_heads,
+            dropout,
+            bias,
+            add_bias_kv,
+            add_zero_attn,
+            kdim,
+            vdim,
+            batch_first,
+            device,
+            dtype,
+        )
+        self.mark(impl)
+
+    @classmethod
+    def from_torch(
+        cls, module: nn.MultiheadAttention, *, impl: str | None = None
+    ) -> CrossModalAttention:
+        """This module in another's place: the very parameters, mode, hooks and all other fields.
+
+        Nothing is copied: the parameters are the same objects, so that an optimizer made for the
+        other trains this one. Hooks run here as well; a handle takes them from the other only
+        (`clmer.nn.replace_attention` keeps the module itself, and with it the handles).
+
+        Args:
+            module: an `nn.MultiheadAttention`, which is left as it is.
+            impl: as in the constructor.
+
+        Raises:
+            ValueError: a subclass, or a module whose forward was set on the object, both of which
+                may compute something else.
+        """
+        if type(module) is not nn.MultiheadAttention or "forward" in vars(module):
+            found = "one with a forward of its own" if "forward" in vars(module) else type(module)
+            raise ValueError(
+                f"from_torch: found {found}, expected nn.MultiheadAttention itself: another may "
+                "compute something else, which would be lost"
+            )
+        ours = cls.__new__(cls)
+        for name, field in vars(module).items():
+            vars(ours)[name] = copy.copy(field) if isinstance(field, (dict, set)) else field
+        ours.mark(impl)
+        return ours
+
+    def mark(self, impl: str | None = None) -> None:
+        """Make a module whose class was set what the constructor makes: fast paths see a hook."""
+        self._forward_pre_hooks[_MARK] = _keeps_fast_paths_off
+        if impl is not None:
+            self.impl = impl
+
+    def unmark(self) -> None:
+        """Undo `mark`, for `clmer.nn.restore_attention`."""
+        self._forward_pre_hooks.pop(_MARK, None)
+        vars(self).pop("impl", None)
 
     def forward(
         self,
@@ -85,16 +185,21 @@ class CrossModalAttention(nn.MultiheadAttention):
         k, v, mask, shown, bias = self._extend(k, v, mask, shown, bias)
         masks: dict[str, Any] = {"key_padding_mask": mask, "attn_mask": shown, "attn_bias": bias}
         dropout_p = self.dropout if self.training else 0.0
+        drops_all = dropout_p == 1  # no mask of the op's, which scales by 1 / (1 - p)
+        dropout_p = 0.0 if drops_all else dropout_p
         seed = new_seed(dropout_p, q.device)
-        heads = cross_attention(q, k, v, **masks, dropout_p=dropout_p, seed=seed)
-        out = self.out_proj(heads.transpose(1, 2).flatten(2))  # [B, Lq, E]
+        heads = cross_attention(q, k, v, **masks, dropout_p=dropout_p, seed=seed, impl=self.impl)
+        heads = heads * 0.0 if drops_all else heads
+        in_order = (0, 2, 1, 3) if self.batch_first or not batched else (2, 0, 1, 3)
+        out = self.out_proj(heads.permute(in_order).flatten(2))  # [B, Lq, E] or [Lq, B, E]
         weights = None
         if need_weights:
             weights = attention_weights(q, k, **masks, dropout_p=dropout_p, seed=seed).to(out.dtype)
+            weights = weights * 0.0 if drops_all else weights
             weights = weights.mean(1) if average_attn_weights else weights
         if not batched:
             return out[0], None if weights is None else weights[0]
-        return out if self.batch_first else out.transpose(0, 1), weights
+        return out, weights
 
     def _nested(
         self,
@@ -119,12 +224,6 @@ class CrossModalAttention(nn.MultiheadAttention):
         return torch._nested_tensor_from_mask(
             out if self.batch_first else out.transpose(0, 1), kept
         ), None
-
-    def _reset_parameters(self) -> None:
-        """Ends the constructor: clears the attribute by which fast paths would pass forward by."""
-        self._qkv_same_embed_dim = self.in_proj_weight is not None
-        super()._reset_parameters()
-        self._qkv_same_embed_dim = False
 
     def _check_widths(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         asked = {"embed_dim": self.embed_dim, "kdim": self.kdim, "vdim": self.vdim}
@@ -241,3 +340,7 @@ class CrossModalAttention(nn.MultiheadAttention):
         if extra and bias is not None:
             bias = F.pad(bias, (0, extra))
         return k, v, mask, shown, bias
+
+
+def _keeps_fast_paths_off(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    """A forward pre-hook: `nn.TransformerEncoderLayer` calls modules that have one, in any mode."""
