@@ -6,6 +6,7 @@ from clmer.nn.contrastive import ContrastiveModel
 from clmer.nn.encoder import Encoder, as_tokens, feature_count
 from clmer.nn.fusion import Fusion
 from clmer.nn.ntxent import NTXentLoss
+from clmer.nn.replace import Replacement, replace_attention, restore_attention
 from clmer.nn.sdpa import sdpa_kernel
 
 __all__ = [
@@ -15,7 +16,10 @@ __all__ = [
     "Encoder",
     "Fusion",
     "NTXentLoss",
+    "Replacement",
     "as_tokens",
     "feature_count",
+    "replace_attention",
+    "restore_attention",
     "sdpa_kernel",
 ]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clmer.nn.checks import NotScriptable
 from clmer.nn.random_state import new_seed
 from clmer.ops.attention.op import cross_attention
 from clmer.ops.attention.weights import cross_attention_with_weights
 
+#: Where the mark stands among the forward pre-hooks: no handle of torch has this number.
+_MARK = -1
 
-class CrossModalAttention(nn.MultiheadAttention):
+
+class CrossModalAttention(NotScriptable, nn.MultiheadAttention):
     """Multi-head attention with `nn.MultiheadAttention`'s constructor, forward and state_dict.
 
         head_i = softmax(Q W_i^Q (K W_i^K)^T / sqrt(d)) V W_i^V;  output = [head_1 .. head_h] W^O
@@ -23,9 +28,106 @@ class CrossModalAttention(nn.MultiheadAttention):
     ignores may hold NaN (in self-attention it is a query as well). The weights are built only when
     asked for, on the CPU in the pass that makes the output. `nn.TransformerEncoderLayer` calls
     this module in eval mode too, instead of its own fast path.
+    asked for, beside the fused output, by the same dropout mask. `nn.TransformerEncoderLayer` calls
+    this module in eval mode too, instead of its own fast path: a forward pre-hook that does nothing
+    keeps it from reading the weights itself.
+
+    Args:
+        embed_dim: features E of queries and outputs.
+        num_heads: heads h, each of d = E / h features.
+        dropout: probability in [0, 1] of dropping a weight in training; at 1 nothing is left but
+            out_proj's bias.
+        bias: biases in all projections.
+        add_bias_kv: a learnt key and value behind the others.
+        add_zero_attn: a key and value of zeros behind the others.
+        kdim: features of keys, None for E.
+        vdim: features of values, None for E.
+        batch_first: [B, L, E] instead of [L, B, E].
+        device: of the parameters.
+        dtype: of the parameters.
+        impl: as in `clmer.cross_attention`; "reference" is plain PyTorch. It is an attribute too,
+            which may be changed at any time.
 
     Source: the paper's Eq. 5-6; Vaswani et al., Attention Is All You Need (2017).
     """
+
+    impl: str | None = None
+    _instead = (
+        "script a copy after clmer.nn.restore_attention(copy), whose results and state_dict are "
+        "the same, or use torch.compile or torch.export"
+    )
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        batch_first: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        impl: str | None = None,
+    ) -> None:
+        super().__init__(
+            embed_dim,
+            num_heads,
+            dropout,
+            bias,
+            add_bias_kv,
+            add_zero_attn,
+            kdim,
+            vdim,
+            batch_first,
+            device,
+            dtype,
+        )
+        self.mark(impl)
+
+    @classmethod
+    def from_torch(
+        cls, module: nn.MultiheadAttention, *, impl: str | None = None
+    ) -> CrossModalAttention:
+        """This module in another's place: the very parameters, mode, hooks and all other fields.
+
+        Nothing is copied: the parameters are the same objects, so that an optimizer made for the
+        other trains this one. Hooks run here as well; a handle takes them from the other only
+        (`clmer.nn.replace_attention` keeps the module itself, and with it the handles).
+
+        Args:
+            module: an `nn.MultiheadAttention`, which is left as it is.
+            impl: as in the constructor.
+
+        Raises:
+            ValueError: a subclass, or a module whose forward was set on the object, both of which
+                may compute something else.
+        """
+        if type(module) is not nn.MultiheadAttention or "forward" in vars(module):
+            found = "one with a forward of its own" if "forward" in vars(module) else type(module)
+            raise ValueError(
+                f"from_torch: found {found}, expected nn.MultiheadAttention itself: another may "
+                "compute something else, which would be lost"
+            )
+        ours = cls.__new__(cls)
+        for name, field in vars(module).items():
+            vars(ours)[name] = copy.copy(field) if isinstance(field, (dict, set)) else field
+        ours.mark(impl)
+        return ours
+
+    def mark(self, impl: str | None = None) -> None:
+        """Make a module whose class was set what the constructor makes: fast paths see a hook."""
+        self._forward_pre_hooks[_MARK] = _keeps_fast_paths_off
+        if impl is not None:
+            self.impl = impl
+
+    def unmark(self) -> None:
+        """Undo `mark`, for `clmer.nn.restore_attention`."""
+        self._forward_pre_hooks.pop(_MARK, None)
+        vars(self).pop("impl", None)
 
     def forward(
         self,
@@ -73,19 +175,24 @@ class CrossModalAttention(nn.MultiheadAttention):
         if not batched:
             query, key, value = query[None], key[None], value[None]
             key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
-        elif not self.batch_first:
-            query, key, value = (t.transpose(0, 1) for t in (query, key, value))
-        self._check_masks(query, key, key_padding_mask, attn_mask)
+        batch_first = self.batch_first or not batched
+        rows, keys = (t.shape[:2] if batch_first else t.shape[1::-1] for t in (query, key))
+        self._check_masks(*rows, keys[1], key_padding_mask, attn_mask)
         mask, shown, bias = self._masks(key_padding_mask, attn_mask)
         if mask is not None and not same_qk:
             # NaN times a zero gradient would still reach the projections' weights.
-            key = key.masked_fill(mask[:, 0, :, None], 0.0)
-            value = key if same_kv else value.masked_fill(mask[:, 0, :, None], 0.0)
-        q, k, v = self._project(query, key, value, same_qk and same_kv, same_kv)
+            hidden = (mask[:, 0] if batch_first else mask[:, 0].T)[..., None]
+            key = key.masked_fill(hidden, 0.0)
+            value = key if same_kv else value.masked_fill(hidden, 0.0)
+        # Projected as they lie, [B, L, E] or [L, B, E], and back to that: nothing is copied.
+        heads_first = (0, 2, 1, 3) if batch_first else (1, 2, 0, 3)  # to [B, H, L, E / H]
+        as_given = (0, 2, 1, 3) if batch_first else (2, 0, 1, 3)
+        rows_of = self._project(query, key, value, same_qk and same_kv, same_kv)
+        q, k, v = (t.unflatten(-1, (self.num_heads, -1)).permute(heads_first) for t in rows_of)
         k, v, mask, shown, bias = self._extend(k, v, mask, shown, bias)
         dropout_p = self.dropout if self.training else 0.0
         terms: dict[str, Any] = {"key_padding_mask": mask, "attn_mask": shown, "attn_bias": bias}
-        terms |= {"dropout_p": dropout_p, "seed": new_seed(dropout_p, q.device)}
+        terms |= {"dropout_p": dropout_p, "seed": new_seed(dropout_p, q.device), "impl": self.impl}
         weights = None
         if need_weights:
             heads, weights = cross_attention_with_weights(
@@ -93,10 +200,10 @@ class CrossModalAttention(nn.MultiheadAttention):
             )
         else:
             heads = cross_attention(q, k, v, **terms)
-        out = self.out_proj(heads.transpose(1, 2).flatten(2))  # [B, Lq, E]
+        out = self.out_proj(heads.permute(as_given).flatten(2))
         if not batched:
             return out[0], None if weights is None else weights[0]
-        return out if self.batch_first else out.transpose(0, 1), weights
+        return out, weights
 
     def _nested(
         self,
@@ -122,12 +229,6 @@ class CrossModalAttention(nn.MultiheadAttention):
             out if self.batch_first else out.transpose(0, 1), kept
         ), None
 
-    def _reset_parameters(self) -> None:
-        """Ends the constructor: clears the attribute by which fast paths would pass forward by."""
-        self._qkv_same_embed_dim = self.in_proj_weight is not None
-        super()._reset_parameters()
-        self._qkv_same_embed_dim = False
-
     def _check_widths(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         asked = {"embed_dim": self.embed_dim, "kdim": self.kdim, "vdim": self.vdim}
         named = {"query": query, "key": key, "value": value}
@@ -151,9 +252,13 @@ class CrossModalAttention(nn.MultiheadAttention):
             )
 
     def _check_masks(
-        self, query: Tensor, key: Tensor, padding: Tensor | None, attn_mask: Tensor | None
+        self,
+        batch: int,
+        rows: int,
+        keys: int,
+        padding: Tensor | None,
+        attn_mask: Tensor | None,
     ) -> None:
-        batch, rows, keys = query.shape[0], query.shape[1], key.shape[1]
         if padding is not None and padding.shape != (batch, keys):
             raise ValueError(
                 f"key_padding_mask: found shape {tuple(padding.shape)}, expected "
@@ -197,23 +302,19 @@ class CrossModalAttention(nn.MultiheadAttention):
 
     def _project(
         self, query: Tensor, key: Tensor, value: Tensor, packed: bool, packed_kv: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, L, E] -> [B, H, L, E / H], in one product where the inputs are one tensor."""
+    ) -> tuple[Tensor, ...]:
+        """The three projections, in one product where the inputs are one tensor."""
         e, w, b = self.embed_dim, self.in_proj_weight, self.in_proj_bias
+        biases = (None, None, None) if b is None else b.chunk(3)
         if w is None:
             weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-            biases = b.chunk(3) if b is not None else (None, None, None)
-            rows = tuple(map(F.linear, (query, key, value), weights, biases))
-        elif packed:
-            rows = F.linear(query, w, b).chunk(3, -1)
-        elif packed_kv:
-            q = F.linear(query, w[:e], None if b is None else b[:e])
-            rows = (q, *F.linear(key, w[e:], None if b is None else b[e:]).chunk(2, -1))
-        else:
-            biases = b.chunk(3) if b is not None else (None, None, None)
-            rows = tuple(map(F.linear, (query, key, value), w.chunk(3), biases))
-        q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in rows)
-        return q, k, v
+            return tuple(map(F.linear, (query, key, value), weights, biases))
+        if packed:
+            return F.linear(query, w, b).chunk(3, -1)
+        if packed_kv:
+            q = F.linear(query, w[:e], biases[0])
+            return q, *F.linear(key, w[e:], None if b is None else b[e:]).chunk(2, -1)
+        return tuple(map(F.linear, (query, key, value), w.chunk(3), biases))
 
     def _extend(
         self,
@@ -243,3 +344,7 @@ class CrossModalAttention(nn.MultiheadAttention):
         if extra and bias is not None:
             bias = F.pad(bias, (0, extra))
         return k, v, mask, shown, bias
+
+
+def _keeps_fast_paths_off(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    """A forward pre-hook: `nn.TransformerEncoderLayer` calls modules that have one, in any mode."""

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from torch import Tensor
+
+
+class NotScriptable:
+    """A module that TorchScript cannot hold: `torch.jit.script` asks it first, and it says so."""
+
+    #: What to do instead.
+    _instead = "torch.compile and torch.export take it"
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise RuntimeError(
+            f"torch.jit.script: {type(self).__name__} has kernels that TorchScript does not know; "
+            f"{self._instead}"
+        )
 
 
 def check_inputs(owner: str, inputs: Mapping[str, tuple[int, int]]) -> None:

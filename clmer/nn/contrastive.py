@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from clmer import ops
-from clmer.nn.batch_norm import BatchNorm
 from clmer.nn.dropout import Dropout
 from clmer.nn.encoder import Encoder
-from clmer.nn.shard import Shard, sharded
+from clmer.nn.shard import BatchNorm, Shard, sharded
 from clmer.nn.views import Views
 from clmer.ops.ntxent.distributed import gather_samples
 

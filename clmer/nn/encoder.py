@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from clmer.nn.batch_norm import BatchNorm
 from clmer.nn.dropout import Dropout
+from clmer.nn.shard import BatchNorm
 
 #: Series longer than this many samples get the long, strided first kernel.
 LONG_SERIES = 256

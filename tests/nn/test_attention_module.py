@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from clmer.nn import CrossModalAttention
+from clmer.nn import CrossModalAttention, replace_attention
 
 VARIANTS = {
     "plain": {},
@@ -112,6 +112,7 @@ def test_weights_and_output_drop_the_same():
     assert torch.equal(out, ours(q, k, k, need_weights=False)[0])
     assert (weights == 0).any()
     _, _, v = ours._project(q, k, k, False, True)
+    v = v.unflatten(-1, (ours.num_heads, -1)).transpose(1, 2)
     torch.testing.assert_close(out, ours.out_proj((weights @ v).transpose(1, 2).flatten(2)))
     ours.eval()
     assert not (ours(q, k, k)[1] == 0).any()
@@ -135,20 +136,55 @@ def test_queries_that_attn_mask_leaves_nothing(need_weights):
     assert all(p.grad.isfinite().all() for p in ours.parameters())
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_output_is_contiguous(batch_first):
+    ours, theirs = pair(batch_first)
+    for x in (tokens(3, 4, 8), tokens(3, 4, 8).transpose(0, 1), tokens(1, 4, 8)[0]):
+        out, want = ours(x, x, x)[0], theirs(x, x, x)[0]
+        assert out.is_contiguous()
+        if not batch_first:
+            assert out.stride() == want.stride()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout_of_everything(training):
+    ours, theirs = pair(dropout=1.0)
+    x = tokens(2, 4, 8)
+    for asked in ({"need_weights": False}, {}, {"average_attn_weights": False}):
+        assert_same(ours.train(training), theirs.train(training), x, x, x, **asked)
+
+
+def test_reference_has_what_the_kernel_has_not():
+    ours, theirs = pair()
+    x = tokens(2, 4, 8)
+    ours.impl = "reference"
+    assert CrossModalAttention(8, 2, impl="reference").impl == "reference"
+
+    def penalty(module):
+        z = x.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(module(z, z, z)[0].sum(), z, create_graph=True)
+        module.zero_grad()
+        grad.square().sum().backward()
+        return [p.grad for p in module.parameters() if p.grad is not None]
+
+    torch.testing.assert_close(penalty(ours), penalty(theirs))
+    for module in (ours, theirs):
+        p = {k: v.detach() for k, v in module.named_parameters()}
+
+        def per_sample(p, x, module=module):
+            return torch.func.functional_call(module, p, (x[None],) * 3)[0].sum()
+
+        grads = torch.func.vmap(torch.func.grad(per_sample), (None, 0))(p, x)
+        assert grads["in_proj_weight"].shape == (2, 24, 8)
+    ours.impl = "no such"
+    with pytest.raises(ValueError, match="impl: found 'no such'"):
+        ours(x, x, x)
+
+
 def swapped(model):
     """A copy whose every `nn.MultiheadAttention` is ours, with the same parameters."""
     model = copy.deepcopy(model)
-    for parent in list(model.modules()):
-        for name, theirs in list(parent.named_children()):
-            if type(theirs) is nn.MultiheadAttention:
-                ours = CrossModalAttention(
-                    theirs.embed_dim,
-                    theirs.num_heads,
-                    theirs.dropout,
-                    batch_first=theirs.batch_first,
-                ).double()
-                ours.load_state_dict(theirs.state_dict())
-                setattr(parent, name, ours.train(theirs.training))
+    replace_attention(model)
     return model
 
 

@@ -18,10 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode
 
 from clmer.nn import ContrastiveModel, Encoder, sublayer
-from clmer.nn.batch_norm import BatchNorm
 from clmer.nn.contrastive import PooledContrast
 from clmer.nn.dropout import Dropout, drop
-from clmer.nn.shard import Shard, current_group, sharded, undo_ddp_mean
+from clmer.nn.shard import BatchNorm, Shard, current_group, sharded, undo_ddp_mean
 from clmer.ops.sublayer.reference import normed, stacked_linear
 from clmer.pipeline import ranks
 
