@@ -107,6 +107,11 @@ CLMER_DEVICE uint32_t pair_bits(const AttentionArgs& a, const ShortPlan& p, cons
   return words[key / 32] >> (key % 32 + at.lane % 4 * 2);
 }
 
+// Where the keys end that 16 queries from `first` on may see, in whole tiles.
+CLMER_DEVICE int tiles_end(const AttentionArgs& a, const ShortPlan& p, int first) {
+  return a.causal && first + kTile < p.keys ? first + kTile : p.keys;
+}
+
 CLMER_DEVICE bool counts(const uint32_t (&bits)[2], int e) {
   return bits[e / 2 % 2] >> (e / 4 * 8 + e % 2) & 1;
 }

@@ -129,7 +129,11 @@ struct Backward {
 #pragma unroll 1
     for (int i = at.warp; i < all; i += p.group) {
       const int row = i / across * kTile, key = i % across * kTile;
-      block(first + row, row * p.pair_pitch, key);
+      if (key < tiles_end(a, p, first + row)) {
+        block(first + row, row * p.pair_pitch, key);
+      } else if (!kPlain && grad_bias) {
+        store_scores(first + row + at.lane / 4, key + at.lane % 4 * 2, Block{});
+      }
     }
   }
 
@@ -194,8 +198,9 @@ struct Backward {
                                       Block (&dv)[kBlocks]) const {
     const int key = at.warp * kTile;
     if (key >= p.keys) return;
+    const int begin = a.causal && key > first ? key : first;  // no earlier query sees them
 #pragma unroll 1
-    for (int row = first; row < stop; row += kTile) {
+    for (int row = begin; row < stop; row += kTile) {
       const int line = (row - first) * p.pair_pitch + key;
       const T* weights = at.share<T>(p.weights) + line;
       const T* ds = at.share<T>(p.grad_scores) + line;
@@ -214,7 +219,7 @@ struct Backward {
       const int tile = begin + at.warp, row = first + tile * kTile;
       Block dq[kBlocks] = {};
 #pragma unroll 1
-      for (int key = 0; tile < tiles && key < p.keys; key += kTile) {
+      for (int key = 0; tile < tiles && key < tiles_end(a, p, row); key += kTile) {
         const T* ds = at.share<T>(p.grad_scores) + tile * kTile * p.pair_pitch + key;
         add_rows<Kind, kWidth>(dq, Kind::from_rows(ds, p.pair_pitch, at.lane),
                                at.share<T>(p.key) + key * kPitch, at.lane);

@@ -103,10 +103,11 @@ struct Forward {
     const int row = first + at.lane / 4;
     Softmax softmax;
     Block o[kBlocks] = {};
+    const int reach = tiles_end(a, p, first);
 #pragma unroll 1
-    for (int key = 0; key < p.keys; key += kChunk) {
+    for (int key = 0; key < reach; key += kChunk) {
       Block s[kChunkBlocks];
-      const int blocks = (p.keys - key) / kTile;
+      const int blocks = (reach - key) / kTile;
       scores(rows, row, key, blocks, s);
       float shrinks[2];
       softmax.take(s, blocks, p.spare, shrinks);
