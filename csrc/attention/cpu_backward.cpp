@@ -91,7 +91,7 @@ template <class T, class S>
 void backward_head(BackwardHead<T, S> h) {
   const AttentionGradArgs& a = h.a;
   BackwardScratch<T>& s = h.s;
-  const Visible left = look(a, h.head, 0, a.rows, s.sight);
+  const Visible left = look<T>(a, h.head, 0, a.rows, s.sight);
   h.left = &left;
   s.terms.update(a, h.head, a.rows, s.sight);
   const int64_t first = left.count * h.part / h.parts, end = left.count * (h.part + 1) / h.parts;

@@ -362,7 +362,7 @@ T shrink_for(const AttentionArgs& a, int64_t keys) {
 template <class T, class S>
 void forward_rows(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows,
                   ForwardScratch<T>& s, Ahead& ahead) {
-  const Visible left = look(a, head, first, rows, s.sight);
+  const Visible left = look<T>(a, head, first, rows, s.sight);
   s.terms.update(a, head, rows, s.sight);
   const bool with_weights = a.weights.data != nullptr;
   if (with_weights) clear_weights<T>(a, head, first, rows);

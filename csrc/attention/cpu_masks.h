@@ -1,5 +1,5 @@
-// Which keys the masks leave to a head and to each query, looked at once for all heads that share
-// them. Compiled once per SIMD level.
+// Which keys the masks, and a bias of -inf, leave to a head and to each query, looked at once for
+// all heads that share them. Compiled once per SIMD level.
 #pragma once
 
 #include "attention/cpu_block.h"
@@ -36,6 +36,7 @@ struct Sight {
   int32_t *keys, *queries, *ends, *holes;
   uint8_t *shown, *seen;
   const uint8_t *padding = nullptr, *mask = nullptr;
+  const void* bias = nullptr;
   int64_t first = -1, rows = -1;
   int64_t changes = 0;  // of the answer
   Visible left = {};
@@ -85,13 +86,31 @@ struct MaskRow {
   }
 };
 
-inline Visible look(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows,
-                    Sight& s) {
+// Where a query's keys end whose bias is more than -inf, of the first `end`.
+template <class T>
+int32_t end_of_bias(const T* bias, int64_t col, int32_t end) {
+  constexpr int kStep = 16;
+  const T hidden = -T(__builtin_inf());
+  for (; col == 1 && end >= kStep; end -= kStep) {
+    bool any = false;
+    for (int i = 0; i < kStep; ++i) any |= bias[end - kStep + i] != hidden;
+    if (any) break;
+  }
+  while (end > 0 && bias[(end - 1) * col] == hidden) --end;
+  return end;
+}
+
+template <class T>
+Visible look(const AttentionArgs& a, const Head& head, int64_t first, int64_t rows, Sight& s) {
   const uint8_t* padding = a.mask.data ? slice<uint8_t>(a, a.mask, head) : nullptr;
   const uint8_t* mask =
       a.attn_mask.data ? slice<uint8_t>(a, a.attn_mask, head) + first * a.attn_mask.row : nullptr;
-  if (s.first == first && s.rows == rows && s.padding == padding && s.mask == mask) return s.left;
-  s.first = first, s.rows = rows, s.padding = padding, s.mask = mask, ++s.changes;
+  const T* bias =
+      a.bias.data && a.bias.row ? slice<T>(a, a.bias, head) + first * a.bias.row : nullptr;
+  const bool known = s.first == first && s.rows == rows && s.padding == padding && s.mask == mask &&
+                     s.bias == bias;
+  if (known) return s.left;
+  s.first = first, s.rows = rows, s.padding = padding, s.mask = mask, s.bias = bias, ++s.changes;
   const int64_t reach = a.causal ? least(a.keys, first + rows) : a.keys;
   const bool by_row = mask && a.attn_mask.row != 0;
   for (int64_t c = 0; c < reach; ++c) {
@@ -100,15 +119,21 @@ inline Visible look(const AttentionArgs& a, const Head& head, int64_t first, int
     s.seen[c] = by_row ? 0 : s.shown[c];
   }
   int32_t hole = kNever;
+  bool ends = by_row || a.causal;
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t count = a.causal ? least(reach, first + r + 1) : reach;
     s.ends[r] = static_cast<int32_t>(count);
-    if (!by_row) continue;
-    const MaskRow row{mask + r * a.attn_mask.row, a.attn_mask.col, count, s.shown};
-    row.mark(s.seen);
-    s.ends[r] = row.end();
-    s.holes[r] = row.hole();
-    hole = s.holes[r] < hole ? s.holes[r] : hole;
+    if (by_row) {
+      const MaskRow row{mask + r * a.attn_mask.row, a.attn_mask.col, count, s.shown};
+      row.mark(s.seen);
+      s.ends[r] = row.end();
+      s.holes[r] = row.hole();
+      hole = s.holes[r] < hole ? s.holes[r] : hole;
+    }
+    if (!bias) continue;
+    const int32_t before = s.ends[r];
+    s.ends[r] = end_of_bias(bias + r * a.bias.row, a.bias.col, before);
+    ends |= s.ends[r] < before;
   }
   int64_t count = 0;
   for (int64_t c = 0; c < reach; ++c) {
@@ -116,13 +141,13 @@ inline Visible look(const AttentionArgs& a, const Head& head, int64_t first, int
     count += s.seen[c];
   }
   bool all_see = true;
-  for (int64_t r = 0; (by_row || a.causal) && r < rows; ++r) {
+  for (int64_t r = 0; ends && r < rows; ++r) {
     const bool sees = by_row ? s.ends[r] > 0 : count && s.keys[0] < s.ends[r];
     s.queries[r] = sees ? static_cast<int32_t>(first + r) : -1;
     all_see &= sees;
   }
-  return s.left = {s.keys, count, all_see ? nullptr : s.queries,
-                   by_row || a.causal ? s.ends : nullptr, hole < kNever ? s.holes : nullptr};
+  return s.left = {s.keys, count, all_see ? nullptr : s.queries, ends ? s.ends : nullptr,
+                   hole < kNever ? s.holes : nullptr};
 }
 
 }  // namespace clmer::CLMER_LEVEL

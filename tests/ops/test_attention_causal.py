@@ -97,7 +97,7 @@ def test_masks_whose_hidden_tiles_are_passed_over(simd_level, name, shape, strid
     if strided:
         shown = shown.mT.contiguous().mT
     for options in ({}, {"key_padding_mask": padding}, {"is_causal": True}):
-        for b in (None, bias):
+        for b in (None, bias, bias.masked_fill(~shown, -torch.inf)):
             ours = results(cross_attention, q, k, v, b, grad, attn_mask=shown, **options)
             plain = results(
                 cross_attention, q, k, v, b, grad, attn_mask=shown, impl="reference", **options

@@ -99,7 +99,12 @@ def check(
     *key_lead, keys, key_dim = key.shape
     *value_lead, values, _ = value.shape
     if key_lead != lead or value_lead != lead:
-        raise _misfit(query, key, value, "equal leading dimensions")
+        raise _misfit(
+            query,
+            key,
+            value,
+            "equal leading dimensions (clmer.scaled_dot_product_attention broadcasts them)",
+        )
     if key_dim != dim or values != keys:
         expected = "query [..., Lq, D], key [..., Lk, D] and value [..., Lk, Dv]"
         raise _misfit(query, key, value, expected)

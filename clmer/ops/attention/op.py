@@ -62,7 +62,7 @@ def cross_attention(
             at the right: [H, Lq, Lk] is of the heads, be B equal to H or not.
         attn_bias: floating point, broadcastable to [..., Lq, Lk], added to the scores; its gradient
             is summed over the broadcast dimensions. -inf gives the weight 0 like a mask, but what
-            stands behind it is read: there a NaN spreads, which the masks prevent.
+            stands behind it may be read: there a NaN may spread, which the masks prevent.
         is_causal: query i sees the keys 0 to i alone, as in `F.scaled_dot_product_attention`, and
             of these what the masks leave. What it hides is not computed, unlike with such a mask.
         dropout_p: probability in [0, 1] of dropping a weight; the kept ones grow by 1 / (1 - p).
