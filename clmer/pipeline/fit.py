@@ -109,7 +109,8 @@ def fit_split(
         tokenizer, tokens = fit_tokens(tokenizer, split.train, known, encoders)
         models: dict[str, FittedModel] = {}
         if config.fusion and ranks.leads:
-            encoded = encoder_blocks(encoders, known)
+            read = {} if config.classifier == "fusion" else encoders
+            encoded = encoder_blocks(read, known)
             if config.encoders != "frozen":
                 tokens["stage"] = x  # the models have encoders of their own
             for key, chosen in chosen_models(config, tuple(windows.modalities)).items():
@@ -169,8 +170,9 @@ def _classify(
         key, fitted = next(iter(model.models.items()))
         x = model.tokenizer.standardise(windows.arrays, device, windows.people, windows.reference)
         known = Known(x, windows.people, windows.reference)
-        tokens, names = all_tokens(model, known), fitted.chosen.modalities
-        features = floor_features(windows, names, encoder_blocks(model.encoders, known))
+        tokens, names, features = all_tokens(model, known), fitted.chosen.modalities, {}
+        if fitted.floor is not None:
+            features = floor_features(windows, names, encoder_blocks(model.encoders, known))
         own = select_tokens(model.models[key].chosen, tokens) if fitted.members else {}
         return fitted.predict(model.target, own, features, part.test).argmax(1)
 

@@ -280,7 +280,7 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
         return SplitResult([], constant)
     known = Known(x, windows.people, windows.reference)
     tokens = all_tokens(model, known)
-    encoded = encoder_blocks(model.encoders, known)
+    encoded = encoder_blocks(model.encoders if model.floors else {}, known)
     predictions = []
     for name, fitted in model.models.items():
         part = select_tokens(fitted.chosen, tokens)
@@ -294,10 +294,10 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
         part = select_tokens(control.chosen, tokens)
         predictions.append(_predictions(job, "permuted labels", split, control, part, encoded, y))
     if config.ablation == "stages":
-        for name, (fitted, *read) in fit_ablation(
+        for name, (fitted, part, seen) in fit_ablation(
             model, job.windows, x, job.y, split, job.run, split_name(number)
         ).items():
-            predictions.append(_predictions(job, name, split, fitted, *read, job.y))
+            predictions.append(_predictions(job, name, split, fitted, part, seen, job.y))
     compared, kept = baselines(job, split, model)
     job.run.save_tensors(f"{split_name(number)}/{BASELINES}", *baseline_file(kept))
     return SplitResult([*predictions, *compared], constant, model.selection)
