@@ -15,7 +15,7 @@ from clmer.data.splits import Split
 from clmer.data.store.store import Modality
 from clmer.errors import ConfigError, DataError
 from clmer.pipeline.config import ModelConfig
-from clmer.pipeline.fit import fit_split
+from clmer.pipeline.fit import fit_ablation, fit_split
 from clmer.pipeline.floor import encoder_blocks, fit_floor, floor_features, held_together
 from clmer.pipeline.reference import Known, by_person
 from clmer.pipeline.run_files import read_tensors
@@ -175,6 +175,22 @@ def test_what_encoders_see_is_read_against_a_reference() -> None:
     found = encoder_blocks(model.encoders, Known(x, windows.people, reference))["eeg/encoder"]
     assert windows.people is not None
     np.testing.assert_array_equal(found, by_person(plain, windows.people, reference))
+
+
+def test_the_ablation_changes_the_floor_as_well() -> None:
+    stage_1 = {"classifier": "linear", "contrastive": True, "epochs_contrastive": 1}
+    model, windows, y, split = fitted(**stage_1, ablation="stages")
+    x = model.known(windows.arrays).arrays
+    rows = fit_ablation(model, windows, x, y, split, Unrecorded(), "split1")
+    random, none = (rows[f"{name} encoders"][0].floor for name in ("random", "no"))
+    assert random is not None
+    assert none is not None
+    own = model.floors["eeg+body"].weights
+    assert [*random.weights] == [*own]
+    assert np.abs(random.weights["eeg/encoder"] - own["eeg/encoder"]).max() > 1e-3
+    without = fitted(classifier="linear")[0].floors["eeg+body"]
+    np.testing.assert_array_equal(none.bias, without.bias)
+    assert [*none.weights] == [*without.weights]
 
 
 def test_a_floor_of_an_earlier_version_reads_no_encoders(tmp_path: Path) -> None:
