@@ -53,9 +53,10 @@ class ModelConfig(EncoderOptions):
             random encoders, and without encoders.
         tokens: "channel" (the paper's), "time" (a token is an encoder time step) or "spectrum" (a
             token is a channel's log power spectrum; the encoders are not used).
-        classifier: what CLMER classifies by: "linear" (logistic regression on hand-made features,
-            `clmer.baselines.logistic`), "corrected" (the fusion's logits are added to its log-odds
-            and start at zero) or "fusion" (alone, the paper's).
+        classifier: what CLMER classifies by: "linear" (logistic regression on hand-made features
+            and, where stage 1 runs, on its encoders', `clmer.pipeline.floor`), "corrected" (the
+            fusion's logits are added to its log-odds and start at zero) or "fusion" (alone, the
+            paper's).
         temporal: form of Eq. 3 in the paper's objective, "batch" or "printed".
         reference: which of a person's windows are known, and what the others are read against: see
             `clmer.pipeline.reference_rows.find_reference`. "none": the training part's statistics

@@ -13,12 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clmer.baselines.logistic import Features
 from clmer.data.splits import Split
 from clmer.errors import ConfigError
 from clmer.nn import Encoder
 from clmer.nn.random_state import own_random_state
 from clmer.pipeline.config import ModelConfig
-from clmer.pipeline.floor import LINEAR, Offsets, fit_floor, floor_tensors
+from clmer.pipeline.floor import (
+    LINEAR,
+    Offsets,
+    encoder_blocks,
+    fit_floor,
+    floor_features,
+    floor_tensors,
+)
 from clmer.pipeline.models import (
     ChosenModel,
     FittedModel,
@@ -97,11 +105,12 @@ def fit_split(
         encoders: dict[str, Encoder] = {}
         if config.pretrains:
             encoders = fit_encoders(config, windows, x, split, recorder, ranks, name)
-        tokenizer, tokens = fit_tokens(
-            tokenizer, split.train, Known(x, windows.people, windows.reference), encoders
-        )
+        known = Known(x, windows.people, windows.reference)
+        tokenizer, tokens = fit_tokens(tokenizer, split.train, known, encoders)
         models: dict[str, FittedModel] = {}
         if config.fusion and ranks.leads:
+            read = {} if config.classifier == "fusion" else encoders
+            encoded = encoder_blocks(read, known)
             if config.encoders != "frozen":
                 tokens["stage"] = x  # the models have encoders of their own
             for key, chosen in chosen_models(config, tuple(windows.modalities)).items():
@@ -109,7 +118,7 @@ def fit_split(
                     chosen = _tuned(config, chosen, tokenizer, encoders, x, y, split, target)
                 part = select_tokens(chosen, tokens)
                 fs = windows.modalities[chosen.modalities[0]].fs
-                floor = _floor(config, chosen, windows, y, split, target)
+                floor = _floor(config, chosen, windows, encoded, y, split, target)
                 trainer = Classifiers(config, part, y, split, target, fs, device, recorder, floor)
                 models[key] = trainer.fit(chosen, f"{name}/{key}")
     model = SplitModel(config, tokenizer, encoders, models, target, device)
@@ -160,8 +169,10 @@ def _classify(
         model = fit_split(config, windows, y, part, classes=classes, device=device, name=name)
         key, fitted = next(iter(model.models.items()))
         x = model.tokenizer.standardise(windows.arrays, device, windows.people, windows.reference)
-        tokens = all_tokens(model, Known(x, windows.people, windows.reference))
-        features = windows.features_of(fitted.chosen.modalities) if fitted.floor else {}
+        known = Known(x, windows.people, windows.reference)
+        tokens, names, features = all_tokens(model, known), fitted.chosen.modalities, {}
+        if fitted.floor is not None:
+            features = floor_features(windows, names, encoder_blocks(model.encoders, known))
         own = select_tokens(model.models[key].chosen, tokens) if fitted.members else {}
         return fitted.predict(model.target, own, features, part.test).argmax(1)
 
@@ -194,6 +205,7 @@ def _floor(
     config: ModelConfig,
     chosen: ChosenModel,
     windows: WindowArrays,
+    encoded: Features,
     y: np.ndarray,
     split: Split,
     target: Target,
@@ -201,13 +213,15 @@ def _floor(
     """The linear floor of a model, where it has one."""
     if not has_floor(config, chosen.spec):
         return None
-    return fit_floor(windows, chosen.modalities, y, split, target, config.seed)
+    features = floor_features(windows, chosen.modalities, encoded)
+    return fit_floor(features, windows, y, split, target, config.seed)
 
 
 def fit_control(
     model: SplitModel,
     windows: WindowArrays,
     tokens: Mapping[str, Tokens],
+    encoded: Features,
     y: np.ndarray,
     split: Split,
     recorder: Recorder,
@@ -219,6 +233,7 @@ def fit_control(
         model: the split's, whose tokens are taken.
         windows: all windows.
         tokens: of all windows, see `all_tokens`.
+        encoded: the same windows by `encoder_blocks`.
         y: [N] the other labels.
         split: what the model was trained on.
         recorder: keeps progress.
@@ -229,7 +244,7 @@ def fit_control(
     fs = model.tokenizer.modalities[chosen.modalities[0]].fs
     target, device = model.target, model.device
     with own_random_state(device):
-        floor = _floor(model.config, chosen, windows, y, split, target)
+        floor = _floor(model.config, chosen, windows, encoded, y, split, target)
         trainer = Classifiers(model.config, part, y, split, target, fs, device, recorder, floor)
         return trainer.fit(chosen, name)
 
@@ -242,7 +257,7 @@ def fit_ablation(
     split: Split,
     recorder: Recorder,
     name: str,
-) -> dict[str, tuple[FittedModel, Tokens]]:
+) -> dict[str, tuple[FittedModel, Tokens, Features]]:
     """A split's first model without what stage 1 learnt, like for like (`ablation="stages"`).
 
     Args:
@@ -255,35 +270,32 @@ def fit_ablation(
         name: of the split.
 
     Returns:
-        By name, each with the tokens that it reads. "random encoders": drawn as those of stage 1
-        before their training, batch norms fitted to the training windows, frozen; where stage 2
-        trains encoders, from this start. "no encoders": a channel's samples as tokens.
+        By name, each with the tokens and the encoders' features that it reads. "random encoders":
+        drawn as those of stage 1 before their training, batch norms fitted to the training windows,
+        frozen; where stage 2 trains encoders, from this start. "no encoders": a channel's samples
+        as tokens, and a floor of hand-made features alone.
     """
     config, names, device = model.config, tuple(windows.modalities), model.device
     chosen = next(iter(chosen_models(config, names).values()))
     fs = windows.modalities[chosen.modalities[0]].fs
-    made: dict[str, tuple[ChosenModel, Tokens]] = {}
+    known = Known(x, windows.people, windows.reference)
+    made: dict[str, tuple[ChosenModel, Tokens, Features]] = {}
     with own_random_state(device):
+        encoders = random_encoders(config, windows.modalities, x, split.train)
         if config.encoders == "frozen":
-            encoders = random_encoders(config, windows.modalities, x, split.train)
-            made["random encoders"] = (
-                chosen,
-                model.tokenizer.fit_tokens(
-                    x, encoders, split.train, windows.people, windows.reference
-                )[1],
-            )
+            again, tokens = chosen, fit_tokens(model.tokenizer, split.train, known, encoders)[1]
         else:
             scratch = replace(config, encoders="scratch", ablation="none")
-            made["random encoders"] = tuned(scratch, chosen, model.tokenizer, {}), dict(x)
+            again, tokens = tuned(scratch, chosen, model.tokenizer, {}), {"stage": dict(x)}
+        made["random encoders"] = again, tokens["stage"], encoder_blocks(encoders, known)
         raw = chosen._replace(spec=replace(chosen.spec, tokens="raw"))
-        made["no encoders"] = raw, raw_tokens(model.tokenizer, x)
+        made["no encoders"] = raw, raw_tokens(model.tokenizer, x), {}
         fitted = {}
-        for key, (each, tokens) in made.items():
-            part = {modality: tokens[modality] for modality in each.modalities}
-            target = model.target
-            floor = _floor(config, each, windows, y, split, target)
-            trainer = Classifiers(config, part, y, split, target, fs, device, recorder, floor)
-            fitted[key] = trainer.fit(each, f"{name}/{key.replace(' ', '-')}"), part
+        for key, (each, read, encoded) in made.items():
+            part = {modality: read[modality] for modality in each.modalities}
+            floor = _floor(config, each, windows, encoded, y, split, model.target)
+            trainer = Classifiers(config, part, y, split, model.target, fs, device, recorder, floor)
+            fitted[key] = trainer.fit(each, f"{name}/{key.replace(' ', '-')}"), part, encoded
     return fitted
 
 

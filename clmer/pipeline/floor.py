@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from clmer.baselines.logistic import LinearFloor
+from clmer.baselines.logistic import Features, LinearFloor
 from clmer.data.splits import Split
+from clmer.nn import Encoder
+from clmer.nn.contrastive import pooled
+from clmer.nn.encoder import encode, missing_rows
+from clmer.pipeline.reference import Known, by_person
 from clmer.pipeline.targets import Target
 from clmer.pipeline.tokenizer import Tokenizer, WindowArrays
 from clmer.pipeline.window_features import block_features
 
 #: Name of a split's file that holds the floors of all its models.
 LINEAR = "linear"
+#: Windows that are encoded at a time.
+_CHUNK = 2048
 
 
 class Offsets(NamedTuple):
@@ -33,9 +39,58 @@ class Offsets(NamedTuple):
     validation: np.ndarray
 
 
+@torch.no_grad()
+def encoder_blocks(encoders: Mapping[str, Encoder], known: Known) -> dict[str, np.ndarray]:
+    """What encoders make of windows, as a block of features for each modality.
+
+        f = [mean_t z, sd_t z],  z = encoder(x)
+
+    Encoders of stage 1 saw the training part's windows and no labels, so that labels of people
+    held out inside it are as unknown to these features as to hand-made ones.
+
+    Args:
+        encoders: by modality.
+        known: standardised windows; under a reference features are z-scored by it.
+
+    Returns:
+        [N, 2 F] float64 by `encoder_block`, NaN where the modality is missing.
+    """
+    blocks = {}
+    for name, encoder in encoders.items():
+        x = known.arrays[name]
+        f = torch.cat([pooled(encode(encoder, part)) for part in x.split(_CHUNK)]).double()
+        block = f.masked_fill(missing_rows(x)[:, None], torch.nan).cpu().numpy()
+        if known.reference is not None:
+            people = np.zeros(len(block)) if known.people is None else known.people
+            block = by_person(block, people, known.reference)
+        blocks[encoder_block(name)] = block
+    return blocks
+
+
+def encoder_block(modality: str) -> str:
+    """Name of the block of a modality's encoder."""
+    return f"{modality}/encoder"
+
+
+def floor_features(
+    windows: WindowArrays, modalities: Collection[str], encoded: Features
+) -> dict[str, np.ndarray]:
+    """All that the floor of some modalities reads: hand-made features, and those of encoders.
+
+    Args:
+        windows: all windows.
+        modalities: those that are read.
+        encoded: `encoder_blocks` of the same windows; empty without stage 1.
+    """
+    own = {encoder_block(name) for name in modalities}
+    return windows.features_of(tuple(modalities)) | {
+        name: part for name, part in encoded.items() if name in own
+    }
+
+
 def fit_floor(
+    features: Features,
     windows: WindowArrays,
-    modalities: Sequence[str],
     y: np.ndarray,
     split: Split,
     target: Target,
@@ -47,15 +102,14 @@ def fit_floor(
     training what it will see of new people; those of all other rows from the whole fit.
 
     Args:
-        windows: all windows.
-        modalities: those that it reads.
+        features: of all windows, see `floor_features`.
+        windows: the same, whose people and recordings say what is held out together.
         y: [N] label of each.
         split: its test rows are not looked at.
         target: what is predicted.
         seed: of the run.
     """
     rows = np.sort(np.concatenate([split.train, split.val]))
-    features = windows.features_of(modalities)
     own = {name: part[rows] for name, part in features.items()}
     groups = held_together(windows, split)
     floor, held_out = target.floor(own, y[rows], groups, seed)
@@ -93,14 +147,21 @@ def floor_tensors(floors: Mapping[str, LinearFloor]) -> dict[str, Tensor]:
 
 
 def read_floor(
-    tensors: Mapping[str, Tensor], model: str, tokenizer: Tokenizer, classes: int
+    tensors: Mapping[str, Tensor],
+    model: str,
+    tokenizer: Tokenizer,
+    encoders: Mapping[str, Encoder],
+    classes: int,
 ) -> LinearFloor:
     """Undo `floor_tensors` for one model.
+
+    Floors of earlier versions read no encoders, and their files hold nothing of them.
 
     Args:
         tensors: what the file holds.
         model: its name.
         tokenizer: of the modalities that it reads.
+        encoders: of stage 1, of the same modalities; empty without it.
         classes: K.
 
     Raises:
@@ -111,7 +172,11 @@ def read_floor(
         for name, modality in tokenizer.modalities.items()
     }
     features = block_features(tokenizer.modalities, blank)
-    return take_floor(tensors, model, {k: part.shape[1] for k, part in features.items()}, classes)
+    widths = {name: part.shape[1] for name, part in features.items()}
+    encoded = {encoder_block(name): 2 * each.features for name, each in encoders.items()}
+    if any(key.startswith(f"{model}/{name}/") for key in tensors for name in encoded):
+        widths |= encoded
+    return take_floor(tensors, model, widths, classes)
 
 
 def take_floor(

@@ -34,7 +34,11 @@ def baselines(
     model = "LR" if job.task.classes else "ridge"
     target = fit_target(job.config.target, job.task.classes, y, split.train)
     fits: dict[str, Baseline] = {}
-    floors = {each.chosen.modalities: each.floor for each in trained.models.values()}
+    floors = {
+        each.chosen.modalities: each.floor
+        for each in trained.models.values()
+        if not trained.encoders  # whose features are no baseline's
+    }
     for modalities in dict.fromkeys(job.modalities(name) for name in job.main):
         powers = {POWERS: np.hstack([job.powers[name] for name in modalities])}
         features = job.windows.features_of(modalities)

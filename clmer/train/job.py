@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from clmer.baselines.logistic import Features
 from clmer.data import synthetic
 from clmer.data.face.windows import IMAGES
 from clmer.data.manifest import reader as manifest
@@ -36,6 +37,7 @@ from clmer.evaluation import results as reporting
 from clmer.evaluation.rows import Rows, concat
 from clmer.pipeline.config import PAIRS, Config
 from clmer.pipeline.fit import all_tokens, fit_ablation, fit_control, fit_split, select_tokens
+from clmer.pipeline.floor import encoder_blocks, floor_features
 from clmer.pipeline.models import FittedModel, check_models
 from clmer.pipeline.options.names import check_modality_names
 from clmer.pipeline.ranks import Ranks
@@ -276,24 +278,26 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
     x = model.tokenizer.standardise(windows.arrays, job.device, windows.people, windows.reference)
     if not config.fusion:
         return SplitResult([], constant)
-    tokens = all_tokens(model, Known(x, windows.people, windows.reference))
+    known = Known(x, windows.people, windows.reference)
+    tokens = all_tokens(model, known)
+    encoded = encoder_blocks(model.encoders if model.floors else {}, known)
     predictions = []
     for name, fitted in model.models.items():
         part = select_tokens(fitted.chosen, tokens)
-        predictions.append(_predictions(job, name, split, fitted, part, job.y))
+        predictions.append(_predictions(job, name, split, fitted, part, encoded, job.y))
     if config.permuted and model.models:
         # Under `block` the splits test parts of one recording, which have one label.
         draw = 0 if config.protocol == "block" else number
         y = permuted(job, seed_of(config.seed, "permuted", draw))
         name = f"{split_name(number)}/permuted"
-        control = fit_control(model, job.windows, tokens, y, split, job.run, name)
+        control = fit_control(model, job.windows, tokens, encoded, y, split, job.run, name)
         part = select_tokens(control.chosen, tokens)
-        predictions.append(_predictions(job, "permuted labels", split, control, part, y))
+        predictions.append(_predictions(job, "permuted labels", split, control, part, encoded, y))
     if config.ablation == "stages":
-        for name, (fitted, part) in fit_ablation(
+        for name, (fitted, part, seen) in fit_ablation(
             model, job.windows, x, job.y, split, job.run, split_name(number)
         ).items():
-            predictions.append(_predictions(job, name, split, fitted, part, job.y))
+            predictions.append(_predictions(job, name, split, fitted, part, seen, job.y))
     compared, kept = baselines(job, split, model)
     job.run.save_tensors(f"{split_name(number)}/{BASELINES}", *baseline_file(kept))
     return SplitResult([*predictions, *compared], constant, model.selection)
@@ -313,10 +317,12 @@ def _predictions(
     split: Split,
     model: FittedModel,
     tokens: dict[str, Tensor],
+    encoded: Features,
     y: np.ndarray,
 ) -> Rows:
     target = fit_target(job.config.target, job.task.classes, job.y, split.train)
-    features = job.windows.features_of(model.chosen.modalities) if model.floor else {}
+    names = model.chosen.modalities
+    features = floor_features(job.windows, names, encoded) if model.floor else {}
     said = model.predict(target, tokens, features, split.test)
     return job.kind.of_split(name, split, job.store.windows, y, said)
 

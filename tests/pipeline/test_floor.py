@@ -15,9 +15,9 @@ from clmer.data.splits import Split
 from clmer.data.store.store import Modality
 from clmer.errors import ConfigError, DataError
 from clmer.pipeline.config import ModelConfig
-from clmer.pipeline.fit import fit_split
-from clmer.pipeline.floor import fit_floor, held_together
-from clmer.pipeline.reference import by_person
+from clmer.pipeline.fit import fit_ablation, fit_split
+from clmer.pipeline.floor import encoder_blocks, fit_floor, floor_features, held_together
+from clmer.pipeline.reference import Known, by_person
 from clmer.pipeline.run_files import read_tensors
 from clmer.pipeline.split.model import SplitModel, write_tensors
 from clmer.pipeline.stages.classifiers import upper_bound
@@ -67,9 +67,13 @@ def fitted(**options: Any) -> tuple[SplitModel, WindowArrays, np.ndarray, Split]
     return fit_split(config, windows, y, split, classes=CLASSES), windows, y, split
 
 
+@pytest.mark.parametrize("contrastive", [False, True])
 @pytest.mark.parametrize("classifier", ["corrected", "linear", "fusion"])
-def test_what_is_saved_predicts_the_same(classifier: str, tmp_path: Path) -> None:
-    model, windows, y, split = fitted(classifier=classifier, members=2, ablation="single")
+def test_what_is_saved_predicts_the_same(
+    classifier: str, contrastive: bool, tmp_path: Path
+) -> None:
+    more = {"contrastive": contrastive, "epochs_contrastive": 1}
+    model, windows, y, split = fitted(classifier=classifier, members=2, ablation="single", **more)
     assert len(model.floors) == (0 if classifier == "fusion" else 3)
     assert [len(m.members) for m in model.models.values()] == [
         0 if classifier == "linear" else 2
@@ -100,9 +104,8 @@ def test_linear_is_the_floor_and_corrected_begins_there() -> None:
     config = ModelConfig(**{**SIZES, "classifier": "corrected"})
     wrong = y.copy()  # what the network learns of training does not hold in validation
     wrong[split.val] = 1 - y[split.val]
-    start = fit_floor(
-        windows, [*windows.modalities], wrong, split, ClassTarget(CLASSES), config.seed
-    )
+    features = windows.features_of([*windows.modalities])
+    start = fit_floor(features, windows, wrong, split, ClassTarget(CLASSES), config.seed)
     model = fit_split(config, windows, wrong, split, classes=CLASSES, recorder=Watched())
     losses = [line["val_loss"] for line in Watched.lines]
     if min(losses) > _loss(start.log_odds[split.val], wrong[split.val]):
@@ -118,7 +121,8 @@ def _loss(logits: np.ndarray, y: np.ndarray) -> float:
 
 def test_training_rows_get_log_odds_of_fits_without_their_people() -> None:
     windows, y, split = study()
-    offsets = fit_floor(windows, ["eeg"], y, split, ClassTarget(CLASSES), 0)
+    features = windows.features_of(["eeg"])
+    offsets = fit_floor(features, windows, y, split, ClassTarget(CLASSES), 0)
     assert [*offsets.floor.weights] == ["eeg/eeg", "eeg/eeg covariance"]
     rows = np.concatenate([split.train, split.val])
     whole = offsets.floor.log_odds(windows.features_of(["eeg"]))
@@ -126,7 +130,7 @@ def test_training_rows_get_log_odds_of_fits_without_their_people() -> None:
     assert np.abs(offsets.log_odds[rows] - whole[rows]).min() > 0
     changed = y.copy()
     changed[split.test] = 1 - y[split.test]  # its labels are not looked at
-    again = fit_floor(windows, ["eeg"], changed, split, ClassTarget(CLASSES), 0)
+    again = fit_floor(features, windows, changed, split, ClassTarget(CLASSES), 0)
     np.testing.assert_array_equal(again.log_odds, offsets.log_odds)
 
 
@@ -140,6 +144,72 @@ def test_a_missing_modality_adds_nothing() -> None:
         expected = expected + np.clip(z, -8, 8) @ floor.weights[block].T
     expected = log_softmax(expected, axis=1)
     np.testing.assert_allclose(model.log_probabilities(without), expected, atol=1e-9)
+
+
+def test_stage_1_gives_the_floor_a_block_for_each_modality() -> None:
+    stage_1 = {"classifier": "linear", "contrastive": True, "epochs_contrastive": 1}
+    model, windows, *_ = fitted(**stage_1, ablation="single")
+    blocks = {name: {key for key in floor.weights if "encoder" in key}
+              for name, floor in model.floors.items()}  # fmt: skip
+    both = {"eeg/encoder", "body/encoder"}
+    assert blocks == {"eeg+body": both, "eeg": {"eeg/encoder"}, "body": {"body/encoder"}}
+    known = model.known(windows.arrays)
+    encoded = encoder_blocks(model.encoders, known)
+    z = model.encoders["eeg"](known.arrays["eeg"]).detach().numpy()
+    expected = np.hstack([z.mean(2), np.sqrt(z.var(2) + 1e-6)])
+    np.testing.assert_allclose(encoded["eeg/encoder"], expected, rtol=1e-4, atol=1e-5)
+    features = floor_features(windows, ["eeg", "body"], encoded)
+    expected = log_softmax(model.floors["eeg+body"].log_odds(features), axis=1)
+    np.testing.assert_allclose(model.log_probabilities(windows.arrays), expected, atol=1e-6)
+    without = {**windows.arrays, "eeg": np.zeros_like(windows.arrays["eeg"])}
+    lost = encoder_blocks(model.encoders, model.known(without))
+    assert np.isnan(lost["eeg/encoder"]).all()
+    np.testing.assert_array_equal(lost["body/encoder"], encoded["body/encoder"])
+
+
+def test_what_encoders_see_is_read_against_a_reference() -> None:
+    model, windows, *_ = fitted(contrastive=True, epochs_contrastive=1)
+    x = model.known(windows.arrays).arrays
+    reference = np.arange(len(windows)) % 3 > 0
+    plain = encoder_blocks(model.encoders, Known(x))["eeg/encoder"]
+    found = encoder_blocks(model.encoders, Known(x, windows.people, reference))["eeg/encoder"]
+    assert windows.people is not None
+    np.testing.assert_array_equal(found, by_person(plain, windows.people, reference))
+
+
+def test_the_ablation_changes_the_floor_as_well() -> None:
+    stage_1 = {"classifier": "linear", "contrastive": True, "epochs_contrastive": 1}
+    model, windows, y, split = fitted(**stage_1, ablation="stages")
+    x = model.known(windows.arrays).arrays
+    rows = fit_ablation(model, windows, x, y, split, Unrecorded(), "split1")
+    random, none = (rows[f"{name} encoders"][0].floor for name in ("random", "no"))
+    assert random is not None
+    assert none is not None
+    own = model.floors["eeg+body"].weights
+    assert [*random.weights] == [*own]
+    assert np.abs(random.weights["eeg/encoder"] - own["eeg/encoder"]).max() > 1e-3
+    without = fitted(classifier="linear")[0].floors["eeg+body"]
+    np.testing.assert_array_equal(none.bias, without.bias)
+    assert [*none.weights] == [*without.weights]
+
+
+def test_a_floor_of_an_earlier_version_reads_no_encoders(tmp_path: Path) -> None:
+    stage_1 = {"classifier": "linear", "contrastive": True, "epochs_contrastive": 1}
+    model, windows, *_ = fitted(**stage_1)
+    model.save(tmp_path)
+    path = tmp_path / "linear.safetensors"
+    tensors, notes = read_tensors(path)
+    earlier = {key: each for key, each in tensors.items() if "/encoder/" not in key}
+    write_tensors(path, earlier, notes)
+    floor = model.floors["eeg+body"]
+    own = {key: part for key, part in floor.weights.items() if not key.endswith("/encoder")}
+    hand = replace(floor, weights=own).log_odds(windows.features_of(["eeg", "body"]))
+    found = SplitModel.load(tmp_path).log_probabilities(windows.arrays)
+    np.testing.assert_allclose(found, log_softmax(hand, axis=1), atol=1e-6)
+    part = {key: each for key, each in tensors.items() if "eeg/encoder/" not in key}
+    write_tensors(path, part, notes)
+    with pytest.raises(DataError, match=r"contents: found eeg\+body/eeg/encoder/mean: nothing"):
+        SplitModel.load(tmp_path)
 
 
 def test_what_is_held_out_together() -> None:

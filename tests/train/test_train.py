@@ -153,6 +153,14 @@ def test_a_table_with_and_without_stage_1(deap, encoders):
     pairs = [{row["a"], row["b"]} for row in results["comparisons"]]
     assert {"physio+landmarks+au", "random encoders"} in pairs
     assert (out / "models" / "split1" / "random-encoders.safetensors").is_file()
+    assert run(deap, deap / f"none-{encoders}", "--no-contrastive", "--no-permuted") == 0
+    without = json.loads((deap / f"none-{encoders}" / "results.json").read_text())
+    hand = "features + LR: physio+landmarks+au"
+    assert _model(results, hand) == _model(without, hand)  # which knows nothing of stage 1
+
+
+def _model(results, name):
+    return next(model for model in results["models"] if model["name"] == name)
 
 
 def test_a_finished_or_foreign_folder_is_refused(deap, whole, capsys):

@@ -19,7 +19,7 @@ from clmer.errors import ConfigError, DataError
 from clmer.nn import Encoder
 from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import ModelConfig
-from clmer.pipeline.floor import LINEAR, floor_tensors, read_floor
+from clmer.pipeline.floor import LINEAR, encoder_block, encoder_blocks, floor_tensors, read_floor
 from clmer.pipeline.models import (
     CONTRASTIVE,
     ChosenModel,
@@ -174,15 +174,22 @@ class SplitModel:
         """
         fitted = self.models[name := model or next(iter(self.models))]
         whole = self._whole(windows, people, reference)
-        tokens = self.tokens_for(name, self._standardised(whole)) if fitted.members else {}
+        encoders = self._read_by_floor(fitted)
+        known = self._standardised(whole) if fitted.members or encoders else whole
+        tokens = self.tokens_for(name, known) if fitted.members else {}
         features = {}
         if fitted.floor is not None:
             modalities = {key: self.tokenizer.modalities[key] for key in fitted.chosen.modalities}
-            known = (whole.arrays, fitted.band, whole.people, whole.reference)
-            found = linear_features(modalities, *known)
+            given = (whole.arrays, fitted.band, whole.people, whole.reference)
+            found = linear_features(modalities, *given) | encoder_blocks(encoders, known)
             features = {key: part[whole.first :] for key, part in found.items()}
         count = len(next(iter(windows.values())))
         return fitted.predict(self.target, tokens, features, np.arange(count))
+
+    def _read_by_floor(self, fitted: FittedModel) -> dict[str, Encoder]:
+        """The encoders whose features a model's floor reads; none of an earlier version's."""
+        read = {} if fitted.floor is None else fitted.floor.weights
+        return {name: each for name, each in self.encoders.items() if encoder_block(name) in read}
 
     def log_probabilities(
         self,
@@ -305,7 +312,8 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
     floor = None
     if chosen is not None and has_floor(config, chosen.spec):
         try:
-            floor = read_floor(_read(folder, LINEAR)[0], name, tokenizer, target.outputs)
+            linear = _read(folder, LINEAR)[0]
+            floor = read_floor(linear, name, tokenizer, encoders, target.outputs)
         except ValueError as error:
             raise foreign(folder / f"{LINEAR}.safetensors", error) from error
     if chosen is not None and not (floor and config.classifier == "linear"):
