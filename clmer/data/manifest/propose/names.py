@@ -226,10 +226,10 @@ def _in_folders(
     id_, own = twice[0]
     text = next(p.text for p, each in zip(people, ids, strict=True) if p and each == id_)
     more = f" (and {len(twice) - 1} more)" if len(twice) > 1 else ""
-    folders = list(own.values())[:2]
+    called = list(own.values())[:3]
     question = (
-        f"subject: {text}{more} is below {' and '.join(list(own.values())[:3])}: one person, or "
-        f"one in each? Call the folders session-{folders[0]}, session-{folders[1]} for one, "
+        f"subject: {text}{more} is below {' and '.join(called)}: one person, or "
+        f"one in each? Call the folders session-{called[0]}, session-{called[1]} for one, "
         "groupA, groupB for two, and make it again; or fill in the column."
     )
     return frozenset(id_ for id_, _ in twice), question
