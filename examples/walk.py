@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import shlex
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ def walk(
     task: Sequence[str] = (),
     train: Sequence[str] = (),
     manifest: Sequence[str] = (),
+    dataset: str = "manifest",
     argv: Sequence[str] | None = None,
 ) -> None:
     """Write recordings into a folder and take them from there to predictions.
@@ -29,6 +31,8 @@ def walk(
         task: what `clmer inspect` and `clmer train` are told beside the folder.
         train: the same of `clmer train` alone.
         manifest: the same of `clmer manifest`.
+        dataset: "bids" for a tree that is read without a manifest; that is then written beside the
+            results.
         argv: words of the command line; None for sys.argv's.
     """
     parser = argparse.ArgumentParser(description=write.__doc__)
@@ -37,12 +41,16 @@ def walk(
     write(folder)
     out = folder.parent / f"{folder.name}-results"
     out.mkdir(exist_ok=True)
-    data = ["manifest", "--root", folder, "--cache", out / "cache", *task]
-    type_("manifest", folder, *manifest)
+    os.environ["CLMER_CACHE"] = str(out / "cache")
+    print(f"$ export CLMER_CACHE={shlex.quote(str(out / 'cache'))}")
+    table = folder / "manifest.csv" if dataset == "manifest" else out / "manifest.csv"
+    elsewhere = () if dataset == "manifest" else ("--out", table)
+    data = [dataset, "--root", folder, *task]
+    type_("manifest", folder, *manifest, *elsewhere)
     type_("inspect", *data, "--out", out / "inspect.html")
     type_("train", *data, *train, *QUICK, "--out", out / "run")
-    type_("report", out / "run", "--out", out / "report.html", "--cache", out / "cache")
-    type_("predict", out / "run", *a_recording(folder), "--out", out / "predictions.csv")
+    type_("report", out / "run", "--out", out / "report.html")
+    type_("predict", out / "run", *a_recording(table), "--out", out / "predictions.csv")
 
 
 def type_(*words: object) -> None:
@@ -57,15 +65,15 @@ def type_(*words: object) -> None:
         raise SystemExit(code)
 
 
-def a_recording(folder: Path) -> list[str]:
+def a_recording(table: Path) -> list[str]:
     """The files of one trial of the manifest, and of its person's reference, for `predict`."""
-    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     last, words, known = rows[-1], [], []
     for row in rows:
         part = f":{row['start_s']}-{row['stop_s']}" if row.get("start_s") else ""
         name = row["modality"]
-        file_ = str(folder / row["path"])
+        file_ = os.path.normpath(table.parent / row["path"])
         if (row["subject"], row["trial"]) == (last["subject"], last["trial"]):
             words += ["--face", file_] if name == "face" else [f"{name}={file_}"]
         elif row["subject"] == last["subject"] and row.get("reference"):

@@ -39,7 +39,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 
 #: How windows are prepared, as training takes it.
-OPTIONS = ("modalities", "window_s", "stride_s", "filter", "face", "labels")
+OPTIONS = ("modalities", "window_s", "stride_s", "filter", "bridge_s", "face", "labels")
 
 
 def run(

@@ -16,6 +16,8 @@ import numpy as np
 
 #: A time may be off by this share of a sample before a piece is said to begin earlier or later.
 _ROUNDING = 1e-3
+#: Share of a sample by which lost samples may fail to fill a pause.
+_OFF_BEAT = 0.1
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,33 @@ class Timeline:
         if abs(nearest - exact) / self.fs <= 0.5 / finest + 1e-9:
             return nearest
         return math.floor(exact)
+
+    def bridged(self, longest_s: float) -> tuple[Timeline, dict[int, int]]:
+        """The same without the pauses in which a few samples were lost.
+
+        Args:
+            longest_s: of such a pause; one lost sample is one at any rate. 0 for none.
+
+        Returns:
+            Pieces whose samples are numbered with the lost ones, and how many of these come before
+            a sample of now.
+        """
+        most = max(1, math.floor(longest_s * self.fs + _ROUNDING)) if longest_s > 0 else 0
+        pieces: list[Piece] = []
+        lost: dict[int, int] = {}
+        shift = 0
+        for piece in self.pieces:
+            before = pieces[-1] if pieces else None
+            end_s = before.start_s + (before.stop - before.first) / self.fs if before else 0.0
+            exact = (piece.start_s - end_s) * self.fs
+            count = round(exact)
+            if before and 1 <= count <= most and abs(exact - count) <= _OFF_BEAT:
+                lost[piece.first] = count
+                shift += count
+                pieces[-1] = Piece(before.start_s, before.first, piece.stop + shift)
+            else:
+                pieces.append(Piece(piece.start_s, piece.first + shift, piece.stop + shift))
+        return Timeline(self.fs, tuple(pieces), self.bad), lost
 
     def shifted(self) -> Timeline:
         """The same with samples numbered from 0, as in an array of its pieces side by side."""

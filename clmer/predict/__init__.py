@@ -180,6 +180,7 @@ def windows_of(trained: TrainedRun, recording: Recording) -> WindowedRecording:
         window_s=config.window_s,
         stride_s=config.stride_s,
         filter=config.filter,
+        bridge_s=config.bridge_s,
         fps=fps,
         face=config.face,
     )

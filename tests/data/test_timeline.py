@@ -40,6 +40,20 @@ def test_a_part_counts_from_its_own_start() -> None:
     assert late.pieces == (Piece(1.0, 30, 40),)
 
 
+def test_short_gaps_are_bridged_and_longer_or_unknown_ones_stay() -> None:
+    line = Timeline.with_pauses(100.0, 500, {100: 0.01, 200: 0.02, 300: 0.03, 400: 0.0})
+    bridged, lost = line.bridged(0.025)
+    assert lost == {100: 1, 200: 2}
+    assert [(p.first, p.stop) for p in bridged.pieces] == [(0, 303), (303, 403), (403, 503)]
+    assert [p.start_s for p in bridged.pieces] == pytest.approx([0, 3.06, 4.06])
+    assert bridged.duration_s == pytest.approx(line.duration_s)
+    assert line.bridged(0.0) == (line, {})
+    slow = Timeline.with_pauses(4.0, 40, {10: 0.25, 20: 0.5})
+    assert slow.bridged(0.025)[1] == {10: 1}  # one sample at any rate
+    between = Timeline.with_pauses(100.0, 200, {100: 0.015})
+    assert between.bridged(0.025) == (between, {})  # no whole number of samples
+
+
 def test_a_start_between_two_samples() -> None:
     fast, slow = Timeline.continuous(500.0, 5000), Timeline.continuous(4.0, 40)
     near = fast.part(1.0009, 3.0, 128.0).pieces[0]

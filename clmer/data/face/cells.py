@@ -11,19 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from clmer.data.formats.delimited import DECIMAL_COMMA, is_missing
+from clmer.data.formats.tables.times import DAY_S, clock_seconds, has_date, is_clock_time
 from clmer.errors import DataError
 
-#: What pandas, R, Excel and Windows builds of OpenFace write for a number that is not there.
-_MISSING = re.compile(
-    r"|[-+]?nan(\(\w*\))?|<?na>?|n/a|#n/a|#nv|null|none|-|\.|[-+]?\d*\.?#?(ind|qnan|snan)0*", re.I
-)
 #: Truth values of R, pandas, and of spreadsheets in English and German.
 _TRUTH = {"true": 1.0, "false": 0.0, "wahr": 1.0, "falsch": 0.0}
-_DECIMAL_COMMA = re.compile(r"[-+]?(\d+,\d*|,\d+)(e[-+]?\d+)?", re.I)
-#: A time of day or since the start: hours, if any, minutes, seconds.
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{2}(?:[.,]\d+)?)")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b")
-DAY_S = 86400.0
 _POINTS = "Save the table with decimal points and without thousands separators."
 
 
@@ -36,7 +30,8 @@ class _Reader:
     places: Sequence[int]
     comma: str = ""
     point: str = ""
-    clocks: set[str] = field(default_factory=set)
+    #: Times as a clock shows them, by column and line.
+    clocks: dict[str, dict[int, str]] = field(default_factory=dict)
 
     def row(self, line: int, row: list[str]) -> list[float]:
         """The wanted cells of a row as numbers."""
@@ -60,20 +55,19 @@ class _Reader:
 
     def _number(self, line: int, name: str, cell: str) -> float:
         text = cell.strip().strip('"').strip()
-        if _MISSING.fullmatch(text):
+        if is_missing(text):
             return np.nan
         if text.lower() in _TRUTH:
             return _TRUTH[text.lower()]
-        if clock := _CLOCK.fullmatch(text):
-            hours, minutes, seconds = clock.groups(default="0")
-            self.clocks.add(name)
-            return 3600.0 * int(hours) + 60.0 * int(minutes) + float(seconds.replace(",", "."))
+        if is_clock_time(text):
+            self.clocks.setdefault(name, {})[line] = text
+            return np.nan  # `seconds` has it
         where = f"line {line}, {name}"
         try:
             if "," not in text and "_" not in text:
                 self.point = self.point or (where if "." in text else "")
                 return float(text)
-            if _DECIMAL_COMMA.fullmatch(text):
+            if DECIMAL_COMMA.fullmatch(text):
                 self.comma = self.comma or where
                 return float(text.replace(",", "."))
         except ValueError:
@@ -84,6 +78,21 @@ class _Reader:
         if text == name:
             hint = "Two tables in one file? Split it there: one CSV per clip."
         raise DataError(self.path, where, repr(text[:40]), "a number", hint)
+
+    def seconds(self, name: str, lines: Sequence[int]) -> np.ndarray:
+        """A column of clock times [rows], NaN where a row has another number or none.
+
+        They go on at midnight, and back where another face's rows follow. Those with dates begin on
+        the second day, so that they are known to be none since the video's start.
+        """
+        cells = self.clocks[name]
+        rows = [i for i, line in enumerate(lines) if line in cells]
+        texts = [cells[lines[i]] for i in rows]
+        times = np.full(len(lines), np.nan)
+        times[rows] = clock_seconds(texts, several=True)
+        if any(map(has_date, texts)):
+            times += DAY_S - np.nanmin(times)
+        return times
 
     def check_marks(self) -> None:
         """Refuse a table in which commas may be decimal marks or separate thousands."""
@@ -143,9 +152,9 @@ def read(
     reader.check_marks()
     table = np.array(values[:filled], dtype=np.float64).reshape(filled, len(places))
     for k, i in enumerate(places):
-        if names[i] in reader.clocks:  # which goes on at midnight, and of several faces goes back
-            known = np.isfinite(table[:, k])
-            table[known, k] = np.unwrap(table[known, k], period=DAY_S)
+        if names[i] in reader.clocks:
+            seconds = reader.seconds(names[i], lines[:filled])
+            table[:, k] = np.where(np.isfinite(seconds), seconds, table[:, k])
     return table, np.array(lines[:filled], dtype=np.int64)
 
 

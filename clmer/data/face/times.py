@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from clmer.data.face.cells import DAY_S
 from clmer.data.face.rows import Rows
+from clmer.data.formats.tables.times import DAY_S
 from clmer.errors import DataError
 
 #: Frames per second between which timestamps are taken for seconds.

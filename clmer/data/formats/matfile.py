@@ -65,17 +65,11 @@ def load_cells(
         DataError: too large, another format, truncated or damaged, or a wanted variable that is no
             cell array of numbers and text.
     """
-    with _faults(path):
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise DataError(path, "size", f"{size} bytes", f"at most {max_bytes} bytes")
-        with path.open("rb") as file:
-            header = file.read(_HEADER)
-            order = _byte_order(path, header)
-            found = {}
-            for name, variable in _variables(file, size, order, names, max_bytes):
-                _Claims(path, variable, order).check(name)
-                found[name] = _values(header + variable, name)
+    found = {}
+    with _opened(path, names, max_bytes) as (header, variables):
+        for name, variable, claims in variables:
+            claims.check(name)
+            found[name] = _values(header + variable, name)
     return found
 
 
@@ -95,36 +89,38 @@ def load_plain(path: Path, *, max_bytes: int) -> tuple[dict[str, np.ndarray], di
     """
     arrays: dict[str, np.ndarray] = {}
     words: dict[str, list[str]] = {}
-    with _faults(path):
+    with _opened(path, None, max_bytes) as (header, variables):
+        for name, variable, claims in variables:
+            kind, complex_ = claims.kind()
+            if kind in (*_NUMBERS, _CHAR) and not complex_:
+                claims.check_cell(0)
+            elif kind == _CELL:
+                claims.check(name)
+            else:
+                continue
+            if kind in _NUMBERS:
+                arrays[name] = _loaded(header + variable, name)
+            else:
+                cells = _loaded(header + variable, name, chars_as_strings=True).ravel()
+                texts = [_value(np.asarray(cell)) for cell in cells]
+                words[name] = [text.strip() for text in texts if isinstance(text, str)]
+    return arrays, words
+
+
+@contextmanager
+def _opened(
+    path: Path, names: Collection[str] | None, max_bytes: int
+) -> Iterator[tuple[bytes, Iterator[tuple[str, bytes, _Claims]]]]:
+    """A file's header, and name, bytes and claims of each variable; damage is a `DataError`."""
+    try:
         size = path.stat().st_size
         if size > max_bytes:
             raise DataError(path, "size", f"{size} bytes", f"at most {max_bytes} bytes")
         with path.open("rb") as file:
             header = file.read(_HEADER)
             order = _byte_order(path, header)
-            for name, variable in _variables(file, size, order, None, max_bytes):
-                claims = _Claims(path, variable, order)
-                kind, complex_ = claims.kind()
-                if kind in (*_NUMBERS, _CHAR) and not complex_:
-                    claims.check_cell(0)
-                elif kind == _CELL:
-                    claims.check(name)
-                else:
-                    continue
-                if kind in _NUMBERS:
-                    arrays[name] = _loaded(header + variable, name)
-                else:
-                    cells = _loaded(header + variable, name, chars_as_strings=True).ravel()
-                    texts = [_value(np.asarray(cell)) for cell in cells]
-                    words[name] = [text.strip() for text in texts if isinstance(text, str)]
-    return arrays, words
-
-
-@contextmanager
-def _faults(path: Path) -> Iterator[None]:
-    """Damage as a `DataError`."""
-    try:
-        yield
+            variables = _variables(file, size, order, names, max_bytes)
+            yield header, ((name, each, _Claims(path, each, order)) for name, each in variables)
     except OSError as error:
         raise DataError(path, "file", error.strerror or error, "a readable file") from error
     except (_Malformed, zlib.error, struct.error) as error:

@@ -311,6 +311,7 @@ def load(
     window_s: float | None = None,
     stride_s: float | None = None,
     filter: str = _DEFAULTS.filter,
+    bridge_s: float = _DEFAULTS.bridge_s,
     fps: float = _DEFAULTS.fps,
     face: str = _DEFAULTS.face,
     labels: str = "",
@@ -335,6 +336,7 @@ def load(
         window_s: length of a window in seconds; None for the data set's default.
         stride_s: seconds from window to window; None for the window, without overlap.
         filter: "type" filters by signal type, "paper" puts one band on every channel.
+        bridge_s: seconds of lost samples at most that are interpolated; 0 for none.
         fps: frames per second that the face is resampled to.
         face: "raw" keeps landmarks in the camera's frame, "aligned" removes the head's motion.
         labels: whose labels, out of the data set's `labels`; "" for its default.
@@ -358,6 +360,7 @@ def load(
         window_s=window_s,
         stride_s=stride_s,
         filter=filter,
+        bridge_s=bridge_s,
         fps=fps,
         face=face,
         labels=labels,

@@ -26,6 +26,8 @@ class PrepareOptions:
         window_s: length of a window in seconds; None for the data set's default.
         stride_s: seconds from window to window; None for the window, without overlap.
         filter: "type" filters by signal type, "paper" puts the paper's one band on every channel.
+        bridge_s: seconds of samples that were lost at most and are interpolated, a single sample
+            at any rate; what is longer stays a pause, which no window crosses. 0 for none.
         fps: frames per second that the face is resampled to.
         face: "raw" keeps landmarks in the camera's frame, "aligned" removes the head's motion.
         labels: whose labels, out of the data set's `labels`; "" for its default.
@@ -56,6 +58,14 @@ class PrepareOptions:
         "type",
         help="band by signal type (default), or the paper's one band on every channel",
         choices=FILTERS,
+    )
+    bridge_s: float = option(
+        0.025,
+        help="lost samples that are interpolated, up to S seconds (or one sample); 0: none",
+        flag="--bridge",
+        metavar="S",
+        least=0,
+        below=math.inf,
     )
     fps: float = option(
         25.0,

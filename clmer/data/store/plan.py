@@ -33,6 +33,7 @@ class WindowPlan:
         window_s: length of a window in seconds.
         stride_s: seconds from window to window.
         filter: "type" or "paper".
+        bridge_s: seconds of lost samples that are interpolated.
         fps: frames per second of the face.
         face: "raw" or "aligned".
 
@@ -47,6 +48,7 @@ class WindowPlan:
     window_s: float
     stride_s: float
     filter: str
+    bridge_s: float
     fps: float
     face: str
 
@@ -117,6 +119,7 @@ class WindowPlan:
             "window_s": self.window_s,
             "stride_s": self.stride_s,
             "filter": self.filter,
+            "bridge_s": self.bridge_s,
             "band": {kind: self.band(kind) for kind in KINDS},
             "fs": self.dataset.fs,
             "fps": self.fps,
@@ -138,6 +141,7 @@ def resolve(dataset: Dataset, root: Path, options: PrepareOptions) -> WindowPlan
         window_s=window_s,
         stride_s=window_s if options.stride_s is None else options.stride_s,
         filter=options.filter,
+        bridge_s=options.bridge_s,
         fps=options.fps,
         face=options.face,
     )

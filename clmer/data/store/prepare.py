@@ -240,7 +240,7 @@ class _StoreBuilder:
         if lost >= _MOSTLY * (lost + kept):
             self.rejected.append(f"{name} {kept} of {lost + kept}")
         self.people.add(recording.subject)
-        self.interpolated += recording.interpolated
+        self.interpolated += recording.interpolated + windowed.bridged
         self.writer.append(
             windowed.arrays,
             subject=recording.subject,

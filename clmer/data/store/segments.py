@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from clmer.data.recording import Signal
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,29 @@ class Segment:
     def stop_s(self) -> float:
         """Their end."""
         return self.start_s + self.x.shape[1] / self.fs
+
+
+def bridge(signal: Signal, longest_s: float) -> tuple[Signal, int]:
+    """Interpolate linearly where a few samples were lost; longer pauses stay.
+
+    Args:
+        signal: any, [C, T].
+        longest_s: seconds of such a gap at most, a single sample at any rate; 0 for none.
+
+    Returns:
+        [C, T + n], and n, how many samples were lost.
+    """
+    line, lost = signal.line.bridged(longest_s)
+    total = sum(lost.values())
+    if not total:
+        return signal, 0
+    before = np.zeros(signal.data.shape[1], np.int64)
+    before[list(lost)] = list(lost.values())
+    place = np.arange(len(before)) + np.cumsum(before)
+    data = np.empty((len(signal.data), len(before) + total), signal.data.dtype)
+    for row, values in enumerate(signal.data):
+        data[row] = np.interp(np.arange(data.shape[1]), place, values)
+    return replace(signal, data=data, timeline=line), total
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,14 @@ from clmer.data.recording import FaceSeries, Recording, Signal
 from clmer.data.store.filtering import SignalFilter, SkipRecording
 from clmer.data.store.plan import WindowPlan
 from clmer.data.store.plausibility import measure
-from clmer.data.store.segments import Places, Segment, find_places, take_windows
+from clmer.data.store.segments import Places, Segment, bridge, find_places, take_windows
 from clmer.data.store.store import Modality
 from clmer.data.store.summary import FaceSummary, SignalSummary
 from clmer.errors import DataError
 from clmer.text import did_you_mean
+
+#: Share of interpolated samples that is worth a word.
+_MANY = 0.01
 
 
 @dataclass
@@ -49,6 +52,7 @@ class WindowedRecording:
             resampled before.
         face: what the face is like; None where none was used.
         notes: what to say of this recording.
+        bridged: lost samples that were interpolated, of all signals.
     """
 
     recording: Recording
@@ -63,6 +67,7 @@ class WindowedRecording:
     words: dict[tuple[str, str], tuple[Words, float]] = field(default_factory=dict)
     face: FaceSummary | None = None
     notes: list[str] = field(default_factory=list)
+    bridged: int = 0
 
 
 def make_windows(
@@ -101,7 +106,7 @@ class _WindowMaker:
     def windows(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """The windows that hold every modality, [n, C, T] each, and their start times."""
         plan, recording = self.plan, self.recording
-        signals = {n: self._find(n) for n in plan.modalities if n not in FACE_TOKENS}
+        signals = {n: self._bridged(n) for n in plan.modalities if n not in FACE_TOKENS}
         face = recording.face if plan.has_face else None
         if plan.has_face and face is None:
             raise SkipRecording("no face")
@@ -190,6 +195,17 @@ class _WindowMaker:
         near = did_you_mean(name, signals)
         hint = f" ({near})" if near else ""
         raise SkipRecording(f"no {name}, only {', '.join(signals) or 'a face'}{hint}")
+
+    def _bridged(self, name: str) -> Signal:
+        """A signal whose short gaps are interpolated."""
+        signal, count = bridge(self._find(name), self.plan.bridge_s)
+        self.made.bridged += count
+        if count >= _MANY * signal.data.shape[1]:
+            self.made.notes.append(
+                f"{name}: {100 * _MANY:g} % or more of the samples were lost, a few at a time, and "
+                "are interpolated"
+            )
+        return signal
 
     def _filtered(self, name: str, signal: Signal) -> list[Segment]:
         """The signal at the common rate, from the stimulus on, piece by piece."""

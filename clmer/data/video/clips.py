@@ -121,7 +121,6 @@ class Reader:
         """
         before, count = -np.inf, 0
         with self._again() as (container, stream):
-            stream.thread_type = "AUTO"
             for number, frame in self._decoded(container, stream):
                 seconds = self._seconds(number, count)
                 if not seconds >= before:
@@ -315,6 +314,8 @@ def _pictures(path: Path, container: Any) -> Any:
         raise refusals.without_video(path, container, bool(container.streams.video))
     if container.format.name == "image2" or container.format.name.endswith("_pipe"):
         raise refusals.still(path)
+    # Threads fill in what damage took from pictures that another thread may still be writing to.
+    moving[0].thread_type = "NONE"
     return moving[0]
 
 

@@ -212,7 +212,6 @@ def _check_order(path: Path, dts: np.ndarray) -> None:
 
 def _display_order(container: Any, stream: Any) -> np.ndarray:
     """Number of the packet of each frame, as the decoder puts them out."""
-    stream.thread_type = "AUTO"
     order: list[int] = []
     last = -1
     for number, given, _ in numbered(container, stream):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -183,15 +184,26 @@ def test_numbers_all_over_the_place_are_one_short_note(face_csv: Csv) -> None:
     assert len(note) < 600
 
 
+FORMS = {
+    "24 hours": "%H:%M:%S.%f",
+    "12 hours": "%I:%M:%S.%f %p",
+    "date": "%Y-%m-%d %H:%M:%S.%f",
+    "iso": "%Y-%m-%dT%H:%M:%S.%f",
+    "zone": "%Y-%m-%dT%H:%M:%S.%f+01:00",
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("fps", [None, 25.0])
 @pytest.mark.parametrize("several", [False, True])
-def test_clock_times_go_on_at_midnight(face_csv: Csv, fps: float | None, several: bool) -> None:
+def test_clock_times_go_on_at_midnight(
+    face_csv: Csv, fps: float | None, several: bool, form: str
+) -> None:
     table = person()
     rows = [line.split(",") for line in text(table, ",").rstrip("\n").split("\n")]
     at = rows[0].index("timestamp")
     for i, row in enumerate(rows[1:]):
-        second = (86399.0 + i / FPS) % 86400
-        row[at] = f"{second // 3600:02.0f}:{second % 3600 // 60:02.0f}:{second % 60:06.3f}"
+        row[at] = (datetime(2024, 2, 28, 23, 59, 59) + timedelta(seconds=i / FPS)).strftime(form)
     if several:  # face by face, so that the clock goes back to before midnight
         place = rows[0].index("face_id")
         again = [[*row[:place], "1", *row[place + 1 :]] for row in rows[1:]]

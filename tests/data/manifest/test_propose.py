@@ -146,15 +146,83 @@ def test_people_of_one_number_in_two_groups_are_two(
     assert any("each is called after its group" in check for check in made.checks)
 
 
-def test_a_person_below_two_folders_is_said(edf: Callable[..., None], tmp_path: Path) -> None:
-    for film in ("titanic", "jaws"):
+@pytest.mark.parametrize(
+    ("folders", "people"),
+    [
+        (("titanic", "jaws"), None),
+        (("session-titanic", "session-jaws"), {"P1", "P2"}),
+        (("groupA", "groupB"), {"groupA_P1", "groupA_P2", "groupB_P1", "groupB_P2"}),
+    ],
+)
+def test_a_person_below_two_folders_is_asked_for(
+    edf: Callable[..., None], tmp_path: Path, folders: tuple[str, str], people: set[str] | None
+) -> None:
+    for folder in folders:
+        for p in (1, 2):
+            edf(f"{folder}/P{p}.edf")
+    edf(f"{folders[0]}/P3.edf")
+    made = propose(tmp_path)
+    write(made, tmp_path / "manifest.csv")
+    found = {(row["subject"], row["trial"]) for row in made.rows}
+    if people is None:
+        assert found == {("?", "titanic"), ("?", "jaws"), ("P3", "titanic")}
+        (asked,) = (each for each in made.questions if each.startswith("subject: "))
+        assert "P1 (and 1 more) is below jaws and titanic: one person, or one in each" in asked
+        assert "session-jaws, session-titanic for one, groupA, groupB for two" in asked
+        with pytest.raises(DataError, match=r"no value in subject \(\?\)"):
+            reader.manifest_of(tmp_path)
+    else:
+        assert {subject for subject, _ in found} >= people
+        assert not any(each.startswith("subject: ") for each in made.questions)
+
+
+def test_folders_are_trials_where_a_table_says_so(edf: Callable[..., None], tmp_path: Path) -> None:
+    lines = ["vp,film,valence"]
+    for film, rating in (("titanic", 3), ("jaws", 7)):
         for p in (1, 2):
             edf(f"{film}/P{p}.edf")
+            lines.append(f"{p},{film},{rating + p}")
+    (tmp_path / "ratings.csv").write_text("\n".join(lines))
     made = read(tmp_path)
-    assert {(row["subject"], row["trial"]) for row in made.rows} == {
-        *(("P1", "titanic"), ("P2", "titanic"), ("P1", "jaws"), ("P2", "jaws"))
+    assert not made.questions
+    assert {(row["subject"], row["trial"], row["valence"]) for row in made.rows} == {
+        *(("P1", "titanic", "4"), ("P2", "titanic", "5"), ("P1", "jaws", "8"), ("P2", "jaws", "9"))
     }
-    assert any("P1 is below jaws and titanic" in check for check in made.checks)
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("subject,clip,valence", "{group}_P{p:02d},{clip},{v}"),
+        ("subject,group,clip,valence", "P{p:02d},{group},{clip},{v}"),
+        ("vp,clip,cohort,valence", "{p},{clip},{group},{v}"),
+        ("vp,clip,valence", "P{p:02d},{clip},{v}"),
+    ],
+)
+def test_a_table_joins_people_told_apart_by_group(
+    edf: Callable[..., None], tmp_path: Path, header: str, row: str
+) -> None:
+    lines = [header]
+    for at, group in enumerate(("patients", "controls")):
+        for p in (1, 2):
+            for clip in (1, 2):
+                edf(f"{group}/P{p:02d}/clip{clip}.edf")
+                lines.append(row.format(group=group, p=p, clip=clip, v=1 + at * 4 + p + clip / 10))
+    (tmp_path / "ratings.csv").write_text("\n".join(lines))
+    made = propose(tmp_path)
+    if "group" in row:
+        assert not made.questions
+        assert {(row["subject"], row["trial"], row["valence"]) for row in made.rows} == {
+            (f"{group}_P{p:02d}", f"clip{clip}", f"{1 + at * 4 + p + clip / 10}")
+            for at, group in enumerate(("patients", "controls"))
+            for p in (1, 2)
+            for clip in (1, 2)
+        }
+    else:
+        (asked,) = made.questions
+        assert "ratings.csv does not say of which group P01 is" in asked
+        assert "Write controls_P01 for the one there" in asked
+        assert {row["valence"] for row in made.rows} == {"?"}
 
 
 def test_modalities_meet_whatever_their_folders(edf: Callable[..., None], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import zoom
 from support.video_cases import number_of, numbered, write_clip
 
 from clmer.data.video.clips import Reader, frames, variable_rate
@@ -213,6 +214,22 @@ def damaged(path: Path, size: int, place: float = 0.5) -> None:
     start = round(place * len(data))
     data[start : start + size] = bytes(size)
     path.write_bytes(data)
+
+
+def test_a_damaged_clip_gives_the_same_pictures_each_time(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    image = zoom(rng.integers(0, 255, (40, 40, 3)).astype(float), (7.5, 7.5, 1), order=1)
+    images = [np.roll(image.astype(np.uint8), k % 5, axis=1) for k in range(30)]
+    write_clip(tmp_path / "a.mp4", images, TIMES[:30], "libx264", options={"g": "10"})
+    damaged(tmp_path / "a.mp4", (tmp_path / "a.mp4").stat().st_size // 20)
+
+    def read() -> tuple[list[bytes], str]:
+        reader = Reader(tmp_path / "a.mp4")
+        return [frame.image.tobytes() for frame in reader.frames()], str(reader.damage)
+
+    once = read()
+    assert once[1]
+    assert all(read() == once for _ in range(25))
 
 
 @pytest.mark.parametrize(

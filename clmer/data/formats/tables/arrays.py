@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from clmer.data.channels import kind_of_name
 from clmer.data.formats.matfile import load_plain
 from clmer.data.formats.source import StoredChannel
 from clmer.data.formats.tables.source import TableFile
@@ -29,6 +30,10 @@ _CHANNELS = re.compile(
     r"((ch(an(nel)?)?s?|electrodes?|sensors?|clab)_?(names?|labels?|list)?|labels|names)",
     re.IGNORECASE,
 )
+#: Of these, names that a list of trials' classes may have too.
+_PERHAPS = re.compile(r"((data|signal)_?)?(labels|names)", re.IGNORECASE)
+#: A channel that is numbered.
+_NUMBERED = re.compile(r"[^\W\d_]{0,8}[ _.-]?\d{1,4}")
 #: As an `.npy`, whose numbers have no unit either.
 _ASSUMED = (*((kind, "uV") for kind in ("eeg", "ieeg", "eog", "emg", "ecg")), ("gsr", "uS"))
 #: Fewer samples than this are no recording, but a setting or a label.
@@ -49,7 +54,8 @@ def open_arrays(path: Path, rate: float | None = None) -> TableFile:
     """
     arrays, words = _load_npz(path) if path.suffix.lower() == ".npz" else _load_mat(path)
     rate = rate or _rate(path, arrays)
-    names = [list(each) for name, each in words.items() if _CHANNELS.fullmatch(name)]
+    sides = {n for a in arrays.values() if _is_samples(a) for n in np.atleast_2d(a).shape}
+    names = [list(e) for name, e in words.items() if _are_channels(path, name, e, sides)]
     matrices = {n: _upright(path, n, a, names) for n, a in arrays.items() if _is_samples(a)}
     if not matrices:
         found = ", ".join(f"{name} {list(a.shape)}" for name, a in arrays.items()) or "none"
@@ -98,6 +104,31 @@ def open_arrays(path: Path, rate: float | None = None) -> TableFile:
 
 def _is_samples(array: np.ndarray) -> bool:
     return array.dtype.kind in "fiu" and 1 <= array.ndim <= 2 and max(array.shape) >= _LEAST
+
+
+def _are_channels(path: Path, name: str, words: Sequence[str], sides: Collection[int]) -> bool:
+    """Whether a list is the channels' names, of an array whose sides are as long as `sides`.
+
+    Raises:
+        DataError: it may be trials' classes.
+    """
+    if not _CHANNELS.fullmatch(name):
+        return False
+    if not _PERHAPS.fullmatch(name) or len(words) not in sides:
+        return True
+    if len(set(words)) < len(words):
+        return False
+    known = sum(kind_of_name(w) != "unknown" or bool(_NUMBERED.fullmatch(w)) for w in words)
+    if 2 * known >= len(words):
+        return True
+    raise DataError(
+        path,
+        name,
+        f"{', '.join(words[:6])}{', ...' * (len(words) > 6)}, as many as the array's side",
+        "names of channels (Fp1, ECG)",
+        "Channels' names: call the list channels. What trials were: give the list another name, "
+        "and state it in a label column of the manifest.",
+    )
 
 
 def _upright(

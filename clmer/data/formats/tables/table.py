@@ -318,7 +318,7 @@ def _pauses(
         total = int(lost.sum())
         table.notes.append(
             f"{total} samples ({total / fs:.3g} s) are missing in {len(places)} "
-            f"place{'s' * (len(places) > 1)}, by its {' and '.join(by)}: pauses"
+            f"place{'s' * (len(places) > 1)}, by its {' and '.join(by)}"
         )
     return {int(i) + 1: float(lost[i] / fs) for i in places}
 

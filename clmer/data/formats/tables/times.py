@@ -35,8 +35,8 @@ _DATES = 9.46e8, 2.53e9
 _SLOW_S = 0.5
 #: Rows of one time "00:01" below which it has no hours: they were less than one in two seconds.
 _FEWEST_HZ = 30.0
-_DAY_S = 86400.0
-_LONGEST_S = 100 * _DAY_S
+DAY_S = 86400.0
+_LONGEST_S = 100 * DAY_S
 _CLOCK_TIME = re.compile(
     r"(?:(\d{4})-(\d\d)-(\d\d)[T ]|.*[ ,T])?(\d{1,2}):(\d\d)(?::(\d\d(?:[.,:]\d+)?)|[.,](\d+))?"
     r" ?([AP]M)?(?:Z| ?[+-]\d\d:?\d\d)?",
@@ -50,7 +50,20 @@ _ISO = re.compile(
 )
 
 
-def clock_seconds(cells: Sequence[str], *, hours: bool = False) -> np.ndarray:
+def is_clock_time(cell: str) -> bool:
+    """Whether a cell is a time as a clock shows it, such as "23:59:59.5" or "59:59.5"."""
+    return _CLOCK_TIME.fullmatch(cell) is not None
+
+
+def has_date(cell: str) -> bool:
+    """Whether a time as a clock shows it has a date of the form 2024-01-31 before it."""
+    found = _CLOCK_TIME.fullmatch(cell)
+    return found is not None and found[1] is not None
+
+
+def clock_seconds(
+    cells: Sequence[str], *, hours: bool = False, several: bool = False
+) -> np.ndarray:
     """Times of day as seconds [n] that go on at midnight; NaN where a cell is none.
 
     "2024-01-31T23:59:59.5", "31.01.2024 23:59:59,5", "11:59:59 PM", and what a spreadsheet leaves
@@ -59,6 +72,7 @@ def clock_seconds(cells: Sequence[str], *, hours: bool = False) -> np.ndarray:
     Args:
         cells: as written.
         hours: whether "00:01" is hours and minutes; it is beside others that have all three.
+        several: whether one series may follow another, so that times go back over midnight too.
     """
     if all(map(_ISO.fullmatch, cells)):  # which NumPy reads faster
         stamps = np.array(cells, "datetime64[us]")
@@ -66,10 +80,13 @@ def clock_seconds(cells: Sequence[str], *, hours: bool = False) -> np.ndarray:
     founds = [_CLOCK_TIME.fullmatch(cell) for cell in cells]
     hours = hours or any(found and _has_hours(found) for found in founds)
     seconds = np.array([_of_day(found, hours) if found else np.nan for found in founds])
-    period = _DAY_S if hours else 3600.0
+    period = DAY_S if hours else 3600.0
     known = np.flatnonzero(np.isfinite(seconds))
-    falls = np.diff(seconds[known]) < -period / 2
-    seconds[known[1:]] += period * np.cumsum(falls)
+    if any(found and found[1] for found in founds):
+        return seconds  # whose dates tell the day
+    steps = np.diff(seconds[known])
+    days = (steps < -period / 2).astype(float) - (several & (steps > period / 2))
+    seconds[known[1:]] += period * np.cumsum(days)
     return seconds
 
 
@@ -128,7 +145,7 @@ def _of_day(found: re.Match[str], hours: bool) -> float:
         days = date(int(year), int(month), int(day)).toordinal() if year else 0
     except ValueError:
         return np.nan
-    return _DAY_S * days + 3600.0 * hour + 60.0 * int(second) + rest
+    return DAY_S * days + 3600.0 * hour + 60.0 * int(second) + rest
 
 
 def in_seconds(

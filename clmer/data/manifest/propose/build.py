@@ -11,15 +11,17 @@ from clmer.data.channels import canonical
 from clmer.data.formats.delimited import number
 from clmer.data.manifest.columns import REFERENCE
 from clmer.data.manifest.propose.join import join_tables
-from clmer.data.manifest.propose.names import Names, name_all, person_id
+from clmer.data.manifest.propose.match import names_trials
+from clmer.data.manifest.propose.names import Names, lettered_id, name_all, person_id
 from clmer.data.manifest.propose.scan import Found, scan, without_twins
 from clmer.data.manifest.propose.spans import cut_by_markers, cut_by_tables
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
-from clmer.data.manifest.propose.words import REST, Word, kind_in
+from clmer.data.manifest.propose.words import CLASSES, REST, Word, kind_in
 from clmer.data.manifest.table import OPEN
 from clmer.data.tasks import DIMENSIONS
 from clmer.errors import DataError
 from clmer.storage import write_file
+from clmer.text import folded
 
 #: Types in the order of their rows.
 _ORDER = ("eeg", "ieeg", "ecg", "ppg", "gsr", "resp", "temp", "emg", "eog")
@@ -66,7 +68,14 @@ def propose(
         for cell in table.column(table.subject)
         if cell
     }
-    names = name_all([(each.format, each.path) for each in used], known)
+    shown = {
+        lettered_id(cell)
+        for table in tables
+        for i in table.others
+        if names_trials(table.name(i)) or folded(table.name(i)) in CLASSES
+        for cell in table.column(i)
+    }
+    names = name_all([(each.format, each.path) for each in used], known, shown)
     made = Proposal(root, found, used, [])
     made.trials = _trials(made, names)
     arrays = [e.path for e in used if e.path.suffix == ".npy" and not kind_in(e.path)]
@@ -110,6 +119,7 @@ def _trials(made: Proposal, names: Names) -> list[Trial]:
     for file, name in zip(made.used, names.named, strict=True):
         key = name.person_id, name.trial_id
         person = spellings[name.person_id].most_common(1)[0][0] or OPEN
+        person = OPEN if name.person_id in names.asked else person
         trial = trials.setdefault(key, Trial(person, name.person_id, name))
         taken = [other for other in trial.files if _same_kind(other, file)]
         if taken:
@@ -163,9 +173,14 @@ def _same_kind(one: Found, other: Found) -> bool:
 
 
 def _say_people(made: Proposal, names: Names) -> None:
-    people = list(dict.fromkeys(trial.person for trial in made.trials))
+    people = list(
+        dict.fromkeys(t.named.person if _is_asked(t, names) else t.person for t in made.trials)
+    )
+    if names.question:
+        made.questions.append(names.question)
     if OPEN in people:
-        files = [t.files[0].path.as_posix() for t in made.trials if t.person == OPEN]
+        unnamed = [t for t in made.trials if t.person == OPEN and not _is_asked(t, names)]
+        files = [t.files[0].path.as_posix() for t in unnamed]
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         made.questions.append(f"subject: who is {files[0]}{more}? No part of its name tells.")
     told = [person for person in people if person != OPEN]
@@ -181,6 +196,11 @@ def _say_people(made: Proposal, names: Names) -> None:
         span = f"{most}" if least == most else f"{least} to {most}"
         trials = dict.fromkeys(trial.name for trial in made.trials)
         made.told["trials"] = f"{span} per person: {some(list(trials))}"
+
+
+def _is_asked(trial: Trial, names: Names) -> bool:
+    """Whether its person may be several."""
+    return trial.person_id in names.asked
 
 
 def _label_by_name(made: Proposal) -> None:

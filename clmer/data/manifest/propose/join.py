@@ -8,7 +8,7 @@ from dataclasses import replace
 from clmer.data.manifest.columns import NEEDED, OPTIONAL, REFERENCE, is_remark, meaning
 from clmer.data.manifest.propose.beside import ABOUT_PEOPLE, Beside
 from clmer.data.manifest.propose.match import grouped, names_trials, pairings
-from clmer.data.manifest.propose.names import lettered_id, person_id
+from clmer.data.manifest.propose.names import grouped_ids, lettered_id, person_id
 from clmer.data.manifest.propose.spans import marker_parts, parts_of
 from clmer.data.manifest.propose.trials import Proposal, Trial, some
 from clmer.data.manifest.propose.wide import take_wide, wide_columns
@@ -39,9 +39,19 @@ def _join(made: Proposal, table: Beside) -> None:
     for trial in made.trials:
         people.setdefault(trial.person_id, []).append(trial)
     cells = table.column(table.subject)
-    plain, lettered = _by_person(map(person_id, cells)), _by_person(map(lettered_id, cells))
-    rows = max(plain, lettered, key=lambda each: len(each.keys() & people.keys()))
+    ways = [_by_person(map(person_id, cells)), _by_person(map(lettered_id, cells))]
+    ways += _by_group(table, cells)
+    rows = max(ways, key=lambda each: len(each.keys() & people.keys()))
     both = [id_ for id_ in people if id_ in rows]
+    if not both and (twice := _in_groups(ways[:2], people)):
+        id_, indices = next(iter(twice.items()))
+        question = (
+            f"{name} does not say of which group {cells[indices[0]]} is, whose files are those of "
+            f"two people. Write {people[id_][0].person} for the one there, or add a column group "
+            "with the folders' words."
+        )
+        _ask(made, table, twice, (), question)
+        return
     if both or table.is_sure:
         _say_strangers(made, table, rows, people)
     if not both:
@@ -85,6 +95,30 @@ def _by_person(ids: Iterable[str]) -> dict[str, list[int]]:
     for row, id_ in enumerate(ids):
         rows.setdefault(id_, []).append(row)
     return rows
+
+
+def _by_group(table: Beside, cells: Sequence[str]) -> list[dict[str, list[int]]]:
+    """Rows by people who are called after their group, in one cell or by a column of groups."""
+    ways: list[dict[str, list[int]]] = []
+    pairs = [(found[0], found[2]) for cell in cells if all(found := cell.partition("_"))]
+    columns = [pairs] if len(pairs) == len(cells) else []
+    columns += [list(zip(table.column(i), cells, strict=True)) for i in table.others]
+    for each in columns:
+        ids = [grouped_ids(group, person) for group, person in each]
+        ways += [_by_person(way) for way in zip(*ids, strict=True)]
+    return ways
+
+
+def _in_groups(
+    ways: Sequence[Mapping[str, list[int]]], people: Mapping[str, Sequence[Trial]]
+) -> dict[str, list[int]]:
+    """Rows of people whose group the table does not say."""
+    return {
+        id_: rows[bare]
+        for rows in ways
+        for id_ in people
+        if (bare := id_.rpartition("_")[2]) in rows and bare != id_
+    }
 
 
 def _say_strangers(

@@ -68,13 +68,17 @@ class Names:
         named: of each file, in their order.
         told_by: how people are told, for a person.
         guessed: whether another part of the name may be the person.
-        checks: what was decided of people of the same number in several folders.
+        checks: what was decided of people of the same number in several groups.
+        asked: `person_id` of those who may be several people.
+        question: what to ask of them; "" for nothing.
     """
 
     named: tuple[Named, ...]
     told_by: str
     guessed: bool
     checks: tuple[str, ...] = ()
+    asked: frozenset[str] = frozenset()
+    question: str = ""
 
 
 def person_id(text: str) -> str:
@@ -90,23 +94,38 @@ def lettered_id(text: str) -> str:
     return "".join(word.id for word in words(folded(text)))
 
 
-def name_all(files: Sequence[tuple[str, PurePath]], known: Collection[str] = ()) -> Names:
+def grouped_ids(group: str, person: str) -> tuple[str, str]:
+    """What `person_id` may be of a person of a group, where two groups number people alike."""
+    before = lettered_id(group)
+    return f"{before}_{person_id(person)}", f"{before}_{lettered_id(person)}"
+
+
+def name_all(
+    files: Sequence[tuple[str, PurePath]],
+    known: Collection[str] = (),
+    shown: Collection[str] = (),
+) -> Names:
     """Who and what the files are.
 
     Args:
         files: kind ("EDF") and path of each, relative to the folder of all.
         known: `person_id` of people whom tables name.
+        shown: `lettered_id` of trials that tables name.
     """
-    found = _name_all(files, known, dates=False)
+    found = _name_all(files, known, shown, dates=False)
     keys = [
         (kind, n.person_id, n.trial_id) for (kind, _), n in zip(files, found.named, strict=True)
     ]
     dated = any(count > 1 for count in Counter(keys).values())
-    return _name_all(files, known, dates=True) if dated else found
+    return _name_all(files, known, shown, dates=True) if dated else found
 
 
 def _name_all(
-    files: Sequence[tuple[str, PurePath]], known: Collection[str], *, dates: bool
+    files: Sequence[tuple[str, PurePath]],
+    known: Collection[str],
+    shown: Collection[str],
+    *,
+    dates: bool,
 ) -> Names:
     kinds = [kind for kind, _ in files]
     kept = [
@@ -147,8 +166,7 @@ def _name_all(
     texts = [person.text if person else "" for person in people]
     apart = _apart(texts, ids, rests)
     checks = [] if apart is None else [apart]
-    if apart is None and (asked := _in_folders(files, kept, people, ids, rests)):
-        checks.append(asked)
+    asked, question = _in_folders(files, kept, people, ids, rests, shown)
     groups = _groups(kinds, ids, rests)
     named = [
         Named(
@@ -159,7 +177,7 @@ def _name_all(
         )
         for text, id_, rest, group in zip(texts, ids, rests, groups, strict=True)
     ]
-    return Names(tuple(named), told_by, guessed, tuple(checks))
+    return Names(tuple(named), told_by, guessed, tuple(checks), asked, question)
 
 
 def _apart(texts: list[str], ids: list[str], rests: Sequence[Sequence[Word]]) -> str | None:
@@ -186,10 +204,11 @@ def _in_folders(
     people: Sequence[Word | None],
     ids: Sequence[str],
     rests: Sequence[Sequence[Word]],
-) -> str:
-    """Whether one person is below two folders that are no session, date or class; "" if not.
+    shown: Collection[str],
+) -> tuple[frozenset[str], str]:
+    """Who is below two folders that are no session, date or class, and what to ask of them.
 
-    They may be trials, or groups that number their people alike.
+    The folders may be trials, or groups that number their people alike.
     """
     below: dict[str, dict[str, str]] = {}
     for (_, path), name, person, id_, rest in zip(files, names, people, ids, rests, strict=True):
@@ -198,17 +217,22 @@ def _in_folders(
         folders = {word.id for word in words(path.parent / "x")}
         at = next(i for i, word in enumerate(name) if word is person)
         for word in name[:at]:
-            if word in rest and word.id in folders and not word.is_time_or_class:
+            told = word.is_time_or_class or word.is_group or word.id in shown
+            if word in rest and word.id in folders and not told:
                 below.setdefault(id_, {})[word.id] = word.text
     twice = [(id_, own) for id_, own in below.items() if len(own) > 1]
     if not twice:
-        return ""
+        return frozenset(), ""
     id_, own = twice[0]
     text = next(p.text for p, each in zip(people, ids, strict=True) if p and each == id_)
-    return (
-        f"{text} is below {' and '.join(list(own.values())[:3])}: taken for one person. Where "
-        "these are groups of different people, give each a name of its own."
+    more = f" (and {len(twice) - 1} more)" if len(twice) > 1 else ""
+    called = list(own.values())[:3]
+    question = (
+        f"subject: {text}{more} is below {' and '.join(called)}: one person, or "
+        f"one in each? Call the folders session-{called[0]}, session-{called[1]} for one, "
+        "groupA, groupB for two, and make it again; or fill in the column."
     )
+    return frozenset(id_ for id_, _ in twice), question
 
 
 def _groups(

@@ -119,6 +119,26 @@ def test_other_words_are_no_names_of_channels(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["a.mat", "a.npz"])
+@pytest.mark.parametrize("called", ["labels", "names", "data_labels"])
+def test_labels_that_may_be_classes_are_asked_about(tmp_path: Path, name: str, called: str) -> None:
+    def listed(*words: str) -> dict[str, np.ndarray]:
+        return {called: np.array(words, dtype=object if name == "a.mat" else str)}
+
+    path = write(tmp_path / name, eeg=EEG, fs=128.0, **listed("calm", "fear", "joy", "rest"))
+    told = rf"{called}: found calm, fear, joy, rest, as many as .*call the list channels.*trials"
+    with pytest.raises(DataError, match=told):
+        open_biosignal(path)
+    path = write(tmp_path / name, eeg=EEG, fs=128.0, **listed("calm", "joy", "calm", "joy"))
+    assert read_file(path, "eeg").channels == ("eeg1", "eeg2", "eeg3", "eeg4")  # classes for sure
+    path = write(tmp_path / name, eeg=EEG, fs=128.0, **listed("calm", "joy", "fear"))
+    assert read_file(path, "eeg").channels == ("eeg1", "eeg2", "eeg3", "eeg4")
+    path = write(tmp_path / name, eeg=EEG, fs=128.0, **listed("Fz", "Cz", "front", "ECG"))
+    assert read_file(path, "ecg").channels == ("ECG",)
+    path = write(tmp_path / name, eeg=EEG, fs=128.0, **listed("E1", "E2", "E3", "E4"))
+    assert read_file(path, "eeg").channels == ("E1", "E2", "E3", "E4")
+
+
+@pytest.mark.parametrize("name", ["a.mat", "a.npz"])
 def test_two_rates_are_an_error(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, eeg=EEG, rate=3.0, srate=250.0)
     with pytest.raises(DataError, match=r"rate: found rate = 3, srate = 250.*column rate"):
