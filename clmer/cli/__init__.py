@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from clmer.cli.arguments import Parser, flags_of
 from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, ConfigError, DataError
 from clmer.streams import for_streams
 
@@ -52,12 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     after = ""
     try:
         top, chosen = _parser(words)
+        if not words:
+            top.print_help(sys.stderr)
+            return EXIT_INPUT
         given, rest = top.parse_known_args(words)
         options = vars(given)
         command = options.pop("command")
         module = import_module(f"clmer.cli.{command}")
-        from clmer.cli.arguments import flags_of
-
         flags = getattr(module, "more_flags", dict)() | flags_of(chosen[command])
         typed = shlex.join(["clmer", *words])
         if getattr(module, "TAKES_COMMAND", False):
@@ -101,7 +103,7 @@ def _parser(
     words: Sequence[str],
 ) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser, with the options of the command that the words ask for."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="clmer",
         description="Multi-modal emotion recognition.",
         epilog=FIRST,
