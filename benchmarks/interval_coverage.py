@@ -18,7 +18,7 @@ from conftest import machine
 from clmer.evaluation.intervals import METHOD, person_intervals
 
 PEOPLE = (3, 4, 6, 10, 20, 36)
-MEANS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+MEANS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 def simulate(

@@ -13,6 +13,7 @@ from io import BufferedWriter
 from pathlib import Path
 
 from clmer.errors import DataError
+from clmer.text import closest
 
 
 def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -38,6 +39,16 @@ def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise unwritable(path, error) from error
+
+
+def near_folder(path: Path) -> str:
+    """A hint where a folder is not there and another's name is near; else ""."""
+    try:
+        names = [entry.name for entry in os.scandir(path.parent) if entry.is_dir()]
+    except OSError:
+        return ""
+    name = closest(path.name, names)
+    return f"Did you mean {path.parent / name}?" if name else ""
 
 
 def unwritable(path: Path, error: OSError) -> DataError:

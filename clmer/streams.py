@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from clmer.errors import EXIT_INPUT, EXIT_NO_READER
-from clmer.text import COLUMNS
+from clmer.text import COLUMNS, wrapped
 
 Main = Callable[..., int]
 
@@ -63,6 +63,16 @@ def is_nowhere(stream: object) -> bool:
 def is_terminal(stream: object) -> bool:
     """Whether a person reads the stream as it is written."""
     return isinstance(stream, io.TextIOBase) and not is_nowhere(stream) and stream.isatty()
+
+
+def say_error(text: str) -> None:
+    """Print a message on standard error: in lines of a terminal's width where one is read.
+
+    In a file or a pipe its lines stay whole, so that they can be searched.
+    """
+    if is_terminal(sys.stderr):
+        text = "\n".join(wrapped(line, rest="  ") for line in text.split("\n"))
+    print(text, file=sys.stderr)
 
 
 class StatusLine:

@@ -33,6 +33,29 @@ def wrapped(text: str, first: str = "", rest: str | None = None) -> str:
     )
 
 
+def broken(name: str, width: int) -> list[str]:
+    """A name in lines of at most `width`, broken at blanks and behind "+"; parts stay whole."""
+    lines = [""]
+    for part in re.findall(r"[^\s+]+\+?\s*|\+\s*", name):
+        if lines[-1].strip() and len((lines[-1] + part).rstrip()) > width:
+            lines.append("  ")
+        lines[-1] += part
+    return [line.rstrip() for line in lines]
+
+
+def command_text(words: Sequence[str]) -> str:
+    """A command for a POSIX shell, indented; a long one goes on behind backslashes."""
+    lines = ["  "]
+    for number, word in enumerate(words):
+        shown = word if number == 0 else f" {word}"
+        if number and len(lines[-1] + shown) > COLUMNS - 2:
+            lines[-1] += " \\"
+            lines.append(f"      {word}")
+        else:
+            lines[-1] += shown
+    return "\n".join(lines)
+
+
 def laid_out(rows: Sequence[tuple[str, str]], indent: str = "  ") -> str:
     """Names and what is said of them, in two columns; a name again is left out."""
     width = min(max(len(name) for name, _ in rows), COLUMNS // 4)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.edf_files import noise, write_edf
 from support.face_cases import write_openface
 from support.train_cases import SMALL
 
@@ -99,7 +100,55 @@ def test_the_command_writes_one_row_a_window(study, clmer_data, tmp_path, capsys
     recording = predict.read_recording(trained, dict.fromkeys(("eeg", "ecg"), path))
     proba = trained.predict_proba(predict.windows_of(trained, recording).arrays)
     np.testing.assert_allclose([float(row["p_rest"]) for row in rows], proba[:, 1], atol=1e-6)
-    assert "split" not in capsys.readouterr().err
+    assert "splits' models" not in capsys.readouterr().err
+
+
+def test_a_recording_of_the_training_data_is_told(study, face_run, clmer_data, tmp_path, capsys):
+    path = clmer_data / "eegmat" / "Subject00_1.edf"
+    assert main(["predict", str(study / "run"), str(path), "--out", str(tmp_path / "p.csv")]) == 0
+    said = " ".join(capsys.readouterr().err.split())  # of the protocol block, which divides it
+    assert f"note: {path} is p00's rest, which the run was trained on, in every split" in said
+    other = clmer_data / "eegmat" / "Subject05_1.edf"
+    assert main(["predict", str(study / "run"), str(other), "--out", str(tmp_path / "p.csv")]) == 0
+    assert "was trained on" not in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_split_that_held_a_person_out_is_named(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    lines = ["subject,trial,label,modality,path,rate"]
+    for person in range(4):
+        for label in ("calm", "angry"):
+            np.save(tmp_path / f"p{person}{label}.npy", rng.standard_normal((2, 1280)))
+            lines.append(f"p{person},{label},{label},eeg,p{person}{label}.npy,128")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    line = ["train", "manifest", "--root", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    quick = ["--classifier", "linear", "--no-contrastive", "--no-permuted", "--folds", "4"]
+    run = tmp_path / "run"
+    assert main([*line, "--task", "label", "--out", str(run), "--threads", "1", *quick]) == 0
+    with (run / "predictions.csv").open() as file:
+        tested = {row["subject"]: row["split"] for row in csv.DictReader(file)}
+    number = tested["p2"].split()[1].partition("/")[0]
+    copied = tmp_path / "elsewhere.npy"
+    shutil.copyfile(tmp_path / "p2calm.npy", copied)
+    ask = ["predict", str(run), str(copied), "--rate", "128", "--out", str(tmp_path / "said.csv")]
+    capsys.readouterr()
+    assert main(ask) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{copied} is p2's calm, which the run was trained on: what follows flatters it." in said
+    assert f"Trained without p2: --split split{number}" in said
+    assert main([*ask, "--split", f"split{number}"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"split{number}, which answers here, was trained without p2" in said
+    np.save(copied, rng.standard_normal((2, 1280)))
+    assert main(ask) == 0
+    assert "was trained on" not in capsys.readouterr().err
+
+
+def test_signals_in_several_files_are_told_how_to_be_given(study, tmp_path, capsys):
+    names = ["AF3", "AF4"]
+    write_edf(tmp_path / "other.edf", names, noise(2, 12, 256, seed=0), 256.0)
+    assert main(["predict", str(study / "run"), str(tmp_path / "other.edf")]) == 2
+    assert "Signals in several files: eeg=FILE ecg=FILE." in capsys.readouterr().err
 
 
 def test_a_face_comes_with_its_recording(face_run, capsys):
@@ -120,7 +169,7 @@ def test_a_face_comes_with_its_recording(face_run, capsys):
         ([], "--face: found none, expected a face's CSV: the run uses landmarks, au"),
         (["--face", "{root}/none.csv"], "none.csv"),
         (["--threads", "0"], "--threads: found 0"),
-        (["--split", "split9"], "split: found split9, expected split1"),
+        (["--split", "split9"], "--split: found split9, expected split1"),
         (["--face-rate", "0"], "--face-rate: found 0.0, expected at least 0.1 Hz"),
         (["--face", "{root}/a.csv", "--face-start", "1500"], "every window outside the face"),
         (["--face-start", "nan"], "--face-start: found nan, expected seconds"),

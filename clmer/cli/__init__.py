@@ -13,8 +13,11 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from clmer.cli.arguments import Parser, flags_of
 from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, ConfigError, DataError
-from clmer.streams import for_streams
+from clmer.options import in_flags
+from clmer.streams import for_streams, say_error
+from clmer.text import did_you_mean
 
 #: The commands; each is a module of this package with `describe`, which adds its options to a
 #: parser, and `run`, which takes them and returns the exit code. `INTERRUPTED` in it is said after
@@ -52,12 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     after = ""
     try:
         top, chosen = _parser(words)
+        if not words:
+            top.print_help(sys.stderr)
+            return EXIT_INPUT
         given, rest = top.parse_known_args(words)
         options = vars(given)
         command = options.pop("command")
         module = import_module(f"clmer.cli.{command}")
-        from clmer.cli.arguments import flags_of
-
         flags = getattr(module, "more_flags", dict)() | flags_of(chosen[command])
         typed = shlex.join(["clmer", *words])
         if getattr(module, "TAKES_COMMAND", False):
@@ -70,9 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = module.run(**options)
         return code
     except (DataError, ConfigError) as error:
-        from clmer.options import in_flags
-
-        print(f"{who()}: {in_flags(str(error), flags)}", file=sys.stderr)
+        say_error(f"{who()}: {in_flags(str(error), flags)}")
         return EXIT_INPUT
     except KeyboardInterrupt:
         print(f"\n{who()}: interrupted{after and '; '}{after}", file=sys.stderr)
@@ -85,30 +87,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno is None or (error.filename is None and not (trains and error.errno == 28)):
             raise
         kept = " What was complete before is kept; see --resume." if trains else ""
-        print(f"{who()}: {error}.{kept}", file=sys.stderr)
+        say_error(f"{who()}: {error}.{kept}")
         return EXIT_INPUT
 
 
 def _meant(words: Sequence[str], flags: Mapping[str, str]) -> str:
     """Which options words that are none may stand for; "" for no idea."""
-    from clmer.text import did_you_mean
-
     found = (did_you_mean(word.partition("=")[0], [*flags.values()]) for word in words)
     return next((f" {hint}" for hint in found if hint), "")
 
 
 def _parser(
     words: Sequence[str],
-) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+) -> tuple[Parser, dict[str, Parser]]:
     """The parser, with the options of the command that the words ask for."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="clmer",
         description="Multi-modal emotion recognition.",
         epilog=FIRST,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
-    chosen = {}
+    chosen: dict[str, Parser] = {}
     for name, about in COMMANDS.items():
         chosen[name] = commands.add_parser(
             name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False

@@ -4,11 +4,37 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
+import sys
 from collections.abc import Collection
 from dataclasses import fields
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
+from clmer.errors import EXIT_INPUT
 from clmer.options import specs
+from clmer.text import did_you_mean, wrapped
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors fit a terminal, and say what a wrong word may have meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what is wrong; raises SystemExit."""
+        self.print_usage(sys.stderr)
+        said = wrapped(f"{self.prog}: error: {message}", rest="  ")
+        self.exit(EXIT_INPUT, f"{said}\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        known = [str(each) for each in action.choices]
+        hint = did_you_mean(str(value), known)
+        if action.dest == "dataset" and (not hint or Path(value).is_dir()):
+            folder = shlex.quote(value) if Path(value).is_dir() else "DIR"
+            hint = f"For recordings of your own: {self.prog} manifest --root {folder}"
+        text = f"found {value}, expected one of {', '.join(known)}. {hint}"
+        raise argparse.ArgumentError(action, text.strip())
 
 
 def add_fields(

@@ -13,6 +13,7 @@ from clmer.data.store.options import PrepareOptions
 from clmer.pipeline.config import Config
 from clmer.report.html import write_page
 from clmer.report.inspection.page import GENERATED, inspect, inspect_synthetic, privacy
+from clmer.text import wrapped
 
 #: What is said after Ctrl-C.
 INTERRUPTED = "no page was written"
@@ -20,6 +21,7 @@ INTERRUPTED = "no page was written"
 
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
+    parser.usage = "%(prog)s DATASET [options]"
     names = sorted(DATASETS)
     parser.add_argument(
         "dataset", choices=names, metavar="DATASET", help=f"one of {', '.join(names)}"
@@ -59,5 +61,6 @@ def run(
     options |= {"task": task, "cache": cache, "progress": True}
     page = inspect_synthetic(dataset, **options) if synthetic else inspect(dataset, root, **options)
     write_page(out, page)
-    print(f"{out}: open it in a browser. {GENERATED if synthetic else privacy(root)}")
+    whose = GENERATED if synthetic else privacy(root)
+    print(wrapped(f"{out}: open it in a browser. {whose}", rest="  "))
     return 0

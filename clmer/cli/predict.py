@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from clmer.cli.arguments import flags_of
 from clmer.cli.train import set_threads
 from clmer.data.manifest import table as manifest_table
 from clmer.pipeline.presets import known_device
@@ -13,10 +14,12 @@ from clmer.predict.command import predict
 
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("run", help="folder of a finished run")
+    parser.usage = "%(prog)s RUN [RECORDING ...] [options]"
+    parser.add_argument("run", metavar="RUN", help="folder of a finished run")
     parser.add_argument(
         "recording",
         nargs="*",
+        metavar="RECORDING",
         help=f"a file with all channels of the run: {manifest_table.SUPPORTED}; more files are "
         "more recordings; or NAME=FILE for each modality of one. None for a run of faces alone",
     )
@@ -66,4 +69,6 @@ def describe(parser: argparse.ArgumentParser) -> None:
 def run(*, threads: int | None, device: str, **given: Any) -> int:
     """Predict; the exit code."""
     set_threads(threads)
-    return predict(**given, device=known_device(device))
+    parser = argparse.ArgumentParser()
+    describe(parser)
+    return predict(**given, device=known_device(device), flags=flags_of(parser))

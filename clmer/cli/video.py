@@ -21,11 +21,14 @@ INTERRUPTED = "finished clips are kept"
 _FLAGS = {name: f"--{name}" for name in ("model", "partial")} | {"tracker": "--with"}
 
 EPILOG = """\
-Each CLIP becomes DIR/<clip>.csv, with OpenFace's columns, whole or not there. A CSV that is there
-and was made from the same clip by the same tracker, model and options is left alone, so that the
-same command goes on after an interruption; DIR/<clip>.source.json tells.
-exit codes: 0 done, 2 an input or option cannot be used, 3 no face found in a clip, 130 interrupted.
-The series, and still more the previews, are a person's face: keep them private.
+Each CLIP becomes DIR/<clip>.csv, with OpenFace's columns, whole or not there. A
+CSV that is there and was made from the same clip by the same tracker, model and
+options is left alone, so that the same command goes on after an interruption;
+DIR/<clip>.source.json tells. The series, and still more the previews, are a
+person's face: keep them private.
+
+exit codes: 0 done, 2 an input or option cannot be used, 3 no face found in a
+clip, 130 interrupted.
 """
 
 

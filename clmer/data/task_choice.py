@@ -210,7 +210,8 @@ def _seen_scale(
         f"numbers from {' and '.join(spans.values())}",
         "a stated scale: only 1 to 9 with values above 7 is known without",
         f"Give the scale's ends, such as `scale={example}` if that is what was asked: it is split "
-        f"in the middle; or say where low ends: `threshold=X`.{' ' + remark if remark else ''}",
+        "in the middle; or say where low ends (`threshold=X`), or cut at people's own answers "
+        f"(`levels=median`).{' ' + remark if remark else ''}",
     )
 
 

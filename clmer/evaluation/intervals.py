@@ -17,9 +17,17 @@ alone cover too much where those differ widely, and for equal numbers of windows
 everybody has every class), which alone cover too little. Where a class is found in few people only,
 both are low.
 
-Where people do not differ at all, V says nothing: each person then counts as one observation
-(Wilson's interval). A score that no person could change, such as the balanced accuracy of a model
-that always says the same class, has no width.
+Where people do not differ at all, V says nothing: each person then counts as one observation.
+A score that no person could change, such as the balanced accuracy of a model that always says the
+same class, has no width.
+
+Near 1 few people say little of those who were not met: none of n people is of a kind that is a
+share q of all with probability (1 - q)^n, which is 0.025 for
+
+    q = 1 - 0.025^(1 / n).
+
+Such people may be right in half of their windows, so that no interval begins above 1 - q / 2: not
+that of a perfect score, nor of one just below. Near 0 none ends below q / 2.
 
 Coverage is simulated in tests/evaluation/test_intervals.py and benchmarks/interval_coverage.py.
 """
@@ -159,10 +167,11 @@ def _interval(
     reach = t * spread / np.where(inside, binomial, 1.0)
     low, high = expit(odds - reach), expit(odds + reach)
 
-    # All right or all wrong: Wilson's interval of that many people.
-    edge = t**2 / people / (1 + t**2 / people)
-    low = np.where(inside, low, np.where(value > 0.5, 1 - edge, 0.0))
-    high = np.where(inside, high, np.where(value > 0.5, 1.0, edge))
+    # All right or all wrong: who was not met could still be right in half of the windows.
+    unseen = 1 - ((1 - level) / 2) ** (1 / people)
+    low = np.where(inside, low, np.where(value > 0.5, 1.0, 0.0))
+    high = np.where(inside, high, np.where(value > 0.5, 1.0, 0.0))
+    low, high = np.minimum(low, 1 - unseen / 2), np.maximum(high, unseen / 2)
     fixed = inside & ~differ & ~can_change
     ends = (np.where(fixed, value, end) for end in (low, high))
     low, high = (np.where(np.isnan(t), np.nan, end) for end in ends)

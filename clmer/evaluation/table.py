@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from clmer.evaluation.kinds import KINDS, ClassKind, Column, Kind, kind_of
+from clmer.evaluation.results import CONTROLS
 from clmer.evaluation.significance import fewest_people
-from clmer.text import p_value, score_text, signed, wrapped
+from clmer.text import COLUMNS, broken, p_value, score_text, signed, wrapped
 
+#: Names in fewer columns than this are hard to read.
+_SHORT = 16
+#: What stands between two columns.
+_BETWEEN = "  "
+#: A control is called below chance from this difference on.
+_BELOW = 0.01
 #: The method of runs whose results.json has no field "interval".
 BOOTSTRAP = "95 % percentile bootstrap interval over people (of an earlier version)"
 #: Lines that stand beside every score of the protocol `shuffled`.
@@ -23,7 +31,7 @@ SHUFFLED_WARNING = (
 def table(results: Mapping[str, Any]) -> str:
     """The results as text of 80 columns: a row per model, then what the numbers mean.
 
-    Names of models are not cut: a long one makes its line longer.
+    Names of models that are too long for it go over several lines.
     """
     classes = " / ".join(results["classes"]) or "ratings"
     lines = [
@@ -58,18 +66,43 @@ def _score_lines(
         cells = [model["name"], interval(found, kind)]
         cells += [spread(found, kind)] if several else []
         rows.append([*cells, *(score_text(found[name]["value"]) for name, _ in columns)])
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
-        return "  ".join(padded).rstrip()
-
-    lines, rule = [line(head)], "-" * len(line(head))
+    columns_of_all = _columns(head, rows)
+    lines = _row_lines(head, columns_of_all)
+    rule = "-" * max(map(len, lines))
     names = [model["name"] for model in results["models"]]
     for i, row in enumerate(rows):
         starts_group = i == 0 or (names[i] in results["main"]) != (names[i - 1] in results["main"])
-        lines += [rule, line(row)] if starts_group else [line(row)]
+        lines += [rule] if starts_group else []
+        lines += _row_lines(row, columns_of_all)
     return lines
+
+
+def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """The width of each column; names, and headings beside short ones, are narrowed to fit."""
+    cells = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    widths = [max(cell, len(title)) for cell, title in zip(cells, head, strict=True)]
+    if _total([_SHORT, *widths[1:]]) > COLUMNS:
+        for i, title in enumerate(head):
+            if "within" in title:
+                widths[i] = max(cells[i], *map(len, broken(title, len("CCC within"))))
+    widths[0] -= max(0, _total(widths) - COLUMNS)
+    return widths
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_BETWEEN) * (len(widths) - 1)
+
+
+def _row_lines(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """A row in one line or more."""
+    parts = [
+        [cell] if len(cell) <= width else broken(cell, width)
+        for cell, width in zip(cells, widths, strict=True)
+    ]
+    return [
+        _BETWEEN.join(f"{part:<{width}}" for part, width in zip(line, widths, strict=True)).rstrip()
+        for line in zip_longest(*parts, fillvalue="")
+    ]
 
 
 def explanations(results: Mapping[str, Any]) -> list[str]:
@@ -83,11 +116,27 @@ def explanations(results: Mapping[str, Any]) -> list[str]:
     if any(model["repeats"] > 1 for model in results["models"]):
         unit = "split" if results["protocol"] == "shuffled" else "rotation of the splits"
         lines.append(f"mean ± sd: {kind.title} over repeats; a repeat is one {unit}.")
+    lines += _below_chance(results)
     if results["protocol_note"] and results["protocol"] != "shuffled":
         lines.append(results["protocol_note"])
     if results["protocol"] == "shuffled":
         lines += SHUFFLED_WARNING
     return [*lines, *results["notes"]]
+
+
+def _below_chance(results: Mapping[str, Any]) -> list[str]:
+    """Why controls, which know nothing of the signals, can score below chance."""
+    kind = kind_of(results)
+    values = {m["name"]: m["windows"][kind.main]["value"] for m in results["models"]}
+    least = kind.chance(results) - _BELOW
+    low = [name for name in CONTROLS if (found := values.get(name)) is not None and found < least]
+    if not low:
+        return []
+    return [
+        f"{' and '.join(low)} below chance: what a test part has more of, its training part has "
+        "less of, so that going by frequency alone is wrong there more often than right. With few "
+        "people that shows; it says nothing of the signals."
+    ]
 
 
 def reference_text(results: Mapping[str, Any]) -> str:
@@ -106,11 +155,17 @@ def _comparison_lines(results: Mapping[str, Any]) -> list[str]:
     if not comparisons:
         return []
     kind = kind_of(results)
+    tests = sum(pair["p"] is not None for pair in comparisons)
     lines = ["", wrapped(f"{comparison_caption(comparisons, kind.tested)}:", rest="")]
     for pair in comparisons:
-        shown = f"p {p_value(pair['p'])}, Holm {p_value(pair['p_holm'])}"
+        shown = f"p {p_value(pair['p'])}"
+        shown += f", Holm {p_value(pair['p_holm'])}" if tests > 1 else ""
         shown = f"not computable: {pair['reason']}" if pair["p"] is None else shown
-        lines.append(f"  {pair['a']} - {pair['b']}")
+        named = f"  {pair['a']} - {pair['b']}"
+        if len(named) > COLUMNS:
+            one, other = broken(f"{pair['a']} -", COLUMNS - 4), broken(pair["b"], COLUMNS - 4)
+            named = "\n".join([*(f"  {part}" for part in one), *(f"    {part}" for part in other)])
+        lines.append(named)
         difference = difference_text(pair)
         lines.append(wrapped(f"{difference + '; ' if difference else ''}{shown}", " " * 6))
     return lines
@@ -135,14 +190,13 @@ def comparison_caption(
     tests = sum(pair["p"] is not None for pair in comparisons)
     most = max((pair["people"] for pair in comparisons), default=0)
     needed = fewest_people(tests)
-    line = (
-        f"Wilcoxon signed-rank over people, {tested}, "
-        f"Holm's correction over {plural(tests, 'test')}"
-    )
+    line = f"{'Wilcoxon signed-rank' if tests else 'Differences'} over people, {tested}"
+    if tests > 1:
+        line += f", Holm's correction over {tests} tests"
     if most >= needed:
         return line
-    people = plural(most, "person", "people")
-    return f"{line} ({people} cannot reach p < 0.05 after it; that takes {needed} or more)"
+    people, after = plural(most, "person", "people"), " after it" if tests > 1 else ""
+    return f"{line} ({people} cannot reach p < 0.05{after}; that takes {needed} or more)"
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:

@@ -61,6 +61,7 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
         *_chance(results),
         *_others(results),
         *_baseline(results),
+        *_not_kept(results),
         *_limits(results),
     ]
 
@@ -80,9 +81,14 @@ def best_model(results: Mapping[str, Any], kept: Collection[str]) -> str:
 
 def simple_baseline(results: Mapping[str, Any]) -> dict[str, Any] | None:
     """The best of the linear models that are fitted beside a run's own; None without any."""
-    known = {*results["main"], *CONTROLS}
-    names = [m["name"] for m in results["models"] if m["name"] not in known and " + " in m["name"]]
+    names = _linear(results)
     return _model(results, best_model(results, names)) if names else None
+
+
+def _linear(results: Mapping[str, Any]) -> list[str]:
+    """Names of the linear models that are fitted beside a run's own."""
+    known = {*results["main"], *CONTROLS}
+    return [m["name"] for m in results["models"] if m["name"] not in known and " + " in m["name"]]
 
 
 def pair_of(results: Mapping[str, Any], one: str, other: str) -> Pair | None:
@@ -181,6 +187,20 @@ def _others(results: Mapping[str, Any]) -> list[str]:
     score = _model(results, best)["windows"][kind.main]["value"]
     return [f"Of all {len(results['main'])} models under study {best} scored highest: "
             f"{score_text(score)}."]  # fmt: skip
+
+
+def _not_kept(results: Mapping[str, Any]) -> list[str]:
+    """Of a best model that is not kept, which one answers in its place."""
+    lost = set(results.get("not_kept", ()))
+    names = [*results["main"], *_linear(results)]
+    best = best_model(results, names)
+    if best not in lost:
+        return []
+    said = f"A run keeps no {best}, which scored highest"
+    if kept := [name for name in names if name not in lost]:
+        return [f"{said}: new recordings are answered by {best_model(results, kept)}, the best of "
+                "those that it keeps."]  # fmt: skip
+    return [f"{said}: it has no model for new recordings."]
 
 
 def _task(results: Mapping[str, Any]) -> str:

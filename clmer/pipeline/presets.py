@@ -17,6 +17,7 @@ from clmer.data.synthetic import WRITERS
 from clmer.data.synthetic.model import Control
 from clmer.errors import ConfigError
 from clmer.pipeline.config import PAIRS, Config
+from clmer.storage import near_folder
 
 #: What a preset changes from the paper's sizes.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -184,7 +185,11 @@ def _choose_source(dataset: str, given: dict[str, Any]) -> None:
     if given.get("root") is not None:
         if not Path(given["root"]).is_dir():
             what = "a file" if Path(given["root"]).is_file() else "no folder"
-            raise ConfigError(f"`root`: found {what} {given['root']}, expected the data's folder")
+            near = near_folder(Path(given["root"]))
+            raise ConfigError(
+                f"`root`: found {what} {given['root']}, expected the data's folder"
+                f"{near and '. '}{near}"
+            )
         return
     data = os.environ.get("CLMER_DATA")
     looked = Path(data) / dataset if data else None

@@ -87,25 +87,13 @@ def read_recording(
         ConfigError: an .npy without a rate.
         DataError: a file that cannot be read, or lacks a channel (which).
     """
-    open_file = DATASETS[trained.config.dataset].open_file
-    signals = {}
-    for name, path in files.items():
-        modality = trained.modalities[name]
-        if open_file is None:
-            if path.suffix.lower() == ".npy" and rate is None:
-                raise ConfigError(f"`rate`: found none, expected the samples a second of {path}")
-            signal = manifest.read_file(
-                path,
-                name,
-                channels=modality.channels,
-                rate=rate,
-                unit=unit,
-                kind=modality.kinds[0] if len(set(modality.kinds)) == 1 else "",
-            )
-            signal = replace(signal, channels=modality.channels)
-        else:
-            signal = _picked(open_file(path), modality)
-        signals[name] = replace(signal, kinds=modality.kinds)
+    signals = {
+        name: replace(
+            _signal(trained, name, path, rate, unit, _several(files)),
+            kinds=trained.modalities[name].kinds,
+        )
+        for name, path in files.items()
+    }
     source = next(iter(files.values()), Path())
     return Recording(
         subject="recording",
@@ -117,6 +105,35 @@ def read_recording(
         source=source,
         files=dict(files),
     )
+
+
+def _signal(
+    trained: TrainedRun, name: str, path: Path, rate: float | None, unit: str, several: str
+) -> Signal:
+    """One modality out of a file; `several` ends the error where that has no such channel."""
+    modality, open_file = trained.modalities[name], DATASETS[trained.config.dataset].open_file
+    if open_file is not None:
+        return _picked(open_file(path), modality)
+    if path.suffix.lower() == ".npy" and rate is None:
+        raise ConfigError(f"`rate`: found none, expected the samples a second of {path}")
+    kind = modality.kinds[0] if len(set(modality.kinds)) == 1 else ""
+    try:
+        signal = manifest.read_file(
+            path, name, channels=modality.channels, rate=rate, unit=unit, kind=kind
+        )
+    except DataError as error:
+        if not several or error.field != "channels":
+            raise
+        hint = f"{error.hint} {several}".strip()
+        raise DataError(error.path, error.field, error.found, error.expected, hint) from error
+    return replace(signal, channels=modality.channels)
+
+
+def _several(files: Mapping[str, Path]) -> str:
+    """How signals in files of their own are given, where all are looked for in one."""
+    if len(files) < 2 or len(set(files.values())) > 1:
+        return ""
+    return f"Signals in several files: {' '.join(f'{name}=FILE' for name in files)}."
 
 
 def _picked(signal: Signal, modality: Modality) -> Signal:

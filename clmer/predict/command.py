@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.manifest import table as manifest_table
 from clmer.data.store.windowing import WindowedRecording
 from clmer.errors import ConfigError, DataError
+from clmer.options import in_flags
 from clmer.pipeline.reference import LEAST, GivenReference
 from clmer.pipeline.reference_rows import ALL, check_given, how_to_record
 from clmer.pipeline.run.trained import TrainedRun, load
@@ -26,6 +27,7 @@ from clmer.predict import (
     windows_of,
     with_face,
 )
+from clmer.predict.known import training_notes
 from clmer.predict.model import choose_model
 from clmer.predict.said import Said, in_a_line, recordings_csv, timeline_png, windows_csv
 from clmer.storage import write_file
@@ -47,8 +49,11 @@ def predict(
     reference: Sequence[str],
     out: str,
     device: str,
+    flags: Mapping[str, str],
 ) -> int:
     """Predict recordings, write the tables and the picture, and say what each comes to.
+
+    `flags` are the options' names on the command line, for what is printed.
 
     Raises:
         ConfigError: options that do not fit the run.
@@ -75,14 +80,17 @@ def predict(
         step_s = min(config.window_s or math.inf, config.stride_s or math.inf)
         said.append(Said(title, windows.start_s, step_s, values, trained.classes))
         lines += [*notes(trained, windows), *remarks]
-    for line in dict.fromkeys(lines):
-        print(wrapped(line, rest="  "), file=sys.stderr)
+        lines += training_notes(trained, windows.recording.files.values())
+    _say(dict.fromkeys(lines), flags)
     written = _write(out, said)
-    for each in said:
-        print(wrapped(in_a_line(each), rest="  "), file=sys.stderr)
-    for line in written:
-        print(line, file=sys.stderr)
+    _say([*map(in_a_line, said), *written], flags)
     return 0
+
+
+def _say(lines: Iterable[str], flags: Mapping[str, str]) -> None:
+    """Print lines for a person, beside the table on standard output."""
+    for line in lines:
+        print(wrapped(in_flags(line, flags), rest="  "), file=sys.stderr)
 
 
 def _write(out: str, said: Sequence[Said]) -> list[str]:

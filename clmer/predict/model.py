@@ -40,6 +40,7 @@ def choose_model(folder: Path, wanted: str | None) -> tuple[str | None, list[str
     kind = kind_of(results)
     score = {kind.main: {"value": MAYBE, "low": MAYBE}}
     check(results, {"models": [{"name": str, "windows": score}], "classes": [str]}, path)
+    check(results.get("not_kept", []), [str], path, "not_kept")
     scores = {m["name"]: m["windows"][kind.main]["value"] for m in results["models"]}
     known = [name for name in kept if name in scores]
     if not known:
@@ -56,6 +57,13 @@ def choose_model(folder: Path, wanted: str | None) -> tuple[str | None, list[str
     (low,) = (m["windows"][kind.main]["low"] for m in results["models"] if m["name"] == name)
     if others and not wanted:
         lines.append("note: it was chosen by that score, which is somewhat too good therefore")
+    lost = [each for each in results.get("not_kept", ()) if each in scores]
+    ahead = best_model(results, [*known, *lost])
+    if ahead in lost and not wanted:
+        lines.append(
+            f"note: {ahead} scored {score_text(scores[ahead])}, but a run keeps no {ahead}: it "
+            "cannot answer"
+        )
     if low is None or low <= kind.chance(results):
         lines.append("note: that may be chance, and what follows no more than guesses")
     return name, lines

@@ -18,6 +18,7 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from clmer.baselines import MODELS
 from clmer.data.store.store import open_store
 from clmer.errors import DataError
 from clmer.nn.fusion import Fusion, attention_maps
@@ -79,7 +80,7 @@ def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
         cache: folder of the prepared stores.
     """
     draw: dict[str, Callable[[trained.TrainedRun, Sample], Html]] = {}
-    if run.config.get("fusion", True) and len(run.modalities) > 1:
+    if run.config.get("fusion", True) and _has_network(run) and len(run.modalities) > 1:
         draw["Attention between modalities"] = draw_attention
     if run.config.get("contrastive", True) and run.config.get("encoders") != "scratch":
         draw["Contrastive features"] = draw_features
@@ -92,6 +93,12 @@ def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
     except DataError as error:
         return [(title, _not_drawn(error)) for title in draw]
     return [(title, _drawn(drawn, model, sample)) for title, drawn in draw.items()]
+
+
+def _has_network(run: RunFiles) -> bool:
+    """Whether the run's first model is one, whose attention there may be."""
+    first = (run.config.get("models") or ["clmer"])[0]
+    return first in MODELS and (first != "clmer" or run.config.get("classifier") != "linear")
 
 
 def _drawn(

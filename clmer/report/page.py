@@ -162,10 +162,10 @@ def _verdict(run: RunFiles) -> list[tuple[str, Html]]:
     return [("Verdict", Html(f'<ul class="verdict">{items}</ul>'))]
 
 
-def _in_words(line: str) -> str:
+def _in_words(line: str) -> Html:
     """A sentence of the library in the command line's words; flags are not broken."""
     text = escape(in_flags(line, flags([Config])))
-    return re.sub(r"(?<![\w-])(--[a-z][a-z-]*)", r'<code class="flag">\1</code>', text)
+    return Html(re.sub(r"(?<![\w-])(--[a-z][a-z-]*)", r'<code class="flag">\1</code>', text))
 
 
 def _facts(run: RunFiles) -> Html:
@@ -182,7 +182,8 @@ def _facts(run: RunFiles) -> Html:
         ]
     else:
         rows += [("protocol", run.protocol)]
-    rows += [("data", line) for line in report_lines((run.results or {}).get("data", {}))]
+    data = report_lines((run.results or {}).get("data", {}))
+    rows += [("data", _in_words(line)) for line in data]
     versions = ", ".join(f"{name} {value}" for name, value in run.environment.items())
     rows += [
         ("modalities", ", ".join(run.modalities)),

@@ -221,7 +221,7 @@ def check_results(results: Any, path: Path) -> None:
     check(results, {} if "models" not in results else _RESULTS, path)
     if "models" not in results:  # without a fusion stage
         return
-    check({"target": "class", **results}, {"target": str}, path)
+    check({"target": "class", "not_kept": [], **results}, {"target": str, "not_kept": [str]}, path)
     target = results.get("target", "class")
     if target not in KINDS:
         raise damaged(path, "target", target, " or ".join(KINDS))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from clmer.baselines import FITTED
 from clmer.baselines.logistic import Features
 from clmer.data import synthetic
 from clmer.data.face.windows import IMAGES
@@ -338,6 +339,7 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         "classifier": config.classifier,
     }
     extra["stimuli"] = job.stimuli
+    extra["not_kept"] = [name for name in job.main if name in FITTED]
     notes = list(dict.fromkeys(line for split in splits for line in split.constant))
     notes += [*flat_lines(job.windows), *messages.notes(job)]
     selections = {f"split{n + 1}": s.selection for n, s in enumerate(splits) if s.selection}

@@ -28,7 +28,7 @@ from clmer.pipeline.reference_rows import ALL, NONE
 from clmer.pipeline.stages import select
 from clmer.pipeline.stages.batches import by_person
 from clmer.pipeline.tokenizer import Tokenizer
-from clmer.text import score_text, wrapped
+from clmer.text import command_text, score_text, wrapped
 from clmer.train.reference_notes import reference_lines
 from clmer.train.training_run import TrainingRun
 
@@ -72,7 +72,7 @@ def next_steps(job: TrainingRun, results: Mapping[str, Any]) -> list[str]:
     if "models" in results:
         files += f", predictions.csv, {kind_of(results).figure}"
     lines = [wrapped(f"Results are in {folder}: {files}", rest="  "), "Next:"]
-    lines.append(f"  clmer report {name}")
+    lines.append(command_text(["clmer report", name]))
     if "models" not in results:
         return lines
     signals = [each for each in job.store.modalities if each not in FACE_TOKENS]
@@ -80,9 +80,9 @@ def next_steps(job: TrainingRun, results: Mapping[str, Any]) -> list[str]:
     if job.config.reference != NONE:
         given["reference"] = ALL if job.config.reference == ALL else "REST"
     given["out"] = "said.csv"
-    words = ["clmer", "predict", name, *_files(job, signals)]
+    words = ["clmer predict", name, *_files(job, signals)]
     words += [f"--{option} {value}" for option, value in given.items()]
-    return [*lines, f"  {' '.join(words)}"]
+    return [*lines, command_text(words)]
 
 
 def _files(job: TrainingRun, signals: Sequence[str]) -> list[str]:

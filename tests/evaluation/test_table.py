@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 
+import pytest
 from support.results_cases import predictions, results
 
 from clmer.evaluation.intervals import METHOD
@@ -41,6 +43,32 @@ def test_shuffled_warns_and_shows_the_spread(models: list[Predictions]) -> None:
     assert [row.count("±") for row in rows] == [1, 1]
 
 
+@pytest.mark.parametrize("protocol", ["subject", "shuffled"])  # with a column of mean ± sd
+def test_long_names_of_models_keep_the_table_to_80_columns(protocol: str) -> None:
+    whole = "eeg+ppg+gsr+temp+landmarks+au"
+    made = [predictions("eeg", 0.9), predictions("ecg", 0.8, seed=1)]
+    made += [
+        predictions(f"{kind} + LR: {whole}", 0.7, seed=2) for kind in ("band power", "features")
+    ]
+    text = table(results(made, protocol))
+    assert max(map(len, text.splitlines())) <= 80
+    block = text[text.index("per window ") : text.index("\n\nper recording")]
+    names = [re.split(r" {2,}[01]\.", line)[0].strip() for line in block.splitlines()]
+    joined = " ".join(names).replace("+ ", "+").replace("+LR", "+ LR")
+    assert f"band power + LR: {whole} features + LR: {whole}" in joined
+
+
+def test_controls_below_chance_are_explained(models: list[Predictions]) -> None:
+    said = "below chance: what a test part has more of, its training part has less of"
+    made = [*models[:2], predictions("majority", 0.6)]
+    assert said not in " ".join(table(results(made)).split())
+    made[-1:] = [predictions("majority", 0.3), predictions("permuted labels", 0.4)]
+    text = " ".join(table(results(made)).split())
+    assert f"majority and permuted labels {said}" in text
+    made[-2:] = [predictions("majority", 0.6), predictions("permuted labels", 0.4)]
+    assert f" permuted labels {said}" in " ".join(table(results(made)).split())
+
+
 def test_table_of_one_person_says_what_cannot_be_computed() -> None:
     few = [predictions("eeg", 0.9, people=1), predictions("ecg", 0.6, people=1, seed=2)]
     text = table(results(few))
@@ -56,7 +84,12 @@ def test_too_few_people_for_any_test_are_told_so() -> None:
         ]
         return comparison_caption(compare(rows))
 
-    assert "(4 people cannot reach p < 0.05 after it; that takes 6 or more)" in line(4, 2)
+    assert line(4, 2) == (
+        "Differences over people, balanced accuracy per window "
+        "(4 people cannot reach p < 0.05; that takes 6 or more)"
+    )
+    assert "correction over 6 tests" in comparison_caption([PAIR] * 6)
+    assert "Holm" not in comparison_caption([PAIR])
     # Six people can in one test, and not among six tests.
     assert "that takes 8 or more)" in comparison_caption([PAIR | {"people": 7}] * 6)
     assert "cannot" not in comparison_caption([PAIR | {"people": 8}] * 6)

@@ -197,7 +197,7 @@ def test_windows_that_do_not_fit_are_named(run, windows, change, message):
 def test_what_is_missing_is_named(run, tmp_path):
     with pytest.raises(DataError, match=r"nowhere: config.json: found nothing"):
         clmer.load(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="split: found split9, expected split1, split2"):
+    with pytest.raises(DataError, match="`split`: found split9, expected split1, split2"):
         clmer.load(run, "split9")
     copy = tmp_path / "run"
     shutil.copytree(run, copy)

@@ -5,7 +5,7 @@ Every choice is drawn from the seed alone, so that any process draws the same sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,13 +91,34 @@ def make_splits(
         )
     labelled = check_labels(y, source)
     windows, y = _taken(windows, labelled), y[labelled]
-    drawn = _draw_splits(
-        windows, y, Protocol(protocol, seed, str(source), classes), folds, repeats, shared
-    )
+
+    def draw(folds: int) -> list[Split]:
+        own = Protocol(protocol, seed, str(source), classes)
+        return _draw_splits(windows, y, own, folds, repeats, shared)
+
+    try:
+        drawn = draw(folds)
+    except DataError as error:
+        fits = 0 if protocol in ("loso", "shuffled") else _fitting_folds(draw, folds)
+        if not fits:
+            raise
+        hint = f"`folds={fits}` works here. {error.hint}"
+        raise DataError(source, error.field, error.found, error.expected, hint) from error
     return [
         replace(s, train=labelled[s.train], val=labelled[s.val], test=labelled[s.test])
         for s in drawn
     ]
+
+
+def _fitting_folds(draw: Callable[[int], object], below: int) -> int:
+    """The most folds below some that splits can be drawn with; 0 where there are none."""
+    for folds in range(below - 1, PARTS - 1, -1):
+        try:
+            draw(folds)
+        except DataError:
+            continue
+        return folds
+    return 0
 
 
 def check_labels(y: np.ndarray, source: Path | str) -> np.ndarray:
@@ -245,7 +266,7 @@ def _block(
             raise protocol.error(
                 f"{len(rows)} windows in {windows.recording[rows[0]]}",
                 f"at least {folds}, one per fold",
-                "Lower `folds`, `window_s` or `stride_s`.",
+                "Choose another `protocol`, or a lower `window_s` or `stride_s`.",
             )
     splits = []
     for r in range(repeats):
@@ -332,7 +353,7 @@ def checked_split(
             raise protocol.error(
                 f"class {protocol.class_name(lacking[0])} missing from {part} in split {name}",
                 "every class there",
-                "Another `seed` or fewer `folds` can help; otherwise choose another `protocol`.",
+                "Another `seed` can help; otherwise choose another `protocol`.",
             )
         if len(lacking):
             note += f" The {part} part lacks class {', '.join(map(protocol.class_name, lacking))}."

@@ -109,8 +109,7 @@ def check_groups(groups: np.ndarray, y: np.ndarray, protocol: Protocol, need: in
     }
     for name, count in counts.items():
         if count < need:
-            folds = "Lower `folds`, choose" if count >= PARTS else "Choose"
-            hint = f"{folds} another `protocol`, or record more."
+            hint = "Choose another `protocol`, or record more."
             raise protocol.error(f"{count} {name}", f"at least {need}", hint)
 
 

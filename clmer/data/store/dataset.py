@@ -43,6 +43,7 @@ from clmer.data.store.summary import left_out, overview
 from clmer.data.store.writer import stores_folder
 from clmer.data.tasks import is_known
 from clmer.errors import ConfigError, DataError
+from clmer.storage import near_folder
 
 Batch = dict[str, Tensor]
 _DEFAULTS = PrepareOptions()
@@ -286,8 +287,12 @@ def root_of(name: str, root: Path | str | None) -> Path:
     """
     data = os.environ.get("CLMER_DATA")
     if root is None and not data:
-        raise DataError(name, "root", "no CLMER_DATA", "a folder", "Give root or set CLMER_DATA.")
-    return Path(data or "") / name if root is None else Path(root)
+        hint = "Give `root` or set CLMER_DATA."
+        raise DataError(name, "`root`", "no CLMER_DATA", "a folder", hint)
+    folder = Path(data or "") / name if root is None else Path(root)
+    if not folder.is_dir():
+        raise DataError(folder, "`root`", "no folder", "the data's", near_folder(folder))
+    return folder
 
 
 def explained(error: DataError, store: Store) -> DataError:

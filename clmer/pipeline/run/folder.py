@@ -280,7 +280,7 @@ def read_config(folder: Path) -> Config:
     """
     path = folder / CONFIG
     if not readable(path, path.is_file):
-        hint = "python -m clmer.train makes one and prints where."
+        hint = "`clmer train` makes one and prints where."
         raise DataError(folder, str(CONFIG), "nothing", "a run's folder", hint)
     found = read_described(path)["config"]
     known = {field.name: field for field in fields(Config)}

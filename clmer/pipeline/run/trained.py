@@ -256,10 +256,10 @@ def load(
             f"an unfinished run, stopped in {unfinished_stage(folder)}",
             "a finished one",
             "Finish it: the same training command with --resume. "
-            + (f'Or load one of its splits: split="{names[0]}".' if names else ""),
+            + (f"Or take one of its splits: `split={names[0]}`." if names else ""),
         )
     if split is not None and split not in names:
-        raise DataError(folder, "split", split, ", ".join(names) or "one that was trained")
+        raise DataError(folder, "`split`", split, ", ".join(names) or "one that was trained")
     known = [config] if config.select == "none" else [*candidates(config).values()]
     loaded = {}
     for name in names if split is None else [split]:

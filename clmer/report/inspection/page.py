@@ -20,11 +20,14 @@ from clmer.data.store.summary import report_lines
 from clmer.data.synthetic import WRITERS
 from clmer.data.tasks import is_known
 from clmer.errors import ConfigError, DataError
+from clmer.options import flags, in_flags
+from clmer.pipeline.config import Config
 from clmer.report.figures import STYLE
 from clmer.report.html import Section, page, table
 from clmer.report.inspection import figures
 from clmer.report.inspection.people import STYLE as people_style
 from clmer.report.inspection.people import chooser, first_recordings
+from clmer.text import wrapped
 
 PRIVATE = (
     "This page was made from recordings of people. It can show the outlines of faces, or data that "
@@ -85,7 +88,8 @@ def inspect(
         **options,
     )
     if progress:
-        print("\n".join(report_lines(dataset.store.report)))
+        for line in report_lines(dataset.store.report):
+            print(wrapped(_in_words(line), rest="  "))
     source = DATASETS[name]
     sections = [
         _overview(dataset),
@@ -114,6 +118,11 @@ def inspect_synthetic(name: str, *, cache: Path | None = None, **arguments: Any)
         return inspect(name, root, cache=cache or Path(scratch), **arguments)
 
 
+def _in_words(text: str) -> str:
+    """A text of the library in the command line's words."""
+    return in_flags(text, flags([Config]))
+
+
 def privacy(root: Path | None) -> str:
     """Who may see the page of the recordings in a folder."""
     return GENERATED if root and (root / SYNTHETIC_MARKER).exists() else PRIVATE
@@ -127,14 +136,14 @@ def _overview(dataset: WindowDataset) -> Section:
         ("windows", f"{len(store.windows)} of {store.windows.window_s:g} s"),
         ("stimuli", len(np.unique(store.windows.stimulus))),
     ]
-    rows += [("read", line) for line in report["signals"]]
+    rows += [("read", _in_words(line)) for line in report["signals"]]
     if dataset.task is not None:
         split = dataset.task.describe()
         classes = ", ".join(dataset.task.classes)
         both = f"{classes} ({split})" if classes and split else classes or split
-        rows.append((f"task {dataset.task.name}", both))
+        rows.append((f"task {dataset.task.name}", _in_words(both)))
     rows += [(f"filter of {kind}", text) for kind, text in report["filter"].items()]
-    rows += [("note", note) for note in report["notes"]]
+    rows += [("note", _in_words(note)) for note in report["notes"]]
     return Section(
         "Overview", "After filtering, resampling and cutting into windows.", table((), rows)
     )
@@ -167,8 +176,10 @@ def _labels(dataset: WindowDataset) -> Section:
 
 def _losses(dataset: WindowDataset) -> Section:
     report = dataset.store.report
-    rows = [(f"windows: {why}", n) for why, n in report["windows_dropped"].items()]
-    rows += [(f"recording {name}", why) for name, why in report["recordings_skipped"].items()]
+    dropped = report["windows_dropped"].items()
+    rows: list[tuple[str, object]] = [(_in_words(f"windows: {why}"), n) for why, n in dropped]
+    skipped = report["recordings_skipped"].items()
+    rows += [(f"recording {name}", _in_words(why)) for name, why in skipped]
     if dataset.task is not None and dataset.y is not None:
         unlabelled = int((~is_known(dataset.y.numpy())).sum())
         columns = " or ".join(dataset.task.columns)
@@ -186,12 +197,13 @@ def _protocols(dataset: WindowDataset, refused: Mapping[str, str]) -> Section:
     shared = [(pair["one"], pair["other"]) for pair in pairs]
     for protocol in PROTOCOLS:
         if protocol in refused:
-            rows.append((protocol, f"refused: {refused[protocol]}"))
+            rows.append((protocol, _in_words(f"refused: {refused[protocol]}")))
             continue
         try:
             splits = make_splits(dataset.store.windows, y, protocol, shared=shared, classes=classes)
         except DataError as error:
-            rows.append((protocol, f"refused: found {error.found}, expected {error.expected}"))
+            said = f"refused: found {error.found}, expected {error.expected}. {error.hint}"
+            rows.append((protocol, _in_words(said.rstrip())))
             continue
         split = splits[0]
         counts = [np.bincount(y[getattr(split, part)], minlength=len(classes)) for part in _PARTS]

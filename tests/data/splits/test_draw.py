@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -250,7 +251,7 @@ def test_trial_says_how_many_recordings_are_single() -> None:
 @pytest.mark.parametrize(
     ("protocol", "people", "trials", "message"),
     [
-        ("subject", 5, 12, r"5 people, expected at least 6\. Lower `folds`"),
+        ("subject", 5, 12, r"5 people, expected at least 6\. `folds=5` works here"),
         ("loso", 2, 12, r"2 people, expected at least 3\. Choose"),
         ("stimulus", 8, 4, r"4 stimuli, expected at least 6"),
         ("trial", 1, 4, r"4 recordings, expected at least 6"),
@@ -262,12 +263,27 @@ def test_too_few_groups(protocol: str, people: int, trials: int, message: str) -
         make_splits(windows, y, protocol)
 
 
-def test_a_class_with_fewer_groups_than_folds() -> None:
+@pytest.mark.parametrize("protocol", ["subject", "stimulus", "trial", "block"])
+def test_a_refusal_names_folds_that_work(protocol: str) -> None:
+    windows, y = make_windows(people=2 if protocol == "trial" else 12)
+    group = {"subject": windows.subject, "stimulus": windows.stimulus}.get(protocol)
+    if group is not None:  # one class has three people, or stimuli
+        y = np.where(np.unique(group, return_inverse=True)[1] < 3, 2, y)
+    folds = {"trial": 30}.get(protocol, 12)  # of 24 recordings, and of 6 windows in each
+    with pytest.raises(DataError, match=r"`folds=\d+` works here\. ") as caught:
+        make_splits(windows, y, protocol, folds=folds)
+    fits = int(re.findall(r"`folds=(\d+)`", str(caught.value))[0])
+    assert len(make_splits(windows, y, protocol, folds=fits)) == fits
+    assert {"subject": 3, "stimulus": 3}.get(protocol, fits) == fits
+    with pytest.raises(DataError):
+        make_splits(windows, y, protocol, folds=fits + 1)
+
+
+def test_a_refusal_names_no_folds_where_none_work() -> None:
     windows, y = make_windows(people=12)
-    y = np.where(windows.subject < "s03", 2, y)
-    with pytest.raises(DataError, match="3 people with class 2, expected at least 6"):
+    y = np.where(windows.subject < "s02", 2, y)
+    with pytest.raises(DataError, match="2 people with class 2, expected at least 6. Choose"):
         make_splits(windows, y, "subject")
-    assert len(make_splits(windows, y, "subject", folds=3)) == 3
 
 
 def test_block_refuses_short_recordings() -> None:

@@ -188,7 +188,7 @@ def test_labels_and_errors(root: Path, tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ValueError, match="found 'seed', expected one of amigos-short, "):
         clmer.data.load("seed", root)
     monkeypatch.delenv("CLMER_DATA", raising=False)
-    with pytest.raises(DataError, match="no CLMER_DATA.*Give root or set CLMER_DATA"):
+    with pytest.raises(DataError, match="no CLMER_DATA.*Give `root` or set CLMER_DATA"):
         clmer.data.load("deap")
     with pytest.raises(DataError, match="no such label"):
         clmer.data.load("deap", root, task="joy", modalities=("au",), cache=tmp_path)
