@@ -276,9 +276,10 @@ def attention_forward(
     Source: the paper's Eq. 5-6; `clmer.ops.cross_attention`.
     """
     if _in_interpreter(query):
-        wide = (query.float(), key.float(), value.float())
-        rest = (mask, attn_mask, bias, seed, dropout_p, scale, is_causal)
-        out, lse = attention_forward(*wide, *rest)
+        q, k, v = query.float(), key.float(), value.float()
+        out, lse = attention_forward(
+            q, k, v, mask, attn_mask, bias, seed, dropout_p, scale, is_causal
+        )
         return out.to(query.dtype), lse
     operands = {"q": query, "k": key, "v": value}
     terms = {"m": mask, "a": attn_mask, "b": bias}

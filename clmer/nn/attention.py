@@ -176,8 +176,9 @@ class CrossModalAttention(NotScriptable, nn.MultiheadAttention):
             query, key, value = query[None], key[None], value[None]
             key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
         batch_first = self.batch_first or not batched
-        rows, keys = (t.shape[:2] if batch_first else t.shape[1::-1] for t in (query, key))
-        self._check_masks(*rows, keys[1], key_padding_mask, attn_mask)
+        batch, rows = query.shape[:2] if batch_first else query.shape[1::-1]
+        keys = key.shape[1 if batch_first else 0]
+        self._check_masks(batch, rows, keys, key_padding_mask, attn_mask)
         mask, shown, bias = self._masks(key_padding_mask, attn_mask)
         if mask is not None and not same_qk:
             # NaN times a zero gradient would still reach the projections' weights.

@@ -191,9 +191,10 @@ def test_a_block_takes_a_models_calls_and_says_which(monkeypatch):
 
 def test_blocks_do_not_nest_and_end_with_an_error():
     plain = F.scaled_dot_product_attention
-    with pytest.raises(RuntimeError, match="another function already"):
-        with sdpa_kernel(), sdpa_kernel():
-            pass
+    with sdpa_kernel(), pytest.raises(RuntimeError, match="another function already"):
+        sdpa_kernel().__enter__()
+    with pytest.raises(ZeroDivisionError), sdpa_kernel():
+        raise ZeroDivisionError
     assert F.scaled_dot_product_attention is plain
 
 

@@ -101,7 +101,11 @@ def cross_attention(
     if isinstance(key_padding_mask, Tensor):
         key_padding_mask = padding_over_heads(key_padding_mask, query.shape[:-2])
     check(query, key, value, key_padding_mask, attn_mask, attn_bias, dropout_p)
-    masks = {"key_padding_mask": key_padding_mask, "attn_mask": attn_mask, "is_causal": is_causal}
+    masks: dict[str, Any] = {
+        "key_padding_mask": key_padding_mask,
+        "attn_mask": attn_mask,
+        "is_causal": is_causal,
+    }
     if dropout_p == 1.0:  # nothing is left of any weight
         out = cross_attention(query, key, value, **masks, attn_bias=attn_bias, impl=impl)
         return out.masked_fill(torch.ones((), dtype=torch.bool, device=out.device), 0.0)

@@ -78,8 +78,9 @@ def native_backward(
     if bias is not None and bias_grad:
         parts = bias.new_zeros((_bias_parts(query, bias), *bias.shape))
     tensors = (grad_out, query, key, value, out, lse, mask, attn_mask, bias, seed)
-    results = (parts, *(_ordered_like(t) for t in (query, key, value)), torch.get_num_threads())
-    grads = _C.attention_backward(*tensors, dropout_p, scale, is_causal, *results)
+    ordered = (_ordered_like(query), _ordered_like(key), _ordered_like(value))
+    how = (dropout_p, scale, is_causal)
+    grads = _C.attention_backward(*tensors, *how, parts, *ordered, torch.get_num_threads())
     return (*grads, None if parts is None else parts.sum(0))
 
 

@@ -96,13 +96,25 @@ def cross_attention_with_weights(
 
 
 def _forward(
-    average: bool, want_lse: bool, query: Tensor, key: Tensor, *rest: Any
+    average: bool,
+    want_lse: bool,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    attn_mask: Tensor | None,
+    bias: Tensor | None,
+    seed: Tensor | None,
+    dropout_p: float,
+    scale: float,
+    is_causal: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """O, the weights and, if wanted, the log-sum-exp."""
     *lead, heads, rows, _ = query.shape
     shape = (*lead, 1 if average else heads, rows, key.shape[-2])
     weights = query.new_empty(shape, dtype=compute_dtype(query.dtype))
-    out, lse = native_forward(query, key, *rest, want_lse=want_lse, weights=weights)
+    tensors = (query, key, value, mask, attn_mask, bias, seed)
+    out, lse = native_forward(*tensors, dropout_p, scale, is_causal, want_lse, weights)
     return out, (weights.squeeze(-3) if average else weights).to(query.dtype), lse
 
 
