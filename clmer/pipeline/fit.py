@@ -170,7 +170,8 @@ def _classify(
         key, fitted = next(iter(model.models.items()))
         x = model.tokenizer.standardise(windows.arrays, device, windows.people, windows.reference)
         known = Known(x, windows.people, windows.reference)
-        tokens, names, features = all_tokens(model, known), fitted.chosen.modalities, {}
+        tokens, names = all_tokens(model, known), fitted.chosen.modalities
+        features: Features = {}
         if fitted.floor is not None:
             features = floor_features(windows, names, encoder_blocks(model.encoders, known))
         own = select_tokens(model.models[key].chosen, tokens) if fitted.members else {}
