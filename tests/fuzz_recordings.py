@@ -79,6 +79,7 @@ def check(study: Study, folder: Path) -> int:
                 window_s=study.window_s,
                 stride_s=study.stride_s,
                 filter=study.filter,
+                bridge_s=0.0,  # what is expected knows no samples but the file's
             ),
             cache=folder / "cache",
             progress=False,

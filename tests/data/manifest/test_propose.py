@@ -137,6 +137,7 @@ def test_people_of_one_number_in_two_groups_are_two(
         for p in (1, 2, 3):
             for state in STATES:
                 edf(pattern.format(group=group, p=p, state=state))
+    (tmp_path / "films.csv").write_text("id,film\n1,jaws\n2,titanic\n")  # of nobody
     made = read(tmp_path)
     assert len({row["subject"] for row in made.rows}) == 6
     for row in made.rows:

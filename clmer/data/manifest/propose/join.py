@@ -43,7 +43,7 @@ def _join(made: Proposal, table: Beside) -> None:
     ways += _by_group(table, cells)
     rows = max(ways, key=lambda each: len(each.keys() & people.keys()))
     both = [id_ for id_ in people if id_ in rows]
-    if not both and (twice := _in_groups(ways[:2], people)):
+    if not both and table.is_sure and (twice := _in_groups(ways[:2], people)):
         id_, indices = next(iter(twice.items()))
         question = (
             f"{name} does not say of which group {cells[indices[0]]} is, whose files are those of "
