@@ -103,7 +103,7 @@ def test_the_command_writes_one_row_a_window(study, clmer_data, tmp_path, capsys
     assert "splits' models" not in capsys.readouterr().err
 
 
-def test_a_recording_of_the_training_data_is_told(study, face_run, clmer_data, tmp_path, capsys):
+def test_a_recording_of_the_training_data_is_told(study, clmer_data, tmp_path, capsys):
     path = clmer_data / "eegmat" / "Subject00_1.edf"
     assert main(["predict", str(study / "run"), str(path), "--out", str(tmp_path / "p.csv")]) == 0
     said = " ".join(capsys.readouterr().err.split())  # of the protocol block, which divides it

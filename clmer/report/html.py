@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,14 @@ table { border-collapse: collapse; }
 caption { text-align: left; font-weight: 600; padding: .4rem 0; }
 td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
 thead th { vertical-align: bottom; }
+@media screen and (max-width: 48rem) {
+  .stacked thead { display: none; }
+  .stacked tr { display: block; padding: .4rem 0; }
+  .stacked th, .stacked td { display: block; padding: 0; }
+  .stacked td::before { content: attr(data-head) ": "; opacity: .75; }
+  .stacked td[data-head=""]::before { content: none; }
+  .stacked td:empty { display: none; }
+}
 tbody th { font-weight: normal; }
 tbody tr + tr, tbody + tbody, thead + tbody { border-top: 1px solid var(--faint); }
 @media print {
@@ -92,6 +101,16 @@ def escape(text: object) -> str:
     return text if isinstance(text, Html) else html.escape(str(text))
 
 
+def plain(text: object) -> str:
+    """A cell without its tags, for an attribute."""
+    return html.unescape(re.sub(r"<[^>]*>", "", text)) if isinstance(text, Html) else str(text)
+
+
+def breakable(name: object) -> Html:
+    """A name of several parts, which a line may end between."""
+    return Html(escape(name).replace("+", "+<wbr>"))
+
+
 def picture(png: bytes, description: str, css: str = "") -> Html:
     """An image inside the page.
 
@@ -117,16 +136,21 @@ def table(
 ) -> Html:
     """A table; empty where there are no rows.
 
+    On a narrow screen the cells of a row stand below each other, each behind its column's name.
+
     Args:
         header: one cell per column, or empty.
         rows: cells: text, or `Html`.
         caption: what the table shows.
         row_headers: whether the first cell of a row is its name.
-        css: class names.
+        css: class names; a "confusion" matrix keeps its columns.
     """
     if not rows:
         return Html("")
-    named = f' class="{css}"' if css else ""
+    stacks = bool(header) and css != "confusion"
+    names = " ".join(filter(None, (css, "stacked" if stacks else "")))
+    named = f' class="{names}"' if names else ""
+    heads = [html.escape(plain(cell)) for cell in header] if stacks else []
     lines = [f'<div class="scroll"><table{named}>']
     lines += [f"<caption>{escape(caption)}</caption>"] if caption else []
     if header:
@@ -135,7 +159,11 @@ def table(
     lines.append("<tbody>")
     for row in rows:
         first = f'<th scope="row">{escape(row[0])}</th>' if row_headers else ""
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row[int(row_headers) :])
+        shown = [escape(cell) for cell in row]
+        tags = [f'<td data-head="{head}">' for head in heads[: len(row)]] or ["<td>"] * len(row)
+        tags += ["<td>"] * (len(row) - len(tags))
+        pairs = list(zip(tags, shown, strict=True))[int(row_headers) :]
+        cells = "".join(f"{tag}{cell}</td>" for tag, cell in pairs)
         lines.append(f"<tr>{first}{cells}</tr>")
     return Html("\n".join([*lines, "</tbody></table></div>"]))
 

@@ -35,8 +35,15 @@ STYLE = (
 body { max-width: 76rem; }
 h2 { margin-top: 3rem; border-bottom: 2px solid var(--faint); }
 .numbers { font-variant-numeric: tabular-nums; }
-.numbers td, .numbers tbody th { white-space: nowrap; }
-.numbers a { display: inline-block; min-width: 12rem; white-space: normal; }
+.numbers td { white-space: nowrap; }
+.people td, .numbers td:first-child, .numbers .wrap { white-space: normal; }
+.numbers tbody th { min-width: 8rem; }
+.people tbody th { min-width: 3rem; }
+.numbers a { display: inline-block; min-width: 8rem; white-space: normal; overflow-wrap: anywhere; }
+@media screen and (max-width: 48rem) {
+  .numbers td { white-space: normal; }
+  .confusion th, .confusion div { padding: .2rem .3rem; font-size: .8rem; }
+}
 .numbers .wrap { display: inline-block; min-width: 9rem; white-space: normal; }
 .confusion th, .confusion div { padding: .3rem .7rem; }
 .confusion td { padding: 0; }

@@ -20,7 +20,7 @@ from clmer.evaluation.table import (
     spread,
 )
 from clmer.report import figures
-from clmer.report.html import Html, escape, table
+from clmer.report.html import Html, breakable, escape, table
 from clmer.report.reading import RunFiles, read_ratings
 from clmer.text import p_value, score_text
 
@@ -59,7 +59,8 @@ def scores(results: Mapping[str, Any], level: str, caption: str) -> Html:
 
 
 def _name(name: str, main: Sequence[str]) -> Html:
-    return Html(f"<strong>{escape(name)}</strong>" if name in main else escape(name))
+    shown = breakable(name)
+    return Html(f"<strong>{shown}</strong>") if name in main else shown
 
 
 def _cells(level: Mapping[str, Any], chance: float, kind: Kind) -> list[object]:
@@ -144,27 +145,29 @@ def people(results: Mapping[str, Any]) -> Html:
         caption=f"{kind.title[0].upper()}{kind.title[1:]} of each person, "
         "per window / per recording",
         row_headers=True,
-        css="numbers",
+        css="numbers people",
     )
 
 
 def comparisons(pairs: Sequence[Mapping[str, Any]], kind: Kind = KINDS["class"]) -> Html:
     """One row per pair of models, from `clmer.evaluation.significance`."""
+    holm = sum(pair["p"] is not None for pair in pairs) > 1
     rows = [
         [
-            pair["a"],
-            pair["b"],
+            breakable(pair["a"]),
+            breakable(pair["b"]),
             pair["people"],
             difference_text(pair) or "-",
             score_text(pair.get("least")),
             p_value(pair["p"]),
-            p_value(pair["p_holm"]),
+            *([p_value(pair["p_holm"])] if holm else []),
             _not_computable(pair["reason"]) if pair["p"] is None else "",
         ]
         for pair in pairs
     ]
     difference = "a - b, mean over people [95 % interval]"
-    header = ("model a", "model b", "people", difference, "could show", "p", "p, Holm", "")
+    tests = ("p", "p, Holm", "") if holm else ("p", "")
+    header = ("model a", "model b", "people", difference, "could show", *tests)
     caption = comparison_caption(pairs, kind.tested)
     caption += "; could show: the least difference that so many people would (80 % power)"
     return table(header, rows, caption=caption, row_headers=True, css="numbers")

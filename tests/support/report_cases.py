@@ -13,7 +13,7 @@ WHOLE = "physio+landmarks+au"
 class Page(HTMLParser):
     """Headings, links, anchors and table rows of a page whose tags must nest."""
 
-    ALONE = ("meta", "img", "br")
+    ALONE = ("meta", "img", "br", "wbr")
 
     def __init__(self, page: str) -> None:
         super().__init__()

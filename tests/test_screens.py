@@ -1,0 +1,43 @@
+"""What a command says of itself fits a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import pytest
+
+from clmer.cli import COMMANDS, main
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_80_columns(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit, match="0"):
+        main([*command.split(), "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 8
+    assert [line for line in lines if len(line) > 80] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "Did you mean train?"),
+        (["train", "study"], "clmer train manifest --root DIR"),
+        (["train", "eegmatt"], "Did you mean eegmat?"),
+        (["inspect", "manifets"], "Did you mean manifest?"),
+    ],
+)
+def test_a_slip_is_told_within_80_columns(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    text = capsys.readouterr().err
+    assert said in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "clmer manifest DIR" in capsys.readouterr().err
