@@ -163,7 +163,7 @@ def test_what_there_is_not() -> None:
         (lambda: nt_xent(a), r"found \(4, 3\) and no view_b, expected features \[B, n_views, D"),
         (lambda: nt_xent(torch.ones(4, 3, 2)), "an even number of views"),
         (lambda: nt_xent(torch.ones(4, 0, 2)), "two views at least"),
-        (lambda: nt_xent(torch.ones(4, 2, 3), labels=labels[:3]), r"labels \(3,\)"),
+        (lambda: nt_xent(torch.ones(4, 2, 3), labels=labels[:3]), r"labels: found shape \(3,\)"),
         (lambda: nt_xent(torch.ones(4, 2, 3), 0.5), "found float.*features .* go alone"),  # type: ignore[arg-type]
     ):
         with pytest.raises(ValueError, match=message):

@@ -22,9 +22,10 @@ def two_views(
             "number of views, or a view_b"
         )
     samples, views, _ = features.shape
-    if views == 0 or (labels is not None and labels.shape != (samples,)):
-        found = tuple(features.shape) if views == 0 else f"labels {tuple(labels.shape)}"  # type: ignore[union-attr]
-        raise ValueError(f"view_a: found {found}, expected two views at least and labels [B]")
+    if views == 0:
+        raise ValueError(f"view_a: found {tuple(features.shape)}, expected two views at least")
+    if labels is not None and labels.shape != (samples,):
+        raise ValueError(f"labels: found shape {tuple(labels.shape)}, expected ({samples},)")
     if labels is None and views > 2:
         # A rank's samples are others than another's.
         rank = 0 if group is None else dist.get_rank(group)

@@ -44,9 +44,11 @@ def call(
     else:
         if learnt is not None:
             temperature = learnt.to(torch.float64)
-        arguments = (view_a, view_b, temperature, *which)
         learns = torch.is_grad_enabled() and any_requires_grad(view_a, view_b, learnt)
-        found = _NtXent.apply(_forward, *arguments) if learns else _forward(*arguments)
+        if learns:
+            found = _NtXent.apply(_forward, view_a, view_b, temperature, *which)
+        else:
+            found = _forward(view_a, view_b, temperature, *which)
     loss, stats = found
     return loss, stats
 
