@@ -44,7 +44,7 @@ class Cascade:
     def push(self, chunk: object, threads: int) -> NDArray[Any] | None: ...
 
 def nt_xent_forward(
-    view_a: Tensor, view_b: Tensor, temperature: float, normalize: bool, threads: int
+    view_a: Tensor, view_b: Tensor, temperature: float, normalize: bool, ranked: bool, threads: int
 ) -> tuple[Tensor, Tensor]: ...
 def nt_xent_backward(
     grad_loss: Tensor,

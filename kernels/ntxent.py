@@ -33,6 +33,7 @@ from clmer.kernels._launch import cdiv
 from clmer.kernels.ntxent_launches import WHOLE, Config, choose, collect
 from clmer.kernels.ntxent_launches import variants as variants
 from clmer.ops._dispatch import no_double_backward
+from clmer.ops.ntxent.registration import weigh_rows
 
 _PANEL = 64  # row blocks whose sums are in memory at a time
 _STRIP = 8  # column blocks that a program of sum_pairs takes, where there are many
@@ -91,13 +92,20 @@ class Sums:
         self.stats = single((3, groups, m), dtype=torch.float32)
         self.has_carry = False
 
-    def add_own(self, positives: bool) -> Tensor:
-        """All negatives are among the rows themselves: stats are complete; the loss [G]."""
+    def add_own(self, positives: bool, each: bool) -> Tensor:
+        """All negatives are among the rows themselves: stats are complete; the loss.
+
+        It is [G], or with `each` row's own [G, M].
+        """
         _, m, _ = self.rows.z.shape
-        whole = m <= min(WHOLE, _PANEL * self.to.blocks.edge)  # one program, one panel
+        whole = not each and m <= min(WHOLE, _PANEL * self.to.blocks.edge)  # one program, one panel
         loss = self._loss(whole)
         self._add(self.rows.z, True, m, positives, loss, whole)
-        return loss if whole else loss.mean(-1).to(torch.float32)
+        return loss if whole else (loss if each else loss.mean(-1)).to(torch.float32)
+
+    def positives_come_first(self) -> Tensor:
+        """For each row [G, M] whether its positive is above all negatives; not if bounded."""
+        return torch.cat((self.rows.positive, self.rows.positive), -1) > self.carry[0]
 
     def add(self, columns: Tensor, own: bool, last: bool) -> Tensor:
         """Columns [G, m, dim] of one rank; the loss [G, M] of each row, float64, with the last."""
@@ -234,24 +242,32 @@ class _NtXent(torch.autograd.Function):
         tau: float | Tensor,
         normalize: bool,
         positives: bool,
-    ) -> Tensor:
+        each: bool,
+        ranked: bool,
+    ) -> tuple[Tensor, Tensor | None]:
         groups, n, _ = view_a.shape
         to = choose(view_a.dtype, groups, 2 * n)
-        bounded = is_bounded(tau, normalize, 2 * n, to)
+        bounded = not ranked and is_bounded(tau, normalize, 2 * n, to)
         with torch.cuda.device_of(view_a):  # Triton launches on the current device
             rows = unit(view_a, view_b, tau, normalize, to)
             sums = Sums(rows, bounded, to)
-            loss = sums.add_own(positives)
+            loss = sums.add_own(positives, each)
+            first = sums.positives_come_first() if ranked else None
+            if first is not None:
+                ctx.mark_non_differentiable(first)
         ctx.save_for_backward(rows.z, rows.inverse_length, rows.inverse_tau, sums.stats)
         ctx.shape, ctx.to, ctx.bounded, ctx.normalize = view_a.shape, to, bounded, normalize
-        return loss
+        return loss, first
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise no_double_backward("nt_xent", "triton")
         z, inverse_length, inverse_tau, stats = ctx.saved_tensors
         (groups, n, dim), to = ctx.shape, ctx.to
+        if grad_loss.dim() == 2:
+            grad_loss, weighed = weigh_rows(grad_loss, stats.movedim(0, 1), 1)
+            stats = weighed.movedim(1, 0).contiguous()
         with torch.cuda.device_of(z):
             if dim <= to.blocks.most:
                 grad_a, grad_b = z.new_empty((2, groups, n, dim)).unbind()
@@ -275,7 +291,7 @@ class _NtXent(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             total = dots.sum(dtype=torch.float64) * inverse_tau[0]
             grad_tau = (total * -0.5).to(torch.float32)
-        return grad_a, grad_b, grad_tau, None, None
+        return grad_a, grad_b, grad_tau, *[None] * 4
 
 
 def nt_xent_triton(
@@ -284,7 +300,9 @@ def nt_xent_triton(
     temperature: float | Tensor,
     normalize: bool = True,
     positives: bool = True,
-) -> Tensor:
+    each: bool = False,
+    ranked: bool = False,
+) -> tuple[Tensor, Tensor | None]:
     """NT-Xent of two views.
 
     Args:
@@ -293,16 +311,18 @@ def nt_xent_triton(
         temperature: a number, or 0-d, on the views' device.
         normalize: compare by cosine, or by plain dot product.
         positives: False leaves out the positives' own scores: the mean log-sum-exp of the rows.
+        each: the loss of each row in place of the mean.
+        ranked: whether to look for each row's largest negative.
 
     Returns:
-        The loss [G], float32, with gradients for the views and temperature.
+        The loss [G] or [G, 2N], float32, with gradients for the views and temperature; and for each
+        row [G, 2N] whether its positive scores above all negatives, or None.
 
     Source: Eq. 1-2; `clmer.ops.nt_xent`.
     """
     if view_a.dtype == torch.bfloat16 and not view_a.is_cuda:
         view_a, view_b = view_a.float(), view_b.float()  # the interpreter takes it for integers
     temperature = temperature.float() if isinstance(temperature, Tensor) else float(temperature)
-    loss: Tensor = _NtXent.apply(
-        view_a.contiguous(), view_b.contiguous(), temperature, normalize, positives
-    )
-    return loss
+    views = view_a.contiguous(), view_b.contiguous()
+    loss, first = _NtXent.apply(*views, temperature, normalize, positives, each, ranked)
+    return loss, first

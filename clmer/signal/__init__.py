@@ -3,7 +3,9 @@
 from clmer.signal.design import butter_bandpass, notch, resample
 from clmer.signal.offline import sosfilt, sosfiltfilt
 from clmer.signal.recording import filter_raw
+from clmer.signal.replacing import replacing_scipy
 from clmer.signal.stream import Bandpass, Chain, Notch, Stream
+from clmer.signal.transfer import filtfilt, lfilter, lfilter_zi
 
 __all__ = [
     "Bandpass",
@@ -12,7 +14,11 @@ __all__ = [
     "Stream",
     "butter_bandpass",
     "filter_raw",
+    "filtfilt",
+    "lfilter",
+    "lfilter_zi",
     "notch",
+    "replacing_scipy",
     "resample",
     "sosfilt",
     "sosfiltfilt",

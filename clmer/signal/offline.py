@@ -18,6 +18,8 @@ from clmer.signal.passes import (
 )
 
 Array = NDArray[Any]
+# Bound here: `clmer.signal.replacing_scipy` puts others in their place.
+scipy_sosfilt, scipy_sosfiltfilt = scipy.signal.sosfilt, scipy.signal.sosfiltfilt
 _PADTYPES = ("odd", "even", "constant", None)
 
 
@@ -67,7 +69,7 @@ def sosfilt(
     axis %= x.ndim
     y = _output(x, dtype, out)
     if not _has_kernel(dtype, sections):
-        found = scipy.signal.sosfilt(sections, x * scale if scale != 1.0 else x, axis, given)
+        found = scipy_sosfilt(sections, x * scale if scale != 1.0 else x, axis, given)
         y[...] = found if given is None else found[0]
         return y if given is None else (y, found[1])
     if given is None:
@@ -116,7 +118,7 @@ def sosfiltfilt(
     narrow = isinstance(out, np.ndarray) and (dtype, out.dtype) == (np.float64, np.float32)
     y = _output(x, np.dtype(np.float32) if narrow else dtype, out)
     if not _has_kernel(dtype, sections) or len(sections) > MAX_SECTIONS:
-        y[...] = scipy.signal.sosfiltfilt(sections, x, axis, padtype, edge)
+        y[...] = scipy_sosfiltfilt(sections, x, axis, padtype, edge)
         return y
     both_ways(_f64(sections), x, axis, y, padtype, edge)
     return y

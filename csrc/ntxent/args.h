@@ -5,17 +5,21 @@
 
 namespace clmer {
 
+constexpr int64_t kNtXentStats = 6;
+
 struct NtXentArgs {
   const void* view_a;  // [groups, n, dim] float or double; rows 0..n-1 of z
   const void* view_b;  // [groups, n, dim]; rows n..2n-1 of z
   double temperature;
-  // [groups, 4, 2n]: 1 / |x_i|; a shift c_i of row i's exponents; 1 / sum_{j != i} e^(s_ij - c_i);
-  // 1 - p(i's positive)
+  // [groups, kNtXentStats, 2n]: 1 / |x_i|; a shift c_i of row i's exponents;
+  // 1 / sum_{j != i} e^(s_ij - c_i); 1 - p(i's positive); row i's loss; whether its positive scores
+  // above all negatives, 1 or 0 (NaN unless `ranked`). The backward reads the first four.
   double* stats;
   int64_t groups;
   int64_t n;
   int64_t dim;
   bool normalize;
+  bool ranked;  // forward only
   int threads;
   void* loss;                // [groups]; forward only, as all below backward only
   const void* grad_loss;     // [groups]

@@ -50,12 +50,13 @@ TensorView shaped(const TensorView& views, std::initializer_list<int64_t> tail, 
   return t;
 }
 
-// loss [] or [G], and stats [4, 2N] or [G, 4, 2N] float64.
+// loss [] or [G], and stats [6, 2N] or [G, 6, 2N] float64.
 std::pair<py::object, py::object> forward(TensorView view_a, TensorView view_b, double temperature,
-                                          bool normalize, int threads) {
+                                          bool normalize, bool ranked, int threads) {
   NtXentArgs args = arguments(view_a, view_b, temperature, normalize, threads);
+  args.ranked = ranked;
   const NewTensor loss = new_tensor(shaped(view_a, {}, view_a.bits));
-  const NewTensor stats = new_tensor(shaped(view_a, {4, 2 * args.n}, 64));
+  const NewTensor stats = new_tensor(shaped(view_a, {kNtXentStats, 2 * args.n}, 64));
   args.loss = loss.view.data;
   args.stats = stats.view.as<double>();
   {
@@ -73,7 +74,7 @@ std::tuple<py::object, py::object, double> backward(TensorView grad_loss, Tensor
                                                     TensorView stats, bool normalize, int threads) {
   NtXentArgs args = arguments(view_a, view_b, temperature, normalize, threads);
   expect_like(grad_loss, shaped(view_a, {}, view_a.bits), "grad_loss");
-  expect_like(stats, shaped(view_a, {4, 2 * args.n}, 64), "stats");
+  expect_like(stats, shaped(view_a, {kNtXentStats, 2 * args.n}, 64), "stats");
   const NewTensor grad_a = new_tensor(view_a), grad_b = new_tensor(view_a);
   double grad_temperature = 0.0;
   args.grad_loss = grad_loss.data;

@@ -75,16 +75,44 @@ int positive_column(const Problem<T>& p, const Pair<T>& q, int r) {
   return c >= 0 && c < q.cols ? int(c) : -1;
 }
 
-// Pairs that are no negatives: self, positive, padding columns.
+// Pairs that are no negatives: self, positive (whose product is kept), padding columns.
 template <class T>
-void exclude(const Problem<T>& p, const Pair<T>& q, T* s) {
+void exclude(Problem<T>& p, const Pair<T>& q, T* s) {
+  T* own = p.own;
   for (int r = 0; r < q.rows; ++r) {
     T* row = s + r * kStride;
     if (q.i == q.j) row[r] = T(-kInf);
     const int c = positive_column(p, q, r);
-    if (c >= 0) row[c] = T(-kInf);
+    if (c >= 0) {
+      own[q.at_i + r] = own[q.at_j + c] = row[c];
+      row[c] = T(-kInf);
+    }
     for (int64_t pad = q.cols; pad < round_up(q.cols, kLanes<T>); ++pad) row[pad] = T(-kInf);
   }
+}
+
+template <class T>
+inline void raise_to(T value, T& top) {
+  if (value > top) top = value;
+}
+
+// A tile's largest products, of rows and of columns, into the running ones.
+template <class T>
+void raise_tops(Problem<T>& p, const Pair<T>& q, const T* s) {
+  alignas(64) T column[kBlock];
+  for (int c = 0; c < kBlock; ++c) column[c] = T(-kInf);
+  T* top = p.top;
+  for (int r = 0; r < q.rows; ++r) {
+    Vec<T> across = splat<T>(T(-kInf));
+    for (int c = 0; c < q.cols; c += kLanes<T>) {
+      const Vec<T> value = load(s + r * kStride + c);
+      store(column + c, max<T>(value, load(column + c)));
+      across = max<T>(value, across);
+    }
+    raise_to(reduce_max<T>(across), top[q.at_i + r]);
+  }
+  if (q.i == q.j) return;
+  for (int c = 0; c < q.cols; ++c) raise_to(column[c], top[q.at_j + c]);
 }
 
 // Row and column sums of e^s in one pass.
@@ -158,6 +186,7 @@ void forward_square(int64_t task, void* context) {
   each_tile(p, task, [&](const Pair<T>& q) {
     similarities(p, q, s);
     exclude(p, q, s);
+    if (p.a.ranked && !p.shifted) raise_tops(p, q, s);
     p.shifted ? shifted_sums(p, q, s) : plain_sums(p, q, s);
   });
 }
@@ -210,15 +239,21 @@ void backward_square(int64_t task, void* context) {
 // near-equals.
 template <class T>
 double finish_row(const Problem<T>& p, int64_t g, int64_t i, double s) {
-  const double sum = p.sum[g * p.rows + i];
-  const double top = p.shifted && sum > 0.0 ? double(p.top[g * p.rows + i]) : 0.0;
+  const int64_t at = g * p.rows + i;
+  const double sum = p.sum[at];
+  const double top = p.shifted && sum > 0.0 ? double(p.top[at]) : 0.0;
   const double d = top + __builtin_log(sum) - s;
   const T shift = p.shifted ? T(sum > 0.0 && top > s ? top : s) : T(0);
   p.stat(g, 1)[i] = double(shift);
   p.stat(g, 2)[i] =
       1.0 / (sum * __builtin_exp(top - double(shift)) + __builtin_exp(s - double(shift)));
   p.stat(g, 3)[i] = 1.0 / (1.0 + __builtin_exp(-d));
-  return (d > 0.0 ? d : 0.0) + __builtin_log1p(__builtin_exp(d > 0.0 ? -d : d));
+  const double loss = (d > 0.0 ? d : 0.0) + __builtin_log1p(__builtin_exp(d > 0.0 ? -d : d));
+  p.stat(g, 4)[i] = loss;
+  // Products of one tile size and one order of additions: equal rows score equally.
+  const T own = p.shifted ? p.own[at] * p.inverse_tau : p.own[at];
+  p.stat(g, 5)[i] = p.a.ranked ? double(own > p.top[at]) : __builtin_nan("");
+  return loss;
 }
 
 template <class T>

@@ -45,7 +45,8 @@ struct Problem {
       !(a.normalize && 1.0 / a.temperature + __builtin_log(double(m)) < Limits<T>::exp_range);
   T *z, *packed;     // [blocks, kBlock, width]; [blocks, dim, kBlock]: the blocks transposed
   double* sum;       // forward: sum of e^(s - top) over negatives
-  T* top;            // forward, shifted: running maximum
+  T* top;            // forward, shifted or ranked: running maximum over negatives
+  T* own;            // forward: the positive's product, from the tile that holds it
   T *shift, *share;  // backward: stats 1 and 2 as T
   T* grad;           // backward
   double* radial;    // backward: z . dL/dz
@@ -64,7 +65,7 @@ struct Problem {
     const void* base = i < a.n ? a.view_a : a.view_b;
     return static_cast<const T*>(base) + (g * a.n + (i < a.n ? i : i - a.n)) * a.dim;
   }
-  double* stat(int64_t g, int which) const { return a.stats + (g * 4 + which) * m; }
+  double* stat(int64_t g, int which) const { return a.stats + (g * kNtXentStats + which) * m; }
   int64_t positive(int64_t i) const { return i < a.n ? i + a.n : i - a.n; }
   int block_rows(int64_t block) const { return int(least(kBlock, m - block * kBlock)); }
 
@@ -75,6 +76,7 @@ struct Problem {
     packed = arena.take<T>(all * a.dim);
     sum = arena.take<double>(backward ? 0 : all);
     top = arena.take<T>(backward ? 0 : all);
+    own = arena.take<T>(backward ? 0 : all);
     shift = arena.take<T>(backward ? all : 0);
     share = arena.take<T>(backward ? all : 0);
     grad = arena.take<T>(backward ? all * width : 0);

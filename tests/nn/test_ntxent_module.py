@@ -13,7 +13,7 @@ from support.processes import in_processes
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from clmer.nn import NTXentLoss
+from clmer.nn import Bandpass, NTXentLoss
 from clmer.ops import nt_xent
 
 
@@ -64,6 +64,64 @@ def test_is_the_op() -> None:
     assert torch.equal(NTXentLoss()(a, b), nt_xent(a, b, 0.5))
     assert torch.equal(NTXentLoss(0.1)(a, b, labels), nt_xent(a, b, 0.1, labels=labels))
     assert repr(NTXentLoss(0.1)) == "NTXentLoss(temperature=0.1, gather_distributed=False)"
+
+
+def test_arguments_reach_the_op() -> None:
+    a, b = views((6, 4), torch.float32)
+    for options in ({"reduction": "sum"}, {"reduction": "none"}, {"impl": "reference"}):
+        loss = NTXentLoss(0.1, **options)  # type: ignore[arg-type]
+        assert torch.equal(loss(a, b), nt_xent(a, b, 0.1, **options))  # type: ignore[call-overload]
+        ((name, value),) = options.items()
+        assert f"{name}={value!r}" in repr(loss)
+    both = NTXentLoss(0.1, accuracy=True)
+    assert "accuracy=True" in repr(both)
+    found, accuracy = both(torch.stack((a, b), 1))
+    assert torch.equal(found, nt_xent(a, b, 0.1))
+    assert torch.equal(accuracy, nt_xent(a, b, 0.1, accuracy=True)[1])
+    tau = nn.Parameter(torch.tensor(0.1))
+    learnt = NTXentLoss(tau)
+    learnt(a, b).backward()
+    assert list(learnt.parameters()) == [tau]
+    assert tau.grad is not None
+    with pytest.raises(ValueError, match="impl: found 'no such'"):
+        NTXentLoss(impl="no such")(a, b)
+    with pytest.raises(ValueError, match="reduction 'max'"):
+        NTXentLoss(reduction="max")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((256, 0.5, 1), r"temperature 256, an integer.*write NTXentLoss\(temperature=0.5\)"),
+        ((256,), r"looks like a batch size \(write 256.0.*write NTXentLoss\(temperature=0.5\)"),
+        (("cpu", 256, 0.2, True), r"temperature 'cpu'.*write NTXentLoss\(temperature=0.2\)"),
+        (("cpu",), r"temperature 'cpu', expected a number; write NTXentLoss\(temperature=0.5\)"),
+        ((True,), "temperature True, expected a number"),
+        ((0.5, None), r"memory_bank_size None, expected 0; write NTXentLoss\(temperature=0.5\)"),
+        ((0.3, 0, 2), r"gather_distributed 2, expected True or False; .*temperature=0.3"),
+        ((0.3, 0, False, 1), r"found 4 arguments \(0.3, 0, False, 1\), expected three at most"),
+    ],
+)
+def test_constructors_of_other_projects_are_named(
+    arguments: tuple[object, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"NTXentLoss: found .*{message}|NTXentLoss: {message}"):
+        NTXentLoss(*arguments)  # type: ignore[arg-type]
+
+
+def test_a_high_temperature_is_said(recwarn: pytest.WarningsRecorder) -> None:
+    with pytest.warns(UserWarning, match=r"found temperature 256.0, usual are 0.05 to 1"):
+        NTXentLoss(256.0)
+    recwarn.clear()
+    NTXentLoss(10)
+    assert not recwarn.list
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_torchscript_is_refused_with_a_sentence() -> None:
+    for module in (NTXentLoss(), nn.Sequential(Bandpass(128, 4, 45))):
+        with pytest.raises(RuntimeError, match=r"torch.jit.script: \w+ has kernels .*torch.export"):
+            torch.jit.script(module)
 
 
 @pytest.mark.parametrize("temperature", [-1.0, 0.0, math.nan, math.inf])

@@ -50,7 +50,8 @@ def check_arguments(
         raise ValueError(f"gather: found {gather!r}, expected 'all' or 'ring'")
     for name, view in (("view_a", view_a), ("view_b", view_b)):
         if not isinstance(view, Tensor):
-            raise ValueError(f"{name}: found {type(view).__name__}, expected a tensor")
+            also = "" if name == "view_a" else "; features [B, n_views, D] go alone, as view_a"
+            raise ValueError(f"{name}: found {type(view).__name__}, expected a tensor{also}")
     _check(view_a, view_b, temperature, least)
     if labels is not None:
         check_labels(labels, view_a.shape, view_a.device)
@@ -59,6 +60,26 @@ def check_arguments(
     if impl is None and view_a.is_cuda:
         impl = _best_on_gpu(view_a, view_b)
     return choose_impl(impl, view_a.device, _NATIVE, also=("triton",))
+
+
+def check_result(
+    reduction: str, accuracy: bool, labels: Tensor | None, gather: str | None = None
+) -> None:
+    """Raises ValueError unless there is what is asked for; `gather` is None in one process."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction: found {reduction!r}, expected 'mean', 'sum' or 'none'")
+    if reduction == "none" and gather is not None:
+        raise ValueError(
+            "reduction: found 'none' with a process_group, expected 'mean' or 'sum': a rank would "
+            "need the gradients of the other ranks' anchors"
+        )
+    if accuracy and labels is not None:
+        raise ValueError(
+            "accuracy: found labels, or more than two views, expected neither: an anchor then has "
+            "several positives, none of which is the right one"
+        )
+    if accuracy and gather == "ring":
+        raise ValueError("accuracy: found gather='ring', expected gather='all'")
 
 
 def promoted(view_a: Tensor, view_b: Tensor) -> tuple[Tensor, Tensor]:

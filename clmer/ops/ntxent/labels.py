@@ -30,20 +30,19 @@ def check_labels(labels: Tensor, shape: torch.Size, device: torch.device) -> Non
         raise ValueError(f"devices differ: labels on {labels.device}, view_a on {device}")
 
 
-def mean_positive(z: Tensor, labels: Tensor) -> Tensor:
-    """The mean over rows of a row's mean product with its positives.
+def positive_means(z: Tensor, labels: Tensor) -> Tensor:
+    """Each row's mean product with its positives.
 
     With P(i) the m_c - 1 other rows of i's class c:
 
-        1/2N sum_i mean_{p in P(i)} z_i . z_p
-        = 1/2N sum_c (|sum_{i in c} z_i|^2 - sum_{i in c} |z_i|^2) / (m_c - 1)
+        mean_{p in P(i)} z_i . z_p = z_i . (sum_{j in c} z_j - z_i) / (m_c - 1)
 
     Args:
         z: rows [..., 2N, D]; rows n and N + n are the two views of sample n.
         labels: [..., N], integers.
 
     Returns:
-        [...]
+        [..., 2N]
     """
     a, b = z.unflatten(-2, (2, -1)).unbind(-3)  # [..., N, D]
     n = a.shape[-2]
@@ -52,13 +51,12 @@ def mean_positive(z: Tensor, labels: Tensor) -> Tensor:
     batch = torch.arange(classes[..., 0].numel(), device=z.device).view(*classes.shape[:-1], 1)
     index = (classes + n * batch).flatten()
 
-    def class_sums(x: Tensor) -> Tensor:  # [..., N] or [..., N, D], a class at its own index
+    def class_sums(x: Tensor) -> Tensor:  # [..., N] or [..., N, D]: of each sample's class
         rows = x.flatten(0, labels.dim() - 1)
-        return torch.zeros_like(rows).index_add(0, index, rows).view(x.shape)
+        return torch.zeros_like(rows).index_add(0, index, rows)[index].view(x.shape)
 
     both = a + b
-    # Apart, so that a sample alone in its class loses no digits to the difference.
-    within = class_sums(2 * (a * b).sum(-1))
-    across = class_sums(both).square().sum(-1) - class_sums(both.square().sum(-1))
-    others = class_sums(torch.full_like(within, 2.0)) - 1  # m_c - 1; -1 where there is no class
-    return ((across + within) / others).sum(-1) / (2 * n)
+    others = class_sums(both) - both  # zeros for a sample alone in its class: no digits are lost
+    within = (a * b).sum(-1)
+    counts = class_sums(torch.full_like(within, 2.0)) - 1  # m_c - 1
+    return torch.cat([((row * others).sum(-1) + within) / counts for row in (a, b)], -1)

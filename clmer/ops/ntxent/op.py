@@ -7,38 +7,81 @@ process groups in distributed.py and ring.py; the kernels are in csrc/ntxent/ an
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal, overload
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from clmer._native import _C
-from clmer.ops._dispatch import (
-    any_requires_grad,
-    below_autograd,
-    is_plain,
-    is_tracing,
-    library,
-    no_double_backward,
-)
 from clmer.ops.ntxent import distributed as ntxent_distributed
-from clmer.ops.ntxent.checks import check_arguments, promoted
-from clmer.ops.ntxent.labels import mean_positive
+from clmer.ops.ntxent import registration
+from clmer.ops.ntxent.checks import check_arguments, check_result, promoted
+from clmer.ops.ntxent.features import of_views, two_views
+from clmer.ops.ntxent.labels import positive_means
 from clmer.ops.ntxent.reference import nt_xent_reference, stack, widen
 
 
+@overload
 def nt_xent(
     view_a: Tensor,
-    view_b: Tensor,
+    view_b: Tensor | None = None,
     temperature: float | Tensor = 0.2,
     *,
     labels: Tensor | None = None,
     normalize: bool = True,
+    reduction: str = "mean",
+    accuracy: Literal[False] = False,
     process_group: dist.ProcessGroup | None = None,
     gather: str = "all",
     impl: str | None = None,
-) -> Tensor:
+) -> Tensor: ...
+
+
+@overload
+def nt_xent(
+    view_a: Tensor,
+    view_b: Tensor | None = None,
+    temperature: float | Tensor = 0.2,
+    *,
+    labels: Tensor | None = None,
+    normalize: bool = True,
+    reduction: str = "mean",
+    accuracy: Literal[True],
+    process_group: dist.ProcessGroup | None = None,
+    gather: str = "all",
+    impl: str | None = None,
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def nt_xent(
+    view_a: Tensor,
+    view_b: Tensor | None = None,
+    temperature: float | Tensor = 0.2,
+    *,
+    labels: Tensor | None = None,
+    normalize: bool = True,
+    reduction: str = "mean",
+    accuracy: bool,
+    process_group: dist.ProcessGroup | None = None,
+    gather: str = "all",
+    impl: str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]: ...
+
+
+def nt_xent(
+    view_a: Tensor,
+    view_b: Tensor | None = None,
+    temperature: float | Tensor = 0.2,
+    *,
+    labels: Tensor | None = None,
+    normalize: bool = True,
+    reduction: str = "mean",
+    accuracy: bool = False,
+    process_group: dist.ProcessGroup | None = None,
+    gather: str = "all",
+    impl: str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
     """Normalised-temperature cross entropy: each sample's two views find each other in the batch.
 
     With z [2N, D] the rows of both views (each divided by its length) and p(i) the other view of
@@ -59,11 +102,17 @@ def nt_xent(
         view_a: [N, D], or [G, N, D] for G independent batches; N, D >= 1. float32, float64,
             bfloat16 or float16 (the last two compute in float32).
         view_b: like view_a; row n is the other view of view_a's row n. Under autocast their dtypes
-            may differ, and the wider one is taken.
+            may differ, and the wider one is taken. None: view_a is features [B, n_views, D], as
+            SupCon's code has them, for an even n_views. With more than two, all other views of a
+            sample are its positives, as with labels that tell the samples apart.
         temperature: tau > 0, a float or a 0-d tensor; the tensor gets a gradient. (Its value is
             checked where that needs no waiting for a GPU.)
         labels: [N] or [G, N], integers: the class of each sample, whose two views share it.
         normalize: compare by cosine (True) or by plain dot product.
+        reduction: "mean" or "sum" over the anchors, or "none" for the loss of each.
+        accuracy: also return the top-1 accuracy, from the same pass: the share of anchors whose
+            other view scores above all other rows. Equal scores count as a miss, so that rows which
+            are all the same have 0 (on a GPU rounding may decide). No gradient; without labels.
         process_group: take the other ranks' samples as negatives too; ranks may differ in N, and
             one may have none, but agree in all other arguments. The loss, the same on every rank,
             and the gradients are those of one process that holds all rows. A rank gets the gradient
@@ -80,68 +129,68 @@ def nt_xent(
             compilers or functorch look on, before architecture 8.0 and without a C compiler.
 
     Returns:
-        The loss, 0-d or [G]; float32 for half-precision views, which could not resolve it.
+        The loss, 0-d or [G]; float32 for half-precision views, which could not resolve it. With
+        reduction="none" [2N] or [G, 2N], view_a's rows before view_b's; of features [B, n_views].
+        With accuracy=True the loss and the accuracy, 0-d or [G].
 
     Raises:
-        ValueError: a shape, dtype, device or temperature that does not fit.
+        ValueError: a shape, dtype, device or temperature that does not fit; reduction="none" or
+            accuracy where there is none (over ranks; with labels or more than two views).
         RuntimeError: an `impl` that cannot run on these tensors; second derivatives of the native
             or Triton form.
 
     Source: Eq. 1-2; Chen et al., A simple framework for contrastive learning (SimCLR), 2020;
     for labels Khosla et al., Supervised contrastive learning (SupCon), 2020, Eq. 2.
     """
+    if view_b is None:
+        a, b, labels = two_views(view_a, labels, process_group)
+        found = nt_xent(
+            a, b, temperature, labels=labels, normalize=normalize, reduction=reduction,
+            accuracy=accuracy, process_group=process_group, gather=gather, impl=impl,
+        )  # fmt: skip
+        if reduction != "none":
+            return found
+        if isinstance(found, tuple):
+            return of_views(found[0], view_a.shape), found[1]
+        return of_views(found, view_a.shape)
     view_a, view_b = promoted(view_a, view_b)
     if process_group is not None:
         return _distributed(
-            view_a, view_b, temperature, labels, normalize, process_group, gather=gather, impl=impl
-        )
+            view_a, view_b, temperature, labels, normalize, reduction, accuracy, process_group,
+            gather=gather, impl=impl,
+        )  # fmt: skip
+    check_result(reduction, accuracy, labels)
     chosen = check_arguments(view_a, view_b, temperature, labels, gather, impl)
     if gather != "all":
         raise ValueError(f"gather={gather!r}: found no process_group, expected one")
     if labels is not None:
         labels = labels.expand(view_a.shape[:-1])
     if chosen == "reference":
-        return nt_xent_reference(view_a, view_b, temperature, labels=labels, normalize=normalize)
-    form = _triton if chosen == "triton" else _native
-    if labels is None:
-        return form(view_a, view_b, temperature, normalize)
-    lse = form(view_a, view_b, temperature, normalize, positives=False)
-    attraction = mean_positive(stack(view_a, view_b, normalize), labels)
-    if isinstance(temperature, Tensor):
-        temperature = temperature.to(attraction.dtype)
-    return lse - attraction / temperature
+        return nt_xent_reference(
+            view_a, view_b, temperature, labels=labels, normalize=normalize, reduction=reduction,
+            accuracy=accuracy,
+        )  # fmt: skip
+    form, rows = _triton if chosen == "triton" else _native, reduction == "none"
+    loss, right = form(view_a, view_b, temperature, normalize, labels is None, rows, accuracy)
+    if labels is not None:
+        attraction = positive_means(stack(view_a, view_b, normalize), labels)
+        attraction = attraction if rows else attraction.mean(-1)
+        if isinstance(temperature, Tensor):
+            temperature = temperature.to(attraction.dtype)
+        loss = loss - attraction / temperature
+    loss = loss * (2 * view_a.shape[-2]) if reduction == "sum" else loss
+    return (loss, right.to(loss.dtype).mean(-1)) if accuracy else loss
 
 
 def _native(
     view_a: Tensor,
     view_b: Tensor,
     temperature: float | Tensor,
-    normalize: bool,
-    positives: bool = True,
-) -> Tensor:
-    view_a, view_b = widen(view_a), widen(view_b)
-    learnt = temperature if isinstance(temperature, Tensor) else None
-    tracing = is_tracing()
-    if tracing or not is_plain(view_a, view_b, learnt):
-        temperature = _as_tensor(temperature, view_a.device)
-        call = torch.ops.clmer.nt_xent if tracing else _autograd
-        loss, _ = call(view_a, view_b, temperature, normalize, positives)
-        return loss
-    if learnt is not None:
-        temperature = learnt.to(torch.float64)
-    arguments = (view_a, view_b, temperature, normalize, positives)
-    if torch.is_grad_enabled() and any_requires_grad(view_a, view_b, learnt):
-        loss, _ = _NtXent.apply(_forward, *arguments)
-    else:
-        loss, _ = _forward(*arguments)
-    return loss
-
-
-def _as_tensor(temperature: float | Tensor, device: torch.device) -> Tensor:
-    """The temperature as the registered op and Triton take it: 0-d float64."""
-    if isinstance(temperature, Tensor):
-        return temperature.to(torch.float64)
-    return torch.tensor(temperature, dtype=torch.float64, device=device)
+    *which: bool,
+) -> tuple[Tensor, Tensor]:
+    """Loss, and for each row whether its positive comes first."""
+    loss, stats = registration.call(widen(view_a), widen(view_b), temperature, *which)
+    return loss, stats[..., 5, :]
 
 
 @torch.compiler.disable(reason="nt_xent: ranks agree on their sizes, which no graph holds")
@@ -151,12 +200,15 @@ def _distributed(
     temperature: float | Tensor,
     labels: Tensor | None,
     normalize: bool,
+    reduction: str,
+    accuracy: bool,
     group: dist.ProcessGroup,
     *,
     gather: str,
     impl: str | None,
-) -> Tensor:
+) -> Tensor | tuple[Tensor, Tensor]:
     try:
+        check_result(reduction, accuracy, labels, gather)
         check_arguments(view_a, view_b, temperature, labels, gather, impl, least=0)
         if gather == "ring" and (impl not in (None, "triton") or labels is not None):
             raise ValueError(
@@ -165,7 +217,10 @@ def _distributed(
     except Exception:  # raised here; the others would wait for this rank
         ntxent_distributed.refuse(group)
         raise
-    asked = {"normalize": normalize, "gather": gather, "labels": labels is not None}
+    asked: dict[str, object] = {
+        "normalize": normalize, "gather": gather, "labels": labels is not None,
+        "reduction": reduction, "accuracy": accuracy,
+    }  # fmt: skip
     if not (isinstance(temperature, Tensor) and temperature.is_cuda):  # no waiting for a GPU
         asked["temperature"] = float(temperature)
     if gather == "ring":  # what travels is the implementation's
@@ -179,7 +234,24 @@ def _distributed(
         if labels is not None:
             labels = labels.expand(views.shape[1:-1]).to(torch.int64)
             labels = ntxent_distributed.gather_samples(labels, -1, sizes, group)
-        return nt_xent(view_a, view_b, temperature, labels=labels, normalize=normalize, impl=impl)
+        return nt_xent(
+            view_a, view_b, temperature, labels=labels, normalize=normalize, reduction=reduction,
+            accuracy=accuracy, impl=impl,
+        )  # fmt: skip
+    loss = _ring(view_a, view_b, temperature, normalize, sizes, group, impl)
+    return loss * (2 * sum(sizes)) if reduction == "sum" else loss
+
+
+def _ring(
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: float | Tensor,
+    normalize: bool,
+    sizes: list[int],
+    group: dist.ProcessGroup,
+    impl: str | None,
+) -> Tensor:
+    """The mean over all ranks' rows, which travel."""
     if impl == "triton":  # the default is PyTorch's: not measured over several GPUs
         from clmer.ops.ntxent.ring import nt_xent_triton_ring
 
@@ -199,175 +271,12 @@ def _triton(
     view_a: Tensor,
     view_b: Tensor,
     temperature: float | Tensor,
-    normalize: bool,
-    positives: bool = True,
-) -> Tensor:
+    *which: bool,
+) -> tuple[Tensor, Tensor]:
+    """Loss, and for each row whether its positive comes first."""
     from clmer.kernels.ntxent import nt_xent_triton
 
     a, b = (view.unsqueeze(0) if view.dim() == 2 else view for view in (view_a, view_b))
-    loss = nt_xent_triton(a, b, temperature, normalize, positives)
-    return loss if view_a.dim() == 3 else loss.squeeze(0)
-
-
-# --- registration: views [N, D] or [G, N, D]; temperature 0-d float64; loss [] or [G]; stats
-# [4, 2N] or [G, 4, 2N] float64 hold what the backward needs of each row: csrc/ntxent/args.h. With
-# positives=False the loss is the mean of log sum_{j != i} exp(s_ij) alone, for whoever subtracts
-# other positives.
-library.define(
-    "nt_xent(Tensor view_a, Tensor view_b, Tensor temperature, bool normalize, "
-    "bool positives=True) -> (Tensor, Tensor)"
-)
-library.define(
-    "nt_xent_backward(Tensor grad_loss, Tensor view_a, Tensor view_b, Tensor temperature, "
-    "Tensor stats, bool normalize) -> (Tensor, Tensor, Tensor)"
-)
-
-
-def _forward(
-    view_a: Tensor,
-    view_b: Tensor,
-    temperature: float | Tensor,
-    normalize: bool,
-    positives: bool = True,
-) -> tuple[Tensor, Tensor]:
-    """The kernel itself."""
-    views = (view_a.contiguous(), view_b.contiguous())
-    loss, stats = _C.nt_xent_forward(*views, float(temperature), normalize, torch.get_num_threads())
-    if not positives:
-        _, shift, share, miss = stats.unbind(-2)
-        loss.copy_((shift - share.log()).mean(-1))
-        miss -= 1.0  # the gradient of row i's lse for its positive is p, that of its loss p - 1
-    return loss, stats
-
-
-def _backward(
-    grad_loss: Tensor,
-    view_a: Tensor,
-    view_b: Tensor,
-    temperature: float | Tensor,
-    stats: Tensor,
-    normalize: bool,
-) -> tuple[Tensor, Tensor, float]:
-    """The kernel itself."""
-    tau, threads = float(temperature), torch.get_num_threads()
-    tensors = (grad_loss.contiguous(), view_a.contiguous(), view_b.contiguous())
-    return _C.nt_xent_backward(*tensors, tau, stats, normalize, threads)
-
-
-def _op_backward(
-    grad_loss: Tensor,
-    view_a: Tensor,
-    view_b: Tensor,
-    temperature: Tensor,
-    stats: Tensor,
-    normalize: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    stats = stats.contiguous()
-    grad_a, grad_b, grad = _backward(grad_loss, view_a, view_b, temperature, stats, normalize)
-    return grad_a, grad_b, temperature.new_full((), grad)
-
-
-def _fake(
-    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool, positives: bool = True
-) -> tuple[Tensor, Tensor]:
-    *groups, n, _ = view_a.shape
-    return view_a.new_empty(groups), view_a.new_empty((*groups, 4, 2 * n), dtype=torch.float64)
-
-
-def _fake_backward(
-    grad_loss: Tensor,
-    view_a: Tensor,
-    view_b: Tensor,
-    temperature: Tensor,
-    stats: Tensor,
-    normalize: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    shape = view_a.shape
-    return view_a.new_empty(shape), view_a.new_empty(shape), temperature.new_empty(())
-
-
-library.impl("nt_xent", _forward, "CPU")
-library.impl("nt_xent_backward", _op_backward, "CPU")
-torch.library.register_fake("clmer::nt_xent", _fake, lib=library)
-torch.library.register_fake("clmer::nt_xent_backward", _fake_backward, lib=library)
-
-
-# --- autograd -----------------------------------------------------------------------------------
-class _NtXent(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, forward, view_a, view_b, temperature, normalize, positives):  # type: ignore[no-untyped-def]
-        loss, stats = forward(view_a, view_b, temperature, normalize, positives)
-        learnt = temperature if isinstance(temperature, Tensor) else None
-        ctx.save_for_backward(view_a, view_b, stats, learnt)
-        ctx.constants = temperature if learnt is None else None, normalize
-        ctx.plain = forward is _forward
-        ctx.mark_non_differentiable(stats)
-        ctx.set_materialize_grads(False)
-        return loss, stats
-
-    @staticmethod
-    def backward(ctx, grad_loss, _):  # type: ignore[no-untyped-def]
-        if grad_loss is None:
-            return (None,) * 6
-        view_a, view_b, stats, learnt = ctx.saved_tensors
-        constant, normalize = ctx.constants
-        temperature = constant if learnt is None else learnt
-        outright = not torch.is_grad_enabled() and not is_tracing() and is_plain(grad_loss)
-        if ctx.plain and outright:
-            grads = _backward(grad_loss, view_a, view_b, temperature, stats, normalize)
-            if learnt is not None:
-                grads = (*grads[:2], learnt.new_full((), grads[2]))
-        else:
-            temperature = _as_tensor(temperature, view_a.device)
-            grads = torch.ops.clmer.nt_xent_backward(
-                grad_loss, view_a, view_b, temperature, stats, normalize
-            )
-        return None, *grads[:2], None if learnt is None else grads[2], None, None
-
-
-def _autograd(
-    view_a: Tensor, view_b: Tensor, temperature: Tensor, normalize: bool, positives: bool = True
-) -> tuple[Tensor, Tensor]:
-    return _NtXent.apply(_below_autograd, view_a, view_b, temperature, normalize, positives)
-
-
-def _below_autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
-    with below_autograd():
-        return torch.ops.clmer.nt_xent(*arguments)
-
-
-def _autograd_backward(
-    grad_loss: Tensor,
-    view_a: Tensor,
-    view_b: Tensor,
-    temperature: Tensor,
-    stats: Tensor,
-    normalize: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    inputs = (grad_loss, view_a, view_b, temperature)
-    if torch.is_grad_enabled() and any(each.requires_grad for each in inputs):
-        raise no_double_backward("nt_xent")
-    with below_autograd():
-        return torch.ops.clmer.nt_xent_backward(*inputs, stats, normalize)
-
-
-library.impl("nt_xent", _autograd, "Autograd")
-library.impl("nt_xent_backward", _autograd_backward, "Autograd")
-
-
-@torch.library.register_vmap("clmer::nt_xent", lib=library)
-def _vmap(info, in_dims, view_a, view_b, temperature, normalize, positives=True):  # type: ignore[no-untyped-def]
-    if in_dims[2] is not None:
-        raise ValueError("vmap over temperature is not defined: all batches share one")
-    n, grouped = info.batch_size, view_a.dim() - (in_dims[0] is not None) == 3
-
-    def folded(view, dim):  # type: ignore[no-untyped-def]
-        view = view.movedim(dim, 0) if dim is not None else view.expand(n, *view.shape)
-        return view.flatten(0, 1) if grouped else view
-
-    loss, stats = torch.ops.clmer.nt_xent(
-        folded(view_a, in_dims[0]), folded(view_b, in_dims[1]), temperature, normalize, positives
-    )
-    if grouped:
-        loss, stats = loss.unflatten(0, (n, -1)), stats.unflatten(0, (n, -1))
-    return (loss, stats), (0, 0)
+    loss, right = nt_xent_triton(a, b, temperature, *which)
+    right = loss if right is None else right  # not asked for
+    return (loss, right) if view_a.dim() == 3 else (loss.squeeze(0), right.squeeze(0))

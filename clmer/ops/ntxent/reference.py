@@ -41,7 +41,9 @@ def nt_xent_reference(
     *,
     labels: Tensor | None = None,
     normalize: bool = True,
-) -> Tensor:
+    reduction: str = "mean",
+    accuracy: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
     """The specification in plain PyTorch: it builds the similarity matrix."""
     n = view_a.shape[-2]
     z = stack(view_a, view_b, normalize)
@@ -55,4 +57,13 @@ def nt_xent_reference(
         row_labels = torch.cat((labels, labels), -1)  # [..., 2N]
         same = (row_labels.unsqueeze(-1) == row_labels.unsqueeze(-2)) & ~self_pair
         positive = s.masked_fill(~same, 0.0).sum(-1) / same.sum(-1)
-    return (s.masked_fill(self_pair, -math.inf).logsumexp(-1) - positive).mean(-1)
+    loss = reduced(s.masked_fill(self_pair, -math.inf).logsumexp(-1) - positive, reduction)
+    if not accuracy:
+        return loss
+    negatives = s.detach().masked_fill(self_pair | self_pair.roll(n, -1), -math.inf)
+    return loss, (positive > negatives.amax(-1)).to(loss.dtype).mean(-1)
+
+
+def reduced(rows: Tensor, reduction: str) -> Tensor:
+    """The rows' losses [..., 2N], as `reduction` says."""
+    return rows if reduction == "none" else rows.sum(-1) if reduction == "sum" else rows.mean(-1)
