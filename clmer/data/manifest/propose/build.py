@@ -10,6 +10,7 @@ from pathlib import Path
 from clmer.data.channels import canonical
 from clmer.data.formats.delimited import number
 from clmer.data.manifest.columns import REFERENCE
+from clmer.data.manifest.propose.beside import Beside
 from clmer.data.manifest.propose.join import join_tables
 from clmer.data.manifest.propose.match import names_trials
 from clmer.data.manifest.propose.names import Names, lettered_id, name_all, person_id
@@ -68,14 +69,7 @@ def propose(
         for cell in table.column(table.subject)
         if cell
     }
-    shown = {
-        lettered_id(cell)
-        for table in tables
-        for i in table.others
-        if names_trials(table.name(i)) or folded(table.name(i)) in CLASSES
-        for cell in table.column(i)
-    }
-    names = name_all([(each.format, each.path) for each in used], known, shown)
+    names = name_all([(each.format, each.path) for each in used], known, _shown(tables))
     made = Proposal(root, found, used, [])
     made.trials = _trials(made, names)
     arrays = [e.path for e in used if e.path.suffix == ".npy" and not kind_in(e.path)]
@@ -94,6 +88,17 @@ def propose(
     _mark_rest(made)
     _rows(made, out.parent)
     return made
+
+
+def _shown(tables: Sequence[Beside]) -> set[str]:
+    """What tables call the trials."""
+    return {
+        lettered_id(cell)
+        for table in tables
+        for i in table.others
+        if names_trials(table.name(i)) or folded(table.name(i)) in CLASSES
+        for cell in table.column(i)
+    }
 
 
 def write(proposal: Proposal, out: Path) -> None:
