@@ -110,7 +110,7 @@ def test_a_recording_of_the_training_data_is_told(study, clmer_data, tmp_path, c
     assert f"note: {path} is p00's rest, which the run was trained on, in every split" in said
     other = clmer_data / "eegmat" / "Subject05_1.edf"
     assert main(["predict", str(study / "run"), str(other), "--out", str(tmp_path / "p.csv")]) == 0
-    assert "was trained on" not in " ".join(capsys.readouterr().err.split())
+    assert "the run was trained on" not in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_split_that_held_a_person_out_is_named(tmp_path, capsys):
@@ -141,7 +141,7 @@ def test_the_split_that_held_a_person_out_is_named(tmp_path, capsys):
     assert f"split{number}, which answers here, was trained without p2" in said
     np.save(copied, rng.standard_normal((2, 1280)))
     assert main(ask) == 0
-    assert "was trained on" not in capsys.readouterr().err
+    assert "the run was trained on" not in capsys.readouterr().err
 
 
 def test_signals_in_several_files_are_told_how_to_be_given(study, tmp_path, capsys):
