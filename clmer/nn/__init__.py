@@ -7,7 +7,7 @@ from clmer.nn.encoder import Encoder, as_tokens, feature_count
 from clmer.nn.fusion import Fusion
 from clmer.nn.ntxent import NTXentLoss
 from clmer.nn.replace import Replacement, replace_attention, restore_attention
-from clmer.nn.sdpa import sdpa_kernel
+from clmer.ops.attention.sdpa import sdpa_kernel
 
 __all__ = [
     "Bandpass",

@@ -61,6 +61,13 @@ void backward_block(const BackwardHead<T, S>& h, const int32_t* columns, int64_t
   }
   // From the last tile on, which under a causal mask sees the most keys and begins all their sums.
   int64_t begun = 0;
+  const auto begin_until = [&](int64_t end) {
+    const auto clear = [&](Padded<T> sums, int64_t cols) {
+      fill_zero(sums.data + begun * sums.stride, end - begun, sums.stride, cols);
+    };
+    clear(b.grad_key, a.dim);
+    clear(b.grad_value, a.value_dim);
+  };
   for (int64_t r = (a.rows - 1) / tile * tile; r >= 0; r -= tile) {
     const int64_t rows = least(tile, a.rows - r);
     const int64_t seen = keys_before(columns, count, h.left->end(r, rows));
@@ -68,16 +75,11 @@ void backward_block(const BackwardHead<T, S>& h, const int32_t* columns, int64_t
       if (first) grad_query.clear(r, rows);
       continue;
     }
-    if (begun && seen > begun) {
-      const auto clear = [&](Padded<T> sums, int64_t cols) {
-        fill_zero(sums.data + begun * sums.stride, seen - begun, sums.stride, cols);
-      };
-      clear(b.grad_key, a.dim);
-      clear(b.grad_value, a.value_dim);
-    }
+    if (begun && seen > begun) begin_until(seen);
     backward_tile(h, b, queries, r, rows, seen, begun > 0);
     begun = most(begun, seen);
   }
+  if (begun < count) begin_until(count);  // a bias of -inf hid them
   if (b.grad_key.data == s.grad_key.data) {
     write_rows(b.grad_key, columns, count, a.dim, grad_key, a.grad_key.row);
   }

@@ -13,7 +13,7 @@ struct NtXentArgs {
   double temperature;
   // [groups, kNtXentStats, 2n]: 1 / |x_i|; a shift c_i of row i's exponents;
   // 1 / sum_{j != i} e^(s_ij - c_i); 1 - p(i's positive); row i's loss; whether its positive scores
-  // above all negatives, 1 or 0 (NaN unless `ranked`). The backward reads the first four.
+  // above all negatives, 1 or 0 (0 unless `ranked`). The backward reads the first four.
   double* stats;
   int64_t groups;
   int64_t n;

@@ -252,7 +252,7 @@ double finish_row(const Problem<T>& p, int64_t g, int64_t i, double s) {
   p.stat(g, 4)[i] = loss;
   // Products of one tile size and one order of additions: equal rows score equally.
   const T own = p.shifted ? p.own[at] * p.inverse_tau : p.own[at];
-  p.stat(g, 5)[i] = p.a.ranked ? double(own > p.top[at]) : __builtin_nan("");
+  p.stat(g, 5)[i] = p.a.ranked ? double(own > p.top[at]) : 0.0;
   return loss;
 }
 

@@ -104,3 +104,15 @@ def test_masks_whose_hidden_tiles_are_passed_over(simd_level, name, shape, strid
             )
             for x, y in zip(ours, plain, strict=True):
                 torch.testing.assert_close(x, y)
+
+
+@pytest.mark.parametrize("rows", [5, 70, 300])
+def test_keys_that_a_bias_hides_from_all_get_zeros(simd_level, rows):
+    q, k, v, _, _, grad = inputs((rows, 300, 8, 5), torch.float32, (2, 2))
+    bias = torch.zeros(rows, 300)
+    bias[:, 140:] = -torch.inf
+    ours = results(cross_attention, q, k, v, bias, grad)
+    plain = results(cross_attention, q, k, v, bias, grad, impl="reference")
+    for x, y in zip(ours, plain, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
+    assert not ours[2][..., 140:, :].any()
