@@ -206,7 +206,7 @@ def test_what_is_missing_is_named(run, tmp_path):
     with pytest.raises(DataError, match=r"models/split2/physio.*-2\.safetensors: found nothing"):
         clmer.load(copy)
     (copy / "results.json").unlink()
-    message = rf"unfinished run, stopped in split2/{MODEL}-2, .*--resume.* split=\"split1\""
+    message = rf"unfinished run, stopped in split2/{MODEL}-2, .*--resume.* `split=split1`"
     with pytest.raises(DataError, match=message.replace("+", r"\+")):
         clmer.load(copy)
     assert clmer.load(copy, "split1").splits
