@@ -5,6 +5,7 @@ from clmer.ops.attention.reference import attention_weights, cross_attention_ref
 from clmer.ops.attention.sdpa import scaled_dot_product_attention
 from clmer.ops.bandpass.op import sosfilt, sosfilt_reference
 from clmer.ops.bandpass.zero_phase import sosfiltfilt
+from clmer.ops.export import decompositions
 from clmer.ops.ntxent.op import nt_xent
 from clmer.ops.ntxent.reference import nt_xent_reference
 from clmer.ops.sublayer.op import feed_forward, merge_heads, project_heads
@@ -18,6 +19,7 @@ __all__ = [
     "attention_weights",
     "cross_attention",
     "cross_attention_reference",
+    "decompositions",
     "feed_forward",
     "feed_forward_reference",
     "merge_heads",
