@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from clmer.nn.checks import NotScriptable
 from clmer.ops import sosfilt
 from clmer.signal import butter_bandpass
 
 
-class Bandpass(nn.Module):
+class Bandpass(NotScriptable, nn.Module):
     """Causal Butterworth band-pass along the last dimension, from a state of zeros.
 
     Args:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clmer import ops
+from clmer.nn.checks import NotScriptable
 from clmer.nn.dropout import Dropout
 from clmer.nn.encoder import Encoder
 from clmer.nn.shard import BatchNorm, Shard, sharded
@@ -170,7 +171,7 @@ def future_steps(steps: int) -> int:
     return min(6, steps // 2)
 
 
-class ContrastiveModel(nn.Module):
+class ContrastiveModel(NotScriptable, nn.Module):
     """The contrastive stage of one modality: L = 0.7 L_sample + 1.0 L_temporal.
 
     Two views of a window are encoded; the summary s_t of each predicts the other's K next steps

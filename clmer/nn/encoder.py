@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from clmer.nn.checks import NotScriptable
 from clmer.nn.dropout import Dropout
 from clmer.nn.shard import BatchNorm
 
@@ -31,7 +32,7 @@ def feature_count(tokens: int, width: int = 32) -> int:
     return math.ceil(4 * width / tokens) * tokens
 
 
-class Encoder(nn.Module):
+class Encoder(NotScriptable, nn.Module):
     """Three convolutional blocks over time: x [B, C, T] -> z [B, F, T'].
 
     Each block is Conv1d - BatchNorm - ReLU - MaxPool(2). Kernels are 8 wide with padding 4, the

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clmer import ops
 from clmer.nn import sublayer
-from clmer.nn.checks import check_at_least, check_heads, check_inputs, named_inputs
+from clmer.nn.checks import NotScriptable, check_at_least, check_heads, check_inputs, named_inputs
 from clmer.nn.dropout import Dropout
 from clmer.nn.random_state import new_seed
 from clmer.ops.attention.reference import attention_weights
@@ -116,7 +116,7 @@ class Unify(nn.Module):
         return x.transpose(1, 2) + self.positions
 
 
-class Fusion(nn.Module):
+class Fusion(NotScriptable, nn.Module):
     """Classifier over M modalities, fused pair by pair with cross-modal attention.
 
     Of each directed pair (a, b) the stream is a's unified tokens, which ask; keys and values come

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from clmer.nn.checks import NotScriptable
 from clmer.nn.shard import undo_ddp_mean
 from clmer.ops import nt_xent
 
 
-class NTXentLoss(nn.Module):
+class NTXentLoss(NotScriptable, nn.Module):
     """`clmer.nt_xent` as a module, a drop-in for `lightly.loss.NTXentLoss`.
 
     Args:

@@ -8,6 +8,7 @@ from clmer.ops.bandpass.zero_phase import sosfiltfilt
 from clmer.ops.export import decompositions
 from clmer.ops.ntxent.op import nt_xent
 from clmer.ops.ntxent.reference import nt_xent_reference
+from clmer.ops.script import refuse_script
 from clmer.ops.sublayer.op import feed_forward, merge_heads, project_heads
 from clmer.ops.sublayer.reference import (
     feed_forward_reference,
@@ -33,3 +34,6 @@ __all__ = [
     "sosfilt_reference",
     "sosfiltfilt",
 ]
+
+for _name in __all__:
+    refuse_script(globals()[_name])

@@ -98,7 +98,7 @@ def attention_scores(
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Tensor:
-    """What the softmax is of, [..., Lq, Lk], in float32 at least; -inf where a mask hides a pair."""
+    """What the softmax is of, [..., Lq, Lk], in float32 at least; -inf: a mask hides the pair."""
     if key_padding_mask is not None:
         key_padding_mask = padding_over_heads(key_padding_mask, query.shape[:-2])
     dtype = compute_dtype(query.dtype)
