@@ -27,8 +27,6 @@ class CrossModalAttention(NotScriptable, nn.MultiheadAttention):
     `nn.MultiheadAttention` gives NaN), and in cross-attention a key that a boolean key_padding_mask
     ignores may hold NaN (in self-attention it is a query as well). The weights are built only when
     asked for, on the CPU in the pass that makes the output. `nn.TransformerEncoderLayer` calls
-    this module in eval mode too, instead of its own fast path.
-    asked for, beside the fused output, by the same dropout mask. `nn.TransformerEncoderLayer` calls
     this module in eval mode too, instead of its own fast path: a forward pre-hook that does nothing
     keeps it from reading the weights itself.
 

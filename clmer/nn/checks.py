@@ -89,7 +89,7 @@ def named_inputs(
         x = dict(zip(inputs, x, strict=True))
     if x.keys() != inputs.keys():
         raise ValueError(f"{owner}: expected the modalities {list(inputs)}, got {list(x)}")
-    batch = len(next(iter(x.values())))
+    batch = next(iter(x.values())).shape[0]  # len() would make a traced size a constant
     for name, shape in inputs.items():
         if x[name].shape != (batch, *shape):
             raise ValueError(

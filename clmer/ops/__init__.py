@@ -5,8 +5,10 @@ from clmer.ops.attention.reference import attention_weights, cross_attention_ref
 from clmer.ops.attention.sdpa import scaled_dot_product_attention
 from clmer.ops.bandpass.op import sosfilt, sosfilt_reference
 from clmer.ops.bandpass.zero_phase import sosfiltfilt
+from clmer.ops.export import decompositions
 from clmer.ops.ntxent.op import nt_xent
 from clmer.ops.ntxent.reference import nt_xent_reference
+from clmer.ops.script import refuse_script
 from clmer.ops.sublayer.op import feed_forward, merge_heads, project_heads
 from clmer.ops.sublayer.reference import (
     feed_forward_reference,
@@ -18,6 +20,7 @@ __all__ = [
     "attention_weights",
     "cross_attention",
     "cross_attention_reference",
+    "decompositions",
     "feed_forward",
     "feed_forward_reference",
     "merge_heads",
@@ -31,3 +34,6 @@ __all__ = [
     "sosfilt_reference",
     "sosfiltfilt",
 ]
+
+for _name in __all__:
+    refuse_script(globals()[_name])

@@ -64,11 +64,45 @@ def attention_weights(
     seed: Tensor | None = None,
 ) -> Tensor:
     """The weights that `cross_attention` applies, [..., Lq, Lk], in float32 at least."""
+    seed = check_seed(seed, dropout_p, query.device)
+    scores = attention_scores(
+        query,
+        key,
+        key_padding_mask=key_padding_mask,
+        attn_mask=attn_mask,
+        attn_bias=attn_bias,
+        is_causal=is_causal,
+        scale=scale,
+    )
+    if scores.shape[-1] == 0:
+        return scores
+    # The finite floor keeps a row of -inf from becoming NaN; its sum is 0 and so are its weights.
+    shift = scores.detach().amax(-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
+    weights = (scores - shift).exp()
+    total = weights.sum(-1, keepdim=True)
+    weights = weights / total.masked_fill(total == 0, 1.0)
+    if seed is not None:
+        kept = dropout_mask(seed, weights.shape, dropout_p)
+        weights = weights.masked_fill(~kept, 0.0)
+        weights = weights / (1.0 - dropout_p) if dropout_p < 1.0 else weights
+    return weights
+
+
+def attention_scores(
+    query: Tensor,
+    key: Tensor,
+    *,
+    key_padding_mask: Tensor | None = None,
+    attn_mask: Tensor | None = None,
+    attn_bias: Tensor | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """What the softmax is of, [..., Lq, Lk], in float32 at least; -inf: a mask hides the pair."""
     if key_padding_mask is not None:
         key_padding_mask = padding_over_heads(key_padding_mask, query.shape[:-2])
     dtype = compute_dtype(query.dtype)
     scale = (query.shape[-1] or 1) ** -0.5 if scale is None else scale
-    seed = check_seed(seed, dropout_p, query.device)
     query, key = query.to(dtype), key.to(dtype)
     visible = _visible(query, key, key_padding_mask, attn_mask, is_causal)
     if visible is not None:
@@ -80,18 +114,7 @@ def attention_weights(
         scores = scores + attn_bias.to(dtype)
     if visible is not None:
         scores = scores.masked_fill(~visible, -torch.inf)
-    if scores.shape[-1] == 0:
-        return scores
-    # The finite floor keeps a row of -inf from becoming NaN; its sum is 0 and so are its weights.
-    shift = scores.detach().amax(-1, keepdim=True).clamp(min=torch.finfo(dtype).min)
-    weights = (scores - shift).exp()
-    total = weights.sum(-1, keepdim=True)
-    weights = weights / total.masked_fill(total == 0, 1.0)
-    if seed is not None:
-        kept = dropout_mask(seed, weights.shape, dropout_p)
-        weights = weights.masked_fill(~kept, 0.0)
-        weights = weights / (1.0 - dropout_p) if dropout_p < 1.0 else weights
-    return weights
+    return scores
 
 
 def _visible(

@@ -52,7 +52,7 @@ def native_forward(
 ) -> tuple[Tensor, Tensor | None]:
     """The kernel itself; `weights` [..., Lq, Lk], if given, takes the weights or their mean."""
     tensors = (query, key, value, mask, attn_mask, bias, seed)
-    out = _ordered_like(query) if query.shape[-1] == value.shape[-1] else None
+    out = ordered_like(query) if query.shape[-1] == value.shape[-1] else None
     results = (want_lse, out, weights, torch.get_num_threads())
     return _C.attention_forward(*tensors, dropout_p, scale, is_causal, *results)
 
@@ -78,13 +78,13 @@ def native_backward(
     if bias is not None and bias_grad:
         parts = bias.new_zeros((_bias_parts(query, bias), *bias.shape))
     tensors = (grad_out, query, key, value, out, lse, mask, attn_mask, bias, seed)
-    ordered = (_ordered_like(query), _ordered_like(key), _ordered_like(value))
+    ordered = (ordered_like(query), ordered_like(key), ordered_like(value))
     how = (dropout_p, scale, is_causal)
     grads = _C.attention_backward(*tensors, *how, parts, *ordered, torch.get_num_threads())
     return (*grads, None if parts is None else parts.sum(0))
 
 
-def _ordered_like(tensor: Tensor) -> Tensor | None:
+def ordered_like(tensor: Tensor) -> Tensor | None:
     """Room for a result in the memory order of `tensor`, or None: a contiguous one will do."""
     if tensor.is_contiguous():
         return None
@@ -180,8 +180,8 @@ def _fake_backward(  # type: ignore[no-untyped-def]
 
 
 def _fake_like(tensor: Tensor) -> Tensor | None:
-    """What `_ordered_like` gives the native kernel; a GPU's results are contiguous."""
-    return _ordered_like(tensor) if tensor.device.type == "cpu" else None
+    """What `ordered_like` gives the native kernel; a GPU's results are contiguous."""
+    return ordered_like(tensor) if tensor.device.type == "cpu" else None
 
 
 # --- autograd -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clmer.ops._dispatch import any_requires_grad, is_plain, is_tracing, tell_reference
+from clmer.ops._dispatch import any_requires_grad, is_ordinary, is_tracing, tell_reference
 from clmer.ops.attention.checks import check, number, padding_over_heads, to_rank
 from clmer.ops.attention.op import cross_attention
 from clmer.ops.attention.reference import (
@@ -72,7 +72,7 @@ def cross_attention_with_weights(
     how: dict[str, Any] = {"dropout_p": dropout_p, "scale": scale, "seed": seed}
     tensors = (query, key, value, key_padding_mask, attn_mask, attn_bias, seed)
     at_once = impl in (None, "native") and query.is_cpu and query.dim() > 2 and dropout_p < 1.0
-    if not at_once or query.dtype != key.dtype or is_tracing() or not is_plain(*tensors):
+    if not at_once or query.dtype != key.dtype or is_tracing() or not is_ordinary(*tensors):
         out = cross_attention(query, key, value, **masks, **how, impl=impl)
         weights = attention_weights(query, key, **masks, **how).to(query.dtype)
         return out, weights.mean(-3) if average else weights

@@ -51,13 +51,30 @@ def feed_forward_reference(
     seed: Tensor | None = None,
 ) -> Tensor:
     """The specification of `feed_forward` in plain PyTorch."""
+    return feed_forward_steps(
+        x, weight1, bias1, weight2, bias2, hidden_seed, seed, hidden_dropout_p, dropout_p
+    )[0]
+
+
+def feed_forward_steps(
+    x: Tensor,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    hidden_seed: Tensor | None,
+    seed: Tensor | None,
+    hidden_dropout_p: float,
+    dropout_p: float,
+) -> tuple[Tensor, Tensor]:
+    """`feed_forward_reference`, and the hidden rows behind ReLU and dropout."""
     dtype = x.dtype
     x, weight1, bias1, weight2, bias2 = widen(x, weight1, bias1, weight2, bias2)
     with without_autocast(x.device):
         hidden = F.relu(stacked_linear(normed(x), weight1, bias1))
         hidden = _dropped(hidden, hidden_dropout_p, hidden_seed)
         y = stacked_linear(hidden, weight2, bias2)
-    return (x + _dropped(y, dropout_p, seed)).to(dtype)
+    return (x + _dropped(y, dropout_p, seed)).to(dtype), hidden
 
 
 def widen(*tensors: Tensor) -> tuple[Tensor, ...]:
