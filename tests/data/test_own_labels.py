@@ -162,7 +162,7 @@ def test_a_scale_is_two_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for wrong in ("1", "1;7", "low,high", "1,7,9"):
         with pytest.raises(SystemExit):
             train(tmp_path, "--scale", wrong)
-        assert "expected two numbers, LOW,HIGH" in capsys.readouterr().err
+        assert "expected two numbers, LOW,HIGH" in " ".join(capsys.readouterr().err.split())
 
 
 def test_too_few_classes_for_recordings_left_out(

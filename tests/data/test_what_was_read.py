@@ -65,7 +65,7 @@ def test_the_line_stands_in_every_output(
     assert line == LINE.format(amplitude)
     assert line.replace("eeg: ", "eeg ", 1) in " ".join(said.split())
     assert line in inspect("manifest", study, cache=study / "cache", progress=True)
-    assert line in capsys.readouterr().out.splitlines()
+    assert line in " ".join(capsys.readouterr().out.split())
     assert line in report_page([run], cache=study / "cache", shows_learned=False)
     assert main(["predict", str(run), str(study / "p0_calm.edf"), "--split", "split1"]) == 0
     assert "eeg: 2 channels (eeg) Fp1 Cz; uV" in capsys.readouterr().err

@@ -302,7 +302,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     count(clmer.nn.attention, "cross_attention")
     count(clmer.nn.attention, "cross_attention_with_weights")
     count(clmer.integrations.transformers, "cross_attention")
-    count(importlib.import_module("clmer.nn.sdpa"), "scaled_dot_product_attention")
+    count(importlib.import_module("clmer.ops.attention.sdpa"), "scaled_dot_product_attention")
     return calls
 
 

@@ -98,7 +98,7 @@ def test_the_command(
     out = tmp_path / "page.html"
     base = ["deap", "--cache", str(tmp_path / "stores"), "--out", str(out)]
     assert cli.main(["inspect", *base, "--root", str(tmp_path / "nowhere")]) == 2
-    assert "no such folder" in capsys.readouterr().err
+    assert "--root: found no folder" in capsys.readouterr().err
     assert not out.exists()
     assert cli.main(["inspect", *base, "--root", str(root), "--modalities", "physio,au"]) == 0
     assert "it shows no people" in capsys.readouterr().out
@@ -144,7 +144,7 @@ def test_recordings_are_looked_for_in_clmer_data(
     assert cli.main(["inspect", *out, "--modalities", "physio"]) == 0
     monkeypatch.delenv("CLMER_DATA")
     assert cli.main(["inspect", *out]) == 2
-    assert "Give root or set CLMER_DATA" in capsys.readouterr().err
+    assert "Give --root or set CLMER_DATA" in capsys.readouterr().err
 
 
 def test_a_data_set_without_faces_or_ratings(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def test_parameters_are_those_that_decide_the_windows() -> None:
 
 
 @pytest.mark.parametrize("name", ["windows", "window"])
-def test_load_knows_these_options_and_no_others(name: str) -> None:
+def test_load_knows_these_options_and_no_others(name: str, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=name):
-        clmer.data.load("deap", ROOT, **{name: 1.0})
+        clmer.data.load("deap", tmp_path, **{name: 1.0})
     with pytest.raises(ConfigError, match="`window_s`: found 0.0, expected above 0"):
-        clmer.data.load("deap", ROOT, window_s=0.0)
+        clmer.data.load("deap", tmp_path, window_s=0.0)
