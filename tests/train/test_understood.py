@@ -75,7 +75,8 @@ def test_a_run_begins_with_the_same_and_ends_with_what_to_type(
     said = capsys.readouterr().out
     assert said.index("What was understood") < said.index("Verdict") < said.index("In numbers")
     assert f"clmer report {study / 'run'}" in said
-    assert f"clmer predict {study / 'run'} eeg=FILE gsr=FILE --out said.csv" in said
+    typed = " ".join(said.replace("\\\n", " ").split())
+    assert f"clmer predict {study / 'run'} eeg=FILE gsr=FILE --out said.csv" in typed
     assert said.count("On people it never saw in training, eeg+gsr gets a balanced accuracy") == 1
 
 
