@@ -9,6 +9,7 @@ import torch
 from support.ntxent_cases import views
 
 from clmer._native import _C, _capsule
+from clmer.ops import _dispatch
 from clmer.ops.ntxent.op import nt_xent, nt_xent_reference
 
 # N below, at and above the 64-row blocks (M = 2N), D around the vector widths and the 256 depth.
@@ -93,6 +94,21 @@ def test_second_derivatives_are_refused():
     a, b = (v.requires_grad_() for v in views((4, 3)))
     with pytest.raises(RuntimeError, match="impl='reference'"):
         torch.autograd.grad(nt_xent(a, b), a, create_graph=True)
+
+
+def test_derivatives_of_other_kinds_take_the_reference(monkeypatch):
+    monkeypatch.setattr(_dispatch, "_told", set())
+    a, b = views((4, 3))
+    loss = lambda a: nt_xent(a, b, 0.3)  # noqa: E731
+    with pytest.warns(UserWarning, match="nt_xent: taking its plain PyTorch form"):
+        found = torch.func.grad(loss)(a)
+    leaf = a.clone().requires_grad_()
+    (want,) = torch.autograd.grad(loss(leaf), leaf)
+    torch.testing.assert_close(found, want)
+    _, slope = torch.func.jvp(loss, (a,), (torch.ones_like(a),))
+    torch.testing.assert_close(slope, want.sum())
+    with pytest.raises(RuntimeError, match="functorch"):
+        torch.func.grad(lambda a: nt_xent(a, b, 0.3, impl="native"))(a)
 
 
 def op_inputs(shape, tau=0.2, dtype=torch.float64, requires_grad=True):

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from clmer.ops._dispatch import is_transformed, tell_reference
 from clmer.ops.ntxent import distributed as ntxent_distributed
 from clmer.ops.ntxent import registration
 from clmer.ops.ntxent.checks import check_arguments, check_result, promoted
@@ -126,7 +127,8 @@ def nt_xent(
         impl: None, "native" (CPU), "reference" (plain PyTorch, differentiable any number of times)
             or "triton" (GPU; elsewhere in Triton's interpreter; not float64). None is native on
             the CPU; on a GPU "triton", but the reference for float64, for gather="ring", where
-            compilers or functorch look on, before architecture 8.0 and without a C compiler.
+            compilers or functorch look on, before architecture 8.0 and without a C compiler. For
+            gradients by `torch.func` and forward mode None is the reference, and says so once.
 
     Returns:
         The loss, 0-d or [G]; float32 for half-precision views, which could not resolve it. With
@@ -165,6 +167,9 @@ def nt_xent(
         raise ValueError(f"gather={gather!r}: found no process_group, expected one")
     if labels is not None:
         labels = labels.expand(view_a.shape[:-1])
+    learnt = temperature if isinstance(temperature, Tensor) else None
+    if impl is None and is_transformed(view_a, view_b, learnt):
+        chosen = tell_reference("nt_xent")
     if chosen == "reference":
         return nt_xent_reference(
             view_a, view_b, temperature, labels=labels, normalize=normalize, reduction=reduction,
