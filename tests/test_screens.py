@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from clmer.cli import COMMANDS, main
@@ -41,3 +43,15 @@ def test_a_slip_is_told_within_80_columns(
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "clmer manifest DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["manifest"], ["inspect", "manifest", "--root"], ["train", "manifest", "--root"]]
+)
+def test_a_slip_in_a_folders_name_is_told(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my-study").mkdir()
+    assert main([*words, str(tmp_path / "my-studi")]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"Did you mean {tmp_path / 'my-study'}?" in said

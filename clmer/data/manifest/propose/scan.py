@@ -21,6 +21,7 @@ from clmer.data.manifest.propose.beside import Beside, read_beside
 from clmer.data.manifest.propose.words import kind_in, rate_in
 from clmer.data.recording import KINDS
 from clmer.errors import DataError
+from clmer.storage import near_folder
 
 _SHEETS = (".xlsx", ".xls", ".ods", ".numbers", ".sav")
 #: Files that people keep beside recordings; nothing is said of them but their number.
@@ -92,7 +93,7 @@ def scan(root: Path, *, progress: bool = False) -> list[Found]:
         DataError: there is no such folder.
     """
     if not root.is_dir():
-        raise DataError(root, "folder", "nothing", "a folder of recordings")
+        raise DataError(root, "folder", "nothing", "a folder of recordings", near_folder(root))
     paths = list(_walk(root))
     bar = tqdm(paths, desc="looking", unit="file", leave=False, disable=None if progress else True)
     found = [_look(root, path) for path in bar]
