@@ -79,7 +79,7 @@ def wrong_flags(known: dict[str, set[str]], module: str, text: str) -> list[str]
         if flag in _OTHERS:
             continue
         name = (command[1] or "train") if command else own
-        if own == "__init__" and not command:
+        if own in ("__init__", "arguments") and not command:
             name = "train"
         if own == "experiments" and flag in known["train"]:
             continue
