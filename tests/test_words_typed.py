@@ -17,6 +17,6 @@ def test_a_slip_in_an_option_is_told(
     """A beginning of an option is none: `--modality` would be `--modality-dropout`."""
     with pytest.raises(SystemExit, match="2"):
         main(["train", "manifest", word, "eeg"])
-    said = capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
     assert f"unrecognized arguments: {word} eeg. Did you mean {meant}?" in said
     assert said.startswith("usage: clmer train DATASET")
