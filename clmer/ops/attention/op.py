@@ -20,9 +20,9 @@ from clmer.ops._dispatch import (
     is_transformed,
     tell_reference,
 )
-from clmer.ops.attention.checks import check, number, padding_over_heads, promoted, to_rank
+from clmer.ops.attention.checks import check, number, padding_over_heads, promoted
 from clmer.ops.attention.gpu import best_on_gpu
-from clmer.ops.attention.reference import check_seed, compute_dtype, cross_attention_reference
+from clmer.ops.attention.reference import check_seed, cross_attention_reference, full_rank
 from clmer.ops.attention.registered import IMPLEMENTATIONS, CrossAttention, dispatched
 
 _NATIVE = ("cpu",)
@@ -122,14 +122,8 @@ def cross_attention(
     if impl == "reference":
         how: dict[str, Any] = {"dropout_p": dropout_p, "scale": scale, "seed": seed}
         return cross_attention_reference(query, key, value, **masks, attn_bias=attn_bias, **how)
-    lead = query.dim() - 2
-    if key_padding_mask is not None:
-        key_padding_mask = to_rank(key_padding_mask, lead + 1)
-    if attn_mask is not None:
-        attn_mask = to_rank(attn_mask, lead + 2)
-    if attn_bias is not None:
-        attn_bias = to_rank(attn_bias.to(compute_dtype(query.dtype)), lead + 2)
-    tensors = (query, key, value, key_padding_mask, attn_mask, attn_bias, seed)
+    terms = full_rank(query, key_padding_mask, attn_mask, attn_bias)
+    tensors = (query, key, value, *terms, seed)
     constants = (float(dropout_p), scale, bool(is_causal))
     implementation = IMPLEMENTATIONS[impl]
     apart = implementation.bypasses_dispatcher(query)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clmer.ops._dispatch import without_autocast
-from clmer.ops.attention.checks import padding_over_heads
+from clmer.ops.attention.checks import padding_over_heads, to_rank
 
 _HALF = frozenset((torch.bfloat16, torch.float16))
 
@@ -203,3 +203,15 @@ def draw_seed(device: torch.device, generator: torch.Generator | None = None) ->
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """What a dtype is computed in: float32 at least."""
     return torch.float32 if dtype in _HALF else dtype
+
+
+def full_rank(
+    query: Tensor, key_padding_mask: Tensor | None, attn_mask: Tensor | None, bias: Tensor | None
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Masks and bias as kernels take them: of query's rank, the bias of the arithmetic's dtype."""
+    rank = query.dim()
+    return (
+        None if key_padding_mask is None else to_rank(key_padding_mask, rank - 1),
+        None if attn_mask is None else to_rank(attn_mask, rank),
+        None if bias is None else to_rank(bias.to(compute_dtype(query.dtype)), rank),
+    )

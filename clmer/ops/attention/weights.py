@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from clmer.ops._dispatch import any_requires_grad, is_ordinary, is_tracing, tell_reference
-from clmer.ops.attention.checks import check, number, padding_over_heads, to_rank
+from clmer.ops.attention.checks import check, number, padding_over_heads
 from clmer.ops.attention.op import cross_attention
 from clmer.ops.attention.reference import (
     attention_weights,
     check_seed,
     compute_dtype,
     cross_attention_reference,
+    full_rank,
 )
 from clmer.ops.attention.registered import native_backward, native_forward
 
@@ -76,22 +77,17 @@ def cross_attention_with_weights(
         out = cross_attention(query, key, value, **masks, **how, impl=impl)
         weights = attention_weights(query, key, **masks, **how).to(query.dtype)
         return out, weights.mean(-3) if average else weights
-    lead = query.dim() - 2
     if key_padding_mask is not None:
         key_padding_mask = padding_over_heads(key_padding_mask, query.shape[:-2])
     check(query, key, value, key_padding_mask, attn_mask, attn_bias, dropout_p)
-    if key_padding_mask is not None:
-        key_padding_mask = to_rank(key_padding_mask, lead + 1)
-    if attn_mask is not None:
-        attn_mask = to_rank(attn_mask, lead + 2)
-    if attn_bias is not None:
-        attn_bias = to_rank(attn_bias.to(compute_dtype(query.dtype)), lead + 2)
+    terms = full_rank(query, key_padding_mask, attn_mask, attn_bias)
     scale = (query.shape[-1] or 1) ** -0.5 if scale is None else number(scale)
-    terms = (key_padding_mask, attn_mask, attn_bias, seed)
     constants = (float(dropout_p), scale, bool(is_causal))
     if torch.is_grad_enabled() and any_requires_grad(query, key, value, attn_bias):
-        return _WithWeights.apply(average, impl is not None, query, key, value, *terms, *constants)
-    out, weights, _ = _forward(average, False, query, key, value, *terms, *constants)
+        return _WithWeights.apply(
+            average, impl is not None, query, key, value, *terms, seed, *constants
+        )
+    out, weights, _ = _forward(average, False, query, key, value, *terms, seed, *constants)
     return out, weights
 
 
