@@ -34,7 +34,7 @@ class LiveReference:
                 f"`reference={ALL}`: in training everyone's windows were read against all that "
                 "they have, which is not known live. Train with `reference=LABEL:SECONDS`"
             )
-        if not isinstance(given, int | float) or isinstance(given, bool):
+        if not isinstance(given, int | float):
             check_given(kind, given)
             self._known = given
             return
