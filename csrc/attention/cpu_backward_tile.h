@@ -99,60 +99,75 @@ const int32_t* copy_statistics(const BackwardHead<T, S>& h) {
   return h.s.queries;
 }
 
-// P and dS of kVecs vectors of queries: `weights` holds scores and `grad_weights` dP on entry.
-template <class T, int kVecs>
-void weights_columns(Scores<T> weights, Scores<T> grad_weights, int64_t count, const T* lse,
-                     const T* delta, T scale) {
+// P after dropout, and dS, of kVecs vectors of queries from r on: `weights` holds scores and
+// `grad_weights` dP on entry.
+template <class T, int kVecs, bool kDrops>
+void weights_columns(Scores<T> weights, Scores<T> grad_weights, const DropoutFactors<T>& factors,
+                     int64_t r, const T* lse, const T* delta, T scale) {
   Vec<T> shift[kVecs], less[kVecs];
   for (int v = 0; v < kVecs; ++v) {
-    shift[v] = load(lse + v * kLanes<T>);
-    less[v] = load(delta + v * kLanes<T>) * scale;
+    shift[v] = load(lse + r + v * kLanes<T>);
+    less[v] = load(delta + r + v * kLanes<T>) * scale;
   }
-  for (int64_t c = 0; c < count; ++c) {
-    T* row = weights.data + c * weights.stride;
-    T* grad_row = grad_weights.data + c * grad_weights.stride;
+  for (int64_t c = 0; c < factors.t.count; ++c) {
+    T* row = weights.data + c * weights.stride + r;
+    T* grad_row = grad_weights.data + c * grad_weights.stride + r;
     for (int v = 0; v < kVecs; ++v) {
-      const Vec<T> weight = exp<T>(load(row + v * kLanes<T>) - shift[v]);
-      const Vec<T> grad = load(grad_row + v * kLanes<T>) * scale - less[v];
-      store(row + v * kLanes<T>, weight);
-      store(grad_row + v * kLanes<T>, weight * grad);
+      const int64_t at = v * kLanes<T>;
+      const Vec<T> weight = exp<T>(load(row + at) - shift[v]);
+      Vec<T> kept = weight, grad = load(grad_row + at);
+      if constexpr (kDrops) {
+        const Vec<T> by = factors.of_queries(r + at, factors.t.columns[c]);
+        kept *= by;
+        grad *= by;
+      }
+      store(row + at, kept);
+      store(grad_row + at, weight * (grad * scale - less[v]));
     }
   }
 }
 
-// The same for one query whose keys lie across the lanes.
-template <class T>
-void weights_row(T* weights, T* grad_weights, int64_t count, T lse, T delta, T scale) {
-  const Vec<T> less = splat(delta * scale);
-  for (int64_t c = 0; c < count; c += kLanes<T>) {
-    const Vec<T> weight = exp<T>(load(weights + c) - splat(lse));
-    store(weights + c, weight);
-    store(grad_weights + c, weight * (load(grad_weights + c) * scale - less));
+// The same for query r, whose keys lie across the lanes.
+template <class T, bool kDrops>
+void weights_row(Scores<T> weights, Scores<T> grad_weights, const DropoutFactors<T>& factors,
+                 int64_t r, const T* lse, const T* delta, T scale) {
+  T *row = weights.data + r * weights.stride, *grad_row = grad_weights.data + r * weights.stride;
+  const Vec<T> shift = splat(lse[r]), less = splat(delta[r] * scale);
+  const DropoutKey key = kDrops ? factors.key_of(r) : DropoutKey{};
+  for (int64_t c = 0; c < factors.t.count; c += kLanes<T>) {
+    const Vec<T> weight = exp<T>(load(row + c) - shift);
+    Vec<T> kept = weight, grad = load(grad_row + c);
+    if constexpr (kDrops) {
+      const Vec<T> by = factors.of_keys(key, c);
+      kept *= by;
+      grad *= by;
+    }
+    store(row + c, kept);
+    store(grad_row + c, weight * (grad * scale - less));
   }
 }
 
-// P and scale * dS of a tile.
-template <class T>
-void tile_weights(const BackwardScratch<T>& s, int64_t start, int64_t rows, int64_t count,
-                  T scale) {
-  Scores<T> w = s.weights, g = s.grad_weights;
+// P after dropout and scale * dS of a tile.
+template <class T, bool kDrops>
+void tile_weights(const BackwardScratch<T>& s, const Tile& t, int64_t start, T scale) {
+  const Scores<T> w = s.weights, g = s.grad_weights;
   const T *lse = s.lse + start, *delta = s.delta + start;
+  const DropoutFactors<T> factors(t, w.across);
   if (w.across) {
-    for (int64_t r = 0; r < rows; ++r) {
-      weights_row(w.data + r * w.stride, g.data + r * g.stride, count, lse[r], delta[r], scale);
+    for (int64_t r = 0; r < t.rows; ++r) {
+      weights_row<T, kDrops>(w, g, factors, r, lse, delta, scale);
     }
     return;
   }
-  for (int64_t r = 0; r < rows;) {
-    const int64_t vecs = least(ceil_div(rows - r, kLanes<T>), kMaxVecs), step = vecs * kLanes<T>;
+  for (int64_t r = 0; r < t.rows;) {
+    const int64_t vecs = least(ceil_div(t.rows - r, kLanes<T>), kMaxVecs);
     if constexpr (kMaxVecs == 4) {
-      if (vecs == 4) weights_columns<T, 4>(w, g, count, lse, delta, scale);
-      if (vecs == 3) weights_columns<T, 3>(w, g, count, lse, delta, scale);
+      if (vecs == 4) weights_columns<T, 4, kDrops>(w, g, factors, r, lse, delta, scale);
+      if (vecs == 3) weights_columns<T, 3, kDrops>(w, g, factors, r, lse, delta, scale);
     }
-    if (vecs == 2) weights_columns<T, 2>(w, g, count, lse, delta, scale);
-    if (vecs == 1) weights_columns<T, 1>(w, g, count, lse, delta, scale);
-    w.data += step, g.data += step, lse += step, delta += step;
-    r += step;
+    if (vecs == 2) weights_columns<T, 2, kDrops>(w, g, factors, r, lse, delta, scale);
+    if (vecs == 1) weights_columns<T, 1, kDrops>(w, g, factors, r, lse, delta, scale);
+    r += vecs * kLanes<T>;
   }
 }
 
@@ -196,9 +211,8 @@ void backward_tile(const BackwardHead<T, S>& h, const KeyBlock<T>& b, const int3
   const Tile tile{a, h.head, start, rows, b.columns, count, h.left->hole(start, rows)};
   add_terms(tile, s.weights, s.terms);
   hide_later(tile, s.weights);
-  if (a.seed) drop(tile, s.grad_weights);
-  tile_weights(s, start, rows, count, h.grad_bias ? T(1) : T(a.scale));
-  if (a.seed) drop(tile, s.weights);
+  const T by = h.grad_bias ? T(1) : T(a.scale);
+  a.seed ? tile_weights<T, true>(s, tile, start, by) : tile_weights<T, false>(s, tile, start, by);
   h.ahead.fetch(share);
   if (h.grad_bias) {
     add_bias_gradient<T>(tile, a.grad_bias, s.grad_weights, h.grad_bias + start * a.grad_bias.row);

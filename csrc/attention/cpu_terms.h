@@ -168,36 +168,55 @@ void hide_later(const Tile& t, const Scores<T>& scores) {
   }
 }
 
-inline DropoutKey dropout_key(const Tile& t, int64_t row) {
-  return dropout_key(*t.a.seed, t.head.number * t.a.rows + t.first + row);
-}
-
-// Times 1 / (1 - p) where dropout keeps the weight, else 0.
+// What dropout multiplies the weights of a tile by: 1 / (1 - p) where it keeps one, else 0.
 template <class T>
-void drop(const Tile& t, const Scores<T>& x) {
+struct DropoutFactors {
+  const Tile& t;
   const uint32_t threshold = uint32_t(t.a.dropout_p * 4294967296.0);
   const T grown = T(1.0 / (1.0 - t.a.dropout_p));
-  if (x.across) {
-    for (int64_t r = 0; r < t.rows; ++r) {
-      const DropoutKey key = dropout_key(t, r);
-      T* row = x.data + r * x.stride;
-      for (int64_t c = 0; c < t.count; ++c) {
-        row[c] *= dropout_keeps(key, uint32_t(t.columns[c]), threshold) ? grown : T(0);
-      }
+  uint32_t low[kTileRows], high[kTileRows];  // the keys of queries along the lanes
+
+  DropoutFactors(const Tile& tile, bool across) : t(tile) {
+    if (!t.a.seed || across) return;
+    for (int64_t r = 0; r < padded<T>(t.rows); ++r) {
+      const DropoutKey key = key_of(r);
+      low[r] = key.low;
+      high[r] = key.high;
     }
-    return;
   }
-  uint32_t low[kTileRows], high[kTileRows];
-  for (int64_t r = 0; r < t.rows; ++r) {
-    const DropoutKey key = dropout_key(t, r);
-    low[r] = key.low;
-    high[r] = key.high;
+  DropoutKey key_of(int64_t row) const {
+    return dropout_key(*t.a.seed, t.head.number * t.a.rows + t.first + row);
   }
-  for (int64_t c = 0; c < t.count; ++c) {
-    T* row = x.data + c * x.stride;
-    const uint32_t column = uint32_t(t.columns[c]);
-    for (int64_t r = 0; r < t.rows; ++r) {
-      row[r] *= dropout_keeps({low[r], high[r]}, column, threshold) ? grown : T(0);
+  // Of the queries from r on, and one key.
+  Vec<T> of_queries(int64_t r, int32_t column) const {
+    T factors[kLanes<T>];
+    for (int i = 0; i < kLanes<T>; ++i) {
+      const DropoutKey key{low[r + i], high[r + i]};
+      factors[i] = dropout_keeps(key, uint32_t(column), threshold) ? grown : T(0);
+    }
+    return load(factors);
+  }
+  // Of one query, and the keys from c on.
+  Vec<T> of_keys(DropoutKey key, int64_t c) const {
+    T factors[kLanes<T>] = {};
+    const int64_t wide = least(kLanes<T>, t.count - c);
+    for (int64_t i = 0; i < wide; ++i) {
+      factors[i] = dropout_keeps(key, uint32_t(t.columns[c + i]), threshold) ? grown : T(0);
+    }
+    return load(factors);
+  }
+};
+
+// Dropout on the weights of a tile, in place.
+template <class T>
+void drop(const Tile& t, const Scores<T>& x) {
+  const DropoutFactors<T> factors(t, x.across);
+  for (int64_t i = 0; i < (x.across ? t.rows : t.count); ++i) {
+    T* line = x.data + i * x.stride;
+    const DropoutKey key = x.across ? factors.key_of(i) : DropoutKey{};
+    for (int64_t j = 0; j < (x.across ? t.count : t.rows); j += kLanes<T>) {
+      const Vec<T> by = x.across ? factors.of_keys(key, j) : factors.of_queries(j, t.columns[i]);
+      store(line + j, load(line + j) * by);
     }
   }
 }
