@@ -33,7 +33,17 @@ _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 def is_tracing() -> bool:
     """Whether the registered op must be called, so that compilers and functorch see it."""
-    return torch.compiler.is_compiling() or _functorch_is_active() or _jit_state() is not None
+    return is_traced() or is_mapped()
+
+
+def is_traced() -> bool:
+    """Whether a graph of ops is being made."""
+    return torch.compiler.is_compiling() or _jit_state() is not None
+
+
+def is_mapped() -> bool:
+    """Whether a transform of `torch.func` is active: grad, jvp, vmap and what is made of them."""
+    return _functorch_is_active()
 
 
 def is_plain(*tensors: torch.Tensor | None) -> bool:
