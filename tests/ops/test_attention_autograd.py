@@ -7,6 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from clmer.nn import CrossModalAttention
 from clmer.ops import _dispatch
@@ -58,6 +59,26 @@ def test_second_derivatives_take_the_reference_and_say_so_once(told):
     q, k, v, _ = inputs()
     with pytest.raises(RuntimeError, match="impl='reference'"):
         torch.autograd.grad(cross_attention(q, k, v, impl="native").sum(), q, create_graph=True)
+
+
+def test_second_derivatives_count_what_inputs_share_once():
+    """The same tensor three times, and keys made from the queries: self-attention."""
+    x = inputs()[0]
+    for impl in (None, "reference"):
+        assert torch.autograd.gradgradcheck(
+            lambda x, impl=impl: cross_attention(x, x, x, impl=impl), x
+        )
+    assert torch.autograd.gradgradcheck(lambda x: cross_attention(x, x.sin(), x.cos()), x)
+
+
+def test_second_derivatives_where_others_look_on(told):
+    q, k, v, _ = inputs()
+    with FlopCounterMode(display=False):
+        out = cross_attention(q, k, v)
+        with pytest.warns(UserWarning, match="plain PyTorch form"):
+            (grad,) = torch.autograd.grad(out.sum(), q, create_graph=True)
+    grad.square().sum().backward()
+    assert q.grad is not None
 
 
 def test_only_what_needs_a_gradient_gets_one():

@@ -188,8 +188,7 @@ def _fake_backward(grad_y: Tensor, grad_state: Tensor, sos: Tensor) -> tuple[Ten
 
 # --- autograd -----------------------------------------------------------------------------------
 class _Filter(torch.autograd.Function):
-    """The filter or its adjoint: linear in x and state, so its own derivative in forward mode, and
-    the other is its gradient. That makes derivatives of any order."""
+    """The filter or its adjoint: its own derivative, being linear, and the other's gradient."""
 
     @staticmethod
     def forward(ctx, x, sos, state, adjoint):  # type: ignore[no-untyped-def]
