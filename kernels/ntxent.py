@@ -260,17 +260,19 @@ class _NtXent(torch.autograd.Function):
         again = (None, None, None) if explicit else (view_a, view_b, learnt)
         ctx.save_for_backward(rows.z, rows.inverse_length, rows.inverse_tau, sums.stats, *again)
         ctx.shape, ctx.to, ctx.bounded = view_a.shape, to, bounded
-        ctx.which = (tau if learnt is None else None, normalize, positives, each)
+        ctx.constant, ctx.which = tau if learnt is None else None, (normalize, positives, each)
         return loss, first
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-        z, inverse_length, inverse_tau, stats, *again = ctx.saved_tensors
+        z, inverse_length, inverse_tau, stats, view_a, view_b, learnt = ctx.saved_tensors
         if torch.is_grad_enabled():
-            if again[0] is None:
+            if view_a is None:
                 raise no_double_backward("nt_xent", "triton")
-            return *reference_backward(grad_loss, (*again,), *ctx.which), *[None] * 5
-        (groups, n, dim), to, normalize = ctx.shape, ctx.to, ctx.which[1]
+            tau = ctx.constant if learnt is None else learnt
+            grads = reference_backward(grad_loss, view_a, view_b, tau, *ctx.which)
+            return *grads, *[None] * 5
+        (groups, n, dim), to, normalize = ctx.shape, ctx.to, ctx.which[0]
         if grad_loss.dim() == 2:
             grad_loss, weighed = weigh_rows(grad_loss, stats.movedim(0, 1), 1)
             stats = weighed.movedim(1, 0).contiguous()
@@ -308,6 +310,7 @@ def nt_xent_triton(
     positives: bool = True,
     each: bool = False,
     ranked: bool = False,
+    *,
     explicit: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """NT-Xent of two views.

@@ -85,8 +85,9 @@ def weigh_rows(grad_rows: Tensor, stats: Tensor, first: int) -> tuple[Tensor, Te
 
 def reference_backward(
     grad_loss: Tensor,
-    inputs: tuple[Tensor, Tensor, Tensor | None],
-    constant: float | None,
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: float | Tensor,
     normalize: bool,
     positives: bool,
     rows: bool,
@@ -95,19 +96,21 @@ def reference_backward(
 
     Args:
         grad_loss: of the loss, [...] or with `rows` [..., 2N].
-        inputs: the views, and the temperature where it is learnt.
-        constant: the temperature where it is not.
-        normalize: as in `nt_xent`.
-        positives: as in the registered op, like rows.
+        view_a: as in `nt_xent`, like the next three.
+        view_b: see `nt_xent`.
+        temperature: see `nt_xent`.
+        normalize: see `nt_xent`.
+        positives: see above.
         rows: see above.
     """
 
     def reference(view_a: Tensor, view_b: Tensor, learnt: Tensor | None) -> Tensor:
-        temperature = constant if learnt is None else learnt
-        each = anchor_losses(view_a, view_b, temperature, normalize, positives)
+        tau = temperature if learnt is None else learnt
+        each = anchor_losses(view_a, view_b, tau, normalize, positives)
         return each if rows else each.mean(-1)
 
-    return reference_gradients("nt_xent", reference, inputs, grad_loss)
+    learnt = temperature if isinstance(temperature, Tensor) else None
+    return reference_gradients("nt_xent", reference, (view_a, view_b, learnt), grad_loss)
 
 
 # --- kernels and fakes --------------------------------------------------------------------------
@@ -224,8 +227,7 @@ class _NtXent(torch.autograd.Function):
         temperature, normalize = constant if learnt is None else learnt, which[0]
         outright = not torch.is_grad_enabled() and not is_tracing() and is_plain(grad_loss)
         if torch.is_grad_enabled() and not ctx.explicit and not is_tracing():
-            inputs = (view_a, view_b, learnt)
-            grads = reference_backward(grad_loss, inputs, constant, *which[:3])
+            grads = reference_backward(grad_loss, view_a, view_b, temperature, *which[:3])
         elif ctx.plain and outright:
             grads = _backward(grad_loss, view_a, view_b, temperature, stats, normalize)
             if learnt is not None:
