@@ -20,8 +20,8 @@ class Dropout(nn.Module):
     transformer's step; this one takes under half the time, forward and backward. p is rounded to a
     multiple of 2^-16 below 1, the kept elements are scaled by exactly 1 / (1 - rounded p), and the
     draws come from PyTorch's generator, or `clmer.nn.random_state.drawing_from`'s. On a GPU and
-    under `torch.compile` and `torch.func` it is `F.dropout`. Under `clmer.nn.shard.sharded` every rank draws for the
-    whole batch and takes its own rows.
+    under `torch.compile` and `torch.func` it is `F.dropout`. Under `clmer.nn.shard.sharded` every
+    rank draws for the whole batch and takes its own rows.
 
     Args:
         p: probability in [0, 1) of dropping an element.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +91,8 @@ class WindowModel(NotScriptable, nn.Module):
             else:
                 found = self.encoders[name](part)
             z[name] = without_missing(found, part)
-        scales = {name: Scale(each.mean, each.std) for name, each in self.scales.items()}
+        stored = {name: cast(_Scale, each) for name, each in self.scales.items()}
+        scales = {name: Scale(each.mean, each.std) for name, each in stored.items()}
         return replace(self.tokenizer, tokens=scales).arrange(z)
 
 
