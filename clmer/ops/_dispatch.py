@@ -121,9 +121,11 @@ def reference_gradients(
     Returns:
         One for each input, None for those that need none.
     """
-    tell_reference(name)
     inputs = apart(inputs)
     taken = [t for t in inputs if t is not None and t.requires_grad]
+    if not taken:
+        return [None] * len(inputs)
+    tell_reference(name)
     found = iter(torch.autograd.grad(reference(*inputs), taken, grads, create_graph=True))
     return [next(found) if t is not None and t.requires_grad else None for t in inputs]
 
