@@ -1,8 +1,8 @@
 """CLMER: emotion recognition from EEG-centred physiology and serialised faces, on fused kernels.
 
 `import clmer` registers the ops with torch; everything else is imported when it is first asked for:
-`clmer.nn`, `clmer.signal`, `clmer.ops`, `clmer.data`, `clmer.load`, `clmer.CLMERClassifier`,
-`clmer.CLMERRegressor`.
+`clmer.nn`, `clmer.signal`, `clmer.ops`, `clmer.data`, `clmer.load`, `clmer.Live`,
+`clmer.CLMERClassifier`, `clmer.CLMERRegressor`.
 """
 
 import sys
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from clmer._native import build_info
     from clmer.integrations.regressor import CLMERRegressor
     from clmer.integrations.scikit_learn import CLMERClassifier
+    from clmer.live import Live
     from clmer.ops import (
         cross_attention,
         feed_forward,
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CLMERClassifier",
     "CLMERRegressor",
+    "Live",
     "__version__",
     "build_info",
     "cross_attention",
@@ -49,6 +51,7 @@ _MODULES = ("data", "nn", "ops", "signal")
 _FROM = {
     "CLMERClassifier": "clmer.integrations.scikit_learn",
     "CLMERRegressor": "clmer.integrations.regressor",
+    "Live": "clmer.live",
     "build_info": "clmer._native",
     "cross_attention": "clmer.ops",
     "feed_forward": "clmer.ops",

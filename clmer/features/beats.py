@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import signal
 
@@ -38,8 +40,7 @@ def rr_intervals(x: np.ndarray, fs: float) -> np.ndarray:
     out = np.tile([np.nan, np.nan, np.nan, 1.0, np.nan], (len(x), 1))
     if x.shape[-1] < 0.5 * fs or fs <= 30.0:
         return out
-    sos = signal.butter(2, [5.0, 15.0], btype="bandpass", fs=fs, output="sos")
-    wave = signal.sosfiltfilt(sos, x, axis=-1)
+    wave = signal.sosfiltfilt(_sections(fs), x, axis=-1)
     upright = wave.max(axis=-1) >= -wave.min(axis=-1)
     wave = np.where(upright[:, None], wave, -wave)
     smooth = signal.windows.hann(max(round(0.12 * fs), 3))
@@ -53,6 +54,12 @@ def rr_intervals(x: np.ndarray, fs: float) -> np.ndarray:
             successive = np.sqrt(np.mean(np.diff(rr) ** 2)) if len(rr) > 1 else np.nan
             out[row] = rr.mean(), rr.std(), 60.0 / rr.mean(), 0.0, successive
     return out
+
+
+@lru_cache
+def _sections(fs: float) -> np.ndarray:
+    """The band-pass in which QRS complexes have most of their energy."""
+    return np.asarray(signal.butter(2, [5.0, 15.0], btype="bandpass", fs=fs, output="sos"))
 
 
 def _refine(wave: np.ndarray, peaks: np.ndarray, reach: int) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -235,11 +236,8 @@ class Fusion(NotScriptable, nn.Module):
         )
         present = self._heard(~missing)
         tokens = self.embedding_dropout(tokens)  # [M, B, L, d]
-        streams = self._cross(tokens, present) if self.pairs else tokens
-        for layer in self.memory:
-            streams = layer(streams)
-        streams = F.layer_norm(streams, streams.shape[-1:])
-        pooled = (streams.mean(2) * present[..., None]).transpose(0, 1).flatten(1)  # [B, M width]
+        streams = _cross(self, tokens, present) if self.pairs else tokens
+        pooled = _pooled(self.memory, streams, present).transpose(0, 1).flatten(1)  # [B, M width]
         logits: Tensor = self.classifier(pooled + self.mlp(pooled))
         return logits
 
@@ -250,19 +248,96 @@ class Fusion(NotScriptable, nn.Module):
         kept = self.modality_dropout(present.T.float()).T > 0
         return torch.where(kept.any(0), kept, present)
 
-    def _cross(self, tokens: Tensor, present: Tensor) -> Tensor:
-        """Unified tokens [M, B, L, d] -> enriched streams [M, B, L, (M - 1) d].
 
-        Values of what is not present [M, B] are zero, so that attending to it adds nothing.
-        """
-        weights = (self.key_value.weight, self.key_value.bias)
-        memory = sublayer.project(tokens[self.key], *weights, self.heads)  # 2 a layer
-        heard = present[self.key][:, :, None, None, None]
-        memory = tuple(part * heard if i % 2 else part for i, part in enumerate(memory))
-        streams = tokens[self.query]  # [P, B, L, d]
-        for i, layer in enumerate(self.cross):
-            streams = layer(streams, memory[2 * i : 2 * i + 2])
-        return streams.unflatten(0, (len(self.inputs), -1)).permute(0, 2, 3, 1, 4).flatten(3)
+class FusionStack:
+    """K `Fusion` of one shape in one pass, for small batches: as long as two or three alone.
+
+    They are used in evaluation mode, without gradients; their weights are copied.
+
+    Args:
+        models: K of them.
+
+    Raises:
+        ValueError: they differ in shape.
+    """
+
+    def __init__(self, models: Sequence[Fusion]) -> None:
+        first, count = models[0], len(models)
+        shapes = {tuple(p.shape for p in model.parameters()) for model in models}
+        if len(shapes) > 1 or any(model.inputs != first.inputs for model in models):
+            raise ValueError("FusionStack: found models of several shapes, expected one")
+        self.heads, self.inputs, self.pairs = first.heads, first.inputs, first.pairs
+        self._single = {
+            name: torch.stack([model.get_parameter(name).detach() for model in models])
+            for name, _ in first.named_parameters()
+            if name.startswith(("unify.", "mlp.", "classifier."))
+        }
+        self.memory = _joined([model.memory for model in models])
+        if self.pairs:
+            steps = len(first.inputs) * torch.arange(count, device=first.key.device)[:, None]
+            self.query, self.key = ((each + steps).flatten() for each in (first.query, first.key))
+            self.key_value = _joined([model.key_value for model in models])
+            self.cross = _joined([model.cross for model in models])
+
+    @torch.inference_mode()
+    def __call__(self, x: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
+        """Logits [K, B, classes] of each model for one batch, as `Fusion.forward` takes it."""
+        parts = named_inputs("Fusion", self.inputs, x)
+        missing = torch.stack([part[:, 0, 0].isnan() for part in parts.values()])  # [M, B]
+        unified = [
+            self._unified(name, part.masked_fill(lacks[:, None, None], 0.0))
+            for lacks, (name, part) in zip(missing, parts.items(), strict=True)
+        ]
+        tokens = torch.stack(unified, 1).flatten(0, 1)  # [K M, B, L, d]
+        present = (~missing).repeat(len(unified[0]), 1)
+        streams = _cross(self, tokens, present) if self.pairs else tokens
+        pooled = _pooled(self.memory, streams, present)  # [K M, B, width]
+        pooled = pooled.unflatten(0, (-1, len(parts))).transpose(1, 2).flatten(2)
+        hidden = self._linear("mlp.3", self._linear("mlp.0", pooled).relu())
+        return self._linear("classifier", pooled + hidden)
+
+    def _unified(self, name: str, part: Tensor) -> Tensor:
+        """One modality's [B, C, features] as [K, B, L, d]: each model's `Unify`."""
+        x = self._linear(f"unify.{name}.features", part.flatten(0, 1)[None])
+        x = x.unflatten(1, part.shape[:2]).transpose(2, 3)  # [K, B, d, C]
+        weight, bias = (self._single[f"unify.{name}.tokens.{each}"] for each in ("weight", "bias"))
+        x = x @ weight.transpose(1, 2)[:, None] + bias[:, None, None]
+        return x.transpose(2, 3) + self._single[f"unify.{name}.positions"][:, None]
+
+    def _linear(self, name: str, x: Tensor) -> Tensor:
+        """X [K or 1, n, inputs] by each model's own linear map."""
+        weight, bias = self._single[f"{name}.weight"], self._single[f"{name}.bias"]
+        return x @ weight.transpose(1, 2) + bias[:, None]
+
+
+def _joined(modules: Sequence[nn.Module]) -> Any:
+    """Modules of stacked parameters as one, whose stack is theirs one after the other."""
+    out = copy.deepcopy(modules[0]).eval().requires_grad_(False)
+    for name, parameter in out.named_parameters():
+        parameter.data = torch.cat([module.get_parameter(name).detach() for module in modules])
+    return out
+
+
+def _cross(model: Fusion | FusionStack, tokens: Tensor, present: Tensor) -> Tensor:
+    """Unified tokens [M, B, L, d] -> enriched streams [M, B, L, (M - 1) d].
+
+    Values of what is not present [M, B] are zero, so that attending to it adds nothing.
+    """
+    weights = (model.key_value.weight, model.key_value.bias)
+    memory = sublayer.project(tokens[model.key], *weights, model.heads)  # 2 a layer
+    heard = present[model.key][:, :, None, None, None]
+    memory = tuple(part * heard if i % 2 else part for i, part in enumerate(memory))
+    streams = tokens[model.query]  # [P, B, L, d]
+    for i, layer in enumerate(model.cross):
+        streams = layer(streams, memory[2 * i : 2 * i + 2])
+    return streams.unflatten(0, (len(tokens), -1)).permute(0, 2, 3, 1, 4).flatten(3)
+
+
+def _pooled(layers: Iterable[nn.Module], streams: Tensor, present: Tensor) -> Tensor:
+    """Streams [M, B, L, width] behind their layers, the mean over tokens: [M, B, width]."""
+    for layer in layers:
+        streams = layer(streams)
+    return F.layer_norm(streams, streams.shape[-1:]).mean(2) * present[..., None]
 
 
 @torch.no_grad()

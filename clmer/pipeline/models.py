@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from clmer.data.store.store import Modality
 from clmer.errors import ConfigError
 from clmer.nn import Encoder, feature_count
 from clmer.nn.encoder import SpectralEncoder
+from clmer.nn.fusion import Fusion, FusionStack
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.objectives import SPECTRAL, objective_of
 from clmer.pipeline.targets import Target
@@ -27,6 +29,8 @@ Tokens = dict[str, Tensor]  # modality -> [N, tokens, features]
 #: Name of stage 1, and of the split's file with its encoders.
 CONTRASTIVE = "contrastive"
 _CHUNK = 512
+#: Windows up to which members are computed as one, which waits for the processor less often.
+_FEW = 64
 
 
 class ChosenModel(NamedTuple):
@@ -143,14 +147,16 @@ def outputs_of(
         rows: the windows asked for.
         offset: [N, outputs] of all windows that the model corrects; None for none.
     """
-    model.eval()
+    if model.training:
+        model.eval()
     parts = torch.from_numpy(rows).split(_CHUNK)
     found = [model({name: t[part] for name, t in tokens.items()}) for part in parts]
     said = torch.cat(found).double().cpu().numpy()
     return np.asarray(said if offset is None else said + offset[rows])
 
 
-class FittedModel(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class FittedModel:
     """A trained classifier.
 
     Args:
@@ -164,6 +170,14 @@ class FittedModel(NamedTuple):
     members: Sequence[nn.Module]
     floor: LinearFloor | None = None
     band: Band | None = None
+
+    @cached_property
+    def stack(self) -> FusionStack | None:
+        """The members as one, made when few windows are first asked for; None where they are not
+        several of CLMER's.
+        """
+        fusions = [member for member in self.members if isinstance(member, Fusion)]
+        return FusionStack(fusions) if 1 < len(fusions) == len(self.members) else None
 
     def predict(
         self, target: Target, tokens: Tokens, features: Mapping[str, np.ndarray], rows: np.ndarray
@@ -180,5 +194,11 @@ class FittedModel(NamedTuple):
         if not self.members:
             assert offset is not None
             return target.decode(offset[rows])
-        outputs = (outputs_of(member, tokens, rows, offset) for member in self.members)
+        stack = self.stack if len(rows) <= _FEW else None
+        if stack is not None:
+            own = {name: part[torch.from_numpy(rows)] for name, part in tokens.items()}
+            found = stack(own).double().cpu().numpy()
+            outputs = list(found if offset is None else found + offset[rows])
+        else:
+            outputs = [outputs_of(member, tokens, rows, offset) for member in self.members]
         return target.mean([target.decode(each) for each in outputs])

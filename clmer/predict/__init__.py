@@ -21,7 +21,7 @@ from clmer.data.recording import Recording, Signal
 from clmer.data.registry import DATASETS
 from clmer.data.store.consistency import check_consistent
 from clmer.data.store.options import PrepareOptions
-from clmer.data.store.plan import resolve
+from clmer.data.store.plan import WindowPlan, resolve
 from clmer.data.store.store import Modality
 from clmer.data.store.summary import OTHER_SCALE, face_lines, signal_lines
 from clmer.data.store.windowing import WindowedRecording, make_windows
@@ -183,12 +183,8 @@ def with_face(
     )
 
 
-def windows_of(trained: TrainedRun, recording: Recording) -> WindowedRecording:
-    """The recording's windows, prepared as in training.
-
-    Raises:
-        DataError: there are none (why), or the face's unit is another one than in training.
-    """
+def plan_of(trained: TrainedRun, source: Path) -> WindowPlan:
+    """A run's windows; `source` is named in errors."""
     config = trained.config
     faces = (m for name, m in trained.modalities.items() if name in FACE_TOKENS)
     fps = next((modality.fs for modality in faces), 1.0)  # without a face it plays no part
@@ -201,7 +197,16 @@ def windows_of(trained: TrainedRun, recording: Recording) -> WindowedRecording:
         fps=fps,
         face=config.face,
     )
-    plan = resolve(DATASETS[config.dataset], recording.source, options)
+    return resolve(DATASETS[config.dataset], source, options)
+
+
+def windows_of(trained: TrainedRun, recording: Recording) -> WindowedRecording:
+    """The recording's windows, prepared as in training.
+
+    Raises:
+        DataError: there are none (why), or the face's unit is another one than in training.
+    """
+    config, plan = trained.config, plan_of(trained, recording.source)
     weights = Path(config.mobilevit) if config.mobilevit else None
     embed = embedder(weights) if "mobilevit" in trained.modalities else None
     found = make_windows(plan, recording, embed)

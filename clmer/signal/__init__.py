@@ -2,6 +2,7 @@
 
 from clmer.signal.design import butter_bandpass, notch, resample
 from clmer.signal.offline import sosfilt, sosfiltfilt
+from clmer.signal.rate import Resampler
 from clmer.signal.recording import filter_raw
 from clmer.signal.replacing import replacing_scipy
 from clmer.signal.stream import Bandpass, Chain, Notch, Stream
@@ -11,6 +12,7 @@ __all__ = [
     "Bandpass",
     "Chain",
     "Notch",
+    "Resampler",
     "Stream",
     "butter_bandpass",
     "filter_raw",

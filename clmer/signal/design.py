@@ -149,22 +149,27 @@ def resample(x: ArrayLike, fs_in: float, fs_out: float, axis: int = -1) -> NDArr
             100,000 comes near to.
     """
     x, fs_in, fs_out = np.asarray(x), float(fs_in), float(fs_out)
-    if not (0 < fs_in < np.inf and 0 < fs_out < np.inf):
-        raise ValueError(f"resample: found rates {fs_in} and {fs_out} Hz, expected finite ones > 0")
-    if fs_in == fs_out:
+    ratio = rate_ratio(fs_in, fs_out, x.shape[axis])
+    if ratio == 1:
         return x
-    ratio = _ratio(fs_in, fs_out, x.shape[axis])
     return np.asarray(
         scipy.signal.resample_poly(x, ratio.numerator, ratio.denominator, axis=axis, padtype="line")
     )
 
 
-def _ratio(fs_in: float, fs_out: float, count: int) -> Fraction:
+def rate_ratio(fs_in: float, fs_out: float, count: int) -> Fraction:
     """fs_out / fs_in, or the simplest fraction near it over which `count` samples do not drift.
 
     A device's clock is not a round number (600.614990234375 Hz; 3906 us): after all samples the
     ratio is off by at most `_DRIFT` of one.
+
+    Raises:
+        ValueError: a rate that is no finite number > 0, or no such fraction of terms up to 100,000.
     """
+    if not (0 < fs_in < np.inf and 0 < fs_out < np.inf):
+        raise ValueError(f"resample: found rates {fs_in} and {fs_out} Hz, expected finite ones > 0")
+    if fs_in == fs_out:
+        return Fraction(1)
     exact = Fraction(fs_out).limit_denominator(10**9) / Fraction(fs_in).limit_denominator(10**9)
     flip = exact > 1  # bound the larger term
     near = 1 / exact if flip else exact

@@ -107,7 +107,7 @@ class TrainingPlan:
     def band(self) -> Band:
         """Edges in Hz of the EEG that preparation kept."""
         dataset = DATASETS[self.config.dataset]
-        kept = dataset.band.get("eeg") if self.config.filter == "type" else None
+        kept = dataset.band.get("eeg") if self.config.filter != "paper" else None
         low, high = kept or dataset.paper_band
         return low or 0.0, high or dataset.fs / 2
 

@@ -59,7 +59,7 @@ def to_series(
     frames = int(max(np.rint(place).max(), np.rint(last))) + 1
     confidence = np.zeros(frames, dtype=np.float32)
     confidence[np.rint(place).astype(np.int64)] = np.nan_to_num(rows.confidence)
-    return _series(seen, place[known], frames, rate, max_gap_s, confidence, tuple(notes))
+    return regular_series(seen, place[known], frames, rate, max_gap_s, confidence, tuple(notes))
 
 
 def _readable(rows: Rows, fps: float | None) -> tuple[Rows, list[str]]:
@@ -187,7 +187,7 @@ def _longest_pause(rows: Rows, place: np.ndarray) -> str:
     return f"Line {rows.lines[at]} is {steps.max():.0f} frames after the row before it."
 
 
-def _series(
+def regular_series(
     rows: Rows,
     at: np.ndarray,
     frames: int,
@@ -196,7 +196,17 @@ def _series(
     confidence: np.ndarray,
     notes: tuple[str, ...],
 ) -> FaceSeries:
-    """Rows [m] with a face at ascending places, brought to frames 0, 1, ..."""
+    """Rows with a face, brought to frames 0, 1, ... of a regular series.
+
+    Args:
+        rows: [m] rows.
+        at: [m] the place of each in frames, ascending.
+        frames: how many there are in all.
+        rate: of them, per second.
+        max_gap_s: longest gap in seconds that is interpolated.
+        confidence: [frames].
+        notes: of the series.
+    """
     nearest, valid = _nearest(at, frames, max_gap_s * rate)
 
     def filled(values: np.ndarray | None) -> np.ndarray | None:

@@ -340,7 +340,8 @@ def load(
         modalities: names of signals and of the face's series; empty for the data set's default.
         window_s: length of a window in seconds; None for the data set's default.
         stride_s: seconds from window to window; None for the window, without overlap.
-        filter: "type" filters by signal type, "paper" puts one band on every channel.
+        filter: "type" filters by signal type, "paper" puts one band on every channel, "causal"
+            filters by type from past samples alone.
         bridge_s: seconds of lost samples at most that are interpolated; 0 for none.
         fps: frames per second that the face is resampled to.
         face: "raw" keeps landmarks in the camera's frame, "aligned" removes the head's motion.

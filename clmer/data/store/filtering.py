@@ -3,11 +3,14 @@
 Filtering comes first, at the native rate and over the whole recording with its baseline, forwards
 and backwards (zero phase), so that no inner window sees an edge; then polyphase resampling; then
 the baseline goes. Both happen piece by piece where a recording has pauses (`clmer.data.timeline`).
+
+`filter=causal` filters forwards alone and resamples from samples that have come by then, a piece in
+one push of what `clmer.live` pushes chunk by chunk: `CausalFilter`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,7 +22,7 @@ from clmer.data.registry import Band
 from clmer.data.store.plan import WindowPlan
 from clmer.data.store.segments import Segment
 from clmer.errors import DataError
-from clmer.signal import butter_bandpass, resample, sosfiltfilt
+from clmer.signal import Resampler, Stream, butter_bandpass, resample, sosfiltfilt
 
 
 class SkipRecording(Exception):
@@ -38,6 +41,47 @@ def filter_of(band: Band, fs: float) -> tuple[np.ndarray | None, str]:
         return None, "as recorded"
     text = f"{low:g}-{high:g} Hz" if low and high else f"above {low:g} Hz" if low else ""
     return butter_bandpass(low, high, fs), text or f"below {high:g} Hz"
+
+
+def rows_by_band(plan: WindowPlan, kinds: Sequence[str]) -> dict[Band, slice | list[int]]:
+    """The rows of each pass band, as a slice where they are neighbours, by their types."""
+    bands = [plan.band(kind) for kind in kinds]
+    return {
+        band: _as_slice([row for row, each in enumerate(bands) if each == band])
+        for band in dict.fromkeys(bands)
+    }
+
+
+class CausalFilter:
+    """Channels filtered by their bands, then resampled, from what has come by then.
+
+    Starts from the steady state of each channel's first sample. Any chunking gives the same bits as
+    one pass.
+
+    Args:
+        bands: rows by band, from `rows_by_band`.
+        fs_in: rate of what is pushed, Hz.
+        fs_out: the common rate, Hz.
+    """
+
+    def __init__(
+        self, bands: Mapping[Band, slice | list[int]], fs_in: float, fs_out: float
+    ) -> None:
+        sections = ((rows, filter_of(band, fs_in)[0]) for band, rows in bands.items())
+        self._streams = [(rows, Stream(sos)) for rows, sos in sections if sos is not None]
+        self._resampler = Resampler(fs_in, fs_out)
+
+    def push(self, chunk: np.ndarray) -> np.ndarray:
+        """The next samples [C, n], finite; [C, m] float32 at the common rate.
+
+        Raises:
+            ValueError: samples that are not finite, or another number of channels.
+        """
+        x = np.array(chunk, np.float64)
+        for rows, stream in self._streams:
+            x[rows] = stream.push(x[rows])
+        with np.errstate(over="ignore"):
+            return self._resampler.push(x).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -79,8 +123,8 @@ class SignalFilter:
             DataError: the signal's rate does not hold a band.
         """
         signal = self.signal
-        bands = {kind: self.plan.band(kind) for kind in dict.fromkeys(signal.kinds)}
-        for kind, band in bands.items():
+        for kind in dict.fromkeys(signal.kinds):
+            band = self.plan.band(kind)
             if band is not None and band[0] is not None and band[0] >= signal.fs / 2:
                 hint = (
                     f"{kind} is filtered from {band[0]:g} Hz on, which such a rate does not hold."
@@ -90,16 +134,16 @@ class SignalFilter:
                 elif kind == "eeg":
                     hint += " If it is no EEG, state its type in the manifest's column kind."
                 raise self._rate_error(hint)
-        return {
-            band: _as_slice([row for row, kind in enumerate(signal.kinds) if bands[kind] == band])
-            for band in dict.fromkeys(bands.values())
-        }
+        return rows_by_band(self.plan, signal.kinds)
 
     @property
     def texts(self) -> dict[str, str]:
         """What is done to each signal type."""
-        kinds = dict.fromkeys(self.signal.kinds)
-        return {kind: filter_of(self.plan.band(kind), self.signal.fs)[1] for kind in kinds}
+        return {kind: self._text(kind) for kind in dict.fromkeys(self.signal.kinds)}
+
+    def _text(self, kind: str) -> str:
+        sos, text = filter_of(self.plan.band(kind), self.signal.fs)
+        return f"{text}, causal" if sos is not None and self.plan.filter == "causal" else text
 
     @property
     def changes(self) -> bool:
@@ -131,6 +175,11 @@ class SignalFilter:
     def _resampled(self, data: np.ndarray) -> np.ndarray | None:
         """One piece, filtered and resampled, [C, T] float32; None where it is too short for it."""
         native, fs = self.signal.fs, self.plan.dataset.fs
+        if self.plan.filter == "causal":
+            try:
+                return self._finite(CausalFilter(self.rows_by_band, native, fs).push(data))
+            except ValueError as error:
+                raise self._rate_error(str(error)) from error
         # The kernels compute in float64 whatever they write: rounding to float32 comes last.
         x: np.ndarray = np.empty(data.shape, np.float32 if native == fs else np.float64)
         for band, rows in self.rows_by_band.items():  # a vector takes several channels
@@ -150,8 +199,11 @@ class SignalFilter:
         except ValueError as error:
             raise self._rate_error(str(error)) from error
         with np.errstate(over="ignore"):
-            x = x.astype(np.float32, copy=False)
-        if not _is_finite(x):  # beyond float32's range
+            return self._finite(x.astype(np.float32, copy=False))
+
+    def _finite(self, x: np.ndarray) -> np.ndarray:
+        """The same, none of it beyond float32's range."""
+        if not _is_finite(x):
             raise self._not_finite()
         return x
 

@@ -13,7 +13,7 @@ from clmer.errors import ConfigError
 from clmer.options import check, option
 
 #: What `filter` may be.
-FILTERS = ("type", "paper")
+FILTERS = ("type", "paper", "causal")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class PrepareOptions:
             channels out of a signal that mixes types. Empty for the data set's default.
         window_s: length of a window in seconds; None for the data set's default.
         stride_s: seconds from window to window; None for the window, without overlap.
-        filter: "type" filters by signal type, "paper" puts the paper's one band on every channel.
+        filter: "type" filters by signal type, "paper" puts the paper's one band on every channel,
+            both forwards and backwards (zero phase); "causal" filters by type forwards alone,
+            as `clmer live` does.
         bridge_s: seconds of samples that were lost at most and are interpolated, a single sample
             at any rate; what is longer stays a pause, which no window crosses. 0 for none.
         fps: frames per second that the face is resampled to.
@@ -56,7 +58,8 @@ class PrepareOptions:
     )
     filter: str = option(
         "type",
-        help="band by signal type (default), or the paper's one band on every channel",
+        help="band by signal type (default), the paper's one band on every channel, or by signal "
+        "type from past samples alone, as clmer live filters (causal)",
         choices=FILTERS,
     )
     bridge_s: float = option(

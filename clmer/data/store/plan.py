@@ -32,7 +32,7 @@ class WindowPlan:
         modalities: in the order of the store.
         window_s: length of a window in seconds.
         stride_s: seconds from window to window.
-        filter: "type" or "paper".
+        filter: "type", "paper" or "causal".
         bridge_s: seconds of lost samples that are interpolated.
         fps: frames per second of the face.
         face: "raw" or "aligned".

@@ -25,7 +25,7 @@ from clmer.pipeline.reference import GivenReference
 from clmer.pipeline.run.folder import CONFIG, MODELS, RESULTS, read_config, unfinished_stage
 from clmer.pipeline.run_files import damaged, readable
 from clmer.pipeline.split.baselines import kept_names
-from clmer.pipeline.split.model import SplitModel
+from clmer.pipeline.split.model import SharedFeatures, SplitModel
 from clmer.pipeline.split.module import MeanModel, WindowModel
 from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.split.windows import Windows, in_parts
@@ -126,8 +126,9 @@ class TrainedRun:
         self, windows: Windows, people: np.ndarray | None, reference: GivenReference | None
     ) -> np.ndarray:
         self._check_fusion()
+        shared: SharedFeatures = {}  # no split's statistics are in them
         parts = [
-            split.predictions(windows, people, reference=reference)
+            split.predictions(windows, people, reference=reference, shared=shared)
             for split in self.splits.values()
         ]
         return self.target.mean(parts)

@@ -46,11 +46,15 @@ from clmer.pipeline.split.windows import Windows, checked_windows
 from clmer.pipeline.stages.tuned import tuned
 from clmer.pipeline.targets import Target, check_has_classes
 from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
-from clmer.pipeline.window_features import linear_features
+from clmer.pipeline.window_features import Band, linear_features
 from clmer.storage import write_file
 
 if TYPE_CHECKING:  # inference needs no loop
     from clmer.pipeline.stages.select import Selection
+
+
+#: Hand-made features by the modalities, and the band, that they are made of.
+SharedFeatures = dict[tuple[tuple[str, ...], Band | None], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +160,7 @@ class SplitModel:
         people: np.ndarray | None = None,
         model: str = "",
         reference: GivenReference | None = None,
+        shared: SharedFeatures | None = None,
     ) -> np.ndarray:
         """What the members say together: log-probabilities, or the rating.
 
@@ -164,6 +169,8 @@ class SplitModel:
             people: as in `known`.
             reference: as in `known`.
             model: which of `models`; "" for the first.
+            shared: hand-made features that other splits' models have made of the same windows and
+                reference; what is missing is added.
 
         Returns:
             [N, classes] or [N], float64.
@@ -179,10 +186,13 @@ class SplitModel:
         tokens = self.tokens_for(name, known) if fitted.members else {}
         features = {}
         if fitted.floor is not None:
-            modalities = {key: self.tokenizer.modalities[key] for key in fitted.chosen.modalities}
-            given = (whole.arrays, fitted.band, whole.people, whole.reference)
-            found = linear_features(modalities, *given) | encoder_blocks(encoders, known)
-            features = {key: part[whole.first :] for key, part in found.items()}
+            made = {} if shared is None else shared
+            if (key := (fitted.chosen.modalities, fitted.band)) not in made:
+                used = {each: self.tokenizer.modalities[each] for each in fitted.chosen.modalities}
+                given = (whole.arrays, fitted.band, whole.people, whole.reference)
+                made[key] = linear_features(used, *given)
+            found = made[key] | encoder_blocks(encoders, known)
+            features = {name: part[whole.first :] for name, part in found.items()}
         count = len(next(iter(windows.values())))
         return fitted.predict(self.target, tokens, features, np.arange(count))
 

@@ -26,7 +26,7 @@ from clmer.data.registry import Dataset
 from clmer.data.store.filtering import filter_of
 from clmer.report.figures import COLOURS, hues, png, svg
 from clmer.report.html import Html
-from clmer.signal import sosfiltfilt
+from clmer.signal import Stream, sosfiltfilt
 
 _SHOWN_S = 5.0
 _CROSSED = ("valence", "arousal")  # drawn against each other
@@ -165,7 +165,9 @@ def before_and_after(dataset: Dataset, example: Recording, filter: str) -> Html:
             raw = np.asarray(signal.data[row], np.float64)
             curves = [("as recorded", raw, _GREY)]
             if sos is not None:
-                curves.append((text, sosfiltfilt(sos, raw), COLOURS[0]))
+                causal = filter == "causal"
+                x = Stream(sos).push(raw[None])[0] if causal else sosfiltfilt(sos, raw)
+                curves.append((text, x, COLOURS[0]))
             at = slice(round(example.baseline_s * signal.fs), None)
             for label, x, colour in curves:
                 part = x[at][: round(_SHOWN_S * signal.fs)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from clmer.data.face.rows import (
     Rows,
     ranges,
 )
-from clmer.data.face.table import Header, read_columns
+from clmer.data.face.table import Header, Table, read_columns
 from clmer.data.face.trackers import units
 from clmer.data.face.trackers.names import canonical
 from clmer.errors import DataError
@@ -78,18 +79,32 @@ def read_openface(header: Header) -> Rows:
         DataError: missing columns, no rows, a cell that is no number.
     """
     header, unit_s = canonical(header)
+    table = read_columns(header, used_columns(header))
+    return replace(
+        rows_of(header, table, unit_s),
+        hog=find_hog(header.path, len(table.lines)),
+        images=find_images(header.path, table.columns.get("frame")),
+    )
+
+
+def used_columns(header: Header) -> tuple[str, ...]:
+    """The columns of a table that are read.
+
+    Raises:
+        DataError: part of a group is missing, or there is nothing to use.
+    """
     names = set(header.names)
     gaze_columns = _gaze_columns(names)
     _check_openface(header, bool(gaze_columns))
-    points_of = LANDMARK_COLUMNS if "X_0" in names else PIXEL_COLUMNS if "x_0" in names else ()
-    au_columns = [name for name in (*INTENSITY_COLUMNS, *PRESENCE_COLUMNS) if name in names]
-    if names.isdisjoint(INTENSITY_COLUMNS):
-        au_columns = []
-    optional = [name for name in _OPTIONAL if name in names]
-    table = read_columns(header, [*optional, *points_of, *au_columns, *gaze_columns])
-    columns, count = table.columns, len(table.lines)
+    optional = (name for name in _OPTIONAL if name in names)
+    return (*optional, *_points_of(names), *_units_of(names), *gaze_columns)
 
-    points, gaze = block(columns, points_of), block(columns, gaze_columns)
+
+def rows_of(header: Header, table: Table, unit_s: float = 1.0) -> Rows:
+    """The rows of a table's `used_columns`, whose times are in units of `unit_s` seconds."""
+    names, columns, count = set(header.names), table.columns, len(table.lines)
+    points_of, au_columns = _points_of(names), _units_of(names)
+    points, gaze = block(columns, points_of), block(columns, _gaze_columns(names))
     strong = present = None
     notes: tuple[str, ...] = ()
     if au_columns:
@@ -112,10 +127,18 @@ def read_openface(header: Header) -> Rows:
         seconds=seconds_of(columns, unit_s),
         frame=columns.get("frame"),
         face=columns.get("face_id"),
-        hog=find_hog(header.path, count),
-        images=find_images(header.path, columns.get("frame")),
         notes=notes,
     )
+
+
+def _points_of(names: set[str]) -> tuple[str, ...]:
+    return LANDMARK_COLUMNS if "X_0" in names else PIXEL_COLUMNS if "x_0" in names else ()
+
+
+def _units_of(names: set[str]) -> tuple[str, ...]:
+    if names.isdisjoint(INTENSITY_COLUMNS):
+        return ()
+    return tuple(name for name in AU_COLUMNS if name in names)
 
 
 def _gaze_columns(names: set[str]) -> tuple[str, ...]:

@@ -1,0 +1,378 @@
+"""`Live`: streams in, windows and what a trained run says of them out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clmer.data.face.windows import FACE_TOKENS
+from clmer.data.registry import DATASETS
+from clmer.data.store.filtering import filter_of
+from clmer.errors import ConfigError, DataError
+from clmer.live.channels import find_channels
+from clmer.live.faces import FaceStream
+from clmer.live.formats import LiveWindow, Recent, StreamCounts, StreamFormat
+from clmer.live.reference import LiveReference
+from clmer.live.signals import Channels, SignalStream
+from clmer.pipeline.reference import GivenReference
+from clmer.pipeline.run.trained import TrainedRun
+from clmer.predict import plan_of
+
+#: Modalities that a stream of a face's columns has.
+_FACES = ("landmarks", "au", "gaze")
+#: Samples are worked on in blocks of so many windows, so that buffers stay small.
+_BLOCK = 0.5
+_ROUNDING_S = 1e-6
+
+
+class Live:
+    """What a trained run says of streams as they come.
+
+    Samples are filtered with state, resampled, cut into windows on the streams' clock, standardised
+    and predicted: what `clmer predict` gives of the same recording prepared with `filter=causal`,
+    whatever the chunks. The first sample of the first signal is second 0 of that recording. It has
+    no thread: everything happens within `push`.
+
+        live = clmer.Live(clmer.load("runs/x"))
+        for samples, timestamps in device:
+            for window in live.push(samples, timestamps):
+                print(window.start_s, window.values)
+
+    Args:
+        trained: the run.
+        streams: what is pushed, by name; None for one stream of the run's signals, their channels
+            one after the other, at their own rate and in their unit.
+        names: the stream's name of a channel, by the run's, where they differ.
+        reference: where the run was trained with one: so many first seconds, or windows [M, C, T]
+            by modality from before.
+        accept_mismatch: use a run that was trained on signals filtered forwards and backwards.
+        patience_s: seconds that a window waits for a stream that is behind the first signal's.
+
+    Attributes:
+        notes: what a user should know, a sentence each; more may come.
+
+    Raises:
+        ConfigError: a run that cannot be used live (why), or a reference missing or not asked for.
+        DataError: a stream's channels, units or rate are not those of the run.
+    """
+
+    def __init__(
+        self,
+        trained: TrainedRun,
+        streams: Mapping[str, StreamFormat] | None = None,
+        *,
+        names: Mapping[str, str] | None = None,
+        reference: float | GivenReference | None = None,
+        accept_mismatch: bool = False,
+        patience_s: float = 2.0,
+    ) -> None:
+        if not 0 < patience_s < math.inf:
+            raise ConfigError(f"`patience_s`: found {patience_s}, expected seconds above 0")
+        self._trained, self._patience_s = trained, patience_s
+        self.classes = trained.classes
+        self.notes: list[str] = []
+        self._plan = plan_of(trained, trained.folder)
+        _check_modalities(trained)
+        self._reference = LiveReference(trained, reference)
+        streams = _own_stream(trained) if streams is None else streams
+        keep_s = self._plan.window_s + patience_s + 10.0
+        self._signals: dict[str, SignalStream] = {}
+        self._faces: dict[str, FaceStream] = {}
+        self._homes: dict[str, str] = {}  # stream of each modality
+        self._open_signals(streams, names or {}, keep_s)
+        self._open_face(streams, keep_s)
+        self._check_filter(accept_mismatch, streams)
+        unused = [name for name in streams if name not in self._homes.values()]
+        if unused:
+            raise ConfigError(
+                f"`streams`: found {' '.join(streams)}, expected no {' '.join(unused)}, of which "
+                "the run uses nothing"
+            )
+        self._zero: float | None = None  # when window 0 begins, without the drift
+        self._number = 0  # of the next window
+
+    # --- opening --------------------------------------------------------------------------------
+    def _open_signals(
+        self, streams: Mapping[str, StreamFormat], names: Mapping[str, str], keep_s: float
+    ) -> None:
+        modalities = self._trained.modalities
+        found: dict[str, list[Channels]] = {}
+        face = _face_stream(streams)
+        signals = {name: each for name, each in streams.items() if name != face}
+        wanted = [name for name in modalities if name not in FACE_TOKENS]
+        if wanted and not signals:
+            raise ConfigError(f"`streams`: found no signals, expected {', '.join(wanted)}")
+        known = {channel for name in wanted for channel in modalities[name].channels}
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ConfigError(
+                f"`map`: found {' '.join(unknown)}, expected channels of the run: "
+                f"{' '.join(sorted(known))}"
+            )
+        for name in wanted:
+            home, channels = find_channels(modalities[name], signals, names)
+            self._homes[name] = home
+            found.setdefault(home, []).append(channels)
+            fs, usual = streams[home].fs, modalities[name].native_fs
+            if usual and fs != usual:
+                self.notes.append(f"{name} comes at {fs:g} Hz, in training at {usual:g}")
+            if streams[home].units and not all(streams[home].units[i] for i in channels.rows):
+                unit = modalities[name].unit or "the unit of training"
+                self.notes.append(f"{home} does not state all units of {name}: taken as {unit}")
+        for home, parts in found.items():
+            try:
+                self._signals[home] = SignalStream(self._plan, streams[home], parts, keep_s)
+            except ValueError as error:
+                raise DataError(
+                    Path(home), "rate", f"{streams[home].fs:g} Hz", "one that holds the filter's "
+                    "bands and can be resampled", str(error)
+                ) from error  # fmt: skip
+
+    def _open_face(self, streams: Mapping[str, StreamFormat], keep_s: float) -> None:
+        used = [name for name in self._trained.modalities if name in FACE_TOKENS]
+        if not used:
+            return
+        name = _face_stream(streams)
+        if name is None:
+            raise ConfigError(
+                f"`streams`: found {' '.join(streams)}, expected a face's too: the run uses "
+                f"{', '.join(used)}"
+            )
+        landmarks = self._trained.modalities.get("landmarks")
+        unit = landmarks.unit if landmarks else ""
+        self._faces[name] = FaceStream(self._plan, name, streams[name], unit, keep_s)
+        self._homes |= dict.fromkeys(used, name)
+
+    def _check_filter(self, accept: bool, streams: Mapping[str, StreamFormat]) -> None:
+        """Refuse a run whose signals were filtered with what came later."""
+        plan, modalities = self._plan, self._trained.modalities
+        changed = [
+            name
+            for name, home in self._homes.items()
+            if name not in FACE_TOKENS
+            and (
+                streams[home].fs != plan.dataset.fs
+                or any(
+                    filter_of(plan.band(kind), streams[home].fs)[0] is not None
+                    for kind in modalities[name].kinds
+                )
+            )
+        ]
+        if plan.filter == "causal" or not changed:
+            return
+        found = (
+            f"`filter={plan.filter}`: {', '.join(changed)} of the training data were filtered "
+            "forwards and backwards, which needs what comes later"
+        )
+        if not accept:
+            raise ConfigError(
+                f"{found}. Train with `filter=causal`, or accept that live signals differ: "
+                "`accept_mismatch`"
+            )
+        self.notes.append(f"accepted: {found}; live signals differ from them")
+
+    # --- use ------------------------------------------------------------------------------------
+    @property
+    def counts(self) -> Mapping[str, StreamCounts]:
+        """What became of each stream's samples so far, by stream."""
+        return {name: each.counts for name, each in self._streams.items()}
+
+    @property
+    def reference_left_s(self) -> float:
+        """Seconds of windows that the reference still lacks; 0 where it is complete, or none."""
+        return self._reference.left_s
+
+    def recent(self, modality: str, seconds: float) -> Recent:
+        """The newest samples of a signal, before and after the filter.
+
+        Args:
+            modality: one of the run's signals.
+            seconds: how many at most; some 10 are kept.
+
+        Raises:
+            KeyError: no such signal.
+        """
+        stream = self._signals[self._homes[modality]]
+        buffer = next(each for each in stream.buffers if each.name == modality)
+        return buffer.recent(seconds, stream.clock.drift_s)
+
+    def push(
+        self, samples: ArrayLike, timestamps: ArrayLike | None = None, stream: str | None = None
+    ) -> list[LiveWindow]:
+        """Take the next samples of a stream; the windows that became complete, in order.
+
+        Args:
+            samples: [C, n], channels first. Those that are not finite count as lost; a face's frame
+                without a face has `success` 0.
+            timestamps: [n] seconds on one clock for all streams; None for one after the other from
+                0 s on.
+            stream: its name; None where there is one.
+
+        Raises:
+            ValueError: no such stream, another number of channels, timestamps that do not fit or
+                are not finite.
+        """
+        began = time.perf_counter()
+        name = self._named(stream)
+        x = np.asarray(samples, np.float64)
+        known = self._streams[name]
+        if x.ndim != 2 or len(x) != known.channels:
+            raise ValueError(
+                f"push: found shape {x.shape}, expected [{known.channels}, n]; of a chunk "
+                "[samples, channels], as many devices give it, push chunk.T"
+            )
+        stamps = known.stamps(x.shape[1]) if timestamps is None else np.asarray(timestamps, float)
+        if stamps.shape != x.shape[1:] or not np.isfinite(stamps).all():
+            raise ValueError(
+                f"push: found timestamps {stamps.shape}, expected {x.shape[1]} finite seconds"
+            )
+        block = max(1, int(_BLOCK * self._plan.window_s * known.fs))
+        found = []
+        for at in range(0, x.shape[1], block):
+            part = slice(at, at + block)
+            if known.push(x[:, part], stamps[part]) and known is self._lead:
+                self._zero, self._number = None, 0  # nothing before the jump counts
+            found += self._advance(began)
+        return found
+
+    def finish(self) -> list[LiveWindow]:
+        """The windows that still wait for a stream that is behind: given up."""
+        return self._advance(time.perf_counter(), patience_s=0.0)
+
+    def _named(self, stream: str | None) -> str:
+        names = list(self._streams)
+        name = names[0] if stream is None and len(names) == 1 else stream
+        if name not in names:
+            raise ValueError(f"push: found stream {stream!r}, expected one of {', '.join(names)}")
+        return str(name)
+
+    @property
+    def _streams(self) -> dict[str, SignalStream | FaceStream]:
+        return {**self._signals, **self._faces}
+
+    @property
+    def _lead(self) -> SignalStream | FaceStream:
+        """The stream by which windows are numbered: the first signal's, or the face's."""
+        return next(iter(self._streams.values()))
+
+    # --- windows --------------------------------------------------------------------------------
+    def _advance(self, began: float, patience_s: float | None = None) -> list[LiveWindow]:
+        """The windows that are complete, or given up."""
+        patience_s = self._patience_s if patience_s is None else patience_s
+        found: list[LiveWindow] = []
+        while self._begin():
+            window = self._next(began, patience_s)
+            if window is None:
+                break
+            self._number += 1
+            if window.status:
+                found.append(window)
+        return found
+
+    def _begin(self) -> bool:
+        """Whether second 0 is known: the first sample of the first signal, or of the face."""
+        if self._zero is None:
+            self._zero = self._lead.first_s
+        return self._zero is not None
+
+    def _next(self, began: float, patience_s: float) -> LiveWindow | None:
+        """The next window; None where it is not complete; without a status, of a pause."""
+        assert self._zero is not None
+        plan = self._plan
+        start_s = self._zero + self._number * plan.step / plan.dataset.fs + self._lead.drift_s
+        stop_s = start_s + plan.length / plan.dataset.fs
+        come_s = self._lead.counts.last_s + 1 / self._lead.fs
+        over = come_s > stop_s + patience_s - _ROUNDING_S
+        arrays: dict[str, np.ndarray] = {}
+        reasons, lost = [], 0
+        for stream in self._signals.values():
+            own_s = start_s - stream.drift_s
+            if any(b.is_pause(own_s, own_s + stop_s - start_s) for b in stream.buffers):
+                return LiveWindow(start_s, stop_s, None, "", 0, 0.0)
+            for buffer in stream.buffers:
+                x = buffer.window(own_s, plan.length)
+                if isinstance(x, str):
+                    if not x and not over:
+                        return None
+                    reasons.append(x or f"no {buffer.name}")
+                else:
+                    arrays[buffer.name] = x
+            lost += stream.lost_within(own_s, own_s + stop_s - start_s)
+        for face in self._faces.values():
+            parts = face.windows(start_s)
+            if isinstance(parts, str):
+                if not parts and not over and not reasons:
+                    return None
+                reasons.append(parts or "no face")
+            else:
+                arrays |= parts
+        return self._said(start_s, stop_s, arrays, reasons, lost, began)
+
+    def _said(
+        self,
+        start_s: float,
+        stop_s: float,
+        arrays: dict[str, np.ndarray],
+        reasons: list[str],
+        lost: int,
+        began: float,
+    ) -> LiveWindow:
+        if reasons:
+            return LiveWindow(start_s, stop_s, None, reasons[0], lost, time.perf_counter() - began)
+        x = {name: arrays[name][None].copy() for name in self._trained.modalities}
+        if self._reference.left_s:
+            self._reference.add(x)
+            latency_s = time.perf_counter() - began
+            return LiveWindow(start_s, stop_s, None, "reference", lost, latency_s)
+        values = self._reference.values(x)
+        status = "interpolated" if lost else "ok"
+        return LiveWindow(start_s, stop_s, values, status, lost, time.perf_counter() - began)
+
+
+def _check_modalities(trained: TrainedRun) -> None:
+    """Refuse a run of modalities that no stream brings."""
+    config = trained.config
+    absent = [name for name in trained.modalities if name in FACE_TOKENS and name not in _FACES]
+    if absent:
+        raise ConfigError(
+            f"`modalities`: found {', '.join(absent)}, expected of a face only "
+            f"{', '.join(_FACES)}: pictures and texture do not come as a stream"
+        )
+    if "landmarks" in trained.modalities and config.face == "aligned":
+        raise ConfigError(
+            "`face=aligned`: the head's motion is taken out by the shape over a whole recording, "
+            "which is not known live. Train with `face=raw`"
+        )
+    if DATASETS[config.dataset].open_file is not None:
+        raise ConfigError(
+            f"`dataset={config.dataset}`: its channels are derived from its own files "
+            "(references), which no stream has"
+        )
+
+
+def _face_stream(streams: Mapping[str, StreamFormat]) -> str | None:
+    """The stream of a face: it has a tracker's columns."""
+    marks = {"success", "X_0", "x_0", "AU01_r", "gaze_angle_x"}
+    return next((name for name, each in streams.items() if marks & {*each.channels}), None)
+
+
+def _own_stream(trained: TrainedRun) -> dict[str, StreamFormat]:
+    """One stream of all signals of a run."""
+    modalities = [each for name, each in trained.modalities.items() if name not in FACE_TOKENS]
+    rates = {each.native_fs or each.fs for each in modalities}
+    channels = tuple(channel for each in modalities for channel in each.channels)
+    if (
+        len(modalities) < len(trained.modalities)
+        or len(rates) > 1
+        or len({*channels}) < len(channels)
+    ):
+        raise ConfigError(
+            f"`streams`: found none, expected what is pushed: the run uses "
+            f"{', '.join(trained.modalities)}"
+        )
+    return {"signals": StreamFormat(channels, rates.pop())}
