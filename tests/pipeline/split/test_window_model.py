@@ -55,8 +55,11 @@ def test_says_what_predict_proba_says(name: str) -> None:
         np.testing.assert_allclose(found.numpy(), want, rtol=1e-5, atol=1e-6)
 
 
-def test_weights_are_copies() -> None:
-    split, windows = trained("channel tokens")
+@pytest.mark.parametrize(
+    "name", ["time tokens", "own encoders"]
+)  # one member, which is not stacked
+def test_weights_are_copies(name: str) -> None:
+    split, windows = trained(name)
     before = split.predict_proba(windows)
     module = WindowModel(split)
     with torch.no_grad():
