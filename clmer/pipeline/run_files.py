@@ -7,12 +7,14 @@ never a traceback.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from clmer import json_files
@@ -20,6 +22,7 @@ from clmer.data.store.origin import are_sources
 from clmer.errors import DataError
 from clmer.json_files import ANY, NUMBER
 from clmer.pipeline.config import PAIRS, Config
+from clmer.storage import write_file
 
 #: Bytes of a JSON file or log that are read at most: a hundred times what long runs write.
 MOST_BYTES = 2**28
@@ -129,6 +132,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     found = parse(notes, path, "notes")
     check(found, dict, path, "notes")
     return tensors, found
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
+    """One safetensors file, its notes as JSON in the header; whole or not there."""
+    contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
+    write_file(path, save(contiguous, {"notes": json.dumps(notes)}), durable=False)
 
 
 def _bytes(path: Path) -> bytes:

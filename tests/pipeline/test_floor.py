@@ -18,8 +18,8 @@ from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.fit import fit_ablation, fit_split
 from clmer.pipeline.floor import encoder_blocks, fit_floor, floor_features, held_together
 from clmer.pipeline.reference import Known, by_person
-from clmer.pipeline.run_files import read_tensors
-from clmer.pipeline.split.model import SplitModel, write_tensors
+from clmer.pipeline.run_files import read_tensors, write_tensors
+from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.stages.classifiers import upper_bound
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.pipeline.targets import ClassTarget

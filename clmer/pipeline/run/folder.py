@@ -36,8 +36,8 @@ from clmer.pipeline.run_files import (
     read_origin,
     read_tensors,
     readable,
+    write_tensors,
 )
-from clmer.pipeline.split.model import write_tensors
 from clmer.storage import lock, unwritable, write_file
 
 CONFIG, RESULTS = Path("config.json"), Path("results.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from clmer.baselines.logistic import LinearFloor
@@ -33,7 +31,7 @@ from clmer.pipeline.models import (
 )
 from clmer.pipeline.reference import GivenReference, Known, with_reference
 from clmer.pipeline.reference_rows import check_given
-from clmer.pipeline.run_files import damaged, read_tensors, readable
+from clmer.pipeline.run_files import damaged, read_tensors, readable, write_tensors
 from clmer.pipeline.split.baselines import baseline_names, read_baseline
 from clmer.pipeline.split.notes import (
     TOKENIZER,
@@ -47,7 +45,6 @@ from clmer.pipeline.stages.tuned import tuned
 from clmer.pipeline.targets import Target, check_has_classes
 from clmer.pipeline.tokenizer import Tokenizer, raw_tokens
 from clmer.pipeline.window_features import Band, linear_features
-from clmer.storage import write_file
 
 if TYPE_CHECKING:  # inference needs no loop
     from clmer.pipeline.stages.select import Selection
@@ -285,12 +282,6 @@ class SplitModel:
             DataError: something is missing or damaged (which file), or there is no such model.
         """
         return _load(Path(folder), model, torch.device(device))
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-    """One safetensors file, its notes as JSON in the header; whole or not there."""
-    contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
-    write_file(path, save(contiguous, {"notes": json.dumps(notes)}), durable=False)
 
 
 # --- loading --------------------------------------------------------------------------------------

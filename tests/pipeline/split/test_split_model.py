@@ -16,8 +16,8 @@ from clmer.data.store.store import Modality
 from clmer.errors import ConfigError, DataError
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.fit import fit_split
-from clmer.pipeline.run_files import read_tensors
-from clmer.pipeline.split.model import SplitModel, write_tensors
+from clmer.pipeline.run_files import read_tensors, write_tensors
+from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.tokenizer import WindowArrays
 
 SMALL: Mapping[str, Any] = {
