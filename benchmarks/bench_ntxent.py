@@ -12,7 +12,8 @@ end at N = 64. The ratio is the fastest of all others over ours, by medians, wit
 in brackets. GF/s are ours at the M^2 D (forward), 3 M^2 D (backward) or 4 M^2 D (both) flops that
 the symmetric form needs, M = 2N. Extra MiB is what the resident set grows by at its peak, for ours
 / that eager form / by hand / compiled; the up to 16 MiB that ours keeps from call to call are not
-in it.
+in it. The top-1 accuracy has a table of its own: beside the loss alone `accuracy=True`, and the
+loss with a second similarity matrix, each also as a multiple of the former.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ LARGE = (1, 32768, 128)
 TAU = 0.2
 FLOPS = {"forward": 1, "backward": 3, "both": 4}
 TITLE = "nt_xent, float32: ms median/minimum"
+ACCURACY = "nt_xent with its top-1 accuracy, float32: ms median/minimum"
 COMPARISONS: dict[tuple[tuple[int, ...], str], Comparison] = {}
 
 
@@ -184,6 +186,39 @@ def test_speed(benchmark, shape: tuple[int, int, int]) -> None:
             }
         )
         benchmark.extra_info[which] = result.extra(gflops=result.rate(flops))
+
+
+# --- the top-1 accuracy beside the loss -----------------------------------------------------------
+def with_accuracy(a: Tensor, b: Tensor) -> Tensor:
+    loss, _ = nt_xent(a, b, TAU, accuracy=True)
+    return loss
+
+
+def with_second_matrix(a: Tensor, b: Tensor) -> Tensor:
+    """The accuracy as a loop has it whose loss does not say it."""
+    with torch.no_grad():
+        s = similarities(scaled_rows(a, b))
+        m = s.shape[-1]
+        (s.argmax(-1) == torch.arange(m).roll(m // 2)).float().mean(-1)
+    return nt_xent(a, b, TAU)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+def test_accuracy(benchmark, shape: tuple[int, int, int]) -> None:
+    inputs, grad = views(shape)
+    forms = {"loss alone": ours, "accuracy": with_accuracy, "second matrix": with_second_matrix}
+    agree(forms, ours, inputs, grad)
+    runs = {name: lambda form=form: passes(form, inputs, grad) for name, form in forms.items()}
+    results = benchmark.pedantic(compare_passes, (runs, 25), rounds=1)
+    for which in ("forward", "both"):
+        result = results[which]
+        row = {"G, N, D": ", ".join(map(str, shape)), "pass": which}
+        row |= {name: result.cell(name) for name in forms}
+        for name in ("accuracy", "second matrix"):
+            by = (each[name] / each["loss alone"] for each in (result.medians, result.minima))
+            row[f"{name} / alone"] = "{:.2f} ({:.2f})".format(*by)
+        table(ACCURACY).rows.append(row | {"": result.void})
+        benchmark.extra_info[which] = result.extra()
 
 
 def test_large(benchmark) -> None:

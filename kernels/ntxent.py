@@ -33,7 +33,7 @@ from clmer.kernels._launch import cdiv
 from clmer.kernels.ntxent_launches import WHOLE, Config, choose, collect
 from clmer.kernels.ntxent_launches import variants as variants
 from clmer.ops._dispatch import no_double_backward
-from clmer.ops.ntxent.registration import weigh_rows
+from clmer.ops.ntxent.registration import reference_backward, weigh_rows
 
 _PANEL = 64  # row blocks whose sums are in memory at a time
 _STRIP = 8  # column blocks that a program of sum_pairs takes, where there are many
@@ -244,6 +244,7 @@ class _NtXent(torch.autograd.Function):
         positives: bool,
         each: bool,
         ranked: bool,
+        explicit: bool,
     ) -> tuple[Tensor, Tensor | None]:
         groups, n, _ = view_a.shape
         to = choose(view_a.dtype, groups, 2 * n)
@@ -255,16 +256,23 @@ class _NtXent(torch.autograd.Function):
             first = sums.positives_come_first() if ranked else None
             if first is not None:
                 ctx.mark_non_differentiable(first)
-        ctx.save_for_backward(rows.z, rows.inverse_length, rows.inverse_tau, sums.stats)
-        ctx.shape, ctx.to, ctx.bounded, ctx.normalize = view_a.shape, to, bounded, normalize
+        learnt = tau if isinstance(tau, Tensor) else None
+        again = (None, None, None) if explicit else (view_a, view_b, learnt)
+        ctx.save_for_backward(rows.z, rows.inverse_length, rows.inverse_tau, sums.stats, *again)
+        ctx.shape, ctx.to, ctx.bounded = view_a.shape, to, bounded
+        ctx.constant, ctx.which = tau if learnt is None else None, (normalize, positives, each)
         return loss, first
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+        z, inverse_length, inverse_tau, stats, view_a, view_b, learnt = ctx.saved_tensors
         if torch.is_grad_enabled():
-            raise no_double_backward("nt_xent", "triton")
-        z, inverse_length, inverse_tau, stats = ctx.saved_tensors
-        (groups, n, dim), to = ctx.shape, ctx.to
+            if view_a is None:
+                raise no_double_backward("nt_xent", "triton")
+            tau = ctx.constant if learnt is None else learnt
+            grads = reference_backward(grad_loss, view_a, view_b, tau, *ctx.which)
+            return *grads, *[None] * 5
+        (groups, n, dim), to, normalize = ctx.shape, ctx.to, ctx.which[0]
         if grad_loss.dim() == 2:
             grad_loss, weighed = weigh_rows(grad_loss, stats.movedim(0, 1), 1)
             stats = weighed.movedim(1, 0).contiguous()
@@ -276,7 +284,7 @@ class _NtXent(torch.autograd.Function):
                 programs = groups * cdiv(2 * n, launch.constants["BLOCK_M"])
                 launch(
                     programs, z, stats, inverse_length, grad_loss, inverse_tau, grad_a, grad_b,
-                    dots, grad_loss.stride(0), 2 * n, dim, groups, int(ctx.normalize),
+                    dots, grad_loss.stride(0), 2 * n, dim, groups, int(normalize),
                 )  # fmt: skip
             else:
                 dz = torch.empty_like(z, dtype=torch.float32)
@@ -285,13 +293,13 @@ class _NtXent(torch.autograd.Function):
                     bounded=ctx.bounded, to=to,
                 )  # fmt: skip
                 grad_a, grad_b, dots = view_gradients_of(
-                    dz, z, inverse_length, grad_loss, inverse_tau, ctx.shape, ctx.normalize, to
+                    dz, z, inverse_length, grad_loss, inverse_tau, ctx.shape, normalize, to
                 )
         grad_tau = None
         if ctx.needs_input_grad[2]:
             total = dots.sum(dtype=torch.float64) * inverse_tau[0]
             grad_tau = (total * -0.5).to(torch.float32)
-        return grad_a, grad_b, grad_tau, *[None] * 4
+        return grad_a, grad_b, grad_tau, *[None] * 5
 
 
 def nt_xent_triton(
@@ -302,6 +310,8 @@ def nt_xent_triton(
     positives: bool = True,
     each: bool = False,
     ranked: bool = False,
+    *,
+    explicit: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """NT-Xent of two views.
 
@@ -313,6 +323,8 @@ def nt_xent_triton(
         positives: False leaves out the positives' own scores: the mean log-sum-exp of the rows.
         each: the loss of each row in place of the mean.
         ranked: whether to look for each row's largest negative.
+        explicit: second derivatives are an error; else they are those of the plain PyTorch form,
+            and the views are kept for them.
 
     Returns:
         The loss [G] or [G, 2N], float32, with gradients for the views and temperature; and for each
@@ -324,5 +336,5 @@ def nt_xent_triton(
         view_a, view_b = view_a.float(), view_b.float()  # the interpreter takes it for integers
     temperature = temperature.float() if isinstance(temperature, Tensor) else float(temperature)
     views = view_a.contiguous(), view_b.contiguous()
-    loss, first = _NtXent.apply(*views, temperature, normalize, positives, each, ranked)
+    loss, first = _NtXent.apply(*views, temperature, normalize, positives, each, ranked, explicit)
     return loss, first

@@ -150,12 +150,19 @@ def is_missing(x: np.ndarray, modality: Modality) -> np.ndarray:
         x: [N, C, T].
         modality: whose windows. A face is never missing: windows without one are left out before.
     """
-    if modality.name in FACE_ROWS or x.shape[-1] == 1:
+    sign = sign_of_missing(modality, x.shape[-1])
+    if sign == "none":
         return np.zeros(len(x), dtype=bool)
-    zero = ~x.any(axis=(1, 2))
+    held = x[..., :1] if sign == "flat" else 0
+    return np.asarray((x == held).all(axis=(1, 2)))
+
+
+def sign_of_missing(modality: Modality, samples: int) -> str:
+    """What a window that lacks a modality looks like: "zeros", "flat" (zeros are), or "none"."""
+    if modality.name in FACE_ROWS or samples == 1:
+        return "none"
     kinds = set(modality.kinds or [_type_of(modality.name)])
-    flat = (x == x[..., :1]).all(axis=(1, 2)) if kinds <= RHYTHMIC else zero
-    return np.asarray(zero | flat)
+    return "flat" if kinds <= RHYTHMIC else "zeros"
 
 
 def _named(x: np.ndarray, modality: Modality) -> dict[str, Named]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from clmer.nn.random_state import generator_for
 from clmer.nn.shard import current_group, local_rows, whole_shape
+from clmer.ops._dispatch import is_tracing
 
 
 class Dropout(nn.Module):
@@ -19,8 +20,8 @@ class Dropout(nn.Module):
     transformer's step; this one takes under half the time, forward and backward. p is rounded to a
     multiple of 2^-16 below 1, the kept elements are scaled by exactly 1 / (1 - rounded p), and the
     draws come from PyTorch's generator, or `clmer.nn.random_state.drawing_from`'s. On a GPU and
-    under `torch.compile` it is `F.dropout`. Under `clmer.nn.shard.sharded` every rank draws for the
-    whole batch and takes its own rows.
+    under `torch.compile` and `torch.func` it is `F.dropout`. Under `clmer.nn.shard.sharded` every
+    rank draws for the whole batch and takes its own rows.
 
     Args:
         p: probability in [0, 1) of dropping an element.
@@ -47,7 +48,7 @@ def drop(x: Tensor, p: float) -> Tensor:
     """What `Dropout` does to x in training."""
     if p == 0:
         return x
-    if torch.compiler.is_compiling() or (x.device.type != "cpu" and current_group() is None):
+    if is_tracing() or (x.device.type != "cpu" and current_group() is None):
         return F.dropout(x, p)
     return x * local_rows(_scaled_mask(x, p))
 

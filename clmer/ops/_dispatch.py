@@ -7,9 +7,11 @@ import importlib.util
 import os
 import shutil
 import warnings
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
+from torch import Tensor
 from torch._C._functorch import TransformType
 from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 from torch._subclasses import FakeTensor
@@ -33,7 +35,17 @@ _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 def is_tracing() -> bool:
     """Whether the registered op must be called, so that compilers and functorch see it."""
-    return torch.compiler.is_compiling() or _functorch_is_active() or _jit_state() is not None
+    return is_traced() or is_mapped()
+
+
+def is_traced() -> bool:
+    """Whether a graph of ops is being made."""
+    return torch.compiler.is_compiling() or _jit_state() is not None
+
+
+def is_mapped() -> bool:
+    """Whether a transform of `torch.func` is active: grad, jvp, vmap and what is made of them."""
+    return _functorch_is_active()
 
 
 def is_plain(*tensors: torch.Tensor | None) -> bool:
@@ -90,6 +102,41 @@ def tell_reference(name: str) -> str:
             stacklevel=3,
         )
     return "reference"
+
+
+def reference_gradients(
+    name: str,
+    reference: Callable[..., Tensor | tuple[Tensor, ...]],
+    inputs: Sequence[Tensor | None],
+    grads: Tensor | Sequence[Tensor],
+) -> list[Tensor | None]:
+    """Gradients by an op's plain PyTorch form, as functions that can be differentiated again.
+
+    Args:
+        name: the op, which says once that it takes this form.
+        reference: from `inputs` to the op's output or outputs.
+        inputs: what the backward saved.
+        grads: of the output, or of each.
+
+    Returns:
+        One for each input, None for those that need none.
+    """
+    inputs = apart(inputs)
+    taken = [t for t in inputs if t is not None and t.requires_grad]
+    if not taken:
+        return [None] * len(inputs)
+    tell_reference(name)
+    found = iter(torch.autograd.grad(reference(*inputs), taken, grads, create_graph=True))
+    return [next(found) if t is not None and t.requires_grad else None for t in inputs]
+
+
+def apart(inputs: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """The inputs as tensors of their own.
+
+    Two of them may be the same tensor, or made from one another. The gradient of the one would then
+    hold that of the other, and autograd, which adds them up behind the op, would count it twice.
+    """
+    return [None if t is None else t.view_as(t) for t in inputs]
 
 
 def has_values(tensor: torch.Tensor) -> bool:

@@ -206,7 +206,7 @@ class Tokenizer:
             z = {name: encode(encoders[name], part) for name, part in x.items()}
         else:
             z = dict(x)
-        z = {name: _without(part, x[name]) for name, part in z.items()}
+        z = {name: without_missing(part, x[name]) for name, part in z.items()}
         if self.kind == "raw" or not self.by_reference:
             return z
         return {name: by_person(part, *_known(len(part), people, reference), over=self._over)
@@ -251,7 +251,7 @@ class Tokenizer:
             count, scale = self.modalities[name].tokens, self.tokens[name]
             part = (part - scale.mean) / scale.std
             if self.kind == "spectrum":
-                out[name] = part.reshape(len(part), count, -1)
+                out[name] = part.reshape(part.shape[0], count, -1)
             else:
                 out[name] = as_tokens(part, "time" if self.kind == "time" else count).contiguous()
         return out
@@ -332,7 +332,7 @@ def _scaled(x: np.ndarray, scale: Scale) -> np.ndarray:
 def raw_tokens(source: Tokenizer, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A token is a channel: [N, C, T] -> [N, tokens, C T / tokens]; `source` has the modalities."""
     return {
-        name: _without(part, part).reshape(len(part), source.modalities[name].tokens, -1)
+        name: without_missing(part, part).reshape(part.shape[0], source.modalities[name].tokens, -1)
         for name, part in x.items()
     }
 
@@ -346,7 +346,7 @@ def _missing(windows: np.ndarray, modality: Modality) -> np.ndarray:
     return missing
 
 
-def _without(values: Tensor, x: Tensor) -> Tensor:
+def without_missing(values: Tensor, x: Tensor) -> Tensor:
     """Values [N, ...] with NaN where a standardised window [N, C, T] is missing: zeros."""
     return values.masked_fill(missing_rows(x).view(-1, *[1] * (values.dim() - 1)), torch.nan)
 
@@ -364,16 +364,18 @@ def log_power(x: Tensor, fs: float) -> Tensor:
     Returns:
         [N, C, bins].
     """
+    return torch.cat([log_power_of_chunk(rows, fs) for rows in x.split(_CHUNK)])
+
+
+def log_power_of_chunk(x: Tensor, fs: float) -> Tensor:
+    """`log_power` of so many windows as memory takes at once."""
     length = x.shape[2]
     window = torch.hann_window(length, device=x.device)
     edges = _bin_edges(length, fs)
-    powers = []
-    for rows in x.split(_CHUNK):
-        centred = rows - rows.mean(2, keepdim=True)
-        power = torch.fft.rfft(centred * window).abs().square()
-        bins = [power[:, :, a:b].mean(2) for a, b in zip(edges, edges[1:], strict=False)]
-        powers.append(torch.stack(bins, 2).clamp(min=1e-9).log())
-    return torch.cat(powers)
+    centred = x - x.mean(2, keepdim=True)
+    power = torch.fft.rfft(centred * window).abs().square()
+    bins = [power[:, :, a:b].mean(2) for a, b in zip(edges, edges[1:], strict=False)]
+    return torch.stack(bins, 2).clamp(min=1e-9).log()
 
 
 def _bin_edges(length: int, fs: float) -> list[int]:

@@ -52,6 +52,17 @@ def test_seeded_by_torch_and_off_in_evaluation() -> None:
     assert Dropout(0.0)(x) is x
 
 
+def test_per_sample_gradients_in_training() -> None:
+    torch.manual_seed(0)
+    dropout, x = Dropout(0.25), torch.ones(3, 1000)
+    for randomness, alike in (("different", False), ("same", True)):
+        grad = torch.func.vmap(torch.func.grad(lambda x: dropout(x).sum()), randomness=randomness)
+        masks = grad(x)
+        assert 0.2 < (masks == 0).float().mean() < 0.3
+        torch.testing.assert_close(masks.max(), torch.tensor(1 / 0.75))
+        assert torch.equal(masks[0], masks[1]) == alike
+
+
 @pytest.mark.parametrize("p", [-0.1, 1.0])
 def test_impossible_probabilities_are_refused(p: float) -> None:
     with pytest.raises(ValueError, match="0 <= p < 1"):

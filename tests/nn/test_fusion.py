@@ -312,3 +312,32 @@ def test_xor_of_two_modalities_needs_both() -> None:
     assert xor_accuracy(["physio", "landmarks"], epochs=16) > 0.9
     assert abs(xor_accuracy(["physio"], epochs=6) - 0.5) < 0.06
     assert abs(xor_accuracy(["landmarks"], epochs=6) - 0.5) < 0.06
+
+
+def test_gradients_per_sample_and_second_derivatives() -> None:
+    """By vmap over grad, as differential privacy takes them, and of a penalty on the gradient."""
+    fusion = build(2).double().eval()
+    batch = batch_for(fusion, dtype=torch.float64)
+    weights = dict(fusion.named_parameters())
+
+    def loss(weights: dict[str, Tensor], *tokens: Tensor) -> Tensor:
+        one = [each[None] for each in tokens]
+        found: Tensor = torch.func.functional_call(fusion, weights, (one,)).square().sum()
+        return found
+
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))(weights, *batch)
+    for i in range(2):
+        want = torch.autograd.grad(loss(weights, *(t[i] for t in batch)), list(weights.values()))
+        for name, expected in zip(weights, want, strict=True):
+            torch.testing.assert_close(each[name][i], expected)
+
+    def sharpness(x: Tensor) -> Tensor:
+        out: Tensor = fusion([x, batch[1]]).square().sum()
+        (grad,) = torch.autograd.grad(out, x, create_graph=True)
+        return grad.square().sum()
+
+    x = batch[0].requires_grad_()
+    (found,) = torch.autograd.grad(sharpness(x), x)
+    step = 1e-6 * torch.ones_like(x)
+    slope = (sharpness(x + step) - sharpness(x - step)) / 2e-6
+    torch.testing.assert_close(found.sum(), slope.detach(), rtol=1e-5, atol=1e-8)

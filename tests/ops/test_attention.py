@@ -424,6 +424,7 @@ def bad(message, **changes):
     ("arguments", "message"),
     [
         bad("expected the same 2 to 7 dimensions", query=torch.zeros(3)),
+        bad("dimensions in each .clmer.scaled_dot_product_attention", query=torch.zeros(2, 4, 3)),
         bad("expected equal leading dimensions", query=torch.zeros(2, 2, 4, 3)),
         bad(r"expected query \[..., Lq, D\]", query=torch.zeros(2, 3, 4, 7)),
         bad(r"key \[..., Lk, D\] and value", value=torch.zeros(2, 3, 6, 2)),

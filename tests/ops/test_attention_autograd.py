@@ -7,6 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from clmer.nn import CrossModalAttention
 from clmer.ops import _dispatch
@@ -27,11 +28,11 @@ SHOWN = torch.tensor([[1, 1, 0, 0, 1], [0, 0, 0, 0, 0], [0, 1, 0, 1, 0]], dtype=
 SEED = torch.tensor(3)
 
 
+@pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("impl", ["native", "reference"])
-def test_gradcheck(impl):
+def test_gradcheck(impl, is_causal):
     def call(q, k, v, bias):
-        masks = dict(key_padding_mask=MASK, attn_mask=SHOWN, attn_bias=bias)
-        return cross_attention(q, k, v, **masks, dropout_p=0.4, seed=SEED, impl=impl)
+        return full(q, k, v, bias, is_causal=is_causal, impl=impl)
 
     assert torch.autograd.gradcheck(call, inputs())
     if impl == "reference":
@@ -52,12 +53,34 @@ def told(monkeypatch):
 def test_second_derivatives_take_the_reference_and_say_so_once(told):
     with pytest.warns(UserWarning, match="cross_attention: taking its plain PyTorch form"):
         assert torch.autograd.gradgradcheck(full, inputs())
+    causal = lambda *tensors: full(*tensors, is_causal=True)  # noqa: E731
+    assert torch.autograd.gradgradcheck(causal, inputs())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert torch.autograd.gradgradcheck(full, inputs())
     q, k, v, _ = inputs()
     with pytest.raises(RuntimeError, match="impl='reference'"):
         torch.autograd.grad(cross_attention(q, k, v, impl="native").sum(), q, create_graph=True)
+
+
+def test_second_derivatives_count_what_inputs_share_once():
+    """The same tensor three times, and keys made from the queries: self-attention."""
+    x = inputs()[0]
+    for impl in (None, "reference"):
+        assert torch.autograd.gradgradcheck(
+            lambda x, impl=impl: cross_attention(x, x, x, impl=impl), x
+        )
+    assert torch.autograd.gradgradcheck(lambda x: cross_attention(x, x.sin(), x.cos()), x)
+
+
+def test_second_derivatives_where_others_look_on(told):
+    q, k, v, _ = inputs()
+    with FlopCounterMode(display=False):
+        out = cross_attention(q, k, v)
+        with pytest.warns(UserWarning, match="plain PyTorch form"):
+            (grad,) = torch.autograd.grad(out.sum(), q, create_graph=True)
+    grad.square().sum().backward()
+    assert q.grad is not None
 
 
 def test_only_what_needs_a_gradient_gets_one():
@@ -69,11 +92,11 @@ def test_only_what_needs_a_gradient_gets_one():
     assert not cross_attention(q, k, v).requires_grad
 
 
-@pytest.mark.parametrize("case", ["plain", "all", "no heads", "no queries", "no keys"])
+@pytest.mark.parametrize("case", ["plain", "causal", "all", "no heads", "no queries", "no keys"])
 def test_opcheck(case):
     sizes = {"no heads": dict(lead=(0,)), "no queries": dict(rows=0), "no keys": dict(keys=0)}
     q, k, v, bias = inputs(**sizes.get(case, {}))
-    rest = (*[None] * 4, 0.0, 0.5, False)
+    rest = (*[None] * 4, 0.0, 0.5, case == "causal")
     if case == "all":
         rest = (MASK, SHOWN[None], bias[None], SEED, 0.4, 0.5, True)
     op = torch.ops.clmer

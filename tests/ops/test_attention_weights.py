@@ -44,6 +44,12 @@ def test_gradients_of_both(average):
     leaves = [t.double().requires_grad_() for t in (q, k, v, bias)]
     assert torch.autograd.gradcheck(call, leaves)
     assert torch.autograd.gradgradcheck(call, leaves)
+    assert torch.autograd.gradgradcheck(
+        lambda x: cross_attention_with_weights(x, x, x.sin(), average=average), leaves[0]
+    )
+    _, weights = cross_attention_with_weights(*leaves[:3], average=average, impl="native")
+    with pytest.raises(RuntimeError, match="impl='reference'"):
+        torch.autograd.grad(weights.square().sum(), leaves[0], create_graph=True)
 
 
 def test_unused_weights_cost_the_backward_nothing(monkeypatch):

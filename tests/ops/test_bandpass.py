@@ -106,9 +106,53 @@ def test_gradients(simd_level):
     x = torch.randn(3, 70, dtype=torch.float64, requires_grad=True)
     state = torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, z: clmer.sosfilt(x, SOS, z), (x, state))
-    y, _ = clmer.sosfilt(x, SOS, state)
-    with pytest.raises(RuntimeError, match="impl='reference'"):
-        torch.autograd.grad(y.square().sum(), x, create_graph=True)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_second_and_forward_derivatives():
+    x = torch.randn(2, 9, dtype=torch.float64, requires_grad=True)
+    state = torch.randn(2, 4, 2, dtype=torch.float64, requires_grad=True)
+    call = lambda x, z: clmer.sosfilt(x, SOS, z)  # noqa: E731
+    assert torch.autograd.gradcheck(
+        call, (x, state), check_forward_ad=True, check_batched_grad=True
+    )
+    assert torch.autograd.gradgradcheck(
+        lambda x, z: tuple(each.pow(3) for each in call(x, z)), (x, state), check_fwd_over_rev=True
+    )
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_derivatives_by_functorch():
+    x, state = torch.randn(3, 9, dtype=torch.float64), torch.randn(3, 4, 2, dtype=torch.float64)
+
+    def loss(impl):
+        def of(x, z):
+            y, end = clmer.sosfilt(x, SOS, z, impl=impl)
+            both_ways = clmer.ops.sosfiltfilt(y, SOS, padlen=3, impl=impl)
+            return y.pow(3).sum() + end.square().sum() + both_ways.sum()
+
+        return of
+
+    ours, plain = loss(None), loss("reference")
+    for found, want in zip(
+        torch.func.grad(ours, (0, 1))(x, state),
+        torch.func.grad(plain, (0, 1))(x, state),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, want)
+    tangents = (torch.ones_like(x), torch.ones_like(state))
+    torch.testing.assert_close(
+        torch.func.jvp(ours, (x, state), tangents), torch.func.jvp(plain, (x, state), tangents)
+    )
+    torch.testing.assert_close(
+        torch.func.hessian(ours)(x, state), torch.func.hessian(plain)(x, state)
+    )
+    each = torch.func.vmap(torch.func.grad(ours))(x, state)
+    torch.testing.assert_close(each, torch.func.grad(plain)(x, state))
+    with pytest.raises(ValueError, match="vmap over sos"):
+        torch.func.vmap(lambda sos: torch.func.jvp(lambda x: clmer.sosfilt(x, sos)[0], (x,), (x,)))(
+            SOS[None]
+        )
 
 
 @pytest.mark.parametrize("shape", [(3, 17), (0, 5), (2, 0)])

@@ -99,7 +99,10 @@ def test_gradients(time):
     x, state = (t[:2].cuda().requires_grad_() for t in cases.operands(2, time, 4))
     sos = cases.SOS.cuda()
     assert torch.autograd.gradcheck(
-        lambda x, z: clmer.sosfilt(x, sos, z), (x, state), fast_mode=True
+        lambda x, z: clmer.sosfilt(x, sos, z), (x, state), fast_mode=True, check_forward_ad=True
+    )
+    assert torch.autograd.gradgradcheck(
+        lambda x, z: clmer.sosfilt(x, sos, z)[0].square(), (x, state), fast_mode=True
     )
 
 

@@ -2,6 +2,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -90,14 +91,61 @@ def test_gradcheck(impl, normalize):
         assert torch.autograd.gradgradcheck(call, (a, b, tau))
 
 
-def test_second_derivatives_are_refused():
+@pytest.fixture
+def told(monkeypatch):
+    """The warning comes again, as in a fresh process."""
+    monkeypatch.setattr(_dispatch, "_told", set())
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 2)])
+def test_second_derivatives_take_the_reference_and_say_so_once(told, shape, reduction, labelled):
+    a, b = (v.requires_grad_() for v in views(shape))
+    tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([1, 0, 1, 1][: shape[-2]]) if labelled else None
+    how = {"reduction": reduction, "labels": labels}
+    with pytest.warns(UserWarning, match="nt_xent: taking its plain PyTorch form"):
+        assert torch.autograd.gradgradcheck(lambda *x: nt_xent(*x, **how), (a, b, tau))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # one view twice, and a view made from the other
+        assert torch.autograd.gradgradcheck(lambda a: nt_xent(a, a, 0.5, **how), a)
+        assert torch.autograd.gradgradcheck(lambda a: nt_xent(a, a.sin(), 0.5, **how), a)
+        _, accuracy = nt_xent(a, b, tau, accuracy=True)
+    assert not accuracy.requires_grad
+
+
+def test_an_explicit_form_has_no_second_derivatives():
     a, b = (v.requires_grad_() for v in views((4, 3)))
     with pytest.raises(RuntimeError, match="impl='reference'"):
-        torch.autograd.grad(nt_xent(a, b), a, create_graph=True)
+        torch.autograd.grad(nt_xent(a, b, impl="native"), a, create_graph=True)
 
 
-def test_derivatives_of_other_kinds_take_the_reference(monkeypatch):
-    monkeypatch.setattr(_dispatch, "_told", set())
+@pytest.mark.parametrize("labelled", [False, True])
+def test_gradients_per_sample_and_hessians(labelled):
+    a, b = views((5, 4, 3))
+    tau = torch.tensor(0.3, dtype=torch.float64)
+    labels = torch.tensor([1, 0, 1, 1]) if labelled else None
+
+    def loss(a, b, tau, impl=None):
+        rows = nt_xent(a, b, tau, labels=labels, reduction="none", impl=impl)
+        return rows.square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss, (0, 1, 2)), (0, 0, None))(a, b, tau)
+    for i in range(5):
+        leaves = [t.clone().requires_grad_() for t in (a[i], b[i], tau)]
+        want = torch.autograd.grad(loss(*leaves), leaves)
+        torch.testing.assert_close([each[i] for each in found], [*want])
+    plain = lambda a: loss(a, b[0], tau, "reference")  # noqa: E731
+    ours = lambda a: loss(a, b[0], tau)  # noqa: E731
+    for hessian in (torch.func.hessian, lambda f: torch.func.jacrev(torch.func.jacrev(f))):
+        torch.testing.assert_close(hessian(ours)(a[0]), hessian(plain)(a[0]))
+    by_rows = torch.autograd.functional.hessian(ours, a[0])
+    torch.testing.assert_close(by_rows, torch.func.hessian(plain)(a[0]))
+
+
+def test_derivatives_of_other_kinds_take_the_reference(told):
     a, b = views((4, 3))
     loss = lambda a: nt_xent(a, b, 0.3)  # noqa: E731
     with pytest.warns(UserWarning, match="nt_xent: taking its plain PyTorch form"):

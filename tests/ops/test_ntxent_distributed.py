@@ -133,6 +133,11 @@ def properties_worker(rank, world, path):
         a.requires_grad_()
         with pytest.raises(RuntimeError, match="impl='reference'"):
             torch.autograd.grad(nt_xent(a, b, **how), a, create_graph=True)
+        tau = torch.tensor(0.2, requires_grad=True)
+        with pytest.raises(RuntimeError, match="over which there are no second derivatives"):
+            torch.autograd.grad(nt_xent(a.detach(), b, tau, **how), tau, create_graph=True)
+        with pytest.raises(RuntimeError, match=r"torch\.func or forward mode with a process_gr"):
+            torch.func.grad(lambda b, how=how: nt_xent(b, b, **how))(b)
     group_of = {"process_group": group}
     ones = torch.ones(2, 4)
     with pytest.raises(ValueError, match=r"views: the ranks have rank 0: views \[N, 4\] torch.f"):

@@ -123,3 +123,15 @@ def test_the_default_is_triton_where_it_may_be_called_outright():
     torch.testing.assert_close(compiled(a, b), nt_xent(a, b))
     wide = [view.double() for view in (a, b)]
     assert torch.equal(nt_xent(*wide), nt_xent(*wide, impl="reference"))
+
+
+def test_the_defaults_second_derivatives_are_the_references():
+    a, b = on_gpu((2, 40, 24))
+    tau = torch.tensor(0.2, device="cuda", requires_grad=True)
+    found = []
+    for impl in (None, "reference"):
+        loss = nt_xent(a, b, tau, impl=impl).square().sum()
+        grads = torch.autograd.grad(loss, (a, b, tau), create_graph=True)
+        penalty = sum(grad.square().sum() for grad in grads)
+        found.append([*grads, *torch.autograd.grad(penalty, (a, b, tau))])
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)

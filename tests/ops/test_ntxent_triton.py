@@ -69,6 +69,52 @@ def equality_check():
         nt_xent(a.double(), b.double(), impl="triton")
 
 
+def second_derivatives_check():
+    """Those of the form that impl=None takes on a GPU, where nobody named it."""
+    from clmer.kernels.ntxent import nt_xent_triton
+
+    a, b = (v.requires_grad_() for v in views((2, 9, 5), torch.float32))
+    tau = torch.tensor(0.3, requires_grad=True)
+    for each in (False, True):
+        found = []
+        for form in (
+            lambda a, b, tau, each=each: nt_xent_triton(a, b, tau, each=each, explicit=False)[0],
+            lambda a, b, tau, each=each: nt_xent_reference(
+                a, b, tau, reduction="none" if each else "mean"
+            ),
+        ):
+            rows = form(a, b, tau).square().sum()
+            grads = torch.autograd.grad(rows, (a, b, tau), create_graph=True)
+            again = torch.autograd.grad(sum(g.square().sum() for g in grads), (a, b, tau))
+            found.append([*grads, *again])
+        torch.testing.assert_close(*found, rtol=2e-4, atol=1e-5)
+
+
+def results_check():
+    """reduction="none" and accuracy=True: rows, their weighted gradients, the share of hits."""
+    cases = (((33, 17), 0.01, True), ((2, 19, 70), 0.2, True), ((40, 9), 0.5, False))
+    for shape, tau, normalize in cases:
+        a, noise = views(shape, torch.float32, normalize)
+        pair = [v.requires_grad_() for v in (a, a + 2 * noise)]
+        wide = [v.detach().double().requires_grad_() for v in pair]
+        how = {"normalize": normalize, "reduction": "none", "accuracy": True}
+        rows, accuracy = nt_xent(*pair, tau, **how, impl="triton")
+        want, share = nt_xent_reference(*wide, tau, **how)
+        assert not accuracy.requires_grad
+        torch.testing.assert_close(accuracy, share.float())
+        assert 0 < share.mean() < 1
+        torch.testing.assert_close(rows, want.float(), rtol=1e-4, atol=1e-4)
+        weight = torch.randn(rows.shape, generator=torch.Generator().manual_seed(1))
+        ours = torch.autograd.grad((rows * weight).sum(), pair)
+        exact = torch.autograd.grad((want * weight).sum(), wide)
+        for mine, one in zip(ours, exact, strict=True):
+            assert (mine - one).abs().max() <= 1e-4 * one.abs().max()
+        how["reduction"] = "mean"
+        mean, again = nt_xent(*pair, tau, **how, impl="triton")
+        assert torch.equal(again, accuracy)
+        torch.testing.assert_close(mean, rows.mean(-1))
+
+
 def recorded(run):
     """The (kernel, constants, options) that a call launches."""
     from clmer.kernels import ntxent_launches as table
@@ -174,10 +220,11 @@ def ring_worker(rank, world, path):
         nt_xent(x, x, process_group=group, gather="ring", impl=(None, "triton")[rank])
 
 
+CHECKS = (equality_check, second_derivatives_check, results_check, many_blocks_check)
+
+
 @needs_triton
-@pytest.mark.parametrize(
-    "check", [equality_check, many_blocks_check, bounded_gradient_check, edges_check]
-)
+@pytest.mark.parametrize("check", [*CHECKS, bounded_gradient_check, edges_check])
 def test_in_the_interpreter(check):
     run_in_interpreter(check)
 

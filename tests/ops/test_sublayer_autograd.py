@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from support.sublayer_cases import NAMES, case, results, tensors
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clmer.ops import feed_forward, merge_heads, project_heads
+from clmer.ops import _dispatch, feed_forward, merge_heads, project_heads
 
 SMALL = (2, 2, 3, 4, 2, 5)
 SEEDS = (torch.tensor(3), torch.tensor(-5))
@@ -38,29 +39,61 @@ def test_gradcheck(name: str, impl: str) -> None:
             assert torch.autograd.gradgradcheck(call, found.inputs)
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning comes again, as in a fresh process."""
+    monkeypatch.setattr(_dispatch, "_told", set())
+
+
+@pytest.mark.parametrize("drops", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_second_derivatives_are_refused(name: str) -> None:
+def test_second_derivatives_take_the_reference_and_say_so_once(
+    name: str, drops: bool, told: None
+) -> None:
     found = case(name, SMALL)
-    outs = tensors(found.op(*found.inputs, **found.options))
+    options = {**found.options, **(dropping(name) if drops else {})}
+
+    def call(*inputs: Tensor) -> Any:
+        return tuple(out.square() for out in tensors(found.op(*inputs, **options)))
+
+    with pytest.warns(UserWarning, match=f"{name}: taking its plain PyTorch form"):
+        assert torch.autograd.gradgradcheck(call, found.inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.autograd.gradgradcheck(call, found.inputs)
+    for i, each in enumerate(found.inputs):  # the only one that needs a gradient
+        given = [t.detach() for t in found.inputs]
+        assert torch.autograd.gradgradcheck(
+            lambda t, i=i, given=given: call(*given[:i], t, *given[i + 1 :]), each
+        )
+    outs = tensors(found.op(*found.inputs, **options, impl="native"))
     message = rf"{name}: the native backward has no gradient of its own.*impl='reference'"
     with pytest.raises(RuntimeError, match=message):
         torch.autograd.grad(outs[0].sum(), found.inputs[1], create_graph=True)
-    found = case(name, SMALL)
-    outs = tensors(found.op(*found.inputs, **found.options, impl="reference"))
-    (grad,) = torch.autograd.grad(outs[0].square().sum(), found.inputs[1], create_graph=True)
-    grad.square().sum().backward()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_forward_and_functorch_derivatives_are_refused(name: str) -> None:
-    x, *rest = case(name, SMALL, grad=False).inputs
-    found = case(name, SMALL)
+def test_forward_and_functorch_derivatives_take_the_reference(name: str, told: None) -> None:
+    found = case(name, SMALL, grad=False)
+    x, *rest = found.inputs
+
+    def loss(x: Tensor, impl: str | None = None) -> Tensor:
+        outs = tensors(found.op(x, *rest, **found.options, impl=impl))
+        return torch.stack([out.square().sum() for out in outs]).sum()
+
+    with pytest.warns(UserWarning, match=f"{name}: taking its plain PyTorch form"):
+        gradient = torch.func.grad(loss)(x)
+    leaf = x.clone().requires_grad_()
+    (want,) = torch.autograd.grad(loss(leaf), leaf)
+    torch.testing.assert_close(gradient, want)
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        slope = torch.autograd.forward_ad.unpack_dual(loss(dual)).tangent
         with pytest.raises(RuntimeError, match=r"jvp|forward"):
-            found.op(dual, *rest, **found.options)
+            loss(dual, "native")
+    torch.testing.assert_close(slope, want.sum())
     with pytest.raises(RuntimeError, match="functorch"):
-        torch.func.grad(lambda x: tensors(found.op(x, *rest, **found.options))[0].sum())(x)
+        torch.func.grad(lambda x: loss(x, "native"))(x)
 
 
 @pytest.mark.parametrize("name", NAMES)

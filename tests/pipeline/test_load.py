@@ -13,7 +13,7 @@ import clmer
 from clmer.cli import main
 from clmer.data.store.store import open_store
 from clmer.data.synthetic import write_deap
-from clmer.errors import DataError
+from clmer.errors import ConfigError, DataError
 from clmer.nn.fusion import attention_maps
 
 MODEL = "physio+landmarks+au"
@@ -118,6 +118,20 @@ def test_all_splits_together_are_the_mean_of_each(run, windows):
     for call in (whole.encode, whole.tokens, whole.attention):
         with pytest.raises(ValueError, match="found the splits split1, split2, expected one"):
             call(part)
+
+
+def test_as_one_module(deap, run, windows):
+    part = {name: array[:5] for name, array in windows.items()}
+    tensors = {name: torch.from_numpy(array) for name, array in part.items()}
+    whole = clmer.load(train(deap, "fusion alone", "--classifier", "fusion", "--repeats", "2"))
+    assert len(whole.splits) == 2
+    found = whole.as_module()(tensors).detach().numpy()
+    np.testing.assert_allclose(found, whole.predict_proba(part), rtol=1e-4, atol=1e-6)
+    one = clmer.load(whole.folder, "split2")
+    found = one.as_module()(tensors).detach().numpy()
+    np.testing.assert_allclose(found, one.predict_proba(part), rtol=1e-4, atol=1e-6)
+    with pytest.raises(ConfigError, match="hand-made features.*train with `classifier=fusion`"):
+        clmer.load(run).as_module()
 
 
 def test_features_tokens_and_attention(run, windows):

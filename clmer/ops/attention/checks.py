@@ -92,19 +92,14 @@ def check(
     dropout_p: float,
 ) -> None:
     """Raises ValueError, with what was found and expected, for what `cross_attention` refuses."""
-    dims = query.dim()
+    dims, other = query.dim(), "(clmer.scaled_dot_product_attention broadcasts them)"
     if not 2 <= dims <= MAX_DIMS or key.dim() != dims or value.dim() != dims:
-        raise _misfit(query, key, value, f"the same 2 to {MAX_DIMS} dimensions in each")
+        raise _misfit(query, key, value, f"the same 2 to {MAX_DIMS} dimensions in each {other}")
     *lead, rows, dim = query.shape
     *key_lead, keys, key_dim = key.shape
     *value_lead, values, _ = value.shape
     if key_lead != lead or value_lead != lead:
-        raise _misfit(
-            query,
-            key,
-            value,
-            "equal leading dimensions (clmer.scaled_dot_product_attention broadcasts them)",
-        )
+        raise _misfit(query, key, value, f"equal leading dimensions {other}")
     if key_dim != dim or values != keys:
         expected = "query [..., Lq, D], key [..., Lk, D] and value [..., Lk, Dv]"
         raise _misfit(query, key, value, expected)

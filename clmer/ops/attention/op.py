@@ -23,7 +23,7 @@ from clmer.ops._dispatch import (
 from clmer.ops.attention.checks import check, number, padding_over_heads, promoted
 from clmer.ops.attention.gpu import best_on_gpu
 from clmer.ops.attention.reference import check_seed, cross_attention_reference, full_rank
-from clmer.ops.attention.registered import IMPLEMENTATIONS, CrossAttention, dispatched
+from clmer.ops.attention.registered import IMPLEMENTATIONS, CrossAttention, registered
 
 _NATIVE = ("cpu",)
 
@@ -130,7 +130,7 @@ def cross_attention(
     if not apart and is_tracing():
         out, _ = torch.ops.clmer.cross_attention(*tensors, *constants, impl)
     elif not apart and not is_plain(*tensors):
-        out, _ = dispatched(*tensors, *constants, impl)
+        out, _ = CrossAttention.apply(registered(impl), explicit, *tensors, *constants)
     elif torch.is_grad_enabled() and any_requires_grad(query, key, value, attn_bias):
         out, _ = CrossAttention.apply(implementation, explicit, *tensors, *constants)
     else:

@@ -16,7 +16,7 @@ from clmer.ops._dispatch import (
     is_tracing,
     library,
     no_double_backward,
-    tell_reference,
+    reference_gradients,
 )
 from clmer.ops.attention.gpu import cuda_backward, cuda_forward, triton_backward, triton_forward
 from clmer.ops.attention.reference import compute_dtype, cross_attention_reference
@@ -185,14 +185,13 @@ def _fake_like(tensor: Tensor) -> Tensor | None:
 
 
 # --- autograd -----------------------------------------------------------------------------------
-def dispatched(*args: Any) -> tuple[Tensor, Tensor]:
-    """O and the log-sum-exp by the registered op, with autograd."""
+def _dispatched(*args: Any) -> tuple[Tensor, Tensor]:
     args, impl = _split_impl(args, 10)
-    return CrossAttention.apply(_registered(impl), True, *args)
+    return CrossAttention.apply(registered(impl), True, *args)
 
 
 @cache
-def _registered(impl: str) -> _Form:
+def registered(impl: str) -> _Form:
     """The op itself, with autograd left out."""
 
     def forward(*args: Any) -> tuple[Tensor, Tensor]:
@@ -231,7 +230,6 @@ class CrossAttention(torch.autograd.Function):
             return (None,) * 12
         bias_grad = ctx.needs_input_grad[7]
         if torch.is_grad_enabled() and not ctx.explicit and not is_tracing():
-            tell_reference("cross_attention")
             dq, dk, dv, grad_bias = _reference_backward(
                 grad_out, *ctx.saved_tensors, *ctx.constants
             )
@@ -241,7 +239,7 @@ class CrossAttention(torch.autograd.Function):
                 raise no_double_backward("cross_attention", ctx.implementation.name)
             outright = not torch.is_grad_enabled() and not is_tracing() and is_plain(grad_out)
             backward = (
-                ctx.implementation if outright or apart else _registered(ctx.implementation.name)
+                ctx.implementation if outright or apart else registered(ctx.implementation.name)
             ).backward
             dq, dk, dv, grad_bias = backward(
                 grad_out, *ctx.saved_tensors, *ctx.constants, bias_grad
@@ -266,14 +264,14 @@ def _reference_backward(
     is_causal: bool,
 ) -> list[Tensor | None]:
     """The gradients as functions that can be differentiated again."""
-    inputs = [query, key, value, bias]
-    wanted = [t is not None and t.requires_grad for t in inputs]
-    masks: dict[str, Any] = {"key_padding_mask": mask, "attn_mask": attn_mask, "attn_bias": bias}
-    how: dict[str, Any] = {"dropout_p": dropout_p, "scale": scale, "seed": seed}
-    again = cross_attention_reference(query, key, value, **masks, is_causal=is_causal, **how)
-    given = [t for t, take in zip(inputs, wanted, strict=True) if take and t is not None]
-    grads = iter(torch.autograd.grad(again, given, grad_out, create_graph=True))
-    return [next(grads) if take else None for take in wanted]
+    how: dict[str, Any] = {"key_padding_mask": mask, "attn_mask": attn_mask, "scale": scale}
+    how |= {"is_causal": is_causal, "dropout_p": dropout_p, "seed": seed}
+
+    def reference(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None) -> Tensor:
+        return cross_attention_reference(q, k, v, attn_bias=added, **how)
+
+    inputs = (query, key, value, bias)
+    return reference_gradients("cross_attention", reference, inputs, grad_out)
 
 
 def _autograd_backward(grad_out: Tensor, *args: object) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -287,7 +285,7 @@ def _autograd_backward(grad_out: Tensor, *args: object) -> tuple[Tensor, Tensor,
         return torch.ops.clmer.cross_attention_backward(grad_out, *args)
 
 
-library.impl("cross_attention", dispatched, "Autograd")
+library.impl("cross_attention", _dispatched, "Autograd")
 library.impl("cross_attention_backward", _autograd_backward, "Autograd")
 
 

@@ -7,7 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clmer.ops._dispatch import any_requires_grad, is_ordinary, is_tracing, tell_reference
+from clmer.ops._dispatch import (
+    any_requires_grad,
+    apart,
+    is_ordinary,
+    is_tracing,
+    no_double_backward,
+    tell_reference,
+)
 from clmer.ops.attention.checks import check, number, padding_over_heads
 from clmer.ops.attention.op import cross_attention
 from clmer.ops.attention.reference import (
@@ -131,7 +138,9 @@ class _WithWeights(torch.autograd.Function):
         query, key, value, out, lse, mask, attn_mask, bias, seed = ctx.saved_tensors
         terms = (mask, attn_mask, bias, seed)
         again = torch.is_grad_enabled()
-        if again and not ctx.explicit:
+        if again and ctx.explicit:
+            raise no_double_backward("cross_attention")
+        if again:
             tell_reference("cross_attention")
         wanted = [ctx.needs_input_grad[i] for i in (2, 3, 4, 7)]
         grads: list[Tensor | None] = [None] * 4
@@ -167,7 +176,9 @@ def _reference_backward(
 ) -> list[Tensor | None]:
     """The gradients by plain PyTorch; `again`: as functions that can be differentiated again."""
     inputs = [query, key, value, bias]
-    if not again:
+    if again:
+        inputs = apart(inputs)
+    else:
         inputs = [None if t is None else t.detach().requires_grad_() for t in inputs]
     q, k, v, added = inputs
     assert q is not None

@@ -13,13 +13,16 @@ from torch import Tensor
 
 from clmer._native import _C
 from clmer.ops._dispatch import (
+    any_requires_grad,
     below_autograd,
     check_dtype,
     choose_impl,
     has_values,
+    is_mapped,
+    is_plain,
+    is_traced,
     is_tracing,
     library,
-    no_double_backward,
 )
 
 _NATIVE = ("cpu", "cuda") if _C.build_info()["cuda"] else ("cpu",)
@@ -51,17 +54,17 @@ def sosfilt(
         sos: [S, 6] float64, rows b0 b1 b2 a0 a1 a2 with a0 = 1; a constant (no gradient).
         state: [..., S, 2] float64, z0 and z1 of each section; None starts from zeros.
         impl: None, "native", "cuda" (the native kernel, and no other than a GPU's) or "reference"
-            (plain PyTorch, differentiable any number of times).
+            (plain PyTorch).
 
     Returns:
         y [..., T] of x's dtype and the state [..., S, 2] after the last sample. Both have
-        gradients for x and state: the adjoint filter run backwards in time.
+        gradients for x and state, the adjoint filter run backwards in time, and derivatives of any
+        order: in forward mode, by `torch.func` and under `create_graph=True`.
 
     Raises:
         ValueError: a shape, dtype or device that does not fit, or a0 != 1 (checked on the CPU only:
             on a GPU the look would wait for the device).
-        RuntimeError: `impl="native"` or "cuda" where it cannot run; second derivatives of the
-            native form.
+        RuntimeError: `impl="native"` or "cuda" where it cannot run.
 
     Source: Oppenheim & Schafer, Discrete-Time Signal Processing, section 6.3.
     """
@@ -79,9 +82,18 @@ def sosfilt(
     rows = x.reshape(count, time)
     rows_state = state.reshape(count, *state.shape[-2:])
     wide = rows.to(torch.float32) if x.dtype in (torch.bfloat16, torch.float16) else rows
-    call = torch.ops.clmer.sosfilt if is_tracing() else _autograd
-    y, state_out = call(wide, sos, rows_state)
+    y, state_out = _filter(wide, sos, rows_state)
     return y.reshape(x.shape).to(x.dtype), state_out.reshape(*lead, *state.shape[-2:])
+
+
+def _filter(x: Tensor, sos: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows filtered: outright, with autograd, or by the registered op where a graph is made."""
+    if is_traced():
+        return torch.ops.clmer.sosfilt(x, sos, state)
+    learns = torch.is_grad_enabled() and any_requires_grad(x, state)
+    if learns or is_mapped() or not is_plain(x, sos, state):
+        return _apply(x, sos, state, adjoint=False)
+    return _run(x, sos, state, adjoint=False)
 
 
 def _check(x: Tensor, sos: Tensor, state: Tensor | None) -> Tensor:
@@ -175,29 +187,76 @@ def _fake_backward(grad_y: Tensor, grad_state: Tensor, sos: Tensor) -> tuple[Ten
 
 
 # --- autograd -----------------------------------------------------------------------------------
-class _Sosfilt(torch.autograd.Function):
+class _Filter(torch.autograd.Function):
+    """The filter or its adjoint: its own derivative, being linear, and the other's gradient."""
+
     @staticmethod
-    def forward(ctx, x, sos, state):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(sos)
-        with below_autograd():
-            return torch.ops.clmer.sosfilt(x, sos, state)
+    def forward(ctx, x, sos, state, adjoint):  # type: ignore[no-untyped-def]
+        _keep(ctx, sos, adjoint)
+        return _below_autograd(x, sos, state, adjoint)
 
     @staticmethod
     def backward(ctx, grad_y, grad_state):  # type: ignore[no-untyped-def]
         (sos,) = ctx.saved_tensors
-        grad_x, grad_in = torch.ops.clmer.sosfilt_backward(grad_y, grad_state, sos)
-        return grad_x, None, grad_in
+        outright = not torch.is_grad_enabled() and not is_tracing() and is_plain(grad_y, grad_state)
+        call = _run if outright else _apply
+        grad_x, grad_in = call(grad_y, sos, grad_state, not ctx.adjoint)
+        return grad_x, None, grad_in, None
+
+    @staticmethod
+    def jvp(ctx, x, _, state, __):  # type: ignore[no-untyped-def]
+        (sos,) = ctx.saved_tensors
+        return _apply(x, sos, state, ctx.adjoint)
+
+
+class _MappedFilter(_Filter):
+    """The same in the form that `torch.func` asks for, which takes longer to call."""
+
+    @staticmethod
+    def forward(x, sos, state, adjoint):  # type: ignore[no-untyped-def]
+        return _below_autograd(x, sos, state, adjoint)
+
+    @staticmethod
+    def setup_context(ctx, inputs, _):  # type: ignore[no-untyped-def]
+        _keep(ctx, inputs[1], inputs[3])
+
+    @staticmethod
+    def vmap(info, in_dims, x, sos, state, adjoint):  # type: ignore[no-untyped-def]
+        if in_dims[1] is not None:
+            raise ValueError("vmap over sos is not defined: one cascade filters all rows")
+        n = info.batch_size
+        x, state = (
+            tensor.expand(n, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+            for tensor, dim in ((x, in_dims[0]), (state, in_dims[2]))
+        )
+        y, out = _apply(x.flatten(0, 1), sos, state.flatten(0, 1), adjoint)
+        return (y.unflatten(0, (n, -1)), out.unflatten(0, (n, -1))), (0, 0)
+
+
+def _keep(ctx, sos, adjoint):  # type: ignore[no-untyped-def]
+    ctx.adjoint = adjoint
+    ctx.save_for_backward(sos)
+    ctx.save_for_forward(sos)
+
+
+def _apply(x: Tensor, sos: Tensor, state: Tensor, adjoint: bool) -> tuple[Tensor, Tensor]:
+    y, out = (_MappedFilter if is_mapped() else _Filter).apply(x, sos, state, adjoint)
+    return y, out
+
+
+def _below_autograd(x: Tensor, sos: Tensor, state: Tensor, adjoint: bool) -> tuple[Tensor, Tensor]:
+    with below_autograd():
+        if adjoint:
+            return torch.ops.clmer.sosfilt_backward(x, state, sos)
+        return torch.ops.clmer.sosfilt(x, sos, state)
 
 
 def _autograd(x: Tensor, sos: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    return _Sosfilt.apply(x, sos, state)
+    return _apply(x, sos, state, False)
 
 
 def _autograd_backward(grad_y: Tensor, grad_state: Tensor, sos: Tensor) -> tuple[Tensor, Tensor]:
-    if torch.is_grad_enabled() and (grad_y.requires_grad or grad_state.requires_grad):
-        raise no_double_backward("sosfilt")
-    with below_autograd():
-        return torch.ops.clmer.sosfilt_backward(grad_y, grad_state, sos)
+    return _apply(grad_y, sos, grad_state, True)
 
 
 library.impl("sosfilt", _autograd, "Autograd")
@@ -205,13 +264,5 @@ library.impl("sosfilt_backward", _autograd_backward, "Autograd")
 
 
 @torch.library.register_vmap("clmer::sosfilt", lib=library)
-def _vmap(info, in_dims, x, sos, state):  # type: ignore[no-untyped-def]
-    if in_dims[1] is not None:
-        raise ValueError("vmap over sos is not defined: one cascade filters all rows")
-    n = info.batch_size
-    x, state = (
-        tensor.expand(n, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-        for tensor, dim in ((x, in_dims[0]), (state, in_dims[2]))
-    )
-    y, out = torch.ops.clmer.sosfilt(x.flatten(0, 1), sos, state.flatten(0, 1))
-    return (y.unflatten(0, (n, -1)), out.unflatten(0, (n, -1))), (0, 0)
+def _vmap(info, in_dims, *tensors):  # type: ignore[no-untyped-def]
+    return _MappedFilter.vmap(info, in_dims, *tensors, False)

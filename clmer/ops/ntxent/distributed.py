@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from clmer.ops._dispatch import no_double_backward, without_autocast
+from clmer.ops._dispatch import without_autocast
 
 #: Rows and columns of the ring's tiles, [G, 512, 512] at a time.
 _TILE = 512
@@ -85,7 +85,7 @@ def gather_samples(x: Tensor, dim: int, sizes: Sequence[int], group: dist.Proces
     every = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(every, padded, group=group)
     parts = [part.narrow(dim, 0, size) for part, size in zip(every, sizes, strict=True)]
-    parts[dist.get_rank(group)] = x
+    parts[dist.get_rank(group)] = _Share.apply(x, 1)
     return torch.cat(parts, dim)
 
 
@@ -93,6 +93,18 @@ def own_share(temperature: Tensor, group: dist.ProcessGroup) -> Tensor:
     """The temperature; of its gradient, which every rank finds whole, each gets an equal share."""
     share: Tensor = _Share.apply(temperature, dist.get_world_size(group))
     return share
+
+
+def refuse_second_derivatives() -> None:
+    """Raises RuntimeError in a backward under create_graph=True.
+
+    A rank's gradient is no function of the other ranks' rows, as far as this rank's graph knows.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "nt_xent: found create_graph=True with a process_group, over which there are no second "
+            "derivatives; for them call nt_xent(..., impl='reference') in one process"
+        )
 
 
 class _Share(torch.autograd.Function):
@@ -103,7 +115,8 @@ class _Share(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None]:
-        return grad[0] / ctx.parts, None
+        refuse_second_derivatives()
+        return grad[0] if ctx.parts == 1 else grad[0] / ctx.parts, None
 
 
 def nt_xent_ring(
@@ -140,8 +153,7 @@ class _Ring(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        if torch.is_grad_enabled():
-            raise no_double_backward("nt_xent", "ring")
+        refuse_second_derivatives()
         z, temperature, lse, miss = ctx.saved_tensors
         tau, n = temperature.item(), z.shape[1] // 2
         # e^-lse = e^-shift share: lse does not fit into float32, and a shift of few digits leaves

@@ -128,7 +128,8 @@ def nt_xent(
             or "triton" (GPU; elsewhere in Triton's interpreter; not float64). None is native on
             the CPU; on a GPU "triton", but the reference for float64, for gather="ring", where
             compilers or functorch look on, before architecture 8.0 and without a C compiler. For
-            gradients by `torch.func` and forward mode None is the reference, and says so once.
+            `torch.func`, forward mode and second derivatives None is the reference, and says so
+            once; over ranks there are none of them.
 
     Returns:
         The loss, 0-d or [G]; float32 for half-precision views, which could not resolve it. With
@@ -138,8 +139,8 @@ def nt_xent(
     Raises:
         ValueError: a shape, dtype, device or temperature that does not fit; reduction="none" or
             accuracy where there is none (over ranks; with labels or more than two views).
-        RuntimeError: an `impl` that cannot run on these tensors; second derivatives of the native
-            or Triton form.
+        RuntimeError: an `impl` that cannot run on these tensors; derivatives of those kinds of an
+            explicit "native" or "triton", or over ranks.
 
     Source: Eq. 1-2; Chen et al., A simple framework for contrastive learning (SimCLR), 2020;
     for labels Khosla et al., Supervised contrastive learning (SupCon), 2020, Eq. 2.
@@ -176,7 +177,8 @@ def nt_xent(
             accuracy=accuracy,
         )  # fmt: skip
     form, rows = _triton if chosen == "triton" else _native, reduction == "none"
-    loss, right = form(view_a, view_b, temperature, normalize, labels is None, rows, accuracy)
+    which = normalize, labels is None, rows, accuracy
+    loss, right = form(impl is not None, view_a, view_b, temperature, *which)
     if labels is not None:
         attraction = positive_means(stack(view_a, view_b, normalize), labels)
         attraction = attraction if rows else attraction.mean(-1)
@@ -188,13 +190,14 @@ def nt_xent(
 
 
 def _native(
+    explicit: bool,
     view_a: Tensor,
     view_b: Tensor,
     temperature: float | Tensor,
     *which: bool,
 ) -> tuple[Tensor, Tensor]:
     """Loss, and for each row whether its positive comes first."""
-    loss, stats = registration.call(widen(view_a), widen(view_b), temperature, *which)
+    loss, stats = registration.call(explicit, widen(view_a), widen(view_b), temperature, *which)
     return loss, stats[..., 5, :]
 
 
@@ -212,6 +215,12 @@ def _distributed(
     gather: str,
     impl: str | None,
 ) -> Tensor | tuple[Tensor, Tensor]:
+    learnt = temperature if isinstance(temperature, Tensor) else None
+    if is_transformed(view_a, view_b, learnt):  # on all ranks: nothing can be sent from inside
+        raise RuntimeError(
+            "nt_xent: found torch.func or forward mode with a process_group, over which there are "
+            "gradients in backward mode alone; leave out process_group"
+        )
     try:
         check_result(reduction, accuracy, labels, gather)
         check_arguments(view_a, view_b, temperature, labels, gather, impl, least=0)
@@ -273,6 +282,7 @@ def _ring(
 
 
 def _triton(
+    explicit: bool,
     view_a: Tensor,
     view_b: Tensor,
     temperature: float | Tensor,
@@ -282,6 +292,6 @@ def _triton(
     from clmer.kernels.ntxent import nt_xent_triton
 
     a, b = (view.unsqueeze(0) if view.dim() == 2 else view for view in (view_a, view_b))
-    loss, right = nt_xent_triton(a, b, temperature, *which)
+    loss, right = nt_xent_triton(a, b, temperature, *which, explicit=explicit)
     right = loss if right is None else right  # not asked for
     return (loss, right) if view_a.dim() == 3 else (loss.squeeze(0), right.squeeze(0))

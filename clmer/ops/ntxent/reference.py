@@ -45,23 +45,43 @@ def nt_xent_reference(
     accuracy: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """The specification in plain PyTorch: it builds the similarity matrix."""
-    n = view_a.shape[-2]
-    z = stack(view_a, view_b, normalize)
-    with without_autocast(z.device):
-        s = z @ z.mT / temperature  # [..., 2N, 2N]
-    self_pair = torch.eye(2 * n, dtype=torch.bool, device=z.device)
+    s, self_pair = _scores(view_a, view_b, temperature, normalize)
     if labels is None:
-        half = s.diagonal(n, -2, -1)  # s of each sample's two views
-        positive = torch.cat((half, half), -1)
+        positive = _of_other_views(s)
     else:
         row_labels = torch.cat((labels, labels), -1)  # [..., 2N]
         same = (row_labels.unsqueeze(-1) == row_labels.unsqueeze(-2)) & ~self_pair
         positive = s.masked_fill(~same, 0.0).sum(-1) / same.sum(-1)
-    loss = reduced(s.masked_fill(self_pair, -math.inf).logsumexp(-1) - positive, reduction)
+    loss = reduced(s.logsumexp(-1) - positive, reduction)
     if not accuracy:
         return loss
-    negatives = s.detach().masked_fill(self_pair | self_pair.roll(n, -1), -math.inf)
+    negatives = s.detach().masked_fill(self_pair.roll(view_a.shape[-2], -1), -math.inf)
     return loss, (positive > negatives.amax(-1)).to(loss.dtype).mean(-1)
+
+
+def anchor_losses(
+    view_a: Tensor, view_b: Tensor, temperature: float | Tensor, normalize: bool, positives: bool
+) -> Tensor:
+    """The rows' losses [..., 2N] without labels; `positives` False: their log-sum-exps alone."""
+    s, _ = _scores(view_a, view_b, temperature, normalize)
+    return s.logsumexp(-1) - _of_other_views(s) if positives else s.logsumexp(-1)
+
+
+def _scores(
+    view_a: Tensor, view_b: Tensor, temperature: float | Tensor, normalize: bool
+) -> tuple[Tensor, Tensor]:
+    """The scores s [..., 2N, 2N], -Inf for a row with itself, and where that is [2N, 2N]."""
+    z = stack(view_a, view_b, normalize)
+    with without_autocast(z.device):
+        s = z @ z.mT / temperature
+    self_pair = torch.eye(z.shape[-2], dtype=torch.bool, device=z.device)
+    return s.masked_fill(self_pair, -math.inf), self_pair
+
+
+def _of_other_views(s: Tensor) -> Tensor:
+    """Each row's score with its sample's other view [..., 2N]."""
+    half = s.diagonal(s.shape[-1] // 2, -2, -1)
+    return torch.cat((half, half), -1)
 
 
 def reduced(rows: Tensor, reduction: str) -> Tensor:

@@ -21,15 +21,18 @@ from clmer.ops._dispatch import (
     is_tracing,
     library,
     no_double_backward,
+    reference_gradients,
 )
+from clmer.ops.ntxent.reference import anchor_losses
 
 
 def call(
-    view_a: Tensor, view_b: Tensor, temperature: float | Tensor, *which: bool
+    explicit: bool, view_a: Tensor, view_b: Tensor, temperature: float | Tensor, *which: bool
 ) -> tuple[Tensor, Tensor]:
     """Loss and stats from views of float32 or float64: outright, or through the dispatcher.
 
     Args:
+        explicit: the caller named the form, so that its second derivatives are an error.
         view_a: as above.
         view_b: like view_a.
         temperature: a number, or 0-d.
@@ -38,15 +41,17 @@ def call(
     learnt = temperature if isinstance(temperature, Tensor) else None
     tracing = is_tracing()
     if tracing or not is_plain(view_a, view_b, learnt):
-        temperature = _as_tensor(temperature, view_a.device)
-        op = torch.ops.clmer.nt_xent if tracing else _autograd
-        found = op(view_a, view_b, temperature, *which)
+        arguments = (view_a, view_b, _as_tensor(temperature, view_a.device), *which)
+        if tracing:
+            found = torch.ops.clmer.nt_xent(*arguments)
+        else:
+            found = _NtXent.apply(_below_autograd, explicit, *arguments)
     else:
         if learnt is not None:
             temperature = learnt.to(torch.float64)
         learns = torch.is_grad_enabled() and any_requires_grad(view_a, view_b, learnt)
         if learns:
-            found = _NtXent.apply(_forward, view_a, view_b, temperature, *which)
+            found = _NtXent.apply(_forward, explicit, view_a, view_b, temperature, *which)
         else:
             found = _forward(view_a, view_b, temperature, *which)
     loss, stats = found
@@ -76,6 +81,36 @@ def weigh_rows(grad_rows: Tensor, stats: Tensor, first: int) -> tuple[Tensor, Te
     stats = stats.clone()
     stats[..., first : first + 2, :] *= relative[..., None, :].to(stats.dtype)
     return largest * grad_rows.shape[-1], stats
+
+
+def reference_backward(
+    grad_loss: Tensor,
+    view_a: Tensor,
+    view_b: Tensor,
+    temperature: float | Tensor,
+    normalize: bool,
+    positives: bool,
+    rows: bool,
+) -> list[Tensor | None]:
+    """The gradients as functions that can be differentiated again.
+
+    Args:
+        grad_loss: of the loss, [...] or with `rows` [..., 2N].
+        view_a: as in `nt_xent`, like the next three.
+        view_b: see `nt_xent`.
+        temperature: see `nt_xent`.
+        normalize: see `nt_xent`.
+        positives: see above.
+        rows: see above.
+    """
+
+    def reference(view_a: Tensor, view_b: Tensor, learnt: Tensor | None) -> Tensor:
+        tau = temperature if learnt is None else learnt
+        each = anchor_losses(view_a, view_b, tau, normalize, positives)
+        return each if rows else each.mean(-1)
+
+    learnt = temperature if isinstance(temperature, Tensor) else None
+    return reference_gradients("nt_xent", reference, (view_a, view_b, learnt), grad_loss)
 
 
 # --- kernels and fakes --------------------------------------------------------------------------
@@ -173,12 +208,12 @@ torch.library.register_fake("clmer::nt_xent_backward", _fake_backward, lib=libra
 # --- autograd -----------------------------------------------------------------------------------
 class _NtXent(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, forward, view_a, view_b, temperature, normalize, *which):  # type: ignore[no-untyped-def]
-        loss, stats = forward(view_a, view_b, temperature, normalize, *which)
+    def forward(ctx, forward, explicit, view_a, view_b, temperature, *which):  # type: ignore[no-untyped-def]
+        loss, stats = forward(view_a, view_b, temperature, *which)
         learnt = temperature if isinstance(temperature, Tensor) else None
         ctx.save_for_backward(view_a, view_b, stats, learnt)
-        ctx.constants = temperature if learnt is None else None, normalize
-        ctx.plain = forward is _forward
+        ctx.constants = temperature if learnt is None else None, which
+        ctx.plain, ctx.explicit = forward is _forward, explicit
         ctx.mark_non_differentiable(stats)
         ctx.set_materialize_grads(False)
         return loss, stats
@@ -186,12 +221,14 @@ class _NtXent(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_loss, _):  # type: ignore[no-untyped-def]
         if grad_loss is None:
-            return (None,) * 8
+            return (None,) * 9
         view_a, view_b, stats, learnt = ctx.saved_tensors
-        constant, normalize = ctx.constants
-        temperature = constant if learnt is None else learnt
+        constant, which = ctx.constants
+        temperature, normalize = constant if learnt is None else learnt, which[0]
         outright = not torch.is_grad_enabled() and not is_tracing() and is_plain(grad_loss)
-        if ctx.plain and outright:
+        if torch.is_grad_enabled() and not ctx.explicit and not is_tracing():
+            grads = reference_backward(grad_loss, view_a, view_b, temperature, *which[:3])
+        elif ctx.plain and outright:
             grads = _backward(grad_loss, view_a, view_b, temperature, stats, normalize)
             if learnt is not None:
                 grads = (*grads[:2], learnt.new_full((), grads[2]))
@@ -200,7 +237,7 @@ class _NtXent(torch.autograd.Function):
             grads = torch.ops.clmer.nt_xent_backward(
                 grad_loss, view_a, view_b, temperature, stats, normalize
             )
-        return None, *grads[:2], None if learnt is None else grads[2], *[None] * 4
+        return None, None, *grads[:2], None if learnt is None else grads[2], *[None] * 4
 
 
 def _autograd(
@@ -213,7 +250,7 @@ def _autograd(
     ranked: bool = False,
 ) -> tuple[Tensor, Tensor]:
     which = normalize, positives, rows, ranked
-    return _NtXent.apply(_below_autograd, view_a, view_b, temperature, *which)
+    return _NtXent.apply(_below_autograd, True, view_a, view_b, temperature, *which)
 
 
 def _below_autograd(*arguments: Any) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from clmer.kernels.ntxent import Sums, add_products, unit, view_gradients_of
 from clmer.kernels.ntxent_launches import choose
-from clmer.ops._dispatch import no_double_backward
-from clmer.ops.ntxent.distributed import travelling
+from clmer.ops.ntxent.distributed import refuse_second_derivatives, travelling
 
 
 def nt_xent_triton_ring(
@@ -63,8 +62,7 @@ class _TritonRing(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise no_double_backward("nt_xent", "triton ring")
+        refuse_second_derivatives()
         z, inverse_length, inverse_tau, stats = ctx.saved_tensors
         rank = dist.get_rank(ctx.group)
         dz = torch.empty_like(z, dtype=torch.float32)

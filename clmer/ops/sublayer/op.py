@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from clmer.ops._dispatch import is_transformed, tell_reference
 from clmer.ops.attention.reference import check_seed
 from clmer.ops.sublayer.checks import (
     check_feed_forward,
@@ -45,24 +46,28 @@ def project_heads(
         num_heads: h, divides d.
         impl: None, "native" (CPU; n up to 64) or "reference" (plain PyTorch, differentiable any
             number of times). None is native on the CPU, for n up to 64, and the reference
-            elsewhere.
+            elsewhere, as well as for `torch.func`, forward mode and second derivatives, which it
+            says once.
 
     Returns:
         n tensors [S, B, h, L, d / h] of x's dtype.
 
     Raises:
         ValueError: a shape, dtype or device that does not fit.
-        RuntimeError: `impl="native"` where it cannot run; second derivatives of the native form.
+        RuntimeError: `impl="native"` where it cannot run, or for derivatives that it has not.
 
     Source: Section III-D; pre-norm layers as in Xiong et al., On layer normalization in the
     transformer architecture (2020).
     """
     x, weight, bias = of_one_kind(x=x, weight=weight, bias=bias)
-    if check_project_heads(x, weight, bias, num_heads, impl) == "reference":
+    chosen = check_project_heads(x, weight, bias, num_heads, impl)
+    if impl is None and is_transformed(x, weight, bias):
+        chosen = tell_reference("project_heads")
+    if chosen == "reference":
         return project_heads_reference(x, weight, bias, num_heads)
     dtype = x.dtype
     x, weight, bias = widen(x, weight, bias)
-    heads = run(PROJECT_HEADS, x.contiguous(), weight, bias, num_heads)
+    heads = run(PROJECT_HEADS, impl is not None, x.contiguous(), weight, bias, num_heads)
     return tuple(heads if x.dtype == dtype else (each.to(dtype) for each in heads))
 
 
@@ -88,27 +93,28 @@ def merge_heads(
         dropout_p: probability in [0, 1) of dropping an element; the kept ones grow by 1 / (1 - p).
         seed: 0-d int64, the key of the dropout mask; None draws one with `torch.randint`. The mask
             is a hash of (seed, row of [S, B, L], feature), the same in every implementation.
-        impl: None, "native" (CPU) or "reference" (plain PyTorch, differentiable any number of
-            times). None is native on the CPU and the reference elsewhere.
+        impl: see `project_heads`; None is native on the CPU for every shape.
 
     Returns:
         y [S, B, L, d] of x's dtype.
 
     Raises:
         ValueError: a shape, dtype or device that does not fit, or dropout_p outside [0, 1).
-        RuntimeError: `impl="native"` where it cannot run; second derivatives of the native form.
+        RuntimeError: `impl="native"` where it cannot run, or for derivatives that it has not.
 
     Source: Section III-D.
     """
     x, heads, weight, bias = of_one_kind(x=x, heads=heads, weight=weight, bias=bias)
     chosen = check_merge_heads(x, heads, weight, bias, dropout_p, impl)
+    if impl is None and is_transformed(x, heads, weight, bias):
+        chosen = tell_reference("merge_heads")
     seed = check_seed(seed, dropout_p, x.device)
     if chosen == "reference":
         return merge_heads_reference(x, heads, weight, bias, dropout_p=dropout_p, seed=seed)
     dtype = x.dtype
     x, heads, weight, bias = widen(x, heads, weight, bias)
     tensors = (x.contiguous(), heads.contiguous(), weight, bias, seed)
-    y: Tensor = run(MERGE_HEADS, *tensors, float(dropout_p))
+    y: Tensor = run(MERGE_HEADS, impl is not None, *tensors, float(dropout_p))
     return y if y.dtype == dtype else y.to(dtype)
 
 
@@ -148,7 +154,7 @@ def feed_forward(
 
     Raises:
         ValueError: a shape, dtype or device that does not fit, or a probability outside [0, 1).
-        RuntimeError: `impl="native"` where it cannot run; second derivatives of the native form.
+        RuntimeError: `impl="native"` where it cannot run, or for derivatives that it has not.
 
     Source: Section III-D; Vaswani et al., Attention Is All You Need (2017), Eq. 2.
     """
@@ -157,6 +163,8 @@ def feed_forward(
     )
     probabilities = (hidden_dropout_p, dropout_p)
     chosen = check_feed_forward(x, weight1, bias1, weight2, bias2, *probabilities, impl)
+    if impl is None and is_transformed(x, weight1, bias1, weight2, bias2):
+        chosen = tell_reference("feed_forward")
     hidden_seed = check_seed(hidden_seed, hidden_dropout_p, x.device)
     seed = check_seed(seed, dropout_p, x.device)
     if chosen == "reference":
@@ -175,5 +183,5 @@ def feed_forward(
     x, weight1, bias1, weight2, bias2 = widen(x, weight1, bias1, weight2, bias2)
     tensors = (x.contiguous(), weight1, bias1, weight2, bias2, hidden_seed, seed)
     y: Tensor
-    y, _ = run(FEED_FORWARD, *tensors, *map(float, probabilities))
+    y, _ = run(FEED_FORWARD, impl is not None, *tensors, *map(float, probabilities))
     return y if y.dtype == dtype else y.to(dtype)

@@ -33,9 +33,16 @@ def merge_heads_reference(
     """The specification of `merge_heads` in plain PyTorch."""
     dtype = x.dtype
     x, heads, weight, bias = widen(x, heads, weight, bias)
-    with without_autocast(x.device):
+    return (x + merged(heads, weight, bias, dropout_p, seed)).to(dtype)
+
+
+def merged(
+    heads: Tensor, weight: Tensor, bias: Tensor, dropout_p: float, seed: Tensor | None
+) -> Tensor:
+    """What `merge_heads` adds to the residual, in float32 at least."""
+    with without_autocast(heads.device):
         y = stacked_linear(join_heads(heads), weight, bias)
-    return (x + _dropped(y, dropout_p, seed)).to(dtype)
+    return _dropped(y, dropout_p, seed)
 
 
 def feed_forward_reference(

@@ -18,7 +18,9 @@ from clmer.ops._dispatch import (
     is_tracing,
     library,
     no_double_backward,
+    reference_gradients,
 )
+from clmer.ops.sublayer.reference import feed_forward_steps, merged, project_heads_reference
 
 library.define("project_heads(Tensor x, Tensor weight, Tensor bias, int num_heads) -> Tensor[]")
 library.define(
@@ -193,42 +195,59 @@ def _backward_of(form: _Form, *grads: Tensor) -> _Form:
     return form if outright else _registered(form.name)
 
 
+def _takes_reference(explicit: bool) -> bool:
+    """Whether a backward is to be differentiated again, and nobody named the op's form."""
+    return torch.is_grad_enabled() and not explicit and not is_tracing()
+
+
 class _ProjectHeads(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, form, x, weight, bias, num_heads):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(x, weight)
-        ctx.form, ctx.num_heads = form, num_heads
+    def forward(ctx, form, explicit, x, weight, bias, num_heads):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x, weight, bias)
+        ctx.form, ctx.explicit, ctx.num_heads = form, explicit, num_heads
         return tuple(form.forward(x, weight, bias, num_heads))
 
     @staticmethod
     def backward(ctx, *grads):  # type: ignore[no-untyped-def]
-        form = _backward_of(ctx.form, *grads)
-        stacked = grads if form.backward is _project_heads_backward else torch.stack(grads)
-        return None, *form.backward(stacked, *ctx.saved_tensors, ctx.num_heads), None
+        x, weight, bias = ctx.saved_tensors
+        if _takes_reference(ctx.explicit):
+            reference = partial(project_heads_reference, num_heads=ctx.num_heads)
+            found = reference_gradients("project_heads", reference, (x, weight, bias), grads)
+        else:
+            form = _backward_of(ctx.form, *grads)
+            stacked = grads if form.backward is _project_heads_backward else torch.stack(grads)
+            found = form.backward(stacked, x, weight, ctx.num_heads)
+        return None, None, *found, None
 
 
 class _MergeHeads(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, form, x, heads, weight, bias, seed, dropout_p):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(heads, weight, seed)
-        ctx.form, ctx.dropout_p = form, dropout_p
+    def forward(ctx, form, explicit, x, heads, weight, bias, seed, dropout_p):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(heads, weight, bias, seed)
+        ctx.form, ctx.explicit, ctx.dropout_p = form, explicit, dropout_p
         return form.forward(x, heads, weight, bias, seed, dropout_p)
 
     @staticmethod
     def backward(ctx, grad_y):  # type: ignore[no-untyped-def]
-        backward = _backward_of(ctx.form, grad_y).backward
-        return None, grad_y, *backward(grad_y, *ctx.saved_tensors, ctx.dropout_p), None, None
+        heads, weight, bias, seed = ctx.saved_tensors
+        if _takes_reference(ctx.explicit):
+            reference = partial(merged, dropout_p=ctx.dropout_p, seed=seed)
+            found = reference_gradients("merge_heads", reference, (heads, weight, bias), grad_y)
+        else:
+            backward = _backward_of(ctx.form, grad_y).backward
+            found = backward(grad_y, heads, weight, seed, ctx.dropout_p)
+        return None, None, grad_y, *found, None, None
 
 
 class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, form, x, weight1, bias1, weight2, bias2, hidden_seed, seed, *probabilities
+        ctx, form, explicit, x, weight1, bias1, weight2, bias2, hidden_seed, seed, *probabilities
     ):
         weights = (weight1, bias1, weight2, bias2)
         y, hidden = form.forward(x, *weights, hidden_seed, seed, *probabilities)
-        ctx.save_for_backward(x, hidden, weight1, weight2, hidden_seed, seed)
-        ctx.form, ctx.probabilities = form, probabilities
+        ctx.save_for_backward(x, hidden, *weights, hidden_seed, seed)
+        ctx.form, ctx.explicit, ctx.probabilities = form, explicit, probabilities
         ctx.mark_non_differentiable(hidden)
         ctx.set_materialize_grads(False)
         return y, hidden
@@ -236,10 +255,19 @@ class _FeedForward(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_y, _):  # type: ignore[no-untyped-def]
         if grad_y is None:
-            return (None,) * 10
-        backward = _backward_of(ctx.form, grad_y).backward
-        grads = backward(grad_y, *ctx.saved_tensors, *ctx.probabilities)
-        return None, *grads, None, None, None, None
+            return (None,) * 11
+        x, hidden, weight1, bias1, weight2, bias2, *seeds = ctx.saved_tensors
+        if _takes_reference(ctx.explicit):
+            inputs = (x, weight1, bias1, weight2, bias2)
+
+            def reference(*given):  # type: ignore[no-untyped-def]
+                return feed_forward_steps(*given, *seeds, *ctx.probabilities)[0]
+
+            found = reference_gradients("feed_forward", reference, inputs, grad_y)
+        else:
+            backward = _backward_of(ctx.form, grad_y).backward
+            found = backward(grad_y, x, hidden, weight1, weight2, *seeds, *ctx.probabilities)
+        return None, None, *found, None, None, None, None
 
 
 class Sublayer(NamedTuple):
@@ -279,22 +307,28 @@ FEED_FORWARD = Sublayer(
 )  # fmt: skip
 
 
-def run(op: Sublayer, *arguments: Any) -> Any:
-    """The op's result: by its kernel outright, or by the registered op where someone looks on."""
+def run(op: Sublayer, explicit: bool, *arguments: Any) -> Any:
+    """The op's result: by its kernel outright, or by the registered op where someone looks on.
+
+    Args:
+        op: which.
+        explicit: the caller named the form, so that its second derivatives are an error.
+        arguments: as the registered op takes them.
+    """
     form, tensors = op.direct, arguments[: op.rows + op.weights]
     if is_tracing():
         return getattr(torch.ops.clmer, form.name)(*arguments)
     if not is_plain(*tensors, *arguments[len(tensors) : len(tensors) + op.seeds]):
-        return op.function.apply(_registered(form.name), *arguments)
+        return op.function.apply(_registered(form.name), explicit, *arguments)
     if torch.is_grad_enabled() and any_requires_grad(*tensors):
-        return op.function.apply(form, *arguments)
+        return op.function.apply(form, explicit, *arguments)
     if form.forward is _feed_forward:
         return form.forward(*arguments, want_hidden=False)
     return form.forward(*arguments)
 
 
 def _autograd(op: Sublayer, *arguments: Any) -> Any:
-    found = op.function.apply(_registered(op.direct.name), *arguments)
+    found = op.function.apply(_registered(op.direct.name), True, *arguments)
     return [*found] if op is PROJECT_HEADS else found
 
 

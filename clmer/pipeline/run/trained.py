@@ -26,6 +26,7 @@ from clmer.pipeline.run.folder import CONFIG, MODELS, RESULTS, read_config, unfi
 from clmer.pipeline.run_files import damaged, readable
 from clmer.pipeline.split.baselines import kept_names
 from clmer.pipeline.split.model import SharedFeatures, SplitModel
+from clmer.pipeline.split.module import MeanModel, WindowModel
 from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.split.windows import Windows, in_parts
 from clmer.pipeline.stages.select import candidates
@@ -131,6 +132,21 @@ class TrainedRun:
             for split in self.splits.values()
         ]
         return self.target.mean(parts)
+
+    def as_module(self) -> nn.Module:
+        """What `predict_proba` says (of ratings `predict`) as one torch module, to be exported.
+
+        It maps windows {modality: [N, C, T]} to probabilities [N, classes], or ratings [N], of
+        float32: statistics, encoders, members and splits included. Weights are copies.
+
+        Raises:
+            ConfigError: the model reads more than the window: hand-made features, where it was not
+                trained with `classifier=fusion`, or a reference.
+            DataError: the run trained no fusion.
+        """
+        self._check_fusion()
+        models = [WindowModel(split) for split in self.splits.values()]
+        return models[0] if len(models) == 1 else MeanModel(models)
 
     def encode(
         self,
