@@ -29,6 +29,7 @@ COMMANDS = {
     "predict": "what a trained run says of recordings, window by window",
     "inspect": "what a data set holds and how it is prepared, on a page",
     "video": "turn video clips into face series: landmarks, action units, gaze",
+    "play": "send recordings as LSL streams, as if they were recorded now",
     "report": "join runs into one page",
     "experiments": "make the paper's tables and figures of your recordings",
 }
