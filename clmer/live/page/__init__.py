@@ -2,9 +2,9 @@
 
     page = LivePage(("calm", "tense"), {"eeg": ("Fp1", "Fp2")}, {"eeg": "uV"})
     print(page.url)
-    page.add_window(window)                  # each, as it becomes complete
-    if page.is_due:                          # 5 times a second
-        page.update({"eeg": live.recent("eeg", page.seconds)}, live.counts)
+    for window in live.push(samples, times):
+        page.add_window(window)
+    page.show(live)                          # as often as one likes: 5 times a second it does so
 
 The server is Bokeh's (extra `live`). What is shown goes to it by a queue that is never waited for:
 while the server is busy, updates are left out, and windows go with the next one.
@@ -37,6 +37,7 @@ from clmer.live.page.shown import (
     counted,
     thinned,
 )
+from clmer.live.session import Live
 
 __all__ = ["DEFAULT_ADDRESS", "LivePage", "address_of"]
 
@@ -104,6 +105,7 @@ class LivePage:
         )
         from clmer.live.page.server import serve
 
+        self._modalities = tuple(layout.channels)
         context = multiprocessing.get_context("spawn")
         self._queue: Any = context.Queue(maxsize=2)
         answers: Any = context.Queue()
@@ -137,6 +139,18 @@ class LivePage:
     def add_window(self, window: LiveWindow) -> None:
         """Show a window from the next update on."""
         self._waiting.append(ShownWindow.of(window))
+
+    def show(self, live: Live, missing: Sequence[str] = ()) -> None:
+        """`update` with what a session has, where one is due.
+
+        Args:
+            live: the session; its signals of the page's modalities are shown.
+            missing: names of streams that are not there at the moment.
+        """
+        if self.is_due:
+            signals = {name: live.recent(name, self.seconds) for name in self._modalities}
+            left_s = live.reference_left_s
+            self.update(signals, live.counts, reference_left_s=left_s, missing=missing)
 
     def update(
         self,
