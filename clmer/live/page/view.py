@@ -279,11 +279,9 @@ def _words(name: str) -> str:
 def _cells(of: Mapping[str, float]) -> Iterator[str]:
     for name, value in of.items():
         some = " class=some" if name in _BAD and value else ""
-        yield (
-            f"<td{some}>{value:+.0f}</td>"
-            if name == "drift_ppm"
-            else f"<td{some}>{value:,.0f}</td>"
-        )
+        rounded = round(value)
+        text = f"{rounded:+d}" if name == "drift_ppm" and rounded else f"{rounded:,d}"
+        yield f"<td{some}>{text}</td>"
 
 
 def _scheme(document: Document) -> str:
