@@ -9,6 +9,7 @@ from typing import Any
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
+from bokeh.document import Document
 from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
 from bokeh.server.util import bind_sockets
@@ -44,7 +45,11 @@ def serve(layout: Layout, host: str, port: int, source: Any, answers: Any) -> No
     except OSError as error:
         answers.put(("error", error.strerror or str(error)))
         return
-    application = Application(FunctionHandler(lambda page: View(layout, feed).show(page)))
+
+    def open_page(document: Document) -> None:
+        View(layout, feed, document)
+
+    application = Application(FunctionHandler(open_page))
     tornado = BokehTornado({"/": application}, extra_websocket_origins=_origins(host, port))
     http, loop = HTTPServer(tornado), IOLoop.current()
     http.add_sockets(sockets)

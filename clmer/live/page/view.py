@@ -72,20 +72,17 @@ _BAD = ("lost", "repeated", "late", "gaps", "clock_jumps")
 
 
 class View:
-    """The page in one browser.
+    """The page in one browser: fills its document, and keeps it up to date.
 
     Args:
         layout: what stays.
         feed: what changes.
+        document: the browser's.
     """
 
-    def __init__(self, layout: Layout, feed: Feed) -> None:
-        self._layout, self._feed = layout, feed
-        self._seen = 0
-
-    def show(self, document: Document) -> None:
-        """Fill a browser's document, and keep it up to date."""
-        scheme, layout = _scheme(document), self._layout
+    def __init__(self, layout: Layout, feed: Feed, document: Document) -> None:
+        self._layout, self._feed, self._seen = layout, feed, 0
+        scheme = _scheme(document)
         style, colours = _styled(scheme), _COLOURS[scheme]
         document.theme = _theme(scheme)
         document.title, document.template = layout.title, _PAGE
