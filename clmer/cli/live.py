@@ -80,6 +80,13 @@ def describe(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=float, default=30.0, metavar="S", help="to wait for the streams (30)"
     )
     parser.add_argument(
+        "--patience",
+        type=float,
+        default=4.0,
+        metavar="S",
+        help="that a window waits for a stream behind the others, of the streams' time (4)",
+    )
+    parser.add_argument(
         "--seconds", type=float, metavar="S", help="to go on for (default: until Ctrl-C)"
     )
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, ...")

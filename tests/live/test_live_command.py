@@ -1,4 +1,4 @@
-"""`clmer live` over real LSL: streams played at 20 times give what `clmer predict` says of files."""
+"""`clmer live` over real LSL: a replay at 20 times gives what `clmer predict` says of files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from support.live_cases import (
     train,
     write_study,
 )
-from support.lsl_senders import Sender, lsl, unique
+from support.lsl_senders import Sender, lsl, running_sender, unique
 
 import clmer
 from clmer import predict
@@ -42,67 +42,60 @@ def signals_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Played:
-    """A recording of the study as streams: [C, n] samples, and their times from 0 s."""
+    """A recording as streams: samples [C, n], times [n] from 0 s, and when each is sent."""
 
-    def __init__(self, study: Path, *, face: bool = True) -> None:
+    def __init__(self, study: Path, *, face: bool = True, channels: Sequence[str] = CHANNELS):
         x = np.round(signals(0), 6)
-        self.data = {"device": (x, np.arange(x.shape[1]) / FS)}
+        self.samples = {"device": x}
+        self.formats = {"device": (channels, FS, "uV", "eeg")}
         if face:
-            frames = face_frames(study / "p0calm-face.csv")
-            self.data["face"] = (frames, np.arange(frames.shape[1]) / FPS)
+            self.samples["face"] = face_frames(study / "p0calm-face.csv")
+            self.formats["face"] = (face_columns(), FPS, None, "misc")
+        self.sent = {
+            name: np.arange(x.shape[1]) / self.formats[name][1] for name, x in self.samples.items()
+        }
+        self.times = dict(self.sent)
 
-    def without(self, stream: str, lost: np.ndarray) -> Played:
-        samples, times = self.data[stream]
-        keep = np.setdiff1d(np.arange(len(times)), lost)
-        self.data[stream] = (samples[:, keep], times[keep])
-        return self
+    def leave_out(self, name: str, lost: np.ndarray) -> None:
+        keep = np.setdiff1d(np.arange(len(self.sent[name])), lost)
+        self.samples[name] = self.samples[name][:, keep]
+        self.sent[name], self.times[name] = self.sent[name][keep], self.times[name][keep]
+
+    def chunks(self, length: int) -> Iterator[tuple[float, str, slice]]:
+        """Second of its last sample, stream and samples of each chunk, in the order of sending."""
+        yield from sorted(
+            (
+                (float(sent[first : first + length][-1]), name, slice(first, first + length))
+                for name, sent in self.sent.items()
+                for first in range(0, len(sent), length)
+            ),
+            key=lambda chunk: chunk[0],
+        )
 
 
 @contextmanager
 def playing(
-    played: Played,
-    chunk: int = 16,
-    *,
-    order: Sequence[str] = ("device", "face"),
-    between: Mapping[float, Callable[[dict[str, Sender]], None]] | None = None,
+    played: Played, length: int = 16, order: Sequence[str] = ("device", "face")
 ) -> Iterator[dict[str, str]]:
-    """Streams that begin to send once all are read; their names by what they carry.
-
-    `between` are done when the recording has come to their second.
-    """
-    names = {each: unique(each) for each in played.data}
-    formats = {"device": (CHANNELS, FS), "face": (face_columns(), FPS)}
-    ended = threading.Event()
-    failed: list[BaseException] = []
+    """Streams that begin to send once all are read, in chunks; their names by what they carry."""
+    names = {each: unique(each) for each in order if each in played.samples}
+    ended, failed = threading.Event(), []
 
     def send() -> None:
         senders: dict[str, Sender] = {}
-        for each in order:
-            if each in names:
-                channels, fs = formats[each]
-                unit, kind = ("uV", "eeg") if each == "device" else (None, "misc")
-                senders[each] = Sender(names[each], channels, fs, units=unit, kinds=kind)
-                time.sleep(0.3)
+        for each, name in names.items():
+            channels, fs, unit, kind = played.formats[each]
+            senders[each] = Sender(name, channels, fs, units=unit, kinds=kind)
+            time.sleep(0.3)
         while not all(sender.outlet.has_consumers for sender in senders.values()):
             if ended.wait(0.05):
                 return
-        time.sleep(2.5)  # until the last of them compared clocks
-        begun, due = lsl.local_clock(), dict(between or {})
-        chunks = [
-            (times[min(first + chunk, len(times)) - 1], each, first)
-            for each, (_, times) in played.data.items()
-            for first in range(0, len(times), chunk)
-        ]
-        for at_s, each, first in sorted(chunks):
-            for when in [when for when in due if when <= at_s]:
-                due.pop(when)(senders)
+        begun = lsl.local_clock()
+        for at_s, each, part in played.chunks(length):
             wait_s = at_s / SPEED - (lsl.local_clock() - begun)
             if wait_s > 0 and ended.wait(wait_s):
                 return
-            samples, times = played.data[each]
-            part = slice(first, first + chunk)
-            if senders[each].outlet is not None:
-                senders[each].send(samples[:, part], begun + times[part])
+            senders[each].send(played.samples[each][:, part], begun + played.times[each][part])
         ended.wait(60)
 
     def guarded() -> None:
@@ -110,7 +103,6 @@ def playing(
             send()
         except BaseException as error:
             failed.append(error)
-            raise
 
     thread = threading.Thread(target=guarded)
     thread.start()
@@ -119,12 +111,23 @@ def playing(
     finally:
         ended.set()
         thread.join()
-    assert not failed
+    assert failed == []
 
 
 def words(run: Path, names: Mapping[str, str], *more: str) -> list[str]:
     face = ["--face-stream", names["face"]] if "face" in names else []
-    return ["live", str(run), "--stream", names["device"], *face, "--threads", "1", *more]
+    return [
+        "live",
+        str(run),
+        "--stream",
+        names["device"],
+        *face,
+        "--threads",
+        "1",
+        "--seconds",
+        "5",
+        *more,
+    ]
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -151,7 +154,7 @@ def offline(study: Path, *, face: bool = True) -> np.ndarray:
 def test_a_replay_is_what_predict_says(live_study, tmp_path, capsys, chunk, order) -> None:
     out, sent = tmp_path / "s.csv", unique("emotion")
     with playing(Played(live_study), chunk, order=order) as names:
-        line = words(live_study / "run", names, "--out", str(out), "--seconds", "8", "--lsl", sent)
+        line = words(live_study / "run", names, "--out", str(out), "--lsl", sent)
         assert main(line) == 0
     found = rows(out)
     want = offline(live_study)
@@ -163,6 +166,87 @@ def test_a_replay_is_what_predict_says(live_study, tmp_path, capsys, chunk, orde
     np.testing.assert_allclose(np.diff(starts), 1.0, atol=1e-5)
     events = rows(tmp_path / "s-events.csv")
     assert {row["event"] for row in events} <= {"connected", "silent"}  # silent at the end
-    said = capsys.readouterr().err
-    assert f"{len(want)} windows: {len(want)} ok; latency" in " ".join(said.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{len(want)} windows: {len(want)} ok; latency" in said
     assert f"{out}: a row per window" in said
+
+
+def test_windows_with_lost_samples_and_no_others_are_marked(live_study, tmp_path) -> None:
+    played = Played(live_study)
+    count = len(played.sent["device"])
+    lost = np.random.default_rng(5).choice(np.arange(1, count - 1), count // 100, replace=False)
+    lost = lost[(lost < 9 * FS) | (lost > 13 * FS)]  # some windows have all
+    played.leave_out("device", lost)
+    out = tmp_path / "s.csv"
+    with playing(played) as names:
+        assert main(words(live_study / "run", names, "--out", str(out))) == 0
+    found = rows(out)
+    inside = [int(((lost / FS >= n) & (lost / FS < n + 2)).sum()) for n in range(len(found))]
+    assert len(found) == len(offline(live_study))
+    assert 0 in inside
+    assert [int(row["lost"]) for row in found] == inside
+    marks = ["interpolated" if count else "ok" for count in inside]
+    assert [row["status"] for row in found] == marks
+
+
+def test_a_lost_face_gives_no_old_answer(live_study, tmp_path, capsys) -> None:
+    played = Played(live_study)
+    frames = played.samples["face"]
+    column = face_columns().index
+    gone = slice(round(8 * FPS), round(12 * FPS))
+    frames[:, gone] = np.nan
+    frames[column("success"), gone] = frames[column("confidence"), gone] = 0
+    out = tmp_path / "s.csv"
+    with playing(played) as names:
+        assert main(words(live_study / "run", names, "--out", str(out))) == 0
+    found = rows(out)
+    begin = float(found[0]["start_s"])
+    for row in found:
+        start_s = float(row["start_s"]) - begin
+        has_face = start_s + 2 <= 8 or start_s >= 12
+        assert row["status"] == ("ok" if has_face else "no face"), start_s
+        assert (row["p_calm"] == "") == (not has_face)
+    events = [row["event"] for row in rows(tmp_path / "s-events.csv")]
+    assert [each for each in events if each.startswith("face")] == ["face lost", "face back"]
+    assert "face lost" in capsys.readouterr().err
+
+
+def test_a_clock_that_is_set_back_begins_anew(live_study, tmp_path) -> None:
+    played = Played(live_study)
+    for name, times in played.times.items():
+        played.times[name] = np.where(times < 10, times, times - 1000.0)
+    out = tmp_path / "s.csv"
+    with playing(played) as names:
+        assert main(words(live_study / "run", names, "--out", str(out))) == 0
+    found = rows(out)
+    starts = np.array([float(row["start_s"]) for row in found])
+    assert (np.diff(starts) < -900).sum() == 1
+    assert {row["status"] for row in found} == {"ok"}
+    assert "clock jump" in [row["event"] for row in rows(tmp_path / "s-events.csv")]
+
+
+def test_a_program_that_is_killed_and_restarted(signals_study, tmp_path, capsys) -> None:
+    name, out = unique("device"), tmp_path / "s.csv"
+
+    def send() -> None:
+        for seconds in (9, 12):
+            with running_sender(name, CHANNELS, FS):
+                time.sleep(seconds)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    line = ["live", str(signals_study / "run"), "--stream", name, "--threads", "1"]
+    assert main([*line, "--reference", "5", "--seconds", "16", "--out", str(out)]) == 0
+    thread.join()
+    events = [row["event"] for row in rows(tmp_path / "s-events.csv")]
+    order = [each for each in events if each in ("dropped", "back", "gap")]
+    assert order == ["dropped", "back", "gap"]
+    found = rows(out)
+    statuses = [row["status"] for row in found]
+    assert statuses[:4] == ["reference"] * 4
+    assert set(statuses[4:]) >= {"ok"}
+    starts = np.array([float(row["start_s"]) for row in found if row["status"] == "ok"])
+    assert np.diff(starts).max() > 1.5  # goes on behind the pause
+    said = capsys.readouterr().err
+    assert "dropped" in said
+    assert "reference: 5 s to go" in said

@@ -14,7 +14,7 @@ import pytest
 
 from clmer.errors import DataError
 from clmer.live import LiveWindow, StreamCounts
-from clmer.live.command.loop import Session
+from clmer.live.command.loop import Session, in_turns
 from clmer.live.command.screen import Screen
 from clmer.live.command.table import Table
 from clmer.live.command.watch import Watch
@@ -189,6 +189,23 @@ def test_streams_are_read_in_turn_and_told_to_all() -> None:
     assert windows[-1] is FACELESS
     assert str(events[-1]) == "face lost"
     assert session.summary() == ["eeg: 7 samples, 7 lost, 1 gap", "face: 2 samples"]
+
+
+def test_a_backlog_is_taken_in_turns() -> None:
+    times = {"eeg": 100 + np.arange(1000) / 250, "face": 100.3 + np.arange(100) / 25}
+    chunks = [(name, np.arange(len(t))[None], t) for name, t in times.items()]
+    parts = list(in_turns(chunks, seconds=0.5))
+    for name, t in times.items():
+        own = [part for part in parts if part[0] == name]
+        np.testing.assert_array_equal(np.hstack([part[2] for part in own]), t)
+        np.testing.assert_array_equal(np.hstack([part[1] for part in own])[0], np.arange(len(t)))
+    newest = dict.fromkeys(times, 100.0)
+    for name, _, t in parts:
+        newest[name] = t[-1]
+        assert abs(newest["eeg"] - newest["face"]) <= 0.81
+    back = np.array([5.0, 6.0, 1.0, 2.0])
+    jumped = [part[2].tolist() for part in in_turns([("eeg", back[None], back)], seconds=1.0)]
+    assert jumped == [[5.0], [6.0, 1.0, 2.0]]
 
 
 def test_a_session_ends_when_told_or_after_its_seconds() -> None:

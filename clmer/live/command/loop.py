@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,10 @@ from clmer.live.lsl import Event
 _POLL_S = 0.004
 #: Seconds between two looks at the machine's clock.
 _CLOCK_S = 1.0
+#: Seconds of a stream that are taken before it is the next one's turn.
+_TURN_S = 0.25
+
+Chunk = tuple[str, np.ndarray, np.ndarray]
 
 
 class Source(Protocol):
@@ -78,17 +82,22 @@ class Session:
 
     def step(self) -> bool:
         """Read every stream once; whether any brought something."""
-        came = False
+        chunks = []
         for source in self._sources:
             samples, times = source.pull()
             self._tell(source.take_events())
             if times.size:
-                came = True
-                self._push(source.name, samples, times)
+                chunks.append((source.name, samples, times))
+                for take in self._samples:
+                    take(source.name, samples, times)
+        for name, samples, times in in_turns(chunks):
+            windows = self.engine.push(samples, times, name)
+            self._tell(self._watch.pushed(name, self.engine.counts[name]))
+            self._give_out(windows)
         self._look_at_clock()
         for tick in self._ticks:
             tick()
-        return came
+        return bool(chunks)
 
     def finish(self) -> None:
         """Give out what still waits for a late stream."""
@@ -106,13 +115,6 @@ class Session:
                 said += [f"{number} {what}{'s' if number > 1 else ''}"] if number else []
             lines.append(f"{name}: {', '.join(said)}")
         return lines
-
-    def _push(self, name: str, samples: np.ndarray, times: np.ndarray) -> None:
-        for take in self._samples:
-            take(name, samples, times)
-        windows = self.engine.push(samples, times, name)
-        self._tell(self._watch.pushed(name, self.engine.counts[name]))
-        self._give_out(windows)
 
     def _give_out(self, windows: Iterable[LiveWindow]) -> None:
         for window in windows:
@@ -134,3 +136,22 @@ class Session:
     def _offset(self) -> float:
         """Wall clock less LSL clock."""
         return time.time() - self._clock()
+
+
+def in_turns(chunks: Sequence[Chunk], seconds: float = _TURN_S) -> Iterator[Chunk]:
+    """Chunks cut into parts in the order of their times, so that no stream seems to be behind.
+
+    What was buffered while nobody read is seconds of one stream before any of the next.
+
+    Args:
+        chunks: of each stream its name, samples [C, n] and their times [n].
+        seconds: of a part.
+    """
+    parts = []
+    for name, samples, times in chunks:
+        reached = np.maximum.accumulate(times)  # a clock that jumps back does not overtake
+        cuts = np.flatnonzero(np.diff(np.floor(reached / seconds))) + 1
+        for first, stop in zip([0, *cuts], [*cuts, len(times)], strict=True):
+            parts.append((reached[stop - 1], (name, samples[:, first:stop], times[first:stop])))
+    parts.sort(key=lambda part: part[0])
+    yield from (chunk for _, chunk in parts)

@@ -37,6 +37,7 @@ def live(
     model: str | None,
     device: str,
     timeout: float,
+    patience: float,
     seconds: float | None,
     flags: Mapping[str, str],
 ) -> int:
@@ -49,7 +50,7 @@ def live(
         DataError: a run, file or stream that cannot be used.
     """
     names = [*stream, *([] if face_stream is None else [face_stream])]
-    _check(names, lsl, timeout, seconds)
+    _check(names, lsl, timeout=timeout, patience=patience, seconds=seconds)
     renamed = _renamed(map)
     if out is not None:
         check_new(out)
@@ -70,6 +71,7 @@ def live(
             names=renamed,
             reference=known,
             accept_mismatch=accept_mismatch,
+            patience_s=patience,
         )
         for line in engine.notes:
             screen.say(line)
@@ -97,15 +99,15 @@ def live(
     return 0
 
 
-def _check(names: Sequence[str], lsl: str | None, timeout: float, seconds: float | None) -> None:
+def _check(names: Sequence[str], lsl: str | None, **seconds: float | None) -> None:
     """Refuse what can be told before anything is loaded."""
     if not names:
         raise ConfigError("`stream`: found none, expected the name of an LSL stream")
     if lsl in names:
         raise ConfigError(f"`lsl`: found {lsl}, which is read, expected another name")
-    for option, value in (("`timeout`", timeout), ("`seconds`", seconds)):
+    for option, value in seconds.items():
         if value is not None and not 0 < value < math.inf:
-            raise ConfigError(f"{option}: found {value:g}, expected seconds above 0")
+            raise ConfigError(f"`{option}`: found {value:g}, expected seconds above 0")
 
 
 def _renamed(words: Sequence[str]) -> dict[str, str]:

@@ -71,10 +71,13 @@ class _Connection:
         Raises:
             RuntimeError, TimeoutError: it has gone.
         """
-        rows, times = self._inlet.pull_chunk(timeout=0.0, max_samples=_CHUNK)
-        # They lie in the inlet's own buffer, which the next call fills again.
-        samples = np.array(rows.T, dtype=np.float64, order="C")
-        return samples, times + self._offset(now) if len(times) else times.copy()
+        parts = []
+        while not parts or len(parts[-1][1]) == _CHUNK:
+            rows, times = self._inlet.pull_chunk(timeout=0.0, max_samples=_CHUNK)
+            # They lie in the inlet's own buffers, which the next call fills again.
+            parts.append((np.array(rows, dtype=np.float64), times.copy()))
+        samples, times = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return np.ascontiguousarray(samples.T), times + self._offset(now) if times.size else times
 
     def _offset(self, now: float) -> float:
         """What to add to the sender's times."""
