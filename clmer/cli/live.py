@@ -50,7 +50,9 @@ def describe(parser: argparse.ArgumentParser) -> None:
         "are 1, 2, ...",
     )
     parser.add_argument(
-        "--unit", default="", help="of the samples (uV, mV, V, ...), where a stream does not say"
+        "--unit",
+        default="",
+        help="of the samples (uV, mV, V, ...), where a stream or file does not say",
     )
     parser.add_argument(
         "--reference",
@@ -59,6 +61,9 @@ def describe(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS|FILE[:START-STOP]",
         help="a known stretch of this person, where the run was trained with a reference: the "
         "session's first seconds, or a recording as for clmer predict",
+    )
+    parser.add_argument(
+        "--rate", type=float, metavar="HZ", help="of the reference's file, where it does not say"
     )
     parser.add_argument(
         "--out",

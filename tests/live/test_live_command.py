@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +31,7 @@ from support.lsl_senders import Sender, lsl, running_sender, unique
 import clmer
 from clmer import predict
 from clmer.cli import main
+from clmer.errors import EXIT_INPUT
 
 SPEED = 20.0
 CHANNELS = (*EEG, *ECG)
@@ -35,9 +39,9 @@ CHANNELS = (*EEG, *ECG)
 
 @pytest.fixture(scope="module")
 def signals_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """EEG and ECG of one person, and a run on them that reads a reference."""
-    root = write_study(tmp_path_factory.mktemp("reference"), face=False, people=2)
-    train(root, "--reference", "calm:12")
+    """EEG and ECG of people, and a run on them that reads a reference."""
+    root = write_study(tmp_path_factory.mktemp("reference"), face=False, people=3)
+    train(root, "--reference", "calm:6", "--protocol", "subject")
     return root
 
 
@@ -250,3 +254,79 @@ def test_a_program_that_is_killed_and_restarted(signals_study, tmp_path, capsys)
     said = capsys.readouterr().err
     assert "dropped" in said
     assert "reference: 5 s to go" in said
+
+
+@pytest.mark.parametrize("kind", ["seconds", "file"])
+def test_the_reference_comes_first_or_from_before(signals_study, tmp_path, kind) -> None:
+    out, said, file = tmp_path / "s.csv", tmp_path / "said.csv", str(signals_study / "p0calm.csv")
+    rate = ["--rate", str(FS)]
+    line = ["predict", str(signals_study / "run"), file, *rate, "--reference", f"{file}:0-6"]
+    assert main([*line, "--out", str(said)]) == 0
+    want = probabilities(rows(said))
+    reference = "6" if kind == "seconds" else f"{file}:0-6"
+    with playing(Played(signals_study, face=False)) as names:
+        line = words(signals_study / "run", names, "--reference", reference, "--out", str(out))
+        assert main([*line, *(rate if kind == "file" else [])]) == 0
+    found = rows(out)
+    first = 5 if kind == "seconds" else 0
+    assert [row["status"] for row in found] == ["reference"] * first + ["ok"] * (23 - first)
+    np.testing.assert_allclose(probabilities(found[first:]), want[first:], atol=1e-5)
+
+
+def test_channels_of_other_names_are_told_and_mapped(signals_study, tmp_path, capsys) -> None:
+    channels = (*EEG, "Heart")
+    line = ["--reference", "6", "--out", str(tmp_path / "s.csv"), "--seconds", "2"]
+    with playing(Played(signals_study, face=False, channels=channels)) as names:
+        assert main(words(signals_study / "run", names, *line)) == EXIT_INPUT
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"{names['device']}: channels of ecg: found" in said
+        assert "no ECG, expected all of ECG" in said
+        assert "with --map" in said
+        assert not (tmp_path / "s.csv").exists()
+        line += ["--map", "ECG=Heart"]
+        assert main(words(signals_study / "run", names, *line)) == 0
+
+
+def test_ctrl_c_leaves_complete_files(live_study, tmp_path) -> None:
+    out = tmp_path / "s.csv"
+    with playing(Played(live_study)) as names:
+        line = words(live_study / "run", names, "--seconds", "60", "--out", str(out))
+        command = [sys.executable, "-m", "clmer", *line]
+        live = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 60
+        while (not out.exists() or len(rows(out)) < 5) and time.monotonic() < until:
+            time.sleep(0.1)
+        live.send_signal(signal.SIGINT)
+        _, said = live.communicate(timeout=30)
+    assert live.returncode == 0, said
+    assert out.read_text().endswith("\n")
+    found = rows(out)
+    assert len(found) >= 5
+    assert {row["status"] for row in found} == {"ok"}
+    assert rows(tmp_path / "s-events.csv")[0]["event"] == "connected"
+    assert f"{len(found)} windows" in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "--stream: found none, expected the name of an LSL stream"),
+        (["--stream", "a", "--lsl", "a"], "--lsl: found a, which is read"),
+        (["--stream", "a", "--map", "Fz"], "--map: found Fz, expected RUN'S=STREAM'S"),
+        (["--stream", "a", "--timeout", "0"], "--timeout: found 0, expected seconds above 0"),
+        (["--stream", "a", "--seconds", "-1"], "--seconds: found -1, expected seconds above 0"),
+        (["--stream", "a", "--out", "none/s.csv"], "none/s.csv: --out: found no such folder"),
+        (["--stream", "a", "--reference", "6"], "--reference: found one, expected none"),
+        (["--stream", "a", "--reference", "all"], "--reference all: a session has no end"),
+        (["--stream", "none", "--timeout", "1"], "none: stream: found none of that name within"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_it_begins(live_study, capsys, more, said) -> None:
+    assert main(["live", str(live_study / "run"), "--threads", "1", *more]) == EXIT_INPUT
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_with_a_reference_asks_for_one(signals_study, capsys) -> None:
+    assert main(["live", str(signals_study / "run"), "--stream", "a"]) == EXIT_INPUT
+    said = " ".join(capsys.readouterr().err.split())
+    assert "record 6 s of calm of this person and give it as --reference" in said

@@ -136,7 +136,7 @@ class Stream:
 
     def pull(self) -> tuple[np.ndarray, np.ndarray]:
         count = self._chunks.pop(0) if self._chunks else 0
-        times = np.arange(self._sent, self._sent + count, dtype=float)
+        times = np.arange(self._sent, self._sent + count) / 250
         self._sent += count
         return times[None], times
 
@@ -146,7 +146,7 @@ class Stream:
 
 
 class Engine:
-    """Gives a window per push, and one at the end."""
+    """Gives a window per push."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.counts = {name: StreamCounts() for name in names}
@@ -158,9 +158,6 @@ class Engine:
         if counts.received > 4:
             counts.gaps, counts.lost = 1, 7
         return [LiveWindow(times[0], times[-1], None, name, 0, 0.0)]
-
-    def finish(self) -> list[LiveWindow]:
-        return [FACELESS]
 
 
 def test_streams_are_read_in_turn_and_told_to_all() -> None:
@@ -177,17 +174,14 @@ def test_streams_are_read_in_turn_and_told_to_all() -> None:
     assert [session.step() for _ in range(4)] == [True, True, True, False]
     assert [window.status for window in windows] == ["eeg", "face", "eeg"]
     assert samples == [
-        ("eeg", (1, 3), [0, 1, 2]),
-        ("face", (1, 2), [0, 1]),
-        ("eeg", (1, 4), [3, 4, 5, 6]),
+        ("eeg", (1, 3), [0, 0.004, 0.008]),
+        ("face", (1, 2), [0, 0.004]),
+        ("eeg", (1, 4), [0.012, 0.016, 0.02, 0.024]),
     ]
     assert [str(event) for event in events] == [
         *("eeg: connected", "face: connected", "eeg: gap, 7 samples lost")
     ]
     assert len(ticks) == 4
-    session.finish()
-    assert windows[-1] is FACELESS
-    assert str(events[-1]) == "face lost"
     assert session.summary() == ["eeg: 7 samples, 7 lost, 1 gap", "face: 2 samples"]
 
 

@@ -74,7 +74,10 @@ class Session:
         return [source.name for source in self._sources if not source.is_connected]
 
     def run(self, is_stopped: Callable[[], bool], seconds: float) -> None:
-        """Read the streams until told to stop, or for so many seconds."""
+        """Read the streams until told to stop, or for so many seconds.
+
+        A window that the end cuts through is not given out: it has no answer, and lacks nothing.
+        """
         until = time.monotonic() + seconds
         while not is_stopped() and time.monotonic() < until:
             if not self.step():
@@ -98,10 +101,6 @@ class Session:
         for tick in self._ticks:
             tick()
         return bool(chunks)
-
-    def finish(self) -> None:
-        """Give out what still waits for a late stream."""
-        self._give_out(self.engine.finish())
 
     def summary(self) -> list[str]:
         """A line per stream: what came, and what did not."""

@@ -30,6 +30,7 @@ def live(
     map: Sequence[str],
     unit: str,
     reference: Sequence[str],
+    rate: float | None,
     out: str | None,
     lsl: str | None,
     accept_mismatch: bool,
@@ -57,7 +58,7 @@ def live(
     clock: Callable[[], float] = import_lsl().local_clock
     chosen, lines = choose_model(Path(run), model)
     trained = load(run, split, device, chosen)
-    known, remarks = _reference(trained, reference, unit)
+    known, remarks = _reference(trained, reference, rate, unit)
     screen = Screen(trained.classes, flags)
     for line in [*lines, *remarks]:
         screen.say(line)
@@ -93,7 +94,6 @@ def live(
         )
         with _stopped_by_signals() as is_stopped:
             session.run(is_stopped, math.inf if seconds is None else seconds)
-        session.finish()
     for line in (screen.summary(), *session.summary(), *([] if table is None else table.said())):
         screen.say(line)
     return 0
@@ -125,7 +125,7 @@ def _renamed(words: Sequence[str]) -> dict[str, str]:
 
 
 def _reference(
-    trained: TrainedRun, words: Sequence[str], unit: str
+    trained: TrainedRun, words: Sequence[str], rate: float | None, unit: str
 ) -> tuple[float | GivenReference | None, list[str]]:
     """Seconds to take first, or the windows of a known stretch; and what to say of it."""
     if ALL in (trained.config.reference, *words):
@@ -138,7 +138,7 @@ def _reference(
         return None, []
     if len(words) == 1 and (seconds := _seconds(words[0])) is not None:
         return seconds, []
-    given = Given(rate=None, unit=unit, face_start=None, face_rate=None, face_id=None)
+    given = Given(rate=rate, unit=unit, face_start=None, face_rate=None, face_id=None)
     stretch = given.stretch(trained, words, recorded={}, face=None)
     return stretch.windows, [stretch.said]
 
