@@ -98,9 +98,14 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (torch's default)")
 
 
+def more_flags() -> dict[str, str]:
+    """Flags by what `clmer.Live` calls its arguments."""
+    return {"streams": "--stream", "patience_s": "--patience"}
+
+
 def run(*, threads: int | None, device: str, **given: Any) -> int:
     """Predict the streams; the exit code."""
     set_threads(threads)
     parser = argparse.ArgumentParser()
     describe(parser)
-    return live(**given, device=known_device(device), flags=flags_of(parser))
+    return live(**given, device=known_device(device), flags=more_flags() | flags_of(parser))

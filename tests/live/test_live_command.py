@@ -326,6 +326,13 @@ def test_what_cannot_be_is_refused_before_it_begins(live_study, capsys, more, sa
     assert said in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_face_that_the_run_uses_is_asked_for(live_study, capsys) -> None:
+    with playing(Played(live_study, face=False)) as names:
+        assert main(words(live_study / "run", names)) == EXIT_INPUT
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"--stream: found {names['device']}, expected a face's too" in said
+
+
 def test_a_run_with_a_reference_asks_for_one(signals_study, capsys) -> None:
     assert main(["live", str(signals_study / "run"), "--stream", "a"]) == EXIT_INPUT
     said = " ".join(capsys.readouterr().err.split())

@@ -71,7 +71,7 @@ class _Connection:
         Raises:
             RuntimeError, TimeoutError: it has gone.
         """
-        parts = []
+        parts: list[tuple[np.ndarray, np.ndarray]] = []
         while not parts or len(parts[-1][1]) == _CHUNK:
             rows, times = self._inlet.pull_chunk(timeout=0.0, max_samples=_CHUNK)
             # They lie in the inlet's own buffers, which the next call fills again.
