@@ -117,6 +117,9 @@ def test_a_face_that_goes_and_comes_is_told_once() -> None:
     watch = Watch(offset_s=0.0)
     told = [watch.window(window) for window in (OK, FACELESS, FACELESS, OK, MARKED)]
     assert told == [[], [Event(16.0, "", "face lost")], [], [Event(12.0, "", "face back")], []]
+    watch = Watch(offset_s=0.0)
+    told = [watch.window(window) for window in (FACELESS, OK)]
+    assert told == [[Event(16.0, "", "no face yet")], [Event(12.0, "", "face back")]]
 
 
 def test_a_machines_clock_that_is_set_is_told() -> None:

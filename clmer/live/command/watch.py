@@ -23,7 +23,7 @@ class Watch:
     def __init__(self, offset_s: float) -> None:
         self._offset_s = offset_s
         self._before: dict[str, StreamCounts] = {}
-        self._has_face = True
+        self._has_face: bool | None = None  # before the first window
 
     def pushed(self, stream: str, counts: StreamCounts) -> list[Event]:
         """Gaps and jumps in a stream since the last call."""
@@ -39,11 +39,12 @@ class Watch:
 
     def window(self, window: LiveWindow) -> list[Event]:
         """Whether the face went or came with a window."""
-        has_face = window.status != _NO_FACE
-        if has_face == self._has_face:
-            return []
-        self._has_face = has_face
-        return [Event(window.stop_s, "", "face back" if has_face else "face lost")]
+        had_face, self._has_face = self._has_face, window.status != _NO_FACE
+        if self._has_face:
+            what = "face back" if had_face is False else ""
+        else:
+            what = {True: "face lost", None: "no face yet"}.get(had_face, "")
+        return [Event(window.stop_s, "", what)] if what else []
 
     def clock(self, time_s: float, offset_s: float) -> list[Event]:
         """Whether somebody set the machine's clock, which LSL's does not follow."""

@@ -12,8 +12,8 @@ class Event:
     Args:
         time_s: on the LSL clock.
         stream: its name; "" where it is of no stream.
-        what: connected, dropped, silent, back, refused; gap, clock jump, late, repeated; face lost,
-            face back; wall clock moved.
+        what: connected, dropped, silent, back, refused; gap, clock jump; no face yet, face
+            lost, face back; wall clock moved.
         detail: what more there is to say.
     """
 
