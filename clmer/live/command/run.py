@@ -14,7 +14,7 @@ from clmer.live import Live
 from clmer.live.command.loop import Session
 from clmer.live.command.screen import Screen
 from clmer.live.command.table import Table, check_new
-from clmer.live.lsl import PredictionsOutlet, open_sources
+from clmer.live.lsl import PredictionsOutlet, Source, open_sources
 from clmer.live.outlets import import_lsl
 from clmer.pipeline.reference import GivenReference
 from clmer.pipeline.reference_rows import ALL, check_given
@@ -76,27 +76,38 @@ def live(
         )
         for line in engine.notes:
             screen.say(line)
-        outputs: list[Table | PredictionsOutlet] = []
-        if lsl is not None:
-            outputs.append(PredictionsOutlet(lsl, trained.classes))
-        table = None if out is None else Table(out, trained.classes, clock)
-        outputs += [] if table is None else [table]
-        for each in outputs:
-            closed.callback(each.close)
         closed.callback(screen.close)
-        session = Session(
-            engine,
-            sources,
-            clock,
-            windows=[screen.window, *(each.window for each in outputs)],
-            events=[screen.event, *([] if table is None else [table.event])],
-            ticks=[lambda: screen.show(engine.reference_left_s, session.missing)],
-        )
+        table = None if out is None else Table(out, trained.classes, clock)
+        outlet = None if lsl is None else PredictionsOutlet(lsl, trained.classes)
+        for each in (table, outlet):
+            if each is not None:
+                closed.callback(each.close)
+        session = _session(engine, sources, screen, table, outlet, clock)
         with _stopped_by_signals() as is_stopped:
             session.run(is_stopped, math.inf if seconds is None else seconds)
     for line in (screen.summary(), *session.summary(), *([] if table is None else table.said())):
         screen.say(line)
     return 0
+
+
+def _session(
+    engine: Live,
+    sources: Sequence[Source],
+    screen: Screen,
+    table: Table | None,
+    outlet: PredictionsOutlet | None,
+    clock: Callable[[], float],
+) -> Session:
+    """The loop, which tells all that are there."""
+    session = Session(
+        engine,
+        sources,
+        clock,
+        windows=[each.window for each in (screen, table, outlet) if each is not None],
+        events=[each.event for each in (screen, table) if each is not None],
+        ticks=[lambda: screen.show(engine.reference_left_s, session.missing)],
+    )
+    return session
 
 
 def _check(names: Sequence[str], lsl: str | None, **seconds: float | None) -> None:
