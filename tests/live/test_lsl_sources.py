@@ -79,6 +79,14 @@ def test_streams_may_start_later_and_in_any_order() -> None:
     assert lines == [f"waiting for {first} and {second}, up to 20 s"]
 
 
+def test_streams_that_run_already_begin_together() -> None:
+    names = [unique("one"), unique("two")]
+    with running_sender(names[0], ["A"], FS), running_sender(names[1], ["B"], FS):
+        sources = open_sources(names, timeout_s=20)
+        first, second = (pulled(source, 100)[1] for source in sources)
+    assert abs(first[0] - second[0]) < 0.2  # opening one takes a second
+
+
 def test_a_stream_that_is_not_there_is_told_with_those_that_are() -> None:
     name = unique("headset")
     sender = Sender(name, ["A", "B"], FS)

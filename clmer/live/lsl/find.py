@@ -41,7 +41,12 @@ def open_sources(
     if len(set(names)) < len(names):
         raise ConfigError(f"`stream`: found {' '.join(names)}, expected each stream once")
     found = _wait(names, timeout_s, say)
-    return [Source(name, found[name], unit) for name in names]
+    sources: list[Source] = []
+    for name in names:
+        for each in sources:
+            each.forget()  # opening takes a second: streams begin together
+        sources.append(Source(name, found[name], unit))
+    return sources
 
 
 def _wait(names: Sequence[str], timeout_s: float, say: Callable[[str], None]) -> dict[str, Any]:

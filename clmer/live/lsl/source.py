@@ -79,6 +79,10 @@ class _Connection:
         samples, times = (np.concatenate(each) for each in zip(*parts, strict=True))
         return np.ascontiguousarray(samples.T), times + self._offset(now) if times.size else times
 
+    def flush(self) -> None:
+        """Leave out what was buffered."""
+        self._inlet.flush()
+
     def _offset(self, now: float) -> float:
         """What to add to the sender's times."""
         if not self._is_same_clock:
@@ -168,6 +172,11 @@ class Source:
                 self._drop(str(error))
         self._look_around(now)
         return np.empty((len(self.format.channels), 0)), np.empty(0)
+
+    def forget(self) -> None:
+        """Leave out what came and was not read yet."""
+        if self._connection is not None:
+            self._connection.flush()
 
     def take_events(self) -> list[Event]:
         """What happened since the last call."""
