@@ -19,6 +19,7 @@ from clmer.live.outlets import import_lsl
 from clmer.pipeline.reference import GivenReference
 from clmer.pipeline.reference_rows import ALL, check_given
 from clmer.pipeline.run.trained import TrainedRun, load
+from clmer.predict import split_notes
 from clmer.predict.command import Given
 from clmer.predict.model import choose_model
 
@@ -60,7 +61,7 @@ def live(
     trained = load(run, split, device, chosen)
     known, remarks = _reference(trained, reference, rate, unit)
     screen = Screen(trained.classes, flags)
-    for line in [*lines, *remarks]:
+    for line in [*lines, *split_notes(trained), *remarks]:
         screen.say(line)
     sources = open_sources(names, timeout, unit=unit, say=screen.say)
     with ExitStack() as closed:
