@@ -169,7 +169,8 @@ class Source:
                     self._hear(now)
                     return samples, times
             except (RuntimeError, TimeoutError) as error:
-                self._drop(str(error))
+                said = str(error).rstrip(".")
+                self._drop(said[:1].lower() + said[1:])
         self._look_around(now)
         return np.empty((len(self.format.channels), 0)), np.empty(0)
 
