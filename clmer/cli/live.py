@@ -75,7 +75,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-mismatch",
         action="store_true",
-        help="use a run whose recordings were not prepared with `filter=causal`, as live filters",
+        help="use a run that was not trained with clmer train --filter causal, as live filters",
     )
     parser.add_argument("--split", metavar="NAME", help="split1, ... (default: the mean of all)")
     parser.add_argument(
