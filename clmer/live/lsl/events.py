@@ -13,7 +13,7 @@ class Event:
         time_s: on the LSL clock.
         stream: its name; "" where it is of no stream.
         what: connected, dropped, silent, back, refused; gap, clock jump; no face yet, face
-            lost, face back; wall clock moved.
+            lost, face back; wall clock moved; note.
         detail: what more there is to say.
     """
 
@@ -23,5 +23,7 @@ class Event:
     detail: str = ""
 
     def __str__(self) -> str:
+        if self.what == "note":
+            return f"note: {self.detail}"
         said = f"{self.stream}: {self.what}" if self.stream else self.what
         return f"{said}, {self.detail}" if self.detail else said
