@@ -100,7 +100,17 @@ _DEFINING = (
 def test_every_option_named_exists() -> None:
     known, names = flags(), arguments()
     assert known.keys() == {
-        *("manifest", "train", "predict", "live", "report", "inspect", "video", "experiments")
+        *(
+            "manifest",
+            "train",
+            "predict",
+            "live",
+            "report",
+            "inspect",
+            "video",
+            "play",
+            "experiments",
+        )
     }
     wrong = []
     for path in sorted(SOURCE.rglob("*.py")):

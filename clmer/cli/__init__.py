@@ -30,6 +30,7 @@ COMMANDS = {
     "live": "what a trained run says of LabStreamingLayer streams, as they come",
     "inspect": "what a data set holds and how it is prepared, on a page",
     "video": "turn video clips into face series: landmarks, action units, gaze",
+    "play": "send recordings as LSL streams, as if they were recorded now",
     "report": "join runs into one page",
     "experiments": "make the paper's tables and figures of your recordings",
 }
