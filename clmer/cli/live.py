@@ -8,6 +8,7 @@ from typing import Any
 from clmer.cli.arguments import flags_of
 from clmer.cli.train import set_threads
 from clmer.live.command.run import live
+from clmer.live.page import DEFAULT_ADDRESS
 from clmer.pipeline.presets import known_device
 
 #: What is said after Ctrl-C; during a session that ends it, and is no interruption.
@@ -18,7 +19,7 @@ examples:
   %(prog)s runs/x --stream Headset --out session.csv
   %(prog)s runs/x --stream Headset --face-stream Face --reference 60
   %(prog)s runs/x --stream Headset --map Fp1=EEG-1 --map Fp2=EEG-2
-  %(prog)s runs/x --stream Headset --lsl Emotion
+  %(prog)s runs/x --stream Headset --lsl Emotion --page --record my-study
 
 Streams may start in any order, and drop and come back. Ctrl-C ends the session
 and leaves complete files. exit codes: 0 ended, 2 an input or option cannot be
@@ -72,6 +73,19 @@ def describe(parser: argparse.ArgumentParser) -> None:
         "comes X-events.csv, with what else happened",
     )
     parser.add_argument("--lsl", metavar="NAME", help="send the probabilities as an LSL stream")
+    parser.add_argument(
+        "--record",
+        metavar="DIR",
+        help="write what comes in as a recording (XDF, the face as CSV) into a folder, or as "
+        "DIR/NAME.xdf",
+    )
+    parser.add_argument(
+        "--page",
+        nargs="?",
+        const=DEFAULT_ADDRESS,
+        metavar="HOST:PORT",
+        help=f"show the session in a browser ({DEFAULT_ADDRESS}: on this machine alone)",
+    )
     parser.add_argument(
         "--accept-mismatch",
         action="store_true",

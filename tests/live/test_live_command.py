@@ -337,3 +337,20 @@ def test_a_run_with_a_reference_asks_for_one(signals_study, capsys) -> None:
     assert main(["live", str(signals_study / "run"), "--stream", "a"]) == EXIT_INPUT
     said = " ".join(capsys.readouterr().err.split())
     assert "record 6 s of calm of this person and give it as --reference" in said
+
+
+def test_a_session_is_recorded_and_shown(live_study, tmp_path, capsys) -> None:
+    record = tmp_path / "study" / "p7_calm.xdf"
+    with playing(Played(live_study)) as names:
+        line = words(live_study / "run", names, "--record", str(record), "--page", "127.0.0.1:0")
+        assert main(line) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "page: http://127.0.0.1:" in said
+    assert f"{record}, {record.with_name('p7_calm-face.csv')}: what came in, for training" in said
+    trained = clmer.load(live_study / "run")
+    files = predict.files_of([str(record)], trained.modalities)
+    face = str(record.with_name("p7_calm-face.csv"))
+    recording = predict.with_face(trained, predict.read_recording(trained, files), face)
+    windows = predict.windows_of(trained, recording)
+    want = offline(live_study)
+    np.testing.assert_allclose(trained.predict_proba(windows.arrays), want, atol=1e-5)

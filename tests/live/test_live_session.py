@@ -165,15 +165,11 @@ class Engine:
 
 def test_streams_are_read_in_turn_and_told_to_all() -> None:
     windows, events, samples, ticks = [], [], [], []
-    session = Session(
-        Engine(["eeg", "face"]),
-        [Stream("eeg", [3, 0, 4]), Stream("face", [0, 2])],
-        lambda: 0.0,
-        windows=[windows.append],
-        events=[events.append],
-        samples=[lambda name, x, times: samples.append((name, x.shape, times.tolist()))],
-        ticks=[lambda: ticks.append(1)],
-    )
+    streams = [Stream("eeg", [3, 0, 4]), Stream("face", [0, 2])]
+    session = Session(Engine(["eeg", "face"]), streams, lambda: 0.0)
+    session.tell(windows=windows.append, events=events.append)
+    session.tell(samples=lambda name, x, times: samples.append((name, x.shape, times.tolist())))
+    session.tell(ticks=lambda: ticks.append(1))
     assert [session.step() for _ in range(4)] == [True, True, True, False]
     assert [window.status for window in windows] == ["eeg", "face", "eeg"]
     assert samples == [

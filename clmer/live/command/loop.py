@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from clmer.live import Live, LiveWindow
+from clmer.live import Live, LiveWindow, StreamFormat
 from clmer.live.command.watch import Watch
 from clmer.live.lsl import Event
 
@@ -26,6 +26,7 @@ class Source(Protocol):
     """A stream, such as `clmer.live.lsl.Source`."""
 
     name: str
+    format: StreamFormat
 
     @property
     def is_connected(self) -> bool:
@@ -45,28 +46,42 @@ class Session:
         engine: takes the samples.
         sources: the streams, by the names that the engine knows.
         clock: the LSL clock, seconds.
-        windows: each is given every window.
-        events: each is given what else happens.
-        samples: each is given what a stream brought: its name, [C, n] samples, [n] times.
-        ticks: each is called after every look at the streams, some hundred times a second.
     """
 
-    def __init__(
-        self,
-        engine: Live,
-        sources: Sequence[Source],
-        clock: Callable[[], float],
-        *,
-        windows: Sequence[Callable[[LiveWindow], None]] = (),
-        events: Sequence[Callable[[Event], None]] = (),
-        samples: Sequence[Callable[[str, np.ndarray, np.ndarray], None]] = (),
-        ticks: Sequence[Callable[[], None]] = (),
-    ) -> None:
-        self.engine, self._sources, self._clock = engine, sources, clock
-        self._windows, self._events = windows, events
-        self._samples, self._ticks = samples, ticks
+    def __init__(self, engine: Live, sources: Sequence[Source], clock: Callable[[], float]) -> None:
+        self.engine, self.clock, self._sources = engine, clock, sources
+        self._windows: list[Callable[[LiveWindow], None]] = []
+        self._events: list[Callable[[Event], None]] = []
+        self._samples: list[Callable[[str, np.ndarray, np.ndarray], None]] = []
+        self._ticks: list[Callable[[], None]] = []
         self._watch = Watch(self._offset())
         self._next_clock = 0.0
+
+    def tell(
+        self,
+        *,
+        windows: Callable[[LiveWindow], None] | None = None,
+        events: Callable[[Event], None] | None = None,
+        samples: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
+        ticks: Callable[[], None] | None = None,
+    ) -> None:
+        """Have somebody told from now on.
+
+        Args:
+            windows: is given every window.
+            events: is given what else happens.
+            samples: is given what a stream brought: its name, [C, n] samples, [n] times.
+            ticks: is called after every look at the streams, some hundred times a second.
+        """
+        self._windows += [] if windows is None else [windows]
+        self._events += [] if events is None else [events]
+        self._samples += [] if samples is None else [samples]
+        self._ticks += [] if ticks is None else [ticks]
+
+    @property
+    def formats(self) -> dict[str, StreamFormat]:
+        """What the streams bring, by name."""
+        return {source.name: source.format for source in self._sources}
 
     @property
     def missing(self) -> list[str]:
@@ -130,11 +145,11 @@ class Session:
         now = time.monotonic()
         if now >= self._next_clock:
             self._next_clock = now + _CLOCK_S
-            self._tell(self._watch.clock(self._clock(), self._offset()))
+            self._tell(self._watch.clock(self.clock(), self._offset()))
 
     def _offset(self) -> float:
         """Wall clock less LSL clock."""
-        return time.time() - self._clock()
+        return time.time() - self.clock()
 
 
 def in_turns(chunks: Sequence[Chunk], seconds: float = _TURN_S) -> Iterator[Chunk]:

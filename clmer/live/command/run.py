@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from clmer.data.face.windows import FACE_TOKENS
 from clmer.errors import ConfigError
 from clmer.live import Live
 from clmer.live.command.loop import Session
 from clmer.live.command.screen import Screen
 from clmer.live.command.table import Table, check_new
-from clmer.live.lsl import PredictionsOutlet, Source, open_sources
+from clmer.live.lsl import PredictionsOutlet, open_sources
 from clmer.live.outlets import import_lsl
+from clmer.live.page import LivePage
+from clmer.live.record import Recorder
 from clmer.pipeline.reference import GivenReference
 from clmer.pipeline.reference_rows import ALL, check_given
 from clmer.pipeline.run.trained import TrainedRun, load
@@ -34,6 +37,8 @@ def live(
     rate: float | None,
     out: str | None,
     lsl: str | None,
+    record: str | None,
+    page: str | None,
     accept_mismatch: bool,
     split: str | None,
     model: str | None,
@@ -78,37 +83,64 @@ def live(
         for line in engine.notes:
             screen.say(line)
         closed.callback(screen.close)
-        table = None if out is None else Table(out, trained.classes, clock)
-        outlet = None if lsl is None else PredictionsOutlet(lsl, trained.classes)
-        for each in (table, outlet):
-            if each is not None:
-                closed.callback(each.close)
-        session = _session(engine, sources, screen, table, outlet, clock)
+        session = Session(engine, sources, clock)
+        session.tell(windows=screen.window, events=screen.event)
+        session.tell(ticks=lambda: screen.show(engine.reference_left_s, session.missing))
+        said = _open_outputs(closed, session, trained, out=out, lsl=lsl, record=record)
+        if page is not None:
+            screen.say(f"page: {_open_page(closed, session, trained, page)}")
         with _stopped_by_signals() as is_stopped:
             session.run(is_stopped, math.inf if seconds is None else seconds)
-    for line in (screen.summary(), *session.summary(), *([] if table is None else table.said())):
+    for line in (screen.summary(), *session.summary(), *said):
         screen.say(line)
     return 0
 
 
-def _session(
-    engine: Live,
-    sources: Sequence[Source],
-    screen: Screen,
-    table: Table | None,
-    outlet: PredictionsOutlet | None,
-    clock: Callable[[], float],
-) -> Session:
-    """The loop, which tells all that are there."""
-    session = Session(
-        engine,
-        sources,
-        clock,
-        windows=[each.window for each in (screen, table, outlet) if each is not None],
-        events=[each.event for each in (screen, table) if each is not None],
-        ticks=[lambda: screen.show(engine.reference_left_s, session.missing)],
+def _open_outputs(
+    closed: ExitStack,
+    session: Session,
+    trained: TrainedRun,
+    *,
+    out: str | None,
+    lsl: str | None,
+    record: str | None,
+) -> list[str]:
+    """Open what is asked for, have it told and closed; what to say of it at the end."""
+    said: list[str] = []
+    if out is not None:
+        table = Table(out, trained.classes, session.clock)
+        closed.callback(table.close)
+        session.tell(windows=table.window, events=table.event)
+        said += table.said()
+    if lsl is not None:
+        outlet = PredictionsOutlet(lsl, trained.classes)
+        closed.callback(outlet.close)
+        session.tell(windows=outlet.window)
+    if record is not None:
+        recorder = closed.enter_context(Recorder(Path(record), session.formats, trained.classes))
+        session.tell(
+            samples=recorder.add,
+            windows=recorder.add_window,
+            events=lambda event: recorder.event(str(event), event.time_s),
+        )
+        said.append(f"{', '.join(map(str, recorder.paths))}: what came in, for training")
+    return said
+
+
+def _open_page(closed: ExitStack, session: Session, trained: TrainedRun, address: str) -> str:
+    """Open the session's page, have it told and closed; where it is."""
+    signals = {n: each for n, each in trained.modalities.items() if n not in FACE_TOKENS}
+    page = closed.enter_context(
+        LivePage(
+            trained.classes,
+            {name: each.channels for name, each in signals.items()},
+            {name: each.unit for name, each in signals.items()},
+            title=f"clmer live {trained.folder}",
+            address=address,
+        )
     )
-    return session
+    session.tell(windows=page.add_window, ticks=lambda: page.show(session.engine, session.missing))
+    return page.url
 
 
 def _check(names: Sequence[str], lsl: str | None, **seconds: float | None) -> None:
