@@ -12,6 +12,7 @@ from clmer.data.video.preview import FORMATS
 from clmer.data.video.tracker import FACES, MODEL_ENV, Tracker, find_model
 from clmer.errors import EXIT_INPUT, ConfigError, DataError
 from clmer.live.senders.camera import Camera, Counts, RealTimeClip, face_outlet, send_faces
+from clmer.live.senders.player import wait_for_readers
 from clmer.options import in_flags
 from clmer.streams import StatusLine
 
@@ -92,6 +93,9 @@ def describe(command: argparse.ArgumentParser) -> None:
     live.add_argument(
         "--lsl", metavar="NAME", help=f"the stream's name ({_STREAM}); others find it by that"
     )
+    live.add_argument(
+        "--wait", action="store_true", help="begin once the stream is read by somebody"
+    )
 
 
 def run(**given: Any) -> int:
@@ -102,8 +106,10 @@ def run(**given: Any) -> int:
     if not options.clips or options.out is None:
         found = "no CLIP" if not options.clips else "no --out"
         raise ConfigError(f"video: found {found}, expected CLIP... --out DIR, or --camera N")
-    if options.lsl is not None:
-        raise ConfigError("--lsl: found no --live, expected CLIP --live or --camera N beside it")
+    for name in ("lsl", "wait"):
+        if getattr(options, name):
+            found = "found no --live, expected CLIP --live or --camera N beside it"
+            raise ConfigError(f"--{name}: {found}")
     return _run(plan(options), options.jobs)
 
 
@@ -203,6 +209,8 @@ def _send(options: argparse.Namespace) -> int:
                 line.show(f"{counts}; {1000 * counts.latency_s:.0f} ms behind")
 
             try:
+                if options.wait:
+                    wait_for_readers([outlet], lambda: line.show("waiting for a reader"))
                 send_faces(source, tracker, outlet, counts, said)
             except KeyboardInterrupt:
                 pass  # the usual end of a camera

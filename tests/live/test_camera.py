@@ -111,12 +111,11 @@ def test_a_clip_in_real_time_is_its_csv(
     csv = read_csv(tmp_path / "out" / "grey.csv")
     assert csv["success"].sum() == 9
     name = unique("face")
-    words = ["video", str(clip), "--live", "--lsl", name, "--model", str(model)]
+    words = ["video", str(clip), "--live", "--lsl", name, "--wait", "--model", str(model)]
     made = []
     monkeypatch.setattr(
         "clmer.cli.video.face_outlet", lambda *of: made.append(of[1]) or face_outlet(*of)
     )
-    monkeypatch.setattr("clmer.cli.video.send_faces", _once_read(name))
     before = lsl.local_clock()
     codes: list[int] = []
     got = while_receiving({name: 12}, lambda: codes.append(cli.main(words)))[name]
@@ -127,18 +126,6 @@ def test_a_clip_in_real_time_is_its_csv(
     said = capsys.readouterr().out
     assert f"faces as LSL stream {name}" in said
     assert f"{got.times.size} frames sent, a face in {int(got.samples[1].sum())}" in said
-
-
-def _once_read(name: str) -> Any:
-    """`send_faces` that begins when the stream has a reader, so that none of it is missed."""
-
-    def waiting(source: Any, tracker: Any, outlet: Any, *given: Any) -> None:
-        until = time.monotonic() + 20
-        while not outlet.has_readers and time.monotonic() < until:
-            time.sleep(0.02)
-        send_faces(source, tracker, outlet, *given)
-
-    return waiting
 
 
 class Kept:
@@ -277,6 +264,7 @@ def test_the_command_ends_with_the_camera(
         (["a.mp4", "--live", "--with", "openface"], "--with: found --live or --camera"),
         (["a.mp4", "--live", "--faces", 0], "--faces: found 0"),
         (["a.mp4", "--out", "x", "--lsl", "b"], "--lsl: found no --live"),
+        (["a.mp4", "--out", "x", "--wait"], "--wait: found no --live"),
     ],
 )
 def test_options_of_the_other_kind(

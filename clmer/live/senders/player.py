@@ -206,9 +206,8 @@ def play(
     clock: Callable[[], float] = import_lsl().local_clock
     with ExitStack() as opened:
         outlets = [opened.enter_context(_outlet(track)) for track in tracks]
-        while wait and not all(outlet.has_readers for outlet in outlets):
-            said("waiting", 0.0)
-            time.sleep(_POLL_S)
+        if wait:
+            wait_for_readers(outlets, lambda: said("waiting", 0.0))
         t0 = clock()
         for number, first, stop in _chunks(tracks):
             track = tracks[number]
@@ -220,6 +219,13 @@ def play(
             outlets[number].push(track.data[:, first:stop], times)
             said("playing", due_s)
     return t0
+
+
+def wait_for_readers(outlets: Sequence[Outlet], said: Callable[[], None]) -> None:
+    """Return once every outlet has a reader; `said` is called as time goes on."""
+    while not all(outlet.has_readers for outlet in outlets):
+        said()
+        time.sleep(_POLL_S)
 
 
 def _outlet(track: Track) -> Outlet:
