@@ -120,7 +120,7 @@ def test_a_window_its_latency_and_lost_samples_are_shown(page: LivePage) -> None
     assert "interpolated: 3 samples" in said
     assert "<h1>A &amp; B</h1>" in said
     assert "<td>12,345</td><td class=some>3</td><td>3</td>" in said
-    assert said.endswith("<td>-12</td></tr></tbody></table>")
+    assert "<td>-12</td></tr></tbody></table>" in said
     found = figures(shown)
     assert found["latency"].title.text == "latency: half under 5.0 ms, 99 % under 6.0 ms"
     (values,) = (r.data_source.data for r in found["probability"].renderers[:1])

@@ -153,6 +153,7 @@ class Engine:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.counts = {name: StreamCounts() for name in names}
+        self.notes: list[str] = []
 
     def push(self, samples: np.ndarray, times: np.ndarray, name: str) -> list[LiveWindow]:
         counts = self.counts[name]
@@ -166,7 +167,9 @@ class Engine:
 def test_streams_are_read_in_turn_and_told_to_all() -> None:
     windows, events, samples, ticks = [], [], [], []
     streams = [Stream("eeg", [3, 0, 4]), Stream("face", [0, 2])]
-    session = Session(Engine(["eeg", "face"]), streams, lambda: 0.0)
+    engine = Engine(["eeg", "face"])
+    engine.notes.append("eeg comes at 250 Hz, in training at 500")
+    session = Session(engine, streams, lambda: 0.0)
     session.tell(windows=windows.append, events=events.append)
     session.tell(samples=lambda name, x, times: samples.append((name, x.shape, times.tolist())))
     session.tell(ticks=lambda: ticks.append(1))
@@ -178,7 +181,9 @@ def test_streams_are_read_in_turn_and_told_to_all() -> None:
         ("eeg", (1, 4), [0.012, 0.016, 0.02, 0.024]),
     ]
     assert [str(event) for event in events] == [
-        *("eeg: connected", "face: connected", "eeg: gap, 7 samples lost")
+        *("eeg: connected", "face: connected"),
+        "note: eeg comes at 250 Hz, in training at 500",
+        "eeg: gap, 7 samples lost",
     ]
     assert len(ticks) == 4
     assert session.summary() == ["eeg: 7 samples, 7 lost, 1 gap", "face: 2 samples"]

@@ -56,6 +56,7 @@ class Session:
         self._ticks: list[Callable[[], None]] = []
         self._watch = Watch(self._offset())
         self._next_clock = 0.0
+        self._noted = 0  # of the engine's notes, those that were told
 
     def tell(
         self,
@@ -93,6 +94,7 @@ class Session:
 
         A window that the end cuts through is not given out: it has no answer, and lacks nothing.
         """
+        self._tell_notes()
         until = time.monotonic() + seconds
         while not is_stopped() and time.monotonic() < until:
             if not self.step():
@@ -111,6 +113,7 @@ class Session:
         for name, samples, times in in_turns(chunks):
             windows = self.engine.push(samples, times, name)
             self._tell(self._watch.pushed(name, self.engine.counts[name]))
+            self._tell_notes()
             self._give_out(windows)
         self._look_at_clock()
         for tick in self._ticks:
@@ -140,6 +143,12 @@ class Session:
         for event in events:
             for take in self._events:
                 take(event)
+
+    def _tell_notes(self) -> None:
+        """What the engine has noticed since the last call."""
+        notes = self.engine.notes[self._noted :]
+        self._noted += len(notes)
+        self._tell(Event(self.clock(), "", "note", note) for note in notes)
 
     def _look_at_clock(self) -> None:
         now = time.monotonic()

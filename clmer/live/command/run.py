@@ -80,8 +80,6 @@ def live(
             accept_mismatch=accept_mismatch,
             patience_s=patience,
         )
-        for line in engine.notes:
-            screen.say(line)
         closed.callback(screen.close)
         session = Session(engine, sources, clock)
         session.tell(windows=screen.window, events=screen.event)
