@@ -65,11 +65,14 @@ class WindowScale(NamedTuple):
         channels = statistics(torch.from_numpy(known), (0, 2))
         if len(eeg) < 2:
             return cls(channels, None)
-        z = np.nan_to_num(channels.apply(known)[:, list(eeg)]).astype(np.float64)
+        rows = list(eeg)
+        z = np.nan_to_num(channels.apply(known)[:, rows]).astype(np.float64, order="C")
         count = max(1, int((~missing).sum())) * x.shape[2]
         covariance = np.einsum("nct,ndt->cd", z, z) / count
         values, vectors = np.linalg.eigh(covariance + RIDGE * np.eye(len(eeg)))
-        return cls(channels, (vectors / np.sqrt(values)) @ vectors.T)
+        whitening = (vectors / np.sqrt(values)) @ vectors.T
+        whitening[channels.std[0, rows, 0].isinf().numpy()] = 0.0  # what is flat stays zeros
+        return cls(channels, whitening)
 
     def apply(self, x: np.ndarray, eeg: Sequence[int], missing: np.ndarray) -> np.ndarray:
         """Windows [N, C, T] of the same person as float32; zeros where they are missing."""
