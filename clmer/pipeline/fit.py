@@ -101,11 +101,11 @@ def fit_split(
         )
     with own_random_state(device):
         tokenizer = Tokenizer.fit(windows, split.train, config.token_kind)
-        x = tokenizer.standardise(windows.arrays, device, windows.reference_rows)
+        x = tokenizer.standardise(windows.arrays, device, windows.read_against)
         encoders: dict[str, Encoder] = {}
         if config.pretrains:
             encoders = fit_encoders(config, windows, x, split, recorder, ranks, name)
-        known = Known(x, windows.reference_rows)
+        known = Known(x, windows.read_against)
         tokenizer, tokens = fit_tokens(tokenizer, split.train, known, encoders)
         models: dict[str, FittedModel] = {}
         if config.fusion and ranks.leads:
@@ -168,7 +168,7 @@ def _classify(
     def classify(config: ModelConfig, part: Split) -> np.ndarray:
         model = fit_split(config, windows, y, part, classes=classes, device=device, name=name)
         key, fitted = next(iter(model.models.items()))
-        reference = windows.reference_rows
+        reference = windows.read_against
         x = model.tokenizer.standardise(windows.arrays, device, reference)
         known = Known(x, reference)
         tokens, names = all_tokens(model, known), fitted.chosen.modalities
@@ -280,7 +280,7 @@ def fit_ablation(
     config, names, device = model.config, tuple(windows.modalities), model.device
     chosen = next(iter(chosen_models(config, names).values()))
     fs = windows.modalities[chosen.modalities[0]].fs
-    known = Known(x, windows.reference_rows)
+    known = Known(x, windows.read_against)
     made: dict[str, tuple[ChosenModel, Tokens, Features]] = {}
     with own_random_state(device):
         encoders = random_encoders(config, windows.modalities, x, split.train)

@@ -40,7 +40,7 @@ class Scale(NamedTuple):
     std: Tensor
 
     def apply(self, x: Values) -> Values:
-        """X [N, ...] on this scale, of its kind, type and device."""
+        """Values [N, ...] on this scale, of their kind, type and device."""
         values = torch.as_tensor(x)
         z = ((values.double() - self.mean) / self.std).to(values.dtype)
         return z.numpy() if isinstance(x, np.ndarray) else z
@@ -227,6 +227,26 @@ class ReferenceRows:
     people: np.ndarray
     known: np.ndarray
 
+    @classmethod
+    def given(
+        cls, people: np.ndarray | None, reference: np.ndarray | str, count: int
+    ) -> ReferenceRows:
+        """Of `count` windows, as a user says it.
+
+        Args:
+            people: [N] whose each is; None for one person's.
+            reference: [N] bool, or "all".
+            count: N.
+
+        Raises:
+            ValueError: a person has too few reference windows (who), or the mask does not fit.
+        """
+        people = np.zeros(count) if people is None else np.asarray(people)
+        is_all = isinstance(reference, str)
+        known = np.ones(count, dtype=bool) if is_all else np.asarray(reference)
+        check_reference(people, known, count)
+        return cls(people, known)
+
     def windows(
         self, name: str, x: np.ndarray, eeg: Sequence[int], missing: np.ndarray | None = None
     ) -> np.ndarray:
@@ -349,23 +369,6 @@ class Known(NamedTuple):
 
     arrays: Mapping[str, Any]
     reference: ReadAgainst | None = None
-
-
-def reference_rows(count: int, people: np.ndarray | None, given: np.ndarray | str) -> ReferenceRows:
-    """The rows that are their people's reference, of `count` windows, as a user gives them.
-
-    Args:
-        count: N.
-        people: [N] whose each is; None for one person's.
-        given: [N] bool, or "all".
-
-    Raises:
-        ValueError: a person has too few of them (who), or the mask does not fit.
-    """
-    people = np.zeros(count) if people is None else np.asarray(people)
-    known = np.ones(count, dtype=bool) if isinstance(given, str) else np.asarray(given)
-    check_reference(people, known, count)
-    return ReferenceRows(people, known)
 
 
 def check_one_person(people: np.ndarray | None) -> None:

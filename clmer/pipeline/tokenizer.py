@@ -69,7 +69,7 @@ class WindowArrays:
         return len(next(iter(self.arrays.values())))
 
     @property
-    def reference_rows(self) -> ReferenceRows | None:
+    def read_against(self) -> ReferenceRows | None:
         """What the windows are read against; None without a reference."""
         if self.reference is None:
             return None
@@ -84,7 +84,7 @@ class WindowArrays:
         """Hand-made features [N, F] of some modalities, see `block_features`; computed once."""
         if (key := tuple(names)) not in self._features:
             chosen = {name: self.modalities[name] for name in names}
-            self._features[key] = block_features(chosen, self.arrays, self.reference_rows)
+            self._features[key] = block_features(chosen, self.arrays, self.read_against)
         return self._features[key]
 
     def rows(self, rows: np.ndarray) -> WindowArrays:

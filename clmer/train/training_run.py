@@ -92,7 +92,7 @@ class TrainingPlan:
         Under a reference they are made of windows read against it, and z-scored by it.
         """
         return {
-            name: band_powers(each, self.store.array(name), self.band, self.windows.reference_rows)
+            name: band_powers(each, self.store.array(name), self.band, self.windows.read_against)
             for name, each in self.store.modalities.items()
         }
 

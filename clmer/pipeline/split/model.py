@@ -32,8 +32,8 @@ from clmer.pipeline.reference import (
     PersonReference,
     PersonScales,
     ReferenceFit,
+    ReferenceRows,
     check_one_person,
-    reference_rows,
 )
 from clmer.pipeline.reference_rows import check_given
 from clmer.pipeline.run_files import write_tensors
@@ -133,11 +133,11 @@ class SplitModel:
         check_given(self.config.reference, reference)
         if reference is None:
             return Known(checked)
-        if isinstance(reference, np.ndarray | str):
+        if not isinstance(reference, Mapping | PersonReference):
             count = len(next(iter(checked.values())))
-            return Known(checked, reference_rows(count, people, reference))
+            return Known(checked, ReferenceRows.given(people, reference, count))
         check_one_person(people)
-        if not isinstance(reference, PersonReference):
+        if isinstance(reference, Mapping):
             reference = self.known_person(reference)
         return Known(checked, reference.of(self))
 

@@ -121,7 +121,7 @@ def test_baselines_of_hand_made_features_and_of_band_powers(band: Band | None) -
     model = fitted(tokens="spectrum", contrastive=False, classifier="linear")
     windows, y, split = study()
     chosen = next(iter(model.models.values())).chosen
-    features = linear_features(windows.modalities, windows.arrays, band, windows.reference_rows)
+    features = linear_features(windows.modalities, windows.arrays, band, windows.read_against)
     own = {block: each[split.train] for block, each in features.items()}
     floor = model.target.floor(own, y[split.train], np.arange(len(split.train)), 0).floor
     model = replace(model, models={"baseline": FittedModel(chosen, [], floor, band)})
