@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import clmer
 import clmer.kernels
 from clmer._native import _C
+from clmer.ops import _dispatch
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -125,3 +127,18 @@ def test_the_readme_runs():
     assert names["y"].shape == (6, 64, 5, 50, 8)
     assert names["more"].shape == (32, 16)
     assert names["loss"].ndim == 0
+
+
+def test_importing_it_imports_no_compiler() -> None:
+    """torch._dynamo takes as long as torch itself."""
+    code = "import sys, clmer; print('torch._dynamo' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
+
+
+def test_constants_are_marked_as_torch_marks_them() -> None:
+    def answer() -> bool:
+        return True
+
+    marked = vars(torch.compiler.assume_constant_result(answer)).copy()
+    assert vars(_dispatch.has_triton) == marked == {"_dynamo_marked_constant": True}

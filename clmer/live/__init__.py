@@ -4,6 +4,7 @@
     live.push(samples, timestamps)            # the windows that became complete
 
 session.py    `Live`: windows on the streams' clock, and what is said of them
+opening.py    which modality comes from which stream, or why they do not fit
 clock.py      timestamps to samples: lost, late and repeated ones, drift, jumps
 signals.py    a stream of signals, filtered and resampled as it comes
 faces.py      a stream of a face tracker's rows

@@ -5,29 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from clmer.data.face.windows import FACE_TOKENS
-from clmer.data.registry import DATASETS
-from clmer.data.store.filtering import filter_of
-from clmer.errors import ConfigError, DataError
-from clmer.live.channels import find_channels
+from clmer.data.store.plausibility import amplitudes
+from clmer.errors import ConfigError
 from clmer.live.faces import FaceStream
 from clmer.live.formats import LiveWindow, Recent, StreamCounts, StreamFormat
+from clmer.live.opening import check_filter, open_streams, own_stream
 from clmer.live.reference import LiveReference
-from clmer.live.signals import Channels, SignalStream
+from clmer.live.signals import SignalStream
 from clmer.pipeline.reference import PersonReference
 from clmer.pipeline.run.trained import TrainedRun
 from clmer.pipeline.split.windows import Windows
-from clmer.predict import plan_of
+from clmer.predict import other_scales, plan_of
 
-#: Modalities that a stream of a face's columns has.
-_FACES = ("landmarks", "au", "gaze")
 #: Samples are worked on in blocks of so many windows, so that buffers stay small.
 _BLOCK = 0.5
+#: Seconds of signals that stay for `recent`, and by which their amplitude is judged.
+_SHOWN_S, _JUDGED_S = 10.0, 5.0
 _ROUNDING_S = 1e-6
 
 
@@ -76,106 +74,18 @@ class Live:
             raise ConfigError(f"`patience_s`: found {patience_s}, expected seconds above 0")
         self._trained, self._patience_s = trained, patience_s
         self.classes = trained.classes
-        self.notes: list[str] = []
         self._plan = plan_of(trained, trained.folder)
-        _check_modalities(trained)
+        streams = own_stream(trained) if streams is None else streams
+        keep_s = self._plan.window_s + patience_s + _SHOWN_S
+        opened = open_streams(trained, self._plan, streams, names or {}, keep_s)
+        self.notes = opened.notes
+        self.notes += check_filter(trained, self._plan, opened, accept=accept_mismatch)
+        self._signals, self._faces, self._homes = opened.signals, opened.faces, opened.homes
+        self._streams = opened.all
         self._reference = LiveReference(trained, reference)
-        streams = _own_stream(trained) if streams is None else streams
-        keep_s = self._plan.window_s + patience_s + 10.0
-        self._signals: dict[str, SignalStream] = {}
-        self._faces: dict[str, FaceStream] = {}
-        self._homes: dict[str, str] = {}  # stream of each modality
-        self._open_signals(streams, names or {}, keep_s)
-        self._open_face(streams, keep_s)
-        self._check_filter(accept_mismatch, streams)
-        unused = [name for name in streams if name not in self._homes.values()]
-        if unused:
-            raise ConfigError(
-                f"`streams`: found {' '.join(streams)}, expected no {' '.join(unused)}, of which "
-                "the run uses nothing"
-            )
+        self._unjudged = list(trained.modalities.keys() - FACE_TOKENS.keys())
         self._zero: float | None = None  # when window 0 begins, without the drift
         self._number = 0  # of the next window
-
-    # --- opening --------------------------------------------------------------------------------
-    def _open_signals(
-        self, streams: Mapping[str, StreamFormat], names: Mapping[str, str], keep_s: float
-    ) -> None:
-        modalities = self._trained.modalities
-        found: dict[str, list[Channels]] = {}
-        face = _face_stream(streams)
-        signals = {name: each for name, each in streams.items() if name != face}
-        wanted = [name for name in modalities if name not in FACE_TOKENS]
-        if wanted and not signals:
-            raise ConfigError(f"`streams`: found no signals, expected {', '.join(wanted)}")
-        known = {channel for name in wanted for channel in modalities[name].channels}
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise ConfigError(
-                f"`map`: found {' '.join(unknown)}, expected channels of the run: "
-                f"{' '.join(sorted(known))}"
-            )
-        for name in wanted:
-            home, channels = find_channels(modalities[name], signals, names)
-            self._homes[name] = home
-            found.setdefault(home, []).append(channels)
-            fs, usual = streams[home].fs, modalities[name].native_fs
-            if usual and fs != usual:
-                self.notes.append(f"{name} comes at {fs:g} Hz, in training at {usual:g}")
-            if streams[home].units and not all(streams[home].units[i] for i in channels.rows):
-                unit = modalities[name].unit or "the unit of training"
-                self.notes.append(f"{home} does not state all units of {name}: taken as {unit}")
-        for home, parts in found.items():
-            try:
-                self._signals[home] = SignalStream(self._plan, streams[home], parts, keep_s)
-            except ValueError as error:
-                raise DataError(
-                    Path(home), "rate", f"{streams[home].fs:g} Hz", "one that holds the filter's "
-                    "bands and can be resampled", str(error)
-                ) from error  # fmt: skip
-
-    def _open_face(self, streams: Mapping[str, StreamFormat], keep_s: float) -> None:
-        used = [name for name in self._trained.modalities if name in FACE_TOKENS]
-        if not used:
-            return
-        name = _face_stream(streams)
-        if name is None:
-            raise ConfigError(
-                f"`streams`: found {' '.join(streams)}, expected a face's too: the run uses "
-                f"{', '.join(used)}"
-            )
-        landmarks = self._trained.modalities.get("landmarks")
-        unit = landmarks.unit if landmarks else ""
-        self._faces[name] = FaceStream(self._plan, name, streams[name], unit, keep_s)
-        self._homes |= dict.fromkeys(used, name)
-
-    def _check_filter(self, accept: bool, streams: Mapping[str, StreamFormat]) -> None:
-        """Refuse a run whose signals were filtered with what came later."""
-        plan, modalities = self._plan, self._trained.modalities
-        changed = [
-            name
-            for name, home in self._homes.items()
-            if name not in FACE_TOKENS
-            and (
-                streams[home].fs != plan.dataset.fs
-                or any(
-                    filter_of(plan.band(kind), streams[home].fs)[0] is not None
-                    for kind in modalities[name].kinds
-                )
-            )
-        ]
-        if plan.filter == "causal" or not changed:
-            return
-        found = (
-            f"`filter={plan.filter}`: {', '.join(changed)} of the training data were filtered "
-            "forwards and backwards, which needs what comes later"
-        )
-        if not accept:
-            raise ConfigError(
-                f"{found}. Train with `filter=causal`, or accept that live signals differ: "
-                "`accept_mismatch`"
-            )
-        self.notes.append(f"accepted: {found}; live signals differ from them")
 
     # --- use ------------------------------------------------------------------------------------
     @property
@@ -238,6 +148,7 @@ class Live:
             part = slice(at, at + block)
             if known.push(x[:, part], stamps[part]) and known is self._lead:
                 self._zero, self._number = None, 0  # nothing before the jump counts
+            self._judge()
             found += self._advance(began)
         return found
 
@@ -245,16 +156,27 @@ class Live:
         """The windows that still wait for a stream that is behind: given up."""
         return self._advance(time.perf_counter(), patience_s=0.0)
 
+    def _judge(self) -> None:
+        """Note amplitudes that only another unit makes, once there are seconds of a signal."""
+        for name in self._unjudged[:]:
+            recent = self.recent(name, _JUDGED_S)
+            fs = self._streams[self._homes[name]].fs
+            if recent.samples.shape[1] >= int(_JUDGED_S * fs):
+                self._unjudged.remove(name)
+                modality = self._trained.modalities[name]
+                levels = amplitudes(recent.samples, modality.kinds)
+                for kind, said, usual in other_scales(levels, modality):
+                    self.notes.append(
+                        f"amplitude of {name} ({kind}): found {said}, expected {usual}. Does it "
+                        "come in another unit? State the true one with `unit`"
+                    )
+
     def _named(self, stream: str | None) -> str:
         names = list(self._streams)
         name = names[0] if stream is None and len(names) == 1 else stream
         if name not in names:
             raise ValueError(f"push: found stream {stream!r}, expected one of {', '.join(names)}")
         return str(name)
-
-    @property
-    def _streams(self) -> dict[str, SignalStream | FaceStream]:
-        return {**self._signals, **self._faces}
 
     @property
     def _lead(self) -> SignalStream | FaceStream:
@@ -333,47 +255,3 @@ class Live:
         values = self._reference.values(x)
         status = "interpolated" if lost else "ok"
         return LiveWindow(start_s, stop_s, values, status, lost, time.perf_counter() - began)
-
-
-def _check_modalities(trained: TrainedRun) -> None:
-    """Refuse a run of modalities that no stream brings."""
-    config = trained.config
-    absent = [name for name in trained.modalities if name in FACE_TOKENS and name not in _FACES]
-    if absent:
-        raise ConfigError(
-            f"`modalities`: found {', '.join(absent)}, expected of a face only "
-            f"{', '.join(_FACES)}: pictures and texture do not come as a stream"
-        )
-    if "landmarks" in trained.modalities and config.face == "aligned":
-        raise ConfigError(
-            "`face=aligned`: the head's motion is taken out by the shape over a whole recording, "
-            "which is not known live. Train with `face=raw`"
-        )
-    if DATASETS[config.dataset].open_file is not None:
-        raise ConfigError(
-            f"`dataset={config.dataset}`: its channels are derived from its own files "
-            "(references), which no stream has"
-        )
-
-
-def _face_stream(streams: Mapping[str, StreamFormat]) -> str | None:
-    """The stream of a face: it has a tracker's columns."""
-    marks = {"success", "X_0", "x_0", "AU01_r", "gaze_angle_x"}
-    return next((name for name, each in streams.items() if marks & {*each.channels}), None)
-
-
-def _own_stream(trained: TrainedRun) -> dict[str, StreamFormat]:
-    """One stream of all signals of a run."""
-    modalities = [each for name, each in trained.modalities.items() if name not in FACE_TOKENS]
-    rates = {each.native_fs or each.fs for each in modalities}
-    channels = tuple(channel for each in modalities for channel in each.channels)
-    if (
-        len(modalities) < len(trained.modalities)
-        or len(rates) > 1
-        or len({*channels}) < len(channels)
-    ):
-        raise ConfigError(
-            f"`streams`: found none, expected what is pushed: the run uses "
-            f"{', '.join(trained.modalities)}"
-        )
-    return {"signals": StreamFormat(channels, rates.pop())}

@@ -179,7 +179,8 @@ def _spectrogram(length: int, fs: float) -> tuple[int, int, list[tuple[int, int]
 @torch.no_grad()
 def encode(encoder: Encoder, x: Tensor, chunk: int = 2048) -> Tensor:
     """Features [N, F, T'] of x [N, C, T], `chunk` windows at a time, in evaluation mode."""
-    encoder.eval()
+    if encoder.training:
+        encoder.eval()
     return torch.cat([encoder(part) for part in x.split(chunk)])
 
 

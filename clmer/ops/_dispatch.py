@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +20,8 @@ from torch._subclasses import FakeTensor
 from torch.autograd import forward_ad
 
 from clmer._native import _C
+
+Answer = TypeVar("Answer", bound=Callable[..., Any])
 
 library = torch.library.Library("clmer", "DEF")
 #: Below-autograd dispatch, for the body of an autograd.Function.
@@ -194,6 +198,33 @@ _find_spec = cache(importlib.util.find_spec)
 _reason = cache(_C.why_no_cuda)
 
 
+def constant_in_graphs(fn: Answer) -> Answer:
+    """Have compilers take what a function answers for a constant, and not look inside.
+
+    `torch.compiler.assume_constant_result` sets this mark too, but first imports torch._dynamo,
+    which takes as long as torch itself.
+    """
+    fn._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return fn
+
+
+def outside_graphs(reason: str) -> Callable[[Answer], Answer]:
+    """`torch.compiler.disable`, whose import of torch._dynamo waits for the first call."""
+
+    def decorate(fn: Answer) -> Answer:
+        disabled: list[Callable[..., Any]] = []
+
+        @functools.wraps(fn)
+        def call(*args: Any, **options: Any) -> Any:
+            if not disabled:
+                disabled.append(torch.compiler.disable(fn, reason=reason))
+            return disabled[0](*args, **options)
+
+        return cast(Answer, call)
+
+    return decorate
+
+
 @cache
 def _has_compiler() -> bool:
     return any(shutil.which(each) for each in (os.environ.get("CC"), "clang", "gcc", "cc") if each)
@@ -204,26 +235,25 @@ def _is_made_for(device: torch.device) -> bool:
     return torch.version.cuda is not None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-# compilers take the answers for constants, and do not look inside
-@torch.compiler.assume_constant_result
+@constant_in_graphs
 def why_no_cuda() -> str:
     """CUDA's reason, or an empty one."""
     return _reason()
 
 
-@torch.compiler.assume_constant_result
+@constant_in_graphs
 def has_triton() -> bool:
     """Whether Triton is installed."""
     return _find_spec("triton") is not None
 
 
-@torch.compiler.assume_constant_result
+@constant_in_graphs
 def compiles_triton() -> bool:
     """Whether Triton is installed, and a C compiler with which it makes its launchers."""
     return _find_spec("triton") is not None and _has_compiler()
 
 
-@torch.compiler.assume_constant_result
+@constant_in_graphs
 def is_made_for(device: torch.device) -> bool:
     """Whether the GPU kernels are: for NVIDIA GPUs of architecture 8.0 or later."""
     return _is_made_for(device)

@@ -10,7 +10,7 @@ backwards.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,19 +225,33 @@ def check_scale(found: WindowedRecording, known: Mapping[str, Modality]) -> None
         DataError: they differ by a factor that only a unit makes.
     """
     for name, signal in found.signals.items():
-        for kind, usual in known[name].levels:
-            level = signal.levels.get(kind, 0.0)
-            ratio = level / usual if usual > 0 else 0.0
-            if ratio > OTHER_SCALE or 0 < ratio < 1 / OTHER_SCALE:
-                factor = max(ratio, 1 / ratio)
-                raise DataError(
-                    found.recording.files.get(name, found.recording.source),
-                    f"amplitude of {name} ({kind})",
-                    f"{level:.3g} {signal.unit}, {factor:.2g} times too "
-                    f"{'large' if ratio > 1 else 'small'}",
-                    f"about {usual:.3g} {known[name].unit} as in training",
-                    "Was it stored in another unit? State the true one with `unit`.",
-                )
+        for kind, said, usual in other_scales(signal.levels, known[name]):
+            raise DataError(
+                found.recording.files.get(name, found.recording.source),
+                f"amplitude of {name} ({kind})",
+                said,
+                usual,
+                "Was it stored in another unit? State the true one with `unit`.",
+            )
+
+
+def other_scales(levels: Mapping[str, float], modality: Modality) -> Iterator[tuple[str, str, str]]:
+    """Types whose amplitude differs from the training's by a factor that only a unit makes.
+
+    Args:
+        levels: amplitude by type, in our units.
+        modality: as in training.
+
+    Yields:
+        The type, what was found, and what is expected.
+    """
+    for kind, usual in modality.levels:
+        level = levels.get(kind, 0.0)
+        ratio = level / usual if usual > 0 else 0.0
+        if ratio > OTHER_SCALE or 0 < ratio < 1 / OTHER_SCALE:
+            way = "large" if ratio > 1 else "small"
+            said = f"{level:.3g} {modality.unit}, {max(ratio, 1 / ratio):.2g} times too {way}"
+            yield kind, said, f"about {usual:.3g} {modality.unit} as in training"
 
 
 def notes(trained: TrainedRun, windows: WindowedRecording) -> list[str]:

@@ -179,6 +179,17 @@ def test_units_order_and_names_are_the_streams_own(live_study, live_run) -> None
     np.testing.assert_allclose(values_of(found), want, atol=1e-5)
 
 
+def test_another_unit_than_stated_is_told(live_study, live_run) -> None:
+    data = played(live_study)
+    x, times = data["device"]
+    live = Live(live_run, streams_of(live_run))
+    run(live, {**data, "device": (x / 1e6, times)})  # volts
+    assert any("amplitude of eeg (eeg)" in note and "too small" in note for note in live.notes)
+    fine = Live(live_run, streams_of(live_run))
+    run(fine, data)
+    assert not fine.notes
+
+
 @pytest.mark.parametrize(
     ("streams", "options", "said"),
     [

@@ -68,11 +68,7 @@ def measure(name: str, signal: Signal, path: Path, *, alone: bool = True) -> Sig
     """
     x = np.asarray(evenly_spaced(signal.data), np.float64)
     ordered = np.sort(x, axis=1)
-    low, middle, high = _quartiles(ordered) if x.size else np.zeros((3, len(x)))
-    spread = (high - low) / 1.349
-    constant = spread == 0
-    if x.size and constant.any():
-        spread[constant] = x[constant].std(axis=1)
+    middle, spread = _middle_and_spread(x, ordered)
     _check_first(signal, middle, spread, path)
     levels = _levels(signal.kinds, middle, spread)
     notes = [
@@ -99,6 +95,22 @@ def measure(name: str, signal: Signal, path: Path, *, alone: bool = True) -> Sig
         left_out=signal.left_out,
         notes=tuple(notes),
     )
+
+
+def amplitudes(x: np.ndarray, kinds: Sequence[str]) -> dict[str, float]:
+    """The median amplitude of each type's channels [C, n], as `measure` gives it."""
+    x = np.asarray(x, np.float64)
+    return _levels(kinds, *_middle_and_spread(x, np.sort(x, axis=1)))
+
+
+def _middle_and_spread(x: np.ndarray, ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and robust standard deviation [C] of channels [C, n], given also in order."""
+    low, middle, high = _quartiles(ordered) if x.size else np.zeros((3, len(x)))
+    spread = (high - low) / 1.349
+    constant = spread == 0
+    if x.size and constant.any():
+        spread[constant] = x[constant].std(axis=1)
+    return middle, spread
 
 
 def _levels(kinds: Sequence[str], middle: np.ndarray, spread: np.ndarray) -> dict[str, float]:

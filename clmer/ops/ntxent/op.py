@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from clmer.ops._dispatch import is_transformed, tell_reference
+from clmer.ops._dispatch import is_transformed, outside_graphs, tell_reference
 from clmer.ops.ntxent import distributed as ntxent_distributed
 from clmer.ops.ntxent import registration
 from clmer.ops.ntxent.checks import check_arguments, check_result, promoted
@@ -201,7 +201,7 @@ def _native(
     return loss, stats[..., 5, :]
 
 
-@torch.compiler.disable(reason="nt_xent: ranks agree on their sizes, which no graph holds")
+@outside_graphs("nt_xent: ranks agree on their sizes, which no graph holds")
 def _distributed(
     view_a: Tensor,
     view_b: Tensor,
