@@ -26,7 +26,7 @@ _COMMAND = re.compile(
     r"clmer (\w+):? (?:--[a-z-]+ ?)*$|(?:same (?:training )?command|training) with $"
 )
 #: Arguments of Python functions that no command has as an option.
-_PYTHON = {"random_state", "modality", "windows", "name", "path", "shares"}
+_PYTHON = {"random_state", "modality", "windows", "name", "path", "shares", "streams", "patience_s"}
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
@@ -100,7 +100,8 @@ _DEFINING = (
 def test_every_option_named_exists() -> None:
     known, names = flags(), arguments()
     assert known.keys() == {
-        *("manifest", "train", "predict", "report", "inspect", "video", "experiments")
+        *("manifest", "train", "predict", "live", "report", "inspect", "video", "play"),
+        "experiments",
     }
     wrong = []
     for path in sorted(SOURCE.rglob("*.py")):

@@ -27,8 +27,10 @@ COMMANDS = {
     "manifest": "look at a folder of recordings and write its manifest.csv",
     "train": "prepare recordings, train, evaluate, report",
     "predict": "what a trained run says of recordings, window by window",
+    "live": "what a trained run says of LabStreamingLayer streams, as they come",
     "inspect": "what a data set holds and how it is prepared, on a page",
     "video": "turn video clips into face series: landmarks, action units, gaze",
+    "play": "send recordings as LSL streams, as if they were recorded now",
     "report": "join runs into one page",
     "experiments": "make the paper's tables and figures of your recordings",
 }

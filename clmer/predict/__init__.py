@@ -265,9 +265,14 @@ def notes(trained: TrainedRun, windows: WindowedRecording) -> list[str]:
         if usual and signal.fs != usual:
             lines.append(f"note: {name} was recorded at {signal.fs:g} Hz, in training at {usual:g}")
     lines += [f"left out: {count} windows, {reason}" for reason, count in windows.dropped.items()]
-    if len(trained.splits) > 1:
-        lines.append(
-            f"mean of {len(trained.splits)} splits' models, which together saw every person of the "
-            "training data: for new people and recordings only; a single split can be asked for"
-        )
-    return lines
+    return lines + split_notes(trained)
+
+
+def split_notes(trained: TrainedRun) -> list[str]:
+    """What to say where several splits' models answer together."""
+    if len(trained.splits) == 1:
+        return []
+    return [
+        f"mean of {len(trained.splits)} splits' models, which together saw every person of the "
+        "training data: for new people and recordings only; a single split can be asked for"
+    ]

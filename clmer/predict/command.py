@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -118,6 +119,22 @@ def _write(out: str, said: Sequence[Said]) -> list[str]:
     ]
 
 
+class KnownStretch(NamedTuple):
+    """A known stretch of a person's recording.
+
+    Args:
+        windows: [N, C, T] by modality.
+        start_s: [N] seconds of the recording.
+        is_of_these_files: whether it is of the files that are asked about.
+        said: what to say of it.
+    """
+
+    windows: dict[str, np.ndarray]
+    start_s: np.ndarray
+    is_of_these_files: bool
+    said: str
+
+
 @dataclass(frozen=True)
 class Given:
     """What the command says of all its files; `read_recording` and `with_face` know the fields."""
@@ -160,12 +177,39 @@ class Given:
             return None, []
         if ALL in words:
             return ALL, [f"transductive: read against all of this recording (`reference={ALL}`)"]
+        stretch = self.stretch(trained, words, predicted.recording.files, face)
+        lines = [stretch.said]
+        if stretch.is_of_these_files:
+            length = trained.config.window_s or 0.0
+            gaps = np.abs(predicted.start_s[:, None] - stretch.start_s).min(1)
+            count = int((gaps < length - 1e-6).sum())
+            lines.append(f"note: {count} windows of the table overlap the reference")
+        return stretch.windows, lines
+
+    def stretch(
+        self,
+        trained: TrainedRun,
+        words: Sequence[str],
+        recorded: Mapping[str, Path],
+        face: str | None,
+    ) -> KnownStretch:
+        """The windows of a known stretch.
+
+        Args:
+            trained: the run.
+            words: [NAME=]FILE[:START-STOP] of each modality, face=CSV of the face.
+            recorded: the files that are asked about, none in a session.
+            face: their face, which is the stretch's too where that is of the same files.
+
+        Raises:
+            ConfigError: words that do not fit the run.
+            DataError: a file that cannot be read, or has too few windows.
+        """
         names, spans = zip(*map(_named_span, words), strict=True)
         faces = [name.removeprefix("face=") for name in names if name.startswith("face=")]
         signals = [name for name in names if not name.startswith("face=")]
         files = files_of(signals, trained.modalities)
-        recorded = predicted.recording.files
-        same = all(path == recorded.get(name) for name, path in files.items())
+        same = bool(recorded) and all(path == recorded.get(name) for name, path in files.items())
         own_face = faces[0] if faces else face if files and same else None
         if own_face is None and any(name in FACE_TOKENS for name in trained.modalities):
             raise ConfigError(
@@ -186,12 +230,9 @@ class Given:
                 f"at least {LEAST}",
                 f"Give a longer stretch: {how_to_record(trained.config.reference)}.",
             )
-        lines = [f"read against {inside.sum()} windows of {' '.join(words)}"]
-        if same:
-            gaps = np.abs(predicted.start_s[:, None] - found.start_s[inside]).min(1)
-            count = int((gaps < length - 1e-6).sum())
-            lines.append(f"note: {count} windows of the table overlap the reference")
-        return {name: array[inside] for name, array in found.arrays.items()}, lines
+        windows = {name: array[inside] for name, array in found.arrays.items()}
+        said = f"read against {inside.sum()} windows of {' '.join(words)}"
+        return KnownStretch(windows, found.start_s[inside], same, said)
 
 
 def _named_span(word: str) -> tuple[str, tuple[float, float]]:

@@ -28,6 +28,8 @@ from clmer.data.timeline import Piece, Timeline
 from clmer.errors import DataError
 
 SUFFIXES = (".xdf", ".xdfz")
+#: Streams of words that `clmer live` writes (`clmer.live.record`).
+PREDICTIONS, EVENTS = "clmer predictions", "clmer events"
 #: What pyxdf raises on damaged files.
 _ERRORS = (
     *(OSError, ValueError, RuntimeError, LookupError, EOFError, MemoryError, ArithmeticError),
@@ -256,8 +258,10 @@ def _kind(text: str) -> str:
 
 
 def _markers(found: Any, origin_s: float, notes: list[str]) -> list[Marker]:
-    """What a stream without a rate says; nothing of one of several numbers."""
+    """What a stream without a rate says; nothing of one of several numbers, or of our own words."""
     info, rows = found["info"], found["time_series"]
+    if _text(info, "name") in (PREDICTIONS, EVENTS):
+        return []
     words = info["channel_format"][0] == "string"
     if not words and int(_text(info, "channel_count")) > 1:
         notes.append(f"{_text(info, 'name')}: an irregular stream of several numbers is not read")

@@ -245,13 +245,16 @@ def probe(path: Path) -> Clip:
         return _clip(path, container, _pictures(path, container))
 
 
-def frames(path: Path) -> Iterator[Frame]:
+def frames(source: Path | Reader) -> Iterator[Frame]:
     """Decode a whole clip frame by frame.
+
+    Args:
+        source: the clip, opened or not.
 
     Raises:
         DataError: as `Reader`; a clip that ends early or is damaged.
     """
-    reader, count = Reader(path), 0
+    reader, count = source if isinstance(source, Reader) else Reader(source), 0
     if reader.damage:
         raise reader.error(0)
     for frame in reader.frames():

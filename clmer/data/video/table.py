@@ -36,6 +36,16 @@ _ROW = ", ".join(
     + ["%d"] * 19
 )
 _LOST = (0.0,) * (len(COLUMNS) - 6)
+#: The columns of a live stream, whose samples have times of their own.
+STREAM_COLUMNS = COLUMNS[3:]
+_UNITS = {
+    **dict.fromkeys(GAZE_COLUMNS, "rad"),
+    **{name: "mm" if name.startswith("pose_T") else "rad" for name in _POSE},
+    **dict.fromkeys(_IMAGE, "px"),
+    **dict.fromkeys(LANDMARK_COLUMNS, "mm"),
+}
+#: The unit of each of `STREAM_COLUMNS`, "" for none.
+STREAM_UNITS = tuple(_UNITS.get(name, "") for name in STREAM_COLUMNS)
 
 
 class TableWriter:
@@ -72,9 +82,7 @@ class TableWriter:
     def add(self, seconds: float, face: Face | None, faces: int) -> None:
         """One frame. The landmarker gives no confidence: 1 where a face was found, else 0."""
         self.rows += 1
-        found = face is not None
-        values = _LOST if face is None else _values(face)
-        self._file.write(_ROW % (self.rows, seconds, found, found, *values, faces) + "\n")
+        self._file.write(_row(self.rows, seconds, face, faces) + "\n")
 
     def finish(self, place: Callable[[Path, Path], object] = os.replace) -> None:
         """Flush to the disk and rename, or let `place(temporary name, path)` do so."""
@@ -82,6 +90,24 @@ class TableWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         place(self._temporary, self.path)
+
+
+def stream_values(face: Face | None, faces: int) -> np.ndarray:
+    """One frame's values of `STREAM_COLUMNS`: the numbers of the CSV's row, with its digits.
+
+    Without a face, confidence and success are 0 and all else but the number of faces NaN.
+    """
+    cells = _row(0, 0.0, face, faces).split(", ")[-len(STREAM_COLUMNS) :]
+    values = np.array(cells, np.float64)
+    if face is None:
+        values[2:-1] = np.nan
+    return values
+
+
+def _row(number: int, seconds: float, face: Face | None, faces: int) -> str:
+    found = face is not None
+    values = _LOST if face is None else _values(face)
+    return _ROW % (number, seconds, found, found, *values, faces)
 
 
 def _values(face: Face) -> list[float]:
