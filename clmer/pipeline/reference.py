@@ -292,7 +292,7 @@ class PersonScales:
 
 
 class ReferenceFit(PersonScales):
-    """The same, while it is fitted: what it is given is one person's reference, and that alone."""
+    """`PersonScales` while they are fitted: all that it is given is one person's reference."""
 
     def windows(
         self, name: str, x: np.ndarray, eeg: Sequence[int], missing: np.ndarray | None = None
