@@ -59,9 +59,8 @@ def of_logistic_regression(
     """Classes [test] by logistic regression on the run's own tokens (log spectra on eegmat)."""
     tokenizer = Tokenizer.fit(windows, split.train, config.token_kind)
     cpu = torch.device("cpu")
-    x = tokenizer.standardise(windows.arrays, cpu, windows.people, windows.reference)
-    known = (windows.people, windows.reference)
-    tokens = tokenizer.fit_tokens(x, {}, split.train, *known)[1].values()
+    x = tokenizer.standardise(windows.arrays, cpu, windows.read_against)
+    tokens = tokenizer.fit_tokens(x, {}, split.train, windows.read_against)[1].values()
     features = torch.cat([part.flatten(1) for part in tokens], 1).numpy()
     model = make_pipeline(
         StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=1000)

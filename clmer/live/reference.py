@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from clmer.errors import ConfigError
-from clmer.pipeline.reference import LEAST, GivenReference
+from clmer.pipeline.reference import LEAST, PersonReference
 from clmer.pipeline.reference_rows import ALL, NONE, check_given, how_to_record
 from clmer.pipeline.run.trained import TrainedRun
+from clmer.pipeline.split.windows import Windows
 
 
 class LiveReference:
@@ -18,15 +19,19 @@ class LiveReference:
 
     Args:
         trained: the run.
-        given: seconds of windows that are taken first, windows from before, or None.
+        given: seconds of windows that are taken first, windows from before, what
+            `trained.known_person` made of such, or None.
 
     Raises:
         ConfigError: a reference is missing or not asked for, or seconds that hold too few windows.
+        ValueError: windows that do not fit the run or are too few, or what another run made.
     """
 
-    def __init__(self, trained: TrainedRun, given: float | GivenReference | None) -> None:
+    def __init__(
+        self, trained: TrainedRun, given: float | Windows | PersonReference | None
+    ) -> None:
         self._trained = trained
-        self._known: GivenReference | None = None
+        self._known: PersonReference | None = None
         self.left_s = 0.0
         kind = trained.config.reference
         if kind == ALL:
@@ -36,7 +41,12 @@ class LiveReference:
             )
         if not isinstance(given, int | float):
             check_given(kind, given)
-            self._known = given
+            if isinstance(given, PersonReference):
+                for split in trained.splits.values():
+                    given.of(split)
+                self._known = given
+            elif given is not None:
+                self._known = trained.known_person(given)
             return
         if kind == NONE:
             check_given(kind, {})
@@ -60,7 +70,8 @@ class LiveReference:
         if self.left_s < self._step_s - 1e-6:  # no more windows fit
             self.left_s = 0.0
             names = self._taken[0]
-            self._known = {n: np.concatenate([each[n] for each in self._taken]) for n in names}
+            taken = {n: np.concatenate([each[n] for each in self._taken]) for n in names}
+            self._known = self._trained.known_person(taken)
             self._taken = []
 
     def values(self, window: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -17,8 +17,9 @@ from clmer.live.formats import LiveWindow, Recent, StreamCounts, StreamFormat
 from clmer.live.opening import check_filter, open_streams, own_stream
 from clmer.live.reference import LiveReference
 from clmer.live.signals import SignalStream
-from clmer.pipeline.reference import GivenReference
+from clmer.pipeline.reference import PersonReference
 from clmer.pipeline.run.trained import TrainedRun
+from clmer.pipeline.split.windows import Windows
 from clmer.predict import other_scales, plan_of
 
 #: Samples are worked on in blocks of so many windows, so that buffers stay small.
@@ -46,8 +47,8 @@ class Live:
         streams: what is pushed, by name; None for one stream of the run's signals, their channels
             one after the other, at their own rate and in their unit.
         names: the stream's name of a channel, by the run's, where they differ.
-        reference: where the run was trained with one: so many first seconds, or windows [M, C, T]
-            by modality from before.
+        reference: where the run was trained with one: so many first seconds, windows [M, C, T]
+            by modality from before, or what `trained.known_person` made of them.
         accept_mismatch: use a run that was trained on signals filtered forwards and backwards.
         patience_s: seconds that a window waits for a stream that is behind the first signal's.
 
@@ -65,7 +66,7 @@ class Live:
         streams: Mapping[str, StreamFormat] | None = None,
         *,
         names: Mapping[str, str] | None = None,
-        reference: float | GivenReference | None = None,
+        reference: float | Windows | PersonReference | None = None,
         accept_mismatch: bool = False,
         patience_s: float = 2.0,
     ) -> None:

@@ -101,11 +101,11 @@ def fit_split(
         )
     with own_random_state(device):
         tokenizer = Tokenizer.fit(windows, split.train, config.token_kind)
-        x = tokenizer.standardise(windows.arrays, device, windows.people, windows.reference)
+        x = tokenizer.standardise(windows.arrays, device, windows.read_against)
         encoders: dict[str, Encoder] = {}
         if config.pretrains:
             encoders = fit_encoders(config, windows, x, split, recorder, ranks, name)
-        known = Known(x, windows.people, windows.reference)
+        known = Known(x, windows.read_against)
         tokenizer, tokens = fit_tokens(tokenizer, split.train, known, encoders)
         models: dict[str, FittedModel] = {}
         if config.fusion and ranks.leads:
@@ -168,8 +168,9 @@ def _classify(
     def classify(config: ModelConfig, part: Split) -> np.ndarray:
         model = fit_split(config, windows, y, part, classes=classes, device=device, name=name)
         key, fitted = next(iter(model.models.items()))
-        x = model.tokenizer.standardise(windows.arrays, device, windows.people, windows.reference)
-        known = Known(x, windows.people, windows.reference)
+        reference = windows.read_against
+        x = model.tokenizer.standardise(windows.arrays, device, reference)
+        known = Known(x, reference)
         tokens, names = all_tokens(model, known), fitted.chosen.modalities
         features: Features = {}
         if fitted.floor is not None:
@@ -279,7 +280,7 @@ def fit_ablation(
     config, names, device = model.config, tuple(windows.modalities), model.device
     chosen = next(iter(chosen_models(config, names).values()))
     fs = windows.modalities[chosen.modalities[0]].fs
-    known = Known(x, windows.people, windows.reference)
+    known = Known(x, windows.read_against)
     made: dict[str, tuple[ChosenModel, Tokens, Features]] = {}
     with own_random_state(device):
         encoders = random_encoders(config, windows.modalities, x, split.train)
@@ -315,8 +316,8 @@ def fit_tokens(
         known: standardised windows, with their reference where there is one.
         encoders: of stage 1, where there is one.
     """
-    x, people, reference, _ = known
-    tokenizer, stage = tokenizer.fit_tokens(x, encoders, train, people, reference)
+    x, reference = known
+    tokenizer, stage = tokenizer.fit_tokens(x, encoders, train, reference)
     return tokenizer, {"stage": stage, "raw": raw_tokens(tokenizer, x)}
 
 

@@ -14,7 +14,7 @@ from clmer.data.splits import Split
 from clmer.nn import Encoder
 from clmer.nn.contrastive import pooled
 from clmer.nn.encoder import encode, missing_rows
-from clmer.pipeline.reference import Known, by_person
+from clmer.pipeline.reference import Known
 from clmer.pipeline.targets import Target
 from clmer.pipeline.tokenizer import Tokenizer, WindowArrays
 from clmer.pipeline.window_features import block_features
@@ -61,8 +61,7 @@ def encoder_blocks(encoders: Mapping[str, Encoder], known: Known) -> dict[str, n
         f = torch.cat([pooled(encode(encoder, part)) for part in x.split(_CHUNK)]).double()
         block = f.masked_fill(missing_rows(x)[:, None], torch.nan).cpu().numpy()
         if known.reference is not None:
-            people = np.zeros(len(block)) if known.people is None else known.people
-            block = by_person(block, people, known.reference)
+            block = known.reference.values(encoder_block(name), block)
         blocks[encoder_block(name)] = block
     return blocks
 

@@ -5,12 +5,15 @@ electrodes, face) more than by what the classes do to them. A stretch of a perso
 known state, the reference, tells both. It is never trained or tested on.
 
 Raw windows are read against it by `windows_by_person`, features by `by_person`; which windows it is
-says `clmer.pipeline.reference_rows`.
+says `clmer.pipeline.reference_rows`. Where the reference is among the rows (`ReferenceRows`) both
+are fitted and applied at once; of a person who comes again and again they are fitted once
+(`ReferenceFit`) and applied to whatever follows (`PersonScales`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -28,6 +31,59 @@ FLAT, FLAT_SHARE = 1e-9, 8 * float(np.finfo(np.float32).eps)
 LEAST = 4
 #: Share of the mean variance that is added to each channel's before EEG is aligned.
 RIDGE = 1e-3
+
+
+class Scale(NamedTuple):
+    """(x - mean) / std, the two broadcast against x."""
+
+    mean: Tensor
+    std: Tensor
+
+    def apply(self, x: Values) -> Values:
+        """Values [N, ...] on this scale, of their kind, type and device."""
+        values = torch.as_tensor(x)
+        z = ((values.double() - self.mean) / self.std).to(values.dtype)
+        return z.numpy() if isinstance(x, np.ndarray) else z
+
+
+class WindowScale(NamedTuple):
+    """What the windows of one person and modality are read by, see `windows_by_person`.
+
+    Args:
+        channels: [1, C, 1] float64.
+        whitening: C_p^(-1/2) [E, E] float64 of the E channels that are EEG; None where they are
+            not aligned.
+    """
+
+    channels: Scale
+    whitening: np.ndarray | None
+
+    @classmethod
+    def fit(cls, x: np.ndarray, eeg: Sequence[int], missing: np.ndarray) -> WindowScale:
+        """Of the reference x [M, C, T]; the other arguments as `windows_by_person`'s."""
+        known = np.where(missing[:, None, None], np.float32(np.nan), x.astype(np.float32))
+        channels = statistics(torch.from_numpy(known), (0, 2))
+        if len(eeg) < 2:
+            return cls(channels, None)
+        rows = list(eeg)
+        z = np.nan_to_num(channels.apply(known)[:, rows]).astype(np.float64, order="C")
+        count = max(1, int((~missing).sum())) * x.shape[2]
+        covariance = np.einsum("nct,ndt->cd", z, z) / count
+        values, vectors = np.linalg.eigh(covariance + RIDGE * np.eye(len(eeg)))
+        whitening = (vectors / np.sqrt(values)) @ vectors.T
+        whitening[channels.std[0, rows, 0].isinf().numpy()] = 0.0  # what is flat stays zeros
+        return cls(channels, whitening)
+
+    def apply(self, x: np.ndarray, eeg: Sequence[int], missing: np.ndarray) -> np.ndarray:
+        """Windows [N, C, T] of the same person as float32; zeros where they are missing."""
+        out = self.channels.apply(np.asarray(x, dtype=np.float32))
+        out[missing] = 0.0
+        np.nan_to_num(out, copy=False)
+        if self.whitening is not None:
+            rows = list(eeg)
+            z = out[:, rows]
+            out[:, rows] = np.einsum("cd,ndt->nct", self.whitening, z, optimize=True)
+        return out
 
 
 def by_person(
@@ -58,12 +114,10 @@ def by_person(
         raise ValueError(f"x: found {out.dtype}, expected floating point numbers")
     people, known = np.asarray(people), np.asarray(reference)
     check_reference(people, known, len(out), least)
-    for person in np.unique(people):
-        own = people == person
-        rows = torch.from_numpy(np.flatnonzero(own)).to(out.device)
-        basis = torch.from_numpy(np.flatnonzero(own & known)).to(out.device)
-        mean, std = statistics(out[basis], over)
-        out[rows] = ((out[rows].double() - mean) / std).to(out.dtype)
+    for own, basis in _rows_of_each(people, known):
+        rows = torch.from_numpy(own).to(out.device)
+        scale = statistics(out[torch.from_numpy(basis).to(out.device)], over)
+        out[rows] = scale.apply(out[rows])
     return out.numpy() if isinstance(x, np.ndarray) else out
 
 
@@ -88,7 +142,16 @@ def check_reference(
             )
 
 
-def statistics(x: Tensor, over: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _rows_of_each(
+    people: np.ndarray, reference: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of each person all rows, and those that are their reference."""
+    for person in np.unique(people):
+        own = people == person
+        yield np.flatnonzero(own), np.flatnonzero(own & reference)
+
+
+def statistics(x: Tensor, over: Sequence[int]) -> Scale:
     """Mean and standard deviation (infinite where flat) over some dimensions, float64.
 
     Values that are not known (NaN) are left out; of a single one there is no scale.
@@ -101,7 +164,7 @@ def statistics(x: Tensor, over: Sequence[int]) -> tuple[Tensor, Tensor]:
     std = (squares / (count - 1).clamp(min=1)).sqrt()
     peak = x.abs().nan_to_num(0.0).amax(over, keepdim=True)
     flat = (std <= (FLAT_SHARE * peak).clamp(min=FLAT)) | (count < 2)
-    return mean, std.masked_fill(flat, torch.inf)
+    return Scale(mean, std.masked_fill(flat, torch.inf))
 
 
 def eeg_rows(modality: Modality) -> list[int]:
@@ -137,72 +200,185 @@ def windows_by_person(
     Raises:
         ValueError: as `by_person`.
     """
-    lost = np.zeros(len(x), dtype=bool) if missing is None else missing
-    x = np.where(lost[:, None, None], np.float32(np.nan), np.asarray(x, dtype=np.float32))
-    out = np.nan_to_num(by_person(x, people, reference, over=(0, 2), least=1), copy=False)
-    if len(eeg) < 2:
-        return out
-    rows = np.asarray(eeg)
-    for person in np.unique(people):
-        own = np.flatnonzero(people == person)
-        z = out[np.ix_(own, rows)]
-        known = z[reference[own] & ~lost[own]].astype(np.float64)
-        covariance = np.einsum("nct,ndt->cd", known, known) / (known.shape[0] * known.shape[2])
-        values, vectors = np.linalg.eigh(covariance + RIDGE * np.eye(len(rows)))
-        whitening = (vectors / np.sqrt(values)) @ vectors.T
-        out[np.ix_(own, rows)] = np.einsum("cd,ndt->nct", whitening, z, optimize=True)
+    lost = _lost(x, missing)
+    people, known = np.asarray(people), np.asarray(reference)
+    check_reference(people, known, len(x), least=1)
+    out = np.empty(x.shape, dtype=np.float32)
+    for own, basis in _rows_of_each(people, known):
+        scale = WindowScale.fit(x[basis], eeg, lost[basis])
+        out[own] = scale.apply(x[own], eeg, lost[own])
     return out
 
 
+def _lost(x: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
+    return np.zeros(len(x), dtype=bool) if missing is None else missing
+
+
+# --- what a model is given ------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class ReferenceRows:
+    """Windows whose people's reference is among them: fitted on it and applied to all, each time.
+
+    Args:
+        people: [N] whose each is.
+        known: [N] bool, those that are their person's reference.
+    """
+
+    people: np.ndarray
+    known: np.ndarray
+
+    @classmethod
+    def given(
+        cls, people: np.ndarray | None, reference: np.ndarray | str, count: int
+    ) -> ReferenceRows:
+        """Of `count` windows, as a user says it.
+
+        Args:
+            people: [N] whose each is; None for one person's.
+            reference: [N] bool, or "all".
+            count: N.
+
+        Raises:
+            ValueError: a person has too few reference windows (who), or the mask does not fit.
+        """
+        people = np.zeros(count) if people is None else np.asarray(people)
+        is_all = isinstance(reference, str)
+        known = np.ones(count, dtype=bool) if is_all else np.asarray(reference)
+        check_reference(people, known, count)
+        return cls(people, known)
+
+    def windows(
+        self, name: str, x: np.ndarray, eeg: Sequence[int], missing: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Windows [N, C, T] of a modality against the reference, see `windows_by_person`."""
+        return windows_by_person(x, self.people, self.known, eeg, missing)
+
+    def values(self, name: str, x: Values, over: Sequence[int] = (0,)) -> Values:
+        """Values [N, ...] that are made of such windows against it, see `by_person`."""
+        return by_person(x, self.people, self.known, over=over)
+
+    def for_features(self, key: Hashable) -> ReferenceRows:
+        """What some hand-made features are read against: the same rows."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class PersonScales:
+    """What one person's reference came to in a model, applied to windows of theirs.
+
+    Args:
+        of_windows: by modality.
+        of_values: by the name of what is made of windows: tokens, a block of features.
+        of_features: the same of hand-made features, by what they are made of.
+    """
+
+    of_windows: dict[str, WindowScale] = field(default_factory=dict)
+    of_values: dict[str, Scale] = field(default_factory=dict)
+    of_features: dict[Hashable, PersonScales] = field(default_factory=dict)
+
+    def windows(
+        self, name: str, x: np.ndarray, eeg: Sequence[int], missing: np.ndarray | None = None
+    ) -> np.ndarray:
+        """As `ReferenceRows.windows`."""
+        return self.of_windows[name].apply(x, eeg, _lost(x, missing))
+
+    def values(self, name: str, x: Values, over: Sequence[int] = (0,)) -> Values:
+        """As `ReferenceRows.values`."""
+        return self.of_values[name].apply(x)
+
+    def for_features(self, key: Hashable) -> PersonScales:
+        """What some hand-made features are read against."""
+        return self.of_features[key]
+
+
+class ReferenceFit(PersonScales):
+    """`PersonScales` while they are fitted: all that it is given is one person's reference."""
+
+    def windows(
+        self, name: str, x: np.ndarray, eeg: Sequence[int], missing: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The reference's windows, whose scale is kept by the modality's name."""
+        self.of_windows[name] = WindowScale.fit(x, eeg, _lost(x, missing))
+        return super().windows(name, x, eeg, missing)
+
+    def values(self, name: str, x: Values, over: Sequence[int] = (0,)) -> Values:
+        """What is made of them, whose scale is kept by this name."""
+        self.of_values[name] = statistics(torch.as_tensor(x), over)
+        return super().values(name, x, over)
+
+    def for_features(self, key: Hashable) -> PersonScales:
+        """Where the scales of some hand-made features are kept."""
+        return self.of_features.setdefault(key, ReferenceFit())
+
+    def fitted(self) -> PersonScales:
+        """The scales, which change no more."""
+        features = {
+            key: PersonScales(dict(each.of_windows), dict(each.of_values))
+            for key, each in self.of_features.items()
+        }
+        return PersonScales(dict(self.of_windows), dict(self.of_values), features)
+
+
+#: What windows are read against.
+ReadAgainst = ReferenceRows | PersonScales
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PersonReference:
+    """One person's reference, worked through once: `predict_proba(window, reference=it)`.
+
+    `known_person` of a trained run or a `SplitModel` makes it; no other model takes it.
+
+    Args:
+        scales: what it came to, by the `SplitModel`.
+        count: windows that it was fitted on.
+    """
+
+    scales: Mapping[Any, PersonScales]
+    count: int
+
+    def of(self, model: Hashable) -> PersonScales:
+        """What it came to in a model.
+
+        Raises:
+            ValueError: another model made it.
+        """
+        if model not in self.scales:
+            raise ValueError(
+                f"reference: found {self} of another model, expected this one's: its own "
+                "known_person makes it"
+            )
+        return self.scales[model]
+
+    def __repr__(self) -> str:
+        return f"PersonReference({self.count} windows)"
+
+
 #: What is known of people in use: windows [M, C, T] by modality of the one person whose the others
-#: are; [N] bool, those of the windows that are it; or "all".
-GivenReference = Mapping[str, np.ndarray] | np.ndarray | str
+#: are, or what they came to; [N] bool, those of the windows that are it; or "all".
+GivenReference = Mapping[str, np.ndarray] | PersonReference | np.ndarray | str
 
 
 class Known(NamedTuple):
-    """Windows with their people's reference among them.
+    """Windows, and what they are read against.
 
     Args:
         arrays: [N, C, T] by modality, as prepared or standardised.
-        people: [N] whose each is; None for one person's.
-        reference: [N] bool, the reference; None without one.
-        first: rows before this one are not asked for.
+        reference: their people's; None without one.
     """
 
     arrays: Mapping[str, Any]
-    people: np.ndarray | None = None
-    reference: np.ndarray | None = None
-    first: int = 0
-
-    def own(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of values of all rows those that are asked for."""
-        return {name: part[self.first :] for name, part in values.items()}
+    reference: ReadAgainst | None = None
 
 
-def with_reference(
-    arrays: Mapping[str, np.ndarray], people: np.ndarray | None, given: GivenReference | None
-) -> Known:
-    """Windows and what is known of their people, as one.
+def check_one_person(people: np.ndarray | None) -> None:
+    """Refuse one person's reference for several people's windows.
 
     Raises:
-        ValueError: the windows of one person's reference with several people's; a person has too
-            few of them (who), or the mask does not fit.
+        ValueError: there are several.
     """
-    if given is None:
-        return Known(arrays)
-    count = len(next(iter(arrays.values())))
-    people = np.zeros(count) if people is None else np.asarray(people)
-    first = 0
-    if isinstance(given, Mapping):
-        if len(np.unique(people)) > 1:
-            raise ValueError(
-                f"people: found {len(np.unique(people))} with one reference, expected one person; "
-                "for several give all windows, and [N] bool as reference"
-            )
-        first = len(next(iter(given.values())))
-        arrays = {name: np.concatenate([given[name], arrays[name]]) for name in arrays}
-        people, known = np.zeros(first + count), np.arange(first + count) < first
-    else:
-        known = np.ones(count, dtype=bool) if isinstance(given, str) else np.asarray(given)
-    check_reference(people, known, first + count)
-    return Known(arrays, people, known, first)
+    if people is not None and (found := len(np.unique(people))) > 1:
+        raise ValueError(
+            f"people: found {found} with one reference, expected one person; "
+            "for several give all windows, and [N] bool as reference"
+        )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,19 +23,19 @@ from clmer.data.store.store import Modality, Store
 from clmer.features import is_missing
 from clmer.nn import Encoder, as_tokens
 from clmer.nn.encoder import encode, missing_rows
-from clmer.pipeline.reference import FLAT, FLAT_SHARE, by_person, eeg_rows, windows_by_person
+from clmer.pipeline.reference import (
+    FLAT,
+    FLAT_SHARE,
+    ReadAgainst,
+    ReferenceRows,
+    Scale,
+    eeg_rows,
+)
 from clmer.pipeline.window_features import block_features
 
 _CHUNK = 2048
 #: Bins of a spectrum token, equally wide in log frequency, and their range in Hz.
 _BINS, _LOW, _HIGH = 16, 0.5, 45.0
-
-
-class Scale(NamedTuple):
-    """(x - mean) / std, the two broadcast against x."""
-
-    mean: Tensor
-    std: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,14 @@ class WindowArrays:
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
+    @property
+    def read_against(self) -> ReferenceRows | None:
+        """What the windows are read against; None without a reference."""
+        if self.reference is None:
+            return None
+        people = np.zeros(len(self)) if self.people is None else self.people
+        return ReferenceRows(people, self.reference)
+
     @cached_property
     def _features(self) -> dict[tuple[str, ...], dict[str, np.ndarray]]:
         return {}
@@ -76,7 +84,7 @@ class WindowArrays:
         """Hand-made features [N, F] of some modalities, see `block_features`; computed once."""
         if (key := tuple(names)) not in self._features:
             chosen = {name: self.modalities[name] for name in names}
-            self._features[key] = block_features(chosen, self.arrays, self.people, self.reference)
+            self._features[key] = block_features(chosen, self.arrays, self.read_against)
         return self._features[key]
 
     def rows(self, rows: np.ndarray) -> WindowArrays:
@@ -134,8 +142,7 @@ class Tokenizer:
         self,
         windows: Mapping[str, np.ndarray],
         device: torch.device,
-        people: np.ndarray | None = None,
-        reference: np.ndarray | None = None,
+        reference: ReadAgainst | None = None,
     ) -> dict[str, Tensor]:
         """Windows whose channels have mean 0 and standard deviation 1; zeros where it is missing.
 
@@ -144,34 +151,35 @@ class Tokenizer:
         Args:
             windows: [N, C, T] of each modality, as prepared.
             device: where the result goes.
-            people: [N] whose windows they are; None for one person's.
-            reference: [N] bool, those that are their person's reference, where there is one.
+            reference: what they are read against, where there is one.
 
         Returns:
             [N, C, T] float32 by modality.
 
         Raises:
-            ValueError: a person is not known by a reference (who).
+            ValueError: a reference is missing; a person is not known by it (who).
         """
+        against = self._against(reference)
         return {
-            name: torch.from_numpy(self._standardised(name, windows[name], people, reference)).to(
-                device
-            )
+            name: torch.from_numpy(self._standardised(name, windows[name], against)).to(device)
             for name in self.modalities
         }
 
+    def _against(self, reference: ReadAgainst | None) -> ReadAgainst | None:
+        """The reference that was trained with, if any was."""
+        if self.by_reference and reference is None:
+            raise ValueError(
+                "reference: found none, expected the one of these people: in training everyone's "
+                "windows were standardised by theirs"
+            )
+        return reference if self.by_reference else None
+
     def _standardised(
-        self,
-        name: str,
-        windows: np.ndarray,
-        people: np.ndarray | None,
-        reference: np.ndarray | None,
+        self, name: str, windows: np.ndarray, against: ReadAgainst | None
     ) -> np.ndarray:
         missing = _missing(windows, self.modalities[name])
-        if self.by_reference:
-            owners, known = _known(len(windows), people, reference)
-            rows = eeg_rows(self.modalities[name])
-            return windows_by_person(windows, owners, known, rows, missing)
+        if against is not None:
+            return against.windows(name, windows, eeg_rows(self.modalities[name]), missing)
         out = np.array(windows, dtype=np.float32)  # the one copy
         for start in range(0, len(out), _CHUNK):
             part = slice(start, start + _CHUNK)
@@ -183,8 +191,7 @@ class Tokenizer:
         self,
         x: Mapping[str, Tensor],
         encoders: Mapping[str, Encoder],
-        people: np.ndarray | None = None,
-        reference: np.ndarray | None = None,
+        reference: ReadAgainst | None = None,
     ) -> dict[str, Tensor]:
         """What tokens are made of, by modality, before it is standardised.
 
@@ -193,7 +200,6 @@ class Tokenizer:
         Args:
             x: [N, C, T], from `standardise`.
             encoders: of each modality; used by "channel" and "time".
-            people: as in `standardise`.
             reference: as in `standardise`.
 
         Returns:
@@ -207,10 +213,12 @@ class Tokenizer:
         else:
             z = dict(x)
         z = {name: without_missing(part, x[name]) for name, part in z.items()}
-        if self.kind == "raw" or not self.by_reference:
+        against = self._against(reference)
+        if self.kind == "raw" or against is None:
             return z
-        return {name: by_person(part, *_known(len(part), people, reference), over=self._over)
-                for name, part in z.items()}  # fmt: skip
+        return {
+            name: against.values(f"{name}/tokens", part, self._over) for name, part in z.items()
+        }
 
     @property
     def _over(self) -> tuple[int, ...]:
@@ -222,15 +230,14 @@ class Tokenizer:
         x: Mapping[str, Tensor],
         encoders: Mapping[str, Encoder],
         train: np.ndarray,
-        people: np.ndarray | None = None,
-        reference: np.ndarray | None = None,
+        reference: ReadAgainst | None = None,
     ) -> tuple[Tokenizer, dict[str, Tensor]]:
         """These inputs with the features' statistics over the rows `train`, and all tokens.
 
         Features come out of a ReLU, or a logarithm, with a large common offset: each encoder
         feature is standardised over windows and time, each spectral bin over windows.
         """
-        z = self.features(x, encoders, people, reference)
+        z = self.features(x, encoders, reference)
         if self.kind == "raw":
             return self, self.arrange(z)
         scales = {}
@@ -300,14 +307,6 @@ class Tokenizer:
             keys = (f"{part}/{name}/{key}" for key in Scale._fields)
             scales[part][name] = Scale(*(tensors[key] for key in keys))
         return cls(modalities, notes["lengths"], notes["kind"], notes["by_reference"], **scales)
-
-
-def _known(
-    count: int, people: np.ndarray | None, reference: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Whose rows, and which are known; nobody's where that is not said."""
-    people = np.zeros(count) if people is None else people
-    return people, np.zeros(count, dtype=bool) if reference is None else reference
 
 
 def _statistics(windows: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -276,10 +276,10 @@ def train_split(job: TrainingRun, number: int) -> SplitResult:
     model = fit_one(job, split, number)
     constant = messages.constant_lines(model.tokenizer)
     windows = job.windows
-    x = model.tokenizer.standardise(windows.arrays, job.device, windows.people, windows.reference)
+    x = model.tokenizer.standardise(windows.arrays, job.device, windows.read_against)
     if not config.fusion:
         return SplitResult([], constant)
-    known = Known(x, windows.people, windows.reference)
+    known = Known(x, windows.read_against)
     tokens = all_tokens(model, known)
     encoded = encoder_blocks(model.encoders if model.floors else {}, known)
     predictions = []

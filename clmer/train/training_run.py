@@ -91,10 +91,8 @@ class TrainingPlan:
 
         Under a reference they are made of windows read against it, and z-scored by it.
         """
-        known, people = self.reference, self.store.windows.subject
-        reference = None if known is None else known.known
         return {
-            name: band_powers(each, self.store.array(name), self.band, people, reference)
+            name: band_powers(each, self.store.array(name), self.band, self.windows.read_against)
             for name, each in self.store.modalities.items()
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +23,12 @@ from support.live_cases import (
 )
 
 import clmer
+import clmer.pipeline.split.model
 from clmer import predict
 from clmer.errors import ConfigError, DataError
 from clmer.live import Live, LiveWindow, StreamFormat
 from clmer.pipeline.run.trained import TrainedRun
+from clmer.pipeline.window_features import linear_features
 
 Data = dict[str, tuple[np.ndarray, np.ndarray]]
 ZERO = 71234.567  # of the streams' clock
@@ -247,12 +250,38 @@ def test_the_first_seconds_are_the_reference(referenced: Path) -> None:
     assert [window.status for window in found] == ["reference"] * 5 + ["ok"] * (len(want) - 5)
     assert live.reference_left_s == 0
     np.testing.assert_allclose(values_of(found[5:]), want[5:], atol=1e-5)
-    given = clmer.Live(trained, reference=known)
-    np.testing.assert_allclose(values_of(given.push(np.round(signals(1), 6))), want, atol=1e-5)
+    for given in (known, trained.known_person(known)):
+        live = clmer.Live(trained, reference=given)
+        np.testing.assert_allclose(values_of(live.push(np.round(signals(1), 6))), want, atol=1e-5)
     with pytest.raises(ConfigError, match="record 6 s of calm"):
         clmer.Live(trained)
     with pytest.raises(ConfigError, match="at least 5 s"):
         clmer.Live(trained, reference=3)
+    others = clmer.load(referenced / "run").known_person(known)
+    with pytest.raises(ValueError, match="of another model, expected this one's"):
+        clmer.Live(trained, reference=others)
+
+
+@pytest.mark.parametrize("seconds", [True, False])
+def test_the_reference_is_worked_through_once(
+    referenced: Path, seconds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it is complete, or at the opening; afterwards each window is read alone."""
+    trained = clmer.load(referenced / "run")
+    files = predict.files_of([str(referenced / "p0angry.csv")], trained.modalities)
+    windows = predict.windows_of(trained, predict.read_recording(trained, files, rate=FS))
+    known = {name: array[:5] for name, array in windows.arrays.items()}
+    counts: list[int] = []
+
+    def counted(modalities: Any, arrays: Any, *rest: Any) -> dict[str, np.ndarray]:
+        counts.append(len(next(iter(arrays.values()))))
+        return linear_features(modalities, arrays, *rest)
+
+    monkeypatch.setattr(clmer.pipeline.split.model, "linear_features", counted)
+    live = clmer.Live(trained, reference=6 if seconds else known)
+    found = live.push(np.round(signals(1), 6))
+    assert counts == [5] + [1] * sum(window.status == "ok" for window in found)
+    assert len(counts) > 5
 
 
 def test_zero_phase_is_refused_unless_accepted(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from clmer.errors import ConfigError, DataError
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.fit import fit_ablation, fit_split
 from clmer.pipeline.floor import encoder_blocks, fit_floor, floor_features, held_together
-from clmer.pipeline.reference import Known, by_person
+from clmer.pipeline.reference import Known, ReferenceRows, by_person
 from clmer.pipeline.run_files import read_tensors, write_tensors
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.stages.classifiers import upper_bound
@@ -172,8 +172,9 @@ def test_what_encoders_see_is_read_against_a_reference() -> None:
     x = model.known(windows.arrays).arrays
     reference = np.arange(len(windows)) % 3 > 0
     plain = encoder_blocks(model.encoders, Known(x))["eeg/encoder"]
-    found = encoder_blocks(model.encoders, Known(x, windows.people, reference))["eeg/encoder"]
     assert windows.people is not None
+    rows = ReferenceRows(windows.people, reference)
+    found = encoder_blocks(model.encoders, Known(x, rows))["eeg/encoder"]
     np.testing.assert_array_equal(found, by_person(plain, windows.people, reference))
 
 

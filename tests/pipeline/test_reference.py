@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from clmer.pipeline.reference import LEAST, by_person, windows_by_person
+from clmer.pipeline.reference import (
+    LEAST,
+    ReferenceFit,
+    ReferenceRows,
+    WindowScale,
+    by_person,
+    windows_by_person,
+)
 
 
 @pytest.fixture
@@ -126,3 +133,41 @@ def test_gains_of_channels_and_dead_channels_play_no_part_in_alignment(eeg, peop
     own = people == "b"
     alone = windows_by_person(eeg[own], people[own], reference[own], eeg=[0, 1, 2])
     assert (alone == z[own]).all()
+
+
+# --- fitted once ----------------------------------------------------------------------------------
+def test_a_reference_that_was_fitted_reads_what_follows_as_rows_among_it_are_read(eeg):
+    """To the bit: windows with a missing one, values, and hand-made features apart from them."""
+    one, known = np.zeros(36), np.arange(36) < 8
+    missing = np.isin(np.arange(36), [2, 20])
+    eeg[missing], eeg[:, 3] = 0, 5  # the last channel is flat
+    values = eeg[:, :, :6] + 3
+    rows, fit = ReferenceRows(one, known), ReferenceFit()
+    fit.windows("eeg", eeg[:8], [0, 1, 2], missing[:8])
+    fit.values("tokens", values[:8], (0, 2))
+    fit.for_features("powers").values("tokens", values[:8, 0])
+    scales = fit.fitted()
+    found = scales.windows("eeg", eeg[8:], [0, 1, 2], missing[8:])
+    assert (found == rows.windows("eeg", eeg, [0, 1, 2], missing)[8:]).all()
+    assert not found[12].any()
+    assert not found[:, 3].any()
+    found = scales.values("tokens", values[8:], (0, 2))
+    assert (found == rows.values("tokens", values, (0, 2))[8:]).all()
+    found = scales.for_features("powers").values("tokens", values[8:, 0])
+    assert (found == rows.for_features("powers").values("tokens", values[:, 0])[8:]).all()
+
+
+def test_scales_that_were_fitted_do_not_follow_the_fit(features):
+    fit = ReferenceFit()
+    fit.values("x", features[:5])
+    scales = fit.fitted()
+    before = scales.values("x", features)
+    fit.values("x", 9 * features[5:10])
+    assert (scales.values("x", features) == before).all()
+    assert not (fit.fitted().values("x", features) == before).any()
+
+
+def test_a_reference_without_a_signal_gives_zeros(eeg):
+    none = np.ones(8, bool)
+    scale = WindowScale.fit(np.zeros_like(eeg[:8]), [0, 1, 2], none)
+    assert not scale.apply(eeg[8:], [0, 1, 2], np.zeros(28, bool)).any()

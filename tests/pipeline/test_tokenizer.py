@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def standardised(windows, reference=None):
     """By the first person's statistics, or by each person's reference."""
     store = arrays_of(windows, reference=reference)
     fitted = tokenizer.Tokenizer.fit(store, np.arange(20), "raw")
-    return fitted.standardise({"eeg": windows}, CPU, store.people, reference)["eeg"]
+    return fitted.standardise({"eeg": windows}, CPU, store.read_against)["eeg"]
 
 
 def test_statistics_are_the_training_parts(windows):
@@ -61,7 +62,9 @@ def test_one_persons_windows_alone_are_standardised_as_among_others(windows):
     known = np.arange(40) % 20 < 6
     store = arrays_of(windows, reference=known)
     fitted = tokenizer.Tokenizer.fit(store, np.arange(20), "raw")
-    alone = fitted.standardise({"eeg": windows[20:]}, CPU, None, known[20:])["eeg"]
+    own = arrays_of(windows).rows(np.arange(20, 40))
+    alone = replace(own, people=None, reference=known[20:])
+    alone = fitted.standardise(alone.arrays, CPU, alone.read_against)["eeg"]
     assert torch.equal(alone, standardised(windows, known)[20:])
 
 
@@ -69,7 +72,7 @@ def test_a_reference_is_asked_for_where_one_was_trained_with(windows):
     fitted = tokenizer.Tokenizer.fit(
         arrays_of(windows, reference=np.ones(40, bool)), np.arange(20), "raw"
     )
-    with pytest.raises(ValueError, match="found 0 windows of"):
+    with pytest.raises(ValueError, match="reference: found none, expected"):
         fitted.standardise({"eeg": windows}, CPU)
 
 
@@ -114,14 +117,14 @@ def test_saved_and_restored_inputs_give_the_same_tokens(windows, kind, reference
     encoders, train = {"eeg": Encoder(3, 128, width=4, features=18)}, np.arange(20)
     store = arrays_of(windows, reference=reference)
     fitted = tokenizer.Tokenizer.fit(store, train, kind)
-    x = fitted.standardise({"eeg": windows}, CPU, store.people, reference)
-    fitted, tokens = fitted.fit_tokens(x, encoders, train, store.people, reference)
+    x = fitted.standardise({"eeg": windows}, CPU, store.read_against)
+    fitted, tokens = fitted.fit_tokens(x, encoders, train, store.read_against)
     run = Run(tmp_path / "run", {}, {}, {})
     run.save_tensors(Path("inputs"), *fitted.state())
     again = tokenizer.Tokenizer.from_state(*run.load_tensors(Path("inputs")))
     assert again.modalities == fitted.modalities
-    x = again.standardise({"eeg": windows}, CPU, store.people, reference)
-    z = again.features(x, encoders, store.people, reference)
+    x = again.standardise({"eeg": windows}, CPU, store.read_against)
+    z = again.features(x, encoders, store.read_against)
     assert torch.equal(again.arrange(z)["eeg"], tokens["eeg"])
 
 
@@ -158,9 +161,9 @@ def test_a_missing_window_counts_in_no_statistic(windows, kind, by_reference):
         store = arrays_of(x, reference=reference).rows(keep)
         rows = np.arange(len(keep))
         fitted = tokenizer.Tokenizer.fit(store, rows, kind)
-        x = fitted.standardise(store.arrays, CPU, store.people, store.reference)
+        x = fitted.standardise(store.arrays, CPU, store.read_against)
         with torch.no_grad():
-            return fitted.fit_tokens(x, encoders, rows, store.people, store.reference)[1]["eeg"]
+            return fitted.fit_tokens(x, encoders, rows, store.read_against)[1]["eeg"]
 
     everything, known = tokens(np.arange(40)), np.flatnonzero(~lost)
     assert everything[lost].isnan().all()

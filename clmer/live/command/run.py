@@ -19,9 +19,9 @@ from clmer.live.lsl import PredictionsOutlet, open_sources
 from clmer.live.outlets import import_lsl
 from clmer.live.page import LivePage
 from clmer.live.record import Recorder
-from clmer.pipeline.reference import GivenReference
 from clmer.pipeline.reference_rows import ALL, check_given
 from clmer.pipeline.run.trained import TrainedRun, load
+from clmer.pipeline.split.windows import Windows
 from clmer.predict import split_notes
 from clmer.predict.command import Given
 from clmer.predict.model import choose_model
@@ -168,7 +168,7 @@ def _renamed(words: Sequence[str]) -> dict[str, str]:
 
 def _reference(
     trained: TrainedRun, words: Sequence[str], rate: float | None, unit: str
-) -> tuple[float | GivenReference | None, list[str]]:
+) -> tuple[float | Windows | None, list[str]]:
     """Seconds to take first, or the windows of a known stretch; and what to say of it."""
     if ALL in (trained.config.reference, *words):
         raise ConfigError(

@@ -21,11 +21,11 @@ from clmer.errors import DataError
 from clmer.nn.encoder import encode
 from clmer.nn.fusion import Fusion, attention_maps
 from clmer.pipeline.config import Config, ModelConfig
-from clmer.pipeline.reference import GivenReference
+from clmer.pipeline.reference import GivenReference, PersonReference
 from clmer.pipeline.run.folder import CONFIG, MODELS, RESULTS, read_config, unfinished_stage
 from clmer.pipeline.run_files import damaged, readable
 from clmer.pipeline.split.baselines import kept_names
-from clmer.pipeline.split.model import SharedFeatures, SplitModel
+from clmer.pipeline.split.model import SharedFeatures, SharedFit, SplitModel
 from clmer.pipeline.split.module import MeanModel, WindowModel
 from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.split.windows import Windows, in_parts
@@ -50,9 +50,10 @@ class TrainedRun:
     Windows are [N, C, T] arrays by modality name, in the units and at the rate of the prepared
     store: one for each of `modalities`, whose `channels`, `fs` and `kinds` say what the rows are.
     A run that was trained with a reference (`config.reference`) needs one of whoever it meets: give
-    one person's windows and theirs, [M, C, T] by modality, as `reference`; or several people's, say
-    whose each window is (`people`, [N]) and which are their reference (`reference`, [N] bool). With
-    "all" it is everything that is given of a person, which is transductive.
+    one person's windows and theirs, [M, C, T] by modality, as `reference`, worked through once for
+    many calls by `known_person`; or several people's, say whose each window is (`people`, [N]) and
+    which are their reference (`reference`, [N] bool). With "all" it is everything that is given of
+    a person, which is transductive.
     """
 
     folder: Path
@@ -126,12 +127,36 @@ class TrainedRun:
         self, windows: Windows, people: np.ndarray | None, reference: GivenReference | None
     ) -> np.ndarray:
         self._check_fusion()
+        if isinstance(reference, Mapping):
+            reference = self.known_person(reference)
         shared: SharedFeatures = {}  # no split's statistics are in them
         parts = [
             split.predictions(windows, people, reference=reference, shared=shared)
             for split in self.splits.values()
         ]
         return self.target.mean(parts)
+
+    def known_person(self, reference: Windows) -> PersonReference:
+        """One person's reference, worked through once: a window against it costs as one without.
+
+            rest = trained.known_person(windows_of_rest)
+            for window in stream:
+                trained.predict_proba(window, reference=rest)
+
+        Args:
+            reference: [M, C, T] by modality.
+
+        Returns:
+            What `reference` takes in every method of this run, and of no other.
+
+        Raises:
+            ConfigError: the run was trained without a reference, or with "all".
+            ValueError: it is no windows, they do not fit, or they are too few.
+        """
+        shared = SharedFit({}, {})
+        parts = [split.known_person(reference, shared) for split in self.splits.values()]
+        scales = {split: each for part in parts for split, each in part.scales.items()}
+        return PersonReference(scales, parts[0].count)
 
     def as_module(self) -> nn.Module:
         """What `predict_proba` says (of ratings `predict`) as one torch module, to be exported.
@@ -168,8 +193,7 @@ class TrainedRun:
                 "none (`contrastive=False`, or the preset)",
                 "a run with encoders",
             )
-        known = split.known(windows, people, reference)
-        x = known.own(known.arrays)
+        x = split.known(windows, people, reference).arrays
         return {name: encode(split.encoders[name], part).cpu().numpy() for name, part in x.items()}
 
     def tokens(

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from clmer.baselines.logistic import LinearFloor
-from clmer.errors import ConfigError, DataError
 from clmer.nn import Encoder
-from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.floor import LINEAR, encoder_block, encoder_blocks, floor_tensors, read_floor
 from clmer.pipeline.models import (
     CONTRASTIVE,
-    ChosenModel,
     FittedModel,
     Tokens,
     build_encoder,
     build_model,
-    chosen_models,
     has_floor,
     member_names,
 )
-from clmer.pipeline.reference import GivenReference, Known, with_reference
+from clmer.pipeline.reference import (
+    LEAST,
+    GivenReference,
+    Known,
+    PersonReference,
+    PersonScales,
+    ReferenceFit,
+    ReferenceRows,
+    check_one_person,
+)
 from clmer.pipeline.reference_rows import check_given
-from clmer.pipeline.run_files import damaged, read_tensors, readable, write_tensors
+from clmer.pipeline.run_files import write_tensors
 from clmer.pipeline.split.baselines import baseline_names, read_baseline
+from clmer.pipeline.split.files import filled, read_part, token_shapes, wanted_model
 from clmer.pipeline.split.notes import (
     TOKENIZER,
     foreign,
@@ -52,6 +58,13 @@ if TYPE_CHECKING:  # inference needs no loop
 
 #: Hand-made features by the modalities, and the band, that they are made of.
 SharedFeatures = dict[tuple[tuple[str, ...], Band | None], dict[str, np.ndarray]]
+
+
+class SharedFit(NamedTuple):
+    """Hand-made features of one person's reference, and the scales that they gave, by the same."""
+
+    features: SharedFeatures
+    scales: dict[Hashable, PersonScales]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,37 +128,73 @@ class SplitModel:
     def _whole(
         self, windows: Windows, people: np.ndarray | None, reference: GivenReference | None
     ) -> Known:
-        """Windows, checked and as prepared, with their reference."""
+        """Windows, checked and as prepared, with what they are read against."""
         checked = checked_windows(self.tokenizer, windows)
         check_given(self.config.reference, reference)
+        if reference is None:
+            return Known(checked)
+        if not isinstance(reference, Mapping | PersonReference):
+            count = len(next(iter(checked.values())))
+            return Known(checked, ReferenceRows.given(people, reference, count))
+        check_one_person(people)
         if isinstance(reference, Mapping):
-            reference = checked_windows(self.tokenizer, reference)
-        return with_reference(checked, people, reference)
+            reference = self.known_person(reference)
+        return Known(checked, reference.of(self))
+
+    def known_person(self, reference: Windows, shared: SharedFit | None = None) -> PersonReference:
+        """One person's reference, worked through once, to be given as `reference` from then on.
+
+        Args:
+            reference: [M, C, T] by modality, as prepared.
+            shared: what other splits' models have made of the same windows; added to.
+
+        Raises:
+            ConfigError: the model was trained without a reference, or with "all".
+            ValueError: it is no windows, they do not fit, or they are fewer than
+                `clmer.pipeline.reference.LEAST`.
+        """
+        check_given(self.config.reference, reference)
+        if not isinstance(reference, Mapping):
+            found = type(reference).__name__
+            raise ValueError(f"reference: found {found}, expected windows [M, C, T] by modality")
+        whole = Known(checked_windows(self.tokenizer, reference))
+        count = len(next(iter(whole.arrays.values())))
+        if count < LEAST:
+            raise ValueError(
+                f"reference: found {count} windows of this person, expected at least {LEAST}"
+            )
+        made, scales = SharedFit({}, {}) if shared is None else shared
+        fit = ReferenceFit(of_features=scales)
+        whole = whole._replace(reference=fit)
+        known = self._standardised(whole)
+        self.tokens(known)
+        for fitted in self.models.values():
+            self._features(fitted, whole, known, made)
+        return PersonReference({self: fit.fitted()}, count)
 
     def _standardised(self, whole: Known) -> Known:
-        x = self.tokenizer.standardise(whole.arrays, self.device, whole.people, whole.reference)
+        x = self.tokenizer.standardise(whole.arrays, self.device, whole.reference)
         return whole._replace(arrays=x)
 
     def tokens(self, known: Known) -> Tokens:
         """What CLMER reads of windows from `known`: tokens, or these where it has own encoders."""
         if self.config.encoders != "frozen":
-            return known.own(known.arrays)
+            return dict(known.arrays)
         return self._tokens(self.tokenizer, known)
 
     @torch.no_grad()
     def _tokens(self, tokenizer: Tokenizer, known: Known) -> Tokens:
         x = {name: known.arrays[name] for name in tokenizer.modalities}
-        z = tokenizer.features(x, self.encoders, known.people, known.reference)
-        return known.own(tokenizer.arrange(z))
+        return tokenizer.arrange(tokenizer.features(x, self.encoders, known.reference))
 
     def tokens_for(self, name: str, known: Known) -> Tokens:
         """The tokens that a model reads, of windows from `known`."""
         chosen = self.models[name].chosen
         if chosen.spec.tokens == "raw":
             part = {modality: known.arrays[modality] for modality in chosen.modalities}
-            found = known.own(raw_tokens(self.tokenizer, part))
+            found = raw_tokens(self.tokenizer, part)
         elif self.config.encoders != "frozen":
-            found = known.own({modality: known.arrays[modality] for modality in chosen.modalities})
+            found = {modality: known.arrays[modality] for modality in chosen.modalities}
         else:
             tokenizer = self.tokenizer.of(chosen.modalities, self.tokenizer.kind)
             found = self._tokens(tokenizer, known)
@@ -178,20 +227,24 @@ class SplitModel:
         """
         fitted = self.models[name := model or next(iter(self.models))]
         whole = self._whole(windows, people, reference)
-        encoders = self._read_by_floor(fitted)
-        known = self._standardised(whole) if fitted.members or encoders else whole
+        reads_x = fitted.members or self._read_by_floor(fitted)
+        known = self._standardised(whole) if reads_x else whole
         tokens = self.tokens_for(name, known) if fitted.members else {}
-        features = {}
-        if fitted.floor is not None:
-            made = {} if shared is None else shared
-            if (key := (fitted.chosen.modalities, fitted.band)) not in made:
-                used = {each: self.tokenizer.modalities[each] for each in fitted.chosen.modalities}
-                given = (whole.arrays, fitted.band, whole.people, whole.reference)
-                made[key] = linear_features(used, *given)
-            found = made[key] | encoder_blocks(encoders, known)
-            features = {name: part[whole.first :] for name, part in found.items()}
+        features = self._features(fitted, whole, known, {} if shared is None else shared)
         count = len(next(iter(windows.values())))
         return fitted.predict(self.target, tokens, features, np.arange(count))
+
+    def _features(
+        self, fitted: FittedModel, whole: Known, known: Known, made: SharedFeatures
+    ) -> dict[str, np.ndarray]:
+        """What a model's floor reads of windows, as prepared and standardised; none without one."""
+        if fitted.floor is None:
+            return {}
+        if (key := (fitted.chosen.modalities, fitted.band)) not in made:
+            used = {each: self.tokenizer.modalities[each] for each in fitted.chosen.modalities}
+            reference = None if whole.reference is None else whole.reference.for_features(key)
+            made[key] = linear_features(used, whole.arrays, fitted.band, reference)
+        return made[key] | encoder_blocks(self._read_by_floor(fitted), known)
 
     def _read_by_floor(self, fitted: FittedModel) -> dict[str, Encoder]:
         """The encoders whose features a model's floor reads; none of an earlier version's."""
@@ -286,7 +339,7 @@ class SplitModel:
 
 # --- loading --------------------------------------------------------------------------------------
 def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
-    tensors, notes = _read(folder, TOKENIZER)
+    tensors, notes = read_part(folder, TOKENIZER)
     path = folder / f"{TOKENIZER}.safetensors"
     config = read_model_config(notes, path)
     tokenizer = read_tokenizer(tensors, notes, path)
@@ -296,104 +349,35 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
         return SplitModel(config, tokenizer.to(device), {}, {wanted: fitted}, target, device)
     name, chosen = "", None
     if config.fusion:
-        name, chosen = _wanted(folder, config, tokenizer, wanted)
+        name, chosen = wanted_model(folder, config, tokenizer, wanted)
         kind = "raw" if chosen.spec.tokens == "raw" else tokenizer.kind
         tokenizer = tokenizer.of(chosen.modalities, kind)
     tokenizer = tokenizer.to(device)
     encoders: dict[str, Encoder] = {}
     members: list[nn.Module] = []
     if config.pretrains:
-        weights, path = _read(folder, CONTRASTIVE)[0], folder / f"{CONTRASTIVE}.safetensors"
+        weights, path = read_part(folder, CONTRASTIVE)[0], folder / f"{CONTRASTIVE}.safetensors"
         for modality in tokenizer.modalities.values():
             length = tokenizer.lengths[modality.name]
             prefix = f"{modality.name}.encoder."
             own = {k.removeprefix(prefix): weights[k] for k in weights if k.startswith(prefix)}
             make = partial(build_encoder, config, modality, length)
-            encoders[modality.name] = _filled(make, own, path).to(device)
+            encoders[modality.name] = filled(make, own, path).to(device)
     floor = None
     if chosen is not None and has_floor(config, chosen.spec):
         try:
-            linear = _read(folder, LINEAR)[0]
+            linear = read_part(folder, LINEAR)[0]
             floor = read_floor(linear, name, tokenizer, encoders, target.outputs)
         except ValueError as error:
             raise foreign(folder / f"{LINEAR}.safetensors", error) from error
     if chosen is not None and not (floor and config.classifier == "linear"):
-        shapes = _token_shapes(tokenizer, encoders, device, folder)
+        shapes = token_shapes(tokenizer, encoders, device, folder)
         fs = tokenizer.modalities[chosen.modalities[0]].fs
         if config.encoders != "frozen" and chosen.spec.tokens == "stage":
             chosen = tuned(config, chosen, tokenizer, {})
         build = partial(build_model, chosen.spec, shapes, target.outputs, config, fs)
         for member in member_names(name, config.members):
             path = folder / f"{member}.safetensors"
-            members.append(_filled(build, _read(folder, member)[0], path).to(device))
+            members.append(filled(build, read_part(folder, member)[0], path).to(device))
     models = {} if chosen is None else {name: FittedModel(chosen, members, floor)}
     return SplitModel(config, tokenizer, encoders, models, target, device)
-
-
-def _read(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and notes of one of a split's files."""
-    path = folder / f"{name}.safetensors"
-    if not readable(path, path.is_file):
-        raise DataError(
-            folder.parent.parent,
-            str(path.relative_to(folder.parent.parent)),
-            "nothing",
-            f"what training leaves when {folder.name}/{name} is finished",
-            "The same training command with --resume makes it.",
-        )
-    return read_tensors(path)
-
-
-def _wanted(
-    folder: Path, config: ModelConfig, tokenizer: Tokenizer, wanted: str | None
-) -> tuple[str, ChosenModel]:
-    """A model and its name: the first, or the one wanted."""
-    try:
-        models = chosen_models(config, tuple(tokenizer.modalities))
-    except ConfigError as error:
-        raise damaged(folder / f"{TOKENIZER}.safetensors", "notes.config", error) from error
-    name = next(iter(models), "svm") if wanted is None else wanted
-    if name not in models:
-        kept = [*models, *baseline_names(folder)]
-        expected = ", ".join(kept) or "a run with a model that the loop trains"
-        raise DataError(folder, "model", name, expected)
-    return name, models[name]
-
-
-@torch.no_grad()
-def _token_shapes(
-    tokenizer: Tokenizer, encoders: Mapping[str, Encoder], device: torch.device, folder: Path
-) -> dict[str, tuple[int, int]]:
-    """(tokens, features) of each modality, from one window of zeros."""
-    blank = {
-        name: torch.zeros(1, len(modality.channels), tokenizer.lengths[name], device=device)
-        for name, modality in tokenizer.modalities.items()
-    }
-    try:
-        plain = replace(tokenizer, by_reference=False)  # shapes, which no reference changes
-        tokens = plain.arrange(plain.features(blank, encoders))
-    except (ValueError, RuntimeError, KeyError) as error:
-        raise foreign(folder / f"{TOKENIZER}.safetensors", error) from error
-    return {name: (part.shape[1], part.shape[2]) for name, part in tokens.items()}
-
-
-def _filled(make: Callable[[], Any], weights: Mapping[str, Tensor], path: Path) -> Any:
-    """A model with a file's weights, made only where they fit it: a size is not believed."""
-    try:
-        with torch.device("meta"):
-            wanted = {name: part.shape for name, part in make().state_dict().items()}
-    except (ValueError, RuntimeError, OverflowError) as error:  # sizes that no model has
-        raise foreign(path, error) from error
-    found = {name: part.shape for name, part in weights.items()}
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            differing = f"{name} {_shape(found.get(name))}, not {_shape(wanted.get(name))}"
-            raise foreign(path, differing)
-    with drawn_from(seeded(0)):  # weights that are overwritten, and no draw of the caller's
-        model = make()
-    model.load_state_dict(weights)
-    return model
-
-
-def _shape(shape: Sequence[int] | None) -> str:
-    return "absent" if shape is None else str(list(shape))

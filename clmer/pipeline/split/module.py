@@ -14,15 +14,10 @@ from clmer.errors import ConfigError
 from clmer.features import sign_of_missing
 from clmer.nn.checks import NotScriptable
 from clmer.pipeline.models import FittedModel
+from clmer.pipeline.reference import Scale
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.targets import RatingTarget
-from clmer.pipeline.tokenizer import (
-    Scale,
-    Tokenizer,
-    log_power_of_chunk,
-    raw_tokens,
-    without_missing,
-)
+from clmer.pipeline.tokenizer import Tokenizer, log_power_of_chunk, raw_tokens, without_missing
 
 
 class WindowModel(NotScriptable, nn.Module):

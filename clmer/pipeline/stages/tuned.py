@@ -21,7 +21,8 @@ from clmer.nn.encoder import encode, missing_rows
 from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.models import ChosenModel, build_encoder
-from clmer.pipeline.tokenizer import Scale, Tokenizer
+from clmer.pipeline.reference import Scale
+from clmer.pipeline.tokenizer import Tokenizer
 
 #: Encoders that are trained already move at this share of the classifier's rate.
 SLOW = 0.3
