@@ -316,9 +316,8 @@ def fit_tokens(
         known: standardised windows, with their reference where there is one.
         encoders: of stage 1, where there is one.
     """
-    x, reference = known
-    tokenizer, stage = tokenizer.fit_tokens(x, encoders, train, reference)
-    return tokenizer, {"stage": stage, "raw": raw_tokens(tokenizer, x)}
+    tokenizer, stage = tokenizer.fit_tokens(known.arrays, encoders, train, known.reference)
+    return tokenizer, {"stage": stage, "raw": raw_tokens(tokenizer, known.arrays)}
 
 
 @torch.no_grad()

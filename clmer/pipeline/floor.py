@@ -58,7 +58,9 @@ def encoder_blocks(encoders: Mapping[str, Encoder], known: Known) -> dict[str, n
     blocks = {}
     for name, encoder in encoders.items():
         x = known.arrays[name]
-        f = torch.cat([pooled(encode(encoder, part)) for part in x.split(_CHUNK)]).double()
+        z = (known.encoded or {}).get(name)
+        parts = (encode(encoder, part) for part in x.split(_CHUNK)) if z is None else [z]
+        f = torch.cat([pooled(part) for part in parts]).double()
         block = f.masked_fill(missing_rows(x)[:, None], torch.nan).cpu().numpy()
         if known.reference is not None:
             block = known.reference.values(encoder_block(name), block)

@@ -365,10 +365,12 @@ class Known(NamedTuple):
     Args:
         arrays: [N, C, T] by modality, as prepared or standardised.
         reference: their people's; None without one.
+        encoded: what encoders have made of `arrays`, by modality; added to.
     """
 
     arrays: Mapping[str, Any]
     reference: ReadAgainst | None = None
+    encoded: dict[str, Tensor] | None = None
 
 
 def check_one_person(people: np.ndarray | None) -> None:

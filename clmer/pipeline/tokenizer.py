@@ -192,6 +192,7 @@ class Tokenizer:
         x: Mapping[str, Tensor],
         encoders: Mapping[str, Encoder],
         reference: ReadAgainst | None = None,
+        encoded: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """What tokens are made of, by modality, before it is standardised.
 
@@ -201,6 +202,7 @@ class Tokenizer:
             x: [N, C, T], from `standardise`.
             encoders: of each modality; used by "channel" and "time".
             reference: as in `standardise`.
+            encoded: is given what the encoders made of x, by modality.
 
         Returns:
             Encoder features [N, F, T'], log power [N, C, bins], or x as it is; NaN where a modality
@@ -210,6 +212,8 @@ class Tokenizer:
             z = {name: log_power(part, self.modalities[name].fs) for name, part in x.items()}
         elif self.kind in ("channel", "time"):
             z = {name: encode(encoders[name], part) for name, part in x.items()}
+            if encoded is not None:
+                encoded.update(z)
         else:
             z = dict(x)
         z = {name: without_missing(part, x[name]) for name, part in z.items()}

@@ -242,7 +242,7 @@ def test_generated_recordings_of_one_type_train_without_a_bound(tmp_path):
 
 def test_a_full_disk_leaves_no_run_folder_or_one_that_continues(deap, monkeypatch, capsys):
     import clmer.pipeline.run.folder
-    import clmer.pipeline.split.model
+    import clmer.pipeline.run_files
     import clmer.storage
 
     def full(path, content, *, durable=True):
@@ -252,7 +252,7 @@ def test_a_full_disk_leaves_no_run_folder_or_one_that_continues(deap, monkeypatc
 
     written = clmer.storage.write_file
     monkeypatch.setattr(clmer.pipeline.run.folder, "write_file", full)
-    monkeypatch.setattr(clmer.pipeline.split.model, "write_file", full)
+    monkeypatch.setattr(clmer.pipeline.run_files, "write_file", full)
     out, options = deap / "full", ["--no-fusion", "--modalities", "au"]
     name = "config.json"
     assert run(deap, out, *options) == 2

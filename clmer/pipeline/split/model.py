@@ -174,7 +174,7 @@ class SplitModel:
 
     def _standardised(self, whole: Known) -> Known:
         x = self.tokenizer.standardise(whole.arrays, self.device, whole.reference)
-        return whole._replace(arrays=x)
+        return whole._replace(arrays=x, encoded={})
 
     def tokens(self, known: Known) -> Tokens:
         """What CLMER reads of windows from `known`: tokens, or these where it has own encoders."""
@@ -185,7 +185,8 @@ class SplitModel:
     @torch.no_grad()
     def _tokens(self, tokenizer: Tokenizer, known: Known) -> Tokens:
         x = {name: known.arrays[name] for name in tokenizer.modalities}
-        return tokenizer.arrange(tokenizer.features(x, self.encoders, known.reference))
+        z = tokenizer.features(x, self.encoders, known.reference, known.encoded)
+        return tokenizer.arrange(z)
 
     def tokens_for(self, name: str, known: Known) -> Tokens:
         """The tokens that a model reads, of windows from `known`."""
