@@ -201,6 +201,7 @@ class SplitModel:
             found = self._tokens(tokenizer, known)
         return {modality: chosen.spec.readable(part) for modality, part in found.items()}
 
+    @torch.inference_mode()
     def predictions(
         self,
         windows: Windows,
