@@ -18,6 +18,8 @@ missing signal); what reads them imputes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -31,8 +33,8 @@ from clmer.features.skin import skin_conductance
 
 __all__ = ["feature_blocks", "feature_names", "is_missing", "joint_block", "window_features"]
 
-#: Features [N, C] of [N, C, T] windows by name.
-Named = dict[str, np.ndarray]
+#: Features of [N, C, T] windows by name: [N, C], [N, 1], or [N, k] by k names.
+Named = Mapping[Any, np.ndarray]
 #: Windows handled at a time: bounds the memory of the spectra.
 CHUNK = 512
 
@@ -94,7 +96,8 @@ def window_features(x: np.ndarray, modality: Modality) -> np.ndarray:
 def feature_names(modality: Modality, samples: int) -> tuple[str, ...]:
     """Names of the columns of `window_features` for windows of `samples` samples."""
     blocks = _named(np.zeros((1, len(modality.channels), samples)), modality)
-    return tuple(name for columns in blocks.values() for name in columns)
+    found = (name for columns in blocks.values() for name in columns)
+    return tuple(each for n in found for each in ((n,) if isinstance(n, str) else n))
 
 
 def feature_blocks(x: np.ndarray, modality: Modality) -> dict[str, np.ndarray]:
@@ -177,15 +180,23 @@ def _named(x: np.ndarray, modality: Modality) -> dict[str, Named]:
     out: dict[str, Named] = {}
     for kind in dict.fromkeys(kinds.tolist()):
         own, part = channels[kinds == kind], x[:, kinds == kind]
-        block = out[kind] = {}
+        block: dict[Any, np.ndarray] = {}
+        out[kind] = block
         for name, values in BY_TYPE[kind](part, modality.fs).items():
-            if values.shape[1] == len(own):
+            if isinstance(name, tuple):
+                block[_prefixed(kind, name)] = values
+            elif values.shape[1] == len(own):
                 block |= {f"{c} {name}": values[:, i, None] for i, c in enumerate(own)}
             else:
                 block[f"{kind} {name}"] = values
         if kind in WITH_COVARIANCE and (found := log_covariance(part)):
-            out[f"{kind} covariance"] = {f"{kind} {name}": v for name, v in found.items()}
+            out[f"{kind} covariance"] = {_prefixed(kind, n): v for n, v in found.items()}
     return out
+
+
+@lru_cache
+def _prefixed(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{kind} {name}" for name in names)
 
 
 def _type_of(name: str) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
+#: Columns [N, k] by the names of their k features.
+Columns = dict[tuple[str, ...], np.ndarray]
 #: Channels whose pairs are compared, at most: their number grows with the square.
 MOST_PAIRED = 40
 #: Share of the mean variance that is added to the covariance's diagonal: an average reference, or
@@ -12,22 +16,23 @@ SHRINKAGE = 1e-3
 _TINY = 1e-30  # far below the variance of an EEG in volts
 
 
-def correlations(x: np.ndarray) -> dict[str, np.ndarray]:
-    """Correlation of each pair of channels of [N, C, T] by name, [N, 1] each; 0 of a flat one.
+def correlations(x: np.ndarray) -> Columns:
+    """Correlation of each pair of channels of [N, C, T]; 0 of a flat one.
 
     None of one channel, nor of more than `MOST_PAIRED`.
     """
-    if not 2 <= x.shape[1] <= MOST_PAIRED:
+    count = x.shape[1]
+    if not 2 <= count <= MOST_PAIRED:
         return {}
     covariance = _covariance(x)
     sd = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
     found = covariance / np.maximum(sd[:, :, None] * sd[:, None, :], _TINY)
-    pairs = zip(*np.triu_indices(x.shape[1], 1), strict=True)
-    return {f"correlation {i + 1}-{j + 1}": found[:, i, j, None] for i, j in pairs}
+    names, rows, columns = _pairs("correlation", count, 1)
+    return {names: found[:, rows, columns]}
 
 
-def log_covariance(x: np.ndarray) -> dict[str, np.ndarray]:
-    """Upper half of log(S + e I) of each window, S the covariance of its channels, [N, 1] each.
+def log_covariance(x: np.ndarray) -> Columns:
+    """Upper half of log(S + e I) of each window, S the covariance of its channels.
 
     e is `SHRINKAGE` times the mean variance. Off the diagonal times sqrt(2), so that Euclidean
     distances are the log-Euclidean ones. None of one channel, nor of more than `MOST_PAIRED`.
@@ -46,11 +51,16 @@ def log_covariance(x: np.ndarray) -> dict[str, np.ndarray]:
     values, vectors = np.linalg.eigh(shrunk)
     logs = np.log(np.maximum(values, _TINY))
     found = (vectors * logs[:, None]) @ vectors.transpose(0, 2, 1)
-    out = {}
-    for i, j in zip(*np.triu_indices(count), strict=True):
-        scale = 1.0 if i == j else np.sqrt(2)
-        out[f"log-covariance {i + 1}-{j + 1}"] = scale * found[:, i, j, None]
-    return out
+    names, rows, columns = _pairs("log-covariance", count, 0)
+    return {names: found[:, rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2))}
+
+
+@lru_cache
+def _pairs(what: str, count: int, first: int) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Names, rows and columns of a matrix's upper half, from a diagonal on."""
+    rows, columns = np.triu_indices(count, first)
+    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+    return tuple(f"{what} {i + 1}-{j + 1}" for i, j in pairs), rows, columns
 
 
 def _covariance(x: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ from clmer.data.face.rows import Rows
 from clmer.data.recording import FaceSeries
 from clmer.errors import DataError
 
+#: Frames worked on at once.
+_BLOCK = 4096
 #: Rows further than this from a regular frame (in frames) come from a variable frame rate.
 _REGULAR = 0.25
 
@@ -213,10 +215,7 @@ def regular_series(
         if values is None:
             return None
         flat = values.reshape(len(values), -1)
-        out = np.empty((frames, flat.shape[1]))
-        for column in range(flat.shape[1]):
-            out[:, column] = np.interp(np.arange(frames), at, flat[:, column])
-        return out.reshape(frames, *values.shape[1:]).astype(np.float32)
+        return _interpolated(at, flat, frames).reshape(frames, *values.shape[1:])
 
     presence = filled(rows.au_presence)
     return FaceSeries(
@@ -233,6 +232,21 @@ def regular_series(
         tracker=rows.tracker,
         notes=notes,
     )
+
+
+def _interpolated(at: np.ndarray, values: np.ndarray, frames: int) -> np.ndarray:
+    """Values [m, k] at ascending places, linear at frames 0, 1, ..., as `np.interp`: float32."""
+    out = np.empty((frames, values.shape[1]), np.float32)
+    for first in range(0, frames, _BLOCK):
+        time = np.arange(first, min(first + _BLOCK, frames))
+        before = (np.searchsorted(at, time, side="right") - 1).clip(min=0)
+        after = np.minimum(before + 1, len(at) - 1)
+        step = np.where(after > before, at[after] - at[before], 1.0)
+        share = ((time - at[before]) / step).clip(0.0, 1.0)[:, None]
+        share[after == before] = 0.0
+        low = values[before]
+        out[first : first + len(time)] = low + share * (values[after] - low)
+    return out
 
 
 def _nearest(at: np.ndarray, frames: int, max_gap: float) -> tuple[np.ndarray, np.ndarray]:
