@@ -1,9 +1,10 @@
 """`SampleClock`: from a stream's timestamps to which samples are there, and when.
 
 A stream says its rate, and stamps its samples. Stamps that lie on the rate's grid (a device that
-counts, an exact player) tell every lost sample. Others are taken when a chunk is sent, and jitter:
-these tell gaps of a quarter of a second and more, and are smoothed over ten seconds, which also
-follows the drift of the device's clock.
+counts, an exact player) tell every lost sample. Others are taken when samples arrive, chunk by
+chunk or in bursts, and jitter: these tell gaps of a quarter of a second and more (of slow streams
+every lost sample), and are smoothed over ten seconds, which also follows the drift of the device's
+clock.
 """
 
 from __future__ import annotations
@@ -16,14 +17,24 @@ import numpy as np
 
 from clmer.live.formats import StreamCounts
 
-#: Share of a sample by which the stamps of one chunk may be off, and those on the grid.
-_REGULAR, _ON_GRID = 0.1, 0.02
-#: What tells a gap among stamps that jitter: so many seconds, and so many times the usual jitter.
-_GAP_S, _TIMES_JITTER = 0.25, 8.0
+#: Share of a sample by which the stamps of one chunk may be off, and those on the grid; and how
+#: much more for each sample between them, where the device's clock is not the stream's.
+_REGULAR, _ON_GRID, _DRIFTS = 0.1, 0.02, 3e-4
+#: Steps of this length or less (in samples) are the same stamp twice.
+_SAME = 1e-6
+#: Steps off the grid, of the last ones, from which on stamps jitter; and what each leaves of them.
+_JITTERS, _KEPT = 0.3, 0.9
+#: Steps on the grid after which one that is off it, and so long, is a gap all the same.
+_SURE, _OFF_GAP = 8, 2.5
+#: What tells a gap among stamps that jitter: so many seconds, of slow streams so many samples, and
+#: so many times the usual jitter.
+_GAP_S, _SLOW, _TIMES_JITTER = 0.25, 0.6, 8.0
+#: Rate in Hz below which a stream is slow.
+_SLOW_HZ = 20.0
 #: Stamps that go back by more seconds than this are a clock that jumped.
 _JUMP_S = 1.0
-#: Seconds over which stamps are smoothed, and what is left of jitter after each chunk without any.
-_SMOOTHED_S, _KEPT = 10.0, 0.9
+#: Seconds over which stamps are smoothed.
+_SMOOTHED_S = 10.0
 
 
 class Placed(NamedTuple):
@@ -65,7 +76,12 @@ class SampleClock:
         self._last = math.nan  # stamp of the newest sample
         self._next = math.nan  # when the next is expected, with the drift
         self._began = math.nan
-        self._off_grid = self._jitter = 0.0
+        self._off_grid = self._jitter = 0.0  # share of steps, and seconds
+        self._on_grid = 0  # steps on the grid so far
+
+    def restart(self) -> None:
+        """Begin a piece with the next sample, whatever came before."""
+        self._last = math.nan
 
     def stamps(self, count: int) -> np.ndarray:
         """Times of the next samples of a stream that has none: one after the other."""
@@ -90,42 +106,60 @@ class SampleClock:
                 yield from self._run(first, stop, stamps[first:stop])
 
     def _run(self, first: int, stop: int, stamps: np.ndarray) -> Iterator[Placed]:
-        """Samples at the stream's rate, on the grid of those before or not."""
+        """Samples at the stream's rate, whatever the step before them."""
         if math.isnan(self._last):
             yield self._begin(first, stop, stamps, jumped=False)
             return
-        steps = (stamps[0] - self._last) * self.fs
-        off = abs(steps - round(steps))
-        self._off_grid = max(off, _KEPT * self._off_grid)
         if stamps[0] - self._last < -_JUMP_S:
             self.counts.clock_jumps += 1
             yield self._begin(first, stop, stamps, jumped=True)
             return
-        exact = self._off_grid < _ON_GRID
-        if exact and steps < 0.5:
-            old = int((stamps <= self._last + 0.5 / self.fs).sum())
-            repeated = int(steps > -0.5)
-            self.counts.repeated += repeated
-            self.counts.late += old - repeated
-            first, stamps = first + old, stamps[old:]
-            if first == stop:
-                return
-            steps = (stamps[0] - self._last) * self.fs
-        lost = round(steps) - 1 if exact else self._lost_within_jitter(stamps[0])
+        old = self._count_old(stamps)
+        first, stamps = first + old, stamps[old:]
+        if first == stop:
+            return
+        lost, exact = self._lost_before(stamps[0])
         self.counts.lost += lost
         if lost > self._most_lost:
             self.counts.gaps += 1
             start_s = self._next + lost / self.fs - self.drift_s if exact else None
             yield self._begin(first, stop, stamps, jumped=False, start_s=start_s)
             return
-        self.counts.interpolated += lost
         self._next += lost / self.fs
         yield Placed(first, stop, lost, self._next - self.drift_s, False, False)
         self._follow(stamps)
 
-    def _lost_within_jitter(self, stamp: float) -> int:
+    @property
+    def _jitters(self) -> bool:
+        return self._off_grid > _JITTERS
+
+    def _count_old(self, stamps: np.ndarray) -> int:
+        """How many come twice or late: where stamps lie on the grid, as far as they go back."""
+        step = (stamps[0] - self._last) * self.fs
+        if self._jitters or step > _SAME or abs(step - round(step)) > _ON_GRID:
+            return 0
+        old = int((stamps <= self._last + _SAME / self.fs).sum())
+        repeated = int(step >= -_SAME)
+        self.counts.repeated += repeated
+        self.counts.late += old - repeated
+        return old
+
+    def _lost_before(self, stamp: float) -> tuple[int, bool]:
+        """Samples missing before a stamp, and whether it lies on the grid of those before."""
+        step = (stamp - self._last) * self.fs
+        whole = max(1, round(step))
+        exact = abs(step - whole) <= _ON_GRID + _DRIFTS * whole
+        jittered, sure = self._jitters, self._on_grid >= _SURE
+        self._off_grid = _KEPT * self._off_grid + (1 - _KEPT) * (not exact)
+        self._on_grid += exact
+        if exact and not jittered:
+            return whole - 1, True
+        if not jittered and sure and step >= _OFF_GAP:
+            return whole - 1, False
         late_s = stamp - self._next
-        return round(late_s * self.fs) if late_s > max(_GAP_S, _TIMES_JITTER * self._jitter) else 0
+        least_s = _SLOW / self.fs if self.fs < _SLOW_HZ else _GAP_S
+        is_gap = late_s > max(least_s, _TIMES_JITTER * self._jitter)
+        return (round(late_s * self.fs) if is_gap else 0), False
 
     def _begin(
         self,

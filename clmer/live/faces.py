@@ -130,9 +130,9 @@ class FaceStream:
             over = self.counts.last_s > max(known_s, times[0]) + reach
             return "no face" if over and self.counts.last_s >= times[-1] else ""
         margin = _MAX_GAP_S + 2 / fps
-        near = [(s, row) for s, row in self._rows if times[0] - margin <= s <= times[-1] + margin]
-        if not near:
-            return "no face"
+        near = [(s, row) for s, row in self._rows if s >= times[0] - margin]
+        behind = next(i for i, (s, _) in enumerate(near) if s >= times[-1] - _ROUNDING_S)
+        near = near[: behind + 1]  # so that no window depends on what came later
         place = (np.array([s for s, _ in near]) - self._origin) * fps
         base = np.rint(place[0])
         at = place - base

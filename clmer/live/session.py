@@ -34,8 +34,9 @@ class Live:
 
     Samples are filtered with state, resampled, cut into windows on the streams' clock, standardised
     and predicted: what `clmer predict` gives of the same recording prepared with `filter=causal`,
-    whatever the chunks. The first sample of the first signal is second 0 of that recording. It has
-    no thread: everything happens within `push`.
+    by the same model, whatever the chunks (of several streams, shorter than `patience_s`). The
+    first sample of the first signal is second 0 of that recording. It has no thread: everything
+    happens within `push`.
 
         live = clmer.Live(clmer.load("runs/x"))
         for samples, timestamps in device:
@@ -146,8 +147,8 @@ class Live:
         found = []
         for at in range(0, x.shape[1], block):
             part = slice(at, at + block)
-            if known.push(x[:, part], stamps[part]) and known is self._lead:
-                self._zero, self._number = None, 0  # nothing before the jump counts
+            if known.push(x[:, part], stamps[part]):
+                self._restart(known)
             self._judge()
             found += self._advance(began)
         return found
@@ -178,6 +179,13 @@ class Live:
             raise ValueError(f"push: found stream {stream!r}, expected one of {', '.join(names)}")
         return str(name)
 
+    def _restart(self, jumped: SignalStream | FaceStream) -> None:
+        """A clock jumped: nothing before it counts, of any stream."""
+        for stream in self._streams.values():
+            if stream is not jumped:
+                stream.clear()
+        self._zero, self._number = None, 0
+
     @property
     def _lead(self) -> SignalStream | FaceStream:
         """The stream by which windows are numbered: the first signal's, or the face's."""
@@ -192,8 +200,8 @@ class Live:
             window = self._next(began, patience_s)
             if window is None:
                 break
-            self._number += 1
             if window.status:
+                self._number += 1
                 found.append(window)
         return found
 
@@ -215,7 +223,10 @@ class Live:
         reasons, lost = [], 0
         for stream in self._signals.values():
             own_s = start_s - stream.drift_s
-            if any(b.is_pause(own_s, own_s + stop_s - start_s) for b in stream.buffers):
+            ends = (b.pause_end(own_s, own_s + stop_s - start_s) for b in stream.buffers)
+            resumed_s = max((end for end in ends if end is not None), default=None)
+            if resumed_s is not None:
+                self._skip_to(resumed_s + stream.drift_s)
                 return LiveWindow(start_s, stop_s, None, "", 0, 0.0)
             for buffer in stream.buffers:
                 x = buffer.window(own_s, plan.length)
@@ -235,6 +246,13 @@ class Live:
             else:
                 arrays |= parts
         return self._said(start_s, stop_s, arrays, reasons, lost, began)
+
+    def _skip_to(self, time_s: float) -> None:
+        """Go on with the first window that ends after a time."""
+        assert self._zero is not None
+        plan, fs = self._plan, self._plan.dataset.fs
+        passed = (time_s - self._lead.drift_s - self._zero) * fs - plan.length
+        self._number = max(self._number + 1, math.floor(passed / plan.step + _ROUNDING_S) + 1)
 
     def _said(
         self,

@@ -19,7 +19,9 @@ from clmer.live.clock import Placed, SampleClock
 from clmer.live.formats import Recent, StreamCounts, StreamFormat
 
 #: Share of a sample by which times may be off.
-_ROUNDING = 1e-6
+_ROUNDING = 1e-3
+#: A sample, in our unit, that is none: filters of many of them would leave float32's range.
+_LARGEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class ModalityBuffer:
         self._filter = CausalFilter(self._bands, fs, self._out_fs)
         self._raw = Tape(0.0, fs, 1)
         self._pieces: deque[Tape] = deque()
+        self._has_dropped = False  # an older piece
 
     @property
     def first_s(self) -> float | None:
@@ -117,10 +120,12 @@ class ModalityBuffer:
         self._pieces.append(self._tape(start_s, self._out_fs))
         while len(self._pieces) > 1 and self._ends(self._pieces[0]) < start_s - self._keep_s:
             self._pieces.popleft()
+            self._has_dropped = True
 
     def clear(self) -> None:
         """Forget all pieces."""
         self._pieces.clear()
+        self._has_dropped = False
 
     def push(self, x: np.ndarray) -> None:
         """The next samples [stream's channels, n] of the piece."""
@@ -144,15 +149,17 @@ class ModalityBuffer:
         if start_s >= last.start_s - half_s:
             at = round((start_s - last.start_s) * self._out_fs)
             return "" if at + length > last.stop else f"{self.name} too long ago"
-        before = start_s < self._pieces[0].start_s - half_s
+        before = start_s < self._pieces[0].start_s - half_s and not self._has_dropped
         return f"before the start of {self.name}" if before else f"gap in {self.name}"
 
-    def is_pause(self, start_s: float, stop_s: float) -> bool:
-        """Whether nothing was recorded in a stretch."""
-        later = (piece.start_s for piece in self._pieces)
-        return all(
-            stop_s <= piece.start_s or start_s >= self._ends(piece) for piece in self._pieces
-        ) and any(start >= stop_s for start in later)
+    def pause_end(self, start_s: float, stop_s: float) -> float | None:
+        """When recording went on, where nothing was recorded in a stretch; else None."""
+        for piece in self._pieces:
+            if piece.start_s >= stop_s:
+                return piece.start_s
+            if start_s < self._ends(piece):
+                return None
+        return None
 
     def recent(self, seconds: float, drift_s: float) -> Recent:
         """The newest samples of the newest piece."""
@@ -185,11 +192,17 @@ class SignalStream:
         self.channels = len(format.channels)
         # As `Timeline.bridged` counts: one lost sample may be filled at any rate.
         most = max(1, math.floor(plan.bridge_s * fs + 1e-3)) if plan.bridge_s > 0 else 0
+        self._most_lost = most
         self.clock = SampleClock(fs, most)
         self.buffers = [ModalityBuffer(plan, each, fs, keep_s) for each in modalities]
         self._used = np.unique(np.concatenate([each.rows for each in modalities]))
         self._keep_s = keep_s
+        self._limit = np.full(len(self._used), np.inf)
+        for each in modalities:
+            at = np.searchsorted(self._used, each.rows)
+            self._limit[at] = np.minimum(self._limit[at], _LARGEST / np.abs(each.factors))
         self._newest: np.ndarray | None = None  # [channels, 1]
+        self._missing = 0.0  # samples since the newest
         self._filled: deque[float] = deque()  # when samples were lost
 
     @property
@@ -214,22 +227,23 @@ class SignalStream:
     def push(self, samples: np.ndarray, stamps: np.ndarray) -> bool:
         """The next samples [channels, n] and their times [n]; whether the clock jumped.
 
-        Samples that are not finite count as lost.
+        Samples that are not finite, or beyond what a filter can hold, count as lost.
         """
         self.counts.received += samples.shape[1]
-        good = np.isfinite(samples[self._used]).all(0)
-        if not good.all():
-            samples, stamps = samples[:, good], stamps[good]
         jumped = False
         for placed in self.clock.place(stamps):
             jumped |= placed.jumped
             if placed.jumped:
-                self.clear()
+                self._forget()
             self._add(samples[:, placed.first : placed.stop], placed)
         return jumped
 
     def clear(self) -> None:
-        """Forget what came."""
+        """Forget what came: a piece begins with the next sample."""
+        self.clock.restart()
+        self._forget()
+
+    def _forget(self) -> None:
         self._filled.clear()
         for buffer in self.buffers:
             buffer.clear()
@@ -242,16 +256,33 @@ class SignalStream:
         return sum(start_s - edge_s <= at < stop_s - edge_s for at in self._filled)
 
     def _add(self, x: np.ndarray, placed: Placed) -> None:
-        if placed.anew:
+        """Samples of which some may be no numbers."""
+        used = x[self._used]
+        good = (np.abs(used) < self._limit[:, None]).all(0)
+        self.counts.lost += int((~good).sum())
+        self._missing = math.inf if placed.anew else self._missing + placed.lost
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], good, [False])).astype(np.int8)))
+        before = 0
+        for first, stop in edges.reshape(-1, 2).tolist():
+            self._missing += first - before
+            self._put(x[:, first:stop], placed.start_s + first / self.fs)
+            before = stop
+        self._missing += x.shape[1] - before
+
+    def _put(self, x: np.ndarray, start_s: float) -> None:
+        """Samples that are numbers, after `_missing` that are not there."""
+        if self._newest is None or self._missing > self._most_lost:
+            self.counts.gaps += math.isfinite(self._missing) and self._newest is not None
             for buffer in self.buffers:
-                buffer.begin(placed.start_s)
-        elif placed.lost:
-            assert self._newest is not None
-            share = np.arange(1, placed.lost + 1) / (placed.lost + 1)
+                buffer.begin(start_s)
+        elif self._missing:
+            count = int(self._missing)
+            share = np.arange(1, count + 1) / (count + 1)
             between = self._newest + share * (x[:, :1] - self._newest)
-            times = placed.start_s - np.arange(placed.lost, 0, -1) / self.clock.fs
-            self._filled.extend(times.tolist())
+            self._filled.extend((start_s - np.arange(count, 0, -1) / self.fs).tolist())
+            self.counts.interpolated += count
             x = np.concatenate((between, x), 1)
         for buffer in self.buffers:
             buffer.push(x)
         self._newest = np.array(x[:, -1:], np.float64)
+        self._missing = 0

@@ -165,8 +165,71 @@ def test_a_clock_that_jumps_back_starts_anew(live_study, live_run) -> None:
     first = run(live, data)
     again = {name: (x, times - 5000) for name, (x, times) in data.items()}
     second = [window for window in run(live, again) if window.values is not None]
-    assert live.counts["device"].clock_jumps == live.counts["face"].clock_jumps == 1
+    assert live.counts["device"].clock_jumps == 1
     np.testing.assert_allclose(values_of(second), values_of(first), atol=1e-12)
+
+
+def test_a_clock_that_jumps_back_pairs_nothing_with_what_was_before(live_study, live_run) -> None:
+    data = played(live_study)
+    (x, times), (frames, shown) = data["device"], data["face"]
+    back = np.where(np.arange(len(times)) < 12 * FS, times, times - 5)
+    live, found = Live(live_run, streams_of(live_run)), []
+    for at in np.arange(0, 24, 0.2):  # in the order in which they come
+        now = (times - ZERO >= at - 1e-6) & (times - ZERO < at + 0.2 - 1e-6)
+        found += live.push(x[:, now], back[now], "device")
+        now = (shown - ZERO >= at - 1e-6) & (shown - ZERO < at + 0.2 - 1e-6)
+        found += live.push(frames[:, now], shown[now], "face")
+    starts = [round(window.start_s - ZERO, 3) for window in found]
+    (jump,) = (n for n in range(1, len(starts)) if starts[n] < starts[n - 1])
+    assert starts[jump] == 7
+    # The face's frames of those seconds had been shown to windows before the jump.
+    assert [window.status for window in found[jump : jump + 5]] == ["no face"] * 5
+    assert {window.status for window in found[jump + 5 :]} == {"ok"}
+
+
+def test_a_clock_that_jumps_far_ahead_is_a_gap(live_study, live_run) -> None:
+    """From 0 to the seconds since 1970."""
+    data = played(live_study)
+    x, times = data["device"]
+    ahead = np.where(np.arange(len(times)) < 12 * FS, times, times + 1.7e9)
+    frames, shown = data["face"]
+    shown = np.where(shown < ZERO + 12, shown, shown + 1.7e9)
+    live = Live(live_run, streams_of(live_run))
+    found = run(live, {"device": (x, ahead), "face": (frames, shown)}, seconds=1e9)
+    assert len(found) < 30
+    assert live.counts["device"].gaps == 1
+
+
+@pytest.mark.parametrize("size", [16, 50, 64])
+def test_samples_that_are_no_numbers_are_lost_where_they_are(live_study, live_run, size) -> None:
+    x = np.round(signals(0), 6)
+    bad = np.array([700, 2000, 2001, 2002, 3999])
+    x[1, bad] = [np.nan, np.inf, np.nan, 3e38, np.nan]
+    x[0, 4500:4750] = np.nan  # a second
+    data = played(live_study)
+    live = Live(live_run, streams_of(live_run))
+    found: list[LiveWindow] = []
+    for at in range(0, x.shape[1], size):
+        found += live.push(x[:, at : at + size], None, "device")
+        frames, times = data["face"]
+        now = (times - ZERO >= (at - size) / FS) & (times - ZERO < at / FS)
+        found += live.push(frames[:, now], times[now] - ZERO, "face")
+    counts = live.counts["device"]
+    assert (counts.lost, counts.interpolated, counts.gaps) == (255, 5, 1)
+    said = {round(window.start_s): window for window in found}
+    marked = [n for n, window in said.items() if window.lost]
+    assert marked == [1, 2, 7, 8, 14, 15]
+    assert [n for n, window in said.items() if window.status.startswith("gap")] == [17, 18]
+
+
+def test_losses_at_the_edge_of_a_window_are_its_own_whatever_the_epoch(
+    live_study, live_run
+) -> None:
+    for zero in (0.0, 1e7, 1.7e9):
+        data = {n: (x, t - ZERO + zero) for n, (x, t) in played(live_study).items()}
+        lossy = without(data, "device", np.array([round(3 * FS)]))
+        found = run(Live(live_run, streams_of(live_run)), lossy)
+        assert [n for n, window in enumerate(found) if window.lost] == [2, 3]
 
 
 def test_units_order_and_names_are_the_streams_own(live_study, live_run) -> None:
