@@ -82,7 +82,14 @@ def next_steps(job: TrainingRun, results: Mapping[str, Any]) -> list[str]:
     given["out"] = "said.csv"
     words = ["clmer predict", name, *_files(job, signals)]
     words += [f"--{option} {value}" for option, value in given.items()]
-    return [*lines, command_text(words)]
+    lines.append(command_text(words))
+    if job.config.filter == "causal" and job.config.reference != ALL:
+        live = {"stream": "NAME"} if signals else {}
+        live |= {"face-stream": "NAME"} if "face" in given else {}
+        live |= {"reference": "SECONDS"} if "reference" in given else {}
+        words = [f"--{option} {value}" for option, value in live.items()]
+        lines.append(command_text(["clmer live", name, *words]))
+    return lines
 
 
 def _files(job: TrainingRun, signals: Sequence[str]) -> list[str]:

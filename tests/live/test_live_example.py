@@ -21,6 +21,8 @@ def test_the_example_says_what_predict_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train(write_study(tmp_path, face=False))
+    typed = " ".join(capsys.readouterr().out.replace("\\\n", " ").split())
+    assert f"clmer live {run} --stream NAME" in typed
     recording = tmp_path / "new.edf"
     write_edf(recording, EEG + ECG, signals(0), FS, limits=(-32768.0, 32767.0))
     out = tmp_path / "said.csv"
