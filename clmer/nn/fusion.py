@@ -252,20 +252,28 @@ class Fusion(NotScriptable, nn.Module):
 class FusionStack:
     """K `Fusion` of one shape in one pass, for small batches: as long as two or three alone.
 
-    They are used in evaluation mode, without gradients; their weights are copied.
+    They are used in evaluation mode, without gradients; their weights are copied, and again where
+    they have changed since. That is seen of changes in place (an optimiser's, `load_state_dict`, a
+    move to another device), not of those through `.data` or of another `nn.Parameter` in the place.
 
     Args:
         models: K of them.
 
     Raises:
-        ValueError: they differ in shape.
+        ValueError: there are none, or they differ in shape, in heads or in the order of inputs.
     """
 
     def __init__(self, models: Sequence[Fusion]) -> None:
-        first, count = models[0], len(models)
-        shapes = {tuple(p.shape for p in model.parameters()) for model in models}
-        if len(shapes) > 1 or any(model.inputs != first.inputs for model in models):
-            raise ValueError("FusionStack: found models of several shapes, expected one")
+        _check_alike(models)
+        self._models = tuple(models)
+        self._copy()
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _copy(self) -> None:
+        models, first, count = self._models, self._models[0], len(self._models)
+        self._parameters = [parameter for model in models for parameter in model.parameters()]
+        self._copied = self._state()
         self.heads, self.inputs, self.pairs = first.heads, first.inputs, first.pairs
         self._single = {
             name: torch.stack([model.get_parameter(name).detach() for model in models])
@@ -279,9 +287,18 @@ class FusionStack:
             self.key_value = _joined([model.key_value for model in models])
             self.cross = _joined([model.cross for model in models])
 
+    def _state(self) -> list[tuple[int, int]]:
+        """What changes with the parameters; an inference tensor counts no changes."""
+        return [
+            (0 if each.is_inference() else each._version, each.data_ptr())
+            for each in self._parameters
+        ]
+
     @torch.inference_mode()
     def __call__(self, x: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
         """Logits [K, B, classes] of each model for one batch, as `Fusion.forward` takes it."""
+        if self._state() != self._copied:
+            self._copy()
         parts = named_inputs("Fusion", self.inputs, x)
         missing = torch.stack([part[:, 0, 0].isnan() for part in parts.values()])  # [M, B]
         unified = [
@@ -308,6 +325,37 @@ class FusionStack:
         """X [K or 1, n, inputs] by each model's own linear map."""
         weight, bias = self._single[f"{name}.weight"], self._single[f"{name}.bias"]
         return x @ weight.transpose(1, 2) + bias[:, None]
+
+
+def _check_alike(models: Sequence[Fusion]) -> None:
+    """Refuse models that cannot be one stack."""
+    if not models:
+        raise ValueError("FusionStack: found no models, expected one or more of one shape")
+    first = models[0]
+    found: object
+    expected: object
+    for number, model in enumerate(models[1:], 1):
+        if model.inputs != first.inputs:
+            what, found, expected = "inputs", model.inputs, first.inputs
+        elif list(model.inputs) != list(first.inputs):
+            what = "order of inputs"
+            found, expected = ", ".join(model.inputs), ", ".join(first.inputs)
+        elif model.heads != first.heads:
+            what, found, expected = "heads", model.heads, first.heads
+        else:
+            own, wanted = _shapes(model), _shapes(first)
+            name = next((n for n in wanted | own if own.get(n) != wanted.get(n)), None)
+            if name is None:
+                continue
+            what, found, expected = f"shape of {name}", own.get(name), wanted.get(name)
+        raise ValueError(
+            f"FusionStack: {what} of models[{number}]: found {found}, expected {expected} as "
+            "models[0] has; stack models of one configuration"
+        )
+
+
+def _shapes(model: Fusion) -> dict[str, list[int]]:
+    return {name: list(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 def _joined(modules: Sequence[nn.Module]) -> Any:
