@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import scipy.signal
 from numpy.typing import ArrayLike, NDArray
@@ -81,12 +83,18 @@ class Resampler:
         return y
 
 
+@lru_cache(maxsize=32)
 def _polyphase(up: int, down: int) -> Array:
-    """[up, taps] coefficients of each phase, those of the newest sample last, each summing to 1."""
+    """[up, taps] coefficients of each phase, those of the newest sample last, each summing to 1.
+
+    Every resampler of the same rates has the same array, which is read-only.
+    """
     if up == down:
         return np.ones((1, 1))
     half = _CROSSINGS * max(up, down)
     h = scipy.signal.firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))
     taps = -(-len(h) // up)
     bank = np.pad(h, (0, taps * up - len(h))).reshape(taps, up).T[:, ::-1]
-    return np.ascontiguousarray(bank / bank.sum(1, keepdims=True))
+    bank = np.ascontiguousarray(bank / bank.sum(1, keepdims=True))
+    bank.setflags(write=False)
+    return bank
