@@ -344,3 +344,8 @@ def test_a_feed_keeps_a_minute() -> None:
     feed.poll()
     assert feed.count == 100
     assert [feed.windows[0].stop_s, feed.windows[-1].stop_s] == [39.0, 99.0]
+    for stop_s in (5.0, 6.0):  # the streams' clock jumped back
+        said = ShownWindow.of(window(stop_s, np.array([0.5, 0.5])))
+        source.put(Shown({}, (said,), {"headset": counted(StreamCounts())}, 0.0, ()))
+    feed.poll()
+    assert [each.stop_s for each in feed.windows] == [5.0, 6.0]
