@@ -122,6 +122,41 @@ def test_a_face_that_goes_and_comes_is_told_once() -> None:
     assert told == [[Event(16.0, "", "no face yet")], [Event(12.0, "", "face back")]]
 
 
+def test_a_window_that_knows_nothing_of_the_face_does_not_bring_it_back() -> None:
+    gap = LiveWindow(16.0, 18.0, None, "gap in eeg", 0, 0.001)
+    taken = LiveWindow(18.0, 20.0, None, "reference", 0, 0.001)
+    watch = Watch(offset_s=0.0)
+    told = [watch.window(window) for window in (gap, FACELESS, gap, FACELESS, taken, gap)]
+    back = [Event(20.0, "", "face back")]
+    assert told == [[], [Event(16.0, "", "no face yet")], [], [], back, []]
+
+
+@pytest.mark.parametrize(("ppm", "said"), [(20_000.0, "2 % slower"), (-2000.0, "0.2 % faster")])
+def test_a_rate_that_is_not_the_streams_is_told_once(ppm: float, said: str) -> None:
+    watch, counts = Watch(offset_s=0.0), StreamCounts(drift_ppm=ppm)
+    told = []
+    for counts.last_s in range(100, 160, 5):
+        told += watch.pushed("eeg", counts)
+    [event] = told
+    assert (event.time_s, event.what) == (130, "note")
+    assert f"rate of eeg: its samples come {said} than it states" in event.detail
+    counts = StreamCounts(drift_ppm=900.0, last_s=100.0)
+    watch.pushed("face", counts)
+    counts.last_s = 200.0
+    assert watch.pushed("face", counts) == []
+
+
+def test_a_drift_is_judged_anew_behind_a_jump() -> None:
+    watch, counts = Watch(offset_s=0.0), StreamCounts(last_s=100.0)
+    watch.pushed("eeg", counts)
+    counts.clock_jumps, counts.last_s = 1, 10.0
+    assert [event.what for event in watch.pushed("eeg", counts)] == ["clock jump"]
+    counts.drift_ppm, counts.last_s = 5000.0, 12.0
+    assert watch.pushed("eeg", counts) == []
+    counts.last_s = 50.0
+    assert [event.what for event in watch.pushed("eeg", counts)] == ["note"]
+
+
 def test_a_machines_clock_that_is_set_is_told() -> None:
     watch = Watch(offset_s=100.0)
     assert watch.clock(1.0, 100.01) == []
