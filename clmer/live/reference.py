@@ -40,7 +40,7 @@ class LiveReference:
                 f"`reference={ALL}`: in training everyone's windows were read against all that "
                 "they have, which is not known live. Train with `reference=LABEL:SECONDS`"
             )
-        if not isinstance(given, Real):
+        if not isinstance(given, int | float | Real):  # NumPy's numbers are Real alone
             check_given(kind, given)
             if isinstance(given, PersonReference):
                 for split in trained.splits.values():

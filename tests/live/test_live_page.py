@@ -148,7 +148,9 @@ def test_what_there_is_to_say(
     page: LivePage, windows: list[LiveWindow], given: dict[str, Any], said: str
 ) -> None:
     show(page, *windows, **given)
-    browser(page, lambda document: said in texts(document))
+    shown = browser(page, lambda document: said in texts(document))
+    assert "tense" not in texts(shown)
+    assert "calm" not in texts(shown)
 
 
 def test_a_rating_has_no_classes() -> None:

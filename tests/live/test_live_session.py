@@ -79,6 +79,20 @@ def test_an_earlier_session_is_not_written_over(tmp_path: Path, there: str) -> N
         Table(str(tmp_path / "none" / "s.csv"), ("a", "b"), lambda: 0.0)
 
 
+def test_a_table_without_events_is_not_left(tmp_path: Path, monkeypatch) -> None:
+    opened = Path.open
+
+    def full(path: Path, *given, **more):
+        if "events" in path.name:
+            raise OSError(28, "No space left on device")
+        return opened(path, *given, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(DataError, match=r"s-events\.csv: writing: found No space left"):
+        Table(str(tmp_path / "s.csv"), ("a", "b"), lambda: 0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch) -> None:
     table = Table(str(tmp_path / "s.csv"), ("calm", "angry"), lambda: 0.0)
     with open("/dev/full", "w") as full:
@@ -268,6 +282,8 @@ def test_the_screen_says_what_is_now(capsys: pytest.CaptureFixture[str], monkeyp
     screen.show(0.0, [])
     screen.show(0.0, ["eeg"])
     screen.event(Event(1.0, "eeg", "dropped", "it is gone"))
+    screen.event(Event(2.0, "eeg", "back", "after 1.0 s"))
+    screen.show(0.0, [])
     assert capsys.readouterr().err.splitlines() == [
         "give --reference",
         "waiting for the first window",
@@ -276,6 +292,8 @@ def test_the_screen_says_what_is_now(capsys: pytest.CaptureFixture[str], monkeyp
         "no face  latency 1 ms  lost 3  windows 4",
         "waiting for eeg, after 4 windows",
         "eeg: dropped, it is gone",
+        "eeg: back, after 1.0 s",
+        "waiting for the next window",
     ]
     said = screen.summary()
     assert said == (
