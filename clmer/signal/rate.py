@@ -22,7 +22,7 @@ _BLOCK = 4096
 class Resampler:
     """Resamples channels causally, and keeps its state between chunks of any length.
 
-        y[n] = sum_j h[n q - j p] x[j],   h a Kaiser-windowed sinc of p q taps a lobe,
+        y[n] = sum_j h[n q - j p] x[j],   h a Kaiser-windowed sinc of max(p, q) taps per lobe,
 
     with p / q = fs_out / fs_in. Output n falls on input time n / fs_out and needs no later sample;
     what it holds is the signal of `delay_s` before. Before the first sample the channel counts as
