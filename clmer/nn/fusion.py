@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from clmer import ops
 from clmer.nn import sublayer
-from clmer.nn.checks import NotScriptable, check_at_least, check_heads, check_inputs, named_inputs
+from clmer.nn.checks import (
+    NotScriptable,
+    check_alike,
+    check_at_least,
+    check_heads,
+    check_inputs,
+    named_inputs,
+)
 from clmer.nn.dropout import Dropout
 from clmer.nn.random_state import new_seed
 from clmer.ops.attention.reference import attention_weights
@@ -264,7 +271,7 @@ class FusionStack:
     """
 
     def __init__(self, models: Sequence[Fusion]) -> None:
-        _check_alike(models)
+        check_alike("FusionStack", models)
         self._models = tuple(models)
         self._copy()
 
@@ -325,37 +332,6 @@ class FusionStack:
         """X [K or 1, n, inputs] by each model's own linear map."""
         weight, bias = self._single[f"{name}.weight"], self._single[f"{name}.bias"]
         return x @ weight.transpose(1, 2) + bias[:, None]
-
-
-def _check_alike(models: Sequence[Fusion]) -> None:
-    """Refuse models that cannot be one stack."""
-    if not models:
-        raise ValueError("FusionStack: found no models, expected one or more of one shape")
-    first = models[0]
-    found: object
-    expected: object
-    for number, model in enumerate(models[1:], 1):
-        if model.inputs != first.inputs:
-            what, found, expected = "inputs", model.inputs, first.inputs
-        elif list(model.inputs) != list(first.inputs):
-            what = "order of inputs"
-            found, expected = ", ".join(model.inputs), ", ".join(first.inputs)
-        elif model.heads != first.heads:
-            what, found, expected = "heads", model.heads, first.heads
-        else:
-            own, wanted = _shapes(model), _shapes(first)
-            name = next((n for n in wanted | own if own.get(n) != wanted.get(n)), None)
-            if name is None:
-                continue
-            what, found, expected = f"shape of {name}", own.get(name), wanted.get(name)
-        raise ValueError(
-            f"FusionStack: {what} of models[{number}]: found {found}, expected {expected} as "
-            "models[0] has; stack models of one configuration"
-        )
-
-
-def _shapes(model: Fusion) -> dict[str, list[int]]:
-    return {name: list(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 def _joined(modules: Sequence[nn.Module]) -> Any:
