@@ -3,7 +3,8 @@
     python examples/live_loop.py RUN RECORDING.edf
 
 The device is a file here, which MNE reads 16 samples at a time; put what your device's own package
-gives in its place. RUN was trained with `--filter causal`, on the signals of such recordings.
+gives in its place. RUN was trained with `--filter causal`, on the signals of such recordings; its
+first model is taken, where `clmer live` takes the best that the run kept.
 """
 
 import sys

@@ -58,7 +58,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--channels", type=names, default=(), metavar="A,B", help="these alone")
     parser.add_argument(
-        "--rate", type=float, metavar="HZ", help="samples a second, where a file does not say"
+        "--rate", type=float, metavar="HZ", help="samples per second, where a file does not say"
     )
     parser.add_argument(
         "--unit", default="", help="of the samples (uV, mV, V, ...), where the file does not say"

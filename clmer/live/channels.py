@@ -26,8 +26,8 @@ def find_channels(
         names: the stream's name of a channel, by the run's, where they differ.
 
     Raises:
-        DataError: no stream has all (which one lacks which), a name fits several channels, or a
-            unit is not known or not the type's.
+        DataError: no stream has all (which one lacks which), a name fits several channels, two of
+            the run's channels are one of the stream's, or a unit is not known or not the type's.
     """
     wanted = [names.get(channel, channel) for channel in modality.channels]
     lacking: dict[str, list[str]] = {}
@@ -41,12 +41,24 @@ def find_channels(
         lacking[name] = [c for c, row in zip(wanted, rows, strict=True) if row is None]
         if not lacking[name]:
             found = [row for row in rows if row is not None]
+            _check_once(name, stream, modality, found)
             factors = _factors(name, stream, modality, found)
             return name, Channels(modality.name, np.array(found), factors, modality.kinds)
     raise _missing(modality, streams, lacking)
 
 
 _MAP = "Name a channel that is called otherwise with `map`: RUN'S=STREAM'S."
+
+
+def _check_once(name: str, stream: StreamFormat, modality: Modality, rows: Sequence[int]) -> None:
+    """Refuse one channel of the stream in the place of two of the run's."""
+    for row in rows:
+        same = [c for c, each in zip(modality.channels, rows, strict=True) if each == row]
+        if len(same) > 1:
+            found = f"{stream.channels[row]} as {' and as '.join(same)}"
+            raise DataError(
+                Path(name), f"channels of {modality.name}", found, "another for each", _MAP
+            )
 
 
 def _missing(

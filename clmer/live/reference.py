@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class LiveReference:
                 f"`reference={ALL}`: in training everyone's windows were read against all that "
                 "they have, which is not known live. Train with `reference=LABEL:SECONDS`"
             )
-        if not isinstance(given, int | float):
+        if not isinstance(given, int | float | Real):  # NumPy's numbers are Real alone
             check_given(kind, given)
             if isinstance(given, PersonReference):
                 for split in trained.splits.values():
@@ -50,15 +51,16 @@ class LiveReference:
             return
         if kind == NONE:
             check_given(kind, {})
+        seconds = float(given)
         length_s = trained.config.window_s or 0.0
         stride_s = trained.config.stride_s or length_s
         least_s = length_s + (LEAST - 1) * stride_s
-        if not least_s <= given < math.inf:
+        if not least_s <= seconds < math.inf:
             raise ConfigError(
-                f"`reference`: found {given:g} s, expected at least {least_s:g} s ({LEAST} "
+                f"`reference`: found {seconds:g} s, expected at least {least_s:g} s ({LEAST} "
                 f"windows): {how_to_record(kind)}"
             )
-        self.left_s = float(given)
+        self.left_s = seconds
         self._first_s = length_s - stride_s
         self._step_s = stride_s
         self._taken: list[Mapping[str, np.ndarray]] = []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class NotScriptable:
@@ -97,3 +97,42 @@ def named_inputs(
                 f"got {list(x[name].shape)}"
             )
     return {name: x[name] for name in inputs}
+
+
+def check_alike(owner: str, models: Sequence[Any]) -> None:
+    """Refuse models that cannot be one stack.
+
+    Args:
+        owner: the stack's name, for the message.
+        models: with inputs, heads and parameters.
+
+    Raises:
+        ValueError: there are none, or one differs from the first.
+    """
+    if not models:
+        raise ValueError(f"{owner}: found no models, expected one or more of one shape")
+    first = models[0]
+    found: object
+    expected: object
+    for number, model in enumerate(models[1:], 1):
+        if model.inputs != first.inputs:
+            what, found, expected = "inputs", model.inputs, first.inputs
+        elif list(model.inputs) != list(first.inputs):
+            what = "order of inputs"
+            found, expected = ", ".join(model.inputs), ", ".join(first.inputs)
+        elif model.heads != first.heads:
+            what, found, expected = "heads", model.heads, first.heads
+        else:
+            own, wanted = _shapes(model), _shapes(first)
+            name = next((n for n in wanted | own if own.get(n) != wanted.get(n)), None)
+            if name is None:
+                continue
+            what, found, expected = f"shape of {name}", own.get(name), wanted.get(name)
+        raise ValueError(
+            f"{owner}: {what} of models[{number}]: found {found}, expected {expected} as "
+            "models[0] has; stack models of one configuration"
+        )
+
+
+def _shapes(model: nn.Module) -> dict[str, list[int]]:
+    return {name: list(parameter.shape) for name, parameter in model.named_parameters()}

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from clmer import ops
 from clmer.nn import sublayer
-from clmer.nn.checks import NotScriptable, check_at_least, check_heads, check_inputs, named_inputs
+from clmer.nn.checks import (
+    NotScriptable,
+    check_alike,
+    check_at_least,
+    check_heads,
+    check_inputs,
+    named_inputs,
+)
 from clmer.nn.dropout import Dropout
 from clmer.nn.random_state import new_seed
 from clmer.ops.attention.reference import attention_weights
@@ -252,20 +259,28 @@ class Fusion(NotScriptable, nn.Module):
 class FusionStack:
     """K `Fusion` of one shape in one pass, for small batches: as long as two or three alone.
 
-    They are used in evaluation mode, without gradients; their weights are copied.
+    They are used in evaluation mode, without gradients; their weights are copied, and again where
+    they have changed since. That is seen of changes in place (an optimiser's, `load_state_dict`, a
+    move to another device), not of those through `.data` or of another `nn.Parameter` in the place.
 
     Args:
         models: K of them.
 
     Raises:
-        ValueError: they differ in shape.
+        ValueError: there are none, or they differ in shape, in heads or in the order of inputs.
     """
 
     def __init__(self, models: Sequence[Fusion]) -> None:
-        first, count = models[0], len(models)
-        shapes = {tuple(p.shape for p in model.parameters()) for model in models}
-        if len(shapes) > 1 or any(model.inputs != first.inputs for model in models):
-            raise ValueError("FusionStack: found models of several shapes, expected one")
+        check_alike("FusionStack", models)
+        self._models = tuple(models)
+        self._copy()
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _copy(self) -> None:
+        models, first, count = self._models, self._models[0], len(self._models)
+        self._parameters = [parameter for model in models for parameter in model.parameters()]
+        self._copied = self._state()
         self.heads, self.inputs, self.pairs = first.heads, first.inputs, first.pairs
         self._single = {
             name: torch.stack([model.get_parameter(name).detach() for model in models])
@@ -279,9 +294,18 @@ class FusionStack:
             self.key_value = _joined([model.key_value for model in models])
             self.cross = _joined([model.cross for model in models])
 
+    def _state(self) -> list[tuple[int, int]]:
+        """What changes with the parameters; an inference tensor counts no changes."""
+        return [
+            (0 if each.is_inference() else each._version, each.data_ptr())
+            for each in self._parameters
+        ]
+
     @torch.inference_mode()
     def __call__(self, x: Mapping[str, Tensor] | Sequence[Tensor]) -> Tensor:
         """Logits [K, B, classes] of each model for one batch, as `Fusion.forward` takes it."""
+        if self._state() != self._copied:
+            self._copy()
         parts = named_inputs("Fusion", self.inputs, x)
         missing = torch.stack([part[:, 0, 0].isnan() for part in parts.values()])  # [M, B]
         unified = [

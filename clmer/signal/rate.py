@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import scipy.signal
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +22,7 @@ _BLOCK = 4096
 class Resampler:
     """Resamples channels causally, and keeps its state between chunks of any length.
 
-        y[n] = sum_j h[n q - j p] x[j],   h a Kaiser-windowed sinc of p q taps a lobe,
+        y[n] = sum_j h[n q - j p] x[j],   h a Kaiser-windowed sinc of max(p, q) taps per lobe,
 
     with p / q = fs_out / fs_in. Output n falls on input time n / fs_out and needs no later sample;
     what it holds is the signal of `delay_s` before. Before the first sample the channel counts as
@@ -81,12 +83,18 @@ class Resampler:
         return y
 
 
+@lru_cache(maxsize=32)
 def _polyphase(up: int, down: int) -> Array:
-    """[up, taps] coefficients of each phase, those of the newest sample last, each summing to 1."""
+    """[up, taps] coefficients of each phase, those of the newest sample last, each summing to 1.
+
+    Every resampler of the same rates has the same array, which is read-only.
+    """
     if up == down:
         return np.ones((1, 1))
     half = _CROSSINGS * max(up, down)
     h = scipy.signal.firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))
     taps = -(-len(h) // up)
     bank = np.pad(h, (0, taps * up - len(h))).reshape(taps, up).T[:, ::-1]
-    return np.ascontiguousarray(bank / bank.sum(1, keepdims=True))
+    bank = np.ascontiguousarray(bank / bank.sum(1, keepdims=True))
+    bank.setflags(write=False)
+    return bank

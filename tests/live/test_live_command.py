@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -337,6 +338,61 @@ def test_a_run_with_a_reference_asks_for_one(signals_study, capsys) -> None:
     assert main(["live", str(signals_study / "run"), "--stream", "a"]) == EXIT_INPUT
     said = " ".join(capsys.readouterr().err.split())
     assert "record 6 s of calm of this person and give it as --reference" in said
+
+
+@pytest.mark.parametrize("fault", ["page", "record"])
+def test_a_start_that_fails_leaves_no_files(live_study, tmp_path, capsys, fault) -> None:
+    record, out = tmp_path / "P1.xdf", tmp_path / "s.csv"
+    with playing(Played(live_study)) as names, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        more = ["--out", str(out), "--record", str(record)]
+        if fault == "page":
+            more += ["--page", f"127.0.0.1:{taken.getsockname()[1]}"]
+            said = "page: found"
+        else:
+            record.with_name("P1-face.csv").write_text("precious")
+            said = "P1-face.csv: file: found a recording, expected a new file"
+        before = sorted(tmp_path.iterdir())
+        assert main(words(live_study / "run", names, *more)) == EXIT_INPUT
+        assert said in " ".join(capsys.readouterr().err.split())
+        assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_recording_in_the_way_is_told_at_once(live_study, tmp_path, capsys) -> None:
+    record = tmp_path / "P1.xdf"
+    record.write_text("precious")
+    line = ["live", str(live_study / "run"), "--stream", "none", "--record", str(record)]
+    assert main(line) == EXIT_INPUT
+    said = " ".join(capsys.readouterr().err.split())
+    assert "P1.xdf: file: found a recording, expected a new file" in said
+
+
+def test_a_stream_that_stops_ends_the_answer(signals_study, tmp_path) -> None:
+    """Who reads `--lsl` gets NaN when the streams are silent."""
+    sent, got = unique("emotion"), []
+    ended = threading.Event()
+
+    def listen() -> None:
+        while not ended.is_set():
+            for info in lsl.resolve_streams(timeout=0.5, name=sent):
+                inlet = lsl.StreamInlet(info)
+                inlet.open_stream(timeout=5)
+                while not ended.is_set():
+                    rows, _ = inlet.pull_chunk(timeout=0.1)
+                    got.extend(np.array(rows).tolist())
+                return
+
+    reader = threading.Thread(target=listen)
+    file = str(signals_study / "p0calm.csv")
+    with playing(Played(signals_study, face=False)) as names:
+        reader.start()
+        more = ["--reference", f"{file}:0-6", "--rate", str(FS), "--seconds", "8", "--lsl", sent]
+        assert main(words(signals_study / "run", names, *more)) == 0
+        ended.set()
+        reader.join()
+    assert got
+    assert np.isnan(got[-1]).all()  # every window had probabilities
 
 
 def test_a_session_is_recorded_and_shown(live_study, tmp_path, capsys) -> None:

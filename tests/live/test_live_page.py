@@ -148,7 +148,9 @@ def test_what_there_is_to_say(
     page: LivePage, windows: list[LiveWindow], given: dict[str, Any], said: str
 ) -> None:
     show(page, *windows, **given)
-    browser(page, lambda document: said in texts(document))
+    shown = browser(page, lambda document: said in texts(document))
+    assert "tense" not in texts(shown)
+    assert "calm" not in texts(shown)
 
 
 def test_a_rating_has_no_classes() -> None:
@@ -344,3 +346,8 @@ def test_a_feed_keeps_a_minute() -> None:
     feed.poll()
     assert feed.count == 100
     assert [feed.windows[0].stop_s, feed.windows[-1].stop_s] == [39.0, 99.0]
+    for stop_s in (5.0, 6.0):  # the streams' clock jumped back
+        said = ShownWindow.of(window(stop_s, np.array([0.5, 0.5])))
+        source.put(Shown({}, (said,), {"headset": counted(StreamCounts())}, 0.0, ()))
+    feed.poll()
+    assert [each.stop_s for each in feed.windows] == [5.0, 6.0]

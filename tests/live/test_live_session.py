@@ -79,6 +79,20 @@ def test_an_earlier_session_is_not_written_over(tmp_path: Path, there: str) -> N
         Table(str(tmp_path / "none" / "s.csv"), ("a", "b"), lambda: 0.0)
 
 
+def test_a_table_without_events_is_not_left(tmp_path: Path, monkeypatch) -> None:
+    opened = Path.open
+
+    def full(path: Path, *given, **more):
+        if "events" in path.name:
+            raise OSError(28, "No space left on device")
+        return opened(path, *given, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(DataError, match=r"s-events\.csv: writing: found No space left"):
+        Table(str(tmp_path / "s.csv"), ("a", "b"), lambda: 0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch) -> None:
     table = Table(str(tmp_path / "s.csv"), ("calm", "angry"), lambda: 0.0)
     with open("/dev/full", "w") as full:
@@ -120,6 +134,41 @@ def test_a_face_that_goes_and_comes_is_told_once() -> None:
     watch = Watch(offset_s=0.0)
     told = [watch.window(window) for window in (FACELESS, OK)]
     assert told == [[Event(16.0, "", "no face yet")], [Event(12.0, "", "face back")]]
+
+
+def test_a_window_that_knows_nothing_of_the_face_does_not_bring_it_back() -> None:
+    gap = LiveWindow(16.0, 18.0, None, "gap in eeg", 0, 0.001)
+    taken = LiveWindow(18.0, 20.0, None, "reference", 0, 0.001)
+    watch = Watch(offset_s=0.0)
+    told = [watch.window(window) for window in (gap, FACELESS, gap, FACELESS, taken, gap)]
+    back = [Event(20.0, "", "face back")]
+    assert told == [[], [Event(16.0, "", "no face yet")], [], [], back, []]
+
+
+@pytest.mark.parametrize(("ppm", "said"), [(20_000.0, "2 % slower"), (-2000.0, "0.2 % faster")])
+def test_a_rate_that_is_not_the_streams_is_told_once(ppm: float, said: str) -> None:
+    watch, counts = Watch(offset_s=0.0), StreamCounts(drift_ppm=ppm)
+    told = []
+    for counts.last_s in range(100, 160, 5):
+        told += watch.pushed("eeg", counts)
+    [event] = told
+    assert (event.time_s, event.what) == (130, "note")
+    assert f"rate of eeg: its samples come {said} than it states" in event.detail
+    counts = StreamCounts(drift_ppm=900.0, last_s=100.0)
+    watch.pushed("face", counts)
+    counts.last_s = 200.0
+    assert watch.pushed("face", counts) == []
+
+
+def test_a_drift_is_judged_anew_behind_a_jump() -> None:
+    watch, counts = Watch(offset_s=0.0), StreamCounts(last_s=100.0)
+    watch.pushed("eeg", counts)
+    counts.clock_jumps, counts.last_s = 1, 10.0
+    assert [event.what for event in watch.pushed("eeg", counts)] == ["clock jump"]
+    counts.drift_ppm, counts.last_s = 5000.0, 12.0
+    assert watch.pushed("eeg", counts) == []
+    counts.last_s = 50.0
+    assert [event.what for event in watch.pushed("eeg", counts)] == ["note"]
 
 
 def test_a_machines_clock_that_is_set_is_told() -> None:
@@ -233,6 +282,8 @@ def test_the_screen_says_what_is_now(capsys: pytest.CaptureFixture[str], monkeyp
     screen.show(0.0, [])
     screen.show(0.0, ["eeg"])
     screen.event(Event(1.0, "eeg", "dropped", "it is gone"))
+    screen.event(Event(2.0, "eeg", "back", "after 1.0 s"))
+    screen.show(0.0, [])
     assert capsys.readouterr().err.splitlines() == [
         "give --reference",
         "waiting for the first window",
@@ -241,6 +292,8 @@ def test_the_screen_says_what_is_now(capsys: pytest.CaptureFixture[str], monkeyp
         "no face  latency 1 ms  lost 3  windows 4",
         "waiting for eeg, after 4 windows",
         "eeg: dropped, it is gone",
+        "eeg: back, after 1.0 s",
+        "waiting for the next window",
     ]
     said = screen.summary()
     assert said == (

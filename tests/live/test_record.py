@@ -217,8 +217,8 @@ def test_a_second_of_samples_is_all_that_memory_holds(
             now[0] = i / 30
             recorder.add("headset", samples(8), T0 + (8 * i + np.arange(8)) / 250)
             recorder.add("face", stream_values(None, 0)[:, None], [T0 + now[0]])
-            waiting = [stream.waiting for stream in recorder._xdf._streams]
-            most = max(most, *waiting, len(recorder._faces["face"]._lines))
+            waiting = [stream.waiting for stream in recorder._files._xdf._streams]
+            most = max(most, *waiting, len(recorder._files.faces["face"]._lines))
     assert 200 < most <= 8 * 31
 
 
@@ -228,6 +228,83 @@ def test_a_recording_is_never_written_over(tmp_path: Path, taken: str) -> None:
     with pytest.raises(DataError, match=f"{taken}: file: found a recording, expected a new file"):
         Recorder(tmp_path / "p1.xdf", {"headset": HEADSET, "face": FACE})
     assert [path.name for path in tmp_path.iterdir()] == [taken]
+
+
+def test_a_start_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, channels: Any) -> None:
+        raise DataError(path, "writing", "a full disk", "a writable disk")
+
+    monkeypatch.setattr("clmer.live.record._FaceTable", full)
+    with pytest.raises(DataError, match="p1-face.csv: writing: found a full disk"):
+        Recorder(tmp_path / "p1.xdf", {"headset": HEADSET, "face": FACE})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
+    data, times = samples(1000), T0 + np.arange(1000) / 250
+    bad = data.copy()
+    bad[1, 300:310], bad[0, 700] = np.nan, np.inf
+    with Recorder(tmp_path / "p1.xdf", {"headset": HEADSET}) as recorder:
+        for first in range(0, 1000, 100):
+            part = slice(first, first + 100)
+            recorder.add("headset", bad[:, part], times[part])
+    good = np.isfinite(bad).all(axis=0)
+    raw = load(recorder.paths[0], dejitter_timestamps=False)
+    np.testing.assert_array_equal(raw["headset"]["time_stamps"], times[good])
+    np.testing.assert_array_equal(raw["headset"]["time_series"], data[:, good].T)
+    events = raw["clmer events"]
+    said = "headset: samples that are not finite in every channel are not recorded"
+    assert [row[0] for row in events["time_series"]] == [said]
+    np.testing.assert_array_equal(events["time_stamps"], times[[300]])
+
+
+@pytest.mark.parametrize("first", ["headset", "face"])
+@pytest.mark.parametrize("back_s", [1000.0, 2.0])
+def test_a_clock_that_jumps_back_begins_further_files(
+    tmp_path: Path, first: str, back_s: float
+) -> None:
+    """Whichever stream is the first to jump, second 0 of the new files is behind the jump."""
+    (tmp_path / "p1-2-face.csv").write_text("precious")
+    data = samples(2000)
+    times, frames = T0 + np.arange(2000) / 250, T0 + np.arange(240) / 30
+    times[1000:] -= back_s
+    frames[120:] -= back_s
+    with Recorder(tmp_path / "p1.xdf", {"headset": HEADSET, "face": FACE}) as recorder:
+        for i in range(81):  # a tenth of a second each; a stream is one behind the other
+            n = i if first == "headset" else i - 1
+            part = slice(max(0, 25 * n), max(0, 25 * n + 25))
+            recorder.add("headset", data[:, part], times[part])
+            n = i if first == "face" else i - 1
+            for at in range(max(0, 3 * n), min(240, max(0, 3 * n + 3))):
+                values = stream_values(make_face(at), 1)[:, None]
+                recorder.add("face", values, frames[at : at + 1])
+    names = ["p1.xdf", "p1-face.csv", "p1-3.xdf", "p1-3-face.csv"]
+    assert [path.name for path in recorder.paths] == names
+    for path, part, said in (
+        (recorder.paths[0], slice(0, 1000), "clock jump: goes on in p1-3.xdf"),
+        (recorder.paths[2], slice(1000, 2000), "clock jump: goes on from p1.xdf"),
+    ):
+        raw = load(path, dejitter_timestamps=False)
+        np.testing.assert_array_equal(raw["headset"]["time_stamps"], times[part])
+        np.testing.assert_array_equal(raw["headset"]["time_series"], data[:, part].T)
+        assert [row[0] for row in raw["clmer events"]["time_series"]] == [said]
+    for path in recorder.paths[1::2]:
+        seconds = np.loadtxt(path, delimiter=",", skiprows=1, usecols=0)
+        assert 114 <= len(seconds) <= 120
+        assert (np.diff(seconds) > 0).all()
+        assert seconds[-1] == pytest.approx(4 - 1 / 30, abs=0.15)
+
+
+def test_a_stream_that_does_not_jump_with_the_first_is_kept(tmp_path: Path) -> None:
+    belt = StreamFormat(("Resp",), 10.0)
+    times, others = T0 + np.arange(5000) / 250, T0 + np.arange(200) / 10
+    times[2500:] -= 1000
+    with Recorder(tmp_path / "p1.xdf", {"headset": HEADSET, "belt": belt}) as recorder:
+        for i in range(20):
+            recorder.add("headset", samples(250), times[250 * i : 250 * i + 250])
+            recorder.add("belt", np.ones((1, 10)), others[10 * i : 10 * i + 10])
+    kept = load(tmp_path / "p1-2.xdf", dejitter_timestamps=False)["belt"]["time_stamps"]
+    np.testing.assert_array_equal(kept, others[140:])
 
 
 def test_a_folder_gets_a_file_called_by_the_time(tmp_path: Path) -> None:
@@ -248,7 +325,7 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         def write(self, content: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(recorder._xdf, "_file", Full())
+    monkeypatch.setattr(recorder._files._xdf, "_file", Full())
     with pytest.raises(DataError, match="p1.xdf: writing: found No space left on device"):
         recorder.flush()
 

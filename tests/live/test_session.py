@@ -264,6 +264,11 @@ def test_another_unit_than_stated_is_told(live_study, live_run) -> None:
         ({"device": StreamFormat(EEG + ECG, FS, ("degC",) * 4)}, {}, "unit of Fz"),
         ({"device": StreamFormat(EEG + ECG, FS), "spare": StreamFormat(("a",), FS)}, {}, "spare"),
         ({"device": StreamFormat(EEG + ECG, FS)}, {"names": {"Oz": "Pz"}}, "found Oz"),
+        (
+            {"device": StreamFormat(EEG + ECG, FS)},
+            {"names": {"Fz": "Cz"}},
+            "channels of eeg: found Cz as Fz and as Cz, expected another for each",
+        ),
         ({"device": StreamFormat(EEG + ECG, 6.0)}, {}, "rate: found 6 Hz"),
         ({"device": StreamFormat(EEG + ECG, FS)}, {"reference": 60}, "trained without"),
         ({"device": StreamFormat(EEG + ECG, FS)}, {"patience_s": 0}, "patience_s"),
@@ -307,7 +312,7 @@ def test_the_first_seconds_are_the_reference(referenced: Path) -> None:
     windows = predict.windows_of(trained, predict.read_recording(trained, files, rate=FS))
     known = {name: array[:5] for name, array in windows.arrays.items()}
     want = trained.predict_proba(windows.arrays, reference=known)
-    live = clmer.Live(trained, reference=6)
+    live = clmer.Live(trained, reference=np.int64(6))
     assert live.reference_left_s == 6
     found = live.push(np.round(signals(1), 6)) + live.finish()
     assert [window.status for window in found] == ["reference"] * 5 + ["ok"] * (len(want) - 5)

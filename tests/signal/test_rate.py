@@ -72,3 +72,10 @@ def test_what_the_lower_rate_cannot_hold_is_removed():
 def test_a_rate_that_is_none(rate):
     with pytest.raises(ValueError, match="finite ones > 0"):
         Resampler(rate, 128)
+
+
+def test_resamplers_of_the_same_rates_share_their_kernel():
+    first, second = Resampler(500, 128), Resampler(500, 128)
+    assert first._bank is second._bank
+    with pytest.raises(ValueError, match="read-only"):
+        first._bank[0, 0] = 1.0

@@ -72,7 +72,7 @@ class Session:
             windows: is given every window.
             events: is given what else happens.
             samples: is given what a stream brought: its name, [C, n] samples, [n] times.
-            ticks: is called after every look at the streams, some hundred times a second.
+            ticks: is called after every look at the streams, some hundred times per second.
         """
         self._windows += [] if windows is None else [windows]
         self._events += [] if events is None else [events]

@@ -18,7 +18,7 @@ from clmer.live.command.table import Table, check_new
 from clmer.live.lsl import PredictionsOutlet, open_sources
 from clmer.live.outlets import import_lsl
 from clmer.live.page import LivePage
-from clmer.live.record import Recorder
+from clmer.live.record import Recorder, new_recording, remove_files
 from clmer.pipeline.reference_rows import ALL, check_given
 from clmer.pipeline.run.trained import TrainedRun, load
 from clmer.pipeline.split.windows import Windows
@@ -61,6 +61,7 @@ def live(
     renamed = _renamed(map)
     if out is not None:
         check_new(out)
+    recorded = None if record is None else new_recording(Path(record))
     clock: Callable[[], float] = import_lsl().local_clock
     chosen, lines = choose_model(Path(run), model)
     trained = load(run, split, device, chosen)
@@ -84,12 +85,12 @@ def live(
         session = Session(engine, sources, clock)
         session.tell(windows=screen.window, events=screen.event)
         session.tell(ticks=lambda: screen.show(engine.reference_left_s, session.missing))
-        said = _open_outputs(closed, session, trained, out=out, lsl=lsl, record=record)
         if page is not None:
             screen.say(f"page: {_open_page(closed, session, trained, page)}")
+        said = _open_outputs(closed, session, trained, out=out, lsl=lsl, record=recorded)
         with _stopped_by_signals() as is_stopped:
             session.run(is_stopped, math.inf if seconds is None else seconds)
-    for line in (screen.summary(), *session.summary(), *said):
+    for line in (screen.summary(), *session.summary(), *said()):
         screen.say(line)
     return 0
 
@@ -101,28 +102,35 @@ def _open_outputs(
     *,
     out: str | None,
     lsl: str | None,
-    record: str | None,
-) -> list[str]:
-    """Open what is asked for, have it told and closed; what to say of it at the end."""
-    said: list[str] = []
-    if out is not None:
-        table = Table(out, trained.classes, session.clock)
-        closed.callback(table.close)
-        session.tell(windows=table.window, events=table.event)
-        said += table.said()
-    if lsl is not None:
-        outlet = PredictionsOutlet(lsl, trained.classes)
-        closed.callback(outlet.close)
-        session.tell(windows=outlet.window)
-    if record is not None:
-        recorder = closed.enter_context(Recorder(Path(record), session.formats, trained.classes))
-        session.tell(
-            samples=recorder.add,
-            windows=recorder.add_window,
-            events=lambda event: recorder.event(str(event), event.time_s),
-        )
-        said.append(f"{', '.join(map(str, recorder.paths))}: what came in, for training")
-    return said
+    record: Path | None,
+) -> Callable[[], list[str]]:
+    """Open what is asked for, have it told and closed; what says of it at the end what is where.
+
+    Where one cannot be opened, the files of the others are removed: they would be in the way of the
+    next start.
+    """
+    said: list[Callable[[], list[str]]] = []
+    with ExitStack() as undone:
+        if lsl is not None:
+            outlet = PredictionsOutlet(lsl, trained.classes)
+            closed.callback(outlet.close)
+            session.tell(windows=outlet.window, events=outlet.event)
+        if out is not None:
+            table = Table(out, trained.classes, session.clock)
+            undone.callback(remove_files, table.paths)
+            closed.callback(table.close)
+            session.tell(windows=table.window, events=table.event)
+            said.append(table.said)
+        if record is not None:
+            recorder = closed.enter_context(Recorder(record, session.formats, trained.classes))
+            session.tell(
+                samples=recorder.add,
+                windows=recorder.add_window,
+                events=lambda event: recorder.event(str(event), event.time_s),
+            )
+            said.append(recorder.said)
+        undone.pop_all()
+    return lambda: [line for each in said for line in each()]
 
 
 def _open_page(closed: ExitStack, session: Session, trained: TrainedRun, address: str) -> str:

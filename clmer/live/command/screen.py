@@ -45,8 +45,10 @@ class Screen:
         print(wrapped(in_flags(text, self._flags), rest="  "), file=sys.stderr, flush=True)
 
     def event(self, event: Event) -> None:
-        """Print what happened."""
+        """Print what happened; where a stream stops, the last window is not shown any more."""
         self.say(str(event))
+        if event.ends_answer:
+            self._last = None
 
     def window(self, window: LiveWindow) -> None:
         """Take a window, which `show` shows."""
@@ -80,7 +82,7 @@ class Screen:
         if reference_left_s > 0:
             return f"reference: {reference_left_s:.0f} s to go"
         if self._last is None:
-            return "waiting for the first window"
+            return f"waiting for the {'next' if count else 'first'} window"
         latency = f"latency {1000 * self._last.latency_s:.0f} ms"
         return f"{self._said(self._last)}  {latency}  lost {self._lost}  windows {count}"
 

@@ -50,7 +50,12 @@ class Table:
         check_new(out)
         path = Path(out)
         self._windows = _Rows(path, self._head())
-        self._events = _Rows(events_path(path), ["time_s", "time", "stream", "event", "detail"])
+        try:
+            self._events = _Rows(events_path(path), ["time_s", "time", "stream", "event", "detail"])
+        except DataError:
+            self._windows.close()
+            path.unlink()
+            raise
         self.paths = [path, events_path(path)]
 
     def _head(self) -> list[str]:

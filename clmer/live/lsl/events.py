@@ -22,6 +22,11 @@ class Event:
     what: str
     detail: str = ""
 
+    @property
+    def ends_answer(self) -> bool:
+        """Whether a stream stopped, so that what was last said is over."""
+        return self.what in ("dropped", "silent")
+
     def __str__(self) -> str:
         if self.what == "note":
             return f"note: {self.detail}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clmer.live.formats import LiveWindow
+from clmer.live.lsl.events import Event
 from clmer.live.outlets import Outlet
 
 
@@ -14,7 +15,8 @@ class PredictionsOutlet:
     """The windows' probabilities as an LSL stream: one channel per class, no fixed rate.
 
     A window's sample has the time of its end. Where it has no probabilities (no face, a gap), the
-    sample is NaN: who listens knows that the last answer is over.
+    sample is NaN, and so is one more where a stream stops, at the time of that: who listens knows
+    that the last answer is over.
 
     Args:
         name: of the stream.
@@ -29,6 +31,11 @@ class PredictionsOutlet:
         """Send a window."""
         values = np.full(len(self._labels), np.nan) if window.values is None else window.values
         self._outlet.push(np.atleast_1d(values)[:, None], [window.stop_s])
+
+    def event(self, event: Event) -> None:
+        """End the last answer where a stream stops."""
+        if event.ends_answer:
+            self._outlet.push(np.full((len(self._labels), 1), np.nan), [event.time_s])
 
     def close(self) -> None:
         """End the stream."""

@@ -32,7 +32,7 @@ _CHUNK = 1024
 #: Seconds within which two clocks of one machine are the same: what LSL's comparison is good for.
 _SAME_CLOCK_S = 1e-3
 #: How fast the correction of another machine's clock follows LSL's estimates, which jitter by a
-#: tenth of a millisecond (seconds a second: clocks drift by less); more than a step at once is a
+#: tenth of a millisecond (seconds per second: clocks drift by less); more than a step at once is a
 #: clock that was set.
 _SLEW, _STEP_S = 1e-4, 0.1
 

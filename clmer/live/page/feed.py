@@ -17,7 +17,7 @@ class Feed:
 
     Attributes:
         newest: the last update; None before the first.
-        windows: of the last minute.
+        windows: of the last minute; none from before a jump back of the streams' clock.
         count: of updates so far.
     """
 
@@ -35,6 +35,12 @@ class Feed:
             except queue.Empty:
                 return
             self.count += 1
-            self.windows.extend(self.newest.windows)
-            while self.windows and self.windows[0].stop_s < self.windows[-1].stop_s - MINUTE_S:
-                self.windows.popleft()
+            for window in self.newest.windows:
+                self._add(window)
+
+    def _add(self, window: ShownWindow) -> None:
+        if self.windows and window.stop_s < self.windows[-1].stop_s:
+            self.windows.clear()  # the streams' clock jumped back
+        self.windows.append(window)
+        while self.windows[0].stop_s < window.stop_s - MINUTE_S:
+            self.windows.popleft()

@@ -127,20 +127,20 @@ class View:
 
     def _now(self, shown: Shown, windows: Sequence[ShownWindow]) -> tuple[str, str]:
         """What is said at the moment, and what there is to say about it."""
-        why = [f"{name}: no stream" for name in shown.missing]
+        if shown.missing:  # what was last said is over
+            return ", ".join(f"{name}: no stream" for name in shown.missing), ""
         if shown.reference_left_s > 0:
-            return f"reference: {shown.reference_left_s:.0f} s left", ", ".join(why)
+            return f"reference: {shown.reference_left_s:.0f} s left", ""
         if not windows:
-            return "waiting for the first window", ", ".join(why)
+            return "waiting for the first window", ""
         last = windows[-1]
         if not last.values:
-            return last.status, ", ".join(why)
-        if last.status != "ok":
-            why.insert(0, f"{last.status}: {last.lost} samples")
+            return last.status, ""
+        why = "" if last.status == "ok" else f"{last.status}: {last.lost} samples"
         if not self._layout.classes:
-            return f"{last.values[0]:.2f}", ", ".join(why)
+            return f"{last.values[0]:.2f}", why
         best = int(np.argmax(last.values))
-        return f"{self._layout.classes[best]} {last.values[best]:.2f}", ", ".join(why)
+        return f"{self._layout.classes[best]} {last.values[best]:.2f}", why
 
 
 class Traces:
