@@ -27,6 +27,8 @@ _BLOCK = 0.5
 #: Seconds of signals that stay for `recent`, and by which their amplitude is judged.
 _SHOWN_S, _JUDGED_S = 10.0, 5.0
 _ROUNDING_S = 1e-6
+#: Seconds by which a stream may be ahead of the one that numbers windows.
+_AHEAD_S = 1.0
 
 
 class Live:
@@ -180,9 +182,14 @@ class Live:
         return str(name)
 
     def _restart(self, jumped: SignalStream | FaceStream) -> None:
-        """A clock jumped: nothing before it counts, of any stream."""
+        """A clock jumped back. Where it is the one that numbers windows, all begins anew.
+
+        What other streams brought in what is now the future was recorded before the jump.
+        """
+        if jumped is not self._lead:
+            return
         for stream in self._streams.values():
-            if stream is not jumped:
+            if stream.counts.last_s > jumped.counts.last_s + _AHEAD_S:
                 stream.clear()
         self._zero, self._number = None, 0
 

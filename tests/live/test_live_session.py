@@ -252,7 +252,23 @@ def test_a_backlog_is_taken_in_turns() -> None:
         assert abs(newest["eeg"] - newest["face"]) <= 0.81
     back = np.array([5.0, 6.0, 1.0, 2.0])
     jumped = [part[2].tolist() for part in in_turns([("eeg", back[None], back)], seconds=1.0)]
-    assert jumped == [[5.0], [6.0, 1.0, 2.0]]
+    assert jumped == [[5.0], [6.0], [1.0], [2.0]]
+    late = np.array([5.0, 6.0, 5.9, 6.1])
+    own = [part[2].tolist() for part in in_turns([("eeg", late[None], late)], seconds=1.0)]
+    assert own == [[5.0], [6.0, 5.9, 6.1]]
+
+
+def test_a_backlog_in_which_clocks_jump_is_taken_in_turns() -> None:
+    """Every stream's samples of before come first, then all of after."""
+    back = [np.where(t < 10, t, t - 1000) for t in (np.arange(0, 24, 0.1), np.arange(0, 24, 0.25))]
+    chunks = [("eeg", back[0][None], back[0]), ("face", back[1][None], back[1])]
+    parts = list(in_turns(chunks, seconds=0.5))
+    newest: dict[str, float] = {}
+    for name, _, times in parts:
+        newest[name] = times[-1]
+        if len(newest) == 2 and min(newest.values()) < 0:
+            ahead = abs(newest["eeg"] - newest["face"])
+            assert ahead <= 0.81 or max(newest.values()) > 9
 
 
 def test_a_session_ends_when_told_or_after_its_seconds() -> None:

@@ -18,6 +18,8 @@ _POLL_S = 0.004
 _CLOCK_S = 1.0
 #: Seconds of a stream that are taken before it is the next one's turn.
 _TURN_S = 0.25
+#: Seconds by which times that go back are a clock that jumped.
+_JUMP_S = 1.0
 
 Chunk = tuple[str, np.ndarray, np.ndarray]
 
@@ -172,9 +174,13 @@ def in_turns(chunks: Sequence[Chunk], seconds: float = _TURN_S) -> Iterator[Chun
     """
     parts = []
     for name, samples, times in chunks:
-        reached = np.maximum.accumulate(times)  # a clock that jumps back does not overtake
-        cuts = np.flatnonzero(np.diff(np.floor(reached / seconds))) + 1
-        for first, stop in zip([0, *cuts], [*cuts, len(times)], strict=True):
-            parts.append((reached[stop - 1], (name, samples[:, first:stop], times[first:stop])))
+        # What comes behind a clock that jumps back is behind all that came before it.
+        jumps = [0, *(np.flatnonzero(np.diff(times) < -_JUMP_S) + 1), len(times)]
+        for jump, (begin, end) in enumerate(zip(jumps, jumps[1:], strict=False)):
+            reached = np.maximum.accumulate(times[begin:end])
+            cuts = np.flatnonzero(np.diff(np.floor(reached / seconds))) + 1
+            for first, stop in zip([0, *cuts], [*cuts, end - begin], strict=True):
+                part = slice(begin + first, begin + stop)
+                parts.append(((jump, reached[stop - 1]), (name, samples[:, part], times[part])))
     parts.sort(key=lambda part: part[0])
     yield from (chunk for _, chunk in parts)
