@@ -33,6 +33,8 @@ import clmer
 from clmer import predict
 from clmer.cli import main
 from clmer.errors import EXIT_INPUT
+from clmer.live import LiveWindow
+from clmer.live.lsl import Event, PredictionsOutlet
 
 SPEED = 20.0
 CHANNELS = (*EEG, *ECG)
@@ -368,31 +370,24 @@ def test_a_recording_in_the_way_is_told_at_once(live_study, tmp_path, capsys) ->
     assert "P1.xdf: file: found a recording, expected a new file" in said
 
 
-def test_a_stream_that_stops_ends_the_answer(signals_study, tmp_path) -> None:
-    """Who reads `--lsl` gets NaN when the streams are silent."""
-    sent, got = unique("emotion"), []
-    ended = threading.Event()
-
-    def listen() -> None:
-        while not ended.is_set():
-            for info in lsl.resolve_streams(timeout=0.5, name=sent):
-                inlet = lsl.StreamInlet(info)
-                inlet.open_stream(timeout=5)
-                while not ended.is_set():
-                    rows, _ = inlet.pull_chunk(timeout=0.1)
-                    got.extend(np.array(rows).tolist())
-                return
-
-    reader = threading.Thread(target=listen)
-    file = str(signals_study / "p0calm.csv")
-    with playing(Played(signals_study, face=False)) as names:
-        reader.start()
-        more = ["--reference", f"{file}:0-6", "--rate", str(FS), "--seconds", "8", "--lsl", sent]
-        assert main(words(signals_study / "run", names, *more)) == 0
-        ended.set()
-        reader.join()
-    assert got
-    assert np.isnan(got[-1]).all()  # every window had probabilities
+def test_a_stream_that_stops_ends_the_answer() -> None:
+    """Who reads `--lsl` gets NaN when a stream is silent."""
+    sent = unique("emotion")
+    outlet = PredictionsOutlet(sent, ("angry", "calm"))
+    [info] = lsl.resolve_streams(timeout=20, name=sent, minimum=1)
+    inlet = lsl.StreamInlet(info)
+    inlet.open_stream(timeout=20)
+    outlet.window(LiveWindow(3.0, 5.0, np.array([0.25, 0.75]), "ok", 0, 0.01))
+    outlet.event(Event(6.0, "device", "gap"))
+    outlet.event(Event(8.0, "device", "silent"))
+    got: list[list[float]] = []
+    until = time.monotonic() + 20
+    while len(got) < 2 and time.monotonic() < until:
+        got.extend(np.array(inlet.pull_chunk(timeout=0.2)[0]).tolist())
+    assert got[0] == [0.25, 0.75]
+    assert len(got) == 2
+    assert np.isnan(got[1]).all()
+    outlet.close()
 
 
 def test_a_session_is_recorded_and_shown(live_study, tmp_path, capsys) -> None:
