@@ -16,6 +16,7 @@ from clmer.live.faces import FaceStream
 from clmer.live.formats import StreamFormat
 from clmer.live.signals import Channels, SignalStream
 from clmer.pipeline.run.trained import TrainedRun
+from clmer.predict import plan_of
 
 #: Modalities that a stream of a face's columns has.
 _FACES = ("landmarks", "au", "gaze")
@@ -119,22 +120,44 @@ def own_stream(trained: TrainedRun) -> dict[str, StreamFormat]:
     return {"signals": StreamFormat(channels, rates.pop())}
 
 
+def check_usable(trained: TrainedRun, *, face: bool, accept: bool) -> None:
+    """Refuse what can be told before any stream is there.
+
+    Args:
+        trained: the run.
+        face: whether a face's stream is named.
+        accept: as in `check_filter`.
+
+    Raises:
+        ConfigError: modalities that do not come as streams; a face that the run does not use;
+            signals that were filtered with what came later.
+    """
+    _check_modalities(trained)
+    if face and not any(name in FACE_TOKENS for name in trained.modalities):
+        names = ", ".join(trained.modalities)
+        raise ConfigError(f"`face_stream`: found one, expected none: the run uses {names} alone")
+    check_filter(trained, plan_of(trained, trained.folder), {}, accept=accept)
+
+
 def check_filter(
-    trained: TrainedRun,
-    plan: WindowPlan,
-    opened: OpenedStreams,
-    *,
-    accept: bool,
+    trained: TrainedRun, plan: WindowPlan, rates: Mapping[str, float], *, accept: bool
 ) -> list[str]:
     """Refuse a run whose signals were filtered with what came later, or say that they were.
+
+    Args:
+        trained: the run.
+        plan: its windows.
+        rates: of what comes, Hz, by modality; training's where one is not known.
+        accept: say so, and go on.
 
     Raises:
         ConfigError: they were, and it is not accepted.
     """
     changed = [
         name
-        for name, home in opened.homes.items()
-        if name not in FACE_TOKENS and _is_changed(plan, trained, name, opened.all[home].fs)
+        for name, each in trained.modalities.items()
+        if name not in FACE_TOKENS
+        and _is_changed(plan, trained, name, rates.get(name) or each.native_fs or each.fs)
     ]
     if plan.filter == "causal" or not changed:
         return []

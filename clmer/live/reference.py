@@ -40,6 +40,13 @@ class LiveReference:
                 f"`reference={ALL}`: in training everyone's windows were read against all that "
                 "they have, which is not known live. Train with `reference=LABEL:SECONDS`"
             )
+        if kind != NONE and (given is None or isinstance(given, str)):
+            found = "none" if given is None else f"the text {given!r}"
+            raise ConfigError(
+                f"`reference`: found {found}, expected a number, so many first seconds of the "
+                f"session, or windows from before: {how_to_record(kind)} (`reference={kind}` in "
+                "training)"
+            )
         if not isinstance(given, int | float | Real):  # NumPy's numbers are Real alone
             check_given(kind, given)
             if isinstance(given, PersonReference):

@@ -82,7 +82,8 @@ class Live:
         keep_s = self._plan.window_s + patience_s + _SHOWN_S
         opened = open_streams(trained, self._plan, streams, names or {}, keep_s)
         self.notes = opened.notes
-        self.notes += check_filter(trained, self._plan, opened, accept=accept_mismatch)
+        rates = {name: opened.all[home].fs for name, home in opened.homes.items()}
+        self.notes += check_filter(trained, self._plan, rates, accept=accept_mismatch)
         self._signals, self._faces, self._homes = opened.signals, opened.faces, opened.homes
         self._streams = opened.all
         self._reference = LiveReference(trained, reference)

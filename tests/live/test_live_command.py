@@ -370,6 +370,24 @@ def test_a_recording_in_the_way_is_told_at_once(live_study, tmp_path, capsys) ->
     assert "P1.xdf: file: found a recording, expected a new file" in said
 
 
+def test_what_the_run_alone_tells_is_refused_before_streams_are_looked_for(
+    signals_study, tmp_path, capsys
+) -> None:
+    run = str(signals_study / "run")
+    began = time.monotonic()
+    assert main(["live", run, "--stream", "absent", "--timeout", "600"]) == EXIT_INPUT
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--reference: found none, expected so many first seconds of the session" in said
+    line = ["live", run, "--stream", "absent", "--reference", "6", "--timeout", "600"]
+    assert main([*line, "--face-stream", "none"]) == EXIT_INPUT
+    assert "--face-stream: found one, expected none" in " ".join(capsys.readouterr().err.split())
+    other = train(write_study(tmp_path, face=False), "--filter", "type")
+    capsys.readouterr()
+    assert main(["live", str(other), "--stream", "absent", "--timeout", "600"]) == EXIT_INPUT
+    assert "needs what comes later" in " ".join(capsys.readouterr().err.split())
+    assert time.monotonic() - began < 300
+
+
 def test_a_stream_that_stops_ends_the_answer() -> None:
     """Who reads `--lsl` gets NaN when a stream is silent."""
     sent = unique("emotion")

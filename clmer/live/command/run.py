@@ -16,10 +16,11 @@ from clmer.live.command.loop import Session
 from clmer.live.command.screen import Screen
 from clmer.live.command.table import Table, check_new
 from clmer.live.lsl import PredictionsOutlet, open_sources
+from clmer.live.opening import check_usable
 from clmer.live.outlets import import_lsl
 from clmer.live.page import LivePage
 from clmer.live.record import Recorder, new_recording, remove_files
-from clmer.pipeline.reference_rows import ALL, check_given
+from clmer.pipeline.reference_rows import ALL, NONE, check_given, how_to_record
 from clmer.pipeline.run.trained import TrainedRun, load
 from clmer.pipeline.split.windows import Windows
 from clmer.predict import split_notes
@@ -65,6 +66,7 @@ def live(
     clock: Callable[[], float] = import_lsl().local_clock
     chosen, lines = choose_model(Path(run), model)
     trained = load(run, split, device, chosen)
+    check_usable(trained, face=face_stream is not None, accept=accept_mismatch)
     known, remarks = _reference(trained, reference, rate, unit)
     screen = Screen(trained.classes, flags)
     for line in [*lines, *split_notes(trained), *remarks]:
@@ -183,7 +185,14 @@ def _reference(
             f"`reference={ALL}`: a session has no end to be read against; train with "
             "`reference=LABEL:SECONDS`, and give a known stretch of this person"
         )
-    check_given(trained.config.reference, {} if words else None)
+    kind = trained.config.reference
+    if words or kind == NONE:
+        check_given(kind, {} if words else None)
+    if not words and kind != NONE:
+        raise ConfigError(
+            f"`reference`: found none, expected so many first seconds of the session, or a file: "
+            f"{how_to_record(kind)} (`reference={kind}` in training)"
+        )
     if not words:
         return None, []
     if len(words) == 1 and (seconds := _seconds(words[0])) is not None:
