@@ -339,7 +339,7 @@ def test_a_face_that_the_run_uses_is_asked_for(live_study, capsys) -> None:
 def test_a_run_with_a_reference_asks_for_one(signals_study, capsys) -> None:
     assert main(["live", str(signals_study / "run"), "--stream", "a"]) == EXIT_INPUT
     said = " ".join(capsys.readouterr().err.split())
-    assert "record 6 s of calm of this person and give it as --reference" in said
+    assert "record 6 s of calm of this person (--reference calm:6 in training)" in said
 
 
 @pytest.mark.parametrize("fault", ["page", "record"])
