@@ -32,7 +32,7 @@ _GAP_S, _SLOW, _TIMES_JITTER = 0.25, 0.6, 8.0
 #: Rate in Hz below which a stream is slow.
 _SLOW_HZ = 20.0
 #: Stamps that go back by more seconds than this are a clock that jumped.
-_JUMP_S = 1.0
+JUMP_S = 1.0
 #: Seconds over which stamps are smoothed.
 _SMOOTHED_S = 10.0
 
@@ -110,7 +110,7 @@ class SampleClock:
         if math.isnan(self._last):
             yield self._begin(first, stop, stamps, jumped=False)
             return
-        if stamps[0] - self._last < -_JUMP_S:
+        if stamps[0] - self._last < -JUMP_S:
             self.counts.clock_jumps += 1
             yield self._begin(first, stop, stamps, jumped=True)
             return

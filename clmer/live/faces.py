@@ -8,22 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.face.frames import regular_series
+from clmer.data.face.frames import MAX_GAP_S, MIN_CONFIDENCE, REGULAR, regular_series
 from clmer.data.face.rows import Rows
 from clmer.data.face.table import Header, Table
 from clmer.data.face.trackers.openface import rows_of, used_columns
 from clmer.data.face.windows import FaceWindows
 from clmer.data.store.plan import WindowPlan
 from clmer.errors import DataError
+from clmer.live.clock import JUMP_S
 from clmer.live.formats import StreamCounts, StreamFormat
 
-#: As `clmer.data.face.read_face`: confidence under which a face is lost, and the longest gap in
-#: seconds that is interpolated.
-_SURE, _MAX_GAP_S = 0.5, 0.2
-#: Share of a frame up to which irregular times are those of a regular camera.
-_REGULAR = 0.25
-#: Frames whose times go back by more seconds than this are a clock that jumped.
-_JUMP_S = 1.0
 _ROUNDING_S = 1e-6
 
 
@@ -92,11 +86,11 @@ class FaceStream:
         counts, jumped = self.counts, False
         counts.received += samples.shape[1]
         rows = self._rows_of(samples)
-        good = rows.success & (rows.confidence >= _SURE)
+        good = rows.success & (rows.confidence >= MIN_CONFIDENCE)
         for values in rows.values.values():
             good &= np.isfinite(values).all(1)
         for at, stamp in enumerate(stamps.tolist()):
-            if stamp < counts.last_s - _JUMP_S:
+            if stamp < counts.last_s - JUMP_S:
                 counts.clock_jumps += 1
                 jumped = True
                 self.clear()
@@ -126,22 +120,22 @@ class FaceStream:
         times = start_s + np.arange(plan.frames) / plan.fps
         known_s = self._rows[-1][0] if self._rows else -np.inf
         if known_s < times[-1] - _ROUNDING_S:
-            reach = (int(_MAX_GAP_S * fps + 1e-6) + 1.5) / fps
+            reach = (int(MAX_GAP_S * fps + 1e-6) + 1.5) / fps
             over = self.counts.last_s > max(known_s, times[0]) + reach
             return "no face" if over and self.counts.last_s >= times[-1] else ""
-        margin = _MAX_GAP_S + 2 / fps
+        margin = MAX_GAP_S + 2 / fps
         near = [(s, row) for s, row in self._rows if s >= times[0] - margin]
         behind = next(i for i, (s, _) in enumerate(near) if s >= times[-1] - _ROUNDING_S)
         near = near[: behind + 1]  # so that no window depends on what came later
         place = (np.array([s for s, _ in near]) - self._origin) * fps
         base = np.rint(place[0])
         at = place - base
-        if np.abs(at - np.rint(at)).max() <= _REGULAR:
+        if np.abs(at - np.rint(at)).max() <= REGULAR:
             at = np.rint(at)
         frames = int(np.rint(at[-1])) + 1
         rows = _joined([row for _, row in near])
         sure = np.ones(frames, np.float32)
-        series = regular_series(rows, at, frames, fps, _MAX_GAP_S, sure, ())
+        series = regular_series(rows, at, frames, fps, MAX_GAP_S, sure, ())
         found = FaceWindows.at(
             series, (times - self._origin - base / fps)[None], plan.face_names, plan.face
         )

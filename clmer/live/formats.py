@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+
+from clmer.data.face.table import Header
+from clmer.data.face.trackers.openface import groups
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class StreamFormat:
             raise ValueError(f"StreamFormat: found {found}, expected names once, a unit for each")
         if not 0 < self.fs < np.inf:
             raise ValueError(f"StreamFormat: found fs {self.fs}, expected a finite number > 0")
+
+    @property
+    def is_face(self) -> bool:
+        """Whether the channels are a face tracker's columns."""
+        return bool(groups(Header(Path("stream"), self.channels, ",")))
 
 
 @dataclass

@@ -20,8 +20,6 @@ from clmer.predict import plan_of
 
 #: Modalities that a stream of a face's columns has.
 _FACES = ("landmarks", "au", "gaze")
-#: Columns by which a face's stream is known.
-_FACE_COLUMNS = {"success", "X_0", "x_0", "AU01_r", "gaze_angle_x"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +66,7 @@ def open_streams(
     """
     _check_modalities(trained)
     opened = OpenedStreams()
-    face = _face_stream(streams)
+    face = next((name for name, each in streams.items() if each.is_face), None)
     signals = {name: each for name, each in streams.items() if name != face}
     used = [name for name in trained.modalities if name not in FACE_TOKENS]
     if used and not signals:
@@ -234,9 +232,3 @@ def _check_modalities(trained: TrainedRun) -> None:
             f"`dataset={config.dataset}`: its channels are derived from its own files "
             "(references), which no stream has"
         )
-
-
-def _face_stream(streams: Mapping[str, StreamFormat]) -> str | None:
-    """The stream of a face: it has a tracker's columns."""
-    marked = (name for name, each in streams.items() if _FACE_COLUMNS & {*each.channels})
-    return next(marked, None)

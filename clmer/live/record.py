@@ -18,24 +18,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import TextIO
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clmer.data.face.table import Header
-from clmer.data.face.trackers.openface import groups
 from clmer.data.formats.xdf import EVENTS, PREDICTIONS, SUFFIXES
 from clmer.data.formats.xdf_writer import XdfWriter, check_new
+from clmer.live.clock import JUMP_S
 from clmer.live.formats import LiveWindow, StreamFormat
 from clmer.storage import unwritable
 
 _FLUSH_S = 1.0
 _WAITING = 64  # pushes of a face before the first sample of a signal; older ones are not needed
 _DIGITS = 4  # of a probability in a marker
-#: Seconds by which a stream's times go back where its clock jumped, as for the session.
-_JUMP_S = 1.0
 #: Seconds of another stream within which it jumps too, if it has the lead's clock.
 _FOLLOWS_S = 5.0
 
@@ -83,12 +79,7 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def add(self, stream: str, samples: ArrayLike, timestamps: ArrayLike) -> None:
@@ -109,7 +100,7 @@ class Recorder:
         if stream in self._files.signals:
             rows, times = self._finite(stream, rows, times)
         before = np.concatenate([[self._newest.get(stream, -np.inf)], times[:-1]])
-        jumps = np.flatnonzero(times - before[: len(times)] < -_JUMP_S).tolist()
+        jumps = np.flatnonzero(times - before[: len(times)] < -JUMP_S).tolist()
         edges = [0, *jumps, len(times)]
         for first, stop in zip(edges, edges[1:], strict=False):
             if first < stop:
@@ -144,7 +135,7 @@ class Recorder:
         self._behind = {
             name: newest_s
             for name, newest_s in self._newest.items()
-            if name != stream and newest_s > to_s + _JUMP_S
+            if name != stream and newest_s > to_s + JUMP_S
         }
 
     def _numbered(self, number: int) -> Path:
@@ -217,7 +208,7 @@ class _Files:
         self.newest_s = self._origin_s = -np.inf
         for each in self.paths:
             check_new(each)
-        names = [name for name, format in formats.items() if is_face(format.channels)]
+        names = [name for name, format in formats.items() if format.is_face]
         with ExitStack() as undone:
             undone.callback(remove_files, self.paths)
             self._xdf = XdfWriter(path)
@@ -284,15 +275,10 @@ def remove_files(paths: Sequence[Path]) -> None:
 
 def _paths(path: Path, formats: Mapping[str, StreamFormat]) -> list[Path]:
     """The XDF, and the table of each face."""
-    count = sum(is_face(format.channels) for format in formats.values())
+    count = sum(format.is_face for format in formats.values())
     numbers = range(1, count + 1)
     tables = [path.with_name(f"{path.stem}-face{n if count > 1 else ''}.csv") for n in numbers]
     return [path, *tables]
-
-
-def is_face(channels: Sequence[str]) -> bool:
-    """Whether a stream's channels are a face tracker's columns."""
-    return bool(groups(Header(Path("stream"), tuple(channels), ",")))
 
 
 class _FaceTable:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.store.plausibility import amplitudes
 from clmer.errors import ConfigError
+from clmer.live.clock import JUMP_S
 from clmer.live.faces import FaceStream
 from clmer.live.formats import LiveWindow, Recent, StreamCounts, StreamFormat
 from clmer.live.opening import check_filter, open_streams, own_stream
@@ -27,8 +28,6 @@ _BLOCK = 0.5
 #: Seconds of signals that stay for `recent`, and by which their amplitude is judged.
 _SHOWN_S, _JUDGED_S = 10.0, 5.0
 _ROUNDING_S = 1e-6
-#: Seconds by which a stream may be ahead of the one that numbers windows.
-_AHEAD_S = 1.0
 
 
 class Live:
@@ -190,7 +189,7 @@ class Live:
         if jumped is not self._lead:
             return
         for stream in self._streams.values():
-            if stream.counts.last_s > jumped.counts.last_s + _AHEAD_S:
+            if stream.counts.last_s > jumped.counts.last_s + JUMP_S:
                 stream.clear()
         self._zero, self._number = None, 0
 

@@ -23,7 +23,7 @@ from clmer.data.manifest.reader import read_file
 from clmer.data.video.table import STREAM_COLUMNS, STREAM_UNITS, TableWriter, stream_values
 from clmer.errors import DataError
 from clmer.live import LiveWindow, StreamFormat
-from clmer.live.record import Recorder, is_face
+from clmer.live.record import Recorder
 
 pyxdf = pytest.importorskip("pyxdf", reason="needs the extra xdf")
 T0 = 1234.5
@@ -349,5 +349,5 @@ def test_names_and_units_of_any_letters(tmp_path: Path) -> None:
 
 
 def test_which_stream_is_a_face() -> None:
-    assert is_face(STREAM_COLUMNS)
-    assert not is_face(("Fp1", "AU", "x_0"))
+    assert StreamFormat(STREAM_COLUMNS, 25.0).is_face
+    assert not StreamFormat(("Fp1", "AU", "x_0"), 25.0).is_face

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clmer.data.face import trackers
-from clmer.data.face.frames import to_series
+from clmer.data.face.frames import MAX_GAP_S, MIN_CONFIDENCE, to_series
 from clmer.data.face.rigid import STABLE_POINTS, aligned
 from clmer.data.face.rows import (
     AU_NAMES,
@@ -47,8 +47,8 @@ def read_face(
     path: Path,
     *,
     fps: float | None = None,
-    min_confidence: float = 0.5,
-    max_gap_s: float = 0.2,
+    min_confidence: float = MIN_CONFIDENCE,
+    max_gap_s: float = MAX_GAP_S,
     face_id: float | str | None = None,
 ) -> FaceSeries:
     """Read a tracker's CSV as a series of one face on a regular grid from the video's start.
@@ -79,8 +79,8 @@ def read_openface(
     path: Path,
     *,
     fps: float | None = None,
-    min_confidence: float = 0.5,
-    max_gap_s: float = 0.2,
+    min_confidence: float = MIN_CONFIDENCE,
+    max_gap_s: float = MAX_GAP_S,
     face_id: float | str | None = None,
 ) -> FaceSeries:
     """`read_face` for OpenFace's CSV alone: any other is an error that names missing columns."""

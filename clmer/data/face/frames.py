@@ -15,7 +15,10 @@ from clmer.errors import DataError
 #: Frames worked on at once.
 _BLOCK = 4096
 #: Rows further than this from a regular frame (in frames) come from a variable frame rate.
-_REGULAR = 0.25
+REGULAR = 0.25
+#: A tracker's confidence (0-1) under which a frame counts as lost, and the longest gap in seconds
+#: that is interpolated, where nothing else is asked for.
+MIN_CONFIDENCE, MAX_GAP_S = 0.5, 0.2
 
 
 def to_series(
@@ -176,7 +179,7 @@ def _snapped(rows: Rows, place: np.ndarray, last: float) -> np.ndarray:
             _longest_pause(rows, place),
         )
     regular = np.rint(place)
-    return regular if np.abs(place - regular).max() <= _REGULAR else place
+    return regular if np.abs(place - regular).max() <= REGULAR else place
 
 
 def _longest_pause(rows: Rows, place: np.ndarray) -> str:

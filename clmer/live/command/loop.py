@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from clmer.live import Live, LiveWindow, StreamFormat
+from clmer.live.clock import JUMP_S
 from clmer.live.command.watch import Watch
 from clmer.live.lsl import Event
 
@@ -18,8 +19,6 @@ _POLL_S = 0.004
 _CLOCK_S = 1.0
 #: Seconds of a stream that are taken before it is the next one's turn.
 _TURN_S = 0.25
-#: Seconds by which times that go back are a clock that jumped.
-_JUMP_S = 1.0
 
 Chunk = tuple[str, np.ndarray, np.ndarray]
 
@@ -175,7 +174,7 @@ def in_turns(chunks: Sequence[Chunk], seconds: float = _TURN_S) -> Iterator[Chun
     parts = []
     for name, samples, times in chunks:
         # What comes behind a clock that jumps back is behind all that came before it.
-        jumps = [0, *(np.flatnonzero(np.diff(times) < -_JUMP_S) + 1), len(times)]
+        jumps = [0, *(np.flatnonzero(np.diff(times) < -JUMP_S) + 1), len(times)]
         for jump, (begin, end) in enumerate(zip(jumps, jumps[1:], strict=False)):
             reached = np.maximum.accumulate(times[begin:end])
             cuts = np.flatnonzero(np.diff(np.floor(reached / seconds))) + 1
