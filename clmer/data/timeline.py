@@ -18,6 +18,8 @@ import numpy as np
 _ROUNDING = 1e-3
 #: Share of a sample by which lost samples may fail to fill a pause.
 _OFF_BEAT = 0.1
+#: No recording lasts longer (30 years); a time stamp beyond is damage, or of another clock.
+_LONGEST_S = 1e9
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,13 @@ class Timeline:
         """From the first sample's time to the end of the last one's, pauses included."""
         last = self.pieces[-1] if self.pieces else Piece(0.0, 0, 0)
         return last.start_s + (last.stop - last.first) / self.fs
+
+    def wrong(self) -> tuple[str, str] | None:
+        """What no clock can say, and what one would say instead; None where all is well."""
+        if not 0 < self.fs < math.inf:
+            return f"{self.fs:g} samples per second", "a rate above 0"
+        odd = [p.start_s for p in self.pieces if not abs(p.start_s) <= _LONGEST_S]
+        return (f"a sample {odd[0]:g} s after the first", "times within 30 years") if odd else None
 
     @property
     def paused_s(self) -> float:

@@ -79,7 +79,20 @@ class BiosignalFile:
     def duration_s(self) -> float:
         """Length in seconds, pauses included; of several streams, to the last one's end."""
         rows = {(c.group, c.fs): row for row, c in enumerate(self.source.channels)}
-        return max(self.source.timeline(row).duration_s for row in rows.values())
+        return max(self._timeline(row).duration_s for row in rows.values())
+
+    def _timeline(self, row: int) -> Timeline:
+        """When a channel's samples were recorded.
+
+        Raises:
+            DataError: a damaged clock.
+        """
+        line = self.source.timeline(row)
+        wrong = line.wrong()
+        if wrong:
+            way = "The file is damaged, or its streams' clocks were never brought together."
+            raise DataError(self.path, f"times of {self.all_channels[row].name}", *wrong, way)
+        return line
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -105,7 +118,7 @@ class BiosignalFile:
         lines = {}
         for row, channel in enumerate(self.all_channels):
             if channel.kind == "trigger":
-                line = self.source.timeline(row)
+                line = self._timeline(row)
                 found = trigger_markers(self._trigger_values(row), line)
                 if not all_noted(found, noted, channel.fs):
                     lines[channel.name] = found
@@ -118,7 +131,7 @@ class BiosignalFile:
         codes = self.source.codes(row) if suffix_of(self.path) == ".bdf" else None
         if codes is not None:
             return codes & STATUS_BITS
-        pieces = self.source.timeline(row).pieces
+        pieces = self._timeline(row).pieces
         parts = [self.source.samples([row], piece.first, piece.stop)[0] for piece in pieces]
         return np.concatenate(parts) if parts else np.empty(0)
 
@@ -318,7 +331,7 @@ class BiosignalFile:
         # What MNE's numbers are in depends on the type, which may have been stated since.
         pairs = zip(chosen, at, strict=True)
         chosen = [c.in_unit(self.source.unit(row, c.kind) or c.unit) for c, row in pairs]
-        lines = [self.source.timeline(row) for row in dict.fromkeys(at)]
+        lines = [self._timeline(row) for row in dict.fromkeys(at)]
         bad = dict.fromkeys(span for line in lines for span in line.bad)
         return chosen, at, replace(lines[0], bad=tuple(bad))
 

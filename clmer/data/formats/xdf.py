@@ -202,7 +202,9 @@ def _is_whole(path: Path, stream: Any, notes: list[str]) -> bool:
 def _stream(found: Any, name: str, origin_s: float, notes: list[str]) -> Stream:
     """A stream of signals, with its gaps."""
     times, nominal = found["time_stamps"], _rate(found)
-    measured = float(found["info"]["effective_srate"]) or nominal
+    measured = float(found["info"]["effective_srate"])
+    if not 0 < measured < np.inf:  # times that go back, or one sample
+        measured = nominal
     drift_s = len(times) * abs(1 / measured - 1 / nominal)
     fs = nominal if drift_s <= _DRIFT_S else measured
     if abs(measured / nominal - 1) > _OTHER_RATE:

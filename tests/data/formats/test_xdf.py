@@ -157,3 +157,16 @@ def test_damage(
     path.write_bytes(b"XDF: something else")
     with pytest.raises(DataError, match="no pyxdf.*pip install pyxdf"):
         open_biosignal(path)
+
+
+def test_times_that_no_clock_says(tmp_path: Path) -> None:
+    path, stream = tmp_path / "a.xdf", eeg()
+    stream.times[3000:3010] = 1e300
+    write_xdf(path, stream)
+    file = open_biosignal(path)
+    with pytest.raises(DataError, match="times of .*TP9: found a sample 1e.*expected times within"):
+        file.signal(["TP9"])
+    back = eeg()
+    back.times[:] = back.times[::-1].copy()  # the mean rate of these is below 0
+    write_xdf(path, back)
+    assert open_biosignal(path).signal(["TP9"]).fs == 256
