@@ -22,6 +22,7 @@ NAMES = sorted(
 EXTRAS = {"bids_tree": ["mne_bids"], "xdf_with_markers": ["pyxdf"], "videos": ["mediapipe", "av"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_runs_as_it_stands(
     name: str,

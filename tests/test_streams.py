@@ -110,6 +110,7 @@ def test_errors_keep_their_exit_code(data: Path, command: str, redirect: str) ->
     assert not done.stdout  # an error is never taken for output
 
 
+@pytest.mark.slow
 def test_predictions_are_not_lost_in_a_closed_output(data: Path) -> None:
     line = "{python} -m clmer predict {data}/run {data}/0.npy --rate 128"
     done = shell(data, line, redirect=">&-")

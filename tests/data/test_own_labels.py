@@ -203,6 +203,7 @@ def test_one_root_however_it_is_spelt(
     assert "root: this folder has 'study', now 'other'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_page_of_a_data_set_says_the_same(tmp_path: Path) -> None:
     root = study(tmp_path / "study", [10, 40, 90, "n/a"], "valence")
     page = inspect("manifest", root, task="valence", scale=(0.0, 100.0), cache=tmp_path / "cache")

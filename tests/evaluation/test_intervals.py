@@ -49,6 +49,7 @@ def held(found: dict[str, tuple[np.ndarray, np.ndarray]], name: str) -> tuple[fl
     return float(low), float(high)
 
 
+@pytest.mark.slow
 @beside
 @pytest.mark.parametrize("people", [3, 4, 6, 10, 20, 36])
 @pytest.mark.parametrize("mean", [0.5, 0.7, 0.85, 0.95])

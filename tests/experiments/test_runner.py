@@ -43,6 +43,7 @@ def made(deap):
     return sorted(path for path in (deap / "out" / "cells").iterdir() if path.is_dir())
 
 
+@pytest.mark.slow
 def test_runs_are_made_and_written(deap, made):
     assert len(made) == 2
     stem = deap / "out" / "table4-deap-synthetic-trial"
@@ -79,6 +80,7 @@ def test_a_failed_run_ends_no_other_process_of_torchrun(deap, monkeypatch, capsy
     assert capsys.readouterr().err.count("2 of 2 runs failed") == 2
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_continues_and_a_failed_one_leaves_the_rest(deap, made, capsys):
     whole = (made[0] / "results.json").read_bytes()
     epochs = (made[0] / "metrics.jsonl").read_bytes()

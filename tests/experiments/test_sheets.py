@@ -24,6 +24,7 @@ def deap(tmp_path_factory):
 ABLATION = ("physio", "au", "physio+au", "physio+au with CL", "power", "majority")
 
 
+@pytest.mark.slow
 def test_the_ablation_as_a_table(deap, tmp_path):
     sheet, files = show(deap, "table4", ABLATION, tmp_path)
     rows = list(csv.DictReader(files[".csv"].open()))
@@ -58,6 +59,7 @@ def test_a_confusion_matrix(deap, tmp_path):
     assert 'alt="Confusion matrix' in well_formed(files[".html"])
 
 
+@pytest.mark.slow
 def test_the_length_is_chosen_on_the_validation_part(deap, tmp_path):
     sheet, files = show(deap, "fig9", ("5", "20"), tmp_path)
     rows = list(csv.DictReader(files[".csv"].open()))

@@ -69,6 +69,7 @@ def gone(process):
     return False
 
 
+@pytest.mark.slow
 def test_cells_are_one_array_whose_outcomes_come_back(cluster, tmp_path, monkeypatch, capsys):
     programs = {
         "good": "import os; print('gone well in', os.environ['SLURM_ARRAY_TASK_ID'])",
@@ -98,6 +99,7 @@ def processes_of(group):
                 yield number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [(), (signal.SIGTERM,)])
 def test_a_job_that_is_preempted_is_requeued_and_continues(cluster, tmp_path, monkeypatch, first):
     count, folder = tmp_path / "count", tmp_path / "cells" / "a"
@@ -124,6 +126,7 @@ def test_a_job_that_is_preempted_is_requeued_and_continues(cluster, tmp_path, mo
     assert not (tmp_path / "cells" / "a.usage.json").exists()  # not made in one piece
 
 
+@pytest.mark.slow
 def test_a_job_that_ends_without_a_result_is_a_failure(cluster, tmp_path, monkeypatch):
     program = f"import os, signal; os.kill(os.getppid(), signal.SIGKILL); print({'it'!r})"
     monkeypatch.setattr("submitit.SlurmJob._results_timeout_s", 0)
@@ -132,6 +135,7 @@ def test_a_job_that_ends_without_a_result_is_a_failure(cluster, tmp_path, monkey
     assert re.search(r"Slurm job 77 ended without a result; it printed .*77_0_log", outcome.message)
 
 
+@pytest.mark.slow
 def test_an_interrupt_cancels_the_jobs(cluster, tmp_path, monkeypatch):
     path = tmp_path / "began"
     program = f"import os, time; open({str(path)!r}, 'w').write(str(os.getpid())); time.sleep(60)"

@@ -86,6 +86,7 @@ def test_windows_of_one_modality_need_no_flattening(study):
     np.testing.assert_array_equal(proba, flat.predict_proba(eeg))
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_model_and_the_callers_random_state_stays(study):
     X, y, _ = study
     model = CLMERClassifier(MODALITIES, **SHORT)

@@ -231,6 +231,7 @@ def test_training_with_dropout() -> None:
     assert torch.equal(*drawn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [bert, llama])
 def test_compile_without_a_graph_break(make) -> None:
     model = make().eval()

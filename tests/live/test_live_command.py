@@ -178,6 +178,7 @@ def test_a_replay_is_what_predict_says(live_study, tmp_path, capsys, chunk, orde
     assert f"{out}: a row per window" in said
 
 
+@pytest.mark.slow
 def test_windows_with_lost_samples_and_no_others_are_marked(live_study, tmp_path) -> None:
     played = Played(live_study)
     count = len(played.sent["device"])
@@ -196,6 +197,7 @@ def test_windows_with_lost_samples_and_no_others_are_marked(live_study, tmp_path
     assert [row["status"] for row in found] == marks
 
 
+@pytest.mark.slow
 def test_a_lost_face_gives_no_old_answer(live_study, tmp_path, capsys) -> None:
     played = Played(live_study)
     frames = played.samples["face"]
@@ -218,6 +220,7 @@ def test_a_lost_face_gives_no_old_answer(live_study, tmp_path, capsys) -> None:
     assert "face lost" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back_begins_anew(live_study, tmp_path) -> None:
     played = Played(live_study)
     for name, times in played.times.items():
@@ -232,6 +235,7 @@ def test_a_clock_that_is_set_back_begins_anew(live_study, tmp_path) -> None:
     assert "clock jump" in [row["event"] for row in rows(tmp_path / "s-events.csv")]
 
 
+@pytest.mark.slow
 def test_a_program_that_is_killed_and_restarted(signals_study, tmp_path, capsys) -> None:
     name, out = unique("device"), tmp_path / "s.csv"
 
@@ -259,6 +263,7 @@ def test_a_program_that_is_killed_and_restarted(signals_study, tmp_path, capsys)
     assert "reference: 5 s to go" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["seconds", "file"])
 def test_the_reference_comes_first_or_from_before(signals_study, tmp_path, kind) -> None:
     out, said, file = tmp_path / "s.csv", tmp_path / "said.csv", str(signals_study / "p0calm.csv")
@@ -276,6 +281,7 @@ def test_the_reference_comes_first_or_from_before(signals_study, tmp_path, kind)
     np.testing.assert_allclose(probabilities(found[first:]), want[first:], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_channels_of_other_names_are_told_and_mapped(signals_study, tmp_path, capsys) -> None:
     channels = (*EEG, "Heart")
     line = ["--reference", "6", "--out", str(tmp_path / "s.csv"), "--seconds", "2"]
@@ -408,6 +414,7 @@ def test_a_stream_that_stops_ends_the_answer() -> None:
     outlet.close()
 
 
+@pytest.mark.slow
 def test_a_session_is_recorded_and_shown(live_study, tmp_path, capsys) -> None:
     record = tmp_path / "study" / "p7_calm.xdf"
     with playing(Played(live_study)) as names:

@@ -254,6 +254,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_killed_session_leaves_no_server(tmp_path: Path) -> None:
     script = tmp_path / "session.py"
     script.write_text(_SESSION)

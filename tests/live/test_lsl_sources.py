@@ -164,6 +164,7 @@ def test_another_machines_clock_is_followed_without_its_jitter() -> None:
     assert followed(5.0, 8.0, 0.01) == 8.0
 
 
+@pytest.mark.slow
 def test_a_program_that_is_killed_and_restarted() -> None:
     name = unique("killed")
     with running_sender(name, ["A"], FS):
@@ -179,6 +180,7 @@ def test_a_program_that_is_killed_and_restarted() -> None:
     np.testing.assert_allclose(np.diff(times), 1 / FS, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_closed_and_opened_again() -> None:
     name = unique("closed")
     sender = Sender(name, ["A"], FS)
@@ -193,6 +195,7 @@ def test_a_stream_that_is_closed_and_opened_again() -> None:
     sender.stop()
 
 
+@pytest.mark.slow
 def test_another_stream_of_the_name_does_not_take_its_place() -> None:
     name = unique("other")
     sender = Sender(name, ["A"], FS)

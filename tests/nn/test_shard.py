@@ -205,6 +205,7 @@ def model_worker(rank, world, path):
                     torch.testing.assert_close(found, wanted, rtol=limit, atol=limit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 3])
 def test_contrastive_stage_equals_one_process(world, tmp_path):
     in_processes(model_worker, world, tmp_path)

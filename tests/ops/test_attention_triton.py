@@ -127,6 +127,7 @@ def check_compilation():
         assert "mma" in built.asm["ptx"], variant.name
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize(
     "check",

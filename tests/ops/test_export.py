@@ -106,6 +106,7 @@ def test_onnxruntime_agrees(model_and_arguments):
     torch.testing.assert_close(got, wanted)
 
 
+@pytest.mark.slow
 def test_saved_program_loads_without_clmer(tmp_path):
     program = torch.export.export(CrossModalAttention(16, 4).eval(), (X, X, X))
     load = "import sys, torch; torch.export.load(sys.argv[1]); assert 'clmer' not in sys.modules"

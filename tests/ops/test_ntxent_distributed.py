@@ -70,6 +70,7 @@ def equality_worker(rank, world, path):
                 assert_equal_to_one_process(pair, [2, 3], (4,), 0.2, gather=gather)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_processes_equal_one(world, tmp_path):
     in_processes(equality_worker, world, tmp_path)

@@ -176,6 +176,7 @@ def triton_check() -> None:
         assert_close(ours, plain, wide)
 
 
+@pytest.mark.slow
 @needs_triton
 def test_triton_in_the_interpreter() -> None:
     run_in_interpreter(triton_check)
@@ -203,5 +204,6 @@ def distributed_worker(rank: int, world: int, path: str) -> None:
             torch.testing.assert_close(ours, whole.chunk(world, -2)[rank])
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path) -> None:  # type: ignore[no-untyped-def]
     in_processes(distributed_worker, 2, tmp_path)

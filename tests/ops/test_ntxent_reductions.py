@@ -216,5 +216,6 @@ def worker(rank: int, world: int, path: str) -> None:
             nt_xent(a[own], b[own], process_group=group, **options)  # type: ignore[call-overload]
 
 
+@pytest.mark.slow
 def test_over_ranks(tmp_path: Path) -> None:
     in_processes(worker, 2, tmp_path)

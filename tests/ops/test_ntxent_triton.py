@@ -223,6 +223,7 @@ def ring_worker(rank, world, path):
 CHECKS = (equality_check, second_derivatives_check, results_check, many_blocks_check)
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("check", [*CHECKS, bounded_gradient_check, edges_check])
 def test_in_the_interpreter(check):

@@ -348,6 +348,7 @@ sys.exit(5)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call",
     [

@@ -135,6 +135,7 @@ def test_options_are_named_and_generated_recordings_are_deleted(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_recordings_are_looked_for_in_clmer_data(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -245,6 +245,7 @@ def test_a_chain_has_one_rate():
         signal.Chain(streams(), signal.Notch(50, 256))
 
 
+@pytest.mark.slow
 def test_a_day_in_small_chunks_drifts_no_further_than_rounding():
     """24 hours of 32 channels at 128 Hz in chunks of 8 against one pass of SciPy's in float64."""
     hour = 3600 * 128

@@ -31,6 +31,7 @@ def compile_triton(*arguments, code=None):
     )
 
 
+@pytest.mark.slow
 @needs_triton
 def test_variants_compile_and_fit():
     run = compile_triton("--rotate", "--only", SOME)

@@ -106,6 +106,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(deap, whole):
     assert (deap / "other" / "results.json").read_bytes() != wanted
 
 
+@pytest.mark.slow
 def test_killed_in_either_stage_and_resumed_it_ends_with_the_same_bytes(deap, whole):
     out = deap / "killed"
     kill_after(start(deap, out), out, 2)  # contrastive
@@ -334,6 +335,7 @@ def shared(deap):
     return deap / "shared", finished(process)
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(whole, shared):
     out, printed = shared
     one, two = (torch.tensor(contrastive(each), dtype=torch.float64) for each in (whole, out))
@@ -348,6 +350,7 @@ def test_two_processes_train_what_one_does(whole, shared):
     assert not (out / "checkpoint").exists()
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_bytes(deap, shared):
     out = deap / "shared-killed"
     process = torchrun(deap, out)
@@ -441,6 +444,7 @@ def same(one, other):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_two_processes_train_two_splits_to_the_bytes_of_one(deap, two_splits):
     out = deap / "two-at-once"
     printed = finished(torchrun(deap, out, *TWO))
@@ -464,6 +468,7 @@ def processes_of(out):
     return found
 
 
+@pytest.mark.slow
 def test_killed_with_two_splits_in_progress_it_ends_with_the_same_bytes(deap, two_splits):
     out = deap / "two-killed"
     process = torchrun(deap, out, *TWO)

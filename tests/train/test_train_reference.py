@@ -115,7 +115,7 @@ def test_in_use_a_reference_is_asked_for(study, run, capsys):
     known = str(study / "p1-rest.npy")
     assert main([*line, "--reference", f"{known}:0-6"]) == 0
     captured = capsys.readouterr()
-    assert f"read against 6 windows of {known}:0-6" in captured.err
+    assert f"read against 6 windows of {known}:0-6" in " ".join(captured.err.split())
     rows = list(csv.DictReader(captured.out.splitlines()))
     assert len(rows) == 10
     assert main([*line, "--reference", f"{file}:0-6"]) == 0

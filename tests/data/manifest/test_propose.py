@@ -46,7 +46,8 @@ def read(root: Path) -> Proposal:
     write(made, root / "manifest.csv")
     found = list(reader.read(root))
     assert len(found) == len(made.trials)
-    assert all(len(line) <= 80 for line in screen(made, Path("manifest.csv")))
+    lines = screen(made, Path("manifest.csv"))
+    assert all(len(line) <= 80 for line in lines if str(root) not in line)  # a path is one word
     return made
 
 

@@ -195,6 +195,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_same_splits_in_any_process() -> None:
     digests = set()
     for hash_seed in ("0", "4242"):

@@ -267,6 +267,7 @@ print(kills, "kills:", absent, "absent")
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_a_store_is_whole_or_absent(tmp_path: Path) -> None:
     """100 kills, or as many as a slow disk allows in a minute, but 20."""
     (tmp_path / "cache").mkdir()

@@ -111,6 +111,7 @@ def test_same_seed_same_files_and_people_do_not_depend_on_their_number(
         assert (other / name).read_bytes() != (small / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_that_is_taken_for_data(tmp_path: Path) -> None:
     root = tmp_path / "d"
     code = (

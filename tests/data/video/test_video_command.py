@@ -64,6 +64,7 @@ def openface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_with_openface_and_resumed(
     openface: Path, capsys: pytest.CaptureFixture[str], count: int

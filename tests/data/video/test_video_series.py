@@ -145,6 +145,7 @@ def test_what_is_missing_is_named_with_the_way_out(
         open_face(tmp_path / "absent.mp4", cache=tmp_path / "c")
 
 
+@pytest.mark.slow
 def test_no_face_and_a_damaged_clip(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no_face.mp4: face: found no face found in"):
         table_of(clips / "no_face.mp4", tmp_path / "cache")

@@ -194,6 +194,7 @@ def test_a_small_face_is_found_and_has_the_large_one_s_values(
     assert depth == pytest.approx(720 / size, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_small_face_that_moves_is_followed(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +205,7 @@ def test_a_small_face_that_moves_is_followed(
     np.testing.assert_allclose(np.diff(table["x_30"]), 12, atol=6)
 
 
+@pytest.mark.slow
 def test_a_small_face_is_followed_though_a_large_one_appears(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -279,6 +281,7 @@ def test_pixels_of_another_shape_give_the_same_face(
         assert stored[column].mean() == pytest.approx(square[column].mean(), abs=6)
 
 
+@pytest.mark.slow
 def test_damage_is_an_error_and_partial_keeps_both_sides_of_it(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

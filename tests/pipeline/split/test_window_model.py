@@ -88,6 +88,7 @@ def test_exported_with_any_number_of_windows(name: str) -> None:
     torch.testing.assert_close(program.module()(five), module(five))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["channel tokens", "spectra", "own encoders"])
 def test_onnxruntime_says_the_same_of_raw_windows(name: str) -> None:
     pytest.importorskip("onnxscript", reason="onnx, onnxscript and onnxruntime: clmer[onnx]")
