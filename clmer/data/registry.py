@@ -53,6 +53,8 @@ class Dataset:
             are the file's own.
         keeps: whether `read` takes `cache=`, where it keeps what it made of the files, and `only=`,
             the recordings that are wanted.
+        title: what it is called, its version and where it is; "" for recordings of the user's own.
+        terms: what its licence or agreement says of use, a sentence or two.
     """
 
     name: str
@@ -76,6 +78,8 @@ class Dataset:
     refused: Mapping[str, str] = field(default_factory=dict)
     open_file: Callable[[Path], Signal] | None = None
     keeps: bool = False
+    title: str = ""
+    terms: str = ""
 
     @property
     def task(self) -> str:
@@ -142,6 +146,8 @@ DATASETS = {
             band=amigos.BAND,
             paper_band=(4.0, 45.0),
             obtain=amigos.OBTAIN,
+            title=amigos.TITLE,
+            terms=amigos.TERMS,
             gaps=True,
             labels=amigos_labels.LABELS,
             describe=amigos.describe_short,
@@ -158,6 +164,8 @@ DATASETS = {
             band=amigos.BAND,
             paper_band=(4.0, 45.0),
             obtain=amigos.OBTAIN,
+            title=amigos.TITLE,
+            terms=amigos.TERMS,
             gaps=True,
             labels=amigos_labels.LABELS,
             describe=amigos.describe_long,
@@ -178,6 +186,8 @@ DATASETS = {
             band=deap.BAND,
             paper_band=(4.0, 45.0),
             obtain=deap.OBTAIN,
+            title=deap.TITLE,
+            terms=deap.TERMS,
         ),
         Dataset(
             name="deap-raw",
@@ -191,6 +201,8 @@ DATASETS = {
             band=deap_raw.BAND,
             paper_band=(4.0, 45.0),
             obtain=deap_raw.OBTAIN,
+            title=deap_raw.TITLE,
+            terms=deap.TERMS,
             notes=deap_raw.NOTES,
             open_file=deap_raw.open_file,
         ),
@@ -206,6 +218,8 @@ DATASETS = {
             band=eegmat.BAND,
             paper_band=(4.0, 45.0),
             obtain=eegmat.OBTAIN,
+            title=eegmat.TITLE,
+            terms=eegmat.TERMS,
             notes=eegmat.NOTES,
         ),
         Dataset(
@@ -220,6 +234,8 @@ DATASETS = {
             band=man2.BAND,
             paper_band=(1.0, 50.0),
             obtain=man2.OBTAIN,
+            title=man2.TITLE,
+            terms=man2.TERMS,
             notes=man2.NOTES,
         ),
         Dataset(

@@ -24,7 +24,7 @@ from clmer.errors import DataError
 from clmer.nn.fusion import Fusion, attention_maps
 from clmer.pipeline.reference import GivenReference
 from clmer.pipeline.reference_rows import NONE, find_reference
-from clmer.pipeline.run import trained
+from clmer.pipeline.run.load import load
 from clmer.pipeline.run_files import damaged
 from clmer.report import figures
 from clmer.report.figures import captioned, heat_map, scatter, side_by_side
@@ -89,7 +89,7 @@ def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
         return [(title, _not_drawn(why)) for title in draw]
     try:
         sample = read_sample(run, cache)
-        model = trained.load(run.path, split="split1")
+        model = load(run.path, split="split1")
     except DataError as error:
         return [(title, _not_drawn(error)) for title in draw]
     return [(title, _drawn(drawn, model, sample)) for title, drawn in draw.items()]

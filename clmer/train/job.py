@@ -36,7 +36,8 @@ from clmer.errors import DataError
 from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
 from clmer.evaluation.rows import Rows, concat
-from clmer.pipeline.config import PAIRS, Config
+from clmer.pipeline import run_files
+from clmer.pipeline.config import Config
 from clmer.pipeline.fit import all_tokens, fit_ablation, fit_control, fit_split, select_tokens
 from clmer.pipeline.floor import encoder_blocks, floor_features
 from clmer.pipeline.models import FittedModel, check_models
@@ -379,10 +380,4 @@ def settings(config: Config) -> dict[str, Any]:
         DataError: that table cannot be read.
     """
     own = {SPLITS_DIGEST: digest(Path(config.splits))} if config.splits else {}
-    pairs = {name: getattr(config, name) for name in PAIRS}
-    return own | {
-        **asdict(config),
-        "modalities": list(config.modalities),
-        "models": list(config.models),
-        **{name: pair and list(pair) for name, pair in pairs.items()},
-    }
+    return own | run_files.settings(config)
