@@ -304,10 +304,10 @@ class SplitModel:
         Raises:
             DataError: the folder cannot be written.
         """
-        folder = SplitFolder(Path(folder))
-        folder.source.mkdir(parents=True, exist_ok=True)
+        place = SplitFolder(Path(folder))
+        place.source.mkdir(parents=True, exist_ok=True)
         for name, (tensors, notes) in parts_of(self).items():
-            write_tensors(folder.path(name), tensors, notes)
+            write_tensors(place.path(name), tensors, notes)
 
     @classmethod
     def load(
