@@ -11,6 +11,9 @@ with a and b fitted to the held-out log-odds of all rows: a weak block gets a sm
 by side with a strong one it would blur it, and a and b repair confidence and threshold. A sum of
 linear models is linear, so one matrix per block is saved.
 
+Rows can have weights (`importance`), which then stand in all losses in the place of balanced
+classes; what features are standardised by counts every row once.
+
 Source: Wolpert 1992 (stacking); Platt 1999 (calibration on held-out scores).
 """
 
@@ -70,7 +73,12 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    features: Features, y: np.ndarray, groups: np.ndarray, classes: int, seed: int = 0
+    features: Features,
+    y: np.ndarray,
+    groups: np.ndarray,
+    classes: int,
+    seed: int = 0,
+    weights: np.ndarray | None = None,
 ) -> Fitted:
     """Fit the floor.
 
@@ -80,6 +88,7 @@ def fit(
         groups: [N] what is held out together: people, or recordings of one person.
         classes: K.
         seed: of the division of the groups.
+        weights: [N] above 0, what each row counts in the losses; None for balanced classes.
 
     Raises:
         ValueError: no features, or rows that do not fit y.
@@ -88,16 +97,24 @@ def fit(
         shapes = {name: f.shape for name, f in features.items()}
         raise ValueError(f"fit: expected features of {len(y)} windows, found {shapes}")
     folds = parts_of_groups(y, groups, seed)
-    solved = {block: _solve(part, y, folds, classes) for block, part in features.items()}
-    mixed = mix([each.held_out for each in solved.values()], y, classes)
-    mean, scale, weights, bias = {}, {}, {}, mixed.bias.copy()
+    solved = {block: _solve(part, y, folds, classes, weights) for block, part in features.items()}
+    mixed = mix([each.held_out for each in solved.values()], y, classes, weights)
+    mean, scale, matrices, bias = {}, {}, {}, mixed.bias.copy()
     for share, (block, part) in zip(mixed.shares, features.items(), strict=True):
         mean[block], scale[block] = statistics_of(part)
         z = standardised(part, mean[block], scale[block])
-        model = _Path(z, y, classes).fit(solved[block].strength)
-        weights[block] = share * model.weights
+        model = _Path(z, y, classes, weights).fit(solved[block].strength)
+        matrices[block] = share * model.weights
         bias += share * model.bias
-    return Fitted(LinearFloor(mean, scale, weights, bias), mixed.log_odds)
+    return Fitted(LinearFloor(mean, scale, matrices, bias), mixed.log_odds)
+
+
+def cross_entropy(logits: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> float:
+    """Weighted mean of the negative log-probability; without weights that of balanced classes."""
+    if weights is None:
+        return balanced_cross_entropy(logits, y)
+    logp = log_softmax(logits, axis=1)[np.arange(len(y)), y]
+    return -float(np.average(logp, weights=weights)) if len(y) else 0.0
 
 
 def balanced_cross_entropy(logits: np.ndarray, y: np.ndarray) -> float:
@@ -153,6 +170,7 @@ def _solve(
     y: np.ndarray,
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
     classes: int,
+    weights: np.ndarray | None,
 ) -> _Solved:
     """The strength for one block, and its log-odds of rows that were held out.
 
@@ -163,14 +181,15 @@ def _solve(
     for fitted, held in folds:
         statistics = statistics_of(features[fitted])
         z, others = (standardised(features[rows], *statistics) for rows in (fitted, held))
-        parts.append((_Path(z, y[fitted], classes), others, held))
+        own = None if weights is None else weights[fitted]
+        parts.append((_Path(z, y[fitted], classes, own), others, held))
     best, least = _Solved(STRENGTHS[0], np.zeros((len(y), classes))), np.inf
     for strength in STRENGTHS if folds else ():
         held_out = np.zeros((len(y), classes))
         for path, others, held in parts:
             model = path.fit(strength)
             held_out[held] = others @ model.weights.T + model.bias
-        loss = balanced_cross_entropy(held_out, y)
+        loss = cross_entropy(held_out, y, weights)
         if loss > least:
             break
         best, least = _Solved(strength, held_out), loss
@@ -178,16 +197,21 @@ def _solve(
 
 
 class _Path:
-    """Class-balanced logistic regressions of ever weaker regularisation on the same rows.
+    """Weighted or class-balanced logistic regressions of ever weaker regularisation on some rows.
 
     Each starts where the last one ended. A class without rows has the logit of one row among all
     that there are.
     """
 
-    def __init__(self, z: np.ndarray, y: np.ndarray, classes: int) -> None:
-        self.z, self.y, self.classes = z, y, classes
+    def __init__(
+        self, z: np.ndarray, y: np.ndarray, classes: int, weights: np.ndarray | None = None
+    ) -> None:
+        self.z, self.y, self.classes, self.weights = z, y, classes, weights
         self.model = LogisticRegression(
-            class_weight="balanced", max_iter=500, tol=1e-3, warm_start=True
+            class_weight="balanced" if weights is None else None,
+            max_iter=500,
+            tol=1e-3,
+            warm_start=True,
         )
 
     def fit(self, strength: float) -> _Linear:
@@ -199,7 +223,7 @@ class _Path:
             return _Linear(weights, bias)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            self.model.set_params(C=strength).fit(self.z, self.y)
+            self.model.set_params(C=strength).fit(self.z, self.y, self.weights)
         own, at = self.model.coef_, self.model.intercept_
         if len(present) == 2:  # f of the second class, as one logit each
             own, at = np.vstack([-own, own]) / 2, np.hstack([-at, at]) / 2
@@ -217,16 +241,21 @@ class Mixed(NamedTuple):
     log_odds: np.ndarray  # [N, K]
 
 
-def mix(sources: Sequence[np.ndarray], y: np.ndarray, classes: int) -> Mixed:
-    """Shares and bias that minimise the class-balanced cross-entropy of held-out log-odds."""
+def mix(
+    sources: Sequence[np.ndarray],
+    y: np.ndarray,
+    classes: int,
+    weights: np.ndarray | None = None,
+) -> Mixed:
+    """Shares and bias that minimise the `cross_entropy` of held-out log-odds."""
     stacked = np.stack(sources)  # [S, N, K]
     count = len(stacked)
     if len(np.unique(y)) < 2 or not stacked.any():  # nothing was held out
         shares, bias = np.full(count, 1.0 / count), np.zeros(classes)
         log_odds = np.tensordot(shares, stacked, 1)
-        return Mixed(shares, bias, balanced_cross_entropy(log_odds, y), log_odds)
+        return Mixed(shares, bias, cross_entropy(log_odds, y, weights), log_odds)
     sizes = np.bincount(y, minlength=classes)
-    weight = 1.0 / (sizes[y] * (sizes > 0).sum())
+    weight = 1.0 / (sizes[y] * (sizes > 0).sum()) if weights is None else weights / weights.sum()
     target = np.eye(classes)[y]
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
