@@ -23,6 +23,8 @@ from clmer.pipeline.options.names import check_modality_names
 from clmer.pipeline.presets import known_device
 from clmer.pipeline.reference import check_reference
 from clmer.pipeline.reference_rows import ALL, MARKED, NONE
+from clmer.pipeline.run.start import read_start
+from clmer.pipeline.stages.start import Start, check_start
 from clmer.pipeline.targets import RowWeights
 from clmer.pipeline.tokenizer import WindowArrays
 
@@ -43,7 +45,16 @@ def _is_shape(shape: Any) -> bool:
     """Whether it is (channels, samples)."""
     if not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) != 2:
         return False
-    return all(isinstance(each, (int, np.integer)) and each > 0 for each in shape)
+    channels, samples = shape
+    if isinstance(channels, Sequence) and not isinstance(channels, str):
+        named = len(channels) > 0 and all(isinstance(name, str) for name in channels)
+        channels = len(channels) if named and len(set(channels)) == len(channels) else 0
+    return all(isinstance(each, (int, np.integer)) and each > 0 for each in (channels, samples))
+
+
+def _count(channels: int | Sequence[str]) -> int:
+    """Number of channels, which stand as a number or by their names."""
+    return len(channels) if isinstance(channels, Sequence) else int(channels)
 
 
 def _arguments(message: str) -> str:
@@ -86,8 +97,9 @@ class WindowEstimator(BaseEstimator):
 
     Args:
         modalities: (channels, samples) by name, in the order of X's columns, each flattened row
-            by row: {"eeg": (32, 128), "ecg": (1, 128)}. None: one modality; of a two-dimensional X
-            a single row of all features.
+            by row: {"eeg": (32, 128), "ecg": (1, 128)}. In the place of a number of channels may
+            be their names, (["Fz", "Cz"], 128), by which `init` matches them. None: one modality;
+            of a two-dimensional X a single row of all features.
         fs: samples a second; only `tokens="spectrum"` asks.
         classifier: "corrected" (logistic regression on hand-made features, corrected by the
             fusion), "linear" (uncorrected) or "fusion" (alone).
@@ -99,12 +111,16 @@ class WindowEstimator(BaseEstimator):
         validation: share of the windows (about) that fit holds back to choose the epoch by; 0 for
             none, which keeps the last one ("corrected" needs some).
         patience: epochs without a better validation score before training stops; 0 never.
+        init: folder of encoders of another study (`TrainedRun.save_encoders`), which stage 1 starts
+            from, see `clmer.pipeline.stages.start`; channels are matched by name, so `modalities`
+            has to name them. None for a random start.
         device: a torch device.
         random_state: seed, `RandomState`, or None.
 
     Attributes:
         n_features_in_: X.shape[1].
         model_: the fitted `clmer.pipeline.split.model.SplitModel`.
+        init_: with `init`, the channels that were copied and those that started anew, by modality.
     """
 
     #: `ModelConfig.target`.
@@ -112,7 +128,7 @@ class WindowEstimator(BaseEstimator):
 
     def __init__(
         self,
-        modalities: Mapping[str, tuple[int, int]] | None = None,
+        modalities: Mapping[str, tuple[int | Sequence[str], int]] | None = None,
         *,
         fs: float = 128.0,
         classifier: str = "corrected",
@@ -132,6 +148,7 @@ class WindowEstimator(BaseEstimator):
         epochs_fusion: int = 60,
         validation: float = 0.2,
         patience: int = 10,
+        init: Any = None,
         device: str = "cpu",
         random_state: Any = None,
     ) -> None:
@@ -154,6 +171,7 @@ class WindowEstimator(BaseEstimator):
         self.epochs_fusion = epochs_fusion
         self.validation = validation
         self.patience = patience
+        self.init = init
         self.device = device
         self.random_state = random_state
 
@@ -218,6 +236,7 @@ class WindowEstimator(BaseEstimator):
         kind = NONE if known is None else ALL if known.all() else MARKED
         try:
             config, device = self._config(seed, kind), known_device(self.device)
+            start = None if self.init is None else self._start(config, windows)
             self.model_ = fit_split(
                 config,
                 windows,
@@ -226,10 +245,25 @@ class WindowEstimator(BaseEstimator):
                 classes=classes,
                 device=device,
                 weights=self._weights(y, weight),
+                start=start,
             )
         except ConfigError as error:
             raise ConfigError(_arguments(str(error))) from error
         return self
+
+    def _start(self, config: ModelConfig, windows: WindowArrays) -> Start:
+        """The encoders of `init`, some of which fit."""
+        given = self.modalities or {}
+        if not any(isinstance(channels, Sequence) for channels, _ in given.values()):
+            raise ConfigError(
+                "`init`: found channels without names, expected their names in modalities, such as "
+                '{"eeg": (["Fz", "Cz"], 128)}: by them weights are matched'
+            )
+        start = read_start(self.init)
+        check_start(config, start)
+        lengths = {name: array.shape[2] for name, array in windows.arrays.items()}
+        self.init_ = start.copied(config, windows.modalities, lengths)
+        return start
 
     def _weights(self, y: np.ndarray, weight: np.ndarray | None) -> RowWeights | None:
         """What windows count in the losses; None for all that a run does without weights."""
@@ -278,7 +312,7 @@ class WindowEstimator(BaseEstimator):
             return
         shapes = self.modalities.values() if isinstance(self.modalities, Mapping) else ()
         if not shapes or not all(_is_shape(shape) for shape in shapes):
-            expected = "(channels, samples) by name, above 0"
+            expected = "(channels, samples) by name, above 0, or channels' names"
             raise ValueError(f"modalities: found {self.modalities!r}, expected {expected}")
 
     def _windows(self, X: np.ndarray) -> dict[str, np.ndarray]:
@@ -288,16 +322,17 @@ class WindowEstimator(BaseEstimator):
                 raise ValueError(f"X: found {X.ndim} dimensions, expected 2 or 3")
             return {"x": np.asarray(X.reshape(len(X), -1, X.shape[-1]), dtype=np.float32)}
         check_modality_names(self.modalities)
-        sizes = [channels * samples for channels, samples in self.modalities.values()]
+        shapes = {name: (_count(c), int(t)) for name, (c, t) in self.modalities.items()}
+        sizes = [channels * samples for channels, samples in shapes.values()]
         if X.ndim != 2 or X.shape[1] != sum(sizes):
             raise ValueError(
                 f"X: found {X.shape}, expected (n_samples, {sum(sizes)}): modalities has "
-                + ", ".join(f"{n} {c} x {t}" for n, (c, t) in self.modalities.items())
+                + ", ".join(f"{n} {c} x {t}" for n, (c, t) in shapes.items())
             )
         parts = np.split(X, np.cumsum(sizes)[:-1], axis=1)
         return {
             name: part.reshape(len(X), *shape).astype(np.float32)
-            for (name, shape), part in zip(self.modalities.items(), parts, strict=True)
+            for (name, shape), part in zip(shapes.items(), parts, strict=True)
         }
 
     def _modalities(self, X: np.ndarray) -> dict[str, Modality]:
@@ -306,7 +341,9 @@ class WindowEstimator(BaseEstimator):
         for name, array in self._windows(X).items():
             count = array.shape[1]
             kinds = ("eeg",) * count if name == "eeg" else ()
-            found[name] = Modality(name, count, self.fs, tuple(map(str, range(count))), kinds)
+            given = None if self.modalities is None else self.modalities[name][0]
+            channels = tuple(given) if isinstance(given, Sequence) else map(str, range(count))
+            found[name] = Modality(name, count, self.fs, tuple(channels), kinds)
         return found
 
     def _config(self, seed: int, reference: str) -> ModelConfig:

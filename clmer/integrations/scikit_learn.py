@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -39,7 +39,7 @@ class CLMERClassifier(ClassifierMixin, WindowEstimator):
 
     def __init__(
         self,
-        modalities: Mapping[str, tuple[int, int]] | None = None,
+        modalities: Mapping[str, tuple[int | Sequence[str], int]] | None = None,
         *,
         fs: float = 128.0,
         classifier: str = "corrected",
@@ -60,6 +60,7 @@ class CLMERClassifier(ClassifierMixin, WindowEstimator):
         validation: float = 0.2,
         patience: int = 10,
         class_weight: Any = "balanced",
+        init: Any = None,
         device: str = "cpu",
         random_state: Any = None,
     ) -> None:
@@ -83,6 +84,7 @@ class CLMERClassifier(ClassifierMixin, WindowEstimator):
             epochs_fusion=epochs_fusion,
             validation=validation,
             patience=patience,
+            init=init,
             device=device,
             random_state=random_state,
         )

@@ -43,6 +43,7 @@ from clmer.pipeline.stages.classifiers import Classifiers
 from clmer.pipeline.stages.contrastive import fit_encoders, random_encoders
 from clmer.pipeline.stages.loop import Recorder, Unrecorded
 from clmer.pipeline.stages.select import Classify, candidates, choose
+from clmer.pipeline.stages.start import Start, check_start
 from clmer.pipeline.stages.tuned import feature_scales, linear_start, tuned
 from clmer.pipeline.targets import RowWeights, Target, fit_target
 from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, raw_tokens
@@ -60,6 +61,7 @@ def fit_split(
     ranks: Ranks | None = None,
     name: str = "split1",
     weights: RowWeights | None = None,
+    start: Start | None = None,
 ) -> SplitModel:
     """Train both stages on a split's training part.
 
@@ -77,15 +79,16 @@ def fit_split(
         name: of the split; seeds and the recorder's names follow from it.
         weights: what windows count in the losses of the floor and of stage 2; None for balanced
             classes, or 1 of a rating. Stage 1 and all statistics count every row once.
+        start: encoders of another study that stage 1 starts from; None for a random start.
 
     Returns:
         The trained model. The caller's random state is what it was before; fits in several threads
         end as each would alone.
 
     Raises:
-        ConfigError: a model cannot be trained on these windows; a correction has no validation
-            part; there is no reference where `config.reference` asks for one, or one that it does
-            not ask for.
+        ConfigError: a model cannot be trained on these windows; `start` does not fit; a correction
+            has no validation part; there is no reference where `config.reference` asks for one, or
+            one that it does not ask for.
         DataError: a loss was not finite; a file of the recorder is damaged or cannot be written.
     """
     device = torch.device(device)
@@ -93,6 +96,7 @@ def fit_split(
     if (config.reference == NONE) != (windows.reference is None):
         found = "none" if windows.reference is None else "one"
         raise ConfigError(f"`reference={config.reference}`: found {found} among the windows")
+    check_start(config, start)
     if config.select == "inner" and weights is not None:
         raise ConfigError("`select=inner`: found weights of windows, expected none")
     if config.select == "inner":
@@ -109,7 +113,7 @@ def fit_split(
         x = tokenizer.standardise(windows.arrays, device, windows.read_against)
         encoders: dict[str, Encoder] = {}
         if config.pretrains:
-            encoders = fit_encoders(config, windows, x, split, recorder, ranks, name)
+            encoders = fit_encoders(config, windows, x, split, recorder, ranks, name, start)
         known = Known(x, windows.read_against)
         tokenizer, tokens = fit_tokens(tokenizer, split.train, known, encoders)
         models: dict[str, FittedModel] = {}

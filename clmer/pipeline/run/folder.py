@@ -53,7 +53,9 @@ This folder was made by CLMER from generated recordings: it holds nothing of peo
 """
 #: In config.json, SHA-256 of the table of the user's own splits, where there is one.
 SPLITS_DIGEST = "splits_sha256"
-_FOLDERS = ("root", "mobilevit", "splits")  # options that are paths
+#: The same of the encoders that stage 1 starts from.
+INIT_DIGEST = "init_sha256"
+_FOLDERS = ("root", "mobilevit", "splits", "init")  # options that are paths
 _SHOWN = 5  # differences of the data in one message
 
 
@@ -282,7 +284,7 @@ def read_config(folder: Path) -> Config:
         hint = "`clmer train` makes one and prints where."
         raise DataError(folder, str(CONFIG), "nothing", "a run's folder", hint)
     found = read_described(path)["config"]
-    return as_config(found, path, "config", ("data", SPLITS_DIGEST))
+    return as_config(found, path, "config", ("data", SPLITS_DIGEST, INIT_DIGEST))
 
 
 def unfinished_stage(folder: Path) -> str:

@@ -107,6 +107,7 @@ class TrainedRun:
             DataError: the run trained no fusion.
             TypeError: it predicts a rating.
         """
+        self._check_fusion()
         check_has_classes(self.target)
         return np.exp(self._predictions(windows, people, reference))
 
@@ -203,6 +204,35 @@ class TrainedRun:
         """
         return self._save(Path(folder), license, about_data, "", overwrite)
 
+    def save_encoders(
+        self,
+        folder: Path | str,
+        *,
+        license: str = "other",
+        about_data: str = "",
+        overwrite: bool = False,
+    ) -> Path:
+        """Save the encoders of one split alone, for another study to start from.
+
+        `clmer train ... --init FOLDER`, `CLMERClassifier(init=FOLDER)`; `clmer.load(FOLDER)` gives
+        a model that encodes. The layout and the arguments are `save_pretrained`'s.
+
+        Raises:
+            ConfigError: as `save_pretrained`.
+            DataError: as `save_pretrained`; or stage 1 did not run.
+            ValueError: several splits are loaded.
+        """
+        split = self._single("save_encoders")
+        if not split.encoders:
+            raise DataError(
+                self.folder, "contrastive stage", "none (`contrastive=False`)", "encoders to save"
+            )
+        alone = saved.encoders_of(split)
+        kept = {name: getattr(alone.config, name) for name in saved.ENCODERS_ALONE}
+        splits = dict.fromkeys(self.splits, alone)
+        encoders = replace(self, config=replace(self.config, **kept), splits=splits)
+        return encoders._save(Path(folder), license, about_data, "", overwrite)
+
     def push_to_hub(
         self,
         repo_id: str,
@@ -246,7 +276,8 @@ class TrainedRun:
     ) -> Path:
         from clmer.pipeline.share.card import model_card  # brings matplotlib
 
-        model = replace(saved.model_of(self.config, self.splits), scores=scores_in(self.folder))
+        model = saved.model_of(self.config, self.splits)
+        model = replace(model, scores=scores_in(self.folder) if model.name else None)
         card = model_card(model, license=license, about_data=about_data, source=source)
         saved.write(folder, model, card, overwrite=overwrite)
         return folder

@@ -267,6 +267,10 @@ def _limits(model: SavedModel) -> list[str]:
             "recordings that it was not trained on. Their mean, which is what answers, was trained "
             "on all of them and could not be tested: use it for new people alone.",
         )
+    if model.config.init:
+        lines.append(
+            "Stage 1 started from encoders of another study, whose people it has seen too."
+        )
     if model.config.synthetic is not None:
         lines.insert(0, "The recordings are generated: it says nothing of people.")
     return lines

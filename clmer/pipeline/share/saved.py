@@ -41,13 +41,22 @@ from clmer.pipeline.split.files import parts_of
 from clmer.pipeline.split.model import SplitModel, load_parts
 from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.split.parts import Part, SplitParts
+from clmer.pipeline.targets import ClassTarget
 from clmer.storage import unwritable, write_file
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 #: Version of the layout.
 FORMAT = 1
-#: What stands for the table of a user's own splits, which is not kept.
-OWN_TABLE = "own"
+#: What stands for the table of a user's own splits, and for encoders given, which are not kept.
+OWN_TABLE, GIVEN = "own", "given"
+#: Options of encoders that are saved alone.
+ENCODERS_ALONE: Mapping[str, Any] = {
+    "fusion": False,
+    "encoders": "frozen",
+    "target": "class",
+    "ablation": "none",
+    "select": "none",
+}
 _TYPE = "clmer"
 _WAY_OUT = "Save it again (`save_pretrained`), or download it anew."
 _DESCRIPTION = {
@@ -117,6 +126,7 @@ def model_of(config: Config, splits: Mapping[str, SplitModel]) -> SavedModel:
         root="",
         mobilevit="",
         splits=OWN_TABLE if config.splits else "",
+        init=GIVEN if config.init else "",
         device="cpu",
         graph=False,
         modalities=tuple(first.tokenizer.modalities),
@@ -124,6 +134,12 @@ def model_of(config: Config, splits: Mapping[str, SplitModel]) -> SavedModel:
         stride_s=config.stride_s or window_s,
     )
     return SavedModel(kept, next(iter(first.models), ""), alone, None)
+
+
+def encoders_of(split: SplitModel) -> SplitModel:
+    """A split's encoders without what was trained on labels, and without their names."""
+    config = replace(split.config, **ENCODERS_ALONE)
+    return replace(split, config=config, models={}, target=ClassTarget(()), selection=None)
 
 
 def _alone(split: SplitModel) -> SplitModel:
