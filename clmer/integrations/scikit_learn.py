@@ -113,7 +113,7 @@ class CLMERClassifier(ClassifierMixin, WindowEstimator):
             known = ", ".join(map(str, labels))
             raise ValueError(f"class_weight: found {unknown[0]!r}, expected labels of y: {known}")
         for label, value in given.items():
-            if not isinstance(value, Real) or not 0 < value < math.inf:
+            if not isinstance(value, Real) or not 0 < float(value) < math.inf:
                 raise ValueError(f"class_weight[{label!r}]: found {value!r}, expected above 0")
         by_row = np.ones(len(y))
         for label, value in given.items():

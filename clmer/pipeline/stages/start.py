@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -141,7 +141,7 @@ class Start:
 
 def _traits(encoder: Encoder, modality: Modality) -> dict[str, tuple[Any, str]]:
     """What two encoders must share, and what to do where they do not."""
-    first = encoder.blocks[0][0]
+    first = cast(Any, encoder.blocks[0])[0]
     spectral = isinstance(encoder, SpectralEncoder)
     kernel = f"of {first.kernel_size[0]} samples, every {first.stride[0]}"
     return {
