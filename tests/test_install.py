@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,14 @@ import torch
 import clmer
 import clmer.kernels
 from clmer._native import _C
+from clmer.cli import COMMANDS
+from clmer.data import choices
+from clmer.data.choices import files
+from clmer.data.face.windows import FACE_TOKENS
+from clmer.data.formats.biosignal import SUFFIXES
+from clmer.data.registry import DATASETS
+from clmer.data.splits import note_of
+from clmer.data.synthetic import WRITERS
 from clmer.ops import _dispatch
 
 REPO = Path(__file__).resolve().parents[1]
@@ -142,3 +151,61 @@ def test_constants_are_marked_as_torch_marks_them() -> None:
 
     marked = vars(torch.compiler.assume_constant_result(answer)).copy()
     assert vars(_dispatch.has_triton) == marked == {"_dynamo_marked_constant": True}
+
+
+#: What takes a command more than a blink to import, and its options do not need.
+HEAVY = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "mne", "pandas", "PIL", "safetensors"}
+
+
+def imported(*words: str) -> tuple[set[str], int]:
+    """The top-level packages that `python -m` with these words imports, and its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    names = re.findall(r"^import time:.*\| +(\S+)$", done.stderr, re.M)
+    return {name.partition(".")[0] for name in names}, done.returncode
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("clmer --help", 0),
+        ("clmer.train --help", 0),
+        ("clmer.train deap --help", 0),
+        *((f"clmer {command} --help", 0) for command in COMMANDS),
+        ("clmer trian", 2),
+        ("clmer train daep", 2),
+        ("clmer train deap --synthtic", 2),
+        ("clmer train deap --window wide", 2),
+        ("clmer inspect deap --bogus", 2),
+        ("clmer predict --bogus", 2),
+        ("clmer experiments tabel1", 2),
+    ],
+)
+def test_help_and_usage_errors_import_nothing_heavy(words: str, code: int) -> None:
+    """Each of these takes seconds to import, and `--help` is what a newcomer types first."""
+    names, ended = imported(*words.split())
+    assert "argparse" in names  # the lines of -X importtime were read
+    assert names & HEAVY == set()
+    assert ended == code
+
+
+def test_help_takes_half_a_second_of_a_processor_at_most() -> None:
+    """CPU time, which other processes on the machine do not lengthen; usually a tenth of it."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [sys.executable, "-m", "clmer.train", "--help"], stdout=subprocess.DEVNULL, check=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_what_options_take_is_what_there_is() -> None:
+    assert set(choices.DATASET_NAMES) == set(DATASETS)
+    assert set(choices.GENERATED) == set(WRITERS)
+    assert all(map(note_of, choices.PROTOCOLS))
+    assert files.SUFFIXES == SUFFIXES
+    assert set(choices.IMAGES) <= set(FACE_TOKENS)

@@ -1,6 +1,7 @@
 """The command line: `clmer train ...`, `python -m clmer train ...`. Options in, exit codes out.
 
-Nothing heavy is imported before a handler for Ctrl-C and errors stands around it.
+Nothing heavy is imported before the options are read, and a handler for Ctrl-C and errors stands
+around it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from clmer.cli.arguments import Parser, flags_of
 from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, ConfigError, DataError
@@ -19,10 +20,8 @@ from clmer.options import in_flags
 from clmer.streams import for_streams, say_error
 from clmer.text import did_you_mean
 
-#: The commands; each is a module of this package with `describe`, which adds its options to a
-#: parser, and `run`, which takes them and returns the exit code. `INTERRUPTED` in it is said after
-#: Ctrl-C; with `TAKES_COMMAND` it gets the command as it was typed, and with `TAKES_MORE` also the
-#: words that are no options of its own, whose flags `more_flags` knows.
+#: The commands. Each has its options in `clmer.cli.options`, and a module of this package with
+#: `run`, which takes them and returns the exit code; it is imported once they are read.
 COMMANDS = {
     "manifest": "look at a folder of recordings and write its manifest.csv",
     "train": "prepare recordings, train, evaluate, report",
@@ -63,17 +62,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         given, rest = top.parse_known_args(words)
         options = vars(given)
         command = options.pop("command")
-        module = import_module(f"clmer.cli.{command}")
-        flags = getattr(module, "more_flags", dict)() | flags_of(chosen[command])
+        own = _options(command)
+        flags = getattr(own, "more_flags", dict)() | flags_of(chosen[command])
+        after = getattr(own, "INTERRUPTED", "")
         typed = shlex.join(["clmer", *words])
-        if getattr(module, "TAKES_COMMAND", False):
+        if getattr(own, "TAKES_COMMAND", False):
             options["typed"] = typed
-        if getattr(module, "TAKES_MORE", False):
-            options |= {"passed": rest, "made_by": typed}
+        if getattr(own, "TAKES_MORE", False):
+            options |= {"passed": own.read_words(rest), "made_by": typed}
         elif rest:
             chosen[command].error(f"unrecognized arguments: {' '.join(rest)}.{_meant(rest, flags)}")
-        after = getattr(module, "INTERRUPTED", "")
-        code: int = module.run(**options)
+        code: int = import_module(f"clmer.cli.{command}").run(**options)
         return code
     except (DataError, ConfigError) as error:
         say_error(f"{who()}: {in_flags(str(error), flags)}")
@@ -116,8 +115,12 @@ def _parser(
             name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False
         )
         if name in words[:1]:
-            import_module(f"clmer.cli.{name}").describe(chosen[name])
+            _options(name).describe(chosen[name])
     return top, chosen
+
+
+def _options(command: str) -> Any:
+    return import_module(f"clmer.cli.options.{command}")
 
 
 def who() -> str:

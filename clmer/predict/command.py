@@ -17,8 +17,9 @@ from clmer.data.manifest import table as manifest_table
 from clmer.data.store.windowing import WindowedRecording
 from clmer.errors import ConfigError, DataError
 from clmer.options import in_flags
+from clmer.pipeline.options.reference import ALL
 from clmer.pipeline.reference import LEAST, GivenReference
-from clmer.pipeline.reference_rows import ALL, check_given, how_to_record
+from clmer.pipeline.reference_rows import check_given, how_to_record
 from clmer.pipeline.run.trained import TrainedRun, load
 from clmer.predict import (
     files_of,
