@@ -101,7 +101,7 @@ def test_every_option_named_exists() -> None:
     known, names = flags(), arguments()
     assert known.keys() == {
         *("manifest", "train", "predict", "live", "report", "inspect", "video", "play"),
-        "experiments",
+        *("experiments", "doctor"),
     }
     wrong = []
     for path in sorted(SOURCE.rglob("*.py")):

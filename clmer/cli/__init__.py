@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
+import clmer
 from clmer.cli.arguments import Parser, flags_of
 from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, ConfigError, DataError
 from clmer.options import in_flags
@@ -32,6 +33,7 @@ COMMANDS = {
     "play": "send recordings as LSL streams, as if they were recorded now",
     "report": "join runs into one page",
     "experiments": "make the paper's tables and figures of your recordings",
+    "doctor": "what is installed, built and used here, as text for an issue",
 }
 
 
@@ -108,6 +110,7 @@ def _parser(
         epilog=FIRST,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action="version", version=f"clmer {clmer.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     chosen: dict[str, Parser] = {}
     for name, about in COMMANDS.items():
