@@ -15,7 +15,7 @@ INTERRUPTED = "nothing was trained yet: the same command begins again"
 TAKES_COMMAND = True
 EPILOG = """\
 examples:
-  %(prog)s deap --synthetic                 a small generated DEAP, minutes
+  %(prog)s deap --synthetic                 a small generated DEAP, a minute
   %(prog)s manifest --root DIR --task label --dry-run
                                             your own recordings: what would
                                             be trained on, and for how long
