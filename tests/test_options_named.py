@@ -34,7 +34,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
     made = {}
     for name in COMMANDS:
         made[name] = argparse.ArgumentParser()
-        import_module(f"clmer.cli.{name}").describe(made[name])
+        import_module(f"clmer.cli.options.{name}").describe(made[name])
     return made
 
 
@@ -73,7 +73,7 @@ def wrong_flags(known: dict[str, set[str]], module: str, text: str) -> list[str]
     of which command.
     """
     wrong = []
-    own = module.removeprefix("cli/").removesuffix(".py") if module.startswith("cli/") else ""
+    own = Path(module).stem if module.startswith("cli/") else ""
     for found in _FLAG.finditer(text):
         flag, command = found[0], _COMMAND.search(text[: found.start()])
         if flag in _OTHERS:
@@ -101,7 +101,7 @@ def test_every_option_named_exists() -> None:
     known, names = flags(), arguments()
     assert known.keys() == {
         *("manifest", "train", "predict", "live", "report", "inspect", "video", "play"),
-        "experiments",
+        *("experiments", "doctor"),
     }
     wrong = []
     for path in sorted(SOURCE.rglob("*.py")):

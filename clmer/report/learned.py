@@ -22,8 +22,9 @@ from clmer.baselines import MODELS
 from clmer.data.store.store import open_store
 from clmer.errors import DataError
 from clmer.nn.fusion import Fusion, attention_maps
+from clmer.pipeline.options.reference import NONE
 from clmer.pipeline.reference import GivenReference
-from clmer.pipeline.reference_rows import NONE, find_reference
+from clmer.pipeline.reference_rows import find_reference
 from clmer.pipeline.run import trained
 from clmer.pipeline.run_files import damaged
 from clmer.report import figures
