@@ -108,6 +108,13 @@ def test_each_extra_is_whole_missing_or_broken(
     assert "/home" not in lines
 
 
+def test_of_several_modules_that_of_the_name_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"a_helper": ["own-pack"], "own_pack": ["Own_Pack"], "own_pack/c/lib": ["own-pack"]}
+    there |= {"_hidden": ["other"], "first": ["other"], "second": ["other"]}
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: there)
+    assert extras.modules_of(["own-pack", "other"]) == {"own-pack": "own_pack", "other": "first"}
+
+
 def test_a_folder_without_metadata_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

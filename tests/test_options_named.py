@@ -19,8 +19,19 @@ from clmer.pipeline.config import Config
 SOURCE = Path(clmer.__file__).parent
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 _ARGUMENT = re.compile(r"`([a-z_]+)(?:=[^`]*)?`")
-#: CSS variables, torchrun's option, and the beginning of names that are put together.
-_OTHERS = {"--faint", "--hue", "--ink", "--paper", "--share", "--warn", "--nproc-per-node", "--no"}
+#: CSS variables, torchrun's option, the beginning of names that are put together, and what `clmer`
+#: takes without a command.
+_OTHERS = {
+    "--version",
+    "--faint",
+    "--hue",
+    "--ink",
+    "--paper",
+    "--share",
+    "--warn",
+    "--nproc-per-node",
+    "--no",
+}
 #: Where a message of the library names the command itself: "clmer predict --rate".
 _COMMAND = re.compile(
     r"clmer (\w+):? (?:--[a-z-]+ ?)*$|(?:same (?:training )?command|training) with $"

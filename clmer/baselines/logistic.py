@@ -166,7 +166,7 @@ def _once(features: np.ndarray, y: np.ndarray, folds: Folds, classes: int) -> _S
     parts = [features, y, *(rows for fold in folds for rows in fold)]
     digest = blake2b(repr([classes, *((part.shape, part.dtype.str) for part in parts)]).encode())
     for part in parts:
-        digest.update(np.ascontiguousarray(part))
+        digest.update(np.ascontiguousarray(part).data)
     key = digest.digest()
     found = _SOLVED.get(key)
     if found is None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
 #: What each extra of pyproject.toml is for.
 WHAT_FOR = {
-    "video": "faces out of videos and cameras (clmer video, a video behind --face)",
+    "video": "faces out of videos and cameras (clmer video, clmer predict --face)",
     "live": "live streams over LSL, their page and their recording (clmer live, clmer play)",
     "formats": "recordings of ANT and EGI, and what else MNE needs a package for",
     "xdf": "recordings of LabRecorder (XDF)",
@@ -79,17 +79,25 @@ def look(extras: Mapping[str, Iterable[str]], tries: bool) -> dict[str, list[Pac
     """
     versions = {name: version_of(name) for names in extras.values() for name in names}
     wanted = {n for extra, names in extras.items() if extra not in _OURS for n in names}
-    modules = {
-        name: module
-        for module, owners in metadata.packages_distributions().items()
-        for name in wanted
-        if tries and versions[name] and _plain(name) in map(_plain, owners) and module[0] != "_"
-    }
+    modules = modules_of({name for name in wanted if versions[name]}) if tries else {}
     errors = import_all(modules.values())
     return {
         extra: [Package(n, versions[n], errors.get(modules.get(n, ""), "")) for n in names]
         for extra, names in extras.items()
     }
+
+
+def modules_of(names: Collection[str]) -> dict[str, str]:
+    """What to import of each distribution: the module of its name, or else the first it has."""
+    found: dict[str, str] = {}
+    for module, owners in sorted(metadata.packages_distributions().items()):
+        if module.isidentifier() and not module.startswith("_"):
+            for name in names:
+                if _plain(name) in map(_plain, owners):
+                    found[name] = (
+                        module if _plain(module) == _plain(name) else found.get(name, module)
+                    )
+    return found
 
 
 def version_of(name: str) -> str:
