@@ -10,6 +10,7 @@ from clmer.data.store.writer import stores_folder
 from clmer.errors import ConfigError
 from clmer.report.html import write_page
 from clmer.report.page import report
+from clmer.storage import write_file
 
 #: What is said after Ctrl-C.
 INTERRUPTED = "no page was written"
@@ -18,6 +19,7 @@ EPILOG = """\
 examples:
   %(prog)s runs/eegmat-label-subject
   %(prog)s runs --out report.html
+  %(prog)s runs/eegmat-label-subject --attribution
 
 Each run's verdict, scores with intervals, tests over people, confusion
 matrices, training curves, attention maps and features, of every run in the
@@ -42,12 +44,30 @@ def describe(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="attention maps and features, which take the weights and the prepared store",
     )
+    parser.add_argument(
+        "--attribution",
+        action="store_true",
+        help="what each model uses: electrodes, bands, action units, landmark regions (minutes)",
+    )
 
 
-def run(*, runs: Sequence[Path], out: Path, cache: Path | None, learned: bool) -> int:
-    """Write the page; the exit code."""
+def run(
+    *, runs: Sequence[Path], out: Path, cache: Path | None, learned: bool, attribution: bool
+) -> int:
+    """Write the page, and with `attribution` a table beside it; the exit code."""
     check_place(out)
-    page = report(runs, cache=stores_folder(cache), shows_learned=learned)
+    stores, found = stores_folder(cache), None
+    if attribution:
+        from clmer.report.attribution.runs import attribute  # models
+
+        found = attribute(runs, stores, progress=True)
+    page = report(runs, cache=stores, shows_learned=learned, attribution=found)
+    if found is not None:
+        from clmer.report.attribution.section import as_csv
+
+        table = out.with_name(f"{out.stem}-attribution.csv")
+        write_file(table, as_csv(found))
+        print(f"{table}: what each part costs, as a table")
     write_page(out, page)
     print(f"{out}: open it in a browser")
     return 0

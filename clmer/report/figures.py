@@ -11,7 +11,8 @@ import colorsys
 import html
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -42,6 +43,7 @@ figcaption { font-size: .9rem; max-width: 22rem; }
 .legend { white-space: nowrap; margin-right: .8rem; }
 .score { vertical-align: middle; }
 img.points { width: 21.6rem; background: none; }
+img.head { width: 27rem; background: none; }
 @media screen and (prefers-color-scheme: dark) {
   figure svg, .score, .legend, img.points { filter: brightness(1.4); }
 }
@@ -53,10 +55,25 @@ _GREY = "#888888"
 _LUMINANCE, _LUMINANCES = np.array([0.2126, 0.7152, 0.0722]), (0.15, 0.28)
 #: Shorter side of a frame of points by the longer one, at least; its margin by their extent.
 _FLATTEST, _MARGIN = 0.4, 0.04
+_GREYS = ("axes.edgecolor", "xtick.color", "ytick.color", "axes.labelcolor", "text.color")
+_STYLED = {
+    **dict.fromkeys(_GREYS, _GREY),
+    **{"font.size": 9.0, "legend.framealpha": 0.0, "legend.fontsize": 8.0},
+    **{"axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"},
+    **{"legend.edgecolor": "none"},
+}
 #: More points on a line than this are not seen at the width of a panel.
 _MOST_POINTS = 160
 #: A loss beyond this, or one that is not finite, has no place on an axis.
 _LARGEST_LOSS = 1e30
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Lines, frames and text of grey, which light and dark pages can show."""
+    style: Any = _STYLED
+    with matplotlib.rc_context(style):
+        yield
 
 
 @dataclass(frozen=True)
