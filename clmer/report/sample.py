@@ -50,7 +50,7 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
-class TestedWindows:
+class HeldOutWindows:
     """The test windows of all splits, of the run's first model.
 
     Args:
@@ -106,7 +106,7 @@ class TestedWindows:
         )
 
 
-def read_test_windows(run: RunFiles, cache: Path) -> TestedWindows:
+def read_test_windows(run: RunFiles, cache: Path) -> HeldOutWindows:
     """The test windows of a run with scores.
 
     Args:
@@ -136,4 +136,4 @@ def read_test_windows(run: RunFiles, cache: Path) -> TestedWindows:
         places = np.array([row_of[pair] for pair in wanted])
     except KeyError as error:
         raise DataError(path, "windows", f"none at {error}", "those of predictions.csv") from error
-    return TestedWindows(run, store, rows, places)
+    return HeldOutWindows(run, store, rows, places)

@@ -14,7 +14,7 @@ from clmer.evaluation.kinds import kind_of
 from clmer.pipeline.run import trained
 from clmer.report.attribution.measure import Drop, SplitDrops, by_person, drops, occlude, questions
 from clmer.report.reading import RunFiles, find_runs
-from clmer.report.sample import TestedWindows, read_test_windows
+from clmer.report.sample import HeldOutWindows, read_test_windows
 from clmer.text import score_text
 
 #: Windows of a person and split that are asked about; of more, every n-th.
@@ -109,7 +109,7 @@ def not_above_chance(run: RunFiles) -> str:
     )
 
 
-def _measured(run: RunFiles, tested: TestedWindows, progress: bool) -> Attribution | str:
+def _measured(run: RunFiles, tested: HeldOutWindows, progress: bool) -> Attribution | str:
     """The splits one after the other, each by its own model."""
     count = len((run.scored or {})["splits"])
     splits: list[SplitDrops] = []
@@ -139,7 +139,7 @@ def _measured(run: RunFiles, tested: TestedWindows, progress: bool) -> Attributi
     return Attribution(*of, names, left, windows, scores, drops(splits))
 
 
-def chosen_windows(tested: TestedWindows, number: int) -> tuple[np.ndarray, list[str]]:
+def chosen_windows(tested: HeldOutWindows, number: int) -> tuple[np.ndarray, list[str]]:
     """Rows of a split's test part that are asked about, and people who have one class there."""
     rows, alone = tested.of_split(number), []
     found = []
