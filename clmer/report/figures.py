@@ -176,7 +176,7 @@ def scatter(
     extent = np.maximum(extent, _FLATTEST * extent.max())
     figure = Figure(figsize=tuple(3.6 * extent / extent[0]))
     half = np.outer((0.5 + _MARGIN) * extent, (-1, 1))
-    axis = figure.add_axes((0, 0, 1, 1), xticks=[], yticks=[])
+    axis = figure.add_axes((0.004, 0.008, 0.992, 0.984), xticks=[], yticks=[])
     x_limits, y_limits = ((low + high) / 2)[:, None] + half
     axis.set(xlim=x_limits, ylim=y_limits)
     for spine in axis.spines.values():

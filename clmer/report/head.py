@@ -16,6 +16,8 @@ from matplotlib.text import Text
 
 #: Electrodes with a known place; fewer make no map.
 LEAST_POSITIONS = 4
+#: Of the circle in m, which has the outermost electrodes of the 10-20 system inside.
+_RADIUS = 0.107
 _GREY = "#888888"
 #: Font sizes of electrode names, the first at which none overlap; at the last some are left out.
 _NAME_SIZES = (9.0, 8.0, 7.0, 6.0, 5.0)
@@ -66,7 +68,14 @@ def draw_head(
     axis = figure.subplots()
     written = [name if name in shown else "" for name in names]
     image, _ = mne.viz.plot_topomap(
-        values, info, axes=axis, names=written, cmap="viridis", vlim=limits, show=False
+        values,
+        info,
+        axes=axis,
+        names=written,
+        cmap="viridis",
+        vlim=limits,
+        sphere=_RADIUS,
+        show=False,
     )
     for line in axis.lines:  # the head's outline; the sensors are dots in it
         line.set_color(_GREY)

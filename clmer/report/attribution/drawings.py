@@ -58,14 +58,14 @@ def face(drops: list[Drop], description: str) -> Html:
     """
     costs = {drop.part.name: max(drop.mean, 0.0) for drop in drops}
     most = max(costs.values()) or 1.0
-    figure = Figure(figsize=(2.4, 2.6))
+    figure = Figure(figsize=(2.4, 2.1))
     axis = figure.add_axes((0.02, 0.02, 0.96, 0.96), aspect="equal")
     axis.set_axis_off()
     axis.invert_yaxis()
     for region, points in _lines(neutral_face()[:, :2]):
         share = costs[region] / most
-        colour, width = _COST(share), 1.2 + 2.2 * share
-        axis.plot(*points.T, "o-", color=colour, linewidth=width, markersize=2 * width)
+        colour, width = _COST(share), 1.0 + 1.6 * share
+        axis.plot(*points.T, "o-", color=colour, linewidth=width, markersize=1.8 * width)
     return svg(figure, description)
 
 

@@ -35,6 +35,8 @@ _KINDS = {
     ACTION_UNIT: "By action unit, its intensity and presence together",
     REGION: "By landmark region",
 }
+_NAMED = "Named are those in bold below."
+_NONE_NAMED = "No electrode alone is above 0 after Bonferroni's correction."
 #: Rows of a table that are open; more are folded.
 _OPEN_ROWS = 8
 _HEADER = ("run", "model", "kind", "modality", "part", "people", "windows", "seen")
@@ -108,8 +110,8 @@ def _drawn(drops: list[Drop], kind: str) -> Html:
             drawn = drawings.head(own, cost, f"{cost} by electrode of {name} over the head", named)
             if drawn is not None:
                 about = (
-                    f"{name}: {cost}, interpolated between electrodes; costs below 0 are drawn as "
-                    "0. Named are those in bold below."
+                    f"{name}: {cost}, interpolated between electrodes; what is below 0 is drawn as "
+                    f"0. {_NAMED if named else _NONE_NAMED}"
                 )
                 figures.append(captioned(drawn, about))
     if kind == REGION:
@@ -122,7 +124,7 @@ def _drawn(drops: list[Drop], kind: str) -> Html:
 
 def _tables(drops: list[Drop], found: Attribution) -> Html:
     """The first rows, and the rest folded."""
-    several = len({drop.part.modality for drop in drops}) > 1
+    several = len({d.part.modality for d in drops}) > 1 and drops[0].part.kind != MODALITY
     ends = [paired_interval(drop.cost) or (drop.mean, drop.mean) for drop in drops]
     low, high = min(0.0, *(end[0] for end in ends)), max(0.0, *(end[1] for end in ends))
     width = (high - low) or 1.0
