@@ -12,6 +12,7 @@ EPILOG = """\
 examples:
   %(prog)s runs/eegmat-label-subject
   %(prog)s runs --out report.html
+  %(prog)s runs/eegmat-label-subject --attribution
 
 Each run's verdict, scores with intervals, tests over people, confusion
 matrices, training curves, attention maps and features, of every run in the
@@ -35,4 +36,9 @@ def describe(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="attention maps and features, which take the weights and the prepared store",
+    )
+    parser.add_argument(
+        "--attribution",
+        action="store_true",
+        help="what each model uses: electrodes, bands, action units, landmark regions (minutes)",
     )
