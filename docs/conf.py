@@ -50,13 +50,14 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples/gallery",
     "gallery_dirs": "gallery",
     "filename_pattern": "/plot_",
-    "ignore_pattern": "/generated",
+    "ignore_pattern": r"generated\.py",
     "within_subsection_order": "FileNameSortKey",
     "show_signature": False,
     "show_memory": False,
     "download_all_examples": False,
     "min_reported_time": 1e9,
     "write_computation_times": False,
+    "capture_repr": (),
     "abort_on_example_error": True,
     "image_scrapers": ("matplotlib",),
     "matplotlib_animations": False,
@@ -80,7 +81,6 @@ html_theme_options = {
     "navbar_align": "left",
     "footer_start": ["copyright"],
     "footer_end": [],
-    "secondary_sidebar_items": ["page-toc", "sg_download_links"],
+    "secondary_sidebar_items": {"**": ["page-toc", "sg_download_links"], "index": []},
 }
-html_sidebars = {"contributing": [], "install": []}
 copyright = "the authors of CLMER. BSD-3-Clause"

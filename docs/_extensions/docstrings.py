@@ -1,41 +1,68 @@
 """Docstrings as the package writes them: Google's sections, and indented lines that are set apart.
 
-reStructuredText would run the lines of an equation together. Here they become literal blocks.
+reStructuredText would run the lines of an equation together. Here they keep their lines: as Python
+where they are that, else as an equation.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 _SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Warns):$")
+_NAMES = re.compile(r" +(\w+, )*\w+,$")
 _ROUTING = re.compile(r"set_\w+_request$")
 
 
-def as_literal(lines: list[str]) -> list[str]:
-    """Lines of a docstring, indented blocks before its first section marked as literal."""
+def as_blocks(lines: list[str]) -> list[str]:
+    """Lines of a docstring, indented blocks before its first section marked as code."""
     made: list[str] = []
-    for number, line in enumerate(lines):
-        if _SECTION.match(line):
-            return made + lines[number:]
-        begins = line.startswith("    ") and (not made or not made[-1].strip())
-        if begins and not _inside(made):
-            made += ["::", ""]
-        made.append(line)
+    number = 0
+    while number < len(lines) and not _SECTION.match(lines[number]):
+        block = _block(lines[number:])
+        if block and (not made or not made[-1].strip()):
+            made += [*_directive(block), "", *block, ""]
+            number += len(block)
+        else:
+            made.append(lines[number])
+            number += 1
+    return made + names_on_a_line(lines[number:])
+
+
+def _block(lines: list[str]) -> list[str]:
+    """The indented lines that these begin with, blank ones between them included."""
+    count = next((i for i, line in enumerate(lines) if line and line[:4].strip()), len(lines))
+    while count and not lines[count - 1].strip():
+        count -= 1
+    return lines[:count] if lines[0].startswith("    ") else []
+
+
+def _directive(block: list[str]) -> list[str]:
+    try:
+        compile(dedent("\n".join(block)), "docstring", "exec")
+    except SyntaxError:
+        return [".. code-block:: text", "    :class: plain-equation"]
+    return [".. code-block:: python"]
+
+
+def names_on_a_line(lines: list[str]) -> list[str]:
+    """Sections in which several arguments' names that share a text stand on one line."""
+    made: list[str] = []
+    for line in lines:
+        if made and _NAMES.match(made[-1]):
+            made[-1] += f" {line.strip()}"
+        else:
+            made.append(line)
     return made
-
-
-def _inside(made: list[str]) -> bool:
-    """Whether a literal block is open: the last line that is not blank is indented."""
-    last = next((line for line in reversed(made) if line.strip()), "")
-    return last.startswith("    ")
 
 
 def process(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
     """Rewrite a docstring in place, before napoleon reads its sections."""
-    lines[:] = as_literal(lines)
+    lines[:] = as_blocks(lines)
 
 
 def leave_out(

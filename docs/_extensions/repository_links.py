@@ -2,15 +2,18 @@
 
 `[walk](../examples/walk.py)` works on GitHub as it stands. On the site it leads to the file in the
 repository that `CLMER_REPOSITORY` names; without one, to a copy of the file. A page of the site
-that shows such a file (`PAGES`, the gallery) takes its links.
+that shows such a file (`PAGES`, the gallery) takes its links. `[data.md](data.md#manifest)`, which
+names a file, is called by the heading that it leads to.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 #: Files and folders outside of docs/, and the pages of the site that show them.
 PAGES = {
@@ -21,6 +24,7 @@ PAGES = {
 }
 _EXAMPLE = re.compile(r"^examples/gallery/(plot_\w+)\.py$")
 _LINK = re.compile(r"\]\(([\w./-]+)(#[\w-]+)?\)")
+_NAMED = re.compile(r"\[(?:docs/)?([\w-]+\.md)\]\(((?:docs/)?\1)(#[\w-]+)?\)")
 
 
 def rewrite(text: str, page: Path, root: Path, repository: str) -> str:
@@ -49,7 +53,7 @@ def rewrite(text: str, page: Path, root: Path, repository: str) -> str:
             return f"]({shown}{anchor})"
         return f"]({repository}/{name}{anchor})" if repository else f"](path:{match[1]})"
 
-    return _LINK.sub(led, text)
+    return _NAMED.sub(r"[](\2\3)", _LINK.sub(led, text))
 
 
 def read(app: Sphinx, docname: str, content: list[str]) -> None:

@@ -17,7 +17,8 @@ lines.
 from generated import study
 
 recordings = study(people=10, seconds=60)  # (person, state, Raw) of each
-print(f"{len(recordings)} recordings; the first:", *recordings[0])
+print(f"{len(recordings)} recordings, the first:", *recordings[0][:2])
+print(recordings[0][2])
 
 # %%
 # From windows to a score

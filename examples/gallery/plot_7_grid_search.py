@@ -67,9 +67,8 @@ search.fit(X[~test], y[~test], groups=people[~test])
 best = search.best_params_
 print("chosen:", best["filter__kw_args"], best["clmer__classifier"])
 for person in (6, 7):
-    print(
-        f"person {person}, in no part of it: {search.score(X[people == person], y[people == person]):.2f}"
-    )
+    own = people == person
+    print(f"person {person}, in no part of it: {search.score(X[own], y[own]):.2f}")
 
 # %%
 # The picture
