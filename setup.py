@@ -1,19 +1,81 @@
 """Builds `clmer._C` with CMake; everything else is in pyproject.toml.
 
 The extension links no torch, so build isolation works and one binary serves every torch >= 2.9.
-`CLMER_CUDA=ON|OFF|AUTO` and any `CMAKE_ARGS` are passed on.
+`CLMER_CUDA=ON|OFF|AUTO` and any `CMAKE_ARGS` are passed on. AUTO, the default, leaves the CUDA
+kernels out where they could not be used: they take most of the build's time.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
+
+#: Prints which torch an interpreter would import, and its CUDA; imports nothing of it.
+_LOOK = """if True:
+    import importlib.util, json, pathlib, runpy
+    spec = importlib.util.find_spec("torch")
+    found = None
+    if spec is not None and spec.origin is not None:
+        known = runpy.run_path(str(pathlib.Path(spec.origin).with_name("version.py")))
+        found = {"version": known["__version__"], "cuda": known["cuda"]}
+    print(json.dumps(found))
+"""
+
+
+class Cuda(NamedTuple):
+    """What CMake is told of the CUDA kernels, and why."""
+
+    option: str
+    why: str
+
+
+def torch_at_hand() -> dict[str, Any] | None:
+    """Version and CUDA ("12.8", or None) of the torch that clmer is built for; None without one.
+
+    Build isolation hides it from this process by PYTHONPATH alone: pip runs this file with the
+    interpreter of the environment that it installs into, which without that variable sees its own
+    packages. Front ends that build with another interpreter leave $VIRTUAL_ENV.
+    """
+    interpreters = [sys.executable]
+    if "VIRTUAL_ENV" in os.environ:
+        interpreters.append(str(Path(os.environ["VIRTUAL_ENV"], "bin", "python")))
+    for interpreter in interpreters:
+        if os.access(interpreter, os.X_OK):
+            words = [interpreter, "-E", "-c", _LOOK]
+            ran = subprocess.run(words, cwd=sys.prefix, stdout=subprocess.PIPE, check=True)
+            found: dict[str, Any] | None = json.loads(ran.stdout)
+            if found is not None:
+                return found
+    return None
+
+
+def choose_cuda(asked: str, torch: dict[str, Any] | None) -> Cuda:
+    """Whether to build the CUDA kernels.
+
+    Args:
+        asked: $CLMER_CUDA; "" where it is not set.
+        torch: see `torch_at_hand`.
+
+    Raises:
+        SystemExit: `asked` is none of its words.
+    """
+    if asked in ("ON", "OFF"):
+        return Cuda(asked, f"CLMER_CUDA={asked}")
+    if asked not in ("", "AUTO"):
+        sys.exit(f"CLMER_CUDA: found {asked!r}, expected ON, OFF or AUTO")
+    if torch is None:
+        return Cuda("OFF", "no torch was installed yet; CLMER_CUDA=ON builds them without")
+    if torch["cuda"] is None:
+        return Cuda("OFF", f"torch {torch['version']} was there, which has no CUDA")
+    return Cuda("AUTO", f"torch {torch['version']} was there, with CUDA {torch['cuda']}")
 
 
 class CMakeBuild(build_ext):
@@ -30,6 +92,7 @@ class CMakeBuild(build_ext):
         in_tree = ROOT / "clmer" / target.name
         build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         is_distribution = (ROOT / "PKG-INFO").exists()
+        cuda = choose_cuda(os.environ.get("CLMER_CUDA", ""), torch_at_hand())
         configure = [
             "cmake",
             f"-S{ROOT}",
@@ -38,7 +101,8 @@ class CMakeBuild(build_ext):
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DCLMER_OUTPUT={in_tree.parent}",
             f"-DCLMER_TEST_MODULE={'OFF' if is_distribution else 'ON'}",
-            f"-DCLMER_CUDA={os.environ.get('CLMER_CUDA', 'AUTO')}",
+            f"-DCLMER_CUDA={cuda.option}",
+            f"-DCLMER_CUDA_WHY={cuda.why}",
             *os.environ.get("CMAKE_ARGS", "").split(),
         ]
         build.mkdir(parents=True, exist_ok=True)
@@ -50,4 +114,5 @@ class CMakeBuild(build_ext):
             shutil.copy2(in_tree, target)
 
 
-setup(ext_modules=[Extension("clmer._C", sources=[])], cmdclass={"build_ext": CMakeBuild})
+if __name__ == "__main__":
+    setup(ext_modules=[Extension("clmer._C", sources=[])], cmdclass={"build_ext": CMakeBuild})

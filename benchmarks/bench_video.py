@@ -21,9 +21,10 @@ from pathlib import Path
 import pytest
 from _measure import Comparison, compare_passes, table
 
+from clmer.data.choices.video import FACES, MIN_FACES
 from clmer.data.video import jobs
 from clmer.data.video.clips import Frame, frames, import_av
-from clmer.data.video.tracker import FACES, MIN_FACES, Tracker
+from clmer.data.video.tracker import Tracker
 
 DATA = Path(os.environ.get("CLMER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "face"
 CLIP, MODEL = DATA / "WolfgangLanger_Pexels.mp4", DATA / "face_landmarker.task"

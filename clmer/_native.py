@@ -34,7 +34,8 @@ def build_info() -> dict[str, Any]:
 
     Returns:
         `compiler`, `simd_levels` (built), `simd_in_use`, `cuda` (the toolkit's version, None for a
-        CPU build), `cuda_architectures`, `torch` (running), `cuda_available` (a usable device).
+        CPU build), `cuda_architectures`, `cuda_why` (why they were built, or not), `torch`
+        (running), `cuda_available` (a usable device).
     """
     return {
         **_C.build_info(),

@@ -32,6 +32,7 @@ py::dict build_info() {
   info["cuda"] = py::none();
   info["cuda_architectures"] = py::list();
 #endif
+  info["cuda_why"] = CLMER_CUDA_WHY;
   return info;
 }
 

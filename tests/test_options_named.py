@@ -19,8 +19,19 @@ from clmer.pipeline.config import Config
 SOURCE = Path(clmer.__file__).parent
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 _ARGUMENT = re.compile(r"`([a-z_]+)(?:=[^`]*)?`")
-#: CSS variables, torchrun's option, and the beginning of names that are put together.
-_OTHERS = {"--faint", "--hue", "--ink", "--paper", "--share", "--warn", "--nproc-per-node", "--no"}
+#: CSS variables, torchrun's option, the beginning of names that are put together, and what `clmer`
+#: takes without a command.
+_OTHERS = {
+    "--version",
+    "--faint",
+    "--hue",
+    "--ink",
+    "--paper",
+    "--share",
+    "--warn",
+    "--nproc-per-node",
+    "--no",
+}
 #: Where a message of the library names the command itself: "clmer predict --rate".
 _COMMAND = re.compile(
     r"clmer (\w+):? (?:--[a-z-]+ ?)*$|(?:same (?:training )?command|training) with $"
@@ -34,7 +45,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
     made = {}
     for name in COMMANDS:
         made[name] = argparse.ArgumentParser()
-        import_module(f"clmer.cli.{name}").describe(made[name])
+        import_module(f"clmer.cli.options.{name}").describe(made[name])
     return made
 
 
@@ -73,7 +84,7 @@ def wrong_flags(known: dict[str, set[str]], module: str, text: str) -> list[str]
     of which command.
     """
     wrong = []
-    own = module.removeprefix("cli/").removesuffix(".py") if module.startswith("cli/") else ""
+    own = Path(module).stem if module.startswith("cli/") else ""
     for found in _FLAG.finditer(text):
         flag, command = found[0], _COMMAND.search(text[: found.start()])
         if flag in _OTHERS:
@@ -101,7 +112,7 @@ def test_every_option_named_exists() -> None:
     known, names = flags(), arguments()
     assert known.keys() == {
         *("manifest", "train", "predict", "live", "report", "inspect", "video", "play"),
-        "experiments",
+        *("experiments", "doctor"),
     }
     wrong = []
     for path in sorted(SOURCE.rglob("*.py")):

@@ -22,7 +22,8 @@ from clmer.data.registry import DATASETS
 from clmer.data.store.options import PrepareOptions
 from clmer.data.store.prepare import prepare
 from clmer.errors import DataError
-from clmer.predict.said import Said, in_a_line, recordings_csv, timeline_png
+from clmer.predict.picture import timeline_png
+from clmer.predict.said import Said, in_a_line, recordings_csv
 
 EPOCHS = ["--no-contrastive", "--no-permuted", "--protocol", "block", "--window", "1"]
 

@@ -14,7 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from clmer.cli import train
+from clmer.cli.options import train
 from clmer.data.registry import DATASETS
 from clmer.options import Spec, specs, to_argv
 from clmer.pipeline.config import DATA, MODEL, RUN, TASK, Config

@@ -27,8 +27,9 @@ from clmer.data.store.store import Store
 from clmer.data.store.writer import stores_folder
 from clmer.pipeline.config import Config
 from clmer.pipeline.fit import fit_split
+from clmer.pipeline.options.reference import parse
 from clmer.pipeline.presets import configure
-from clmer.pipeline.reference_rows import find_reference, parse
+from clmer.pipeline.reference_rows import find_reference
 from clmer.pipeline.tokenizer import Tokenizer, WindowArrays
 
 

@@ -2,24 +2,18 @@
 
 A model is built from the (tokens, features) of its modalities and called with their tokens by name.
 To add one, write its page and its line in `MODELS`; to give it tokens of another kind, name the
-kind in `ModelSpec.tokens` and make them in `clmer.pipeline.fit.fit_tokens`.
+kind in `ModelSpec.tokens` and make them in `clmer.pipeline.fit.fit_tokens`. A model's module is
+imported when it is built: the command line needs the names alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
-
-from clmer.baselines.eeg_conformer import EEGConformer, spans
-from clmer.baselines.eegnet import EEGNet, kernels
-from clmer.baselines.fetcheeg import FetchEEG
-from clmer.baselines.husformer import Husformer
-from clmer.baselines.mult import MulT
-from clmer.baselines.shallow_convnet import ShallowConvNet, lengths
-from clmer.nn.fusion import Fusion
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 __all__ = [
     "BOOSTING",
@@ -28,14 +22,8 @@ __all__ = [
     "MODELS",
     "NAMES",
     "SVM",
-    "EEGConformer",
-    "EEGNet",
-    "FetchEEG",
-    "Husformer",
     "ModelSizes",
     "ModelSpec",
-    "MulT",
-    "ShallowConvNet",
 ]
 
 #: (tokens, features) of each modality by name.
@@ -110,32 +98,46 @@ def _shared(sizes: ModelSizes) -> dict[str, Any]:
     return {name: getattr(sizes, name) for name in names}
 
 
-def _fusion(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> Fusion:
+def _fusion(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> nn.Module:
+    from clmer.nn.fusion import Fusion
+
     names = ("token_length", "single_layers", "modality_dropout")
     return Fusion(shapes, classes, **_shared(sizes), **{n: getattr(sizes, n) for n in names})
 
 
-def _mult(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> MulT:
+def _mult(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> nn.Module:
+    from clmer.baselines.mult import MulT
+
     return MulT(shapes, classes, **_shared(sizes))
 
 
-def _husformer(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> Husformer:
+def _husformer(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> nn.Module:
+    from clmer.baselines.husformer import Husformer
+
     return Husformer(shapes, classes, **_shared(sizes))
 
 
-def _eeg_conformer(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> EEGConformer:
+def _eeg_conformer(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> nn.Module:
+    from clmer.baselines.eeg_conformer import EEGConformer, spans
+
     return EEGConformer(shapes, classes, **spans(fs))
 
 
-def _fetcheeg(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> FetchEEG:
+def _fetcheeg(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> nn.Module:
+    from clmer.baselines.fetcheeg import FetchEEG
+
     return FetchEEG(shapes, classes, fs=fs)
 
 
-def _eegnet(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> EEGNet:
+def _eegnet(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> nn.Module:
+    from clmer.baselines.eegnet import EEGNet, kernels
+
     return EEGNet(shapes, classes, **kernels(fs))
 
 
-def _shallow_convnet(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> ShallowConvNet:
+def _shallow_convnet(shapes: Shapes, classes: int, sizes: ModelSizes, fs: float) -> nn.Module:
+    from clmer.baselines.shallow_convnet import ShallowConvNet, lengths
+
     samples = next(iter(shapes.values()))[1]
     return ShallowConvNet(shapes, classes, **lengths(fs, samples))
 

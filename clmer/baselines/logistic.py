@@ -20,8 +20,10 @@ Source: Wolpert 1992 (stacking); Platt 1999 (calibration on held-out scores).
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +41,7 @@ FOLDS = 5
 REACH = 8.0
 
 Features = Mapping[str, np.ndarray]  # block -> [N, F], NaN where unknown
+Folds = Sequence[tuple[np.ndarray, np.ndarray]]  # rows that are fitted, rows that are held out
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,15 +100,13 @@ def fit(
         shapes = {name: f.shape for name, f in features.items()}
         raise ValueError(f"fit: expected features of {len(y)} windows, found {shapes}")
     folds = parts_of_groups(y, groups, seed)
-    solved = {block: _solve(part, y, folds, classes, weights) for block, part in features.items()}
+    solved = {block: _once(part, y, folds, classes, weights) for block, part in features.items()}
     mixed = mix([each.held_out for each in solved.values()], y, classes, weights)
     mean, scale, matrices, bias = {}, {}, {}, mixed.bias.copy()
-    for share, (block, part) in zip(mixed.shares, features.items(), strict=True):
-        mean[block], scale[block] = statistics_of(part)
-        z = standardised(part, mean[block], scale[block])
-        model = _Path(z, y, classes, weights).fit(solved[block].strength)
-        matrices[block] = share * model.weights
-        bias += share * model.bias
+    for share, (block, each) in zip(mixed.shares, solved.items(), strict=True):
+        mean[block], scale[block] = each.mean, each.scale
+        matrices[block] = share * each.model.weights
+        bias += share * each.model.bias
     return Fitted(LinearFloor(mean, scale, matrices, bias), mixed.log_odds)
 
 
@@ -149,6 +150,14 @@ class _Linear(NamedTuple):
 class _Solved(NamedTuple):
     strength: float
     held_out: np.ndarray  # [N, K]
+    mean: np.ndarray  # [F]
+    scale: np.ndarray  # [F]
+    model: _Linear  # of all rows, by that strength
+
+
+#: The last blocks that were solved, by what decides them.
+_SOLVED: OrderedDict[bytes, _Solved] = OrderedDict()
+_MOST_SOLVED = 64
 
 
 def parts_of_groups(
@@ -165,14 +174,40 @@ def parts_of_groups(
     return list(splitter.split(y, y, groups))
 
 
+def _once(
+    features: np.ndarray,
+    y: np.ndarray,
+    folds: Folds,
+    classes: int,
+    weights: np.ndarray | None = None,
+) -> _Solved:
+    """`_solve`, or what it said of the same numbers before.
+
+    A run asks for the same blocks again: as its floor, which reads encoders beside them, and as the
+    baseline that has them alone.
+    """
+    parts = [features, y, *(rows for fold in folds for rows in fold)]
+    parts += [] if weights is None else [weights]
+    digest = blake2b(repr([classes, *((part.shape, part.dtype.str) for part in parts)]).encode())
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data)
+    key = digest.digest()
+    found = _SOLVED.get(key)
+    if found is None:
+        found = _SOLVED[key] = _solve(features, y, folds, classes, weights)
+        while len(_SOLVED) > _MOST_SOLVED:
+            _SOLVED.popitem(last=False)
+    return found
+
+
 def _solve(
     features: np.ndarray,
     y: np.ndarray,
-    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    folds: Folds,
     classes: int,
-    weights: np.ndarray | None,
+    weights: np.ndarray | None = None,
 ) -> _Solved:
-    """The strength for one block, and its log-odds of rows that were held out.
+    """The strength for one block, its log-odds of rows that were held out, and its whole fit.
 
     Regularisation is weakened until held-out rows are predicted worse: what follows is slow to fit
     and fits the training part's people.
@@ -183,7 +218,7 @@ def _solve(
         z, others = (standardised(features[rows], *statistics) for rows in (fitted, held))
         own = None if weights is None else weights[fitted]
         parts.append((_Path(z, y[fitted], classes, own), others, held))
-    best, least = _Solved(STRENGTHS[0], np.zeros((len(y), classes))), np.inf
+    best, best_held_out, least = STRENGTHS[0], np.zeros((len(y), classes)), np.inf
     for strength in STRENGTHS if folds else ():
         held_out = np.zeros((len(y), classes))
         for path, others, held in parts:
@@ -192,8 +227,10 @@ def _solve(
         loss = cross_entropy(held_out, y, weights)
         if loss > least:
             break
-        best, least = _Solved(strength, held_out), loss
-    return best
+        best, best_held_out, least = strength, held_out, loss
+    mean, scale = statistics_of(features)
+    model = _Path(standardised(features, mean, scale), y, classes, weights).fit(best)
+    return _Solved(best, best_held_out, mean, scale, model)
 
 
 class _Path:

@@ -1,6 +1,7 @@
 """The command line: `clmer train ...`, `python -m clmer train ...`. Options in, exit codes out.
 
-Nothing heavy is imported before a handler for Ctrl-C and errors stands around it.
+Nothing heavy is imported before the options are read, and a handler for Ctrl-C and errors stands
+around it.
 """
 
 from __future__ import annotations
@@ -11,18 +12,17 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import clmer
 from clmer.cli.arguments import Parser, flags_of
 from clmer.errors import EXIT_INPUT, EXIT_INTERRUPTED, ConfigError, DataError
 from clmer.options import in_flags
 from clmer.streams import for_streams, say_error
 from clmer.text import did_you_mean
 
-#: The commands; each is a module of this package with `describe`, which adds its options to a
-#: parser, and `run`, which takes them and returns the exit code. `INTERRUPTED` in it is said after
-#: Ctrl-C; with `TAKES_COMMAND` it gets the command as it was typed, and with `TAKES_MORE` also the
-#: words that are no options of its own, whose flags `more_flags` knows.
+#: The commands. Each has its options in `clmer.cli.options`, and a module of this package with
+#: `run`, which takes them and returns the exit code; it is imported once they are read.
 COMMANDS = {
     "manifest": "look at a folder of recordings and write its manifest.csv",
     "train": "prepare recordings, train, evaluate, report",
@@ -33,6 +33,7 @@ COMMANDS = {
     "play": "send recordings as LSL streams, as if they were recorded now",
     "report": "join runs into one page",
     "experiments": "make the paper's tables and figures of your recordings",
+    "doctor": "what is installed, built and used here, as text for an issue",
 }
 
 
@@ -63,17 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         given, rest = top.parse_known_args(words)
         options = vars(given)
         command = options.pop("command")
-        module = import_module(f"clmer.cli.{command}")
-        flags = getattr(module, "more_flags", dict)() | flags_of(chosen[command])
+        own = _options(command)
+        flags = getattr(own, "more_flags", dict)() | flags_of(chosen[command])
+        after = getattr(own, "INTERRUPTED", "")
         typed = shlex.join(["clmer", *words])
-        if getattr(module, "TAKES_COMMAND", False):
+        if getattr(own, "TAKES_COMMAND", False):
             options["typed"] = typed
-        if getattr(module, "TAKES_MORE", False):
-            options |= {"passed": rest, "made_by": typed}
+        if getattr(own, "TAKES_MORE", False):
+            options |= {"passed": own.read_words(rest), "made_by": typed}
         elif rest:
             chosen[command].error(f"unrecognized arguments: {' '.join(rest)}.{_meant(rest, flags)}")
-        after = getattr(module, "INTERRUPTED", "")
-        code: int = module.run(**options)
+        code: int = import_module(f"clmer.cli.{command}").run(**options)
         return code
     except (DataError, ConfigError) as error:
         say_error(f"{who()}: {in_flags(str(error), flags)}")
@@ -109,6 +110,7 @@ def _parser(
         epilog=FIRST,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action="version", version=f"clmer {clmer.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     chosen: dict[str, Parser] = {}
     for name, about in COMMANDS.items():
@@ -116,8 +118,12 @@ def _parser(
             name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False
         )
         if name in words[:1]:
-            import_module(f"clmer.cli.{name}").describe(chosen[name])
+            _options(name).describe(chosen[name])
     return top, chosen
+
+
+def _options(command: str) -> Any:
+    return import_module(f"clmer.cli.options.{command}")
 
 
 def who() -> str:

@@ -7,95 +7,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from clmer.data.choices.video import FACES
 from clmer.data.video import jobs
-from clmer.data.video.preview import FORMATS
-from clmer.data.video.tracker import FACES, MODEL_ENV, Tracker, find_model
+from clmer.data.video.tracker import Tracker, find_model
 from clmer.errors import EXIT_INPUT, ConfigError, DataError
+from clmer.live.defaults import FACE_STREAM
 from clmer.live.senders.camera import Camera, Counts, RealTimeClip, face_outlet, send_faces
 from clmer.live.senders.player import wait_for_readers
 from clmer.options import in_flags
 from clmer.streams import StatusLine
 
 EXIT_NO_FACE = 3
-#: What is said after Ctrl-C.
-INTERRUPTED = "finished clips are kept"
-
 #: What errors about a clip name, as this command has it.
 _FLAGS = {name: f"--{name}" for name in ("model", "partial")} | {"tracker": "--with"}
-
-_STREAM = "clmer-face"
-
-EPILOG = """\
-Each CLIP becomes DIR/<clip>.csv, with OpenFace's columns, whole or not there. A
-CSV that is there and was made from the same clip by the same tracker, model and
-options is left alone, so that the same command goes on after an interruption;
-DIR/<clip>.source.json tells. The series, and still more the previews, are a
-person's face: keep them private.
-
---camera and --live write nothing: they send the CSV's columns as an LSL stream
-(--lsl), each frame with the time at which it was taken. A tracker slower than
-the camera gets the newest frame; those it missed are counted. Ctrl-C ends it.
-
-exit codes: 0 done, 2 an input or option cannot be used, 3 no face found in a
-clip, 130 interrupted.
-"""
-
-
-def describe(command: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    command.epilog, command.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    command.usage = (
-        "%(prog)s CLIP... --out DIR [options]\n"
-        "       %(prog)s (--camera N | CLIP --live) [--lsl NAME] [options]"
-    )
-    command.add_argument("clips", nargs="*", type=Path, metavar="CLIP")
-    command.add_argument("--out", type=Path, metavar="DIR", help="made when missing")
-    command.add_argument(
-        "--model", type=Path, help=f"MediaPipe's face_landmarker.task (default ${MODEL_ENV})"
-    )
-    command.add_argument(
-        "--with",
-        dest="tracker",
-        choices=("mediapipe", "openface"),
-        default="mediapipe",
-        help=f"tracker (mediapipe); openface runs its {jobs.OPENFACE}, which must be on the PATH",
-    )
-    command.add_argument(
-        "--faces",
-        type=int,
-        metavar="N",
-        help=f"faces that MediaPipe looks for ({FACES}), at least 2: one would be smoothed",
-    )
-    command.add_argument("--jobs", type=int, default=1, metavar="N", help="clips at a time (1)")
-    command.add_argument(
-        "--preview",
-        nargs="?",
-        choices=FORMATS,
-        const=FORMATS[0],
-        default="",
-        help="also draw the points: pictures now and then (png), or the whole clip (mp4)",
-    )
-    command.add_argument(
-        "--every", type=float, metavar="SECONDS", help="from picture to picture of png (1)"
-    )
-    command.add_argument(
-        "--partial",
-        action="store_true",
-        help="keep all that can be decoded of a truncated or damaged clip",
-    )
-    command.add_argument("--hog", action="store_true", help="with openface: write DIR/<clip>.hog")
-    command.add_argument("--overwrite", action="store_true", help="do finished clips again")
-    live = command.add_argument_group("live, over LSL")
-    live.add_argument("--camera", type=int, metavar="N", help="send the faces of /dev/videoN")
-    live.add_argument(
-        "--live", action="store_true", help="send the faces of CLIP as if it were filmed now"
-    )
-    live.add_argument(
-        "--lsl", metavar="NAME", help=f"the stream's name ({_STREAM}); others find it by that"
-    )
-    live.add_argument(
-        "--wait", action="store_true", help="begin once the stream is read by somebody"
-    )
 
 
 def run(**given: Any) -> int:
@@ -202,7 +126,7 @@ def _send(options: argparse.Namespace) -> int:
     camera = options.camera
     source = Camera(camera) if camera is not None else RealTimeClip(options.clips[0])
     with Tracker(model, options.faces or FACES) as tracker:
-        with face_outlet(options.lsl or _STREAM, source) as outlet:
+        with face_outlet(options.lsl or FACE_STREAM, source) as outlet:
             print(f"{source.name}: faces as LSL stream {outlet.name}", flush=True)
 
             def said() -> None:

@@ -23,8 +23,6 @@ from clmer.data.tasks import Task
 from clmer.errors import DataError
 from clmer.text import did_you_mean
 
-NONE = "none"
-LEVELS = (NONE, "median", "tercile", "person-median", "person-tercile")
 _CLASSES = {"median": ("low", "high"), "tercile": ("low", "middle", "high")}
 _ANY = (-np.inf, np.inf)
 
@@ -72,7 +70,7 @@ def choose_levels(
     Args:
         source: the data, for messages.
         name: the column.
-        levels: one of `LEVELS` but "none".
+        levels: one of `clmer.data.choices.LEVELS` but "none".
         columns: [R] float64 ratings or str classes by column, one row per recording.
         people: [R] str, whose each recording is.
 

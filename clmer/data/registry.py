@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clmer.data.levels import NONE, choose_levels
+from clmer.data.choices import NO_LEVELS
+from clmer.data.levels import choose_levels
 from clmer.data.manifest import bids
 from clmer.data.manifest import reader as manifest
 from clmer.data.manifest import table as manifest_table
@@ -269,7 +270,7 @@ def task_of(
     *,
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
-    levels: str = NONE,
+    levels: str = NO_LEVELS,
     target: str = "class",
 ) -> AnyTask:
     """A data set's task: classes are those of the prepared windows, a scale that of all recordings.
@@ -295,10 +296,10 @@ def task_of(
         if dataset.rated is None:
             manifest.check_scale(root, rating)
         return rating
-    if levels != NONE and dataset.rated is not None:
+    if levels != NO_LEVELS and dataset.rated is not None:
         expected = f"none: ratings of {dataset.name} are split on their scale"
         raise DataError(root, "`levels`", levels, expected, "`threshold` changes where.")
-    if levels != NONE:
+    if levels != NO_LEVELS:
         return choose_levels(root, name, levels, *manifest.trial_labels(root))
     if dataset.rated is None:
         missing = manifest.missing(root)

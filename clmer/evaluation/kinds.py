@@ -13,9 +13,7 @@ import numpy as np
 from clmer.data.splits import Split
 from clmer.data.store.store import Windows
 from clmer.evaluation import intervals
-from clmer.evaluation.confusion_figure import confusion_png
 from clmer.evaluation.metrics import SCORES, Predictions, evaluate, majority
-from clmer.evaluation.rating_figure import rating_png
 from clmer.evaluation.ratings import (
     RATING_METHOD,
     RATING_SCORES,
@@ -130,6 +128,8 @@ class ClassKind(Kind):
 
     def png(self, models: Sequence[Rows], classes: Sequence[str]) -> bytes:
         """Confusion matrices."""
+        from clmer.evaluation.confusion_figure import confusion_png  # matplotlib
+
         return confusion_png(cast(Sequence[Predictions], models), classes)
 
     def columns(self, classes: Sequence[str]) -> list[str]:
@@ -189,6 +189,8 @@ class RatingKind(Kind):
 
     def png(self, models: Sequence[Rows], classes: Sequence[str]) -> bytes:
         """Predicted against true ratings."""
+        from clmer.evaluation.rating_figure import rating_png  # matplotlib
+
         return rating_png(cast(Sequence[RatingPredictions], models))
 
     def columns(self, classes: Sequence[str]) -> list[str]:

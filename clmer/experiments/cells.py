@@ -18,7 +18,7 @@ from clmer.errors import ConfigError, DataError
 from clmer.experiments.specs import LENGTHS, OTHER_LENGTHS, ROWS, Experiment, Row
 from clmer.experiments.train_options import PROCESS, Options, config_of
 from clmer.pipeline.config import Config
-from clmer.pipeline.reference_rows import NONE
+from clmer.pipeline.options.reference import NONE
 from clmer.pipeline.run.folder import CONFIG, RESULTS
 from clmer.pipeline.run_files import check, read_described
 from clmer.text import file_name
@@ -132,7 +132,7 @@ def plan(experiment: Experiment, dataset: str, setup: Setup, protocols: tuple[st
     lengths = setup.lengths or LENGTHS.get(dataset, OTHER_LENGTHS)
     rows = ROWS[experiment.rows](tuple(modalities), lengths)
     tasks = setup.tasks or (
-        (first.task,) if dataset == "manifest" else experiment.tasks_on(dataset)
+        (first.task,) if dataset == "manifest" else experiment.tasks_on(DATASETS[dataset])
     )
     lines = tuple(
         Line(row, task, cell(experiment, dataset, setup, protocol, task, row.options))

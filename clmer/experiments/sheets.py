@@ -24,7 +24,7 @@ from clmer.experiments.scores import (
     record,
     text,
 )
-from clmer.pipeline.reference_rows import NONE
+from clmer.pipeline.options.reference import NONE
 from clmer.text import file_name, percent
 
 Cells = Mapping[str, Found]

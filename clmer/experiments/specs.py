@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clmer.data.registry import DATASETS
-from clmer.experiments.train_options import Options
+if TYPE_CHECKING:
+    from clmer.data.registry import Dataset
+    from clmer.experiments.train_options import Options
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,13 @@ class Experiment:
         """The paper's own data sets."""
         return tuple(self.tasks)
 
-    def tasks_on(self, dataset: str) -> tuple[str, ...]:
+    def tasks_on(self, dataset: Dataset) -> tuple[str, ...]:
         """The paper's tasks where the data set has them, its default task otherwise."""
-        if dataset in self.tasks:
-            return self.tasks[dataset]
-        known = DATASETS[dataset].tasks
+        if dataset.name in self.tasks:
+            return self.tasks[dataset.name]
         wanted = dict.fromkeys(task for tasks in self.tasks.values() for task in tasks)
-        shared = tuple(task for task in wanted if task in known and task != "label")
-        return shared or (DATASETS[dataset].task,)
+        shared = tuple(task for task in wanted if task in dataset.tasks and task != "label")
+        return shared or (dataset.task,)
 
 
 # --- rows: from a data set's modalities, and token lengths, to lines ----------------------------

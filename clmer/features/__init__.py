@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from clmer.data.face.windows import FACE_ROWS, IMAGES
+from clmer.data.choices import IMAGES
+from clmer.data.face.windows import FACE_ROWS
 from clmer.data.store.store import Modality
 from clmer.features.bands import BRAIN, MOTION, band_power, log_spectrum
 from clmer.features.beats import beat_intervals

@@ -20,9 +20,9 @@ from clmer.errors import ConfigError
 from clmer.pipeline.config import MAX_SEED, ModelConfig
 from clmer.pipeline.fit import fit_split
 from clmer.pipeline.options.names import check_modality_names
+from clmer.pipeline.options.reference import ALL, MARKED, NONE
 from clmer.pipeline.presets import known_device
 from clmer.pipeline.reference import check_reference
-from clmer.pipeline.reference_rows import ALL, MARKED, NONE
 from clmer.pipeline.run.start import read_start
 from clmer.pipeline.stages.start import Start, check_start
 from clmer.pipeline.targets import RowWeights

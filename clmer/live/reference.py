@@ -9,8 +9,9 @@ from numbers import Real
 import numpy as np
 
 from clmer.errors import ConfigError
+from clmer.pipeline.options.reference import ALL, NONE
 from clmer.pipeline.reference import LEAST, PersonReference
-from clmer.pipeline.reference_rows import ALL, NONE, check_given, how_to_record
+from clmer.pipeline.reference_rows import check_given, how_to_record
 from clmer.pipeline.run.trained import TrainedRun
 from clmer.pipeline.split.windows import Windows
 

@@ -7,19 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from clmer.baselines import NAMES
-from clmer.data.face.windows import IMAGES
-from clmer.data.levels import LEVELS
-from clmer.data.levels import NONE as NO_LEVELS
-from clmer.data.splits import OWN, PROTOCOLS
-from clmer.data.splits.own import KEEP_GROUPS
+from clmer.data.choices import IMAGES, KEEP_GROUPS, LEVELS, NO_LEVELS, OWN, PROTOCOLS
 from clmer.data.store.options import PrepareOptions
 from clmer.errors import ConfigError
 from clmer.options import check, option
 from clmer.pipeline.options import encoders
 from clmer.pipeline.options.cuts import check_cuts
 from clmer.pipeline.options.encoders import EncoderOptions, check_encoders
-from clmer.pipeline.options.names import check_modality_names
-from clmer.pipeline.reference_rows import NONE, parse
+from clmer.pipeline.options.reference import NONE, parse
 
 #: What scikit-learn and NumPy take as a seed.
 MAX_SEED = 2**32 - 1
@@ -358,6 +353,9 @@ class Config(PrepareOptions, ModelConfig):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        # the names that modules of torch take: to make a run, not to read its options
+        from clmer.pipeline.options.names import check_modality_names
+
         PrepareOptions.__post_init__(self)
         ModelConfig.__post_init__(self)
         if self.graph and not self.device.startswith("cuda"):

@@ -34,9 +34,9 @@ from clmer.pipeline.models import (
     chosen_models,
     has_floor,
 )
+from clmer.pipeline.options.reference import NONE
 from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.reference import Known
-from clmer.pipeline.reference_rows import NONE
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.stages.classifiers import Classifiers

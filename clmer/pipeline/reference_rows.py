@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,44 +13,13 @@ from clmer.data.manifest.columns import REFERENCE
 from clmer.data.store.store import Windows
 from clmer.data.tasks import condition_name, is_unlabelled
 from clmer.errors import ConfigError, DataError
+from clmer.pipeline.options.reference import ALL, MARKED, NONE, parse
 from clmer.pipeline.reference import LEAST, GivenReference
 
-#: `reference`: without one; all of a person's windows; those that the column `REFERENCE` marks.
-NONE, ALL, MARKED = "none", "all", "marked"
-#: What stands in that column where a recording is no reference.
+#: What stands in the column `REFERENCE` where a recording is no reference.
 _NO = ("", "0", "no", "false", "n", "none")
 #: Words in the labels of states that a reference can be recorded in.
 CALM = ("rest", "resting", "baseline", "neutral", "relax", "relaxed", "relaxation", "calm")
-
-
-class Stretch(NamedTuple):
-    """What `reference=LABEL[:SECONDS]` asks for; infinite seconds are all there are."""
-
-    label: str
-    seconds: float
-
-
-def parse(text: str) -> Stretch | None:
-    """The stretch that an option `reference` names; None for its three words.
-
-    Raises:
-        ConfigError: no label, or no number of seconds above 0.
-    """
-    if text in (NONE, ALL, MARKED):
-        return None
-    label, colon, seconds = text.rpartition(":")
-    if not colon:
-        label, seconds = text, "inf"
-    try:
-        length = float(seconds)
-    except ValueError:
-        label, length = text, math.inf
-    if not label or not length > 0:
-        raise ConfigError(
-            f"`reference`: found {text!r}, expected {NONE}, {ALL}, {MARKED}, or LABEL[:SECONDS] "
-            "with SECONDS above 0, such as rest:60"
-        )
-    return Stretch(label, length)
 
 
 @dataclass(frozen=True, eq=False)

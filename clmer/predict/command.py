@@ -17,8 +17,9 @@ from clmer.data.manifest import table as manifest_table
 from clmer.data.store.windowing import WindowedRecording
 from clmer.errors import ConfigError, DataError
 from clmer.options import in_flags
+from clmer.pipeline.options.reference import ALL
 from clmer.pipeline.reference import LEAST, GivenReference
-from clmer.pipeline.reference_rows import ALL, check_given, how_to_record
+from clmer.pipeline.reference_rows import check_given, how_to_record
 from clmer.pipeline.run.load import load
 from clmer.pipeline.run.trained import TrainedRun
 from clmer.pipeline.share.hub import local_folder
@@ -32,7 +33,7 @@ from clmer.predict import (
 )
 from clmer.predict.known import training_notes
 from clmer.predict.model import choose_model
-from clmer.predict.said import Said, in_a_line, recordings_csv, timeline_png, windows_csv
+from clmer.predict.said import Said, in_a_line, recordings_csv, windows_csv
 from clmer.storage import write_file
 from clmer.streams import is_nowhere
 from clmer.text import wrapped
@@ -112,6 +113,8 @@ def _write(out: str, said: Sequence[Said]) -> list[str]:
     write_file(path, table.encode())
     if path.suffix.lower() != ".csv":
         return []
+    from clmer.predict.picture import timeline_png  # matplotlib, which no other output needs
+
     recordings, picture = path.with_name(f"{path.stem}-recordings.csv"), path.with_suffix(".png")
     write_file(recordings, recordings_csv(said).encode())
     write_file(picture, timeline_png(said))

@@ -11,7 +11,8 @@ import colorsys
 import html
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -41,17 +42,38 @@ figure svg { max-width: 100%; height: auto; }
 figcaption { font-size: .9rem; max-width: 22rem; }
 .legend { white-space: nowrap; margin-right: .8rem; }
 .score { vertical-align: middle; }
-img.points { width: 18.75rem; background: none; }
+img.points { width: 21.6rem; background: none; }
+img.head { width: 27rem; background: none; }
 @media screen and (prefers-color-scheme: dark) {
   figure svg, .score, .legend, img.points { filter: brightness(1.4); }
 }
 img.map { width: 10rem; height: 10rem; max-width: none; image-rendering: pixelated; }
 """
 _GREY = "#888888"
+#: What a colour's linear parts add to its luminance; the luminances of neighbours in `hues`, whose
+#: contrast is at least 3 with a white page, and with a dark one.
+_LUMINANCE, _LUMINANCES = np.array([0.2126, 0.7152, 0.0722]), (0.15, 0.28)
+#: Shorter side of a frame of points by the longer one, at least; its margin by their extent.
+_FLATTEST, _MARGIN = 0.4, 0.04
+_GREYS = ("axes.edgecolor", "xtick.color", "ytick.color", "axes.labelcolor", "text.color")
+_STYLED = {
+    **dict.fromkeys(_GREYS, _GREY),
+    **{"font.size": 9.0, "legend.framealpha": 0.0, "legend.fontsize": 8.0},
+    **{"axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"},
+    **{"legend.edgecolor": "none"},
+}
 #: More points on a line than this are not seen at the width of a panel.
 _MOST_POINTS = 160
 #: A loss beyond this, or one that is not finite, has no place on an axis.
 _LARGEST_LOSS = 1e30
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Lines, frames and text of grey, which light and dark pages can show."""
+    style: Any = _STYLED
+    with matplotlib.rc_context(style):
+        yield
 
 
 @dataclass(frozen=True)
@@ -73,11 +95,18 @@ class Curve:
 
 
 def hues(count: int) -> list[str]:
-    """As many colours as groups, for more groups than `COLOURS` has."""
-    lightness = [0.45 + 0.12 * (number % 2) for number in range(count)]
-    return [
-        to_hex(colorsys.hls_to_rgb(n / count, light, 0.65)) for n, light in enumerate(lightness)
-    ]
+    """As many colours as groups, for more groups than `COLOURS` has, read on light and on dark."""
+    light = (_LUMINANCES[number % 2] for number in range(count))
+    return [_of_luminance(n / count, luminance) for n, luminance in enumerate(light)]
+
+
+def _of_luminance(hue: float, luminance: float) -> str:
+    """The colour of a hue whose relative luminance (WCAG) is a given one, to a hundredth."""
+    lightness = np.linspace(0.1, 0.9, 161)
+    rgb = np.array([colorsys.hls_to_rgb(hue, each, 0.65) for each in lightness])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    nearest = np.abs(linear @ _LUMINANCE - luminance).argmin()
+    return to_hex(rgb[nearest])
 
 
 def curves(lines: Iterable[Curve], description: str) -> Html:
@@ -130,7 +159,10 @@ def score_bar(value: float | None, low: float | None, high: float | None, chance
 def scatter(
     xy: np.ndarray, group: np.ndarray, colours: Sequence[str], description: str, *, marks: bool
 ) -> Html:
-    """Points in a square, without axes: only who is near whom means something.
+    """Points without axes, of one scale in both: only who is near whom means something.
+
+    The frame takes the points' shape, so that they fill it.
+
 
     Args:
         xy: [N, 2] places.
@@ -139,8 +171,14 @@ def scatter(
         description: what a reader who does not see it is told.
         marks: give each group its marker too.
     """
-    figure = Figure(figsize=(3.125, 3.125))
-    axis = figure.add_axes((0, 0, 1, 1), xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+    low, high = xy.min(0), xy.max(0)
+    extent = high - low if (high > low).any() else np.ones(2)
+    extent = np.maximum(extent, _FLATTEST * extent.max())
+    figure = Figure(figsize=tuple(3.6 * extent / extent[0]))
+    half = np.outer((0.5 + _MARGIN) * extent, (-1, 1))
+    axis = figure.add_axes((0.004, 0.008, 0.992, 0.984), xticks=[], yticks=[])
+    x_limits, y_limits = ((low + high) / 2)[:, None] + half
+    axis.set(xlim=x_limits, ylim=y_limits)
     for spine in axis.spines.values():
         spine.set_edgecolor(_GREY)
     for number in np.unique(group):

@@ -31,6 +31,7 @@ td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
 thead th { vertical-align: bottom; }
 @media screen and (max-width: 48rem) {
   .stacked thead { display: none; }
+  .stacked, .stacked caption, .stacked tbody { display: block; }
   .stacked tr { display: block; padding: .4rem 0; }
   .stacked th, .stacked td { display: block; padding: 0; }
   .stacked td::before { content: attr(data-head) ": "; opacity: .75; }

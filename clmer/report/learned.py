@@ -7,9 +7,8 @@ instead; nothing is prepared or trained here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,58 +18,24 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from clmer.baselines import MODELS
-from clmer.data.store.store import open_store
 from clmer.errors import DataError
 from clmer.nn.fusion import Fusion, attention_maps
-from clmer.pipeline.reference import GivenReference
-from clmer.pipeline.reference_rows import NONE, find_reference
 from clmer.pipeline.run.load import load
 from clmer.pipeline.run.trained import TrainedRun
-from clmer.pipeline.run_files import damaged
 from clmer.report import figures
 from clmer.report.figures import captioned, heat_map, scatter, side_by_side
 from clmer.report.html import Html, escape, table
-from clmer.report.reading import RunFiles, read_predictions, read_ratings
-from clmer.text import stored
+from clmer.report.reading import RunFiles
+from clmer.report.sample import Sample, read_test_windows
 
 #: Windows that are shown; of more, every n-th.
 MOST_WINDOWS = 400
 _BATCH = 32
-#: Classes of a run that predicts ratings.
-HALVES = ("lower half", "upper half")
 #: Neighbours of a window whose class and person are counted.
 NEIGHBOURS = 5
 #: People with a name in the legend; more make it unreadable.
 _NAMED_PEOPLE = 12
 _COMPONENTS = 30  # before t-SNE, as its authors do
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """Test windows of a split.
-
-    Args:
-        windows: [M, C, T] by modality, as prepared: these N, then their people's reference.
-        people: [M] whose each is.
-        reference: [M] bool, which are the reference; "all"; None without one.
-        y: [N] class.
-        recording: [N] names.
-        classes: names.
-        of: number of test windows that they were taken from.
-    """
-
-    windows: dict[str, np.ndarray]
-    people: np.ndarray
-    reference: GivenReference | None
-    y: np.ndarray
-    recording: np.ndarray
-    classes: Sequence[str]
-    of: int
-
-    @property
-    def person(self) -> np.ndarray:
-        """[N] whose each test window is."""
-        return self.people[: len(self.y)]
 
 
 def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
@@ -117,60 +82,18 @@ def _not_drawn(why: object) -> Html:
 def read_sample(run: RunFiles, cache: Path) -> Sample:
     """Test windows of the first split, at most `MOST_WINDOWS`, from the prepared store.
 
+    Of ratings a class is which half of them a window is in.
+
     Raises:
         DataError: the store is not in the cache, or holds other windows.
     """
-    path = cache / f"{run.config['dataset']}-{run.config['data'][:16]}"
-    if not path.is_dir():
-        hint = "Give its folder as `cache`; the training command prepares it again."
-        raise DataError(path, "prepared store", "no such folder", "that of the run", hint)
-    results = run.scored or {}
-    predictions = _predictions(run)
-    model, split = results["main"][0], results["splits"][0]["name"]
-    own = [each for each in predictions if each.model == model]
-    tested = np.flatnonzero(own[0].split == split) if own else np.array([])
-    if not len(tested):
-        raise damaged(run.path / "predictions.csv", "rows", f"none of {model} in {split}")
-    first = own[0]
-    chosen = tested[:: -(-len(tested) // MOST_WINDOWS)]
-    store = open_store(path)
-    starts = [stored(start) for start in store.windows.start_s.tolist()]
-    pairs = zip(store.windows.recording.tolist(), starts, strict=True)
-    row_of = {pair: i for i, pair in enumerate(pairs)}
-    wanted = zip(first.recording[chosen].tolist(), first.start_s[chosen].tolist(), strict=True)
-    try:
-        rows = np.array([row_of[pair] for pair in wanted])
-    except KeyError as error:
-        raise DataError(path, "windows", f"none at {error}", "those of predictions.csv") from error
-    kind = run.config.get("reference", NONE)
-    found = find_reference(kind, store.windows, run.config["task"], path)
-    reference: GivenReference | None = None
-    if found is not None:
-        # Under "all" everything that people have counts, not what is shown of it alone.
-        people = np.isin(store.windows.subject, store.windows.subject[rows])
-        known = np.flatnonzero(people & found.known)
-        reference = np.arange(len(rows) + len(known)) >= len(rows)
-        rows = np.concatenate([rows, known])
-    return Sample(
-        windows={name: store.array(name)[rows] for name in store.modalities},
-        people=store.windows.subject[rows],
-        reference=reference,
-        y=first.y[chosen],
-        recording=first.recording[chosen],
-        classes=results["classes"] or HALVES,
-        of=len(tested),
-    )
-
-
-def _predictions(run: RunFiles) -> list[Any]:
-    """The models' test windows, each with a class; of ratings, which half of them it is in."""
-    path = run.path / "predictions.csv"
+    found = read_test_windows(run, cache)
+    tested = found.of_split(0)
+    sample = found.sample(tested[:: -(-len(tested) // MOST_WINDOWS)], len(tested))
     if run.scored and run.scored["classes"]:
-        return list(read_predictions(path, run.scored["classes"]))
-    return [
-        replace(rows, y=(rows.y > np.median(rows.y)).astype(np.int64))
-        for rows in read_ratings(path)
-    ]
+        return sample
+    upper = sample.y > np.median(found.rows.y)
+    return replace(sample, y=upper.astype(np.int64))
 
 
 def _of_windows(sample: Sample) -> str:
@@ -286,7 +209,7 @@ def standardised(features: np.ndarray) -> np.ndarray:
 
 
 def tsne(features: np.ndarray) -> np.ndarray:
-    """Positions [N, 2] of features [N, F] by t-SNE, the same every time."""
+    """Positions [N, 2] of features [N, F] by t-SNE, the same every time, the widest way across."""
     if len(features) == 1:
         return np.zeros((1, 2))
     count = min(_COMPONENTS, *features.shape)
@@ -296,7 +219,7 @@ def tsne(features: np.ndarray) -> np.ndarray:
     perplexity = min(30.0, (len(features) - 1) / 3)
     with threadpool_limits(1):  # on so few points a second thread waits more than it works
         places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(reduced)
-    return np.asarray(places)
+    return np.asarray(PCA(2, random_state=0).fit_transform(places))  # a turn, maybe a reflection
 
 
 def neighbours(

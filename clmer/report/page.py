@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clmer.data.store.summary import report_lines
 from clmer.errors import ConfigError, DataError
@@ -21,6 +21,9 @@ from clmer.report.command import command
 from clmer.report.html import Html, Section, escape, page, table
 from clmer.report.reading import RunFiles, find_runs
 from clmer.report.training import training
+
+if TYPE_CHECKING:
+    from clmer.report.attribution.runs import Found
 
 PRIVATE = (
     "This page was made from recordings of people. It holds no raw signals and no faces, but each "
@@ -60,13 +63,21 @@ a { color: inherit; }
 )
 
 
-def report(paths: Sequence[Path], *, cache: Path, shows_learned: bool = True) -> str:
+def report(
+    paths: Sequence[Path],
+    *,
+    cache: Path,
+    shows_learned: bool = True,
+    attribution: Found | None = None,
+) -> str:
     """The page of all runs in and below some folders.
 
     Args:
         paths: run folders, or folders with runs below them.
         cache: folder of the prepared stores, for attention maps and features.
         shows_learned: draw attention maps and features; they need the weights and the store.
+        attribution: what the runs' models use, see `clmer.report.attribution.runs.attribute`; None
+            leaves it out.
 
     Returns:
         HTML.
@@ -84,7 +95,7 @@ def report(paths: Sequence[Path], *, cache: Path, shows_learned: bool = True) ->
     sections = [
         *_left_out(unreadable),
         *_joined(runs),
-        *(_run(run, cache, shows_learned) for run in runs),
+        *(_run(run, cache, shows_learned, attribution) for run in runs),
     ]
     warning = GENERATED if all(run.config.get("synthetic") for run in runs) else PRIVATE
     title = f"CLMER: {plural(len(runs), 'run')}" if len(runs) > 1 else f"CLMER: {runs[0].name}"
@@ -146,7 +157,7 @@ def _overview(runs: Sequence[RunFiles], reference: str) -> Html:
     return table(header, rows, row_headers=True, css="numbers")
 
 
-def _run(run: RunFiles, cache: Path, shows_learned: bool) -> Section:
+def _run(run: RunFiles, cache: Path, shows_learned: bool, attribution: Found | None) -> Section:
     """Everything about one run."""
     blocks = [*_verdict(run), ("What was run", _facts(run)), *_score_blocks(run)]
     if run.log:
@@ -155,6 +166,10 @@ def _run(run: RunFiles, cache: Path, shows_learned: bool) -> Section:
         from clmer.report.learned import learned  # models, TensorBoard and t-SNE
 
         blocks += learned(run, cache)
+    if attribution is not None:
+        from clmer.report.attribution.section import TITLE, section  # models, MNE
+
+        blocks.append((TITLE, section(attribution[run.path], run.protocol)))
     body = "\n".join(f"<h3>{escape(title)}</h3>\n{block}" for title, block in blocks)
     inflated = Html(f"<strong>{escape(INFLATED)}</strong>")
     text = inflated if run.protocol == "shuffled" else ""

@@ -21,7 +21,7 @@ from torch import Tensor
 from clmer.baselines import FITTED
 from clmer.baselines.logistic import Features
 from clmer.data import synthetic
-from clmer.data.face.windows import IMAGES
+from clmer.data.choices import IMAGES
 from clmer.data.manifest import reader as manifest
 from clmer.data.ratings import AnyTask
 from clmer.data.registry import DATASETS

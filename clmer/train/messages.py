@@ -24,7 +24,7 @@ from clmer.evaluation.verdict import verdict
 from clmer.options import flags, in_flags
 from clmer.pipeline import objectives
 from clmer.pipeline.config import Config
-from clmer.pipeline.reference_rows import ALL, NONE
+from clmer.pipeline.options.reference import ALL, NONE
 from clmer.pipeline.stages import select
 from clmer.pipeline.stages.batches import by_person
 from clmer.pipeline.stages.start import check_start, start_lines

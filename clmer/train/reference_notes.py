@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from clmer.data.store.store import Store, Windows
+from clmer.pipeline.options.reference import ALL, NONE
 from clmer.pipeline.reference import LEAST, statistics
-from clmer.pipeline.reference_rows import ALL, CALM, NONE, Reference
+from clmer.pipeline.reference_rows import CALM, Reference
 from clmer.pipeline.tokenizer import WindowArrays
 from clmer.train.training_run import TrainingPlan
 

@@ -18,7 +18,7 @@ from clmer.data.splits import Split
 from clmer.pipeline.config import Config
 from clmer.pipeline.fit import fit_split
 from clmer.pipeline.models import CONTRASTIVE, member_names
-from clmer.pipeline.reference_rows import NONE
+from clmer.pipeline.options.reference import NONE
 from clmer.pipeline.stages import select
 from clmer.pipeline.stages.loop import Unrecorded
 from clmer.streams import StatusLine, is_nowhere, is_terminal

@@ -10,20 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clmer.baselines import (
-    MODELS,
-    EEGConformer,
-    EEGNet,
-    FetchEEG,
-    Husformer,
-    MulT,
-    ShallowConvNet,
-)
+from clmer.baselines import MODELS
 from clmer.baselines.crossmodal import CrossmodalLayer, CrossmodalTransformer, TokenProjection
-from clmer.baselines.eeg_conformer import ConformerLayer, spans
-from clmer.baselines.eegnet import at_most, kernels
-from clmer.baselines.fetcheeg import PostNormLayer, head_count
-from clmer.baselines.shallow_convnet import lengths
+from clmer.baselines.eeg_conformer import ConformerLayer, EEGConformer, spans
+from clmer.baselines.eegnet import EEGNet, at_most, kernels
+from clmer.baselines.fetcheeg import FetchEEG, PostNormLayer, head_count
+from clmer.baselines.husformer import Husformer
+from clmer.baselines.mult import MulT
+from clmer.baselines.shallow_convnet import ShallowConvNet, lengths
 
 FACE = {"physio": (4, 16), "landmarks": (3, 11), "au": (2, 7)}
 SIGNAL = {"physio": (4, 96)}

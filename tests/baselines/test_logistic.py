@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -114,3 +116,35 @@ def test_what_does_not_fit_is_refused() -> None:
         logistic.fit({"a": features["a"][:5]}, y, groups, 2)
     with pytest.raises(ValueError, match=r"found \{\}"):
         logistic.fit({}, y, groups, 2)
+
+
+def test_a_block_is_solved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, y, groups = problem(seed=11)
+    asked: list[int] = []
+    solve = logistic._solve
+    monkeypatch.setattr(logistic, "_SOLVED", OrderedDict())
+    monkeypatch.setattr(
+        logistic, "_solve", lambda x, *of: asked.append(x.shape[1]) or solve(x, *of)
+    )
+    both, again = (logistic.fit(features, y, groups, 2) for _ in range(2))
+    assert asked == [3, 5]
+    np.testing.assert_array_equal(both.held_out, again.held_out)
+    alone = logistic.fit({"a": features["a"]}, y, groups, 2)
+    assert asked == [3, 5]
+    for changed in ((features["a"], 1 - y, groups), (features["a"], y, groups[::-1])):
+        logistic.fit({"a": changed[0]}, *changed[1:], 2)
+    logistic.fit({"a": features["a"] + 1e-12}, y, groups, 2)
+    assert asked == [3, 5, 3, 3, 3]
+    monkeypatch.setattr(logistic, "_SOLVED", OrderedDict())
+    fresh = logistic.fit({"a": features["a"]}, y, groups, 2)
+    np.testing.assert_array_equal(alone.floor.weights["a"], fresh.floor.weights["a"])
+    np.testing.assert_array_equal(alone.held_out, fresh.held_out)
+
+
+def test_few_blocks_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, y, groups = problem(people=4)
+    monkeypatch.setattr(logistic, "_SOLVED", OrderedDict())
+    monkeypatch.setattr(logistic, "_MOST_SOLVED", 2)
+    for seed in range(3):
+        logistic.fit(problem(people=4, seed=seed)[0], y, groups, 2)
+    assert len(logistic._SOLVED) == 2

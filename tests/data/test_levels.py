@@ -9,7 +9,8 @@ import pytest
 
 import clmer.data
 from clmer.cli import main
-from clmer.data.levels import LEVELS, choose_levels
+from clmer.data.choices import LEVELS
+from clmer.data.levels import choose_levels
 from clmer.data.registry import DATASETS
 from clmer.data.store.dataset import task_of
 from clmer.errors import DataError

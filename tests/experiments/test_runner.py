@@ -131,7 +131,7 @@ def test_a_damaged_run_fails_and_the_rest_is_shown(deap, made, file, content, me
 
 
 def _cells(deap, name):
-    from clmer.cli.experiments import read_words
+    from clmer.cli.options.experiments import read_words
     from clmer.experiments.cells import Setup, plan
     from clmer.experiments.specs import EXPERIMENTS
 

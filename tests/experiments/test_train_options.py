@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.experiment_cases import SMALL, setup
 
-from clmer.cli.experiments import read_words
+from clmer.cli.options.experiments import read_words
 from clmer.errors import ConfigError
 from clmer.experiments import leakage
 from clmer.experiments.cells import plan

@@ -3,7 +3,8 @@ import pytest
 
 from clmer.data.store.store import Windows
 from clmer.errors import ConfigError, DataError
-from clmer.pipeline.reference_rows import find_reference, how_to_record, parse
+from clmer.pipeline.options.reference import parse
+from clmer.pipeline.reference_rows import find_reference, how_to_record
 
 
 def windows(stride=1.0, **columns):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clmer.cli.train import describe
+from clmer.cli.options.train import describe
 from clmer.errors import ConfigError
 from clmer.pipeline.presets import build
 from clmer.pipeline.run.folder import read_config

@@ -96,11 +96,38 @@ def test_a_score_without_value_or_interval() -> None:
 
 def test_points_lie_on_a_transparent_ground() -> None:
     drawn = image(DRAWN["people"]()).convert("RGBA")
-    assert drawn.size == (600, 600)
     assert drawn.getpixel((20, 20))[3] == 0  # type: ignore[index]
-    assert len(set(figures.hues(40))) == 40
     one = image(scatter(np.zeros((1, 2)), np.zeros(1, int), figures.COLOURS, "one", marks=True))
-    assert one.convert("RGBA").getpixel((300, 300))[3] > 0  # type: ignore[index]
+    width, height = one.size
+    assert one.convert("RGBA").getpixel((width // 2, height // 2))[3] > 0  # type: ignore[index]
+
+
+@pytest.mark.parametrize("spread", [(1.0, 1.0), (2.0, 1.0), (1.0, 1.5), (30.0, 1.0)])
+def test_points_fill_their_frame(spread: tuple[float, float]) -> None:
+    drawn = image(scatter(XY * spread, GROUP, figures.hues(6), "points", marks=False))
+    inked = np.asarray(drawn.convert("RGBA"))[8:-8, 8:-8, 3] > 0  # without the frame
+    y, x = (np.flatnonzero(inked.any(axis)) for axis in (1, 0))
+    width, height = drawn.size
+    assert x[0] < 0.06 * width
+    assert width - x[-1] < 0.06 * width + 16
+    if spread != (30.0, 1.0):  # a frame is no line
+        assert y[0] < 0.06 * height
+        assert height - y[-1] < 0.06 * height + 16
+    assert 0.39 < height / width < 2.6
+
+
+def test_hues_are_read_on_light_and_on_dark() -> None:
+    found = figures.hues(40)
+    assert len(set(found)) == 40
+
+    def luminance(colour: str) -> float:
+        rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return float(linear @ (0.2126, 0.7152, 0.0722)) + 0.05
+
+    for colour in found:
+        assert 1.05 / luminance(colour) > 3
+        assert luminance(colour) / luminance("#16181c") > 3
 
 
 def test_a_map_has_a_pixel_per_cell() -> None:

@@ -51,9 +51,10 @@ def test_the_pipeline_knows_no_command_line() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("module", ["clmer.predict", "clmer.pipeline.split.model"])
+@pytest.mark.parametrize("module", ["clmer.predict.command", "clmer.pipeline.split.model"])
 def test_inference_brings_no_training_machinery(module: str) -> None:
     heavy = ("torch.utils.tensorboard", "clmer.pipeline.fit", "clmer.pipeline.stages.loop")
+    heavy += ("matplotlib",)
     code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -157,7 +157,10 @@ def read_columns(header: Header, wanted: Sequence[str]) -> Table:
         body = path.read_bytes()
     except OSError as error:
         raise DataError(path, "file", error, "a readable text file") from error
-    places = [i for name in wanted for i, other in enumerate(header.names) if other == name]
+    by_name: dict[str, list[int]] = {}
+    for place, name in enumerate(header.names):
+        by_name.setdefault(name, []).append(place)
+    places = [place for name in wanted for place in by_name.get(name, ())]
     read = _plain(header, body, places)
     values, lines = read if read is not None else _cell_by_cell(header, body, places)
     if not len(values):

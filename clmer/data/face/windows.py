@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clmer.data.choices import IMAGES
 from clmer.data.face.hog import HOG_ROWS, REGIONS
 from clmer.data.face.images import SMALL, downsampled
 from clmer.data.face.rigid import aligned
@@ -24,8 +25,6 @@ PATCHES = 16
 #: rows of a downsampled picture, patches of MobileViT's features.
 FACE_TOKENS = {"landmarks": 3, "au": 2, "gaze": 2, "hog": REGIONS**2}
 FACE_TOKENS |= {"pixels": SMALL**2, "pixel-rows": SMALL, "mobilevit": PATCHES}
-#: Modalities made of pictures, one per window: what serialisation is compared with.
-IMAGES = ("pixels", "pixel-rows", "mobilevit")
 #: Stored rows of each modality.
 FACE_ROWS = {
     "landmarks": LANDMARK_COLUMNS,
@@ -38,8 +37,6 @@ FACE_ROWS = {
 }
 #: Pictures [k, 112, 112, 3] uint8 to features [k, 16, 640].
 Embed = Callable[[np.ndarray], np.ndarray]
-#: What may be done to landmarks: nothing, or taking the head's motion out.
-FACES = ("raw", "aligned")
 
 
 @dataclass(frozen=True, eq=False)

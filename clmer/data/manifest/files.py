@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from clmer.data.choices.files import SUPPORTED
 from clmer.data.formats import VIDEOS, check_suffix
 from clmer.data.formats.biosignal import SUFFIXES, is_recording
 from clmer.data.formats.tables import is_session
@@ -17,10 +18,6 @@ from clmer.text import did_you_mean
 
 #: A face tracker's table.
 TABLES = (".csv", ".tsv", ".txt")
-SUPPORTED = (
-    f"{', '.join(SUFFIXES)}, .npy with a rate, an Empatica E4's folder, and .csv of OpenFace, "
-    "Py-Feat or MediaPipe or a video for the face"
-)
 
 
 def find_files(table: Path, rows: list[Row], note: Callable[[str, str], None]) -> list[Row]:

@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from clmer.data.channels import canonical
+from clmer.data.choices.files import SUPPORTED
 from clmer.data.face import face_modalities
 from clmer.data.formats import check_suffix
 from clmer.data.formats.biosignal import SUFFIXES, bad_channels, files_of, is_recording
@@ -40,7 +41,6 @@ from clmer.data.manifest.row import Row
 from clmer.data.manifest.signals import read_signal
 from clmer.data.manifest.table import (
     FACE_MODALITIES,
-    SUPPORTED,
     Manifest,
     overlaps,
     read_manifest,

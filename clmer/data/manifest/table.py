@@ -21,7 +21,6 @@ from clmer.data.formats.delimited import Table, is_missing, read_table
 from clmer.data.formats.delimited import number as number
 from clmer.data.manifest.columns import FACE_MODALITIES as FACE_MODALITIES
 from clmer.data.manifest.columns import NEEDED, header, modality
-from clmer.data.manifest.files import SUPPORTED as SUPPORTED
 from clmer.data.manifest.files import find_files
 from clmer.data.manifest.labels import check_labels, check_spellings, unquoted
 from clmer.data.manifest.row import Row

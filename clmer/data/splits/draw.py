@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from clmer.data.choices import PROTOCOLS
 from clmer.data.splits.protocols import (
     PARTS,
-    PROTOCOLS,
     Protocol,
     check_groups,
     check_trial,

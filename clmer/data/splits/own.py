@@ -31,11 +31,6 @@ from clmer.text import did_you_mean, folded, from_cell
 if TYPE_CHECKING:
     from clmer.data.store.store import Windows
 
-#: What results call the protocol of such splits.
-OWN = "own"
-#: Protocols that keep groups, by which a validation part can be taken from training.
-KEEP_GROUPS = ("subject", "loso", "trial", "stimulus")
-
 _PARTS = ("train", "validation", "test")
 _WORDS = {"train": 0, "training": 0, "validation": 1, "val": 1, "test": 2}
 _NEEDED = ("split", "subject", "part")
@@ -67,7 +62,8 @@ def splits_of_file(
         windows: N windows.
         y: [N] int class of each; windows of class -1 have none and are in no split.
         path: the table, CSV with the columns split, subject, part and, where wanted, recording.
-        protocol: of `KEEP_GROUPS`; what stays whole where validation is taken from training.
+        protocol: of `clmer.data.choices.KEEP_GROUPS`; what stays whole where validation is taken
+            from training.
         folds: validation is one of so many parts of training, of fewer where it has fewer groups.
         seed: of that draw.
         shared: pairs of recordings that hold the same samples.

@@ -22,8 +22,6 @@ from clmer.errors import DataError
 if TYPE_CHECKING:
     from clmer.data.store.store import Windows
 
-PROTOCOLS = ("subject", "loso", "trial", "stimulus", "block", "shuffled")
-
 #: Training, validation and test.
 PARTS = 3
 
@@ -48,7 +46,7 @@ class Protocol:
     """A protocol's name and note, where errors point, and the random seeds that follow from a seed.
 
     Args:
-        name: one of `PROTOCOLS`.
+        name: one of `clmer.data.choices.PROTOCOLS`.
         seed: of every draw.
         source: named in errors.
         classes: their names, for messages.

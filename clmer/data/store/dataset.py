@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 from torch.utils.data import Dataset as TorchDataset
 
-from clmer.data.levels import NONE
+from clmer.data.choices import NO_LEVELS
 from clmer.data.ratings import AnyTask
 from clmer.data.registry import DATASETS
 from clmer.data.registry import task_of as task_of
@@ -309,7 +309,7 @@ def load(
     task: str | None = None,
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
-    levels: str = NONE,
+    levels: str = NO_LEVELS,
     target: str = "class",
     rows: np.ndarray | None = None,
     modalities: Sequence[str] = (),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from clmer.data.face.windows import FACES
+from clmer.data.choices import FACES
 from clmer.errors import ConfigError
 from clmer.options import check, option
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clmer.data.face.windows import FACE_TOKENS, IMAGES
+from clmer.data.choices import IMAGES
+from clmer.data.face.windows import FACE_TOKENS
 from clmer.data.recording import KINDS
 from clmer.data.registry import Band, Dataset
 from clmer.data.store.options import PrepareOptions

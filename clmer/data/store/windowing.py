@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from clmer.data.choices import IMAGES
 from clmer.data.duplicates import Words, words_in
-from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, IMAGES, Embed, FaceWindows
+from clmer.data.face.windows import FACE_ROWS, FACE_TOKENS, Embed, FaceWindows
 from clmer.data.recording import FaceSeries, Recording, Signal
 from clmer.data.store.filtering import SignalFilter, SkipRecording
 from clmer.data.store.plan import WindowPlan

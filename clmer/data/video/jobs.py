@@ -15,16 +15,16 @@ from typing import Any
 
 from tqdm import tqdm
 
+from clmer.data.choices.video import FACES, MIN_FACES, OPENFACE
 from clmer.data.face import read_face
 from clmer.data.video import record
 from clmer.data.video.clip_report import ClipReport
 from clmer.data.video.clips import Reader, probe
 from clmer.data.video.preview import Preview, open_preview, preview_folder
 from clmer.data.video.table import TableWriter
-from clmer.data.video.tracker import FACES, MIN_FACES, Tracker
+from clmer.data.video.tracker import Tracker
 from clmer.errors import DataError
 
-OPENFACE = "FeatureExtraction"
 _POLL_S = 0.2
 
 

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from clmer.data.choices.video import PREVIEWS
 from clmer.data.video.refusals import import_av
 from clmer.errors import DataError
 
-_FILES = {"png": "[0-9]*.png", "mp4": "preview.mp4"}
-FORMATS = tuple(_FILES)
 NOTICE = """\
 These pictures show a person's face. Keep them private: do not commit, upload or publish them. They
 can be deleted at any time.
@@ -40,7 +39,7 @@ def preview_folder(csv: Path) -> Path:
 
 def has_preview(kind: str, folder: Path) -> bool:
     """Whether a finished "mp4", or pictures of a "png", are in `folder`."""
-    return any(folder.glob(_FILES[kind]))
+    return any(folder.glob(PREVIEWS[kind]))
 
 
 class Preview(AbstractContextManager["Preview"]):
@@ -55,7 +54,7 @@ class Preview(AbstractContextManager["Preview"]):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "NOTICE").write_text(NOTICE, encoding="ascii")
         (folder / ".gitignore").write_text("*\n", encoding="ascii")
-        for pattern in _FILES.values():
+        for pattern in PREVIEWS.values():
             for old in folder.glob(pattern):
                 old.unlink()
 

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from clmer.data.choices.video import MODEL_ENV
 from clmer.data.face import read_face
 from clmer.data.formats import VIDEOS
 from clmer.data.recording import FaceSeries
 from clmer.data.video import jobs, record
 from clmer.data.video.refusals import missing_extra
-from clmer.data.video.tracker import MODEL_ENV, MODEL_URL
+from clmer.data.video.tracker import MODEL_URL
 from clmer.errors import DataError
 from clmer.storage import lock, stores_folder, unwritable
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from clmer.data.choices.video import FACES, MIN_FACES, MODEL_ENV
 from clmer.data.face.trackers.mesh import IBUG, Face, to_face
 from clmer.data.video import search
 from clmer.data.video.clips import Frame
@@ -21,11 +22,8 @@ from clmer.data.video.people import Follower
 from clmer.data.video.refusals import missing_extra
 from clmer.errors import DataError
 
-FACES = 4
-MIN_FACES = 2  # one is smoothed over time
 _SEARCH_EVERY_S = 1.0
 _SURE = 0.6  # least score of a face in a part of the picture
-MODEL_ENV = "CLMER_FACE_MODEL"
 MODEL_URL = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/"
     "face_landmarker.task"

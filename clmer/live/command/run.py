@@ -20,7 +20,8 @@ from clmer.live.opening import check_usable
 from clmer.live.outlets import import_lsl
 from clmer.live.page import LivePage
 from clmer.live.record import Recorder, new_recording, remove_files
-from clmer.pipeline.reference_rows import ALL, NONE, check_given, how_to_record
+from clmer.pipeline.options.reference import ALL, NONE
+from clmer.pipeline.reference_rows import check_given, how_to_record
 from clmer.pipeline.run.load import load
 from clmer.pipeline.run.trained import TrainedRun
 from clmer.pipeline.share.hub import local_folder

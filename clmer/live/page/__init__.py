@@ -27,6 +27,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from clmer.errors import ConfigError, DataError
+from clmer.live.defaults import PAGE_ADDRESS
 from clmer.live.formats import LiveWindow, Recent, StreamCounts
 from clmer.live.page.shown import (
     SECONDS,
@@ -38,9 +39,8 @@ from clmer.live.page.shown import (
 )
 from clmer.live.session import Live
 
-__all__ = ["DEFAULT_ADDRESS", "LivePage", "address_of"]
+__all__ = ["LivePage", "address_of"]
 
-DEFAULT_ADDRESS = "127.0.0.1:5006"
 _EVERY_S = 0.2  # from update to update
 _START_S = 30.0  # for the server to come up
 _END_S = 3.0
@@ -53,12 +53,12 @@ def address_of(text: str) -> tuple[str, int]:
     Raises:
         ConfigError: neither.
     """
-    default, _, default_port = DEFAULT_ADDRESS.rpartition(":")
+    default, _, default_port = PAGE_ADDRESS.rpartition(":")
     host, colon, port = text.rpartition(":") if ":" in text else ("", "", text)
     if not colon and not text.isdigit():
         host, port = text, default_port
     if not port.isdigit() or int(port) > 65535:
-        raise ConfigError(f"page: found {text!r}, expected HOST:PORT, such as {DEFAULT_ADDRESS}")
+        raise ConfigError(f"page: found {text!r}, expected HOST:PORT, such as {PAGE_ADDRESS}")
     return host.strip("[]") or default, int(port)
 
 
@@ -91,7 +91,7 @@ class LivePage:
         units: Mapping[str, str],
         *,
         title: str = "clmer live",
-        address: str = DEFAULT_ADDRESS,
+        address: str = PAGE_ADDRESS,
     ) -> None:
         host, port = address_of(address)
         if find_spec("bokeh") is None:

@@ -26,10 +26,9 @@ from clmer.data.recording import FaceSeries, Signal
 from clmer.data.units import OURS
 from clmer.data.video.series import open_face
 from clmer.errors import ConfigError
+from clmer.live.defaults import ALL_CHANNELS
 from clmer.live.outlets import Outlet, import_lsl
 
-#: A modality that no type is named after takes all channels.
-ALL_CHANNELS = "signals"
 _POLL_S = 0.05  # between two looks for readers
 
 

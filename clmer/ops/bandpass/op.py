@@ -24,6 +24,7 @@ from clmer.ops._dispatch import (
     is_tracing,
     library,
 )
+from clmer.ops.bandpass.coefficients import are_learnt, filter_sections
 
 _NATIVE = ("cpu", "cuda") if _C.build_info()["cuda"] else ("cpu",)
 _MAX_SECTIONS = 64
@@ -51,15 +52,17 @@ def sosfilt(
 
     Args:
         x: [..., T], float32, float64, bfloat16 or float16.
-        sos: [S, 6] float64, rows b0 b1 b2 a0 a1 a2 with a0 = 1; a constant (no gradient).
+        sos: [S, 6] float64, rows b0 b1 b2 a0 a1 a2 with a0 = 1. Where it requires a gradient the
+            sections are filtered one by one (`coefficients.py`): the same y, slower, and with x and
+            every section's output kept for the backward.
         state: [..., S, 2] float64, z0 and z1 of each section; None starts from zeros.
         impl: None, "native", "cuda" (the native kernel, and no other than a GPU's) or "reference"
             (plain PyTorch).
 
     Returns:
         y [..., T] of x's dtype and the state [..., S, 2] after the last sample. Both have
-        gradients for x and state, the adjoint filter run backwards in time, and derivatives of any
-        order: in forward mode, by `torch.func` and under `create_graph=True`.
+        gradients for x, state and sos (a0's is 0), the adjoint filter run backwards in time, and
+        derivatives of any order: in forward mode, by `torch.func` and under `create_graph=True`.
 
     Raises:
         ValueError: a shape, dtype or device that does not fit, or a0 != 1 (checked on the CPU only:
@@ -88,6 +91,9 @@ def sosfilt(
 
 def _filter(x: Tensor, sos: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """Rows filtered: outright, with autograd, or by the registered op where a graph is made."""
+    if are_learnt(sos):
+        y, state = filter_sections(x.to(torch.float64), sos, state)
+        return y.to(x.dtype), state
     if is_traced():
         return torch.ops.clmer.sosfilt(x, sos, state)
     learns = torch.is_grad_enabled() and any_requires_grad(x, state)
@@ -106,8 +112,6 @@ def _check(x: Tensor, sos: Tensor, state: Tensor | None) -> Tensor:
         raise ValueError(
             f"sos: found {tuple(sos.shape)} {sos.dtype}, expected [S, 6] torch.float64 with S >= 1"
         )
-    if sos.requires_grad:
-        raise ValueError("sos: it requires a gradient, and coefficients are constants here")
     if has_values(sos) and not bool((sos[:, 3] == 1).all()):
         raise ValueError(f"sos[:, 3] should be all ones, found {sos[:, 3].tolist()}")
     shape = (*x.shape[:-1], sos.shape[0], 2)

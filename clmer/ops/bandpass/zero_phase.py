@@ -37,7 +37,7 @@ def sosfiltfilt(
         impl: as in `sosfilt`.
 
     Returns:
-        y [..., T] of x's dtype, with a gradient for x.
+        y [..., T] of x's dtype, with gradients for x and sos.
 
     Raises:
         ValueError: as `sosfilt`; an unknown padtype; T not above padlen; a pole at z = 1 (looked

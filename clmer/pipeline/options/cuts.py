@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from clmer.data.levels import NONE
+from clmer.data.choices import NO_LEVELS
 from clmer.errors import ConfigError
 
 
@@ -31,12 +31,12 @@ def check_cuts(
             f"`threshold`: found {threshold:g}, expected one within `scale` "
             f"{low:g},{high:g}: ratings up to it are low, those above it high"
         )
-    if levels != NONE and (scale or threshold is not None):
+    if levels != NO_LEVELS and (scale or threshold is not None):
         raise ConfigError(
             f"`levels={levels}` with `scale` or `threshold`: found two ways to cut ratings into "
             "classes; leave one of them out"
         )
-    if levels != NONE and target == "rating":
+    if levels != NO_LEVELS and target == "rating":
         raise ConfigError(
             f"`levels={levels}` with `target=rating`, which cuts nothing into classes; leave one "
             "of them out"

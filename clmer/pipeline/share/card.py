@@ -12,7 +12,7 @@ from clmer.data.registry import DATASETS
 from clmer.errors import ConfigError
 from clmer.evaluation.kinds import kind_of
 from clmer.evaluation.verdict import WHOM, simple_baseline, verdict
-from clmer.pipeline.reference_rows import NONE
+from clmer.pipeline.options.reference import NONE
 from clmer.pipeline.share.saved import SavedModel
 from clmer.text import score_text
 

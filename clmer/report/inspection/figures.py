@@ -7,42 +7,30 @@ frames are of middle grey. The channel map is a PNG whose names have a light rim
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib
 import numpy as np
 import scipy.signal
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
 from clmer.data.recording import FaceSeries, Recording, Signal
 from clmer.data.registry import Dataset
 from clmer.data.store.filtering import filter_of
-from clmer.report.figures import COLOURS, hues, png, svg
+from clmer.report.figures import COLOURS, hues, png, styled, svg
+from clmer.report.head import LEAST_POSITIONS, draw_head, with_position
 from clmer.report.html import Html
 from clmer.signal import Stream, sosfiltfilt
 
 _SHOWN_S = 5.0
 _CROSSED = ("valence", "arousal")  # drawn against each other
 _ALPHA = (8.0, 13.0)  # Hz
-_LEAST_POSITIONS = 4  # channels with a known place, fewer make no map
 _GREY = "#888888"
 #: Points of a curve, and columns of a timeline, that the width of a page can show.
 _MOST_POINTS, _COLUMNS = 800, 600
-#: Font sizes of electrode names, the first at which none overlap; at the last some are left out.
-_NAME_SIZES = (9.0, 8.0, 7.0, 6.0, 5.0)
-_STYLE = {
-    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color", "axes.labelcolor"), _GREY),
-    **{"text.color": _GREY, "font.size": 9.0, "legend.framealpha": 0.0, "legend.fontsize": 8.0},
-    **{"axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"},
-    **{"legend.edgecolor": "none"},
-}
 
 
 @dataclass(frozen=True)
@@ -58,14 +46,6 @@ class Track:
     name: str
     unit: str
     values: np.ndarray
-
-
-@contextmanager
-def _styled() -> Iterator[None]:
-    """Lines and frames of grey, which light and dark pages can show."""
-    style: Any = _STYLE
-    with matplotlib.rc_context(style):
-        yield
 
 
 def timeline(
@@ -87,7 +67,7 @@ def timeline(
         names: of the recordings, by the time at which each begins.
     """
     heights = [*([1.0] * len(tracks)), 0.35 if colours else 0.7]
-    with _styled():
+    with styled():
         figure = Figure(figsize=(10, 0.6 + 1.1 * sum(heights)), layout="constrained")
         axes = figure.subplots(
             len(heights), 1, sharex=True, squeeze=False, height_ratios=heights
@@ -156,7 +136,7 @@ def before_and_after(dataset: Dataset, example: Recording, filter: str) -> Html:
         for name, signal in example.signals.items()
         for kind in dict.fromkeys(signal.kinds)
     ]
-    with _styled():
+    with styled():
         figure = Figure(figsize=(10, 2.2 * len(shown)), layout="constrained")
         axes = figure.subplots(len(shown), 2, squeeze=False)
         for (time, spectrum), (name, signal, row) in zip(axes, shown, strict=True):
@@ -203,31 +183,18 @@ def _name(example: Recording) -> str:
 
 def channel_map(example: Recording) -> Html | None:
     """Alpha power of the EEG channels with a standard position; None where there are too few."""
-    places = {name.lower() for name in _montage().ch_names}
     for signal in example.signals.values():
-        rows = [
-            row
-            for row, (channel, kind) in enumerate(zip(signal.channels, signal.kinds, strict=True))
-            if kind == "eeg" and channel.lower() in places
-        ]
-        if len(rows) >= _LEAST_POSITIONS:
-            with _styled():
+        eeg = [row for row, kind in enumerate(signal.kinds) if kind == "eeg"]
+        placed = with_position([signal.channels[row] for row in eeg])
+        rows = [eeg[number] for number in placed]
+        if len(rows) >= LEAST_POSITIONS:
+            with styled():
                 figure = Figure(figsize=(7.2, 6), layout="constrained")
                 FigureCanvasAgg(figure)
                 scalp(signal, rows, figure)
                 description = f"Alpha power over the scalp of {_name(example)}"
                 return png(figure, description, "scalp", transparent=True)
     return None
-
-
-def _montage() -> Any:
-    """Standard positions."""
-    import mne
-
-    names = mne.channels.get_builtin_montages()
-    return mne.channels.make_standard_montage(
-        "colin27_1020" if "colin27_1020" in names else "standard_1020"  # its name before MNE 1.13
-    )
 
 
 def scalp(signal: Signal, rows: list[int], figure: Figure) -> list[Text]:
@@ -241,42 +208,12 @@ def scalp(signal: Signal, rows: list[int], figure: Figure) -> list[Text]:
     Returns:
         The names that are shown.
     """
-    import mne
-
-    names = [signal.channels[row] for row in rows]
-    info = mne.create_info(names, signal.fs, "eeg", verbose="error")
-    info.set_montage(_montage(), match_case=False, verbose="error")
     x = np.asarray(signal.data[rows], np.float64)
     f, power = scipy.signal.welch(x, signal.fs, nperseg=min(x.shape[1], int(2 * signal.fs)))
     inside = (f >= _ALPHA[0]) & (f <= _ALPHA[1])
     values = np.log10(np.maximum(power[:, inside].mean(1), np.finfo(float).tiny))
-    axis = figure.subplots()
-    image, _ = mne.viz.plot_topomap(
-        values, info, axes=axis, names=names, cmap="viridis", show=False
-    )
-    for line in axis.lines:  # the head's outline; the sensors are dots in it
-        line.set_color(_GREY)
-    figure.colorbar(image, label=f"log10 {signal.unit}²/Hz", shrink=0.8)
-    figure.draw_without_rendering()
-    _spread(axis.texts)
-    return [text for text in axis.texts if text.get_visible()]
-
-
-def _spread(names: Sequence[Text]) -> None:
-    """Names of a size at which none overlaps; where there is none, without those that do."""
-    for name in names:
-        name.set_color("black")
-        name.set_path_effects([withStroke(linewidth=1.5, foreground="white", alpha=0.8)])
-    for size in _NAME_SIZES:
-        for name in names:
-            name.set_fontsize(size)
-        boxes = [name.get_window_extent() for name in names]
-        if not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i]):
-            return
-    shown: list[Any] = []
-    for name, box in zip(names, boxes, strict=True):
-        name.set_visible(not any(box.overlaps(other) for other in shown))
-        shown += [box] if name.get_visible() else []
+    names = [signal.channels[row] for row in rows]
+    return draw_head(values, names, figure, f"log10 {signal.unit}²/Hz", shown=names)
 
 
 def tracking(face: FaceSeries, of: str = "") -> Html:
@@ -288,7 +225,7 @@ def tracking(face: FaceSeries, of: str = "") -> Html:
     """
     seconds = np.arange(len(face.valid)) / face.fps
     rows = 1 if face.au_intensity is None else 2
-    with _styled():
+    with styled():
         figure = Figure(figsize=(10, 1.5 * rows), layout="constrained")
         above, *below = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
         above.fill_between(seconds, face.valid, step="mid", alpha=0.5, color=COLOURS[2], lw=0)
@@ -327,7 +264,7 @@ def labels(
     count = len(columns) + crossed
     across = min(count, 3)
     down = math.ceil(count / across)
-    with _styled():
+    with styled():
         figure = Figure(figsize=(10 * across / 3, 2.6 * down), layout="constrained")
         axes = figure.subplots(down, across, squeeze=False).ravel()
         for axis, (name, values) in zip(axes, columns.items(), strict=False):

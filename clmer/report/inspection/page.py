@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from clmer.data.choices import NO_LEVELS
 from clmer.data.face.windows import FACE_TOKENS
-from clmer.data.levels import NONE
 from clmer.data.recording import SYNTHETIC_MARKER
 from clmer.data.registry import DATASETS, Dataset
 from clmer.data.splits import PROTOCOLS, make_splits
@@ -45,7 +45,7 @@ def inspect(
     task: str | None = None,
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
-    levels: str = NONE,
+    levels: str = NO_LEVELS,
     target: str = "class",
     cache: Path | None = None,
     progress: bool = False,

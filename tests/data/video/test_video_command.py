@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from support.video_cases import make_face, run
 
-from clmer.data.video import jobs, record
+from clmer.data.choices.video import OPENFACE
+from clmer.data.video import record
 from clmer.data.video.preview import open_preview, preview_folder
 from clmer.data.video.table import TableWriter
 
@@ -54,8 +55,8 @@ def openface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stand-in for OpenFace on the PATH whose "clips" are the CSVs that it will write."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    (folder / jobs.OPENFACE).write_text(_FAKE)
-    (folder / jobs.OPENFACE).chmod(0o755)
+    (folder / OPENFACE).write_text(_FAKE)
+    (folder / OPENFACE).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     with TableWriter(tmp_path / "good.avi") as table:
         for i in range(10):
