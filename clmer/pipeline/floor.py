@@ -137,13 +137,14 @@ def held_together(windows: WindowArrays, split: Split) -> np.ndarray:
 
 # --- files ----------------------------------------------------------------------------------------
 def floor_tensors(floors: Mapping[str, LinearFloor]) -> dict[str, Tensor]:
-    """Floors by model as the tensors of one file."""
+    """Floors by model as the tensors of one file; copies, since floors can share arrays."""
     tensors = {}
     for model, floor in floors.items():
-        tensors[f"{model}/bias"] = torch.from_numpy(floor.bias)
+        tensors[f"{model}/bias"] = torch.from_numpy(floor.bias).clone()
         for name in floor.weights:
             for key in ("mean", "scale", "weights"):
-                tensors[f"{model}/{name}/{key}"] = torch.from_numpy(getattr(floor, key)[name])
+                part = getattr(floor, key)[name]
+                tensors[f"{model}/{name}/{key}"] = torch.from_numpy(part).clone()
     return tensors
 
 

@@ -285,3 +285,14 @@ def test_a_correction_needs_validation_rows() -> None:
         fit_split(ModelConfig(**SIZES), windows, y, without, classes=CLASSES)
     config = ModelConfig(**SIZES, classifier="linear")
     assert fit_split(config, windows, y, without, classes=CLASSES).floors
+
+
+def test_floors_that_share_arrays_go_into_one_file(tmp_path):
+    """Blocks that were fitted once belong to several floors."""
+    one = {"eeg/eeg": np.ones(3)}
+    floor = LinearFloor(one, one, {"eeg/eeg": np.ones((2, 3))}, np.zeros(2))
+    path = tmp_path / "linear.safetensors"
+    write_tensors(path, floor_tensors({"eeg": floor, "eeg+ecg": floor}), {})
+    tensors, _ = read_tensors(path)
+    assert len(tensors) == 8
+    np.testing.assert_array_equal(tensors["eeg+ecg/eeg/eeg/weights"], np.ones((2, 3)))

@@ -78,7 +78,7 @@ class TrainedRun:
         return self._members()[0]
 
     def __repr__(self) -> str:
-        said = "/".join(self.classes) or "rating"
+        said = "/".join(self.classes) or ("rating" if self.config.fusion else "encoders")
         return (
             f"TrainedRun({str(self.folder)!r}: {self.config.dataset}, {self.config.task} {said}; "
             f"{', '.join(self.modalities)}; {', '.join(self.splits)})"
