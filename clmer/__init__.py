@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         scaled_dot_product_attention,
         sosfilt,
     )
-    from clmer.pipeline.run.trained import load
+    from clmer.pipeline.run.load import load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -55,7 +55,7 @@ _FROM = {
     "build_info": "clmer._native",
     "cross_attention": "clmer.ops",
     "feed_forward": "clmer.ops",
-    "load": "clmer.pipeline.run.trained",
+    "load": "clmer.pipeline.run.load",
     "merge_heads": "clmer.ops",
     "nt_xent": "clmer.ops",
     "project_heads": "clmer.ops",

@@ -20,6 +20,7 @@ OWN = [
     "clmer.report",
     "clmer.pipeline.run.folder",
     "clmer.pipeline.run_files",
+    "clmer.pipeline.run.load",
     "clmer.pipeline.run.trained",
 ]
 with atheris.instrument_imports(include=["clmer.data", *OWN]):

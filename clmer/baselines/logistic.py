@@ -11,6 +11,9 @@ with a and b fitted to the held-out log-odds of all rows: a weak block gets a sm
 by side with a strong one it would blur it, and a and b repair confidence and threshold. A sum of
 linear models is linear, so one matrix per block is saved.
 
+Rows can have weights (`importance`), which then stand in all losses in the place of balanced
+classes; what features are standardised by counts every row once.
+
 Source: Wolpert 1992 (stacking); Platt 1999 (calibration on held-out scores).
 """
 
@@ -73,7 +76,12 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    features: Features, y: np.ndarray, groups: np.ndarray, classes: int, seed: int = 0
+    features: Features,
+    y: np.ndarray,
+    groups: np.ndarray,
+    classes: int,
+    seed: int = 0,
+    weights: np.ndarray | None = None,
 ) -> Fitted:
     """Fit the floor.
 
@@ -83,6 +91,7 @@ def fit(
         groups: [N] what is held out together: people, or recordings of one person.
         classes: K.
         seed: of the division of the groups.
+        weights: [N] above 0, what each row counts in the losses; None for balanced classes.
 
     Raises:
         ValueError: no features, or rows that do not fit y.
@@ -91,14 +100,22 @@ def fit(
         shapes = {name: f.shape for name, f in features.items()}
         raise ValueError(f"fit: expected features of {len(y)} windows, found {shapes}")
     folds = parts_of_groups(y, groups, seed)
-    solved = {block: _once(part, y, folds, classes) for block, part in features.items()}
-    mixed = mix([each.held_out for each in solved.values()], y, classes)
-    mean, scale, weights, bias = {}, {}, {}, mixed.bias.copy()
+    solved = {block: _once(part, y, folds, classes, weights) for block, part in features.items()}
+    mixed = mix([each.held_out for each in solved.values()], y, classes, weights)
+    mean, scale, matrices, bias = {}, {}, {}, mixed.bias.copy()
     for share, (block, each) in zip(mixed.shares, solved.items(), strict=True):
         mean[block], scale[block] = each.mean, each.scale
-        weights[block] = share * each.model.weights
+        matrices[block] = share * each.model.weights
         bias += share * each.model.bias
-    return Fitted(LinearFloor(mean, scale, weights, bias), mixed.log_odds)
+    return Fitted(LinearFloor(mean, scale, matrices, bias), mixed.log_odds)
+
+
+def cross_entropy(logits: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> float:
+    """Weighted mean of the negative log-probability; without weights that of balanced classes."""
+    if weights is None:
+        return balanced_cross_entropy(logits, y)
+    logp = log_softmax(logits, axis=1)[np.arange(len(y)), y]
+    return -float(np.average(logp, weights=weights)) if len(y) else 0.0
 
 
 def balanced_cross_entropy(logits: np.ndarray, y: np.ndarray) -> float:
@@ -157,26 +174,31 @@ def parts_of_groups(
     return list(splitter.split(y, y, groups))
 
 
-def _once(features: np.ndarray, y: np.ndarray, folds: Folds, classes: int) -> _Solved:
+def _once(
+    features: np.ndarray, y: np.ndarray, folds: Folds, classes: int, weights: np.ndarray | None
+) -> _Solved:
     """`_solve`, or what it said of the same numbers before.
 
     A run asks for the same blocks again: as its floor, which reads encoders beside them, and as the
     baseline that has them alone.
     """
     parts = [features, y, *(rows for fold in folds for rows in fold)]
+    parts += [] if weights is None else [weights]
     digest = blake2b(repr([classes, *((part.shape, part.dtype.str) for part in parts)]).encode())
     for part in parts:
         digest.update(np.ascontiguousarray(part).data)
     key = digest.digest()
     found = _SOLVED.get(key)
     if found is None:
-        found = _SOLVED[key] = _solve(features, y, folds, classes)
+        found = _SOLVED[key] = _solve(features, y, folds, classes, weights)
         while len(_SOLVED) > _MOST_SOLVED:
             _SOLVED.popitem(last=False)
     return found
 
 
-def _solve(features: np.ndarray, y: np.ndarray, folds: Folds, classes: int) -> _Solved:
+def _solve(
+    features: np.ndarray, y: np.ndarray, folds: Folds, classes: int, weights: np.ndarray | None
+) -> _Solved:
     """The strength for one block, its log-odds of rows that were held out, and its whole fit.
 
     Regularisation is weakened until held-out rows are predicted worse: what follows is slow to fit
@@ -186,33 +208,39 @@ def _solve(features: np.ndarray, y: np.ndarray, folds: Folds, classes: int) -> _
     for fitted, held in folds:
         statistics = statistics_of(features[fitted])
         z, others = (standardised(features[rows], *statistics) for rows in (fitted, held))
-        parts.append((_Path(z, y[fitted], classes), others, held))
+        own = None if weights is None else weights[fitted]
+        parts.append((_Path(z, y[fitted], classes, own), others, held))
     best, best_held_out, least = STRENGTHS[0], np.zeros((len(y), classes)), np.inf
     for strength in STRENGTHS if folds else ():
         held_out = np.zeros((len(y), classes))
         for path, others, held in parts:
             model = path.fit(strength)
             held_out[held] = others @ model.weights.T + model.bias
-        loss = balanced_cross_entropy(held_out, y)
+        loss = cross_entropy(held_out, y, weights)
         if loss > least:
             break
         best, best_held_out, least = strength, held_out, loss
     mean, scale = statistics_of(features)
-    model = _Path(standardised(features, mean, scale), y, classes).fit(best)
+    model = _Path(standardised(features, mean, scale), y, classes, weights).fit(best)
     return _Solved(best, best_held_out, mean, scale, model)
 
 
 class _Path:
-    """Class-balanced logistic regressions of ever weaker regularisation on the same rows.
+    """Weighted or class-balanced logistic regressions of ever weaker regularisation on some rows.
 
     Each starts where the last one ended. A class without rows has the logit of one row among all
     that there are.
     """
 
-    def __init__(self, z: np.ndarray, y: np.ndarray, classes: int) -> None:
-        self.z, self.y, self.classes = z, y, classes
+    def __init__(
+        self, z: np.ndarray, y: np.ndarray, classes: int, weights: np.ndarray | None = None
+    ) -> None:
+        self.z, self.y, self.classes, self.weights = z, y, classes, weights
         self.model = LogisticRegression(
-            class_weight="balanced", max_iter=500, tol=1e-3, warm_start=True
+            class_weight="balanced" if weights is None else None,
+            max_iter=500,
+            tol=1e-3,
+            warm_start=True,
         )
 
     def fit(self, strength: float) -> _Linear:
@@ -224,7 +252,7 @@ class _Path:
             return _Linear(weights, bias)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            self.model.set_params(C=strength).fit(self.z, self.y)
+            self.model.set_params(C=strength).fit(self.z, self.y, self.weights)
         own, at = self.model.coef_, self.model.intercept_
         if len(present) == 2:  # f of the second class, as one logit each
             own, at = np.vstack([-own, own]) / 2, np.hstack([-at, at]) / 2
@@ -242,16 +270,21 @@ class Mixed(NamedTuple):
     log_odds: np.ndarray  # [N, K]
 
 
-def mix(sources: Sequence[np.ndarray], y: np.ndarray, classes: int) -> Mixed:
-    """Shares and bias that minimise the class-balanced cross-entropy of held-out log-odds."""
+def mix(
+    sources: Sequence[np.ndarray],
+    y: np.ndarray,
+    classes: int,
+    weights: np.ndarray | None = None,
+) -> Mixed:
+    """Shares and bias that minimise the `cross_entropy` of held-out log-odds."""
     stacked = np.stack(sources)  # [S, N, K]
     count = len(stacked)
     if len(np.unique(y)) < 2 or not stacked.any():  # nothing was held out
         shares, bias = np.full(count, 1.0 / count), np.zeros(classes)
         log_odds = np.tensordot(shares, stacked, 1)
-        return Mixed(shares, bias, balanced_cross_entropy(log_odds, y), log_odds)
+        return Mixed(shares, bias, cross_entropy(log_odds, y, weights), log_odds)
     sizes = np.bincount(y, minlength=classes)
-    weight = 1.0 / (sizes[y] * (sizes > 0).sum())
+    weight = 1.0 / (sizes[y] * (sizes > 0).sum()) if weights is None else weights / weights.sum()
     target = np.eye(classes)[y]
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:

@@ -47,7 +47,13 @@ class _Mixed(NamedTuple):
     held_out: np.ndarray  # [N]
 
 
-def fit(features: Features, y: np.ndarray, groups: np.ndarray, seed: int = 0) -> Fitted:
+def fit(
+    features: Features,
+    y: np.ndarray,
+    groups: np.ndarray,
+    seed: int = 0,
+    weights: np.ndarray | None = None,
+) -> Fitted:
     """Fit the floor.
 
     Args:
@@ -55,6 +61,7 @@ def fit(features: Features, y: np.ndarray, groups: np.ndarray, seed: int = 0) ->
         y: [N] ratings, standardised.
         groups: [N] what is held out together: people, or recordings of one person.
         seed: of the division of the groups.
+        weights: [N] above 0, what each row counts in the errors; None for 1.
 
     Returns:
         The linear model of one output, and held-out predictions [N, 1]; of a single group, from
@@ -71,43 +78,47 @@ def fit(features: Features, y: np.ndarray, groups: np.ndarray, seed: int = 0) ->
     if count > 1:
         splitter = GroupKFold(count, shuffle=True, random_state=seed)
         folds = list(splitter.split(y, y, groups))
-    solved = {block: _solve(part, y, folds) for block, part in features.items()}
-    mixed = _mix([each.held_out for each in solved.values()], y)
-    mean, scale, weights, bias = {}, {}, {}, mixed.bias
+    weights = np.ones(len(y)) if weights is None else weights
+    solved = {block: _solve(part, y, folds, weights) for block, part in features.items()}
+    mixed = _mix([each.held_out for each in solved.values()], y, weights)
+    mean, scale, rows, bias = {}, {}, {}, mixed.bias
     for share, (block, part) in zip(mixed.shares, features.items(), strict=True):
         mean[block], scale[block] = statistics_of(part)
         z = standardised(part, mean[block], scale[block])
-        model = _ridge(z, y, solved[block].penalty)
-        weights[block] = share * model.coef_[None]
+        model = _ridge(z, y, solved[block].penalty, weights)
+        rows[block] = share * model.coef_[None]
         bias += share * float(model.intercept_)
-    floor = LinearFloor(mean, scale, weights, np.array([bias]))
+    floor = LinearFloor(mean, scale, rows, np.array([bias]))
     return Fitted(floor, mixed.held_out[:, None])
 
 
-def _solve(features: np.ndarray, y: np.ndarray, folds: Folds) -> _Solved:
+def _solve(features: np.ndarray, y: np.ndarray, folds: Folds, weights: np.ndarray) -> _Solved:
     """The penalty for one block, and its predictions of rows that were held out."""
     held_out = np.zeros((len(PENALTIES), len(y)))
     for fitted, held in folds:
         statistics = statistics_of(features[fitted])
         z, others = (standardised(features[rows], *statistics) for rows in (fitted, held))
         for i, penalty in enumerate(PENALTIES):
-            held_out[i, held] = _ridge(z, y[fitted], penalty).predict(others)
-    best = int(np.argmin(np.square(held_out - y).sum(1)))
+            model = _ridge(z, y[fitted], penalty, weights[fitted])
+            held_out[i, held] = model.predict(others)
+    best = int(np.argmin((weights * np.square(held_out - y)).sum(1)))
     return _Solved(PENALTIES[best], held_out[best])
 
 
-def _ridge(z: np.ndarray, y: np.ndarray, penalty: float) -> Ridge:
+def _ridge(z: np.ndarray, y: np.ndarray, penalty: float, weights: np.ndarray) -> Ridge:
     """The penalty is per window: it means the same for any number of them."""
-    return Ridge(alpha=penalty * len(y)).fit(z, y)
+    even = bool((weights == 1.0).all())
+    return Ridge(alpha=penalty * weights.sum()).fit(z, y, None if even else weights)
 
 
-def _mix(sources: Sequence[np.ndarray], y: np.ndarray) -> _Mixed:
+def _mix(sources: Sequence[np.ndarray], y: np.ndarray, weights: np.ndarray) -> _Mixed:
     """Shares and bias with the least squared error of held-out predictions [N] of sources."""
     stacked = np.stack(sources, axis=1)  # [N, S]
-    middle = stacked.mean(0)
+    middle, centre = np.average(stacked, 0, weights), np.average(y, weights=weights)
     if not stacked.any():  # nothing was held out
         shares = np.full(len(sources), 1.0 / len(sources))
         return _Mixed(shares, 0.0, stacked @ shares)
-    shares, _ = nnls(stacked - middle, y - y.mean())
-    bias = float(y.mean() - shares @ middle)
+    root = np.sqrt(weights)
+    shares, _ = nnls(root[:, None] * (stacked - middle), root * (y - centre))
+    bias = float(centre - shares @ middle)
     return _Mixed(shares, bias, stacked @ shares + bias)

@@ -54,6 +54,8 @@ class Dataset:
             are the file's own.
         keeps: whether `read` takes `cache=`, where it keeps what it made of the files, and `only=`,
             the recordings that are wanted.
+        title: what it is called, its version and where it is; "" for recordings of the user's own.
+        terms: what its licence or agreement says of use, a sentence or two.
     """
 
     name: str
@@ -77,6 +79,8 @@ class Dataset:
     refused: Mapping[str, str] = field(default_factory=dict)
     open_file: Callable[[Path], Signal] | None = None
     keeps: bool = False
+    title: str = ""
+    terms: str = ""
 
     @property
     def task(self) -> str:
@@ -143,6 +147,8 @@ DATASETS = {
             band=amigos.BAND,
             paper_band=(4.0, 45.0),
             obtain=amigos.OBTAIN,
+            title=amigos.TITLE,
+            terms=amigos.TERMS,
             gaps=True,
             labels=amigos_labels.LABELS,
             describe=amigos.describe_short,
@@ -159,6 +165,8 @@ DATASETS = {
             band=amigos.BAND,
             paper_band=(4.0, 45.0),
             obtain=amigos.OBTAIN,
+            title=amigos.TITLE,
+            terms=amigos.TERMS,
             gaps=True,
             labels=amigos_labels.LABELS,
             describe=amigos.describe_long,
@@ -179,6 +187,8 @@ DATASETS = {
             band=deap.BAND,
             paper_band=(4.0, 45.0),
             obtain=deap.OBTAIN,
+            title=deap.TITLE,
+            terms=deap.TERMS,
         ),
         Dataset(
             name="deap-raw",
@@ -192,6 +202,8 @@ DATASETS = {
             band=deap_raw.BAND,
             paper_band=(4.0, 45.0),
             obtain=deap_raw.OBTAIN,
+            title=deap_raw.TITLE,
+            terms=deap.TERMS,
             notes=deap_raw.NOTES,
             open_file=deap_raw.open_file,
         ),
@@ -207,6 +219,8 @@ DATASETS = {
             band=eegmat.BAND,
             paper_band=(4.0, 45.0),
             obtain=eegmat.OBTAIN,
+            title=eegmat.TITLE,
+            terms=eegmat.TERMS,
             notes=eegmat.NOTES,
         ),
         Dataset(
@@ -221,6 +235,8 @@ DATASETS = {
             band=man2.BAND,
             paper_band=(1.0, 50.0),
             obtain=man2.OBTAIN,
+            title=man2.TITLE,
+            terms=man2.TERMS,
             notes=man2.NOTES,
         ),
         Dataset(

@@ -9,7 +9,7 @@ from sklearn.base import RegressorMixin
 
 from clmer.data.ratings import quarters
 from clmer.evaluation.ratings import concordance
-from clmer.integrations.scikit_learn import WindowEstimator
+from clmer.integrations.estimator import WindowEstimator
 
 
 class CLMERRegressor(RegressorMixin, WindowEstimator):

@@ -1,121 +1,45 @@
-"""`clmer.CLMERClassifier`: encoders and fusion behind scikit-learn's estimator rules.
-
-`WindowEstimator` is what it shares with `clmer.CLMERRegressor`.
-"""
+"""`clmer.CLMERClassifier`: encoders and fusion behind scikit-learn's estimator rules."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
 
-from clmer.data.splits import Split
-from clmer.data.store.store import Modality
-from clmer.errors import ConfigError
-from clmer.pipeline.config import MAX_SEED, ModelConfig
-from clmer.pipeline.fit import fit_split
-from clmer.pipeline.options.names import check_modality_names
-from clmer.pipeline.options.reference import ALL, MARKED, NONE
-from clmer.pipeline.presets import known_device
-from clmer.pipeline.reference import check_reference
-from clmer.pipeline.tokenizer import WindowArrays
-
-#: Constructor arguments that go into the `ModelConfig` as they are.
-_SIZES = (
-    *("classifier", "tokens", "contrastive", "width", "token_length", "dim", "heads"),
-    *("cross_layers", "memory_layers", "single_layers", "embedding_dropout", "members", "batch"),
-    *("epochs_contrastive", "epochs_fusion"),
-)
+from clmer.integrations.estimator import WindowEstimator
+from clmer.pipeline.targets import RowWeights
 
 
-_PLAIN = ("classifier", "tokens", "contrastive", "embedding_dropout")
-_COUNTS = [name for name in _SIZES if name not in _PLAIN]
-_COUNTS.append("patience")
+def _refused_weights(found: Any) -> str:
+    return f'class_weight: found {found!r}, expected "balanced", None, or numbers by label'
 
 
-def _is_shape(shape: Any) -> bool:
-    """Whether it is (channels, samples)."""
-    if not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) != 2:
-        return False
-    return all(isinstance(each, (int, np.integer)) and each > 0 for each in shape)
+class CLMERClassifier(ClassifierMixin, WindowEstimator):
+    """CLMER as a classifier; its arguments are `WindowEstimator`'s, and one more.
 
-
-def _arguments(message: str) -> str:
-    """A message of the library, whose arguments in backticks are this class's."""
-    return re.sub(r"`([a-z_]+)(=[^`]*)?`", r"\1\2", message)
-
-
-def _known(reference: Any, count: int) -> np.ndarray | None:
-    """The mask of reference windows [count]; None without one.
-
-    Raises:
-        ValueError: it is no mask, nor "all"; or it leaves nothing to train on.
-    """
-    if reference is None:
-        return None
-    if isinstance(reference, str) and reference == ALL:
-        return np.ones(count, dtype=bool)
-    known = np.asarray(reference)
-    if known.shape != (count,) or known.dtype != bool or known.all():
-        raise ValueError(
-            f"reference: found {known.dtype} {known.shape}, expected [{count}] bool, some of them "
-            f'False, or "{ALL}"'
-        )
-    return known
-
-
-class WindowEstimator(BaseEstimator):
-    """CLMER on arrays: contrastive encoders without labels, then cross-modal fusion.
-
-    X is [n_samples, n_features], the modalities' windows flattened side by side, which
-    `modalities` takes apart; or, with `modalities=None`, [n_samples, channels, samples] of one
-    modality. Channels are standardised with the training windows' statistics. Windows of one
-    recording are nearly copies: pass `groups` (the person or recording of each window) to
-    scikit-learn's splitters, and to `fit` where it holds windows back for validation.
-
-    People differ by an offset and a gain of their own: where some windows of each are known (a
-    minute of rest), say whose each is (`groups`) and which are known (`reference`), to `fit` and to
-    `predict`. Everyone's windows are then read against their own, see `clmer.pipeline.reference`;
-    the EEG of a modality named "eeg" is aligned.
-
-    Args:
-        modalities: (channels, samples) by name, in the order of X's columns, each flattened row
-            by row: {"eeg": (32, 128), "ecg": (1, 128)}. None: one modality; of a two-dimensional X
-            a single row of all features.
-        fs: samples a second; only `tokens="spectrum"` asks.
-        classifier: "corrected" (logistic regression on hand-made features, corrected by the
-            fusion), "linear" (uncorrected) or "fusion" (alone).
-        tokens: "channel", "time" or "spectrum", see `clmer.pipeline.config.ModelConfig`.
-        contrastive: train encoders first; without them a token is a channel's samples.
-        width, token_length, dim, heads, cross_layers, memory_layers, single_layers,
-            embedding_dropout, members, batch, epochs_contrastive, epochs_fusion: as in
-            `clmer.pipeline.config.ModelConfig`; the defaults are the cpu preset's.
-        validation: share of the windows (about) that fit holds back to choose the epoch by; 0 for
-            none, which keeps the last one ("corrected" needs some).
-        patience: epochs without a better validation score before training stops; 0 never.
-        device: a torch device.
-        random_state: seed, `RandomState`, or None.
+    Args (and those of `WindowEstimator`):
+        class_weight: what windows count in the losses by their class, see `fit`. "balanced": n /
+            (K n_k), so that rare classes count as much as frequent ones, as `clmer train` has it;
+            None: every window 1; or numbers by label, 1 for those that are not named. Times
+            `sample_weight`, by whose sums "balanced" counts. The epoch is chosen by the accuracy
+            with the same weights.
 
     Attributes:
+        classes_: [K] labels, sorted.
         n_features_in_: X.shape[1].
         model_: the fitted `clmer.pipeline.split.model.SplitModel`.
     """
 
-    #: `ModelConfig.target`.
-    _TARGET: str
+    _TARGET = "class"
 
     def __init__(
         self,
-        modalities: Mapping[str, tuple[int, int]] | None = None,
+        modalities: Mapping[str, tuple[int | Sequence[str], int]] | None = None,
         *,
         fs: float = 128.0,
         classifier: str = "corrected",
@@ -135,185 +59,36 @@ class WindowEstimator(BaseEstimator):
         epochs_fusion: int = 60,
         validation: float = 0.2,
         patience: int = 10,
+        class_weight: Any = "balanced",
+        init: Any = None,
         device: str = "cpu",
         random_state: Any = None,
     ) -> None:
-        self.modalities = modalities
-        self.fs = fs
-        self.classifier = classifier
-        self.tokens = tokens
-        self.contrastive = contrastive
-        self.width = width
-        self.token_length = token_length
-        self.dim = dim
-        self.heads = heads
-        self.cross_layers = cross_layers
-        self.memory_layers = memory_layers
-        self.single_layers = single_layers
-        self.embedding_dropout = embedding_dropout
-        self.members = members
-        self.batch = batch
-        self.epochs_contrastive = epochs_contrastive
-        self.epochs_fusion = epochs_fusion
-        self.validation = validation
-        self.patience = patience
-        self.device = device
-        self.random_state = random_state
-
-    def fit(self, X: Any, y: Any, groups: Any = None, reference: Any = None) -> WindowEstimator:
-        """Train on windows.
-
-        Args:
-            X: [n_samples, n_features] or [n_samples, channels, samples].
-            y: [n_samples] labels, or ratings.
-            groups: [n_samples] people or recordings, kept whole where `validation` holds windows
-                back; people, where there is a reference.
-            reference: [n_samples] bool, windows that are their person's reference: they are not
-                trained on, and their y does not count. "all": everyone's windows are, which is
-                transductive. None: without one.
-
-        Returns:
-            self.
-
-        Raises:
-            ValueError: X, y or an option cannot be used.
-        """
-        numeric = self._TARGET == "rating"
-        X, y = validate_data(self, X, y, dtype=np.float64, allow_nd=True, y_numeric=numeric)
-        if groups is not None:
-            check_consistent_length(X, groups)
-        self._check_options()
-        known = _known(reference, len(X))
-        used = np.ones(len(X), dtype=bool) if known is None or known.all() else ~known
-        labels, classes = self._encode(y, used)
-        seed = int(check_random_state(self.random_state).randint(MAX_SEED, dtype=np.uint32))
-        people = np.zeros(len(X)) if groups is None else np.asarray(groups)
-        windows = WindowArrays(self._modalities(X), self._windows(X), people, reference=known)
-        if known is not None:
-            check_reference(people, known, len(X))
-        kind = NONE if known is None else ALL if known.all() else MARKED
-        try:
-            config, device = self._config(seed, kind), known_device(self.device)
-            self.model_ = fit_split(
-                config,
-                windows,
-                labels,
-                self._split(self._strata(labels), groups, seed, np.flatnonzero(used)),
-                classes=classes,
-                device=device,
-            )
-        except ConfigError as error:
-            raise ConfigError(_arguments(str(error))) from error
-        return self
-
-    def _encode(self, y: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-        """The labels as `fit_split` takes them, none where not used; names of their classes."""
-        raise NotImplementedError
-
-    def _strata(self, labels: np.ndarray) -> np.ndarray:
-        """What is held back in proportion [N] int."""
-        raise NotImplementedError
-
-    def _predictions(self, X: Any, groups: Any, reference: Any) -> np.ndarray:
-        """What the fitted model says of X, see `SplitModel.predictions`."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, allow_nd=True, reset=False)
-        people = None if groups is None else np.asarray(groups)
-        if reference is not None and not isinstance(reference, str):
-            reference = np.asarray(reference)
-            if reference.dtype != bool:
-                known = validate_data(self, reference, dtype=np.float64, allow_nd=True, reset=False)
-                reference = self._windows(known)
-        try:
-            return self.model_.predictions(self._windows(X), people, reference=reference)
-        except ConfigError as error:
-            raise ConfigError(_arguments(str(error))) from error
-
-    def _check_options(self) -> None:
-        """Types and ranges that `Config` takes for granted.
-
-        Raises:
-            ValueError: an argument cannot be used.
-        """
-        for name in _COUNTS:
-            found = getattr(self, name)
-            if not isinstance(found, Integral) or isinstance(found, bool):
-                raise ValueError(f"{name}: found {found!r}, expected a whole number")
-        for name in ("fs", "embedding_dropout", "validation"):
-            found = getattr(self, name)
-            if not isinstance(found, Real) or not math.isfinite(found):
-                raise ValueError(f"{name}: found {found!r}, expected a number")
-        if self.fs <= 0:
-            raise ValueError(f"fs: found {self.fs}, expected samples a second above 0")
-        if self.modalities is None:
-            return
-        shapes = self.modalities.values() if isinstance(self.modalities, Mapping) else ()
-        if not shapes or not all(_is_shape(shape) for shape in shapes):
-            expected = "(channels, samples) by name, above 0"
-            raise ValueError(f"modalities: found {self.modalities!r}, expected {expected}")
-
-    def _windows(self, X: np.ndarray) -> dict[str, np.ndarray]:
-        """X taken apart, [N, C, T] float32 by modality."""
-        if self.modalities is None:
-            if X.ndim > 3:
-                raise ValueError(f"X: found {X.ndim} dimensions, expected 2 or 3")
-            return {"x": np.asarray(X.reshape(len(X), -1, X.shape[-1]), dtype=np.float32)}
-        check_modality_names(self.modalities)
-        sizes = [channels * samples for channels, samples in self.modalities.values()]
-        if X.ndim != 2 or X.shape[1] != sum(sizes):
-            raise ValueError(
-                f"X: found {X.shape}, expected (n_samples, {sum(sizes)}): modalities has "
-                + ", ".join(f"{n} {c} x {t}" for n, (c, t) in self.modalities.items())
-            )
-        parts = np.split(X, np.cumsum(sizes)[:-1], axis=1)
-        return {
-            name: part.reshape(len(X), *shape).astype(np.float32)
-            for (name, shape), part in zip(self.modalities.items(), parts, strict=True)
-        }
-
-    def _modalities(self, X: np.ndarray) -> dict[str, Modality]:
-        """Names and sizes of the modalities in X."""
-        found = {}
-        for name, array in self._windows(X).items():
-            count = array.shape[1]
-            kinds = ("eeg",) * count if name == "eeg" else ()
-            found[name] = Modality(name, count, self.fs, tuple(map(str, range(count))), kinds)
-        return found
-
-    def _config(self, seed: int, reference: str) -> ModelConfig:
-        sizes = {name: getattr(self, name) for name in _SIZES}
-        sizes |= {name: int(sizes[name]) for name in _COUNTS if name in sizes}
-        patience = int(self.patience) if self.validation else 0
-        return ModelConfig(
-            seed=seed, patience=patience, reference=reference, target=self._TARGET, **sizes
+        super().__init__(
+            modalities,
+            fs=fs,
+            classifier=classifier,
+            tokens=tokens,
+            contrastive=contrastive,
+            width=width,
+            token_length=token_length,
+            dim=dim,
+            heads=heads,
+            cross_layers=cross_layers,
+            memory_layers=memory_layers,
+            single_layers=single_layers,
+            embedding_dropout=embedding_dropout,
+            members=members,
+            batch=batch,
+            epochs_contrastive=epochs_contrastive,
+            epochs_fusion=epochs_fusion,
+            validation=validation,
+            patience=patience,
+            init=init,
+            device=device,
+            random_state=random_state,
         )
-
-    def _split(self, strata: np.ndarray, groups: Any, seed: int, rows: np.ndarray) -> Split:
-        """Which of the rows are trained on and held back, strata in proportion, groups whole."""
-        train, held = rows, rows[:0]
-        if not 0 <= self.validation <= 0.5:
-            raise ConfigError(f"validation: found {self.validation}, expected 0 to 0.5")
-        if self.validation:
-            folds = max(2, round(1 / self.validation))
-            kind: Any = StratifiedKFold if groups is None else StratifiedGroupKFold
-            if np.unique(strata[rows], return_counts=True)[1].max() < folds:  # too few to stratify
-                kind = KFold if groups is None else GroupKFold
-            splitter = kind(folds, shuffle=True, random_state=seed)
-            own = None if groups is None else np.asarray(groups)[rows]
-            train, held = (rows[part] for part in next(splitter.split(rows, strata[rows], own)))
-        return Split("fit", train, held, rows[:0], 0, "")
-
-
-class CLMERClassifier(ClassifierMixin, WindowEstimator):
-    """CLMER as a classifier; its arguments are `WindowEstimator`'s.
-
-    Attributes:
-        classes_: [K] labels, sorted.
-        n_features_in_: X.shape[1].
-        model_: the fitted `clmer.pipeline.split.model.SplitModel`.
-    """
-
-    _TARGET = "class"
+        self.class_weight = class_weight
 
     def _encode(self, y: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         check_classification_targets(y)
@@ -322,6 +97,28 @@ class CLMERClassifier(ClassifierMixin, WindowEstimator):
             raise ValueError(f"y: found one class, {self.classes_[0]}, expected at least two")
         labels = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         return np.where(used, labels, -1), tuple(map(str, self.classes_))
+
+    def _weights(self, y: np.ndarray, weight: np.ndarray | None) -> RowWeights | None:
+        given, rows = self.class_weight, np.ones(len(y)) if weight is None else weight
+        if given is None or isinstance(given, str):
+            if given not in (None, "balanced"):
+                raise ValueError(_refused_weights(given))
+            plain = given == "balanced" and weight is None
+            return None if plain else RowWeights(rows, given == "balanced")
+        if not isinstance(given, Mapping):
+            raise ValueError(_refused_weights(given))
+        labels = self.classes_.tolist()
+        unknown = [label for label in given if label not in labels]
+        if unknown:
+            known = ", ".join(map(str, labels))
+            raise ValueError(f"class_weight: found {unknown[0]!r}, expected labels of y: {known}")
+        for label, value in given.items():
+            if not isinstance(value, Real) or not 0 < float(value) < math.inf:
+                raise ValueError(f"class_weight[{label!r}]: found {value!r}, expected above 0")
+        by_row = np.ones(len(y))
+        for label, value in given.items():
+            by_row[y == label] = float(value)
+        return RowWeights(rows * by_row, balanced=False)
 
     def _strata(self, labels: np.ndarray) -> np.ndarray:
         return labels

@@ -43,8 +43,9 @@ from clmer.pipeline.stages.classifiers import Classifiers
 from clmer.pipeline.stages.contrastive import fit_encoders, random_encoders
 from clmer.pipeline.stages.loop import Recorder, Unrecorded
 from clmer.pipeline.stages.select import Classify, candidates, choose
+from clmer.pipeline.stages.start import Start, check_start
 from clmer.pipeline.stages.tuned import feature_scales, linear_start, tuned
-from clmer.pipeline.targets import Target, fit_target
+from clmer.pipeline.targets import RowWeights, Target, fit_target
 from clmer.pipeline.tokenizer import Tokenizer, WindowArrays, raw_tokens
 
 
@@ -59,6 +60,8 @@ def fit_split(
     recorder: Recorder | None = None,
     ranks: Ranks | None = None,
     name: str = "split1",
+    weights: RowWeights | None = None,
+    start: Start | None = None,
 ) -> SplitModel:
     """Train both stages on a split's training part.
 
@@ -74,15 +77,18 @@ def fit_split(
         ranks: processes that share stage 1; None for this one alone. Stage 2 is trained by the
             first: the other ranks' result has no classifiers.
         name: of the split; seeds and the recorder's names follow from it.
+        weights: what windows count in the losses of the floor and of stage 2; None for balanced
+            classes, or 1 of a rating. Stage 1 and all statistics count every row once.
+        start: encoders of another study that stage 1 starts from; None for a random start.
 
     Returns:
         The trained model. The caller's random state is what it was before; fits in several threads
         end as each would alone.
 
     Raises:
-        ConfigError: a model cannot be trained on these windows; a correction has no validation
-            part; there is no reference where `config.reference` asks for one, or one that it does
-            not ask for.
+        ConfigError: a model cannot be trained on these windows; `start` does not fit; a correction
+            has no validation part; there is no reference where `config.reference` asks for one, or
+            one that it does not ask for.
         DataError: a loss was not finite; a file of the recorder is damaged or cannot be written.
     """
     device = torch.device(device)
@@ -90,9 +96,12 @@ def fit_split(
     if (config.reference == NONE) != (windows.reference is None):
         found = "none" if windows.reference is None else "one"
         raise ConfigError(f"`reference={config.reference}`: found {found} among the windows")
+    check_start(config, start)
+    if config.select == "inner" and weights is not None:
+        raise ConfigError("`select=inner`: found weights of windows, expected none")
     if config.select == "inner":
         return _fit_selected(config, windows, y, split, classes, device, recorder, ranks, name)
-    target = fit_target(config.target, classes, y, split.train)
+    target = fit_target(config.target, classes, y, split.train, weights)
     corrects = config.fusion and config.classifier == "corrected" and "clmer" in config.models
     if corrects and not len(split.val):
         raise ConfigError(
@@ -104,7 +113,7 @@ def fit_split(
         x = tokenizer.standardise(windows.arrays, device, windows.read_against)
         encoders: dict[str, Encoder] = {}
         if config.pretrains:
-            encoders = fit_encoders(config, windows, x, split, recorder, ranks, name)
+            encoders = fit_encoders(config, windows, x, split, recorder, ranks, name, start)
         known = Known(x, windows.read_against)
         tokenizer, tokens = fit_tokens(tokenizer, split.train, known, encoders)
         models: dict[str, FittedModel] = {}
@@ -121,7 +130,7 @@ def fit_split(
                 floor = _floor(config, chosen, windows, encoded, y, split, target)
                 trainer = Classifiers(config, part, y, split, target, fs, device, recorder, floor)
                 models[key] = trainer.fit(chosen, f"{name}/{key}")
-    model = SplitModel(config, tokenizer, encoders, models, target, device)
+    model = SplitModel(config, tokenizer, encoders, models, target.unweighted(), device)
     if model.floors:
         recorder.save_tensors(f"{name}/{LINEAR}", floor_tensors(model.floors), {})
     recorder.save_tensors(f"{name}/{TOKENIZER}", *model.tokenizer_state())

@@ -113,7 +113,7 @@ def fit_floor(
     rows = np.sort(np.concatenate([split.train, split.val]))
     own = {name: part[rows] for name, part in features.items()}
     groups = held_together(windows, split)
-    floor, held_out = target.floor(own, y[rows], groups, seed)
+    floor, held_out = target.floor(own, y[rows], groups, seed, rows)
     log_odds = floor.log_odds(features)
     log_odds[rows] = held_out
     return Offsets(floor, log_odds, groups[np.searchsorted(rows, split.val)])

@@ -8,8 +8,8 @@ never a traceback.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clmer import json_files
 from clmer.data.store.origin import are_sources
-from clmer.errors import DataError
+from clmer.errors import ConfigError, DataError
 from clmer.json_files import ANY, NUMBER
 from clmer.pipeline.config import PAIRS, Config
 from clmer.storage import write_file
@@ -75,14 +75,78 @@ def read_described(path: Path) -> dict[str, Any]:
         DataError: it is missing or damaged; the field is named.
     """
     found = read_json(path)
+    if isinstance(found, dict) and "model_type" in found:
+        raise DataError(
+            path,
+            "model_type",
+            f"{found['model_type']}, a model that `save_pretrained` saved",
+            "a run's folder",
+            "clmer.load and `clmer predict` take it; a report or `--resume` needs the run.",
+        )
     check(found, {"config": dict}, path)
-    for name, value in found["config"].items():
-        if name in _OPTIONS and not (value is None and name in _NULL):
-            check(value, _OPTIONS[name], path, f"config.{name}")
-    for name in PAIRS:
-        if len(found["config"].get(name) or (0, 0)) != 2:
-            raise damaged(path, f"config.{name}", found["config"][name])
+    check_options(found["config"], path, "config")
     return dict(found)
+
+
+def check_options(found: Mapping[str, Any], path: Path, where: str) -> None:
+    """Hold options against their types; those that this version does not know stay.
+
+    Args:
+        found: as JSON has them.
+        path: the file, for the message.
+        where: the place in it.
+
+    Raises:
+        DataError: one is of another type.
+    """
+    for name, value in found.items():
+        if name in _OPTIONS and not (value is None and name in _NULL):
+            check(value, _OPTIONS[name], path, f"{where}.{name}")
+    for name in PAIRS:
+        if len(found.get(name) or (0, 0)) != 2:
+            raise damaged(path, f"{where}.{name}", found[name])
+
+
+def as_config(found: Mapping[str, Any], path: Path, where: str, more: Collection[str]) -> Config:
+    """The configuration of checked options.
+
+    Args:
+        found: as JSON has them.
+        path: the file, for the message.
+        where: the place in it.
+        more: names among them that are no options.
+
+    Raises:
+        DataError: one is unknown, missing or out of range.
+    """
+    known = {field.name: field for field in fields(Config)}
+    unknown = sorted(found.keys() - known.keys() - set(more))
+    if unknown:
+        hint = "Train it again, or read it with the version that trained it (environment.clmer)."
+        names = ", ".join(unknown)
+        raise DataError(path, names, "an unknown option", "this version's options", hint)
+    missing = [name for name, field in known.items() if field.default is MISSING]
+    missing = [name for name in missing if name not in found]
+    if missing:
+        raise damaged(path, ", ".join(missing), "nothing")
+    chosen = {name: value for name, value in found.items() if name in known}
+    for name in chosen.keys() & {"modalities", "models", *PAIRS}:  # JSON has no tuples
+        chosen[name] = chosen[name] if chosen[name] is None else tuple(chosen[name])
+    try:
+        return Config(**chosen)
+    except ConfigError as error:  # the message names the option
+        raise damaged(path, where, error, "options that this version takes") from error
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """A configuration as JSON holds it; `as_config` undoes it."""
+    pairs = {name: getattr(config, name) for name in PAIRS}
+    return {
+        **asdict(config),
+        "modalities": list(config.modalities),
+        "models": list(config.models),
+        **{name: pair and list(pair) for name, pair in pairs.items()},
+    }
 
 
 def read_origin(path: Path) -> dict[str, Any]:

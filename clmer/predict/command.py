@@ -20,7 +20,9 @@ from clmer.options import in_flags
 from clmer.pipeline.options.reference import ALL
 from clmer.pipeline.reference import LEAST, GivenReference
 from clmer.pipeline.reference_rows import check_given, how_to_record
-from clmer.pipeline.run.trained import TrainedRun, load
+from clmer.pipeline.run.load import load
+from clmer.pipeline.run.trained import TrainedRun
+from clmer.pipeline.share.hub import local_folder
 from clmer.predict import (
     files_of,
     notes,
@@ -67,8 +69,9 @@ def predict(
     if out == "-" and is_nowhere(sys.stdout):
         found = "a closed standard output"
         raise DataError(Path(out), "`out`", found, "an open one", "Name a file.")
-    name, lines = choose_model(Path(run), model)
-    trained = load(run, split, device, name)
+    folder = local_folder(run)
+    name, lines = choose_model(folder, model)
+    trained = load(folder, split, device, name)
     check_given(trained.config.reference, (ALL if ALL in reference else {}) if reference else None)
     given = Given(rate, unit, face_start, face_rate, face_id)
     said = []

@@ -7,9 +7,9 @@ from pathlib import Path
 from clmer.evaluation.kinds import KINDS, kind_of
 from clmer.evaluation.verdict import WHOM, best_model
 from clmer.json_files import MAYBE
-from clmer.pipeline.run.folder import RESULTS
-from clmer.pipeline.run.trained import kept_models
-from clmer.pipeline.run_files import check, damaged, read_json, readable
+from clmer.pipeline.run.load import kept_models
+from clmer.pipeline.run.scores import results_in
+from clmer.pipeline.run_files import check, damaged
 from clmer.text import score_text
 
 
@@ -17,7 +17,7 @@ def choose_model(folder: Path, wanted: str | None) -> tuple[str | None, list[str
     """The model to load, and what to say of it.
 
     Args:
-        folder: of a run.
+        folder: of a run, or a saved model's.
         wanted: by name; None for the best of those that the run kept, of equal ones the first.
 
     Returns:
@@ -28,12 +28,9 @@ def choose_model(folder: Path, wanted: str | None) -> tuple[str | None, list[str
         DataError: no run's folder, or damage.
     """
     kept = kept_models(folder)
-    if not readable(folder / RESULTS, (folder / RESULTS).is_file):
-        return wanted, []
-    results = read_json(folder / RESULTS)
+    path, results = results_in(folder)
     if "models" not in results:
         return wanted, []
-    path = folder / RESULTS
     check({"target": "class", **results}, {"target": str, "protocol": str}, path)
     if results.get("target", "class") not in KINDS:
         raise damaged(path, "target", results["target"], " or ".join(KINDS))
@@ -48,7 +45,7 @@ def choose_model(folder: Path, wanted: str | None) -> tuple[str | None, list[str
     name = best_model(results, known) if wanted is None else wanted
     if name not in scores:
         return name, []
-    why = "" if wanted else ", the best that the run kept"
+    why = "" if wanted or len(kept) == 1 else ", the best that the run kept"
     whom = WHOM.get(results["protocol"], "its test part")
     said = f"{kind.title} {score_text(scores[name])} per window on {whom}"
     others = [f"{each} {score_text(scores[each])}" for each in known if each != name]

@@ -20,7 +20,8 @@ from torch import Tensor
 from clmer.baselines import MODELS
 from clmer.errors import DataError
 from clmer.nn.fusion import Fusion, attention_maps
-from clmer.pipeline.run import trained
+from clmer.pipeline.run.load import load
+from clmer.pipeline.run.trained import TrainedRun
 from clmer.report import figures
 from clmer.report.figures import captioned, heat_map, scatter, side_by_side
 from clmer.report.html import Html, escape, table
@@ -44,7 +45,7 @@ def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
         run: read from its folder.
         cache: folder of the prepared stores.
     """
-    draw: dict[str, Callable[[trained.TrainedRun, Sample], Html]] = {}
+    draw: dict[str, Callable[[TrainedRun, Sample], Html]] = {}
     if run.config.get("fusion", True) and _has_network(run) and len(run.modalities) > 1:
         draw["Attention between modalities"] = draw_attention
     if run.config.get("contrastive", True) and run.config.get("encoders") != "scratch":
@@ -54,7 +55,7 @@ def learned(run: RunFiles, cache: Path) -> list[tuple[str, Html]]:
         return [(title, _not_drawn(why)) for title in draw]
     try:
         sample = read_sample(run, cache)
-        model = trained.load(run.path, split="split1")
+        model = load(run.path, split="split1")
     except DataError as error:
         return [(title, _not_drawn(error)) for title in draw]
     return [(title, _drawn(drawn, model, sample)) for title, drawn in draw.items()]
@@ -66,9 +67,7 @@ def _has_network(run: RunFiles) -> bool:
     return first in MODELS and (first != "clmer" or run.config.get("classifier") != "linear")
 
 
-def _drawn(
-    draw: Callable[[trained.TrainedRun, Sample], Html], model: trained.TrainedRun, sample: Sample
-) -> Html:
+def _drawn(draw: Callable[[TrainedRun, Sample], Html], model: TrainedRun, sample: Sample) -> Html:
     """A figure, or the reason why there is none: windows and weights do not fit each other."""
     try:
         return draw(model, sample)
@@ -103,7 +102,7 @@ def _of_windows(sample: Sample) -> str:
 
 
 # --- attention ----------------------------------------------------------------------------------
-def draw_attention(model: trained.TrainedRun, sample: Sample) -> Html:
+def draw_attention(model: TrainedRun, sample: Sample) -> Html:
     """One row of maps per directed pair: each class, and the difference of two classes."""
     if not isinstance(model.fusion, Fusion):
         return _not_drawn(f"{type(model.fusion).__name__} has no pairs of modalities")
@@ -128,7 +127,7 @@ def draw_attention(model: trained.TrainedRun, sample: Sample) -> Html:
 
 
 def class_maps(
-    model: trained.TrainedRun, fusion: Fusion, sample: Sample
+    model: TrainedRun, fusion: Fusion, sample: Sample
 ) -> dict[tuple[int, int], np.ndarray]:
     """Mean weights by directed pair, in units of uniform attention, [classes, Lq, Lk].
 
@@ -168,7 +167,7 @@ def _map_cells(maps: np.ndarray, classes: Sequence[str]) -> list[Html]:
 
 
 # --- features -----------------------------------------------------------------------------------
-def draw_features(model: trained.TrainedRun, sample: Sample) -> Html:
+def draw_features(model: TrainedRun, sample: Sample) -> Html:
     """t-SNE of each modality's features, by class and by person, and whose windows are near."""
     people, person = np.unique(sample.person, return_inverse=True)
     text = (

@@ -36,7 +36,8 @@ from clmer.errors import DataError
 from clmer.evaluation import metrics
 from clmer.evaluation import results as reporting
 from clmer.evaluation.rows import Rows, concat
-from clmer.pipeline.config import PAIRS, Config
+from clmer.pipeline import run_files
+from clmer.pipeline.config import Config
 from clmer.pipeline.fit import all_tokens, fit_ablation, fit_control, fit_split, select_tokens
 from clmer.pipeline.floor import encoder_blocks, floor_features
 from clmer.pipeline.models import FittedModel, check_models
@@ -44,7 +45,8 @@ from clmer.pipeline.options.names import check_modality_names
 from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.reference import Known
 from clmer.pipeline.reference_rows import Reference
-from clmer.pipeline.run.folder import SPLITS_DIGEST
+from clmer.pipeline.run.folder import INIT_DIGEST, SPLITS_DIGEST
+from clmer.pipeline.run.start import read_start
 from clmer.pipeline.split.baselines import BASELINES, baseline_file
 from clmer.pipeline.split.model import SplitModel
 from clmer.pipeline.stages.loop import seed_of
@@ -235,6 +237,8 @@ def train_as_worker(job: TrainingRun) -> None:
 def announce(plan: TrainingPlan, folder: Path) -> list[Step]:
     """Print what was understood and what it will take; the steps of each split."""
     print(understood(plan, folder))
+    for line in messages.start_notes(plan):
+        messages.say(line)
     steps = steps_of(plan, plan.config)
     early = ", less where validation stops early" if plan.config.patience else ""
     most_s = seconds_at_most(plan, steps)
@@ -267,6 +271,7 @@ def fit_one(job: TrainingRun, split: Split, number: int) -> SplitModel:
         recorder=job.run,
         ranks=Ranks() if job.trains_apart else job.ranks,
         name=split_name(number),
+        start=job.start,
     )
 
 
@@ -339,9 +344,12 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
         "classifier": config.classifier,
     }
     extra["stimuli"] = job.stimuli
+    if job.start is not None:
+        copied = {name: each._asdict() for name, each in job.copied.items()}
+        extra["init"] = {"sha256": job.start.digest, "copied": copied}
     extra["not_kept"] = [name for name in job.main if name in FITTED]
     notes = list(dict.fromkeys(line for split in splits for line in split.constant))
-    notes += [*flat_lines(job.windows), *messages.notes(job)]
+    notes += [*flat_lines(job.windows), *messages.notes(job), *messages.start_notes(job)]
     selections = {f"split{n + 1}": s.selection for n, s in enumerate(splits) if s.selection}
     if selections:
         extra["selection"] = {name: asdict(each) for name, each in selections.items()}
@@ -373,16 +381,12 @@ def finish(job: TrainingRun, splits: Sequence[SplitResult]) -> dict[str, Any]:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """The configuration as config.json holds it; of the user's own splits, the table's digest too.
+    """The configuration as config.json holds it, with digests of own splits and of `init`.
 
     Raises:
-        DataError: that table cannot be read.
+        DataError: one of them cannot be read.
     """
     own = {SPLITS_DIGEST: digest(Path(config.splits))} if config.splits else {}
-    pairs = {name: getattr(config, name) for name in PAIRS}
-    return own | {
-        **asdict(config),
-        "modalities": list(config.modalities),
-        "models": list(config.models),
-        **{name: pair and list(pair) for name, pair in pairs.items()},
-    }
+    if config.init:
+        own[INIT_DIGEST] = read_start(config.init).digest
+    return own | run_files.settings(config)

@@ -27,10 +27,11 @@ from clmer.pipeline.config import Config
 from clmer.pipeline.options.reference import ALL, NONE
 from clmer.pipeline.stages import select
 from clmer.pipeline.stages.batches import by_person
+from clmer.pipeline.stages.start import check_start, start_lines
 from clmer.pipeline.tokenizer import Tokenizer
 from clmer.text import command_text, score_text, wrapped
 from clmer.train.reference_notes import reference_lines
-from clmer.train.training_run import TrainingRun
+from clmer.train.training_run import TrainingPlan, TrainingRun
 
 PERMUTED = (
     "permuted labels: one permutation per split (one for all under block), a noisy control where "
@@ -51,6 +52,19 @@ def in_words(text: str) -> str:
 def say(text: str) -> None:
     """Print a paragraph `in_words`."""
     print(wrapped(in_words(text)))
+
+
+def start_notes(plan: TrainingPlan) -> list[str]:
+    """What stage 1 starts from, where that is not a random start; results hold it too.
+
+    Raises:
+        ConfigError: the encoders do not fit, or nothing is trained from them.
+        DataError: their folder cannot be read.
+    """
+    if plan.start is None:
+        return []
+    check_start(plan.config, plan.start)
+    return start_lines(plan.copied, plan.start.digest)
 
 
 def say_results(job: TrainingRun, results: Mapping[str, Any]) -> None:

@@ -21,6 +21,8 @@ from clmer.pipeline.models import ChosenModel, chosen_models
 from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.reference_rows import Reference, find_reference
 from clmer.pipeline.run.folder import Run
+from clmer.pipeline.run.start import read_start
+from clmer.pipeline.stages.start import Copied, Start
 from clmer.pipeline.tokenizer import WindowArrays
 from clmer.pipeline.window_features import Band, band_powers
 
@@ -57,6 +59,19 @@ class TrainingPlan:
         """All windows of the store."""
         known = self.reference
         return WindowArrays.of(self.store, None if known is None else known.known)
+
+    @cached_property
+    def start(self) -> Start | None:
+        """Encoders of another study that stage 1 starts from."""
+        return read_start(self.config.init) if self.config.init else None
+
+    @cached_property
+    def copied(self) -> dict[str, Copied]:
+        """What stage 1 takes over of them, by modality; empty without."""
+        if self.start is None:
+            return {}
+        lengths = {name: array.shape[2] for name, array in self.windows.arrays.items()}
+        return self.start.copied(self.config, self.windows.modalities, lengths)
 
     @cached_property
     def models(self) -> dict[str, ChosenModel]:

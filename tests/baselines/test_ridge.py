@@ -36,7 +36,9 @@ def test_a_held_out_row_was_seen_by_no_fit(monkeypatch: pytest.MonkeyPatch) -> N
     own = groups == 3
     moved = np.where(own, y + 100.0, y)
     folds = list(GroupKFold(5).split(y, y, groups))
-    first, second = (ridge._solve(features["eeg"], each, folds).held_out for each in (y, moved))
+    first, second = (
+        ridge._solve(features["eeg"], each, folds, np.ones(len(y))).held_out for each in (y, moved)
+    )
     np.testing.assert_array_equal(first[own], second[own])
     assert np.abs(first[~own] - second[~own]).max() > 1
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.report_cases import WHOLE, results_of
 
-from clmer.pipeline.run import trained
+from clmer.pipeline.run.load import load
 from clmer.report import learned
 from clmer.report.page import report
 from clmer.report.reading import read_predictions, read_run
@@ -18,7 +18,7 @@ from clmer.report.reading import read_predictions, read_run
 def test_attention_maps_are_in_units_of_uniform_attention(place: Path) -> None:
     run = read_run(place / "runs" / "trial")
     sample = learned.read_sample(run, place / "cache")
-    model = trained.load(run.path, split="split1")
+    model = load(run.path, split="split1")
     maps = learned.class_maps(model, model.fusion, sample)
     assert len(maps) == 6
     weights = model.attention(sample.windows)

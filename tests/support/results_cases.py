@@ -23,7 +23,12 @@ def predictions(name: str, right: float, *, people: int = 8, seed: int = 0) -> P
     return Predictions(name, split, subject, recording, np.arange(len(y)) % 5 * 1.5, y, logp)
 
 
-def results(models: list[Predictions], protocol: str = "subject", shared: int = 0) -> dict:
+def results(
+    models: list[Predictions],
+    protocol: str = "subject",
+    shared: int = 0,
+    main: tuple[str, ...] = ("eeg", "ecg"),
+) -> dict:
     rows = np.arange(2)
     splits = [Split(f"subject {i}/2", rows, rows, rows, shared, "No person twice.") for i in (1, 2)]
     return build_results(
@@ -33,6 +38,6 @@ def results(models: list[Predictions], protocol: str = "subject", shared: int = 
         protocol=protocol,
         classes=CLASSES,
         splits=splits,
-        main=["eeg", "ecg"],
+        main=main,
         notes=["subject normalisation: transductive."],
     )

@@ -65,6 +65,11 @@ folder per person, unpacked into one folder as Data_Preprocessed_P01/Data_Prepro
 so on. For the face also the frontal face videos; run OpenFace 2 on each of them (its licence is
 non-commercial), naming the CSV after the video that was watched:
   FeatureExtraction -f <face video of P01 watching video 10> -of 10 -out_dir face/P01"""
+TITLE = "AMIGOS, preprocessed (MATLAB), https://www.eecs.qmul.ac.uk/mmv/datasets/amigos/"
+TERMS = (
+    "AMIGOS is given to academic researchers under a signed end-user licence agreement. Whether a "
+    "model that was trained on it may be passed on is for that agreement to say."
+)
 
 _SELF, _EXTERNAL = "labels_selfassessment", "labels_ext_annotation"
 _NAME = re.compile(r"Data_Preprocessed_(P\d\d)\.mat")

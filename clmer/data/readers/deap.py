@@ -57,6 +57,15 @@ OpenFace 2 on every video (its licence is non-commercial):
   FeatureExtraction -f face_video/s01/s01_trial01.avi -of s01_trial01 -out_dir face/s01
 so that the folder holds data_preprocessed_python/s01.dat, metadata_csv/participant_ratings.csv and
 face/s01/s01_trial01.csv, and so on for every person and trial."""
+TITLE = (
+    "DEAP, preprocessed in Python (data_preprocessed_python), "
+    "https://www.eecs.qmul.ac.uk/mmv/datasets/deap/"
+)
+TERMS = (
+    "DEAP is given to academic researchers under a signed end-user licence agreement, for research "
+    "that is not commercial. Whether a model that was trained on it may be passed on is for that "
+    "agreement to say."
+)
 
 _RATING_TOLERANCE = 0.011  # the CSV has two decimals
 

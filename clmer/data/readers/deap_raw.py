@@ -65,6 +65,7 @@ agreement from https://www.eecs.qmul.ac.uk/mmv/datasets/deap/ (Queen Mary Univer
 the answer holds the account for downloads. Needed: data_original.zip and metadata_csv.zip, unpacked
 into one folder as data_original/s01.bdf and metadata_csv/participant_ratings.csv; for the face as
 for deap. The preprocessed data are the data set deap."""
+TITLE = "DEAP, original recordings (data_original), https://www.eecs.qmul.ac.uk/mmv/datasets/deap/"
 
 
 def sources(root: Path) -> list[Path]:

@@ -31,6 +31,14 @@ OBTAIN = """\
 EEG During Mental Arithmetic Tasks is open (ODC-By 1.0): https://physionet.org/content/eegmat/1.0.0/.
 Download the .edf files into one folder:
   wget -r -N -c -np -nd -A edf https://physionet.org/files/eegmat/1.0.0/"""
+TITLE = (
+    "EEG During Mental Arithmetic Tasks 1.0.0, PhysioNet, "
+    "https://physionet.org/content/eegmat/1.0.0/"
+)
+TERMS = (
+    "Open Data Commons Attribution License 1.0 (ODC-By 1.0): free to use and to pass on where the "
+    "source is named."
+)
 
 _NAME = re.compile(r"Subject(\d+)_([12])\.edf")
 

@@ -36,6 +36,8 @@ and the OpenFace CSV of the face video for each emotion,
   p01/moved.edf  p01/moved_face.csv  p01/angry.edf  p01/angry_face.csv
   p01/nervous.edf  p01/nervous_face.csv  p01/reproachful.edf  p01/reproachful_face.csv
 Other classes or lengths: describe them in a manifest (python -m clmer.train manifest)."""
+TITLE = "MAN-II, or recordings of its kind"
+TERMS = "MAN-II is private: its terms are those of whoever recorded it."
 
 
 def sources(root: Path) -> list[Path]:

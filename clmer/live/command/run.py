@@ -22,7 +22,9 @@ from clmer.live.page import LivePage
 from clmer.live.record import Recorder, new_recording, remove_files
 from clmer.pipeline.options.reference import ALL, NONE
 from clmer.pipeline.reference_rows import check_given, how_to_record
-from clmer.pipeline.run.trained import TrainedRun, load
+from clmer.pipeline.run.load import load
+from clmer.pipeline.run.trained import TrainedRun
+from clmer.pipeline.share.hub import local_folder
 from clmer.pipeline.split.windows import Windows
 from clmer.predict import split_notes
 from clmer.predict.command import Given
@@ -65,8 +67,9 @@ def live(
         check_new(out)
     recorded = None if record is None else new_recording(Path(record))
     clock: Callable[[], float] = import_lsl().local_clock
-    chosen, lines = choose_model(Path(run), model)
-    trained = load(run, split, device, chosen)
+    folder = local_folder(run)
+    chosen, lines = choose_model(folder, model)
+    trained = load(folder, split, device, chosen)
     check_usable(trained, face=face_stream is not None, accept=accept_mismatch)
     known, remarks = _reference(trained, reference, rate, unit)
     screen = Screen(trained.classes, flags)

@@ -18,7 +18,6 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import MISSING, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,10 @@ from torch import Tensor
 
 from clmer.data.store.origin import differences
 from clmer.errors import ConfigError, DataError
-from clmer.pipeline.config import PAIRS, Config
+from clmer.pipeline.config import Config
 from clmer.pipeline.run_files import (
+    as_config,
     check,
-    damaged,
     read_described,
     read_log,
     read_origin,
@@ -54,7 +53,9 @@ This folder was made by CLMER from generated recordings: it holds nothing of peo
 """
 #: In config.json, SHA-256 of the table of the user's own splits, where there is one.
 SPLITS_DIGEST = "splits_sha256"
-_FOLDERS = ("root", "mobilevit", "splits")  # options that are paths
+#: The same of the encoders that stage 1 starts from.
+INIT_DIGEST = "init_sha256"
+_FOLDERS = ("root", "mobilevit", "splits", "init")  # options that are paths
 _SHOWN = 5  # differences of the data in one message
 
 
@@ -283,23 +284,7 @@ def read_config(folder: Path) -> Config:
         hint = "`clmer train` makes one and prints where."
         raise DataError(folder, str(CONFIG), "nothing", "a run's folder", hint)
     found = read_described(path)["config"]
-    known = {field.name: field for field in fields(Config)}
-    unknown = sorted(found.keys() - known.keys() - {"data", SPLITS_DIGEST})
-    if unknown:
-        hint = "Train it again, or read it with the version that trained it (environment.clmer)."
-        names = ", ".join(unknown)
-        raise DataError(path, names, "an unknown option", "this version's options", hint)
-    missing = [name for name, field in known.items() if field.default is MISSING]
-    missing = [name for name in missing if name not in found]
-    if missing:
-        raise damaged(path, ", ".join(missing), "nothing")
-    chosen = {name: value for name, value in found.items() if name in known}
-    for name in chosen.keys() & {"modalities", "models", *PAIRS}:  # JSON has no tuples
-        chosen[name] = chosen[name] if chosen[name] is None else tuple(chosen[name])
-    try:
-        return Config(**chosen)
-    except ConfigError as error:  # the message names the option
-        raise damaged(path, "config", error, "options that this version takes") from error
+    return as_config(found, path, "config", ("data", SPLITS_DIGEST, INIT_DIGEST))
 
 
 def unfinished_stage(folder: Path) -> str:

@@ -1,16 +1,15 @@
 """A trained model in use: `clmer.load("runs/x").predict_proba(windows)`.
 
 Windows are as `clmer.data.store.prepare` stores them (filtered, resampled, not standardised), [N,
-C, T] a modality. `clmer predict` makes them of a recording.
+C, T] a modality. `clmer predict` makes them of a recording. `load` is in `clmer.pipeline.run.load`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -20,16 +19,14 @@ from clmer.data.store.store import Modality
 from clmer.errors import DataError
 from clmer.nn.encoder import encode
 from clmer.nn.fusion import Fusion, attention_maps
-from clmer.pipeline.config import Config, ModelConfig
+from clmer.pipeline.config import Config
 from clmer.pipeline.reference import GivenReference, PersonReference
-from clmer.pipeline.run.folder import CONFIG, MODELS, RESULTS, read_config, unfinished_stage
-from clmer.pipeline.run_files import damaged, readable
-from clmer.pipeline.split.baselines import kept_names
+from clmer.pipeline.run.scores import scores_in
+from clmer.pipeline.share import saved
+from clmer.pipeline.share.hub import SCHEME, check_repository, import_hub, upload
 from clmer.pipeline.split.model import SharedFeatures, SharedFit, SplitModel
 from clmer.pipeline.split.module import MeanModel, WindowModel
-from clmer.pipeline.split.notes import TOKENIZER
 from clmer.pipeline.split.windows import Windows, in_parts
-from clmer.pipeline.stages.select import candidates
 from clmer.pipeline.targets import Target, check_has_classes
 
 
@@ -43,7 +40,7 @@ class TrainedRun:
     test part). `encode`, `tokens`, `attention` and `fusion` belong to one split: load that.
 
     Args:
-        folder: the run's folder.
+        folder: the run's folder, or a saved model's.
         config: what was trained, see `clmer.pipeline.config.Config`.
         splits: the loaded splits' models by name ("split1", ...).
 
@@ -110,6 +107,7 @@ class TrainedRun:
             DataError: the run trained no fusion.
             TypeError: it predicts a rating.
         """
+        self._check_fusion()
         check_has_classes(self.target)
         return np.exp(self._predictions(windows, people, reference))
 
@@ -173,6 +171,118 @@ class TrainedRun:
         models = [WindowModel(split) for split in self.splits.values()]
         return models[0] if len(models) == 1 else MeanModel(models)
 
+    # --- sharing --------------------------------------------------------------------------------
+    def save_pretrained(
+        self,
+        folder: Path | str,
+        *,
+        license: str = "other",
+        about_data: str = "",
+        overwrite: bool = False,
+    ) -> Path:
+        """Save the model as a folder in Hugging Face's layout, which `clmer.load` takes.
+
+        `config.json`, `model.safetensors` (all loaded splits' models) and `README.md`, a model card
+        with the scores of the run. Nothing of a person is in it: no ids, no scores of single
+        people, no names of files, no paths, no dates. Predictions after loading are equal bit for
+        bit.
+
+        Args:
+            folder: a new or empty one.
+            license: of the weights, as the Hub spells it ("cc-by-nc-4.0", ...).
+            about_data: what the card says of the recordings: which, their version, their licence.
+            overwrite: replace a saved model that is there.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ConfigError: the model needs more than can be saved (weights of MobileViT); no licence's
+                identifier.
+            DataError: the folder holds something else, or cannot be written; results.json of the
+                run is damaged.
+        """
+        return self._save(Path(folder), license, about_data, "", overwrite)
+
+    def save_encoders(
+        self,
+        folder: Path | str,
+        *,
+        license: str = "other",
+        about_data: str = "",
+        overwrite: bool = False,
+    ) -> Path:
+        """Save the encoders of one split alone, for another study to start from.
+
+        `clmer train ... --init FOLDER`, `CLMERClassifier(init=FOLDER)`; `clmer.load(FOLDER)` gives
+        a model that encodes. The layout and the arguments are `save_pretrained`'s.
+
+        Raises:
+            ConfigError: as `save_pretrained`.
+            DataError: as `save_pretrained`; or stage 1 did not run.
+            ValueError: several splits are loaded.
+        """
+        split = self._single("save_encoders")
+        if not split.encoders:
+            raise DataError(
+                self.folder, "contrastive stage", "none (`contrastive=False`)", "encoders to save"
+            )
+        alone = saved.encoders_of(split)
+        kept = {name: getattr(alone.config, name) for name in saved.ENCODERS_ALONE}
+        splits = dict.fromkeys(self.splits, alone)
+        encoders = replace(self, config=replace(self.config, **kept), splits=splits)
+        return encoders._save(Path(folder), license, about_data, "", overwrite)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = True,
+        license: str = "other",
+        about_data: str = "",
+        token: str | None = None,
+        commit_message: str = "Model saved by CLMER",
+    ) -> str:
+        """Save the model into a repository of Hugging Face's Hub, see `save_pretrained`.
+
+        `clmer.load("hf://user/name")` loads it. Ask first whether the agreement of the data allows
+        it: the card says what is known of it.
+
+        Args:
+            repo_id: "user/name"; made where it is not there.
+            private: whether a new repository is.
+            license: as in `save_pretrained`.
+            about_data: as in `save_pretrained`.
+            token: of the Hub; None for the one that `hf auth login` keeps.
+            commit_message: of the commit.
+
+        Returns:
+            The commit's address.
+
+        Raises:
+            ConfigError: as `save_pretrained`.
+            DataError: huggingface-hub is not installed (`pip install "clmer[hub]"`), or the Hub
+                refuses.
+        """
+        check_repository(repo_id)
+        import_hub()  # say so before anything is written
+        with TemporaryDirectory() as place:
+            source = f"{SCHEME}{repo_id}"
+            folder = self._save(Path(place) / "model", license, about_data, source, False)
+            return upload(folder, repo_id, private=private, token=token, message=commit_message)
+
+    def _save(
+        self, folder: Path, license: str, about_data: str, source: str, overwrite: bool
+    ) -> Path:
+        from clmer.pipeline.share.card import model_card  # brings matplotlib
+
+        model = saved.model_of(self.config, self.splits)
+        model = replace(model, scores=scores_in(self.folder) if model.name else None)
+        card = model_card(model, license=license, about_data=about_data, source=source)
+        saved.write(folder, model, card, overwrite=overwrite)
+        return folder
+
+    # --- one split's ----------------------------------------------------------------------------
     def encode(
         self,
         windows: Windows,
@@ -268,68 +378,3 @@ class TrainedRun:
                 f'clmer.load("{self.folder}", split="{next(iter(self.splits))}") loads it'
             )
         return next(iter(self.splits.values()))
-
-
-def load(
-    folder: Path | str, split: str | None = None, device: str = "cpu", model: str | None = None
-) -> TrainedRun:
-    """The trained models of a run's folder.
-
-    Args:
-        folder: as `--out` had it.
-        split: "split1", ...; None for all of them, whose probabilities are averaged: together
-            they have seen every person of the data set.
-        device: a torch device.
-        model: as the results name it ("eeg+ecg", "mult", "features + LR: eeg+ecg", ...), one of
-            `kept_models`; None for the run's first.
-
-    Raises:
-        DataError: no run's folder, an unfinished run (which stage), an unknown split or model,
-            damage.
-    """
-    folder = Path(folder)
-    config = read_config(folder)
-    names = _split_names(folder)
-    if split is None and not readable(folder / RESULTS, (folder / RESULTS).is_file):
-        raise DataError(
-            folder,
-            str(RESULTS),
-            f"an unfinished run, stopped in {unfinished_stage(folder)}",
-            "a finished one",
-            "Finish it: the same training command with --resume. "
-            + (f"Or take one of its splits: `split={names[0]}`." if names else ""),
-        )
-    if split is not None and split not in names:
-        raise DataError(folder, "`split`", split, ", ".join(names) or "one that was trained")
-    known = [config] if config.select == "none" else [*candidates(config).values()]
-    loaded = {}
-    for name in names if split is None else [split]:
-        loaded[name] = SplitModel.load(folder / MODELS / name, model, device)
-        others = min((_differences(loaded[name].config, each) for each in known), key=len)
-        for option, (found, wanted) in others.items():
-            path = folder / MODELS / name / f"{TOKENIZER}.safetensors"
-            raise damaged(path, f"notes.config.{option}", found, f"{wanted}, as {CONFIG}")
-    return TrainedRun(folder, config, loaded)
-
-
-def kept_models(folder: Path) -> list[str]:
-    """The models of a run that `load` takes, those under study first.
-
-    Raises:
-        DataError: no run's folder, or damage.
-    """
-    read_config(folder)
-    names = _split_names(folder)
-    return kept_names(folder / MODELS / names[0]) if names else []
-
-
-def _differences(found: ModelConfig, wanted: ModelConfig) -> dict[str, tuple[Any, Any]]:
-    """Options that differ, and both values."""
-    names = (option.name for option in fields(ModelConfig))
-    both = {name: (getattr(found, name), getattr(wanted, name)) for name in names}
-    return {name: (one, other) for name, (one, other) in both.items() if one != other}
-
-
-def _split_names(folder: Path) -> list[str]:
-    found = (re.fullmatch(r"split(\d+)", path.name) for path in (folder / MODELS).glob("split*"))
-    return [f"split{number}" for number in sorted(int(name[1]) for name in found if name)]

@@ -7,7 +7,6 @@ of each model, by the name that results give it, the modalities and the features
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +17,9 @@ from clmer.baselines.logistic import LinearFloor
 from clmer.json_files import ANY, NUMBER
 from clmer.pipeline.floor import floor_tensors, take_floor
 from clmer.pipeline.models import ChosenModel, FittedModel, chosen_models
-from clmer.pipeline.run_files import check, damaged, read_tensors, readable
+from clmer.pipeline.run_files import check, damaged
 from clmer.pipeline.split.notes import TOKENIZER, read_model_config
+from clmer.pipeline.split.parts import Part, Parts
 from clmer.pipeline.targets import Target
 from clmer.pipeline.tokenizer import Tokenizer
 from clmer.pipeline.window_features import Band, linear_features
@@ -54,49 +54,47 @@ def baseline_file(models: Mapping[str, Baseline]) -> tuple[dict[str, Tensor], di
     return tensors, {"models": notes}
 
 
-def baseline_names(folder: Path) -> list[str]:
-    """The models in a split's folder, in the order of the results; none of an earlier version's.
+def baseline_names(parts: Parts) -> list[str]:
+    """The models among a split's parts, in the order of the results; none of an earlier version's.
 
     Raises:
         DataError: the file is damaged.
     """
-    path = folder / f"{BASELINES}.safetensors"
-    return [*_read(path)[1]["models"]] if readable(path, path.is_file) else []
+    return [*_read(parts)[1]["models"]] if parts.has(BASELINES) else []
 
 
-def kept_names(folder: Path) -> list[str]:
-    """The models that `SplitModel.load` takes of a folder, those under study first.
+def kept_names(parts: Parts) -> list[str]:
+    """The models that `SplitModel.load` takes of a split's parts, those under study first.
 
     Raises:
         DataError: a file is damaged.
     """
-    path = folder / f"{TOKENIZER}.safetensors"
-    if not readable(path, path.is_file):
+    if not parts.has(TOKENIZER):
         return []
-    notes = read_tensors(path)[1]
-    config = read_model_config(notes, path)
+    notes = parts.read(TOKENIZER)[1]
+    config = read_model_config(notes, parts.path(TOKENIZER))
     if not config.fusion:
         return []
     names = [each["name"] for each in notes["modalities"]]
-    return [*chosen_models(config, names), *baseline_names(folder)]
+    return [*chosen_models(config, names), *baseline_names(parts)]
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors, notes = read_tensors(path)
-    check(notes, _NOTES, path, "notes")
+def _read(parts: Parts) -> Part:
+    tensors, notes = parts.read(BASELINES)
+    check(notes, _NOTES, parts.path(BASELINES), "notes")
     return tensors, notes
 
 
 def read_baseline(
-    folder: Path, name: str, tokenizer: Tokenizer, target: Target
+    parts: Parts, name: str, tokenizer: Tokenizer, target: Target
 ) -> tuple[FittedModel, Tokenizer]:
     """One of `baseline_names`, and the tokenizer of what it reads.
 
     Raises:
         DataError: the file is damaged.
     """
-    path = folder / f"{BASELINES}.safetensors"
-    tensors, notes = _read(path)
+    path = parts.path(BASELINES)
+    tensors, notes = _read(parts)
     found = notes["models"][name]
     modalities: Sequence[str] = found["modalities"]
     unknown = [each for each in modalities if each not in tokenizer.modalities]

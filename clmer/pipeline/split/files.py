@@ -1,11 +1,11 @@
-"""What is read of a split's files: tensors, the model that is wanted, and weights into it."""
+"""A split's files: what is written of a model, and what is read into one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,33 +14,48 @@ from clmer.errors import ConfigError, DataError
 from clmer.nn import Encoder
 from clmer.nn.random_state import drawn_from, seeded
 from clmer.pipeline.config import ModelConfig
-from clmer.pipeline.models import ChosenModel, chosen_models
-from clmer.pipeline.run_files import damaged, read_tensors, readable
-from clmer.pipeline.split.baselines import baseline_names
+from clmer.pipeline.floor import LINEAR, floor_tensors
+from clmer.pipeline.models import CONTRASTIVE, ChosenModel, chosen_models, member_names
+from clmer.pipeline.run_files import damaged
+from clmer.pipeline.split.baselines import BASELINES, Baseline, baseline_file, baseline_names
 from clmer.pipeline.split.notes import TOKENIZER, foreign
+from clmer.pipeline.split.parts import Part, Parts
 from clmer.pipeline.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from clmer.pipeline.split.model import SplitModel
 
-def read_part(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and notes of one of a split's files.
 
-    Raises:
-        DataError: it is not there (what makes it), or damaged.
-    """
-    path = folder / f"{name}.safetensors"
-    if not readable(path, path.is_file):
-        raise DataError(
-            folder.parent.parent,
-            str(path.relative_to(folder.parent.parent)),
-            "nothing",
-            f"what training leaves when {folder.name}/{name} is finished",
-            "The same training command with --resume makes it.",
-        )
-    return read_tensors(path)
+def parts_of(model: SplitModel) -> dict[str, Part]:
+    """Tensors and notes of all files of a split's model, by their names."""
+    found: dict[str, Part] = {TOKENIZER: model.tokenizer_state()}
+    if model.encoders:
+        weights = {
+            f"{name}.encoder.{key}": value
+            for name, encoder in model.encoders.items()
+            for key, value in encoder.state_dict().items()
+        }
+        found[CONTRASTIVE] = weights, {}
+    floors, baselines = {}, {}
+    for name, floor in model.floors.items():
+        fitted = model.models[name]
+        if name == "+".join(fitted.chosen.modalities):  # CLMER's name in results
+            floors[name] = floor
+        else:
+            baselines[name] = Baseline(floor, fitted.chosen.modalities, fitted.band)
+    if floors:
+        found[LINEAR] = floor_tensors(floors), {}
+    if baselines:
+        found[BASELINES] = baseline_file(baselines)
+    for name, fitted in model.models.items():
+        names = member_names(name, len(fitted.members))[: len(fitted.members)]
+        for part, member in zip(names, fitted.members, strict=True):
+            found[part] = member.state_dict(), {}
+    return found
 
 
 def wanted_model(
-    folder: Path, config: ModelConfig, tokenizer: Tokenizer, wanted: str | None
+    parts: Parts, config: ModelConfig, tokenizer: Tokenizer, wanted: str | None
 ) -> tuple[str, ChosenModel]:
     """A model and its name: the first, or the one wanted.
 
@@ -50,18 +65,18 @@ def wanted_model(
     try:
         models = chosen_models(config, tuple(tokenizer.modalities))
     except ConfigError as error:
-        raise damaged(folder / f"{TOKENIZER}.safetensors", "notes.config", error) from error
+        raise damaged(parts.path(TOKENIZER), "notes.config", error) from error
     name = next(iter(models), "svm") if wanted is None else wanted
     if name not in models:
-        kept = [*models, *baseline_names(folder)]
+        kept = [*models, *baseline_names(parts)]
         expected = ", ".join(kept) or "a run with a model that the loop trains"
-        raise DataError(folder, "model", name, expected)
+        raise DataError(parts.source, "model", name, expected)
     return name, models[name]
 
 
 @torch.no_grad()
 def token_shapes(
-    tokenizer: Tokenizer, encoders: Mapping[str, Encoder], device: torch.device, folder: Path
+    tokenizer: Tokenizer, encoders: Mapping[str, Encoder], device: torch.device, parts: Parts
 ) -> dict[str, tuple[int, int]]:
     """(tokens, features) of each modality, from one window of zeros.
 
@@ -76,7 +91,7 @@ def token_shapes(
         plain = replace(tokenizer, by_reference=False)  # shapes, which no reference changes
         tokens = plain.arrange(plain.features(blank, encoders))
     except (ValueError, RuntimeError, KeyError) as error:
-        raise foreign(folder / f"{TOKENIZER}.safetensors", error) from error
+        raise foreign(parts.path(TOKENIZER), error) from error
     return {name: (part.shape[1], part.shape[2]) for name, part in tokens.items()}
 
 

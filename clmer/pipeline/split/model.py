@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from clmer.baselines.logistic import LinearFloor
 from clmer.nn import Encoder
 from clmer.pipeline.config import ModelConfig
-from clmer.pipeline.floor import LINEAR, encoder_block, encoder_blocks, floor_tensors, read_floor
+from clmer.pipeline.floor import LINEAR, encoder_block, encoder_blocks, read_floor
 from clmer.pipeline.models import (
     CONTRASTIVE,
     FittedModel,
@@ -38,7 +38,7 @@ from clmer.pipeline.reference import (
 from clmer.pipeline.reference_rows import check_given
 from clmer.pipeline.run_files import write_tensors
 from clmer.pipeline.split.baselines import baseline_names, read_baseline
-from clmer.pipeline.split.files import filled, read_part, token_shapes, wanted_model
+from clmer.pipeline.split.files import filled, parts_of, token_shapes, wanted_model
 from clmer.pipeline.split.notes import (
     TOKENIZER,
     foreign,
@@ -46,6 +46,7 @@ from clmer.pipeline.split.notes import (
     read_split_target,
     read_tokenizer,
 )
+from clmer.pipeline.split.parts import Parts, SplitFolder
 from clmer.pipeline.split.windows import Windows, checked_windows
 from clmer.pipeline.stages.tuned import tuned
 from clmer.pipeline.targets import Target, check_has_classes
@@ -303,23 +304,10 @@ class SplitModel:
         Raises:
             DataError: the folder cannot be written.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors, notes = self.tokenizer_state()
-        write_tensors(folder / f"{TOKENIZER}.safetensors", tensors, notes)
-        if self.encoders:
-            weights = {
-                f"{name}.encoder.{key}": value
-                for name, encoder in self.encoders.items()
-                for key, value in encoder.state_dict().items()
-            }
-            write_tensors(folder / f"{CONTRASTIVE}.safetensors", weights, {})
-        if self.floors:
-            write_tensors(folder / f"{LINEAR}.safetensors", floor_tensors(self.floors), {})
-        for name, model in self.models.items():
-            names = member_names(name, len(model.members))[: len(model.members)]
-            for file, member in zip(names, model.members, strict=True):
-                write_tensors(folder / f"{file}.safetensors", member.state_dict(), {})
+        place = SplitFolder(Path(folder))
+        place.source.mkdir(parents=True, exist_ok=True)
+        for name, (tensors, notes) in parts_of(self).items():
+            write_tensors(place.path(name), tensors, notes)
 
     @classmethod
     def load(
@@ -336,29 +324,30 @@ class SplitModel:
         Raises:
             DataError: something is missing or damaged (which file), or there is no such model.
         """
-        return _load(Path(folder), model, torch.device(device))
+        return load_parts(SplitFolder(Path(folder)), model, torch.device(device))
 
 
 # --- loading --------------------------------------------------------------------------------------
-def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
-    tensors, notes = read_part(folder, TOKENIZER)
-    path = folder / f"{TOKENIZER}.safetensors"
+def load_parts(parts: Parts, wanted: str | None, device: torch.device) -> SplitModel:
+    """The model of a split's parts; arguments and errors are those of `SplitModel.load`."""
+    tensors, notes = parts.read(TOKENIZER)
+    path = parts.path(TOKENIZER)
     config = read_model_config(notes, path)
     tokenizer = read_tokenizer(tensors, notes, path)
     target = read_split_target(config, notes, path)
-    if wanted is not None and config.fusion and wanted in baseline_names(folder):
-        fitted, tokenizer = read_baseline(folder, wanted, tokenizer, target)
+    if wanted is not None and config.fusion and wanted in baseline_names(parts):
+        fitted, tokenizer = read_baseline(parts, wanted, tokenizer, target)
         return SplitModel(config, tokenizer.to(device), {}, {wanted: fitted}, target, device)
     name, chosen = "", None
     if config.fusion:
-        name, chosen = wanted_model(folder, config, tokenizer, wanted)
+        name, chosen = wanted_model(parts, config, tokenizer, wanted)
         kind = "raw" if chosen.spec.tokens == "raw" else tokenizer.kind
         tokenizer = tokenizer.of(chosen.modalities, kind)
     tokenizer = tokenizer.to(device)
     encoders: dict[str, Encoder] = {}
     members: list[nn.Module] = []
     if config.pretrains:
-        weights, path = read_part(folder, CONTRASTIVE)[0], folder / f"{CONTRASTIVE}.safetensors"
+        weights, path = parts.read(CONTRASTIVE)[0], parts.path(CONTRASTIVE)
         for modality in tokenizer.modalities.values():
             length = tokenizer.lengths[modality.name]
             prefix = f"{modality.name}.encoder."
@@ -368,18 +357,18 @@ def _load(folder: Path, wanted: str | None, device: torch.device) -> SplitModel:
     floor = None
     if chosen is not None and has_floor(config, chosen.spec):
         try:
-            linear = read_part(folder, LINEAR)[0]
+            linear = parts.read(LINEAR)[0]
             floor = read_floor(linear, name, tokenizer, encoders, target.outputs)
         except ValueError as error:
-            raise foreign(folder / f"{LINEAR}.safetensors", error) from error
+            raise foreign(parts.path(LINEAR), error) from error
     if chosen is not None and not (floor and config.classifier == "linear"):
-        shapes = token_shapes(tokenizer, encoders, device, folder)
+        shapes = token_shapes(tokenizer, encoders, device, parts)
         fs = tokenizer.modalities[chosen.modalities[0]].fs
         if config.encoders != "frozen" and chosen.spec.tokens == "stage":
             chosen = tuned(config, chosen, tokenizer, {})
         build = partial(build_model, chosen.spec, shapes, target.outputs, config, fs)
         for member in member_names(name, config.members):
-            path = folder / f"{member}.safetensors"
-            members.append(filled(build, read_part(folder, member)[0], path).to(device))
+            weights = parts.read(member)[0]
+            members.append(filled(build, weights, parts.path(member)).to(device))
     models = {} if chosen is None else {name: FittedModel(chosen, members, floor)}
     return SplitModel(config, tokenizer, encoders, models, target, device)

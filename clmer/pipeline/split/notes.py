@@ -13,7 +13,7 @@ from clmer.errors import ConfigError, DataError
 from clmer.json_files import ANY, NUMBER
 from clmer.pipeline.config import TOKEN_KINDS, ModelConfig
 from clmer.pipeline.run_files import check, damaged
-from clmer.pipeline.targets import Target, read_target
+from clmer.pipeline.targets import ClassTarget, Target, read_target
 from clmer.pipeline.tokenizer import Tokenizer
 
 #: Name of the split's file that holds what makes tokens.
@@ -50,11 +50,13 @@ def read_model_config(notes: Mapping[str, Any], path: Path) -> ModelConfig:
 
 
 def read_split_target(config: ModelConfig, notes: Mapping[str, Any], path: Path) -> Target:
-    """What the split's models predict.
+    """What the split's models predict; of encoders alone whatever classes there are.
 
     Raises:
         DataError: the notes are not of the configuration's target.
     """
+    if not config.fusion:
+        return ClassTarget(tuple(notes["classes"]))
     try:
         return read_target(config.target, notes)
     except ValueError as error:

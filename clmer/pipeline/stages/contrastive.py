@@ -24,6 +24,7 @@ from clmer.pipeline.objectives import objective_of, views_of
 from clmer.pipeline.ranks import Ranks
 from clmer.pipeline.stages.batches import by_person, neighbours
 from clmer.pipeline.stages.loop import Recorder, Schedule, fit, seed_of
+from clmer.pipeline.stages.start import Start
 from clmer.pipeline.stages.step import adam
 from clmer.pipeline.tokenizer import WindowArrays
 
@@ -72,6 +73,7 @@ def fit_encoders(
     recorder: Recorder,
     ranks: Ranks,
     name: str,
+    start: Start | None = None,
 ) -> dict[str, Encoder]:
     """Train the encoders on the training part: all ranks together.
 
@@ -88,12 +90,17 @@ def fit_encoders(
         recorder: keeps progress.
         ranks: the processes that share each batch.
         name: of the split.
+        start: encoders of another study, which these start from.
 
     Raises:
-        ConfigError: neighbours are asked for, and nobody knows which windows are some.
+        ConfigError: the start does not fit; neighbours are asked for, and nobody knows which
+            windows are some.
     """
     train = _whole(x, split.train)
     model = new_contrastive(config, windows.modalities, x)
+    if start is not None:
+        for modality, part in model.items():
+            start.fill(cast(Any, part).encoder, windows.modalities[modality])
     optimizer = adam(model, lr=3e-4, betas=(0.9, 0.99), weight_decay=3e-4)
     device = next(iter(x.values())).device
     objectives = {n: objective_of(config, each) for n, each in windows.modalities.items()}

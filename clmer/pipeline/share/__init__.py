@@ -1,0 +1,1 @@
+"""A trained model as a folder in Hugging Face's layout: saved, read, described, uploaded."""
