@@ -4,7 +4,8 @@
 
 `rows()` is what tools/gpu_check.sh calls. A step is `clmer.train`'s, one captured graph, the
 paper's sizes, float32 as torch multiplies it by default. The first row sets it beside the forms of
-_step_forms.py, as they are and captured; the others beside pictures (bench_serialization.py), all
+_step_forms.py, as they are and captured ("ours, sublayers" has its sublayers in Triton, which
+`Fusion` takes when it is measured to be faster); the others beside pictures (bench_serialization.py), all
 captured, so that their ratio is the pictures' time over ours. The floor is the step's products over
 the rate of a large one: 3 x the forward's flops, counted on the plain form.
 """
@@ -19,7 +20,7 @@ import pytest
 import torch
 from _measure import digits, table
 from _measure_gpu import medians, product_rate
-from _step_forms import PlainFusion, eager, looped, sdpa
+from _step_forms import PlainFusion, SublayerFusion, eager, fused, looped, sdpa
 from bench_serialization import FORMS, SETTINGS, peak
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -81,6 +82,7 @@ def forms_row(rate: float) -> dict[str, Any]:
     ours = Fusion({name: tuple(t.shape[1:]) for name, t in problem.x.items()}, 2, memory_layers=3)
     makers: dict[str, Callable[[], nn.Module]] = {
         "ours": lambda: copy.deepcopy(ours),
+        "ours, sublayers": lambda: SublayerFusion(copy.deepcopy(ours), fused, "triton"),
         "loop": lambda: looped(copy.deepcopy(ours)),
         "SDPA": lambda: PlainFusion(copy.deepcopy(ours), sdpa),
         "eager": lambda: PlainFusion(copy.deepcopy(ours), eager),
