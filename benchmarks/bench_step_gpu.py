@@ -4,16 +4,17 @@
 
 `rows()` is what tools/gpu_check.sh calls. A step is `clmer.train`'s, one captured graph, the
 paper's sizes, float32 as torch multiplies it by default. The first row sets it beside the forms of
-_step_forms.py, as they are and captured ("ours, sublayers" has its sublayers in Triton, which
-`Fusion` takes when it is measured to be faster); the others beside pictures (bench_serialization.py), all
-captured, so that their ratio is the pictures' time over ours. The floor is the step's products over
-the rate of a large one: 3 x the forward's flops, counted on the plain form.
+_step_forms.py, as they are and captured; "ours, sublayers" has its sublayers in Triton, which
+`Fusion` takes when they are measured to be faster. The others set it beside pictures
+(bench_serialization.py), all captured, so that their ratio is the pictures' time over ours. The
+floor is the step's products over the rate of a large one: 3 x the forward's flops, counted on the
+plain form.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -118,10 +119,12 @@ def faces_row(setting: str, rate: float) -> dict[str, Any]:
     return row(f"batch {batch}, {setting}, faces", ours, times, floors["Serialization"], **extra)
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> Iterator[dict[str, Any]]:
     """The forms, then each of the paper's shapes."""
     rate = product_rate(torch.float32)
-    return [forms_row(rate), *(faces_row(setting, rate) for setting in SHAPES)]
+    yield forms_row(rate)
+    for setting in SHAPES:
+        yield faces_row(setting, rate)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")

@@ -12,8 +12,9 @@ once) over the rate of a large copy, and 6 flops a weight and row over that of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 from statistics import median
 from typing import Any
 
@@ -21,7 +22,7 @@ import pytest
 import torch
 from _measure import digits, table
 from _measure_gpu import captured, copy_rate, milliseconds, product_rate
-from bench_sublayer import OPS, P, SHAPES, stacked, tensors
+from bench_sublayer import OPS, SHAPES, P, stacked, tensors
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -47,21 +48,21 @@ def forms(name: str, heads: int) -> Forms:
 
 
 def floor(
-    inputs: Sequence[Tensor], outputs: Sequence[Tensor], copy: float, product: float
+    inputs: Sequence[Tensor], outputs: Sequence[Tensor], copied: float, multiplied: float
 ) -> tuple[float, str]:
     """The least ms of a forward and a backward, and what sets it.
 
     Args:
         inputs: rows [S, B, ...] and, behind them, weights [S, ...]; of three dimensions.
         outputs: of the op.
-        copy: bytes a second.
-        product: flops a second.
+        copied: bytes a second.
+        multiplied: flops a second.
     """
     size = inputs[0].element_size()
     moved = size * (3 * sum(t.numel() for t in inputs) + 2 * sum(t.numel() for t in outputs))
     layers, batch, length, _ = inputs[0].shape
     per_row = sum(t.shape[1] * t.shape[2] for t in inputs if t.dim() == 3 and t.shape[1] > 1)
-    times = {"bytes": moved / copy, "flops": 6 * layers * batch * length * per_row / product}
+    times = {"bytes": moved / copied, "flops": 6 * layers * batch * length * per_row / multiplied}
     kind = max(times, key=lambda each: times[each])
     return 1e3 * times[kind], kind
 
@@ -119,10 +120,11 @@ def report_row(row: dict[str, Any], graphs: bool) -> dict[str, Any]:
     }
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> Iterator[dict[str, Any]]:
     """Every op, size and dtype, for tools/gpu_check.sh."""
-    every = [measured(name, size, dtype) for dtype in DTYPES for size in SIZES for name in OPS]
-    return [report_row(row, graphs) for row in every for graphs in (False, True)]
+    for dtype, size, name in product(DTYPES, SIZES, OPS):
+        row = measured(name, size, dtype)
+        yield from (report_row(row, graphs) for graphs in (True, False))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
