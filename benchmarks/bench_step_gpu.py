@@ -39,13 +39,15 @@ MAIN = "L 50, d 40, 5 + 3 layers"
 class Problem:
     """Random tokens and labels, and steps of models on them."""
 
-    def __init__(self, inputs: dict[str, tuple[int, int]], batch: int, classes: int) -> None:
+    def __init__(
+        self, inputs: dict[str, tuple[int, int]], batch: int, classes: int, device: str = "cuda"
+    ) -> None:
         self.batch = batch
         torch.manual_seed(0)
-        self.x = {name: torch.randn(batch, *size, device="cuda") for name, size in inputs.items()}
-        self.y = torch.randint(classes, (batch,), device="cuda")
-        self.weight = torch.ones(classes, device="cuda")
-        self.rows, self.generator = torch.arange(batch, device="cuda"), torch.Generator("cuda")
+        self.x = {name: torch.randn(batch, *size, device=device) for name, size in inputs.items()}
+        self.y = torch.randint(classes, (batch,), device=device)
+        self.weight = torch.ones(classes, device=device)
+        self.rows, self.generator = torch.arange(batch, device=device), torch.Generator(device)
 
     def step(self, model: nn.Module, graph: bool, amp: bool = False) -> Callable[[], object]:
         losses = fusion_losses(model, self.x, cross_entropy(self.y, self.weight))
