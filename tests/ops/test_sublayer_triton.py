@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest import mock
 
 import pytest
 import torch
 from support.places import needs_triton
-from support.sublayer_cases import NAMES, case
+from support.sublayer_cases import NAMES, case, results
 from support.sublayer_gpu_cases import (
     SHAPES,
     check_half_type,
@@ -19,6 +20,7 @@ from support.sublayer_gpu_cases import (
     check_the_equation,
     check_what_is_not_finite_shows,
     check_what_lies_around_is_not_read,
+    dropping,
 )
 from test_ntxent import run_in_child, run_in_interpreter
 
@@ -66,6 +68,27 @@ def check_arguments() -> None:
         with pytest.raises(RuntimeError, match=f"{name}: the triton backward has no gradient"):
             torch.autograd.grad(first.sum(), found.inputs[1], create_graph=True)
     check_direct_calls_reach_no_foreign_memory()
+    check_no_integer_is_specialised()
+
+
+def check_no_integer_is_specialised() -> None:
+    """A GPU's launch refuses one that is: here nothing is compiled, and nothing would say so."""
+    from clmer.kernels import sublayer_launches
+    from clmer.kernels.sublayer_terms import INTEGERS
+
+    seen = set()
+    with mock.patch.object(sublayer_launches, "launch", wraps=sublayer_launches.launch) as spy:
+        for name in NAMES:
+            found = case(name, SMALL, torch.float32)
+            results(found.op, found.inputs, {**found.options, **dropping(name), "impl": "triton"})
+    for call in spy.call_args_list:
+        kernel, _, arguments, constants, _ = call.args
+        names = kernel.arg_names
+        assert set(names[len(arguments) :]) == set(constants), kernel.__name__
+        integers = {n for n, a in zip(names, arguments, strict=False) if isinstance(a, int)}
+        assert integers <= set(INTEGERS), kernel.__name__
+        seen.add(kernel.__name__)
+    assert len(seen) == 10
 
 
 def check_direct_calls_reach_no_foreign_memory() -> None:
