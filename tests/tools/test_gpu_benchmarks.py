@@ -149,7 +149,17 @@ def test_job_and_table_rows_fit_the_report(modules: SimpleNamespace, check_row: 
     assert rows[2]["extra"]["hours"] == pytest.approx(5 * 1100 / 3600)
     assert rows[3]["floor_ms"] == pytest.approx(4.4 * rows[2]["floor_ms"])
     assert "300 epochs 317 s (paper 6,820), 900 MiB (paper 2,534)" in rows[-1]["case"]
-    assert job.FACES["Downsampling, 1,024 tokens"].token_length == 1024
+    assert [*job.FACES][-1] == "Downsampling, 1,024 tokens"
+
+
+def test_a_picture_that_is_not_unified_keeps_its_pixels(modules: SimpleNamespace) -> None:
+    model, inputs = modules.bench_job_gpu.fusion_of("Downsampling, 1,024 tokens")
+    unify = model.unify["pixels"]
+    x = torch.randn(2, *inputs["pixels"])
+    torch.testing.assert_close(unify(x), unify.features(x) + unify.positions)
+    assert model.unify["physio"].tokens.out_features == 1024
+    model, _ = modules.bench_job_gpu.fusion_of("Downsampling, pixels")
+    assert model.unify["pixels"].tokens.out_features == 50
 
 
 # --- one call -------------------------------------------------------------------------------------
