@@ -62,11 +62,11 @@ def feed_forward_rows(
     y = tl.zeros([BLOCK_R, BLOCK_D], tl.float32)
     for start in range(0, hidden, BLOCK_C):
         col = start + tl.arange(0, BLOCK_C)
-        w1 = load_weight(weight1, dim, hidden, features, col, dim, hidden)
+        w1 = load_weight(weight1, hidden, features, col, dim, hidden)
         h = _first_layer(n, w1, bias1, col, hidden, PRECISION)
         h = tl.where(h < 0.0, 0.0, h)  # NaN stays
         h = dropped(h, hidden_seed, number, col, hidden_threshold, hidden_grown)
-        w2 = load_weight(weight2, hidden, dim, col, features, hidden, dim)
+        w2 = load_weight(weight2, dim, col, features, hidden, dim)
         y = tl.dot(h.to(n.dtype), w2, y, input_precision=PRECISION)
     b2 = tl.load(bias2 + stream * dim + features, mask=features < dim, other=0.0)
     y += b2.to(tl.float32)[None, :]
@@ -102,9 +102,9 @@ def feed_grad_rows(
     dn = tl.zeros([BLOCK_R, BLOCK_D], tl.float32)
     for start in range(0, hidden, BLOCK_C):
         col = start + tl.arange(0, BLOCK_C)
-        w1 = load_weight(weight1, dim, hidden, features, col, dim, hidden)
+        w1 = load_weight(weight1, hidden, features, col, dim, hidden)
         h = _first_layer(narrow, w1, bias1, col, hidden, PRECISION)
-        w2 = load_weight(weight2, hidden, dim, col, features, hidden, dim)
+        w2 = load_weight(weight2, dim, col, features, hidden, dim)
         dh = tl.dot(g, tl.trans(w2), input_precision=PRECISION)
         dh = dropped(dh, hidden_seed, number, col, hidden_threshold, hidden_grown)
         dh = tl.where(h > 0.0, dh, 0.0).to(narrow.dtype)
@@ -134,8 +134,8 @@ def feed_grad_weights(
     stream, block, split, start, stop = own_columns(blocks, splits, split_rows, rows)
     col, features = block * BLOCK_C + tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_D)
     own = stream * dim * hidden
-    w1 = load_weight(weight1 + own, dim, hidden, features, col, dim, hidden)
-    w2 = load_weight(weight2 + own, hidden, dim, col, features, hidden, dim)
+    w1 = load_weight(weight1 + own, hidden, features, col, dim, hidden)
+    w2 = load_weight(weight2 + own, dim, col, features, hidden, dim)
     dw1 = tl.zeros([BLOCK_D, BLOCK_C], tl.float32)
     dw2 = tl.zeros([BLOCK_C, BLOCK_D], tl.float32)
     db1 = tl.zeros([BLOCK_C], tl.float32)

@@ -57,7 +57,7 @@ def project_forward(
     for block in range(parts * blocks):
         col = block % blocks * BLOCK_C + tl.arange(0, BLOCK_C)
         at = (first + block // blocks) * dim
-        w = load_weight(weight + at, dim, outputs, tl.arange(0, BLOCK_D), col, dim, dim)
+        w = load_weight(weight + at, outputs, tl.arange(0, BLOCK_D), col, dim, dim)
         b = tl.load(bias + at + col, mask=col < dim, other=0.0).to(tl.float32)
         y = tl.dot(n, w, input_precision=PRECISION) + b[None, :]
         part = one_of(block // blocks, part0, part1, part2, part3)
@@ -84,7 +84,7 @@ def merge_forward(
     bias += stream * dim
     for start in range(0, dim, BLOCK_C):
         col = start + tl.arange(0, BLOCK_C)
-        w = load_weight(weight, dim, dim, tl.arange(0, BLOCK_D), col, dim, dim)
+        w = load_weight(weight, dim, tl.arange(0, BLOCK_D), col, dim, dim)
         b = tl.load(bias + col, mask=col < dim, other=0.0).to(tl.float32)
         y = tl.dot(joined, w, input_precision=PRECISION) + b[None, :]
         y = dropped(y, seed, number, col, threshold, grown)
@@ -116,7 +116,7 @@ def project_grad_rows(
         part = one_of(block // blocks, part0, part1, part2, part3)
         g = load_heads(part, number, exists, col, length, dim, width)
         at = (first + block // blocks) * dim
-        w = load_weight(weight + at, dim, outputs, features, col, dim, dim)
+        w = load_weight(weight + at, outputs, features, col, dim, dim)
         dn = tl.dot(g, tl.trans(w), dn, input_precision=PRECISION)
     n, factor = normed(x, number, exists, dim, BLOCK_D)
     dx = norm_gradient(n, dn, factor, dim)
@@ -144,7 +144,7 @@ def merge_grad_rows(
     weight += stream * dim * dim
     for start in range(0, dim, BLOCK_C):
         row = start + tl.arange(0, BLOCK_C)
-        w = load_weight(weight, dim, dim, row, features, dim, dim)
+        w = load_weight(weight, dim, row, features, dim, dim)
         d_joined = tl.dot(g, tl.trans(w), input_precision=PRECISION)
         store_heads(grad_heads, d_joined, number, exists, row, length, dim, width)
 

@@ -122,8 +122,8 @@ def dropped(y, seed, number, col, threshold, grown):
 
 
 @triton.jit
-def load_weight(weight, inputs, outputs, row, col, row_stop, col_stop):
-    """[len(row), len(col)] of a stream's [inputs, outputs]; zeros from the stops on."""
+def load_weight(weight, outputs, row, col, row_stop, col_stop):
+    """[len(row), len(col)] of a stream's weight, outputs wide; zeros from the stops on."""
     inside = (row < row_stop)[:, None] & (col < col_stop)[None, :]
     return tl.load(weight + row[:, None] * outputs + col[None, :], mask=inside, other=0.0)
 
