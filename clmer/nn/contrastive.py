@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from clmer import ops
+from clmer.nn import sublayer
 from clmer.nn.checks import NotScriptable
 from clmer.nn.dropout import Dropout
 from clmer.nn.encoder import Encoder
 from clmer.nn.shard import BatchNorm, Shard, sharded
 from clmer.nn.views import Views
 from clmer.ops.ntxent.distributed import gather_samples
+from clmer.ops.sublayer.layer import LayerWeights
 
 #: The two readings of Eq. 3, see `temporal_loss`.
 TemporalLoss = Literal["batch", "printed"]
@@ -74,14 +76,14 @@ class TemporalTransformer(nn.Module):
         x = self.embed(z.transpose(1, 2)) + self.positions[: z.shape[2]].flip(0)
         x = torch.cat([self.summary.expand(len(x), 1, -1), x], dim=1)  # [B, 1 + t + 1, hidden]
         for layer in self.layers[:-1]:
-            x = layer(x, x.shape[1])
-        x = self.layers[-1](x, 1)  # only the summary token is read
+            x = layer(x)
+        x = self.layers[-1](x, first_only=True)  # only the summary token is read
         s: Tensor = self.norm(x[:, 0])
         return s
 
 
 class _Layer(nn.Module):
-    """Pre-norm attention and feed-forward part, for the first `rows` tokens of x."""
+    """Pre-norm attention and feed-forward part: one kernel on the CPU, else PyTorch's parts."""
 
     def __init__(self, hidden: int, heads: int, mlp: int, dropout: float) -> None:
         super().__init__()
@@ -100,14 +102,27 @@ class _Layer(nn.Module):
             Dropout(dropout),
         )
 
-    def forward(self, x: Tensor, rows: int) -> Tensor:
+    def forward(self, x: Tensor, first_only: bool = False) -> Tensor:
+        """Update x [B, L, hidden]; `first_only` gives its first token alone, [B, 1, hidden]."""
+        if sublayer.takes_kernel(x):
+            p = self.dropout.p if self.training else 0.0
+            return sublayer.layer(x, self._weights(), self.heads, first_only, p)
+        first = x[:, :1] if first_only else x
         normed = self.norm(x)
-        query = self._heads(self.query(normed[:, :rows]))
+        query = self._heads(self.query(normed[:, : first.shape[1]]))
         key, value = map(self._heads, self.key_value(normed).chunk(2, dim=-1))
-        y = ops.cross_attention(query, key, value)  # [B, heads, rows, hidden / heads]
-        x = x[:, :rows] + self.dropout(self.out(y.transpose(1, 2).flatten(2)))
+        y = ops.cross_attention(query, key, value)  # [B, heads, 1 or L, hidden / heads]
+        x = first + self.dropout(self.out(y.transpose(1, 2).flatten(2)))
         out: Tensor = x + self.feed_forward(x)
         return out
+
+    def _weights(self) -> LayerWeights:
+        norm, first, _, _, second, _ = self.feed_forward
+        return LayerWeights(
+            self.norm.weight, self.norm.bias, self.query.weight, self.key_value.weight,
+            self.out.weight, self.out.bias, norm.weight, norm.bias,
+            first.weight, first.bias, second.weight, second.bias,
+        )  # fmt: skip
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)

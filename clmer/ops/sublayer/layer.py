@@ -1,0 +1,185 @@
+"""`transformer_layer`: a whole pre-norm layer of few short sequences, in one kernel on the CPU.
+
+Its weights are those of `nn.Linear` and `nn.LayerNorm` as they stand. Modules call it where it fits
+(`clmer.nn.sublayer.takes_kernel`) and their own parts elsewhere: it is no op of torch's library, so
+compilers, `torch.func` and GPUs never see it. csrc/sublayer/cpu_layer.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clmer._native import _C
+from clmer.ops._dispatch import any_requires_grad, reference_gradients
+from clmer.ops.attention.reference import dropout_mask
+
+
+class LayerWeights(NamedTuple):
+    """The weights of a layer with d features and H hidden units; biases and norms are [d] or [H].
+
+    Attributes:
+        gain1, offset1: of the norm ahead of attention.
+        query: [d, d], outputs first as in `nn.Linear`, without bias.
+        key_value: [2 d, d], keys first.
+        out, out_bias: [d, d], the map behind attention.
+        gain2, offset2: of the norm ahead of the feed-forward part.
+        weight1, bias1: [H, d].
+        weight2, bias2: [d, H].
+    """
+
+    gain1: Tensor
+    offset1: Tensor
+    query: Tensor
+    key_value: Tensor
+    out: Tensor
+    out_bias: Tensor
+    gain2: Tensor
+    offset2: Tensor
+    weight1: Tensor
+    bias1: Tensor
+    weight2: Tensor
+    bias2: Tensor
+
+
+def transformer_layer(
+    x: Tensor,
+    weights: LayerWeights,
+    num_heads: int,
+    *,
+    first_only: bool = False,
+    dropout_p: float = 0.0,
+    seeds: Tensor | None = None,
+) -> Tensor:
+    """A pre-norm transformer layer.
+
+        u = x + dropout(W_o attention(W_q n(x), W_kv n(x)) + b_o)
+        y = u + dropout(W_2 dropout(relu(W_1 n'(u) + b_1)) + b_2)
+
+    n and n' are layer norms with gain and offset, eps 1e-5. Attention itself has no dropout.
+    Second derivatives are those of `transformer_layer_reference`, which is said once.
+
+    Args:
+        x: [B, L, d], L >= 1, float32 or float64 on the CPU; any strides.
+        weights: of x's dtype.
+        num_heads: h, divides d.
+        first_only: compute the first token of each sample alone; it attends to all.
+        dropout_p: probability in [0, 1) of dropping an element, in all three places.
+        seeds: [3] int64, the keys of the three masks in the order of the equations; None without
+            dropout. A mask is a hash of (seed, row of [B, tokens], feature), as in `merge_heads`.
+
+    Returns:
+        y [B, L, d], or [B, 1, d] where `first_only`.
+
+    Raises:
+        ValueError: a shape or dtype that does not fit, or dropout without seeds.
+
+    Source: Xiong et al., On layer normalization in the transformer architecture (2020).
+    """
+    _check(x, weights, num_heads, dropout_p, seeds)
+    options = (num_heads, first_only, seeds if dropout_p > 0 else None, float(dropout_p))
+    if torch.is_grad_enabled() and any_requires_grad(x, *weights):
+        y: Tensor = _Layer.apply(options, x, *weights)
+        return y
+    return _forward(options, x, weights)[0]
+
+
+def transformer_layer_reference(
+    x: Tensor,
+    weights: LayerWeights,
+    num_heads: int,
+    *,
+    first_only: bool = False,
+    dropout_p: float = 0.0,
+    seeds: Tensor | None = None,
+) -> Tensor:
+    """The specification of `transformer_layer` in plain PyTorch."""
+    w = weights
+    masks = (None, None, None) if seeds is None or not dropout_p else seeds.unbind()
+    normed = F.layer_norm(x, x.shape[-1:], w.gain1, w.offset1)
+    first = slice(0, 1) if first_only else slice(None)
+    projected = (normed[:, first] @ w.query.T, *(normed @ w.key_value.T).chunk(2, dim=-1))
+    query, key, value = (t.unflatten(2, (num_heads, -1)).transpose(1, 2) for t in projected)
+    scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+    heads = (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
+    u = x[:, first] + _dropped(F.linear(heads, w.out, w.out_bias), masks[0], dropout_p)
+    normed = F.layer_norm(u, x.shape[-1:], w.gain2, w.offset2)
+    hidden = _dropped(F.relu(F.linear(normed, w.weight1, w.bias1)), masks[1], dropout_p)
+    return u + _dropped(F.linear(hidden, w.weight2, w.bias2), masks[2], dropout_p)
+
+
+def _dropped(x: Tensor, seed: Tensor | None, p: float) -> Tensor:
+    if seed is None:
+        return x
+    return x * (dropout_mask(seed, x.shape, p).to(x.dtype) * (1.0 / (1.0 - p)))
+
+
+_Options = tuple[int, bool, Tensor | None, float]
+
+
+def _forward(options: _Options, x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The result, and what the backward reads."""
+    dense = [weight.contiguous() for weight in weights]
+    return _C.layer(x.contiguous(), dense, *options, torch.get_num_threads())
+
+
+class _Layer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, options: _Options, x: Tensor, *weights: Tensor) -> Tensor:
+        y, saved = _forward(options, x, weights)
+        ctx.save_for_backward(x, saved, *weights)
+        ctx.options = options
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        x, saved, *weights = ctx.saved_tensors
+        num_heads, first_only, seeds, dropout_p = ctx.options
+        if torch.is_grad_enabled():
+
+            def reference(x: Tensor, *weights: Tensor) -> Tensor:
+                return transformer_layer_reference(
+                    x, LayerWeights(*weights), num_heads,
+                    first_only=first_only, dropout_p=dropout_p, seeds=seeds,
+                )  # fmt: skip
+
+            inputs = (x, *weights)
+            return None, *reference_gradients("transformer_layer", reference, inputs, grad_y)
+        dense = [weight.contiguous() for weight in weights]
+        rows = (grad_y.contiguous(), x.contiguous(), saved)
+        grad_x, flat = _C.layer_backward(*rows, dense, *ctx.options, torch.get_num_threads())
+        parts = flat.split([weight.numel() for weight in weights])
+        grads = (part.view(weight.shape) for part, weight in zip(parts, weights, strict=True))
+        return None, grad_x, *grads
+
+
+def _check(
+    x: Tensor, weights: LayerWeights, num_heads: int, dropout_p: float, seeds: Tensor | None
+) -> None:
+    if x.ndim != 3 or x.shape[1] < 1 or not x.is_cpu:
+        raise ValueError(
+            f"x: found {tuple(x.shape)} on {x.device}, expected (B, L, d) with L >= 1 on the CPU"
+        )
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"x: found {x.dtype}, expected torch.float32 or torch.float64")
+    dim, hidden = x.shape[2], weights.bias1.shape[0]
+    if num_heads < 1 or dim % num_heads:
+        raise ValueError(f"num_heads: found {num_heads}, expected a divisor of x's {dim} features")
+    matrices = {"query": (dim, dim), "key_value": (2 * dim, dim), "out": (dim, dim)}
+    expected = {**matrices, "weight1": (hidden, dim), "bias1": (hidden,), "weight2": (dim, hidden)}
+    for name, weight in weights._asdict().items():
+        shape = expected.get(name, (dim,))
+        if weight.shape != shape or weight.dtype != x.dtype or weight.device != x.device:
+            raise ValueError(
+                f"{name}: found {tuple(weight.shape)} {weight.dtype} on {weight.device}, expected "
+                f"{shape} {x.dtype} on {x.device}"
+            )
+    if not 0 <= dropout_p < 1:
+        raise ValueError(f"dropout_p: found {dropout_p}, expected 0 <= p < 1")
+    if dropout_p and (seeds is None or seeds.shape != (3,) or seeds.dtype != torch.int64):
+        found = None if seeds is None else f"{tuple(seeds.shape)} {seeds.dtype}"
+        raise ValueError(f"seeds: found {found}, expected (3,) int64 with dropout_p={dropout_p}")
