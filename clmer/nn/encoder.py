@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clmer.nn.checks import NotScriptable
 from clmer.nn.dropout import Dropout
-from clmer.nn.shard import BatchNorm
+from clmer.nn.shard import BatchNorm, current_group
 from clmer.nn.sublayer import takes_kernel
 from clmer.ops.normpool import norm_relu_pool
 
@@ -237,7 +237,8 @@ class _Block(nn.Sequential):
         convolve, norm, relu, pool = self
         z: Tensor = convolve(x)
         values = z.shape[0] * z.shape[2]
-        if not takes_kernel(z) or (norm.training and values < 2):
+        alone = not norm.training or (current_group() is None and values > 1)
+        if not alone or not takes_kernel(z):
             z = pool(relu(norm(z)))
             return z
         stats = None if norm.training else norm.statistics()

@@ -18,6 +18,7 @@ namespace clmer {
 
 namespace {
 
+using Optional = std::optional<TensorView>;
 using Views = std::vector<TensorView>;
 
 TensorView shaped(const TensorView& like, std::initializer_list<int64_t> shape) {
@@ -27,9 +28,16 @@ TensorView shaped(const TensorView& like, std::initializer_list<int64_t> shape) 
   return t;
 }
 
+const int64_t* integers(const TensorView& t, int64_t count) {
+  expect(t.code == kInt && t.bits == 64 && t.device == kCPU && t.ndim == 1 && t.shape[0] == count &&
+             t.contiguous(),
+         "layer: expected int64 [3] seeds and [B] samples");
+  return t.as<int64_t>();
+}
+
 template <class Args>
 Args begin(const TensorView& x, const Views& weights, int64_t heads, bool first_only,
-           const std::optional<TensorView>& seeds, double dropout, int threads) {
+           const Optional& seeds, const Optional& samples, double dropout, int threads) {
   expect(x.device == kCPU && (x.is_float(32) || x.is_float(64)) && x.ndim == 3,
          "layer: expected float32 or float64 CPU tensors [B, L, dim]");
   expect(weights.size() == kLayerWeights, "layer: expected 12 weights");
@@ -52,20 +60,18 @@ Args begin(const TensorView& x, const Views& weights, int64_t heads, bool first_
     a.weights[i] = weights[i].data;
   }
   if (seeds) {
-    expect(seeds->code == kInt && seeds->bits == 64 && seeds->device == kCPU && seeds->ndim == 1 &&
-               seeds->shape[0] == 3 && seeds->contiguous(),
-           "seeds: expected int64 [3]");
-    a.seeds = seeds->as<int64_t>();
+    a.seeds = integers(*seeds, 3);
     a.dropout = dropout;
   }
+  if (samples) a.samples = integers(*samples, a.batch);
   return a;
 }
 
 // y, and what the backward reads.
 std::pair<py::object, py::object> layer(TensorView x, Views weights, int64_t heads, bool first_only,
-                                        std::optional<TensorView> seeds, double dropout,
+                                        Optional seeds, Optional samples, double dropout,
                                         int threads) {
-  auto a = begin<LayerArgs>(x, weights, heads, first_only, seeds, dropout, threads);
+  auto a = begin<LayerArgs>(x, weights, heads, first_only, seeds, samples, dropout, threads);
   const NewTensor y = new_tensor(shaped(x, {a.batch, a.queries, a.dim}));
   const NewTensor saved = new_tensor(shaped(x, {a.saved_size()}));
   a.y = y.view.data;
@@ -81,9 +87,9 @@ std::pair<py::object, py::object> layer(TensorView x, Views weights, int64_t hea
 // The gradient of x, and those of all weights in one row.
 std::pair<py::object, py::object> layer_backward(TensorView grad_y, TensorView x, TensorView saved,
                                                  Views weights, int64_t heads, bool first_only,
-                                                 std::optional<TensorView> seeds, double dropout,
+                                                 Optional seeds, Optional samples, double dropout,
                                                  int threads) {
-  auto a = begin<LayerGradArgs>(x, weights, heads, first_only, seeds, dropout, threads);
+  auto a = begin<LayerGradArgs>(x, weights, heads, first_only, seeds, samples, dropout, threads);
   expect_like(grad_y, shaped(x, {a.batch, a.queries, a.dim}), "grad_y");
   expect_like(saved, shaped(x, {a.saved_size()}), "saved");
   const NewTensor grad_x = new_tensor(x);

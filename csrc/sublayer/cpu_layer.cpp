@@ -80,7 +80,7 @@ void forward_tile(const LayerTile<T>& t, const ForwardScratch<T>& s) {
   for (int64_t r = 0; r < queries; ++r) {
     T* row = t.hidden().data + r * a.hidden;
     for (int64_t c = 0; c < a.hidden; ++c) row[c] = row[c] < T(0) ? T(0) : row[c];  // NaN stays
-    drop_row<T>(row, a.hidden, t.seed(1), a.dropout, t.number() + r);
+    drop_row<T>(row, a.hidden, t.seed(1), a.dropout, t.number(r));
   }
   affine<T>(t, queries, {t.hidden().data, a.hidden, 1}, kWeight2, t.weight(kBias2), s.output);
   drop_and_add<T>(t, 2, s.output, t.u(), t.y());

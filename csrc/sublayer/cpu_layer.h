@@ -30,7 +30,10 @@ struct LayerTile {
   int64_t tokens() const { return samples * a.length; }
   int64_t queries() const { return samples * a.queries; }
   int64_t query_step() const { return a.length / a.queries; }  // tokens from query to query
-  int64_t number() const { return first * a.queries; }         // of the first query's row
+  int64_t number(int64_t query) const {                        // of its row of the masks
+    if (!a.samples) return first * a.queries + query;
+    return a.samples[first + query / a.queries] * a.queries + query % a.queries;
+  }
   const int64_t* seed(int mask) const { return a.seeds ? a.seeds + mask : nullptr; }
 
   T* at(const void* data, int64_t sample_size) const {
@@ -87,7 +90,7 @@ void drop_and_add(const LayerTile<T>& t, int mask, Padded<T> rows, Padded<const 
                   Padded<T> to) {
   for (int64_t r = 0; r < t.queries(); ++r) {
     T* row = rows.data + r * rows.stride;
-    drop_row<T>(row, t.a.dim, t.seed(mask), t.a.dropout, t.number() + r);
+    drop_row<T>(row, t.a.dim, t.seed(mask), t.a.dropout, t.number(r));
     const T* from = before.data + r * before.stride;
     T* after = to.data + r * to.stride;
     for (int64_t c = 0; c < t.a.dim; ++c) after[c] = from[c] + row[c];
@@ -107,7 +110,7 @@ void drop_rows(const LayerTile<T>& t, int mask, Padded<const T> from, Padded<T> 
   for (int64_t r = 0; r < t.queries(); ++r) {
     T* row = to.data + r * to.stride;
     copy_row<T>(from.data + r * from.stride, row, t.a.dim);
-    drop_row<T>(row, t.a.dim, t.seed(mask), t.a.dropout, t.number() + r);
+    drop_row<T>(row, t.a.dim, t.seed(mask), t.a.dropout, t.number(r));
   }
 }
 

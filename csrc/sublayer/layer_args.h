@@ -22,6 +22,7 @@ struct LayerArgs {
   // gain, offset [dim]; W_q, W_o [dim, dim], W_kv [2 dim, dim], W_1 [hidden, dim], W_2 [dim, hidden]
   const void* weights[kLayerWeights] = {};
   const int64_t* seeds = nullptr;  // of u's, the hidden rows' and y's masks; null without dropout
+  const int64_t* samples = nullptr;  // [B] whose rows of the masks; null: 0 to B - 1
   double dropout = 0;
   // For the backward, one after the other: queries [B, R, dim], keys and values [B, L, 2 dim],
   // attention [B, R, dim], u [B, R, dim], hidden rows after dropout [B, R, hidden].

@@ -54,6 +54,7 @@ def transformer_layer(
     first_only: bool = False,
     dropout_p: float = 0.0,
     seeds: Tensor | None = None,
+    samples: Tensor | None = None,
 ) -> Tensor:
     """A pre-norm transformer layer.
 
@@ -71,6 +72,8 @@ def transformer_layer(
         dropout_p: probability in [0, 1) of dropping an element, in all three places.
         seeds: [3] int64, the keys of the three masks in the order of the equations; None without
             dropout. A mask is a hash of (seed, row of [B, tokens], feature), as in `merge_heads`.
+        samples: [B] int64, the numbers >= 0 under which the masks know the samples: of a part of a
+            larger batch, theirs in it. None for 0 to B - 1.
 
     Returns:
         y [B, L, d], or [B, 1, d] where `first_only`.
@@ -80,8 +83,11 @@ def transformer_layer(
 
     Source: Xiong et al., On layer normalization in the transformer architecture (2020).
     """
-    _check(x, weights, num_heads, dropout_p, seeds)
-    options = (num_heads, first_only, seeds if dropout_p > 0 else None, float(dropout_p))
+    _check(x, weights, num_heads)
+    _check_dropout(x, dropout_p, seeds, samples)
+    masks = (seeds, samples) if dropout_p > 0 else (None, None)
+    dense = (None if each is None else each.contiguous() for each in masks)
+    options = (num_heads, first_only, *dense, float(dropout_p))
     if torch.is_grad_enabled() and any_requires_grad(x, *weights):
         y: Tensor = _Layer.apply(options, x, *weights)
         return y
@@ -96,6 +102,7 @@ def transformer_layer_reference(
     first_only: bool = False,
     dropout_p: float = 0.0,
     seeds: Tensor | None = None,
+    samples: Tensor | None = None,
 ) -> Tensor:
     """The specification of `transformer_layer` in plain PyTorch."""
     w = weights
@@ -106,19 +113,24 @@ def transformer_layer_reference(
     query, key, value = (t.unflatten(2, (num_heads, -1)).transpose(1, 2) for t in projected)
     scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
     heads = (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
-    u = x[:, first] + _dropped(F.linear(heads, w.out, w.out_bias), masks[0], dropout_p)
+
+    def dropped(x: Tensor, seed: Tensor | None) -> Tensor:
+        return x if seed is None else _dropped(x, seed, samples, dropout_p)
+
+    u = x[:, first] + dropped(F.linear(heads, w.out, w.out_bias), masks[0])
     normed = F.layer_norm(u, x.shape[-1:], w.gain2, w.offset2)
-    hidden = _dropped(F.relu(F.linear(normed, w.weight1, w.bias1)), masks[1], dropout_p)
-    return u + _dropped(F.linear(hidden, w.weight2, w.bias2), masks[2], dropout_p)
+    hidden = dropped(F.relu(F.linear(normed, w.weight1, w.bias1)), masks[1])
+    return u + dropped(F.linear(hidden, w.weight2, w.bias2), masks[2])
 
 
-def _dropped(x: Tensor, seed: Tensor | None, p: float) -> Tensor:
-    if seed is None:
-        return x
-    return x * (dropout_mask(seed, x.shape, p).to(x.dtype) * (1.0 / (1.0 - p)))
+def _dropped(x: Tensor, seed: Tensor, samples: Tensor | None, p: float) -> Tensor:
+    rows = torch.arange(len(x)) if samples is None else samples
+    whole = torch.Size((int(rows.max()) + 1 if len(rows) else 0, *x.shape[1:]))
+    kept = dropout_mask(seed, whole, p)[rows]
+    return x * (kept.to(x.dtype) * (1.0 / (1.0 - p)))
 
 
-_Options = tuple[int, bool, Tensor | None, float]
+_Options = tuple[int, bool, Tensor | None, Tensor | None, float]
 
 
 def _forward(options: _Options, x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -138,13 +150,13 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         x, saved, *weights = ctx.saved_tensors
-        num_heads, first_only, seeds, dropout_p = ctx.options
+        num_heads, first_only, seeds, samples, dropout_p = ctx.options
         if torch.is_grad_enabled():
 
             def reference(x: Tensor, *weights: Tensor) -> Tensor:
                 return transformer_layer_reference(
                     x, LayerWeights(*weights), num_heads,
-                    first_only=first_only, dropout_p=dropout_p, seeds=seeds,
+                    first_only=first_only, dropout_p=dropout_p, seeds=seeds, samples=samples,
                 )  # fmt: skip
 
             inputs = (x, *weights)
@@ -157,9 +169,7 @@ class _Layer(torch.autograd.Function):
         return None, grad_x, *grads
 
 
-def _check(
-    x: Tensor, weights: LayerWeights, num_heads: int, dropout_p: float, seeds: Tensor | None
-) -> None:
+def _check(x: Tensor, weights: LayerWeights, num_heads: int) -> None:
     if x.ndim != 3 or x.shape[1] < 1 or not x.is_cpu:
         raise ValueError(
             f"x: found {tuple(x.shape)} on {x.device}, expected (B, L, d) with L >= 1 on the CPU"
@@ -178,8 +188,17 @@ def _check(
                 f"{name}: found {tuple(weight.shape)} {weight.dtype} on {weight.device}, expected "
                 f"{shape} {x.dtype} on {x.device}"
             )
+
+
+def _check_dropout(
+    x: Tensor, dropout_p: float, seeds: Tensor | None, samples: Tensor | None
+) -> None:
     if not 0 <= dropout_p < 1:
         raise ValueError(f"dropout_p: found {dropout_p}, expected 0 <= p < 1")
-    if dropout_p and (seeds is None or seeds.shape != (3,) or seeds.dtype != torch.int64):
-        found = None if seeds is None else f"{tuple(seeds.shape)} {seeds.dtype}"
-        raise ValueError(f"seeds: found {found}, expected (3,) int64 with dropout_p={dropout_p}")
+    if dropout_p and seeds is None:
+        raise ValueError(f"seeds: found None, expected (3,) int64 with dropout_p={dropout_p}")
+    for name, each, count in (("seeds", seeds, 3), ("samples", samples, len(x))):
+        if each is not None and (each.shape != (count,) or each.dtype != torch.int64):
+            raise ValueError(
+                f"{name}: found {tuple(each.shape)} {each.dtype}, expected ({count},) torch.int64"
+            )
