@@ -17,13 +17,6 @@ namespace clmer {
 
 namespace {
 
-TensorView shaped(const TensorView& like, std::initializer_list<int64_t> shape) {
-  TensorView t = like;
-  t.ndim = 0;
-  for (const int64_t size : shape) t.shape[t.ndim++] = size;
-  return t;
-}
-
 template <class Args>
 Args begin(const TensorView& x, const TensorView& gain, const TensorView& offset, double eps,
            bool measure, int threads) {
@@ -61,9 +54,10 @@ py::object normpool(TensorView x, TensorView gain, TensorView offset, TensorView
 }
 
 // The gradients of x, weight and bias.
-std::tuple<py::object, py::object, py::object> normpool_backward(
-    TensorView grad_y, TensorView x, TensorView gain, TensorView offset, TensorView stats,
-    double eps, bool measure, int threads) {
+std::tuple<py::object, py::object, py::object> normpool_backward(TensorView grad_y, TensorView x,
+                                                                 TensorView gain, TensorView offset,
+                                                                 TensorView stats, double eps,
+                                                                 bool measure, int threads) {
   auto a = begin<NormPoolGradArgs>(x, gain, offset, eps, measure, threads);
   set_stats(a, stats);
   expect_like(grad_y, shaped(x, {a.batch, a.channels, a.pooled()}), "grad_y");

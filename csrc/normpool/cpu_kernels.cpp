@@ -4,7 +4,8 @@
 // variance, in float64 as PyTorch's, then rows normalised into pairs in L1 and pooled from there.
 // Backward: rows normalised again, the gradient put where the larger one of each pair is and kept
 // in grad_x, while the two sums of batch norm's gradient are taken; then grad_x is finished in
-// place. Roofline: memory, x read three times forward and twice backward, out of L2 where a block is.
+// place. Roofline: memory, x read three times forward and twice backward, out of L2 where a block
+// is.
 #include "common/arena.h"
 #include "common/simd_vec.h"
 #include "common/threads.h"
@@ -21,8 +22,8 @@ template <class T>
 struct Block {
   const NormPoolArgs& a;
   int64_t first, channels, steps;
-  T* pairs;                        // rows of 2 pooled elements, and room for a whole vector
-  T *scale, *shift, *slope, *mean;  // by step
+  T* pairs;                          // rows of 2 pooled elements, and room for a whole vector
+  T *scale, *shift, *slope, *mean;   // by step
   double *centre, *sums, *products;  // by step
 
   Block(Arena& arena, const NormPoolArgs& args, int64_t number) : a(args), first(number * kBlock) {
@@ -147,7 +148,7 @@ void run_block(const NormPoolArgs& a, const Block<T>& b) {
 // The gradient behind the norm, to grad_x, and its sums: alone, and with x - mean.
 template <class T>
 void unpool_block(const NormPoolGradArgs& a, const Block<T>& b) {
-  double *__restrict sums = b.sums, *__restrict products = b.products;
+  double* __restrict sums = b.sums, * __restrict products = b.products;
   const double* __restrict centre = b.centre;
   b.spread(sums, [](int64_t) { return 0.0; });
   b.spread(products, [](int64_t) { return 0.0; });
@@ -180,8 +181,8 @@ void run_block(const NormPoolGradArgs& a, const Block<T>& b) {
   b.spread(b.slope, [&](int64_t c) {
     return b.total(b.products, c) * b.inverse(c) * b.inverse(c) * reached;
   });
-  const T *__restrict scale = b.scale, *__restrict shift = b.shift;
-  const T *__restrict slope = b.slope, *__restrict mean = b.mean;
+  const T* __restrict scale = b.scale, * __restrict shift = b.shift;
+  const T* __restrict slope = b.slope, * __restrict mean = b.mean;
   for (int64_t sample = 0; sample < a.batch; ++sample) {
     const T* __restrict x = b.at(a.x, sample, a.length);
     T* __restrict g = b.at(a.grad_x, sample, a.length);

@@ -21,13 +21,6 @@ namespace {
 using Optional = std::optional<TensorView>;
 using Views = std::vector<TensorView>;
 
-TensorView shaped(const TensorView& like, std::initializer_list<int64_t> shape) {
-  TensorView t = like;
-  t.ndim = 0;
-  for (const int64_t size : shape) t.shape[t.ndim++] = size;
-  return t;
-}
-
 const int64_t* integers(const TensorView& t, int64_t count) {
   expect(t.code == kInt && t.bits == 64 && t.device == kCPU && t.ndim == 1 && t.shape[0] == count &&
              t.contiguous(),

@@ -1,10 +1,10 @@
-// Plan. A task owns a chunk of samples and walks over it in tiles of whole samples, about 64 tokens,
-// which pass all stages of the layer while they are in L1 and L2. Kept for the backward: queries,
-// keys, values, what attention gives, u and the hidden rows after dropout; norms and attention's
-// weights are taken again, masks are hashed again. The forward reads the weights transposed, once
-// per call, so that both passes multiply by rows of memory; a chunk sums its weights' gradients in
-// memory of its own, and the chunks' number goes by shape alone, so that threads change no bit.
-// Roofline: the products, 2 flops a weight and row forward, 4 backward.
+// Plan. A task owns a chunk of samples and walks over it in tiles of whole samples, about 64
+// tokens, which pass all stages of the layer while they are in L1 and L2. Kept for the backward:
+// queries, keys, values, what attention gives, u and the hidden rows after dropout; norms and
+// attention's weights are taken again, masks are hashed again. The forward reads the weights
+// transposed, once per call, so that both passes multiply by rows of memory; a chunk sums its
+// weights' gradients in memory of its own, and the chunks' number goes by shape alone, so that
+// threads change no bit. Roofline: the products, 2 flops a weight and row forward, 4 backward.
 #include "common/arena.h"
 #include "common/threads.h"
 #include "sublayer/cpu_layer.h"

@@ -1,4 +1,5 @@
-// A tile of a transformer layer: where its rows are, and its attention. Compiled once per SIMD level.
+// A tile of a transformer layer: where its rows are, and its attention. Compiled once per SIMD
+// level.
 #pragma once
 
 #include "sublayer/cpu_rows.h"
@@ -45,9 +46,7 @@ struct LayerTile {
   Padded<const T> x() const { return {at(a.x, a.length * a.dim), a.dim}; }
   Padded<T> y() const { return {at(a.y, a.queries * a.dim), a.dim}; }
   Padded<T> query() const { return saved(0, a.queries * a.dim, a.dim); }
-  Padded<T> key_value() const {
-    return saved(a.queries * a.dim, 2 * a.length * a.dim, 2 * a.dim);
-  }
+  Padded<T> key_value() const { return saved(a.queries * a.dim, 2 * a.length * a.dim, 2 * a.dim); }
   Padded<T> heads() const {
     return saved((a.queries + 2 * a.length) * a.dim, a.queries * a.dim, a.dim);
   }
@@ -98,8 +97,7 @@ void drop_and_add(const LayerTile<T>& t, int mask, Padded<T> rows, Padded<const 
 }
 
 template <class T>
-void drop_and_add(const LayerTile<T>& t, int mask, Padded<T> rows, Padded<T> before,
-                  Padded<T> to) {
+void drop_and_add(const LayerTile<T>& t, int mask, Padded<T> rows, Padded<T> before, Padded<T> to) {
   const Padded<const T> read{before.data, before.stride};
   drop_and_add<T>(t, mask, rows, read, to);
 }

@@ -11,17 +11,28 @@ namespace clmer {
 
 // The weights, in the order in which they come and their gradients leave.
 enum LayerWeight {
-  kGain1, kOffset1, kQuery, kKeyValue, kOut, kOutBias, kGain2, kOffset2, kWeight1, kBias1, kWeight2,
-  kBias2, kLayerWeights
-};  // clang-format skip
+  kGain1,
+  kOffset1,
+  kQuery,
+  kKeyValue,
+  kOut,
+  kOutBias,
+  kGain2,
+  kOffset2,
+  kWeight1,
+  kBias1,
+  kWeight2,
+  kBias2,
+  kLayerWeights
+};
 
 struct LayerArgs {
   int64_t batch = 0, length = 0, dim = 0, heads = 0, hidden = 0;
-  int64_t queries = 0;  // R: all of a sample's tokens, or its first one
+  int64_t queries = 0;      // R: all of a sample's tokens, or its first one
   const void* x = nullptr;  // [B, L, dim]
-  // gain, offset [dim]; W_q, W_o [dim, dim], W_kv [2 dim, dim], W_1 [hidden, dim], W_2 [dim, hidden]
+  // gain, offset [dim]; W_q, W_o [dim, dim]; W_kv [2 dim, dim]; W_1 [hidden, dim]; W_2 [dim, hidden]
   const void* weights[kLayerWeights] = {};
-  const int64_t* seeds = nullptr;  // of u's, the hidden rows' and y's masks; null without dropout
+  const int64_t* seeds = nullptr;    // of u's, the hidden rows' and y's masks; null without dropout
   const int64_t* samples = nullptr;  // [B] whose rows of the masks; null: 0 to B - 1
   double dropout = 0;
   // For the backward, one after the other: queries [B, R, dim], keys and values [B, L, 2 dim],
@@ -48,9 +59,7 @@ struct LayerArgs {
     for (int i = 0; i < weight; ++i) start += size_of(i);
     return start;
   }
-  int64_t saved_size() const {
-    return batch * (queries * (3 * dim + hidden) + 2 * length * dim);
-  }
+  int64_t saved_size() const { return batch * (queries * (3 * dim + hidden) + 2 * length * dim); }
 };
 
 struct LayerGradArgs : LayerArgs {

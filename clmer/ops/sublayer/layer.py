@@ -15,7 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clmer._native import _C
-from clmer.ops._dispatch import any_requires_grad, reference_gradients
+from clmer.ops._dispatch import (
+    any_requires_grad,
+    choose_impl,
+    no_double_backward,
+    reference_gradients,
+)
 from clmer.ops.attention.reference import dropout_mask
 
 
@@ -55,6 +60,7 @@ def transformer_layer(
     dropout_p: float = 0.0,
     seeds: Tensor | None = None,
     samples: Tensor | None = None,
+    impl: str | None = None,
 ) -> Tensor:
     """A pre-norm transformer layer.
 
@@ -62,10 +68,9 @@ def transformer_layer(
         y = u + dropout(W_2 dropout(relu(W_1 n'(u) + b_1)) + b_2)
 
     n and n' are layer norms with gain and offset, eps 1e-5. Attention itself has no dropout.
-    Second derivatives are those of `transformer_layer_reference`, which is said once.
 
     Args:
-        x: [B, L, d], L >= 1, float32 or float64 on the CPU; any strides.
+        x: [B, L, d], L >= 1, float32 or float64; any strides.
         weights: of x's dtype.
         num_heads: h, divides d.
         first_only: compute the first token of each sample alone; it attends to all.
@@ -74,22 +79,31 @@ def transformer_layer(
             dropout. A mask is a hash of (seed, row of [B, tokens], feature), as in `merge_heads`.
         samples: [B] int64, the numbers >= 0 under which the masks know the samples: of a part of a
             larger batch, theirs in it. None for 0 to B - 1.
+        impl: None, "native" (CPU) or "reference" (plain PyTorch, differentiable any number of
+            times). None is native on the CPU and the reference elsewhere, as well as for second
+            derivatives, which it says once.
 
     Returns:
         y [B, L, d], or [B, 1, d] where `first_only`.
 
     Raises:
         ValueError: a shape or dtype that does not fit, or dropout without seeds.
+        RuntimeError: `impl="native"` on another device, or for second derivatives.
 
     Source: Xiong et al., On layer normalization in the transformer architecture (2020).
     """
     _check(x, weights, num_heads)
     _check_dropout(x, dropout_p, seeds, samples)
     masks = (seeds, samples) if dropout_p > 0 else (None, None)
+    if choose_impl(impl, x.device, ("cpu",)) == "reference":
+        return transformer_layer_reference(
+            x, weights, num_heads,
+            first_only=first_only, dropout_p=dropout_p, seeds=masks[0], samples=masks[1],
+        )  # fmt: skip
     dense = (None if each is None else each.contiguous() for each in masks)
     options = (num_heads, first_only, *dense, float(dropout_p))
     if torch.is_grad_enabled() and any_requires_grad(x, *weights):
-        y: Tensor = _Layer.apply(options, x, *weights)
+        y: Tensor = _Layer.apply(impl is not None, options, x, *weights)
         return y
     return _forward(options, x, weights)[0]
 
@@ -124,7 +138,7 @@ def transformer_layer_reference(
 
 
 def _dropped(x: Tensor, seed: Tensor, samples: Tensor | None, p: float) -> Tensor:
-    rows = torch.arange(len(x)) if samples is None else samples
+    rows = torch.arange(len(x), device=x.device) if samples is None else samples
     whole = torch.Size((int(rows.max()) + 1 if len(rows) else 0, *x.shape[1:]))
     kept = dropout_mask(seed, whole, p)[rows]
     return x * (kept.to(x.dtype) * (1.0 / (1.0 - p)))
@@ -141,10 +155,12 @@ def _forward(options: _Options, x: Tensor, weights: Sequence[Tensor]) -> tuple[T
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, options: _Options, x: Tensor, *weights: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, explicit: bool, options: _Options, x: Tensor, *weights: Tensor
+    ) -> Tensor:
         y, saved = _forward(options, x, weights)
         ctx.save_for_backward(x, saved, *weights)
-        ctx.options = options
+        ctx.explicit, ctx.options = explicit, options
         return y
 
     @staticmethod
@@ -152,6 +168,8 @@ class _Layer(torch.autograd.Function):
         x, saved, *weights = ctx.saved_tensors
         num_heads, first_only, seeds, samples, dropout_p = ctx.options
         if torch.is_grad_enabled():
+            if ctx.explicit:
+                raise no_double_backward("transformer_layer")
 
             def reference(x: Tensor, *weights: Tensor) -> Tensor:
                 return transformer_layer_reference(
@@ -160,20 +178,19 @@ class _Layer(torch.autograd.Function):
                 )  # fmt: skip
 
             inputs = (x, *weights)
-            return None, *reference_gradients("transformer_layer", reference, inputs, grad_y)
+            found = reference_gradients("transformer_layer", reference, inputs, grad_y)
+            return None, None, *found
         dense = [weight.contiguous() for weight in weights]
         rows = (grad_y.contiguous(), x.contiguous(), saved)
         grad_x, flat = _C.layer_backward(*rows, dense, *ctx.options, torch.get_num_threads())
         parts = flat.split([weight.numel() for weight in weights])
         grads = (part.view(weight.shape) for part, weight in zip(parts, weights, strict=True))
-        return None, grad_x, *grads
+        return None, None, grad_x, *grads
 
 
 def _check(x: Tensor, weights: LayerWeights, num_heads: int) -> None:
-    if x.ndim != 3 or x.shape[1] < 1 or not x.is_cpu:
-        raise ValueError(
-            f"x: found {tuple(x.shape)} on {x.device}, expected (B, L, d) with L >= 1 on the CPU"
-        )
+    if x.ndim != 3 or x.shape[1] < 1:
+        raise ValueError(f"x: found {tuple(x.shape)}, expected (B, L, d) with L >= 1")
     if x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"x: found {x.dtype}, expected torch.float32 or torch.float64")
     dim, hidden = x.shape[2], weights.bias1.shape[0]
