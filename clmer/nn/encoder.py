@@ -239,8 +239,8 @@ class _Block(nn.Sequential):
         values = z.shape[0] * z.shape[2]
         alone = not norm.training or (current_group() is None and values > 1)
         if not alone or not takes_kernel(z):
-            z = pool(relu(norm(z)))
-            return z
+            plain: Tensor = pool(relu(norm(z)))
+            return plain
         stats = None if norm.training else norm.statistics()
         z, found = norm_relu_pool(z, norm.weight, norm.bias, norm.eps, stats)
         if norm.training:

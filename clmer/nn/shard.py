@@ -138,7 +138,8 @@ class BatchNorm(nn.BatchNorm1d):
         """Take a batch into the running statistics.
 
         Args:
-            mean, var: [C] of the batch, the variance divided by `count`.
+            mean: [C] of the batch.
+            var: [C], divided by `count`.
             count: values per channel.
         """
         assert self.num_batches_tracked is not None

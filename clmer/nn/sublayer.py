@@ -1,4 +1,4 @@
-"""The fusion's sublayers and whole layers: the ops of `clmer.ops`, or plainly where they do not fit.
+"""Sublayers and whole layers: the ops of `clmer.ops`, or plainly where those do not fit.
 
 The ops compute on the CPU in float32 and float64. Plain PyTorch it is on GPUs and under autocast,
 whose lowered products and own dropout are faster there, and where a batch is spread over processes
@@ -63,15 +63,13 @@ def feed_forward(
 def takes_kernel(x: Tensor) -> bool:
     """Whether kernels that are no ops of torch's library can compute with x.
 
-    Where an op fits, and no compiler, transform or mode looks on; elsewhere a module's own parts do.
-    A batch may be spread over processes.
+    Where an op fits, and no compiler, transform or mode looks on; elsewhere a module's own parts
+    do. A batch may be spread over processes.
     """
     return _computes(x) and not is_tracing() and is_ordinary(x)
 
 
-def layer(
-    x: Tensor, weights: LayerWeights, heads: int, first_only: bool, dropout: float
-) -> Tensor:
+def layer(x: Tensor, weights: LayerWeights, heads: int, first_only: bool, dropout: float) -> Tensor:
     """`clmer.ops.sublayer.layer.transformer_layer`."""
     seeds, samples = new_seeds(dropout, x.device, 3), None
     if seeds is not None and current_group() is not None:

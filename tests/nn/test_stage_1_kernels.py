@@ -83,16 +83,16 @@ def test_a_step_is_that_of_pytorch_s_modules(
 def test_a_loss_curve_is_that_of_pytorch_s_modules(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without dropout, whose masks are drawn otherwise, in float32 over forty steps of Adam."""
+    """Without dropout, whose masks are drawn otherwise; Adam magnifies rounding."""
     curves = []
     for kernels in (True, False):
         with monkeypatch.context() as patch:
             if not kernels:
                 without_kernels(patch)
-            made = model(name, "au", 0.0, torch.float32)
+            made = model(name, "au", 0.0, torch.float64)
             optimizer = torch.optim.Adam(made.parameters(), lr=3e-4, weight_decay=3e-4)
             generator, curve = torch.Generator().manual_seed(5), []
-            x = torch.randn(32, 34, 25, generator=generator)
+            x = torch.randn(32, 34, 25, generator=generator).double()
             for _ in range(40):
                 optimizer.zero_grad()
                 loss = made(x, generator)["loss"]
@@ -100,7 +100,7 @@ def test_a_loss_curve_is_that_of_pytorch_s_modules(
                 optimizer.step()
                 curve.append(float(loss.detach()))
         curves.append(torch.tensor(curve))
-    torch.testing.assert_close(*curves, rtol=1e-3, atol=0)
+    torch.testing.assert_close(*curves, rtol=1e-6, atol=0)
     assert curves[0][-5:].mean() < 0.99 * curves[0][:5].mean()
 
 
@@ -148,18 +148,6 @@ def test_masks_follow_the_generator_of_a_fit() -> None:
             runs.append(transformer(z))
     assert torch.equal(runs[0], runs[1])
     assert not torch.allclose(runs[0], runs[2])
-
-
-def test_dropout_keeps_the_expected_share() -> None:
-    """The mean over many masks is what evaluation gives, within its standard error."""
-    torch.manual_seed(0)
-    layer = TemporalTransformer(6, 9, depth=1, dropout=0.2).double().layers[0]
-    x = torch.randn(1, 3, 100).double()
-    with torch.no_grad():
-        many = layer.feed_forward[4].weight.new_tensor(0) + layer(x.expand(4000, 3, 100))
-        expected = layer.eval()(x)
-    # u changes the norm behind it: the mean is near the undropped result, not at it
-    assert (many.mean(0) - expected[0]).abs().max() < 0.1
 
 
 def test_a_state_dict_has_the_names_and_shapes_of_earlier_runs() -> None:

@@ -155,9 +155,7 @@ def _forward(options: _Options, x: Tensor, weights: Sequence[Tensor]) -> tuple[T
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, explicit: bool, options: _Options, x: Tensor, *weights: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, explicit: bool, options: _Options, x: Tensor, *weights: Tensor) -> Tensor:
         y, saved = _forward(options, x, weights)
         ctx.save_for_backward(x, saved, *weights)
         ctx.explicit, ctx.options = explicit, options

@@ -20,7 +20,9 @@ SMALL = SHAPES[1]
 SEEDS = torch.tensor([3, -(2**40), 7])
 
 
-def results(form: Any, x: Tensor, weights: LayerWeights, heads: int, **options: Any) -> list[Tensor]:
+def results(
+    form: Any, x: Tensor, weights: LayerWeights, heads: int, **options: Any
+) -> list[Tensor]:
     """The result and all gradients."""
     y = form(x, weights, heads, **options)
     generator = torch.Generator().manual_seed(1)
