@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clmer import ops
+from clmer.nn import sublayer
 from clmer.nn.checks import NotScriptable
 from clmer.nn.dropout import Dropout
 from clmer.nn.encoder import Encoder
 from clmer.nn.shard import BatchNorm, Shard, sharded
 from clmer.nn.views import Views
 from clmer.ops.ntxent.distributed import gather_samples
+from clmer.ops.sublayer.layer import LayerWeights
 
 #: The two readings of Eq. 3, see `temporal_loss`.
 TemporalLoss = Literal["batch", "printed"]
@@ -84,17 +86,14 @@ class TemporalTransformer(nn.Module):
         x = self.embed(z.transpose(1, 2)) + positions
         x = torch.cat([self.summary.expand(len(x), 1, -1), x], dim=1)  # [B, 1 + t + 1, hidden]
         for layer in self.layers[:-1]:
-            x = layer(x, x.shape[1], later)
-        x = self.layers[-1](x, 1, later)  # only the summary token is read
+            x = layer(x, unseen=later)
+        x = self.layers[-1](x, first_only=True, unseen=later)  # only the summary token is read
         s: Tensor = self.norm(x[:, 0])
         return s
 
 
 class _Layer(nn.Module):
-    """Pre-norm attention and feed-forward part, for the first `rows` tokens of x.
-
-    Nobody attends to tokens that are `unseen` [L].
-    """
+    """Pre-norm attention and feed-forward part: one kernel on the CPU, else PyTorch's parts."""
 
     def __init__(self, hidden: int, heads: int, mlp: int, dropout: float) -> None:
         super().__init__()
@@ -113,14 +112,30 @@ class _Layer(nn.Module):
             Dropout(dropout),
         )
 
-    def forward(self, x: Tensor, rows: int, unseen: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, first_only: bool = False, unseen: Tensor | None = None) -> Tensor:
+        """Update x [B, L, hidden]; `first_only` gives its first token alone, [B, 1, hidden].
+
+        Nobody attends to tokens that are `unseen` [L].
+        """
+        if unseen is None and sublayer.takes_kernel(x):
+            p = self.dropout.p if self.training else 0.0
+            return sublayer.layer(x, self._weights(), self.heads, first_only, p)
+        first = x[:, :1] if first_only else x
         normed = self.norm(x)
-        query = self._heads(self.query(normed[:, :rows]))
+        query = self._heads(self.query(normed[:, : first.shape[1]]))
         key, value = map(self._heads, self.key_value(normed).chunk(2, dim=-1))
         y = ops.cross_attention(query, key, value, key_padding_mask=unseen)
-        x = x[:, :rows] + self.dropout(self.out(y.transpose(1, 2).flatten(2)))
+        x = first + self.dropout(self.out(y.transpose(1, 2).flatten(2)))
         out: Tensor = x + self.feed_forward(x)
         return out
+
+    def _weights(self) -> LayerWeights:
+        norm, first, _, _, second, _ = self.feed_forward
+        return LayerWeights(
+            self.norm.weight, self.norm.bias, self.query.weight, self.key_value.weight,
+            self.out.weight, self.out.bias, norm.weight, norm.bias,
+            first.weight, first.bias, second.weight, second.bias,
+        )  # fmt: skip
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)

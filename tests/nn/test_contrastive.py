@@ -136,7 +136,7 @@ def test_summary_is_that_of_a_whole_last_layer() -> None:
     transformer = TemporalTransformer(6, 9).eval()
     layer = transformer.layers[-1]
     x = torch.randn(3, 7, 100)
-    torch.testing.assert_close(layer(x, 1), layer(x, 7)[:, :1])
+    torch.testing.assert_close(layer(x, first_only=True), layer(x)[:, :1])
 
 
 def test_transformer_names_what_it_expected() -> None:
