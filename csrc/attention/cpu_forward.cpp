@@ -197,16 +197,16 @@ void score_tile(const Tile& t, const ForwardScratch<T>& s, int64_t start, const 
 template <class T>
 void forward_tile(const Tile& t, const ForwardScratch<T>& s, int64_t start, const KeyBlock<T>& b,
                   const Operand<T>& query, T shrink, Ahead& ahead) {
-  const int64_t share = ceil_div(ahead.lines() * t.rows * t.count, 3 * t.a.rows * t.a.keys);
+  const int64_t third = ceil_div(t.rows * t.count, 3);
   score_tile(t, s, start, b, query);
-  ahead.fetch(share);
+  ahead.advance(third);
   softmax(s.scores, t.rows, t.count, s.top + start, s.total + start, s.corrections);
-  ahead.fetch(share);
+  ahead.advance(third);
   if (!b.first) s.sums.scale(start, t.rows, s.corrections);
   if (t.a.seed) drop(t, s.scores);
   if (shrink != T(1)) shrink_weights(s.scores, t.rows, t.count, shrink);
   s.sums.add(start, t.rows, t.count, s.scores, b.value, !b.first);
-  ahead.fetch(share);
+  ahead.advance(third);
 }
 
 // The log-sum-exp, and in `factors` what the sums of weights times `shrink` are to be multiplied
@@ -405,6 +405,8 @@ void forward_task(int64_t task, void* context) {
       add_ahead<S>(a, a.query, next, a.rows, a.dim, &ahead);
       add_ahead<S>(a, a.key, next, a.keys, a.dim, &ahead);
       add_ahead<S>(a, a.value, next, a.keys, a.value_dim, &ahead);
+      add_ahead<S>(a, a.out, next, a.rows, a.value_dim, &ahead);
+      ahead.spread(a.rows * a.keys);
     }
     forward_rows<T, S>(a, head_at(a, h), row, least(kChunkRows, a.rows - row), scratch, ahead);
   }
