@@ -135,15 +135,18 @@ void softmax_rows(Scores<T> scores, int64_t count, T* top, T* total, T* correcti
   }
 }
 
+constexpr int64_t kRowsAtOnce = 4;
+
 template <class T>
 void softmax(Scores<T> scores, int64_t rows, int64_t count, T* top, T* total, T* corrections) {
   if (scores.across) {
-    for (int64_t r = 0; r < rows;) {
-      const int64_t now = rows - r < kMaxVecs ? 1 : kMaxVecs;
+    for (int64_t r = 0, now; r < rows; r += now) {
+      now = least(rows - r, kRowsAtOnce);
+      if (now == 4) softmax_rows<T, 4>(scores, count, top, total, corrections);
+      if (now == 3) softmax_rows<T, 3>(scores, count, top, total, corrections);
+      if (now == 2) softmax_rows<T, 2>(scores, count, top, total, corrections);
       if (now == 1) softmax_rows<T, 1>(scores, count, top, total, corrections);
-      if (now > 1) softmax_rows<T, kMaxVecs>(scores, count, top, total, corrections);
       scores.data += now * scores.stride, top += now, total += now, corrections += now;
-      r += now;
     }
     return;
   }
