@@ -15,7 +15,7 @@ from clmer._native import _C
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     levels = clmer.build_info()["simd_levels"]
-    parser.addoption("--simd", choices=levels, help="SIMD level of our kernels: the best by default")
+    parser.addoption("--simd", choices=levels, help="SIMD level of our kernels")
 
 
 @pytest.hookimpl(tryfirst=True)
