@@ -1,10 +1,10 @@
 """The sublayer ops in Triton: which kernel gets which tiles, and each as it may be launched.
 
 Tiles come from the table below, chosen by what the compiler reports for sm_80, 90 and 100: the
-largest whose registers do not spill on sm_90 (on sm_80 float32's gradients of weights take up to
-352 bytes of stack), and 99 KiB of shared memory at most, which every GPU since sm_80 has. No
-timing has chosen them yet. How rows are split over the programs that
-sum gradients of weights goes by shape alone, so that every GPU gives the same bits.
+largest whose registers hardly spill (at most 56 bytes per thread on sm_90 and 100; float32's
+gradients of weights take up to 352 on sm_80), and 99 KiB of shared memory at most, which every GPU
+since sm_80 has. No timing has chosen them yet. How rows are split over the programs that sum
+gradients of weights goes by shape alone, so that every GPU gives the same bits.
 """
 
 from __future__ import annotations
