@@ -79,6 +79,14 @@ Args:
     ]
 
 
+def test_names_lead_to_the_one_that_has_them(extension: Any) -> None:
+    full_name = extension("docstrings").full_name
+    known = ["clmer.ops.nt_xent", "clmer.ops.sosfilt", "clmer.signal.sosfilt"]
+    assert full_name("nt_xent", known) == "clmer.ops.nt_xent"
+    assert full_name("sosfilt", known) is None
+    assert full_name("xent", known) is None
+
+
 @pytest.mark.parametrize("module", [clmer, ops, signal, nn], ids=lambda module: module.__name__)
 def test_every_public_name_is_in_the_api(module: Any) -> None:
     pages = "\n".join(p.read_text(encoding="utf-8") for p in (DOCS / "api").glob("*.rst"))
