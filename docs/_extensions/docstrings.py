@@ -1,7 +1,8 @@
 """Docstrings as the package writes them: Google's sections, and indented lines that are set apart.
 
 reStructuredText would run the lines of an equation together. Here they keep their lines: as Python
-where they are that, else as an equation. Names in backticks lead to the function or class of that name.
+where they are that, else as an equation. Names in backticks lead to the function or class that has
+them.
 """
 
 from __future__ import annotations
