@@ -22,6 +22,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
     "docstrings",
@@ -50,6 +51,8 @@ napoleon_numpy_docstring = False
 sphinx_gallery_conf = {
     "examples_dirs": "../examples/gallery",
     "gallery_dirs": "gallery",
+    "backreferences_dir": "gallery/uses",
+    "doc_module": ("clmer",),
     "filename_pattern": "/plot_",
     "ignore_pattern": r"generated\.py",
     "within_subsection_order": "FileNameSortKey",

@@ -96,6 +96,18 @@ def test_every_public_name_is_in_the_api(module: Any) -> None:
     assert set(module.__all__) - modules - last == set()
 
 
+def test_ci_installs_the_extra_docs_at_fixed_versions() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (extra,) = re.findall(r"^docs = \[(.*)\]$", project, re.M)
+    names = set(re.findall(r'"([\w-]+)', extra)) - {"transformers"}  # of the extra test, too
+    (line,) = re.findall(
+        r"^pip install -q (.*)  # of the extra docs$", (ROOT / ".ci/run").read_text(), re.M
+    )
+    assert set(line.split()) == names
+    fixed = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8")
+    assert names <= set(re.findall(r"^([\w-]+)==", fixed, re.M))
+
+
 def test_every_page_is_in_a_toctree() -> None:
     trees = re.findall(
         r"```{toctree}\n(.*?)```",
