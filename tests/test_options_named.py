@@ -38,6 +38,7 @@ _COMMAND = re.compile(
 )
 #: Arguments of Python functions that no command has as an option.
 _PYTHON = {"random_state", "modality", "windows", "name", "path", "shares", "streams", "patience_s"}
+_PYTHON |= {"license", "repo_id"}
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
@@ -105,6 +106,7 @@ _DEFINING = (
     "data/store/options.py",
     "report/command.py",
     "data/manifest/propose/screen.py",
+    "pipeline/share/card.py",
 )
 
 

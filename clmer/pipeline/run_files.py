@@ -79,9 +79,9 @@ def read_described(path: Path) -> dict[str, Any]:
         raise DataError(
             path,
             "model_type",
-            f"{found['model_type']}, a model that `save_pretrained` saved",
+            f"{found['model_type']}, a model that save_pretrained saved",
             "a run's folder",
-            "clmer.load and `clmer predict` take it; a report or `--resume` needs the run.",
+            "clmer.load and clmer predict take it; a report, or training on, needs the run.",
         )
     check(found, {"config": dict}, path)
     check_options(found["config"], path, "config")

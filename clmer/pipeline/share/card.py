@@ -167,7 +167,7 @@ def _what(model: SavedModel) -> list[str]:
     )
     return [
         f"{what}, from windows of {_and([*config.modalities])}, trained with CLMER (the Python "
-        f"package `clmer`). {several}"
+        f"package clmer). {several}"
     ]
 
 

@@ -58,7 +58,7 @@ ENCODERS_ALONE: Mapping[str, Any] = {
     "select": "none",
 }
 _TYPE = "clmer"
-_WAY_OUT = "Save it again (`save_pretrained`), or download it anew."
+_WAY_OUT = "Save it again (save_pretrained), or download it anew."
 _DESCRIPTION = {
     "format": int,
     "clmer_version": str,
@@ -290,7 +290,7 @@ def describe(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     with _of_saved(folder):
         if not readable(path, path.is_file):
-            raise DataError(path, "file", "nothing", "what `save_pretrained` wrote last")
+            raise DataError(path, "file", "nothing", "what save_pretrained wrote last")
         found = read_json(path)
         check(found, {"model_type": str, "format": int}, path)
         if (found["model_type"], found["format"]) != (_TYPE, FORMAT):

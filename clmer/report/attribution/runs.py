@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from clmer.errors import DataError
 from clmer.evaluation.kinds import kind_of
-from clmer.pipeline.run.load import load as load_trained
+from clmer.pipeline.run.load import load
 from clmer.report.attribution.measure import Drop, SplitDrops, by_person, drops, occlude, questions
 from clmer.report.reading import RunFiles, find_runs
 from clmer.report.sample import HeldOutWindows, read_test_windows
@@ -121,8 +121,8 @@ def _measured(run: RunFiles, tested: HeldOutWindows, progress: bool) -> Attribut
             left_out.update(alone)
             if not len(chosen):
                 continue
-            load = load_trained(run.path, f"split{number + 1}", model=tested.rows.model)
-            model = next(iter(load.splits.values()))
+            trained = load(run.path, f"split{number + 1}", model=tested.rows.model)
+            model = next(iter(trained.splits.values()))
             bar.total = count * questions(model)
             sample = tested.sample(chosen, len(chosen))
             splits.append(occlude(model, sample, seed=number, tick=bar.update))

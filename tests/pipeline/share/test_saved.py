@@ -199,7 +199,7 @@ def test_weights_of_another_network_cannot_be_kept(tmp_path, monkeypatch):
 
 
 def test_a_run_is_needed_where_a_run_is_needed(folder):
-    with pytest.raises(DataError, match="found clmer, a model that `save_pretrained` saved, expec"):
+    with pytest.raises(DataError, match="found clmer, a model that save_pretrained saved, expec"):
         read_config(folder)
 
 
@@ -287,7 +287,7 @@ def test_damage_is_named_with_the_way_out(folder, tmp_path, damage, message):
         clmer.load(copy)
     said = str(caught.value)
     if "config.json: JSON" not in said:
-        assert said.endswith("Save it again (`save_pretrained`), or download it anew.")
+        assert said.endswith("Save it again (save_pretrained), or download it anew.")
     assert "train again" not in said.lower()
 
 
