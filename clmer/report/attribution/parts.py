@@ -121,7 +121,8 @@ def _parts_of_one(modality: Modality, length: int) -> Iterator[Part]:
     eeg = eeg_rows(modality)
     for row, channel in enumerate(channels if modality.kinds else ()):
         yield Part(ELECTRODE if row in eeg else SIGNAL, channel, name, (row,))
-    for band, edges in BANDS.items() if eeg else ():
+    bands = BANDS if eeg else {}
+    for band, edges in bands.items():
         if edges[1] <= modality.fs / 2 and _bins(length, modality.fs, edges).any():
             title = f"{band}, {edges[0]:g}-{edges[1]:g} Hz"
             yield Part(BAND, title, name, tuple(eeg), edges)
