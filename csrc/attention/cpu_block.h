@@ -42,10 +42,11 @@ inline int64_t tile_rows(const AttentionArgs& a, int64_t rows) {
   return ceil_div(vectors, ceil_div(vectors * kLanes<T>, limit)) * kLanes<T>;
 }
 
-// Keys across the lanes: where that leaves at most two thirds of the vectors.
+// Keys across the lanes: where one vector holds all queries and that leaves at most two thirds of
+// the vectors.
 template <class T>
 inline bool keys_across(const AttentionArgs& a) {
-  return 3 * a.rows * padded<T>(a.keys) <= 2 * padded<T>(a.rows) * a.keys;
+  return a.rows <= kLanes<T> && 3 * a.rows * padded<T>(a.keys) <= 2 * kLanes<T> * a.keys;
 }
 
 constexpr double kSmall = 1 << 17;  // multiply-adds under which a pool costs more than it brings
