@@ -30,7 +30,8 @@ struct LayerArgs {
   int64_t batch = 0, length = 0, dim = 0, heads = 0, hidden = 0;
   int64_t queries = 0;      // R: all of a sample's tokens, or its first one
   const void* x = nullptr;  // [B, L, dim]
-  // gain, offset [dim]; W_q, W_o [dim, dim]; W_kv [2 dim, dim]; W_1 [hidden, dim]; W_2 [dim, hidden]
+  // W_q, W_o [dim, dim], W_kv [2 dim, dim], W_1 [hidden, dim], W_2 [dim, hidden], others [dim] or
+  // (b_1) [hidden]
   const void* weights[kLayerWeights] = {};
   const int64_t* seeds = nullptr;    // of u's, the hidden rows' and y's masks; null without dropout
   const int64_t* samples = nullptr;  // [B] whose rows of the masks; null: 0 to B - 1
