@@ -1,16 +1,17 @@
 """The fusion model as others would write it: a loop over pairs, and stacked in plain PyTorch.
 
-Both take the weights of a `clmer.nn.Fusion`; without dropout all three give the same logits.
+All take the weights of a `clmer.nn.Fusion`; without dropout all give the same logits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clmer import ops
 from clmer.nn import Fusion
 from clmer.nn.fusion import StackedLayer, StackedLinear
 
@@ -140,8 +141,7 @@ class PlainFusion(nn.Module):
         fusion = self.fusion
         tokens = torch.stack([unify(x[name]) for name, unify in fusion.unify.items()])
         tokens = self._dropout(tokens, fusion.embedding_dropout.p)
-        memory = _linear(fusion.key_value, _normed(tokens)[fusion.key])
-        memory = _heads(memory, fusion.dim, fusion.heads)
+        memory = self._project(fusion.key_value, tokens[fusion.key], fusion.heads)
         streams = tokens[fusion.query]
         for i, layer in enumerate(fusion.cross):
             streams = self._layer(layer, streams, memory[2 * i : 2 * i + 2])
@@ -154,16 +154,55 @@ class PlainFusion(nn.Module):
         return fusion.classifier(pooled + second(hidden))
 
     def _layer(self, layer: StackedLayer, x: Tensor, key_value: Tensor | None) -> Tensor:
-        projected = _heads(_linear(layer.project, _normed(x)), layer.dim, layer.heads)
+        projected = self._project(layer.project, x, layer.heads)
         key, value = projected[1:] if key_value is None else key_value
         dropout = layer.attention_dropout if self.training else 0.0
-        y = self.attention(projected[0], key, value, dropout).transpose(2, 3).flatten(3)
-        x = x + self._dropout(_linear(layer.out, y), layer.residual_dropout)
+        return self._feed(
+            layer, self._merge(layer, x, self.attention(projected[0], key, value, dropout))
+        )
+
+    def _project(self, linear: StackedLinear, x: Tensor, heads: int) -> Sequence[Tensor]:
+        return _heads(_linear(linear, _normed(x)), x.shape[-1], heads)
+
+    def _merge(self, layer: StackedLayer, x: Tensor, heads: Tensor) -> Tensor:
+        y = heads.transpose(2, 3).flatten(3)
+        return x + self._dropout(_linear(layer.out, y), layer.residual_dropout)
+
+    def _feed(self, layer: StackedLayer, x: Tensor) -> Tensor:
         hidden = self._dropout(F.relu(_linear(layer.widen, _normed(x))), layer.relu_dropout)
         return x + self._dropout(_linear(layer.narrow, hidden), layer.residual_dropout)
 
     def _dropout(self, x: Tensor, p: float) -> Tensor:
         return F.dropout(x, p, self.training)
+
+
+class SublayerFusion(PlainFusion):
+    """The same with the ops of `clmer.ops` in one form: what `Fusion` takes on the CPU."""
+
+    def __init__(self, fusion: Fusion, attention: Attention, impl: str) -> None:
+        super().__init__(fusion, attention)
+        self.impl = impl
+
+    def _project(self, linear: StackedLinear, x: Tensor, heads: int) -> Sequence[Tensor]:
+        return ops.project_heads(x, linear.weight, linear.bias, heads, impl=self.impl)
+
+    def _merge(self, layer: StackedLayer, x: Tensor, heads: Tensor) -> Tensor:
+        p = layer.residual_dropout if self.training else 0.0
+        weights = (layer.out.weight, layer.out.bias)
+        return ops.merge_heads(x, heads, *weights, dropout_p=p, impl=self.impl)
+
+    def _feed(self, layer: StackedLayer, x: Tensor) -> Tensor:
+        inner, outer = (
+            p if self.training else 0.0 for p in (layer.relu_dropout, layer.residual_dropout)
+        )
+        weights = (layer.widen.weight, layer.widen.bias, layer.narrow.weight, layer.narrow.bias)
+        options = {"hidden_dropout_p": inner, "dropout_p": outer}
+        return ops.feed_forward(x, *weights, **options, impl=self.impl)
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    """Ours."""
+    return ops.cross_attention(q, k, v, dropout_p=dropout)
 
 
 def _linear(linear: StackedLinear, x: Tensor) -> Tensor:

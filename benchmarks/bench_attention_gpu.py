@@ -13,8 +13,9 @@ A backend of SDPA that refuses a shape is named with its reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from statistics import median
 from typing import Any
 
@@ -163,10 +164,11 @@ def report_row(row: dict[str, Any], graphs: bool) -> dict[str, Any]:
     }
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> Iterator[dict[str, Any]]:
     """Every shape and dtype, for tools/gpu_check.sh."""
-    measured = [measure(length, dtype) for dtype in DTYPES for length in LENGTHS]
-    return [report_row(row, graphs) for row in measured for graphs in (False, True)]
+    for dtype, length in product(DTYPES, LENGTHS):
+        row = measure(length, dtype)
+        yield from (report_row(row, graphs) for graphs in (False, True))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

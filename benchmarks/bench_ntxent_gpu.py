@@ -11,7 +11,7 @@ above what was there. "graph" is the same replayed from a CUDA graph.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
 
@@ -100,10 +100,11 @@ def report_row(row: dict[str, Any], graphs: bool) -> dict[str, Any]:
     }
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> Iterator[dict[str, Any]]:
     """All cases, for tools/gpu_check.sh."""
-    every = [measured(*case) for case in CASES]
-    return [report_row(row, graphs) for row in every for graphs in (False, True)]
+    for case in CASES:
+        row = measured(*case)
+        yield from (report_row(row, graphs) for graphs in (False, True))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
@@ -113,4 +114,4 @@ def test_speed(benchmark, case) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(rows(), indent=1))
+    print(json.dumps([*rows()], indent=1))

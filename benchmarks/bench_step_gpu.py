@@ -4,22 +4,24 @@
 
 `rows()` is what tools/gpu_check.sh calls. A step is `clmer.train`'s, one captured graph, the
 paper's sizes, float32 as torch multiplies it by default. The first row sets it beside the forms of
-_step_forms.py, as they are and captured; the others beside pictures (bench_serialization.py), all
-captured, so that their ratio is the pictures' time over ours. The floor is the step's products over
-the rate of a large one: 3 x the forward's flops, counted on the plain form.
+_step_forms.py, as they are and captured; "ours, sublayers" has its sublayers in Triton, which
+`Fusion` takes when they are measured to be faster. The others set it beside pictures
+(bench_serialization.py), all captured, so that their ratio is the pictures' time over ours. The
+floor is the step's products over the rate of a large one: 3 x the forward's flops, counted on the
+plain form.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from _measure import digits, table
 from _measure_gpu import medians, product_rate
-from _step_forms import PlainFusion, eager, looped, sdpa
+from _step_forms import PlainFusion, SublayerFusion, eager, fused, looped, sdpa
 from bench_serialization import FORMS, SETTINGS, peak
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -37,13 +39,15 @@ MAIN = "L 50, d 40, 5 + 3 layers"
 class Problem:
     """Random tokens and labels, and steps of models on them."""
 
-    def __init__(self, inputs: dict[str, tuple[int, int]], batch: int, classes: int) -> None:
+    def __init__(
+        self, inputs: dict[str, tuple[int, int]], batch: int, classes: int, device: str = "cuda"
+    ) -> None:
         self.batch = batch
         torch.manual_seed(0)
-        self.x = {name: torch.randn(batch, *size, device="cuda") for name, size in inputs.items()}
-        self.y = torch.randint(classes, (batch,), device="cuda")
-        self.weight = torch.ones(classes, device="cuda")
-        self.rows, self.generator = torch.arange(batch, device="cuda"), torch.Generator("cuda")
+        self.x = {name: torch.randn(batch, *size, device=device) for name, size in inputs.items()}
+        self.y = torch.randint(classes, (batch,), device=device)
+        self.weight = torch.ones(classes, device=device)
+        self.rows, self.generator = torch.arange(batch, device=device), torch.Generator(device)
 
     def step(self, model: nn.Module, graph: bool, amp: bool = False) -> Callable[[], object]:
         losses = fusion_losses(model, self.x, cross_entropy(self.y, self.weight))
@@ -81,6 +85,7 @@ def forms_row(rate: float) -> dict[str, Any]:
     ours = Fusion({name: tuple(t.shape[1:]) for name, t in problem.x.items()}, 2, memory_layers=3)
     makers: dict[str, Callable[[], nn.Module]] = {
         "ours": lambda: copy.deepcopy(ours),
+        "ours, sublayers": lambda: SublayerFusion(copy.deepcopy(ours), fused, "triton"),
         "loop": lambda: looped(copy.deepcopy(ours)),
         "SDPA": lambda: PlainFusion(copy.deepcopy(ours), sdpa),
         "eager": lambda: PlainFusion(copy.deepcopy(ours), eager),
@@ -116,10 +121,12 @@ def faces_row(setting: str, rate: float) -> dict[str, Any]:
     return row(f"batch {batch}, {setting}, faces", ours, times, floors["Serialization"], **extra)
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> Iterator[dict[str, Any]]:
     """The forms, then each of the paper's shapes."""
     rate = product_rate(torch.float32)
-    return [forms_row(rate), *(faces_row(setting, rate) for setting in SHAPES)]
+    yield forms_row(rate)
+    for setting in SHAPES:
+        yield faces_row(setting, rate)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")

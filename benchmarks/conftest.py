@@ -10,12 +10,21 @@ import torch
 from _measure import MAX_DRIFT, TABLES
 
 import clmer
+from clmer._native import _C
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    levels = clmer.build_info()["simd_levels"]
+    parser.addoption("--simd", choices=levels, help="SIMD level of our kernels")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     # pytest-benchmark's own table would show one round of everything; its JSON stays.
     config.option.benchmark_quiet = True
+    level = config.option.simd
+    if level and not _C.set_simd_level(level):
+        raise pytest.UsageError(f"--simd {level}: this processor has no {level}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -165,3 +165,44 @@ def feed_forward_backward(
     out_dropout: float,
     threads: int,
 ) -> list[Tensor]: ...
+def layer(
+    x: Tensor,
+    weights: list[Tensor],
+    heads: int,
+    first_only: bool,
+    seeds: Tensor | None,
+    samples: Tensor | None,
+    dropout: float,
+    threads: int,
+) -> tuple[Tensor, Tensor]: ...
+def layer_backward(
+    grad_y: Tensor,
+    x: Tensor,
+    saved: Tensor,
+    weights: list[Tensor],
+    heads: int,
+    first_only: bool,
+    seeds: Tensor | None,
+    samples: Tensor | None,
+    dropout: float,
+    threads: int,
+) -> tuple[Tensor, Tensor]: ...
+def normpool(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stats: Tensor,
+    eps: float,
+    measure: bool,
+    threads: int,
+) -> Tensor: ...
+def normpool_backward(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stats: Tensor,
+    eps: float,
+    measure: bool,
+    threads: int,
+) -> tuple[Tensor, Tensor, Tensor]: ...

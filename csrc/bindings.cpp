@@ -14,8 +14,10 @@ void bind_attention(py::module_& m);        // attention/bindings.cpp
 void bind_bandpass(py::module_& m);         // bandpass/bindings.cpp
 void bind_bandpass_array(py::module_& m);   // bandpass/bindings_array.cpp
 void bind_bandpass_stream(py::module_& m);  // bandpass/bindings_stream.cpp
+void bind_normpool(py::module_& m);         // normpool/bindings.cpp
 void bind_ntxent(py::module_& m);           // ntxent/bindings.cpp
 void bind_sublayer(py::module_& m);         // sublayer/bindings.cpp
+void bind_sublayer_layer(py::module_& m);   // sublayer/bindings_layer.cpp
 }  // namespace clmer
 
 namespace {
@@ -64,6 +66,8 @@ PYBIND11_MODULE(_C, m) {
   clmer::bind_bandpass(m);
   clmer::bind_bandpass_array(m);
   clmer::bind_bandpass_stream(m);
+  clmer::bind_normpool(m);
   clmer::bind_ntxent(m);
   clmer::bind_sublayer(m);
+  clmer::bind_sublayer_layer(m);
 }

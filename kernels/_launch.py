@@ -7,7 +7,7 @@ under a key of what it may depend on, and called outright, as Triton's tutorials
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -72,3 +72,13 @@ def launch(
     else:
         form, behind, _ = known
         form[grid](*arguments, *behind)
+
+
+class Variant(NamedTuple):
+    """One kernel as it may be launched, so that tools can compile it without a GPU."""
+
+    name: str
+    kernel: Any  # a triton.JITFunction
+    signature: dict[str, str]  # argument name -> "*fp32", "i32", "constexpr", ...
+    constexprs: dict[str, Any]
+    options: dict[str, int]  # num_warps, num_stages

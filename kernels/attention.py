@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from clmer.kernels._launch import cdiv, launch, next_power_of_2
+from clmer.kernels._launch import Variant, cdiv, launch, next_power_of_2
 from clmer.kernels._precision import float32_precision
-from clmer.kernels._variants import Variant
 from clmer.kernels.attention_long import long_forward, long_grad_keys, long_grad_query
 from clmer.kernels.attention_short import short_backward, short_forward
 from clmer.kernels.attention_terms import INTEGERS

@@ -16,10 +16,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from clmer.kernels._dropout import dropout_keeps, dropout_key
 from clmer.kernels.attention_terms import (
     INTEGERS,
-    dropout_keeps,
-    dropout_key,
     keys_left,
     load_rows,
     pairs_shown,

@@ -1,4 +1,4 @@
-"""What the attention kernels share: where a head lies, which pairs count, scores, dropout.
+"""What the attention kernels share: where a head lies, which pairs count, scores.
 
 Heads are numbered over the leading dimensions, which the launch folds to three, [n0, n1, n2]; each
 tensor has a stride for each of them, 0 where it is broadcast. The features of a row are adjacent.
@@ -81,24 +81,3 @@ def scores(
         at = at[:, None] + (col.to(tl.int64) * bc)[None, :]
         s += tl.load(bias + at, mask=pairs, other=0.0)
     return tl.where(pairs, s, float("-inf"))
-
-
-@triton.jit
-def dropout_key(seed, number):
-    """64 bits per row, splitmix64 of the seed and the row's number over all heads."""
-    x = tl.load(seed).to(tl.uint64, bitcast=True)
-    x += (number + 1).to(tl.uint64, bitcast=True) * 0x9E3779B97F4A7C15
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EB
-    return x ^ (x >> 31)
-
-
-@triton.jit
-def dropout_keeps(key, col, threshold):
-    """[BLOCK_Q, BLOCK_K]: the hash of attention/reference.py: dropout_mask, at the threshold."""
-    low = key.to(tl.uint32)[:, None]
-    high = (key >> 32).to(tl.uint32)[:, None]
-    h = low ^ (col.to(tl.uint32) * 0x9E3779B1)[None, :]
-    h = (h ^ (h >> 16)) * 0x7FEB352D
-    h = (h ^ (h >> 15) ^ high) * 0x846CA68B
-    return (h ^ (h >> 16)).to(tl.int64) >= threshold

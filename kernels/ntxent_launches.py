@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from clmer.kernels._launch import cdiv, launch, next_power_of_2
+from clmer.kernels._launch import Variant, cdiv, launch, next_power_of_2
 from clmer.kernels._precision import float32_precision
-from clmer.kernels._variants import Variant
 from clmer.kernels.ntxent_pairs import row_gradients, sum_pairs, weigh_pairs
 from clmer.kernels.ntxent_rows import collect_sums, unit_rows, view_gradients
 

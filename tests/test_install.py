@@ -46,12 +46,12 @@ def test_a_clones_kernels_are_its_top_folder():
     """Without a symlink, which zip downloads and Windows checkouts break; and not as a package."""
     if not (REPO / "kernels").is_dir():
         pytest.skip("not a clone")
-    code = "import clmer.kernels._variants as a; print(a.__file__)"
+    code = "import clmer.kernels._precision as a; print(a.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
     )
-    assert Path(done.stdout.rstrip("\n")) == REPO / "kernels" / "_variants.py", done.stderr
+    assert Path(done.stdout.rstrip("\n")) == REPO / "kernels" / "_precision.py", done.stderr
     assert not (REPO / "clmer" / "kernels").is_symlink()
     assert not (REPO / "kernels" / "__init__.py").exists()
 

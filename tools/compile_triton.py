@@ -25,7 +25,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from clmer.kernels._variants import Variant
+from clmer.kernels._launch import Variant
 
 #: Bytes of shared memory a block may have, by architecture.
 SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
@@ -34,7 +34,7 @@ _CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuo
 
 def all_variants() -> Iterator[Variant]:
     """Those of every module of kernels that has some."""
-    for op in ("attention", "ntxent"):
+    for op in ("attention", "ntxent", "sublayer"):
         if importlib.util.find_spec(f"clmer.kernels.{op}") is not None:
             page = importlib.import_module(f"clmer.kernels.{op}")
             if hasattr(page, "variants"):

@@ -5,7 +5,8 @@
 
 A row is {op, case, dtype, ours_ms, contenders {name: ms}, floor_ms, floor_kind, ratio, extra}:
 contenders may be empty, and ratio is then None; floor_kind is "bytes" (over the measured rate of a
-copy) or "flops" (over that of a matrix product).
+copy) or "flops" (over that of a matrix product). rows() may be a generator: what it gave before it
+ran out of time counts.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +58,17 @@ def check_row(row: dict[str, Any], source: str) -> None:
         raise ValueError(f"{where}: ratio: expected None without contenders, and only then")
 
 
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """What the benchmark's rows() returns, checked."""
+def rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    """What the benchmark's rows() gives, checked, one by one."""
     sys.path.insert(0, str(BENCHMARKS))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path}: expected a Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    rows = module.rows()
-    for row in rows:
+    for row in module.rows():
         check_row(row, path.name)
-    return rows
+        yield row
 
 
 def git_commit() -> str:
@@ -84,29 +85,34 @@ def git_commit() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Device and versions, and the rates that floors are reckoned with: measured now."""
+    """Device and versions, and the rates that floors are reckoned with: measured now.
+
+    A module that was not built has no version, and a device that a kernel has left broken no rates.
+    """
     import torch
 
     sys.path.insert(0, str(BENCHMARKS))
     from _measure_gpu import copy_rate, product_rate
 
-    import clmer
-
     versions: dict[str, Any] = {"torch": torch.__version__, "cuda": torch.version.cuda}
     versions["python"] = sys.version.split()[0]
-    versions["clmer"] = clmer.build_info()["cuda"]
+    try:
+        import clmer
+
+        versions["clmer"] = clmer.build_info()["cuda"]
+    except ImportError as error:
+        versions["clmer"] = f"not built ({str(error).splitlines()[0]})"
     if importlib.util.find_spec("triton"):
         import triton
 
         versions["triton"] = triton.__version__
-    return {
-        "device": torch.cuda.get_device_name(),
-        "versions": versions,
-        "copy_gb_s": copy_rate() / 1e9,
-        "product_tflop_s": {
-            name: product_rate(getattr(torch, name)) / 1e12 for name in ("float32", "bfloat16")
-        },
-    }
+    found = {"device": torch.cuda.get_device_name(), "versions": versions}
+    try:
+        products = {n: product_rate(getattr(torch, n)) / 1e12 for n in ("float32", "bfloat16")}
+        return {**found, "copy_gb_s": copy_rate() / 1e9, "product_tflop_s": products}
+    except RuntimeError as error:
+        print(f"rates not measured: {error}", file=sys.stderr)
+        return {**found, "copy_gb_s": None, "product_tflop_s": {}}
 
 
 def report(
@@ -125,11 +131,13 @@ def markdown(run: dict[str, Any]) -> str:
     """The same as a page."""
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     products = ", ".join(f"{name} {rate:.0f}" for name, rate in run["product_tflop_s"].items())
+    rates = "Its rates could not be measured."
+    if products:
+        rates = f"Copy {run['copy_gb_s']:.0f} GB/s; matrix product, TFLOP/s: {products}."
     lines = [
         f"# {run['device']}, {run['date']}",
         "",
-        f"Commit {run['commit']}; {versions}. Copy {run['copy_gb_s']:.0f} GB/s; matrix product, "
-        f"TFLOP/s: {products}.",
+        f"Commit {run['commit']}; {versions}. {rates}",
         "",
         "| check | outcome |",
         "|---|---|",
@@ -174,10 +182,14 @@ def main(arguments: list[str] | None = None) -> None:
     whole.add_argument("--check", action="append", default=[], metavar="NAME=OUTCOME")
     given = parser.parse_args(arguments)
     if given.command == "rows":
-        rows = rows_of(given.benchmark)
-        given.target.write_text(json.dumps(rows))
-        for row in rows:
-            print(f"{row['op']}, {row['case']}, {row['dtype']}: {row['ours_ms']:.4g} ms")
+        rows = []
+        for row in rows_of(given.benchmark):
+            rows.append(row)
+            part = given.target.with_suffix(".part")
+            part.write_text(json.dumps(rows))  # each: the next one may run out of time
+            part.replace(given.target)
+            case = f"{row['op']}, {row['case']}, {row['dtype']}"
+            print(f"{case}: {row['ours_ms']:.4g} ms", flush=True)
         return
     rows = [row for path in given.rows for row in json.loads(path.read_text())]
     checks = dict(check.split("=", 1) for check in given.check)

@@ -104,7 +104,7 @@ def fit(
     mixed = mix([each.held_out for each in solved.values()], y, classes, weights)
     mean, scale, matrices, bias = {}, {}, {}, mixed.bias.copy()
     for share, (block, each) in zip(mixed.shares, solved.items(), strict=True):
-        mean[block], scale[block] = each.mean, each.scale
+        mean[block], scale[block] = each.mean.copy(), each.scale.copy()  # each model its own
         matrices[block] = share * each.model.weights
         bias += share * each.model.bias
     return Fitted(LinearFloor(mean, scale, matrices, bias), mixed.log_odds)
@@ -175,11 +175,7 @@ def parts_of_groups(
 
 
 def _once(
-    features: np.ndarray,
-    y: np.ndarray,
-    folds: Folds,
-    classes: int,
-    weights: np.ndarray | None = None,
+    features: np.ndarray, y: np.ndarray, folds: Folds, classes: int, weights: np.ndarray | None
 ) -> _Solved:
     """`_solve`, or what it said of the same numbers before.
 
@@ -201,11 +197,7 @@ def _once(
 
 
 def _solve(
-    features: np.ndarray,
-    y: np.ndarray,
-    folds: Folds,
-    classes: int,
-    weights: np.ndarray | None = None,
+    features: np.ndarray, y: np.ndarray, folds: Folds, classes: int, weights: np.ndarray | None
 ) -> _Solved:
     """The strength for one block, its log-odds of rows that were held out, and its whole fit.
 

@@ -20,12 +20,14 @@ WHAT_FOR = {
     "triton": "kernels of nt_xent and cross_attention on a GPU",
     "transformers": "cross_attention in Hugging Face transformers",
     "dropin": "the models of other libraries that docs/dropin.md replaces parts of",
+    "hub": "models shared on Hugging Face's Hub",
     "onnx": "export of a model with these ops to ONNX",
     "test": "the tests",
+    "docs": "the documentation's site",
     "dev": "lint, types and wheels",
 }
 #: Of those who work on clmer itself: looked for, not imported.
-_OURS = ("test", "dev")
+_OURS = ("test", "docs", "dev")
 
 #: Imports what it is told, one after the other, and says what came of each.
 _IMPORT = """if True:

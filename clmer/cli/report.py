@@ -17,7 +17,8 @@ def run(
 ) -> int:
     """Write the page, and with `attribution` a table beside it; the exit code."""
     check_place(out)
-    stores, found = stores_folder(cache), None
+    stores = stores_folder(cache)
+    found = None
     if attribution:
         from clmer.report.attribution.runs import attribute  # models
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clmer import ops
+from clmer.nn import sublayer
 from clmer.nn.checks import NotScriptable
 from clmer.nn.dropout import Dropout
 from clmer.nn.encoder import Encoder
 from clmer.nn.shard import BatchNorm, Shard, sharded
 from clmer.nn.views import Views
 from clmer.ops.ntxent.distributed import gather_samples
+from clmer.ops.sublayer.layer import LayerWeights
 
 #: The two readings of Eq. 3, see `temporal_loss`.
 TemporalLoss = Literal["batch", "printed"]
@@ -64,24 +67,33 @@ class TemporalTransformer(nn.Module):
         self.layers = nn.ModuleList(_Layer(hidden, heads, mlp, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(hidden)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Summary s_t [B, hidden] of z [B, F, t + 1], oldest step first."""
+    def forward(self, z: Tensor, t: Tensor | None = None) -> Tensor:
+        """Summary s_t [B, hidden] of z [B, F, t + 1], oldest step first.
+
+        Where t is given (0-d, on z's device) z may be longer, and steps past t are not seen: shapes
+        do not depend on t, so that a CUDA graph holds every t.
+        """
         if z.ndim != 3 or z.shape[1] != self.features or not 1 <= z.shape[2] <= self.steps:
             raise ValueError(
                 f"TemporalTransformer: expected z [B, {self.features}, 1 to {self.steps} steps], "
                 f"got {list(z.shape)}"
             )
-        x = self.embed(z.transpose(1, 2)) + self.positions[: z.shape[2]].flip(0)
+        positions, later = self.positions[: z.shape[2]].flip(0), None
+        if t is not None:
+            ago = t - torch.arange(z.shape[2], device=z.device)
+            positions = self.positions[ago.clamp(min=0)]
+            later = F.pad(ago < 0, (1, 0))  # the summary token is seen
+        x = self.embed(z.transpose(1, 2)) + positions
         x = torch.cat([self.summary.expand(len(x), 1, -1), x], dim=1)  # [B, 1 + t + 1, hidden]
         for layer in self.layers[:-1]:
-            x = layer(x, x.shape[1])
-        x = self.layers[-1](x, 1)  # only the summary token is read
+            x = layer(x, unseen=later)
+        x = self.layers[-1](x, first_only=True, unseen=later)  # only the summary token is read
         s: Tensor = self.norm(x[:, 0])
         return s
 
 
 class _Layer(nn.Module):
-    """Pre-norm attention and feed-forward part, for the first `rows` tokens of x."""
+    """Pre-norm attention and feed-forward part: one kernel on the CPU, else PyTorch's parts."""
 
     def __init__(self, hidden: int, heads: int, mlp: int, dropout: float) -> None:
         super().__init__()
@@ -100,14 +112,30 @@ class _Layer(nn.Module):
             Dropout(dropout),
         )
 
-    def forward(self, x: Tensor, rows: int) -> Tensor:
+    def forward(self, x: Tensor, first_only: bool = False, unseen: Tensor | None = None) -> Tensor:
+        """Update x [B, L, hidden]; `first_only` gives its first token alone, [B, 1, hidden].
+
+        Nobody attends to tokens that are `unseen` [L].
+        """
+        if unseen is None and sublayer.takes_kernel(x):
+            p = self.dropout.p if self.training else 0.0
+            return sublayer.layer(x, self._weights(), self.heads, first_only, p)
+        first = x[:, :1] if first_only else x
         normed = self.norm(x)
-        query = self._heads(self.query(normed[:, :rows]))
+        query = self._heads(self.query(normed[:, : first.shape[1]]))
         key, value = map(self._heads, self.key_value(normed).chunk(2, dim=-1))
-        y = ops.cross_attention(query, key, value)  # [B, heads, rows, hidden / heads]
-        x = x[:, :rows] + self.dropout(self.out(y.transpose(1, 2).flatten(2)))
+        y = ops.cross_attention(query, key, value, key_padding_mask=unseen)
+        x = first + self.dropout(self.out(y.transpose(1, 2).flatten(2)))
         out: Tensor = x + self.feed_forward(x)
         return out
+
+    def _weights(self) -> LayerWeights:
+        norm, first, _, _, second, _ = self.feed_forward
+        return LayerWeights(
+            self.norm.weight, self.norm.bias, self.query.weight, self.key_value.weight,
+            self.out.weight, self.out.bias, norm.weight, norm.bias,
+            first.weight, first.bias, second.weight, second.bias,
+        )  # fmt: skip
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -120,7 +148,7 @@ def sinusoid(length: int, dim: int) -> Tensor:
 
 
 def temporal_loss(
-    prediction: Tensor, z: Tensor, t: int, temporal: TemporalLoss = "batch"
+    prediction: Tensor, z: Tensor, t: int | Tensor, temporal: TemporalLoss = "batch"
 ) -> Tensor:
     """How badly predictions made at step t tell the coming steps from negatives, -log softmax.
 
@@ -132,7 +160,7 @@ def temporal_loss(
     Args:
         prediction: F_i(s_t). batch [V, B, K, F]; printed [V, B, 1, F], with K = min(6, T' // 2).
         z: the encoder output that is predicted, [V, B, F, T'].
-        t: last step that the prediction has seen; t + K < T'.
+        t: last step that the prediction has seen; t + K < T', unchecked where it is on the device.
         temporal: "batch" or "printed".
 
     Returns:
@@ -154,16 +182,23 @@ def temporal_loss(
             f"temporal_loss: expected prediction {[*z.shape[:2], expected, z.shape[2]]} for "
             f"z {list(z.shape)} and temporal {temporal!r}, got {list(prediction.shape)}"
         )
-    if not 0 <= t < steps - ahead:
+    if not isinstance(t, Tensor) and not 0 <= t < steps - ahead:
         raise ValueError(f"temporal_loss: t must be in [0, {steps - ahead}), got {t}")
     if temporal == "batch":
-        future = z[..., t + 1 : t + 1 + ahead]  # [V, B, F, K]
+        future = _ahead(z, t, ahead)  # [V, B, F, K]
         scores = prediction.transpose(1, 2) @ future.permute(0, 3, 2, 1)  # [V, K, B, B]
         return -scores.log_softmax(3).diagonal(dim1=2, dim2=3).mean()
     scores = (prediction @ z).squeeze(2)  # [V, B, T']
     others = torch.arange(steps, device=z.device) != t
     normaliser = scores.masked_fill(~others, float("-inf")).logsumexp(2, keepdim=True)
-    return (normaliser - scores[..., t + 1 : t + 1 + ahead]).mean()
+    return (normaliser - _ahead(scores, t, ahead)).mean()
+
+
+def _ahead(x: Tensor, t: int | Tensor, count: int) -> Tensor:
+    """The `count` steps of x [..., T'] that follow t."""
+    if isinstance(t, Tensor):
+        return x.index_select(-1, t + 1 + torch.arange(count, device=x.device))
+    return x[..., t + 1 : t + 1 + count]
 
 
 def future_steps(steps: int) -> int:
@@ -230,7 +265,7 @@ class ContrastiveModel(NotScriptable, nn.Module):
         self,
         x: Tensor,
         generator: torch.Generator,
-        t: int | None = None,
+        t: int | Tensor | None = None,
         shard: Shard | None = None,
     ) -> Losses:
         """Losses of one batch.
@@ -239,7 +274,7 @@ class ContrastiveModel(NotScriptable, nn.Module):
             x: [B, C, T], standardised, B >= 2.
             generator: on x's device; draws the views, and t where none is given.
             t: the step predicted from, in [0, T' - K); drawn once a batch by default, which on a
-                GPU waits for the device.
+                GPU waits for the device. A 0-d tensor on x's device stays there: see `draw_step`.
             shard: where several ranks train together, this rank's part of the batch. x and the
                 generator's state are the same on every rank. So are the losses, those of the whole
                 batch; their gradient is what this rank's samples contribute (sum over the ranks).
@@ -251,11 +286,11 @@ class ContrastiveModel(NotScriptable, nn.Module):
         views = torch.cat([first[own], second[own]])
         both = (2, len(views) // 2)
         if t is None:
-            choices = self.encoder.steps - self.ahead
-            t = int(torch.randint(choices, (), generator=generator, device=generator.device))
+            t = int(self.draw_step(generator))
         with sharded(shard, copies=2):
             z = self.encoder(views)  # [2 B, F, T']
-            s = self.transformer(z[:, :, : t + 1])  # [2 B, hidden]
+            seen = (z, t) if isinstance(t, Tensor) else (z[:, :, : t + 1],)
+            s = self.transformer(*seen)  # [2 B, hidden]
             a, b = self.project(s).unflatten(0, both)
         prediction = self.predict(s).view(*both, self.predictors, self.encoder.features)
         z = z.unflatten(0, both)
@@ -267,6 +302,11 @@ class ContrastiveModel(NotScriptable, nn.Module):
         sample = ops.nt_xent(a, b, self.temperature, process_group=group)
         loss = self.sample_weight * sample + self.temporal_weight * temporal
         return {"loss": loss, "sample": sample.detach(), "temporal": temporal.detach()}
+
+    def draw_step(self, generator: torch.Generator) -> Tensor:
+        """A step to predict from, 0-d, on the generator's device."""
+        choices = self.encoder.steps - self.ahead
+        return torch.randint(choices, (), generator=generator, device=generator.device)
 
 
 class PooledContrast(NotScriptable, nn.Module):

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from clmer.nn.checks import NotScriptable
 from clmer.nn.dropout import Dropout
-from clmer.nn.shard import BatchNorm
+from clmer.nn.shard import BatchNorm, current_group
+from clmer.nn.sublayer import takes_kernel
+from clmer.ops.normpool import norm_relu_pool
 
 #: Series longer than this many samples get the long, strided first kernel.
 LONG_SERIES = 256
@@ -70,9 +72,9 @@ class Encoder(NotScriptable, nn.Module):
         self.features = 4 * width if features is None else features
         kernel, stride = (25, 3) if length > LONG_SERIES else (8, 1)
         self.blocks = nn.Sequential(
-            _block(channels, width, kernel, stride),
-            _block(width, 2 * width, 8),
-            _block(2 * width, self.features, 8),
+            _Block(channels, width, kernel, stride),
+            _Block(width, 2 * width, 8),
+            _Block(2 * width, self.features, 8),
         )
         self.dropout = Dropout(dropout)
         steps = length
@@ -219,10 +221,28 @@ def _check_tokens(features: int, tokens: int | str) -> None:
         )
 
 
-def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv1d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
-        BatchNorm(outputs),
-        nn.ReLU(),
-        nn.MaxPool1d(2, stride=2, padding=1),
-    )
+class _Block(nn.Sequential):
+    """Conv1d - BatchNorm - ReLU - MaxPool(2); on the CPU one kernel for all behind the Conv1d."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv1d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
+            BatchNorm(outputs),
+            nn.ReLU(),
+            nn.MaxPool1d(2, stride=2, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [B, inputs, T] to [B, outputs, T']."""
+        convolve, norm, relu, pool = self
+        z: Tensor = convolve(x)
+        values = z.shape[0] * z.shape[2]
+        alone = not norm.training or (current_group() is None and values > 1)
+        if not alone or not takes_kernel(z):
+            plain: Tensor = pool(relu(norm(z)))
+            return plain
+        stats = None if norm.training else norm.statistics()
+        z, found = norm_relu_pool(z, norm.weight, norm.bias, norm.eps, stats)
+        if norm.training:
+            norm.track(*found, values)
+        return z

@@ -86,6 +86,14 @@ def new_seed(p: float, device: torch.device) -> Tensor | None:
     return draw_seed(device, generator_for(device)) if p > 0 else None
 
 
+def new_seeds(p: float, device: torch.device, count: int) -> Tensor | None:
+    """Dropout keys [count] for an op with several masks; None where nothing is dropped."""
+    if p == 0:
+        return None
+    low, high, generator = -(2**63), 2**63 - 1, generator_for(device)
+    return torch.randint(low, high, (count,), device=device, generator=generator)
+
+
 @contextmanager
 def own_random_state(device: torch.device) -> Iterator[None]:
     """A block that seeds a GPU's generator as it likes; elsewhere nothing happens.

@@ -124,17 +124,33 @@ class BatchNorm(nn.BatchNorm1d):
             y: Tensor = super().forward(x)
             return y
         y, mean, var, count = _WholeBatchNorm.apply(x, self.weight, self.bias, self.eps, group)
-        assert self.num_batches_tracked is not None
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            momentum = self.momentum
-            if momentum is None:
-                momentum = 1.0 / float(self.num_batches_tracked)
-            unbiased = var * (count / (count - 1))
-            for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
-                assert running is not None
-                running.lerp_(new.to(running.dtype), momentum)
+        self.track(mean, var, count)
         return y
+
+    def statistics(self) -> Tensor:
+        """The running mean and variance, [2, C] float64."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        return torch.stack((self.running_mean, self.running_var)).double()
+
+    @torch.no_grad()
+    def track(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
+        """Take a batch into the running statistics.
+
+        Args:
+            mean: [C] of the batch.
+            var: [C], divided by `count`.
+            count: values per channel.
+        """
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 1.0 / float(self.num_batches_tracked)
+        unbiased = var * (count / (count - 1))
+        for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
+            assert running is not None
+            running.lerp_(new.to(running.dtype), momentum)
 
 
 class _WholeBatchNorm(torch.autograd.Function):

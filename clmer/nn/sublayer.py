@@ -1,4 +1,4 @@
-"""The sublayers of the fusion's layers: the ops of `clmer.ops`, or plainly where those do not fit.
+"""Sublayers and whole layers: the ops of `clmer.ops`, or plainly where those do not fit.
 
 The ops compute on the CPU in float32 and float64. Plain PyTorch it is on GPUs and under autocast,
 whose lowered products and own dropout are faster there, and where a batch is spread over processes
@@ -13,8 +13,10 @@ from torch import Tensor
 
 from clmer import ops
 from clmer.nn.dropout import drop
-from clmer.nn.random_state import new_seed
-from clmer.nn.shard import current_group
+from clmer.nn.random_state import new_seed, new_seeds
+from clmer.nn.shard import current_group, local_rows, whole_shape
+from clmer.ops._dispatch import is_ordinary, is_tracing
+from clmer.ops.sublayer.layer import LayerWeights, transformer_layer
 from clmer.ops.sublayer.reference import join_heads, normed, split_heads, stacked_linear
 
 
@@ -58,10 +60,34 @@ def feed_forward(
     return x + _drop(stacked_linear(hidden, weight2, bias2), dropout)
 
 
+def takes_kernel(x: Tensor) -> bool:
+    """Whether kernels that are no ops of torch's library can compute with x.
+
+    Where an op fits, and no compiler, transform or mode looks on; elsewhere a module's own parts
+    do. A batch may be spread over processes.
+    """
+    return _computes(x) and not is_tracing() and is_ordinary(x)
+
+
+def layer(x: Tensor, weights: LayerWeights, heads: int, first_only: bool, dropout: float) -> Tensor:
+    """`clmer.ops.sublayer.layer.transformer_layer`."""
+    seeds, samples = new_seeds(dropout, x.device, 3), None
+    if seeds is not None and current_group() is not None:
+        samples = local_rows(torch.arange(whole_shape(x)[0]))
+    return transformer_layer(
+        x, weights, heads,
+        first_only=first_only, dropout_p=dropout, seeds=seeds, samples=samples,
+    )  # fmt: skip
+
+
 def _takes_op(x: Tensor) -> bool:
+    return _computes(x) and current_group() is None
+
+
+def _computes(x: Tensor) -> bool:
     if not x.is_cpu or x.dtype not in (torch.float32, torch.float64):
         return False
-    return current_group() is None and not torch.is_autocast_enabled("cpu")
+    return not torch.is_autocast_enabled("cpu")
 
 
 def _drop(x: Tensor, p: float) -> Tensor:

@@ -64,7 +64,7 @@ class ModelConfig(EncoderOptions):
             modality_dropout: of `clmer.nn.Fusion`.
         members: fusion models trained from different seeds; their probabilities are averaged.
         amp: "none", or "bf16": bfloat16 autocast in training.
-        graph: capture stage 2's training step as a CUDA graph.
+        graph: capture the training steps of both stages as CUDA graphs.
         select: "inner": tokens, sizes, stage 1 and classifier are chosen inside each training part
             out of `clmer.pipeline.stages.select.CANDIDATES`.
         seed: of everything random, at most `MAX_SEED`.
@@ -169,7 +169,7 @@ class ModelConfig(EncoderOptions):
     )
     graph: bool = option(
         False,
-        help="capture stage 2's training step as a CUDA graph; needs a GPU (default off)",
+        help="capture both stages' training steps as CUDA graphs; needs a GPU (default off)",
         group=RUN,
     )
     select: str = option(

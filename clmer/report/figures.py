@@ -174,7 +174,8 @@ def scatter(
     low, high = xy.min(0), xy.max(0)
     extent = high - low if (high > low).any() else np.ones(2)
     extent = np.maximum(extent, _FLATTEST * extent.max())
-    figure = Figure(figsize=tuple(3.6 * extent / extent[0]))
+    width, height = 3.6 * extent / extent[0]
+    figure = Figure(figsize=(width, height))
     half = np.outer((0.5 + _MARGIN) * extent, (-1, 1))
     axis = figure.add_axes((0.004, 0.008, 0.992, 0.984), xticks=[], yticks=[])
     x_limits, y_limits = ((low + high) / 2)[:, None] + half

@@ -123,7 +123,8 @@ def read_test_windows(run: RunFiles, cache: Path) -> HeldOutWindows:
         hint = "Give its folder as `cache`; the training command prepares it again."
         raise DataError(path, "prepared store", "no such folder", "that of the run", hint)
     results, file = run.scored or {}, run.path / "predictions.csv"
-    read = read_predictions(file, results["classes"]) if results["classes"] else read_ratings(file)
+    classes = results["classes"]
+    read: Sequence[Rows] = read_predictions(file, classes) if classes else read_ratings(file)
     model = results["main"][0]
     rows = next((each for each in read if each.model == model), None)
     if rows is None:

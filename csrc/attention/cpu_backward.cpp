@@ -211,6 +211,10 @@ void backward_task(int64_t task, void* context) {
         add_ahead<S>(a, a.query, next, a.rows, a.dim, &ahead);
         add_ahead<S>(a, a.key, next, a.keys, a.dim, &ahead);
         add_ahead<S>(a, a.value, next, a.keys, a.value_dim, &ahead);
+        add_ahead<S>(a, a.grad_query, next, a.rows, a.dim, &ahead);
+        add_ahead<S>(a, a.grad_key, next, a.keys, a.dim, &ahead);
+        add_ahead<S>(a, a.grad_value, next, a.keys, a.value_dim, &ahead);
+        ahead.spread(a.rows * a.keys * (3 * a.dim + 2 * a.value_dim));
       }
       backward_head<T, S>({a, head, scratch, nullptr, partial, part, job.parts, nullptr, ahead});
     }

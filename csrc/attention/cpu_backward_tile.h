@@ -189,7 +189,6 @@ void backward_tile(const BackwardHead<T, S>& h, const KeyBlock<T>& b, const int3
   const AttentionGradArgs& a = h.a;
   BackwardScratch<T>& s = h.s;
   const int32_t* index = queries ? queries + start : nullptr;
-  const int64_t share = ceil_div(h.ahead.lines() * rows * count, 6 * a.rows * a.keys);
   const auto query = h.template rows_of<S>(a.query, a.dim, index, start);
   const auto grad_out = h.template rows_of<S>(a.grad_out, a.value_dim, index, start);
   const Operand<T> query_rows = operand<T>(query, rows, true, s.query);
@@ -202,28 +201,25 @@ void backward_tile(const BackwardHead<T, S>& h, const KeyBlock<T>& b, const int3
   }
   const int64_t down = across ? rows : count, lanes = across ? padded<T>(count) : padded<T>(rows);
   product<T>(down, lanes, a.dim, across ? query_rows.left : b.key.left,
-             {s.packed_left.data, s.packed_left.stride}, {s.weights.data, s.weights.stride}, false);
-  h.ahead.fetch(share);
+             {s.packed_left.data, s.packed_left.stride}, {s.weights.data, s.weights.stride}, false,
+             false, &h.ahead);
   product<T>(down, lanes, a.value_dim, across ? grad_out_rows.left : b.value.left,
              {s.packed_right.data, s.packed_right.stride},
-             {s.grad_weights.data, s.grad_weights.stride}, false);
-  h.ahead.fetch(share);
+             {s.grad_weights.data, s.grad_weights.stride}, false, false, &h.ahead);
   const Tile tile{a, h.head, start, rows, b.columns, count, h.left->hole(start, rows)};
   add_terms(tile, s.weights, s.terms);
   hide_later(tile, s.weights);
   const T by = h.grad_bias ? T(1) : T(a.scale);
   a.seed ? tile_weights<T, true>(s, tile, start, by) : tile_weights<T, false>(s, tile, start, by);
-  h.ahead.fetch(share);
   if (h.grad_bias) {
     add_bias_gradient<T>(tile, a.grad_bias, s.grad_weights, h.grad_bias + start * a.grad_bias.row);
     multiply(s.grad_weights, down, lanes, T(a.scale));
   }
-  product<T>(count, a.value_dim, rows, s.weights.by_key(), grad_out_rows.right, b.grad_value, add);
-  h.ahead.fetch(share);
-  product<T>(count, a.dim, rows, s.grad_weights.by_key(), query_rows.right, b.grad_key, add);
-  h.ahead.fetch(share);
-  b.grad_query.add(start, rows, count, s.grad_weights, b.key, !b.first);
-  h.ahead.fetch(share);
+  product<T>(count, a.value_dim, rows, s.weights.by_key(), grad_out_rows.right, b.grad_value, add,
+             false, &h.ahead);
+  product<T>(count, a.dim, rows, s.grad_weights.by_key(), query_rows.right, b.grad_key, add, false,
+             &h.ahead);
+  b.grad_query.add(start, rows, count, s.grad_weights, b.key, !b.first, &h.ahead);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 // queries are too few to fill a vector, keys lie across the lanes instead.
 #pragma once
 
+#include "common/ahead.h"
 #include "common/arena.h"
 #include "attention/args.h"
 #include "common/simd_half.h"
@@ -41,17 +42,23 @@ inline int64_t tile_rows(const AttentionArgs& a, int64_t rows) {
   return ceil_div(vectors, ceil_div(vectors * kLanes<T>, limit)) * kLanes<T>;
 }
 
-// Keys across the lanes: where that leaves at most half of the vectors.
+// Keys across the lanes: where one vector holds all queries and that leaves at most two thirds of
+// the vectors.
 template <class T>
 inline bool keys_across(const AttentionArgs& a) {
-  return 2 * a.rows * padded<T>(a.keys) <= padded<T>(a.rows) * a.keys;
+  return a.rows <= kLanes<T> && 3 * a.rows * padded<T>(a.keys) <= 2 * kLanes<T> * a.keys;
 }
 
 constexpr double kSmall = 1 << 17;  // multiply-adds under which a pool costs more than it brings
 
+constexpr int64_t kTaskWork = 1 << 19;  // multiply-adds that outweigh a task's own cost
+constexpr int64_t kTasks = 64;          // enough for any number of cores
+constexpr int64_t kTaskHeads = 64;
+
+// The fewer tasks, the more heads are asked for while the one before them computes.
 inline int64_t heads_per_task(const AttentionArgs& a) {
   const int64_t work = a.rows * a.keys * (a.dim + a.value_dim) + 1;
-  return most(1, least((int64_t(1) << 19) / work, 64));
+  return most(1, least(most(kTaskWork / work, a.heads / kTasks), kTaskHeads));
 }
 
 inline int usable_threads(const AttentionArgs& a) {
@@ -89,39 +96,6 @@ void fill_zero(S* to, int64_t rows, int64_t row_stride, int64_t cols) {
     for (int64_t d = 0; d < cols; ++d) to[r * row_stride + d] = S{};
   }
 }
-
-// The next head's rows, asked for piece by piece while this head computes: heads are too short for
-// the hardware to see a stream in them.
-class Ahead {
- public:
-  void add(const void* data, int64_t row_bytes, int64_t rows, int64_t bytes) {
-    if (row_bytes == bytes) bytes *= rows, rows = 1;
-    pieces_[count_++] = {static_cast<const char*>(data), row_bytes, rows, bytes};
-    lines_ += rows * ceil_div(bytes, 64);
-  }
-  int64_t lines() const { return lines_; }
-  void fetch(int64_t lines) {
-    while (lines > 0 && piece_ < count_) {
-      const Piece& piece = pieces_[piece_];
-      const char* row = piece.data + row_ * piece.row_bytes;
-      for (; offset_ < piece.bytes && lines > 0; offset_ += 64, --lines) {
-        __builtin_prefetch(row + offset_, 0, 2);
-      }
-      if (offset_ < piece.bytes) return;
-      offset_ = 0;
-      if (++row_ == piece.rows) row_ = 0, ++piece_;
-    }
-  }
-
- private:
-  struct Piece {
-    const char* data;
-    int64_t row_bytes, rows, bytes;
-  };
-  Piece pieces_[5];
-  int count_ = 0, piece_ = 0;
-  int64_t row_ = 0, offset_ = 0, lines_ = 0;
-};
 
 constexpr int64_t kAheadBytes = 65536;  // of a head: longer ones are streams by themselves
 
@@ -276,13 +250,13 @@ struct Sums {
 
   // (+)= W X for `rows` queries from `start` on and `count` keys.
   void add(int64_t start, int64_t rows, int64_t count, const Scores<T>& weights,
-           const Operand<T>& x, bool more) const {
+           const Operand<T>& x, bool more, Ahead* ahead = nullptr) const {
     if (transposed) {
       product<T>(cols, padded<T>(rows), count, {x.left.data, x.left.col, x.left.row},
-                 {weights.data, weights.stride}, {data + start, stride}, more);
+                 {weights.data, weights.stride}, {data + start, stride}, more, true, ahead);
     } else {
       product<T>(rows, cols, count, weights.by_query(), x.right, {data + start * stride, stride},
-                 more, whole);
+                 more, whole, ahead);
     }
   }
 

@@ -122,8 +122,9 @@ struct SharedTerms {
 template <class T>
 void add_terms(const Tile& t, const Scores<T>& scores, const SharedTerms<T>& shared) {
   constexpr int kWide = kLanes<T>;
-  const bool biased = t.a.bias.data;
-  const int64_t whole = biased ? 0 : keys_before(t.columns, t.count, t.hole) / kWide * kWide;
+  const int64_t plain = t.a.bias.data ? 0 : keys_before(t.columns, t.count, t.hole);
+  if (plain == t.count) return;
+  const int64_t whole = plain / kWide * kWide;
   if (shared.stride) {
     for (int64_t c = whole; c < t.count; ++c) {
       const T* terms = shared.data + c * shared.stride + t.first;

@@ -5,6 +5,7 @@
 // and C end where n does. The order of sums depends on m, n and k alone.
 #pragma once
 
+#include "common/ahead.h"
 #include "common/simd_vec.h"
 
 namespace clmer::CLMER_LEVEL {
@@ -43,6 +44,7 @@ struct Product {
   bool add;            // to what C holds
   bool whole;          // C has room for whole vectors: zeros beyond the tail, and a load that
                        // follows soon is forwarded, as it is not from a masked store
+  Ahead* ahead;        // advanced by each tile's multiply-adds, if there is one
 };
 
 // sum += a row of B times the scalars of A beside it.
@@ -107,6 +109,7 @@ void product_tiles(const Product<T>& shared, int64_t row, int64_t tiles) {
   T* c = p.c.data + row * p.c.stride;
   for (; tiles > 0; --tiles, left += kRows * p.a.row, c += kRows * p.c.stride) {
     product_tile<T, kRows, kVecs, kTail>(p, left, c);
+    if (p.ahead) p.ahead->advance(kRows * kVecs * kLanes<T> * p.k);
   }
 }
 
@@ -138,13 +141,13 @@ void product_columns(const Product<T>& p, int64_t m, bool tail) {
 
 template <class T>
 void product(int64_t m, int64_t n, int64_t k, Left<T> a, Padded<const T> b, Padded<T> c, bool add,
-             bool whole = false) {
+             bool whole = false, Ahead* ahead = nullptr) {
   if (m == 0) return;
   int64_t groups = ceil_div(ceil_div(n, kLanes<T>), kMaxVecs);
   for (; n > 0; --groups) {
     const int64_t vecs = ceil_div(n, groups * kLanes<T>), cols = least(vecs * kLanes<T>, n);
     const bool tail = cols % kLanes<T> != 0;
-    const Product<T> p{a, b, c, k, FirstLanes<T>(cols % kLanes<T>), add, whole};
+    const Product<T> p{a, b, c, k, FirstLanes<T>(cols % kLanes<T>), add, whole, ahead};
     if constexpr (kMaxVecs == 4) {
       if (vecs == 4) product_columns<T, 4>(p, m, tail);
       if (vecs == 3) product_columns<T, 3>(p, m, tail);

@@ -90,7 +90,14 @@ class FirstLanes<float> {
  public:
   explicit FirstLanes(int64_t count) : mask_(__mmask16(count < 16 ? (1u << count) - 1 : ~0u)) {}
   Vec<float> load(const float* p) const { return (Vec<float>)_mm512_maskz_loadu_ps(mask_, p); }
-  void store(float* p, Vec<float> v) const { _mm512_mask_storeu_ps(p, mask_, (__m512)v); }
+  void store(float* p, Vec<float> v) const {
+    // Half a vector, as of heads of 8 features: a plain store takes a fraction of a masked one.
+    if (mask_ == 0xff) {
+      __builtin_memcpy(p, &v, kVectorBytes / 2);
+      return;
+    }
+    _mm512_mask_storeu_ps(p, mask_, (__m512)v);
+  }
 
  private:
   __mmask16 mask_;

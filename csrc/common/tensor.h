@@ -69,6 +69,14 @@ inline std::string type_text(const TensorView& t) {
   return kind + std::to_string(t.bits);
 }
 
+// A tensor of another shape, to make or to expect: only its shape, dtype and device count.
+inline TensorView shaped(const TensorView& like, std::initializer_list<int64_t> shape) {
+  TensorView t = like;
+  t.ndim = 0;
+  for (const int64_t size : shape) t.shape[t.ndim++] = size;
+  return t;
+}
+
 // A contiguous tensor of the shape, width and device of another.
 inline void expect_like(const TensorView& t, const TensorView& like, const char* name) {
   bool fits = t.ndim == like.ndim && t.is_float(like.bits) && t.contiguous() &&
@@ -83,10 +91,8 @@ inline void expect_like(const TensorView& t, const TensorView& like, const char*
 
 inline void expect_dense(const TensorView& t, std::initializer_list<int64_t> shape, int float_bits,
                          const char* name) {
-  TensorView like = t;
+  TensorView like = shaped(t, shape);
   like.bits = static_cast<uint8_t>(float_bits);
-  like.ndim = 0;
-  for (const int64_t size : shape) like.shape[like.ndim++] = size;
   expect_like(t, like, name);
 }
 

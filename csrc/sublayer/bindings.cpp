@@ -22,13 +22,6 @@ namespace {
 using Optional = std::optional<TensorView>;
 using Views = std::vector<TensorView>;
 
-TensorView shaped(const TensorView& like, std::initializer_list<int64_t> shape) {
-  TensorView t = like;
-  t.ndim = 0;
-  for (const int64_t size : shape) t.shape[t.ndim++] = size;
-  return t;
-}
-
 const void* dense(const TensorView& t, const TensorView& like, std::initializer_list<int64_t> shape,
                   const char* name) {
   expect_like(t, shaped(like, shape), name);

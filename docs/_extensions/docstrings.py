@@ -1,17 +1,21 @@
 """Docstrings as the package writes them: Google's sections, and indented lines that are set apart.
 
 reStructuredText would run the lines of an equation together. Here they keep their lines: as Python
-where they are that, else as an equation.
+where they are that, else as an equation. Names in backticks lead to the function or class that has
+them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from docutils.nodes import Element
     from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
 
 _SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Warns):$")
 _NAMES = re.compile(r" +(\w+, )*\w+,$")
@@ -72,8 +76,28 @@ def leave_out(
     return True if _ROUTING.match(name) else None
 
 
+def full_name(name: str, known: Iterable[str]) -> str | None:
+    """The one of these dotted names that ends in a name; None where several do, or none."""
+    found = [each for each in known if each.endswith(f".{name}")]
+    return found[0] if len(found) == 1 else None
+
+
+def resolve(app: Sphinx, env: BuildEnvironment, node: Element, text: Element) -> Element | None:
+    """Where a name leads that is written without its module."""
+    if node.get("refdomain") != "py" or node.get("reftype") != "obj":
+        return None
+    python = env.domains.python_domain
+    known = (n for n, each in python.objects.items() if each.objtype in ("class", "function"))
+    name = full_name(node["reftarget"], known)
+    if name is None:
+        return None
+    args = (env, node["refdoc"], app.builder, "obj", name, node, text)
+    return python.resolve_xref(*args)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect to autodoc, ahead of napoleon."""
     app.connect("autodoc-process-docstring", process, priority=100)
+    app.connect("missing-reference", resolve)
     app.connect("autodoc-skip-member", leave_out)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -136,7 +136,7 @@ def test_summary_is_that_of_a_whole_last_layer() -> None:
     transformer = TemporalTransformer(6, 9).eval()
     layer = transformer.layers[-1]
     x = torch.randn(3, 7, 100)
-    torch.testing.assert_close(layer(x, 1), layer(x, 7)[:, :1])
+    torch.testing.assert_close(layer(x, first_only=True), layer(x)[:, :1])
 
 
 def test_transformer_names_what_it_expected() -> None:
@@ -159,6 +159,25 @@ def test_loss_reaches_every_parameter(form: TemporalLoss, length: int) -> None:
     torch.testing.assert_close(losses["loss"].detach(), 0.7 * losses["sample"] + losses["temporal"])
     losses["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in contrastive.parameters())
+
+
+@pytest.mark.parametrize("form", ["batch", "printed"])
+def test_a_step_on_the_device_is_the_same_step(form: TemporalLoss) -> None:
+    """Without its number: later steps are masked and positions are counted back from it."""
+    contrastive = model(60, temporal=form).eval()
+    x = torch.randn(5, 4, 60)
+    choices = contrastive.encoder.steps - contrastive.ahead
+    assert choices > 3
+    found = []
+    for t in range(choices):
+        for given in (t, torch.tensor(t)):
+            losses = contrastive(x, seeded(), given)
+            parameters = list(contrastive.parameters())
+            found.append([losses["loss"], *torch.autograd.grad(losses["loss"], parameters)])
+    for number, tensor in zip(found[::2], found[1::2], strict=True):
+        for want, got in zip(number, tensor, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
+    assert len({float(each[0].detach()) for each in found[::2]}) == choices
 
 
 def test_each_view_predicts_the_other(monkeypatch: pytest.MonkeyPatch) -> None:

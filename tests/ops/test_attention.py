@@ -19,6 +19,7 @@ SHAPES = [
     (300, 300, 9, 4),
     (3, 300, 5, 9),  # keys across the lanes, in blocks
     (8, 128, 16, 8),
+    (10, 70, 8, 8),  # more queries than a softmax takes at once
 ]
 
 
@@ -122,6 +123,17 @@ def test_bias_gradient_is_summed_over_what_was_broadcast(bias, masked):
     ours = results(cross_attention, q, k, v, b, grad, key_padding_mask=mask)
     plain = results(cross_attention_reference, q, k, v, b, grad, key_padding_mask=mask)
     assert_close(ours, plain, exact(q, k, v, b, mask, grad), terms=20.0 * (bias[-1] == 1))
+
+
+@pytest.mark.parametrize("shape", [(5, 70, 8, 8), (40, 3, 16, 16), (17, 20, 8, 12)])
+def test_a_head_does_not_depend_on_the_others(simd_level, shape):
+    q, k, v, _, _, grad = inputs(shape, torch.float32, lead=(300,))
+    together = results(cross_attention, q, k, v, None, grad, impl="native")
+    for i in (0, 3, 4, 7, 298, 299):  # ends of tasks, and what is prefetched for the next head
+        one = slice(i, i + 1)
+        alone = results(cross_attention, q[one], k[one], v[one], None, grad[one], impl="native")
+        for whole, part in zip(together, alone, strict=True):
+            torch.testing.assert_close(whole[one], part, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("impl", ["native", "reference"])

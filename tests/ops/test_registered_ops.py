@@ -121,10 +121,22 @@ HIDDEN, PLAIN = torch.zeros(2, 3, 5, 4), (None, None, 0.0, 0.0)
         ("feed_forward", (ROWS, W1, B1, W, B, *PLAIN), "weight2: found shape"),
         ("feed_forward", (ROWS, W1, B1, W2, B1, *PLAIN), "bias2: found shape"),
         ("feed_forward", (ROWS, W1, B1, W2, B, None, ONE, 0.0, 0.5), "seed: expected 0-d int64"),
-        ("feed_forward_backward", (ROWS[:1], ROWS, HIDDEN, W1, W2, *PLAIN), "grad: found shape"),
-        ("feed_forward_backward", (ROWS, ROWS, HIDDEN[:1], W1, W2, *PLAIN), "kept: found shape"),
-        ("feed_forward_backward", (ROWS, ROWS, ROWS, W1, W2, *PLAIN), "weight1_t: found shape"),
-        ("feed_forward_backward", (ROWS, ROWS, HIDDEN, W1, W, *PLAIN), "weight2_t: found shape"),
+        (
+            "feed_forward_backward",
+            (ROWS[:1], ROWS, HIDDEN, W1, B1, W2, *PLAIN),
+            "grad: found shape",
+        ),
+        (
+            "feed_forward_backward",
+            (ROWS, ROWS, HIDDEN[:1], W1, B1, W2, *PLAIN),
+            "kept: found shape",
+        ),
+        ("feed_forward_backward", (ROWS, ROWS, ROWS, W1, B1, W2, *PLAIN), "weight1_t: found shape"),
+        (
+            "feed_forward_backward",
+            (ROWS, ROWS, HIDDEN, W1, B1, W, *PLAIN),
+            "weight2_t: found shape",
+        ),
     ],
 )
 def test_direct_calls_reach_no_foreign_memory(op, arguments, message):

@@ -144,8 +144,8 @@ def test_opcheck(name: str, drops: bool, shape: tuple[int, ...]) -> None:
     elif name == "merge_heads":
         backward = [torch.randn_like(found), *given[1:3], *given[4:]]
     else:
-        x, weight1, _, weight2, _, *rest = given
-        backward = [torch.randn_like(x), x, found[1], weight1, weight2, *rest]
+        x, weight1, bias1, weight2, _, *rest = given
+        backward = [torch.randn_like(x), x, found[1], weight1, bias1, weight2, *rest]
     torch.library.opcheck(getattr(OPS, f"{name}_backward").default, backward)
 
 

@@ -11,6 +11,14 @@ from torch import Tensor, nn
 
 from clmer.cli import main
 from clmer.nn import ContrastiveModel, Encoder, Fusion
+from clmer.nn.views import Views
+from clmer.pipeline.ranks import Ranks
+from clmer.pipeline.stages.contrastive import (
+    ADAM,
+    ContrastiveModels,
+    can_be_captured,
+    contrastive_losses,
+)
 from clmer.pipeline.stages.step import GraphedStep, TrainStep, adam
 
 SHAPES = {"physio": (4, 16), "au": (2, 7)}
@@ -87,6 +95,64 @@ def test_the_contrastive_stage_runs_under_autocast() -> None:
         float(step(torch.arange(ROWS), torch.Generator().manual_seed(0))["loss"]) for _ in range(8)
     ]
     assert found[-1] < found[0]
+
+
+def contrastive(device: str = "cpu", **views: float) -> ContrastiveModels:
+    torch.manual_seed(0)
+    models = {
+        name: ContrastiveModel(Encoder(6, length, width=8), views=Views(**views))  # type: ignore[arg-type]
+        for name, length in (("eeg", 64), ("au", 25))
+    }
+    return ContrastiveModels(models).to(device)
+
+
+def contrastive_step(model: ContrastiveModels, graph: bool) -> TrainStep:
+    torch.manual_seed(1)
+    device = next(model.parameters()).device
+    x = {name: torch.randn(ROWS, 6, n).to(device) for name, n in (("eeg", 64), ("au", 25))}
+    losses = contrastive_losses(model, x, Ranks(), captured=True)
+    return TrainStep(model, adam(model, graph=graph, **ADAM), losses)
+
+
+def test_stage_1_draws_its_steps_where_a_graph_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each modality's own t, from the generator, without its number."""
+    models, seen = contrastive(), []
+    whole = ContrastiveModel.forward
+
+    def forward(self: ContrastiveModel, x: Tensor, generator: torch.Generator, t, shard):  # type: ignore[no-untyped-def]
+        seen.append(t)
+        return whole(self, x, generator, t, shard)
+
+    monkeypatch.setattr(ContrastiveModel, "forward", forward)
+    x = {name: torch.randn(4, 6, n) for name, n in (("eeg", 64), ("au", 25))}
+    for captured in (False, True):
+        models(x, torch.Generator().manual_seed(0), None, {}, None, captured)
+    assert seen[:2] == [None, None]
+    assert all(t.dim() == 0 and t.dtype == torch.int64 for t in seen[2:])
+
+
+def test_what_a_graph_cannot_hold_runs_as_it_is() -> None:
+    assert can_be_captured(contrastive(), Ranks())
+    assert not can_be_captured(contrastive(rotation=20.0), Ranks())
+
+
+@pytest.mark.gpu
+def test_a_captured_step_of_stage_1_is_the_step() -> None:
+    """The same draws, of views, steps and dropout, from the device's generator."""
+    step, graphed = (contrastive_step(contrastive("cuda"), graph) for graph in (False, True))
+    captured, generator = GraphedStep(graphed, 5), torch.Generator("cuda")
+    found: list[list[float]] = []
+    for number in range(6):
+        rows = torch.randperm(ROWS, device="cuda")[:5]
+        losses = []
+        for each in (step, captured):
+            torch.cuda.manual_seed(number)
+            losses.append(each(rows, generator)["loss"].clone())
+        torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=1e-4)
+        found.append([float(each) for each in losses])
+    assert len({each[1] for each in found}) == 6
+    for mine, plain in zip(graphed.model.parameters(), step.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-2, atol=1e-4)
 
 
 def test_a_graph_needs_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:

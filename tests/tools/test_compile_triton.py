@@ -16,6 +16,7 @@ SOME = (
     r"|view_gradients\[fp32.*BLOCK_F=64|sum_pairs\[fp32; OWN=False.*BLOCK=64"
     r"|(sum_pairs\[bf16; OWN=True|weigh_pairs\[bf16).*BOUNDED=True, BLOCK=128"
     r"|row_gradients\[bf16; .*BLOCK_M=16.*BLOCK_D=64"
+    r"|^(project|merge|feed)_.* 80 fp32 tf32x3 dropout|sum_parts fp32"
 )
 
 
@@ -38,10 +39,12 @@ def test_variants_compile_and_fit():
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     assert re.fullmatch(r"\d+ variants, 0 failures", lines[-1])
-    kernels = {line.split("[")[0] for line in lines[:-1]}
+    kernels = {re.split(r"[\[ ]", line)[0] for line in lines[:-1]}
     assert kernels == {
         *("collect_sums", "unit_rows", "view_gradients", "sum_pairs", "row_gradients"),
-        "weigh_pairs",
+        *("weigh_pairs", "sum_parts", "project_forward", "project_grad_rows", "merge_forward"),
+        *("merge_grad_rows", "feed_forward_rows", "feed_grad_rows", "project_grad_weights"),
+        *("merge_grad_weights", "feed_grad_weights"),
     }
     assert all(re.search(r"\d+ B shared, \d+ registers", line) for line in lines[:-1])
 

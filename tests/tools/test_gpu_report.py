@@ -78,7 +78,7 @@ def test_a_row_that_does_not_fit_is_refused(tool, tmp_path, change, message):
     benchmark = tmp_path / "bench_made_up_gpu.py"
     benchmark.write_text(f"from math import nan\ndef rows():\n    return [{made_up(**change)!r}]\n")
     with pytest.raises(ValueError, match=f"bench_made_up_gpu.py: .*{message}"):
-        tool.rows_of(benchmark)
+        list(tool.rows_of(benchmark))
 
 
 def test_rows_pass_through_a_file(tool, tmp_path):

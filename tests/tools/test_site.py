@@ -79,6 +79,14 @@ Args:
     ]
 
 
+def test_names_lead_to_the_one_that_has_them(extension: Any) -> None:
+    full_name = extension("docstrings").full_name
+    known = ["clmer.ops.nt_xent", "clmer.ops.sosfilt", "clmer.signal.sosfilt"]
+    assert full_name("nt_xent", known) == "clmer.ops.nt_xent"
+    assert full_name("sosfilt", known) is None
+    assert full_name("xent", known) is None
+
+
 @pytest.mark.parametrize("module", [clmer, ops, signal, nn], ids=lambda module: module.__name__)
 def test_every_public_name_is_in_the_api(module: Any) -> None:
     pages = "\n".join(p.read_text(encoding="utf-8") for p in (DOCS / "api").glob("*.rst"))
@@ -86,6 +94,18 @@ def test_every_public_name_is_in_the_api(module: Any) -> None:
     last = {name.rpartition(".")[2] for name in named}
     modules = {"data", "nn", "ops", "signal", "__version__"}
     assert set(module.__all__) - modules - last == set()
+
+
+def test_ci_installs_the_extra_docs_at_fixed_versions() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (extra,) = re.findall(r"^docs = \[(.*)\]$", project, re.M)
+    names = set(re.findall(r'"([\w-]+)', extra)) - {"transformers"}  # of the extra test, too
+    (line,) = re.findall(
+        r"^pip install -q (.*)  # of the extra docs$", (ROOT / ".ci/run").read_text(), re.M
+    )
+    assert set(line.split()) == names
+    fixed = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8")
+    assert names <= set(re.findall(r"^([\w-]+)==", fixed, re.M))
 
 
 def test_every_page_is_in_a_toctree() -> None:

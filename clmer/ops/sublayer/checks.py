@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from clmer.ops._dispatch import check_dtype, choose_impl
+from clmer.ops.sublayer.gpu import check_triton
 
 #: Of `project_heads`, side by side in one weight: what the kernel takes.
 MAX_PROJECTIONS = 64
@@ -138,7 +139,11 @@ def check_feed_forward(
 
 
 def _choose(impl: str | None, x: Tensor) -> str:
-    return "native" if impl is None and x.is_cpu else choose_impl(impl, x.device, _NATIVE)
+    if impl is None and x.is_cpu:
+        return "native"
+    if impl == "triton":
+        check_triton(x)
+    return choose_impl(impl, x.device, _NATIVE, also=("triton",))
 
 
 def _sizes(x: Tensor) -> tuple[int, ...]:

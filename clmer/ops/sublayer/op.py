@@ -2,8 +2,8 @@
 
 Each takes S layers of one shape at once (modality pairs, ensemble members; one layer is S = 1), and
 its kernel takes a tile of rows through all of its stages while they are in cache. The plain PyTorch
-forms are in reference.py, validation in checks.py, torch's registration in registration.py;
-csrc/sublayer/.
+forms are in reference.py, validation in checks.py, torch's registration in registration.py, calls
+of the GPU kernels in gpu.py; csrc/sublayer/ and kernels/sublayer.py (Triton).
 """
 
 from __future__ import annotations
@@ -44,17 +44,19 @@ def project_heads(
         weight: [S, d, n d]: n projections side by side, inputs first (`nn.Linear` has them last).
         bias: [S, 1, n d].
         num_heads: h, divides d.
-        impl: None, "native" (CPU; n up to 64) or "reference" (plain PyTorch, differentiable any
-            number of times). None is native on the CPU, for n up to 64, and the reference
-            elsewhere, as well as for `torch.func`, forward mode and second derivatives, which it
-            says once.
+        impl: None, "native" (CPU; n up to 64), "triton" (GPU; elsewhere in Triton's interpreter;
+            float32 with d up to 128, half precision, multiplied as it is, with d up to 256) or
+            "reference" (plain PyTorch, differentiable any number of times). None is native on the
+            CPU, for n up to 64, and the reference elsewhere (on a GPU until Triton's form is
+            measured there: docs/sublayer.md), as well as for `torch.func`, forward mode and second
+            derivatives, which it says once.
 
     Returns:
         n tensors [S, B, h, L, d / h] of x's dtype.
 
     Raises:
         ValueError: a shape, dtype or device that does not fit.
-        RuntimeError: `impl="native"` where it cannot run, or for derivatives that it has not.
+        RuntimeError: an explicit `impl` that cannot run here, or second derivatives of one.
 
     Source: Section III-D; pre-norm layers as in Xiong et al., On layer normalization in the
     transformer architecture (2020).
@@ -66,8 +68,9 @@ def project_heads(
     if chosen == "reference":
         return project_heads_reference(x, weight, bias, num_heads)
     dtype = x.dtype
-    x, weight, bias = widen(x, weight, bias)
-    heads = run(PROJECT_HEADS, impl is not None, x.contiguous(), weight, bias, num_heads)
+    x, weight, bias = _as_computed(chosen, x, weight, bias)
+    tensors = (x.contiguous(), weight, bias)
+    heads = run(PROJECT_HEADS, chosen, impl is not None, *tensors, num_heads)
     return tuple(heads if x.dtype == dtype else (each.to(dtype) for each in heads))
 
 
@@ -100,7 +103,7 @@ def merge_heads(
 
     Raises:
         ValueError: a shape, dtype or device that does not fit, or dropout_p outside [0, 1).
-        RuntimeError: `impl="native"` where it cannot run, or for derivatives that it has not.
+        RuntimeError: an explicit `impl` that cannot run here, or second derivatives of one.
 
     Source: Section III-D.
     """
@@ -112,9 +115,9 @@ def merge_heads(
     if chosen == "reference":
         return merge_heads_reference(x, heads, weight, bias, dropout_p=dropout_p, seed=seed)
     dtype = x.dtype
-    x, heads, weight, bias = widen(x, heads, weight, bias)
+    x, heads, weight, bias = _as_computed(chosen, x, heads, weight, bias)
     tensors = (x.contiguous(), heads.contiguous(), weight, bias, seed)
-    y: Tensor = run(MERGE_HEADS, impl is not None, *tensors, float(dropout_p))
+    y: Tensor = run(MERGE_HEADS, chosen, impl is not None, *tensors, float(dropout_p))
     return y if y.dtype == dtype else y.to(dtype)
 
 
@@ -135,7 +138,8 @@ def feed_forward(
 
         y_s = x_s + dropout(dropout(relu(norm(x_s) W1_s + b1_s)) W2_s + b2_s)
 
-    norm as in `project_heads`. Between forward and backward only the hidden rows are kept.
+    norm as in `project_heads`. Between forward and backward only the hidden rows are kept, by
+    "triton" nothing: it computes them again.
 
     Args:
         x: [S, B, L, d], see `project_heads`.
@@ -154,7 +158,7 @@ def feed_forward(
 
     Raises:
         ValueError: a shape, dtype or device that does not fit, or a probability outside [0, 1).
-        RuntimeError: `impl="native"` where it cannot run, or for derivatives that it has not.
+        RuntimeError: an explicit `impl` that cannot run here, or second derivatives of one.
 
     Source: Section III-D; Vaswani et al., Attention Is All You Need (2017), Eq. 2.
     """
@@ -180,8 +184,13 @@ def feed_forward(
             seed=seed,
         )
     dtype = x.dtype
-    x, weight1, bias1, weight2, bias2 = widen(x, weight1, bias1, weight2, bias2)
-    tensors = (x.contiguous(), weight1, bias1, weight2, bias2, hidden_seed, seed)
+    x, *weights = _as_computed(chosen, x, weight1, bias1, weight2, bias2)
+    tensors = (x.contiguous(), *weights, hidden_seed, seed)
     y: Tensor
-    y, _ = run(FEED_FORWARD, impl is not None, *tensors, *map(float, probabilities))
+    y, _ = run(FEED_FORWARD, chosen, impl is not None, *tensors, *map(float, probabilities))
     return y if y.dtype == dtype else y.to(dtype)
+
+
+def _as_computed(impl: str, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Half precision in float32, but for Triton's kernels, which multiply it as it is."""
+    return tensors if impl == "triton" else widen(*tensors)

@@ -20,6 +20,7 @@ from clmer.ops._dispatch import (
     no_double_backward,
     reference_gradients,
 )
+from clmer.ops.sublayer import fakes, gpu
 from clmer.ops.sublayer.reference import feed_forward_steps, merged, project_heads_reference
 
 library.define("project_heads(Tensor x, Tensor weight, Tensor bias, int num_heads) -> Tensor[]")
@@ -35,14 +36,14 @@ library.define(  # the gradient of x is grad_y itself
     "merge_heads_backward(Tensor grad_y, Tensor heads, Tensor weight, Tensor? seed, "
     "float dropout_p) -> (Tensor, Tensor, Tensor)"
 )
-library.define(  # y and the hidden rows behind ReLU and dropout
+library.define(  # y and the hidden rows behind ReLU and dropout: on a GPU [S, B, L, 0]
     "feed_forward(Tensor x, Tensor weight1, Tensor bias1, Tensor weight2, Tensor bias2, "
     "Tensor? hidden_seed, Tensor? seed, float hidden_dropout_p, float dropout_p) "
     "-> (Tensor, Tensor)"
 )
 library.define(
-    "feed_forward_backward(Tensor grad_y, Tensor x, Tensor hidden, Tensor weight1, Tensor weight2, "
-    "Tensor? hidden_seed, Tensor? seed, float hidden_dropout_p, float dropout_p) "
+    "feed_forward_backward(Tensor grad_y, Tensor x, Tensor hidden, Tensor weight1, Tensor bias1, "
+    "Tensor weight2, Tensor? hidden_seed, Tensor? seed, float hidden_dropout_p, float dropout_p) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 
@@ -103,6 +104,7 @@ def _feed_forward_backward(
     x: Tensor,
     hidden: Tensor,
     weight1: Tensor,
+    bias1: Tensor,
     weight2: Tensor,
     hidden_seed: Tensor | None,
     seed: Tensor | None,
@@ -126,52 +128,11 @@ def _summed(chunks: Sequence[Tensor]) -> list[Tensor]:
     return [chunk.sum(0) for chunk in chunks]
 
 
-# --- fakes ----------------------------------------------------------------------------------------
-def _fake_project_heads(x: Tensor, weight: Tensor, bias: Tensor, num_heads: int) -> list[Tensor]:
-    stack, batch, length, dim = x.shape
-    shape = (stack, batch, num_heads, length, dim // num_heads)
-    return [x.new_empty(shape) for _ in range(weight.shape[-1] // dim)]
-
-
-def _fake_project_heads_backward(
-    grads: Tensor, x: Tensor, weight: Tensor, num_heads: int
-) -> tuple[Tensor, ...]:
-    return *_empties(x, weight), _fake_bias(weight)
-
-
-def _fake_merge_heads(x: Tensor, *_: object) -> Tensor:
-    return x.new_empty(x.shape)
-
-
-def _fake_merge_heads_backward(
-    grad_y: Tensor, heads: Tensor, weight: Tensor, *_: object
-) -> tuple[Tensor, ...]:
-    return *_empties(heads, weight), _fake_bias(weight)
-
-
-def _fake_feed_forward(x: Tensor, weight1: Tensor, *_: object) -> tuple[Tensor, ...]:
-    return x.new_empty(x.shape), x.new_empty((*x.shape[:-1], weight1.shape[-1]))
-
-
-def _fake_feed_forward_backward(
-    grad_y: Tensor, x: Tensor, hidden: Tensor, weight1: Tensor, weight2: Tensor, *_: object
-) -> tuple[Tensor, ...]:
-    first = (*_empties(x, weight1), _fake_bias(weight1))
-    return *first, *_empties(weight2), _fake_bias(weight2)
-
-
-def _empties(*tensors: Tensor) -> tuple[Tensor, ...]:
-    return tuple(t.new_empty(t.shape) for t in tensors)
-
-
-def _fake_bias(weight: Tensor) -> Tensor:
-    return weight.new_empty((weight.shape[0], 1, weight.shape[2]))
-
-
 # --- autograd -------------------------------------------------------------------------------------
 class _Form(NamedTuple):
     """An op's forward and backward: its kernels themselves, or the registered op."""
 
+    impl: str
     name: str
     forward: Callable[..., Any]
     backward: Callable[..., Any]
@@ -186,11 +147,15 @@ def _registered(name: str) -> _Form:
         with below_autograd():
             return op(*arguments)
 
-    return _Form(name, forward, getattr(torch.ops.clmer, f"{name}_backward"))
+    return _Form("registered", name, forward, getattr(torch.ops.clmer, f"{name}_backward"))
 
 
 def _backward_of(form: _Form, *grads: Tensor) -> _Form:
     """The form for the backward: what ran forward, unless someone looks on."""
+    if gpu.is_interpreted(form.impl, grads[0]):
+        if torch.is_grad_enabled():
+            raise no_double_backward(form.name, form.impl)
+        return form
     outright = not torch.is_grad_enabled() and not is_tracing() and is_plain(*grads)
     return form if outright else _registered(form.name)
 
@@ -215,8 +180,8 @@ class _ProjectHeads(torch.autograd.Function):
             found = reference_gradients("project_heads", reference, (x, weight, bias), grads)
         else:
             form = _backward_of(ctx.form, *grads)
-            stacked = grads if form.backward is _project_heads_backward else torch.stack(grads)
-            found = form.backward(stacked, x, weight, ctx.num_heads)
+            grads = torch.stack(grads) if form.impl == "registered" else grads
+            found = form.backward(grads, x, weight, ctx.num_heads)
         return None, None, *found, None
 
 
@@ -257,8 +222,8 @@ class _FeedForward(torch.autograd.Function):
         if grad_y is None:
             return (None,) * 11
         x, hidden, weight1, bias1, weight2, bias2, *seeds = ctx.saved_tensors
+        inputs = (x, weight1, bias1, weight2, bias2)
         if _takes_reference(ctx.explicit):
-            inputs = (x, weight1, bias1, weight2, bias2)
 
             def reference(*given):  # type: ignore[no-untyped-def]
                 return feed_forward_steps(*given, *seeds, *ctx.probabilities)[0]
@@ -266,7 +231,7 @@ class _FeedForward(torch.autograd.Function):
             found = reference_gradients("feed_forward", reference, inputs, grad_y)
         else:
             backward = _backward_of(ctx.form, grad_y).backward
-            found = backward(grad_y, x, hidden, weight1, weight2, *seeds, *ctx.probabilities)
+            found = backward(grad_y, x, hidden, *inputs[1:4], *seeds, *ctx.probabilities)
         return None, None, *found, None, None, None, None
 
 
@@ -274,7 +239,8 @@ class Sublayer(NamedTuple):
     """An op: its kernels, their fakes, its autograd, and what its arguments are.
 
     Args:
-        direct: the kernels.
+        native: the kernels on the CPU.
+        triton: those on a GPU.
         fakes: of the forward and of the backward.
         function: its autograd.Function.
         rows: leading arguments [S, B, ...].
@@ -282,7 +248,8 @@ class Sublayer(NamedTuple):
         seeds: arguments behind those.
     """
 
-    direct: _Form
+    native: _Form
+    triton: _Form
     fakes: tuple[Callable[..., Any], Callable[..., Any]]
     function: Any
     rows: int
@@ -291,44 +258,50 @@ class Sublayer(NamedTuple):
 
 
 PROJECT_HEADS = Sublayer(
-    _Form("project_heads", _project_heads, _project_heads_backward),
-    (_fake_project_heads, _fake_project_heads_backward),
+    _Form("native", "project_heads", _project_heads, _project_heads_backward),
+    _Form("triton", "project_heads", gpu.project_heads, gpu.project_heads_backward),
+    (fakes.project_heads, fakes.project_heads_backward),
     _ProjectHeads, rows=1, weights=2, seeds=0,
 )  # fmt: skip
 MERGE_HEADS = Sublayer(
-    _Form("merge_heads", _merge_heads, _merge_heads_backward),
-    (_fake_merge_heads, _fake_merge_heads_backward),
+    _Form("native", "merge_heads", _merge_heads, _merge_heads_backward),
+    _Form("triton", "merge_heads", gpu.merge_heads, gpu.merge_heads_backward),
+    (fakes.merge_heads, fakes.merge_heads_backward),
     _MergeHeads, rows=2, weights=2, seeds=1,
 )  # fmt: skip
 FEED_FORWARD = Sublayer(
-    _Form("feed_forward", _feed_forward, _feed_forward_backward),
-    (_fake_feed_forward, _fake_feed_forward_backward),
+    _Form("native", "feed_forward", _feed_forward, _feed_forward_backward),
+    _Form("triton", "feed_forward", gpu.feed_forward, gpu.feed_forward_backward),
+    (fakes.feed_forward, fakes.feed_forward_backward),
     _FeedForward, rows=1, weights=4, seeds=2,
 )  # fmt: skip
 
 
-def run(op: Sublayer, explicit: bool, *arguments: Any) -> Any:
+def run(op: Sublayer, impl: str, explicit: bool, *arguments: Any) -> Any:
     """The op's result: by its kernel outright, or by the registered op where someone looks on.
 
     Args:
         op: which.
+        impl: "native" or "triton".
         explicit: the caller named the form, so that its second derivatives are an error.
         arguments: as the registered op takes them.
     """
-    form, tensors = op.direct, arguments[: op.rows + op.weights]
-    if is_tracing():
-        return getattr(torch.ops.clmer, form.name)(*arguments)
-    if not is_plain(*tensors, *arguments[len(tensors) : len(tensors) + op.seeds]):
-        return op.function.apply(_registered(form.name), explicit, *arguments)
+    form = op.triton if impl == "triton" else op.native
+    tensors = arguments[: op.rows + op.weights]
+    if not gpu.is_interpreted(impl, tensors[0]):
+        if is_tracing():
+            return getattr(torch.ops.clmer, form.name)(*arguments)
+        if not is_plain(*tensors, *arguments[len(tensors) : len(tensors) + op.seeds]):
+            return op.function.apply(_registered(form.name), explicit, *arguments)
     if torch.is_grad_enabled() and any_requires_grad(*tensors):
         return op.function.apply(form, explicit, *arguments)
-    if form.forward is _feed_forward:
+    if op is FEED_FORWARD:
         return form.forward(*arguments, want_hidden=False)
     return form.forward(*arguments)
 
 
 def _autograd(op: Sublayer, *arguments: Any) -> Any:
-    found = op.function.apply(_registered(op.direct.name), True, *arguments)
+    found = op.function.apply(_registered(op.native.name), True, *arguments)
     return [*found] if op is PROJECT_HEADS else found
 
 
@@ -336,7 +309,7 @@ def _autograd_backward(name: str, *arguments: Any) -> Any:
     if torch.is_grad_enabled() and any(
         isinstance(t, Tensor) and t.requires_grad for t in arguments
     ):
-        raise no_double_backward(name)
+        raise no_double_backward(name, "triton" if arguments[0].is_cuda else "native")
     with below_autograd():
         return getattr(torch.ops.clmer, f"{name}_backward")(*arguments)
 
@@ -344,7 +317,7 @@ def _autograd_backward(name: str, *arguments: Any) -> Any:
 # --- vmap -----------------------------------------------------------------------------------------
 def _vmap(op: Sublayer, info: Any, in_dims: Sequence[int | None], *arguments: Any) -> Any:
     """The mapped dimension as more samples where all share the weights, else as more streams."""
-    call, n = getattr(torch.ops.clmer, op.direct.name), info.batch_size
+    call, n = getattr(torch.ops.clmer, op.native.name), info.batch_size
     tensors = op.rows + op.weights
     if any(seed is not None for seed in arguments[tensors : tensors + op.seeds]):
         return _one_by_one(call, n, in_dims, arguments), 0
@@ -377,9 +350,10 @@ def _one_by_one(call: Any, n: int, in_dims: Sequence[int | None], arguments: Any
 
 
 for _op in (PROJECT_HEADS, MERGE_HEADS, FEED_FORWARD):
-    _name = _op.direct.name
-    library.impl(_name, _op.direct.forward, "CPU")
-    library.impl(f"{_name}_backward", _op.direct.backward, "CPU")
+    _name = _op.native.name
+    for _form, _device in ((_op.native, "CPU"), (_op.triton, "CUDA")):
+        library.impl(_name, _form.forward, _device)
+        library.impl(f"{_name}_backward", _form.backward, _device)
     torch.library.register_fake(f"clmer::{_name}", _op.fakes[0], lib=library)
     torch.library.register_fake(f"clmer::{_name}_backward", _op.fakes[1], lib=library)
     library.impl(_name, partial(_autograd, _op), "Autograd")

@@ -28,6 +28,9 @@ from clmer.pipeline.stages.start import Start
 from clmer.pipeline.stages.step import adam
 from clmer.pipeline.tokenizer import WindowArrays
 
+#: Stage 1's optimiser.
+ADAM: Mapping[str, Any] = {"lr": 3e-4, "betas": (0.9, 0.99), "weight_decay": 3e-4}
+
 
 class ContrastiveModels(nn.ModuleDict):
     """A contrastive model per modality; they share nothing but the step."""
@@ -39,6 +42,7 @@ class ContrastiveModels(nn.ModuleDict):
         shard: Shard | None,
         other: Mapping[str, Tensor],
         group: int | None,
+        captured: bool = False,
     ) -> dict[str, Tensor]:
         """The losses summed over modalities, and their terms.
 
@@ -48,6 +52,7 @@ class ContrastiveModels(nn.ModuleDict):
             shard: this rank's part of the batch.
             other: [B, C, T] neighbours, of the modalities that are trained by them.
             group: windows per group of the pooled objectives; None for one group.
+            captured: the steps predicted from stay on the device, where a CUDA graph draws them.
         """
         parts = {}
         for name, part in x.items():
@@ -55,7 +60,8 @@ class ContrastiveModels(nn.ModuleDict):
                 more = {"other": other.get(name), "group": group}
                 parts[name] = self[name](part, generator, shard, **more)
             else:
-                parts[name] = self[name](part, generator, shard=shard)
+                t = cast(Any, self[name]).draw_step(generator) if captured else None
+                parts[name] = self[name](part, generator, t, shard)
         line = {
             f"{name}_{key}": value
             for name, part in parts.items()
@@ -101,14 +107,16 @@ def fit_encoders(
     if start is not None:
         for modality, part in model.items():
             start.fill(cast(Any, part).encoder, windows.modalities[modality])
-    optimizer = adam(model, lr=3e-4, betas=(0.9, 0.99), weight_decay=3e-4)
+    captured = config.graph and can_be_captured(model, ranks)
+    optimizer = adam(model, graph=captured, **ADAM)
     device = next(iter(x.values())).device
     objectives = {n: objective_of(config, each) for n, each in windows.modalities.items()}
     pooled = set(objectives.values()) != {"paper"}
     drawn = by_person(train, windows.people, config.batch, device) if pooled else None
     near = _neighbours(windows, train) if "neighbour" in objectives.values() else None
     rows = torch.from_numpy(train).to(device)
-    schedule = Schedule(config.epochs_contrastive, config.batch, amp=config.amp == "bf16")
+    size = config.batch if drawn is None else drawn.size
+    schedule = Schedule(config.epochs_contrastive, size, amp=config.amp == "bf16", graph=captured)
     losses = contrastive_losses(
         model,
         x,
@@ -116,10 +124,21 @@ def fit_encoders(
         group=None if drawn is None else drawn.group,
         near=None if near is None else torch.from_numpy(near).to(device),
         nearby=[n for n, objective in objectives.items() if objective == "neighbour"],
+        captured=captured,
     )
     stage = f"{name}/{CONTRASTIVE}"
     fit(recorder, stage, model, optimizer, losses, drawn or rows, schedule, config.seed)
     return {modality: cast(Any, part).encoder for modality, part in model.items()}
+
+
+def can_be_captured(model: ContrastiveModels, ranks: Ranks) -> bool:
+    """Whether a CUDA graph can hold a step.
+
+    It cannot where several ranks share it, nor where axes are turned: PyTorch's matrix exponential
+    asks the device how far it has to go.
+    """
+    turned = any(cast(Any, each).views.rotation for each in model.values())
+    return ranks.group is None and not turned
 
 
 def _neighbours(windows: WindowArrays, rows: np.ndarray) -> np.ndarray:
@@ -202,6 +221,7 @@ def contrastive_losses(
     group: int | None = None,
     near: Tensor | None = None,
     nearby: Sequence[str] = (),
+    captured: bool = False,
 ) -> Any:
     """The losses of a step, whose batch is spread over the ranks where there are several.
 
@@ -212,6 +232,8 @@ def contrastive_losses(
         group: windows per group, where a batch has groups.
         near: [N, 2] neighbours, where some are asked for; one is drawn per window and step.
         nearby: the modalities whose second views are neighbours.
+        captured: a CUDA graph holds the step: all draws are those of the device's own generator,
+            which graphs know, and no t comes back from the device.
     """
     call: nn.Module = model
     if ranks.group is not None:
@@ -219,13 +241,15 @@ def contrastive_losses(
 
     def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         shard = ranks.shard(len(rows))
+        if captured:
+            generator = torch.cuda.default_generators[rows.device.index]
         other: dict[str, Tensor] = {}
         if near is not None:
             side = torch.randint(2, (len(rows), 1), generator=generator, device=rows.device)
             chosen = near[rows].gather(1, side)[:, 0]
             other = {name: x[name][chosen] for name in nearby}
         part = {name: each[rows] for name, each in x.items()}
-        found = call(part, generator, shard, other, group)
+        found = call(part, generator, shard, other, group, captured)
         return {**found, "loss": undo_ddp_mean(found["loss"], ranks.count)}
 
     return losses

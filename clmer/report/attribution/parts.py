@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +61,7 @@ class Part:
         Returns:
             [N, C, T].
         """
-        rows, out = list(self.rows), own.copy()
+        rows, out = np.array(self.rows), own.copy()
         there = np.flatnonzero(~(is_missing(own, modality) | is_missing(given, modality)))
         place = np.ix_(there, rows)
         if self.band is not None:
@@ -87,7 +87,7 @@ def _bins(length: int, fs: float, band: Band) -> np.ndarray:
     return (hz >= band[0]) & (hz < band[1])
 
 
-def _moved(given: np.ndarray, own: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+def _moved(given: np.ndarray, own: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """A region's rows, on each axis and in each frame at the same place beside the other points."""
     axis = np.arange(given.shape[1]) // _POINTS
     others = np.setdiff1d(np.arange(given.shape[1]), rows)
@@ -121,7 +121,8 @@ def _parts_of_one(modality: Modality, length: int) -> Iterator[Part]:
     eeg = eeg_rows(modality)
     for row, channel in enumerate(channels if modality.kinds else ()):
         yield Part(ELECTRODE if row in eeg else SIGNAL, channel, name, (row,))
-    for band, edges in BANDS.items() if eeg else ():
+    bands = BANDS if eeg else {}
+    for band, edges in bands.items():
         if edges[1] <= modality.fs / 2 and _bins(length, modality.fs, edges).any():
             title = f"{band}, {edges[0]:g}-{edges[1]:g} Hz"
             yield Part(BAND, title, name, tuple(eeg), edges)

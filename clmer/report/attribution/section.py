@@ -180,8 +180,10 @@ def as_csv(found: Found) -> bytes:
 
 def _numbers(drop: Drop, is_rating: bool) -> list[str]:
     """Mean and interval of each of `_VALUES`; empty where there is none."""
-    columns = (None, None, drop.score) if is_rating else (drop.loss, drop.score, None)
-    found = []
+    columns: tuple[np.ndarray | None, ...] = (drop.loss, drop.score, None)
+    if is_rating:
+        columns = (None, None, drop.score)
+    found: list[str] = []
     for values in columns:
         if values is None:
             found += ["", "", ""]
