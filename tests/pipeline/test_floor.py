@@ -11,12 +11,19 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
+from clmer.baselines.logistic import LinearFloor
 from clmer.data.splits import Split
 from clmer.data.store.store import Modality
 from clmer.errors import ConfigError, DataError
 from clmer.pipeline.config import ModelConfig
 from clmer.pipeline.fit import fit_ablation, fit_split
-from clmer.pipeline.floor import encoder_blocks, fit_floor, floor_features, held_together
+from clmer.pipeline.floor import (
+    encoder_blocks,
+    fit_floor,
+    floor_features,
+    floor_tensors,
+    held_together,
+)
 from clmer.pipeline.reference import Known, ReferenceRows, by_person
 from clmer.pipeline.run_files import read_tensors, write_tensors
 from clmer.pipeline.split.model import SplitModel
