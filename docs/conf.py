@@ -31,6 +31,7 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_*"]
+smartquotes = False  # code in docstrings keeps its quotes
 default_role = "py:obj"
 html_math_renderer = "mathml"
 #: The address of the repository's files, as https://github.com/OWNER/clmer/blob/main

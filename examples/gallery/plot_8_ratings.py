@@ -17,6 +17,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 
 import clmer
 from clmer.data.store.options import PrepareOptions
+from clmer.evaluation.ratings import concordance
 from clmer.integrations.mne import from_raw
 
 recordings = rated_study(people=8, trials=12, seconds=20)
@@ -37,13 +38,6 @@ flat = X.reshape(len(X), -1)
 said = cross_val_predict(model, flat, ratings, groups=people, cv=GroupKFold(8))
 mean = np.array([said[number == i].mean() for i in range(len(recordings))])
 truth = np.array([rating for _, rating, _ in recordings])
-
-
-def concordance(a: np.ndarray, b: np.ndarray) -> float:
-    """Lin's concordance correlation coefficient."""
-    both = np.cov(a, b, bias=True)
-    return 2 * both[0, 1] / (both[0, 0] + both[1, 1] + (a.mean() - b.mean()) ** 2)
-
 
 # %%
 # The picture
