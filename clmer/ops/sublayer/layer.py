@@ -180,8 +180,8 @@ class _Layer(torch.autograd.Function):
             return None, None, *found
         dense = [weight.contiguous() for weight in weights]
         rows = (grad_y.contiguous(), x.contiguous(), saved)
-        options = (num_heads, first_only, seeds, samples, dropout_p, torch.get_num_threads())
-        grad_x, flat = _C.layer_backward(*rows, dense, *options)
+        masks, threads = (seeds, samples, dropout_p), torch.get_num_threads()
+        grad_x, flat = _C.layer_backward(*rows, dense, num_heads, first_only, *masks, threads)
         parts = flat.split([weight.numel() for weight in weights])
         grads = (part.view(weight.shape) for part, weight in zip(parts, weights, strict=True))
         return None, None, grad_x, *grads
