@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -130,7 +130,8 @@ class _Layer(nn.Module):
         return out
 
     def _weights(self) -> LayerWeights:
-        norm, first, _, _, second, _ = self.feed_forward
+        feed_forward: Any = self.feed_forward
+        norm, first, _, _, second, _ = feed_forward
         return LayerWeights(
             self.norm.weight, self.norm.bias, self.query.weight, self.key_value.weight,
             self.out.weight, self.out.bias, norm.weight, norm.bias,

@@ -235,6 +235,7 @@ class _Block(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Map x [B, inputs, T] to [B, outputs, T']."""
         convolve, norm, relu, pool = self
+        assert isinstance(norm, BatchNorm)
         z: Tensor = convolve(x)
         values = z.shape[0] * z.shape[2]
         alone = not norm.training or (current_group() is None and values > 1)
@@ -244,5 +245,5 @@ class _Block(nn.Sequential):
         stats = None if norm.training else norm.statistics()
         z, found = norm_relu_pool(z, norm.weight, norm.bias, norm.eps, stats)
         if norm.training:
-            norm.track(*found, values)
+            norm.track(found[0], found[1], values)
         return z

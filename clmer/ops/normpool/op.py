@@ -78,7 +78,8 @@ def norm_relu_pool_reference(
         y = F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
     else:
         found = stats
-        y = F.batch_norm(x, *stats.to(x.dtype).unbind(), weight, bias, eps=eps)
+        mean, var = stats.to(x.dtype)
+        y = F.batch_norm(x, mean, var, weight, bias, eps=eps)
     return F.max_pool1d(F.relu(y), 2, stride=2, padding=1), found
 
 
@@ -119,8 +120,8 @@ class _NormReluPool(torch.autograd.Function):
                 raise no_double_backward("norm_relu_pool")
             stats = None if ctx.measured else found
 
-            def reference(*inputs: Tensor) -> Tensor:
-                return norm_relu_pool_reference(*inputs, ctx.eps, stats)[0]
+            def reference(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+                return norm_relu_pool_reference(x, weight, bias, ctx.eps, stats)[0]
 
             inputs = (x, weight, bias)
             grads = reference_gradients("norm_relu_pool", reference, inputs, grad_y)

@@ -100,8 +100,8 @@ def transformer_layer(
             x, weights, num_heads,
             first_only=first_only, dropout_p=dropout_p, seeds=masks[0], samples=masks[1],
         )  # fmt: skip
-    dense = (None if each is None else each.contiguous() for each in masks)
-    options = (num_heads, first_only, *dense, float(dropout_p))
+    keys, numbers = (None if each is None else each.contiguous() for each in masks)
+    options: _Options = (num_heads, first_only, keys, numbers, float(dropout_p))
     if torch.is_grad_enabled() and any_requires_grad(x, *weights):
         y: Tensor = _Layer.apply(impl is not None, options, x, *weights)
         return y
@@ -180,7 +180,8 @@ class _Layer(torch.autograd.Function):
             return None, None, *found
         dense = [weight.contiguous() for weight in weights]
         rows = (grad_y.contiguous(), x.contiguous(), saved)
-        grad_x, flat = _C.layer_backward(*rows, dense, *ctx.options, torch.get_num_threads())
+        masks, threads = (seeds, samples, dropout_p), torch.get_num_threads()
+        grad_x, flat = _C.layer_backward(*rows, dense, num_heads, first_only, *masks, threads)
         parts = flat.split([weight.numel() for weight in weights])
         grads = (part.view(weight.shape) for part, weight in zip(parts, weights, strict=True))
         return None, None, grad_x, *grads
