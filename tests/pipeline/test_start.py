@@ -190,6 +190,7 @@ def test_what_holds_no_encoders_of_one_split_is_named(tmp_path):
         none.save_encoders(tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_a_run_states_what_it_started_from(tmp_path, capsys):
     write_study(tmp_path)
     run = train_study(tmp_path, "--no-permuted", "--repeats", "1")
