@@ -5,6 +5,7 @@ on the site, or to the repository that `CLMER_REPOSITORY` names.
 """
 
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -42,6 +43,8 @@ myst_fence_as_directive = ["math"]
 myst_enable_extensions = ["colon_fence"]
 
 autosummary_generate = True
+# A page that was made for a name which is gone would be in no toctree.
+shutil.rmtree(Path(__file__).parent / "api" / "generated", ignore_errors=True)
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
