@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +23,10 @@ ROOT = Path(__file__).resolve().parent
 _LOOK = """if True:
     import importlib.util, json, pathlib, runpy
     spec = importlib.util.find_spec("torch")
-    found = None
-    if spec is not None and spec.origin is not None:
-        known = runpy.run_path(str(pathlib.Path(spec.origin).with_name("version.py")))
-        found = {"version": known["__version__"], "cuda": known["cuda"]}
-    print(json.dumps(found))
+    known = pathlib.Path(spec.origin or "").with_name("version.py") if spec else None
+    if known is not None and known.is_file():
+        said = runpy.run_path(str(known))
+        print(json.dumps({"version": said.get("__version__"), "cuda": said.get("cuda")}))
 """
 
 
@@ -50,19 +50,20 @@ def torch_at_hand() -> dict[str, Any] | None:
     for interpreter in interpreters:
         if os.access(interpreter, os.X_OK):
             words = [interpreter, "-E", "-c", _LOOK]
-            ran = subprocess.run(words, cwd=sys.prefix, stdout=subprocess.PIPE, check=True)
-            found: dict[str, Any] | None = json.loads(ran.stdout)
-            if found is not None:
+            ran = subprocess.run(words, cwd=sys.prefix, stdout=subprocess.PIPE, check=False)
+            lines = ran.stdout.decode().splitlines()  # of sitecustomize, too
+            if ran.returncode == 0 and lines and lines[-1].startswith('{"version"'):
+                found: dict[str, Any] = json.loads(lines[-1])
                 return found
     return None
 
 
-def choose_cuda(asked: str, torch: dict[str, Any] | None) -> Cuda:
+def choose_cuda(asked: str, look: Callable[[], dict[str, Any] | None]) -> Cuda:
     """Whether to build the CUDA kernels.
 
     Args:
         asked: $CLMER_CUDA; "" where it is not set.
-        torch: see `torch_at_hand`.
+        look: `torch_at_hand`, which is asked where `asked` leaves it open.
 
     Raises:
         SystemExit: `asked` is none of its words.
@@ -71,8 +72,9 @@ def choose_cuda(asked: str, torch: dict[str, Any] | None) -> Cuda:
         return Cuda(asked, f"CLMER_CUDA={asked}")
     if asked not in ("", "AUTO"):
         sys.exit(f"CLMER_CUDA: found {asked!r}, expected ON, OFF or AUTO")
+    torch = look()
     if torch is None:
-        return Cuda("OFF", "no torch was installed yet; CLMER_CUDA=ON builds them without")
+        return Cuda("OFF", "no torch was found, CLMER_CUDA=ON builds them without")
     if torch["cuda"] is None:
         return Cuda("OFF", f"torch {torch['version']} was there, which has no CUDA")
     return Cuda("AUTO", f"torch {torch['version']} was there, with CUDA {torch['cuda']}")
@@ -92,7 +94,7 @@ class CMakeBuild(build_ext):
         in_tree = ROOT / "clmer" / target.name
         build = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         is_distribution = (ROOT / "PKG-INFO").exists()
-        cuda = choose_cuda(os.environ.get("CLMER_CUDA", ""), torch_at_hand())
+        cuda = choose_cuda(os.environ.get("CLMER_CUDA", ""), torch_at_hand)
         configure = [
             "cmake",
             f"-S{ROOT}",

@@ -233,7 +233,7 @@ _CPU, _GPU = {"version": "2.9.0+cpu", "cuda": None}, {"version": "2.9.0", "cuda"
     [
         ("", _GPU, "AUTO", "torch 2.9.0 was there, with CUDA 12.8"),
         ("AUTO", _CPU, "OFF", "torch 2.9.0+cpu was there, which has no CUDA"),
-        ("", None, "OFF", "no torch was installed yet"),
+        ("", None, "OFF", "no torch was found"),
         ("ON", _CPU, "ON", "CLMER_CUDA=ON"),
         ("OFF", _GPU, "OFF", "CLMER_CUDA=OFF"),
     ],
@@ -241,14 +241,15 @@ _CPU, _GPU = {"version": "2.9.0+cpu", "cuda": None}, {"version": "2.9.0", "cuda"
 def test_cuda_is_built_where_torch_has_it_or_where_it_is_asked_for(
     asked: str, torch_there: dict[str, Any] | None, option: str, why: str
 ) -> None:
-    chosen = in_setup("choose_cuda")(asked, torch_there)
+    chosen = in_setup("choose_cuda")(asked, lambda: torch_there)
     assert chosen.option == option
     assert why in chosen.why
+    assert not set(chosen.why) & set(";\"$\\")  # CMake and the compiler are told it
 
 
 def test_another_word_for_cuda_is_refused() -> None:
     with pytest.raises(SystemExit, match="CLMER_CUDA: found 'yes', expected ON, OFF or AUTO"):
-        in_setup("choose_cuda")("yes", None)
+        in_setup("choose_cuda")("yes", lambda: None)
 
 
 def test_the_torch_of_an_environment_is_found_from_within_build_isolation(tmp_path: Path) -> None:
@@ -279,6 +280,7 @@ def test_the_torch_of_an_environment_is_found_from_within_build_isolation(tmp_pa
     in_setup("torch_at_hand")
     assert found() is None
     (site / "torch").mkdir()
+    assert found() is None  # what is left of another torch
     (site / "torch" / "__init__.py").write_text("raise RuntimeError('never imported')")
     (site / "torch" / "version.py").write_text("__version__ = '2.9.0'\ncuda = '12.8'\n")
     assert found() == _GPU
