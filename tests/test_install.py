@@ -244,7 +244,7 @@ def test_cuda_is_built_where_torch_has_it_or_where_it_is_asked_for(
     chosen = in_setup("choose_cuda")(asked, lambda: torch_there)
     assert chosen.option == option
     assert why in chosen.why
-    assert not set(chosen.why) & set(";\"$\\")  # CMake and the compiler are told it
+    assert not set(chosen.why) & set(';"$\\')  # CMake and the compiler are told it
 
 
 def test_another_word_for_cuda_is_refused() -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Proves on a GPU what the CPU-only tests cannot, and measures, in one call that ends within LIMIT seconds
-# (540, for machines that are lent for ten minutes at a time): builds in place with this machine's own
+# (540 by default): builds in place with this machine's own
 # Python, torch and nvcc (nothing is downloaded: cmake, ninja, pybind11 and pytest must be there), runs
 # every test marked gpu, compute-sanitizer on those marked sanitizer, and then, with the GPU to itself,
 # rows() of the benchmarks in the order of their worth. Whatever fails or is cut short, a report of the

@@ -104,7 +104,7 @@ def fit(
     mixed = mix([each.held_out for each in solved.values()], y, classes, weights)
     mean, scale, matrices, bias = {}, {}, {}, mixed.bias.copy()
     for share, (block, each) in zip(mixed.shares, solved.items(), strict=True):
-        mean[block], scale[block] = each.mean, each.scale
+        mean[block], scale[block] = each.mean.copy(), each.scale.copy()  # not those of `_SOLVED`
         matrices[block] = share * each.model.weights
         bias += share * each.model.bias
     return Fitted(LinearFloor(mean, scale, matrices, bias), mixed.log_odds)

@@ -63,7 +63,7 @@ def feed_forward(
 def takes_kernel(x: Tensor) -> bool:
     """Whether kernels that are no ops of torch's library can compute with x.
 
-    Where an op fits, and no compiler, transform or mode looks on; elsewhere a module's own parts
+    Where an op fits, and no compiler, transform or mode is active; elsewhere a module's own parts
     do. A batch may be spread over processes.
     """
     return _computes(x) and not is_tracing() and is_ordinary(x)

@@ -14,6 +14,7 @@ class Ahead {
   // What is read or written soon. Lines to write are asked for in the same way: nobody else has
   // them, so that they come as ones that may be written.
   void add(const void* data, int64_t row_bytes, int64_t rows, int64_t bytes) {
+    if (count_ == kMost) return;  // it is a hint
     if (row_bytes == bytes) bytes *= rows, rows = 1;
     pieces_[count_++] = {static_cast<const char*>(data), row_bytes, rows, bytes};
     lines_ += rows * ((bytes + kLine - 1) / kLine);

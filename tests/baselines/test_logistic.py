@@ -141,6 +141,18 @@ def test_a_block_is_solved_once(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(alone.held_out, fresh.held_out)
 
 
+def test_a_fit_is_its_owner_s() -> None:
+    features, y, groups = problem(seed=12)
+    first = logistic.fit(features, y, groups, 2).floor
+    mean = first.mean["a"].copy()
+    for each in (first.mean, first.scale, first.weights):
+        each["a"] += 100
+    again = logistic.fit(features, y, groups, 2).floor
+    np.testing.assert_array_equal(again.mean["a"], mean)
+    assert abs(again.scale["a"]).max() < 50
+    assert abs(again.weights["a"]).max() < 50
+
+
 def test_few_blocks_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     _, y, groups = problem(people=4)
     monkeypatch.setattr(logistic, "_SOLVED", OrderedDict())

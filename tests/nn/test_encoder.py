@@ -47,6 +47,18 @@ def test_widths_double_up_to_the_features() -> None:
     assert [block[0].out_channels for block in encoder.blocks] == [32, 64, 128]
 
 
+def test_parts_are_called_where_somebody_waits_for_it() -> None:
+    encoder, x = Encoder(3, 64, width=4, features=10).eval(), torch.randn(2, 3, 64)
+    want, seen = encoder(x), []
+    block = encoder.blocks[0]
+    handle = block[2].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    torch.testing.assert_close(encoder(x), want)
+    assert seen[0].min() == 0
+    handle.remove()
+    other = torch.nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+    torch.testing.assert_close(other(x), want)
+
+
 def test_dropout_leaves_the_running_statistics_alone() -> None:
     torch.manual_seed(0)
     encoder, x = Encoder(4, 25, width=8, dropout=0.5), torch.randn(64, 4, 25)

@@ -8,7 +8,8 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,11 +18,18 @@ from support.report_cases import Page, section
 from clmer import cli
 from clmer.data.synthetic import write_deap
 from clmer.errors import EXIT_INTERRUPTED, DataError
+from clmer.evaluation.rows import Rows
 from clmer.pipeline.split.model import SplitModel
 from clmer.report.attribution import runs
 from clmer.report.attribution.measure import Drop, SplitDrops, occlude
 from clmer.report.attribution.parts import Part
-from clmer.report.attribution.runs import Attribution, attribute, not_above_chance
+from clmer.report.attribution.runs import (
+    MOST_WINDOWS,
+    Attribution,
+    attribute,
+    chosen_windows,
+    not_above_chance,
+)
 from clmer.report.attribution.section import TITLE, as_csv
 from clmer.report.attribution.section import section as drawn
 from clmer.report.reading import RunFiles, read_predictions, read_run
@@ -32,6 +40,23 @@ LINEAR += ["--protocol", "subject", "--folds", "3", "--repeats", "3", "--modalit
 #: Electrodes and units that the generator writes valence into, and its band.
 FRONTAL = {"Fp1", "AF3", "F3", "F7", "FC5", "FC1", "Fp2", "AF4", "F4", "F8", "FC6", "FC2"}
 UNITS = {"AU12", "AU06", "AU15", "AU04"}
+
+
+def test_windows_in_turn_keep_every_class() -> None:
+    y = np.arange(200) % 2  # a class per trial, one window each
+    y[:80] = 0
+    y[7] = 1
+    subject = np.where(np.arange(200) < 80, "a", "b")
+    column = np.array(["split1"] * 200)
+    rows = Rows("eeg", column, subject, np.arange(200), np.zeros(200), y)
+    run = SimpleNamespace(scored={"splits": [{"name": "split1"}]})
+    tested = HeldOutWindows(cast(Any, run), cast(Any, None), rows, np.arange(200))
+    chosen, alone = chosen_windows(tested, 0)
+    assert alone == []
+    of_a, of_b = (chosen[subject[chosen] == person] for person in "ab")
+    assert (len(of_a), len(of_b)) == (MOST_WINDOWS, MOST_WINDOWS)
+    assert y[of_a].sum() == 1
+    assert y[of_b].sum() == MOST_WINDOWS // 2
 
 
 def linear_run(folder: Path, name: str, control: str, seed: int = 0) -> None:

@@ -54,7 +54,8 @@ def sosfilt(
         x: [..., T], float32, float64, bfloat16 or float16.
         sos: [S, 6] float64, rows b0 b1 b2 a0 a1 a2 with a0 = 1. Where it requires a gradient the
             sections are filtered one by one (`coefficients.py`): the same y, slower, and with x and
-            every section's output kept for the backward.
+            every section's output kept for the backward. Its last state may differ by rounding, and
+            so may what is filtered in chunks from one pass.
         state: [..., S, 2] float64, z0 and z1 of each section; None starts from zeros.
         impl: None, "native", "cuda" (the native kernel, and no other than a GPU's) or "reference"
             (plain PyTorch).

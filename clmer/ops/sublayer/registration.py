@@ -151,7 +151,7 @@ def _registered(name: str) -> _Form:
 
 
 def _backward_of(form: _Form, *grads: Tensor) -> _Form:
-    """The form for the backward: what ran forward, unless someone looks on."""
+    """The form for the backward: what ran forward, unless a mode or a compiler is active."""
     if gpu.is_interpreted(form.impl, grads[0]):
         if torch.is_grad_enabled():
             raise no_double_backward(form.name, form.impl)
@@ -278,7 +278,7 @@ FEED_FORWARD = Sublayer(
 
 
 def run(op: Sublayer, impl: str, explicit: bool, *arguments: Any) -> Any:
-    """The op's result: by its kernel outright, or by the registered op where someone looks on.
+    """The op's result: by its kernel, or by the registered op if a mode or a compiler is active.
 
     Args:
         op: which.

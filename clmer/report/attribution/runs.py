@@ -145,9 +145,11 @@ def chosen_windows(tested: HeldOutWindows, number: int) -> tuple[np.ndarray, lis
     found = []
     for person in np.unique(tested.rows.subject[rows]):
         own = rows[tested.rows.subject[rows] == person]
-        own = own[:: -(-len(own) // MOST_WINDOWS)]
-        if len(np.unique(tested.rows.y[own])) < 2:
+        y = tested.rows.y[own]
+        if len(np.unique(y)) < 2:
             alone.append(str(person))
-        else:
-            found.append(own)
+            continue
+        by_class = own[np.argsort(y, kind="stable")]  # so that every class keeps its share
+        taken = np.linspace(0, len(own) - 1, min(len(own), MOST_WINDOWS)).round().astype(int)
+        found.append(np.sort(by_class[taken]))
     return np.concatenate(found) if found else np.array([], dtype=np.int64), alone

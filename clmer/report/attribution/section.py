@@ -71,8 +71,8 @@ def _what(found: Attribution, protocol: str) -> str:
         f"person, {class_}: there it says nothing any more, and all else stays. Below is "
         f"how much the {cost} of {found.model} rises then, over "
         f"{plural(len(found.people), 'person', 'people')} and {found.windows} windows (at most "
-        f"{MOST_WINDOWS} of a person, {ROUNDS} draws), each split's model on its own test "
-        f"part: {whom}. With nothing exchanged their {whole} is {score_text(score)}."
+        f"{MOST_WINDOWS} of a person in a split, {ROUNDS} draws), each split's model on its own "
+        f"test part: {whom}. With nothing exchanged their {whole} is {score_text(score)}."
     )
 
 
