@@ -34,12 +34,18 @@ def test_it_says_what_is_built_and_used(capsys: pytest.CaptureFixture[str]) -> N
 def test_folders_are_those_of_the_variables_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CLMER_DATA", str(tmp_path / "none"))
     monkeypatch.setenv("CLMER_CACHE", str(tmp_path))
     text = " ".join(said(capsys, "--no-extras").split())
     assert f"{tmp_path / 'none'}: not there" in text
     assert f"{tmp_path}: writable" in text
     assert str(Path.home()) not in text.replace(str(tmp_path), "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = " ".join(said(capsys, "--no-extras").split())
+    assert "~/none: not there" in text
+    assert "~: writable" in text
+    assert str(tmp_path) not in text
     monkeypatch.delenv("CLMER_DATA")
     assert re.search(r"CLMER_DATA +not set", said(capsys, "--no-extras"))
 
@@ -106,6 +112,13 @@ def test_each_extra_is_whole_missing_or_broken(
     assert "bids missing" in lines
     assert "own-absent: not installed" in lines
     assert "/home" not in lines
+
+
+def test_an_import_that_does_not_end_is_told(site: Path) -> None:
+    (site / "own_slow.py").write_text("import time\ntime.sleep(600)\n")
+    told = extras.import_all(["own_works", "own_slow", "own_after"], limit_s=3)
+    late = "its import took longer than 3 s"
+    assert told == {"own_after": "", "own_slow": late, "own_works": ""}
 
 
 def test_of_several_modules_that_of_the_name_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:

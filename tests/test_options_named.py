@@ -38,7 +38,7 @@ _COMMAND = re.compile(
 )
 #: Arguments of Python functions that no command has as an option.
 _PYTHON = {"random_state", "modality", "windows", "name", "path", "shares", "streams", "patience_s"}
-_PYTHON |= {"license", "repo_id"}
+_PYTHON |= {"license", "private", "repo_id"}
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:

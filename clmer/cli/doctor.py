@@ -122,12 +122,19 @@ def gpus() -> Rows:
 
 
 def folders() -> Rows:
-    """$CLMER_DATA and $CLMER_CACHE, and whether they can be used."""
+    """$CLMER_DATA and $CLMER_CACHE, and whether they can be used; the home folder is `~`."""
     data, cache = os.environ.get("CLMER_DATA"), os.environ.get("CLMER_CACHE")
+    kept = _without_home(cache) if cache else "not set, so ~/.cache/clmer"
     return [
-        ("CLMER_DATA", f"{data}: {_state(Path(data))}" if data else "not set"),
-        ("CLMER_CACHE", f"{cache or 'not set, so ~/.cache/clmer'}: {_state(stores_folder(None))}"),
+        ("CLMER_DATA", f"{_without_home(data)}: {_state(Path(data))}" if data else "not set"),
+        ("CLMER_CACHE", f"{kept}: {_state(stores_folder(None))}"),
     ]
+
+
+def _without_home(folder: str) -> str:
+    """A folder with `~` for the home folder, whose name is mostly somebody's."""
+    path, home = Path(folder), os.path.expanduser("~")
+    return str("~" / path.relative_to(home)) if path.is_relative_to(home) else folder
 
 
 def _state(folder: Path) -> str:

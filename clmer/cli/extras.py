@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -28,6 +28,8 @@ WHAT_FOR = {
 }
 #: Of those who work on clmer itself: looked for, not imported.
 _OURS = ("test", "docs", "dev")
+#: Seconds that an import may take.
+_LIMIT_S = 60
 
 #: Imports what it is told, one after the other, and says what came of each.
 _IMPORT = """if True:
@@ -114,19 +116,34 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def import_all(modules: Iterable[str]) -> dict[str, str]:
-    """What the import of each module says: "" for nothing. One that ends Python is told too."""
+def import_all(modules: Iterable[str], limit_s: float = _LIMIT_S) -> dict[str, str]:
+    """What the import of each module says: "" for nothing.
+
+    One that ends Python is told too, and one that alone takes longer than `limit_s`.
+    """
     left, said = sorted(set(modules)), {}
     while left:
-        words = [sys.executable, "-c", _IMPORT, *left]
-        ran = subprocess.run(words, capture_output=True, text=True, errors="replace")
-        for line in ran.stdout.splitlines():
+        first = left[0]
+        printed, why = _import(left, limit_s)
+        for line in printed.splitlines():
             mark, _, rest = line.partition("\t")
             name, _, error = rest.partition("\t")
             if mark == "imported" and name in left:
                 said[name] = error
         left = [name for name in left if name not in said]
-        if left:
-            said[left[0]] = f"its import ended Python (exit code {ran.returncode})"
+        if first in left:  # nothing before it took of its time
+            said[first] = why
             left = left[1:]
     return said
+
+
+def _import(modules: Sequence[str], limit_s: float) -> tuple[str, str]:
+    """What a process prints that imports them, and how it ended."""
+    words = [sys.executable, "-c", _IMPORT, *modules]
+    try:
+        ran = subprocess.run(words, capture_output=True, timeout=limit_s)
+    except subprocess.TimeoutExpired as late:
+        printed, why = late.stdout or b"", f"its import took longer than {limit_s:g} s"
+    else:
+        printed, why = ran.stdout, f"its import ended Python (exit code {ran.returncode})"
+    return printed.decode(errors="replace"), why

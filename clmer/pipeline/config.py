@@ -275,8 +275,8 @@ class Config(PrepareOptions, ModelConfig):
         folds: parts that groups are assigned to.
         repeats: splits to train on; 0 for the protocol's own number (everyone tested once).
         permuted: train the first model once more on labels permuted within each person: a control.
-        init: folder of encoders of another study, which stage 1 starts from, see
-            `clmer.pipeline.stages.start`; "" for a random start.
+        init: folder of encoders of another study, or hf://user/name, which stage 1 starts from,
+            see `clmer.pipeline.stages.start`; "" for a random start.
         preset: "paper" or "cpu".
         device: a torch device.
 
@@ -340,7 +340,7 @@ class Config(PrepareOptions, ModelConfig):
     init: str = option(
         "",
         help="start stage 1 from encoders of another study: a folder of save_encoders or "
-        "save_pretrained, or a run's with one split",
+        "save_pretrained, hf://user/name, or a run's with one split",
         metavar="DIR",
         group=MODEL,
     )

@@ -26,7 +26,11 @@ def describe(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.usage = "%(prog)s RUN --stream NAME [options]"
-    parser.add_argument("run", metavar="RUN", help="folder of a finished run")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="folder of a finished run or a saved model, or hf://user/name on Hugging Face's Hub",
+    )
     parser.add_argument(
         "--stream",
         action="append",

@@ -10,7 +10,11 @@ from clmer.data.choices.files import SUPPORTED
 def describe(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.usage = "%(prog)s RUN [RECORDING ...] [options]"
-    parser.add_argument("run", metavar="RUN", help="folder of a finished run")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="folder of a finished run or a saved model, or hf://user/name on Hugging Face's Hub",
+    )
     parser.add_argument(
         "recording",
         nargs="*",

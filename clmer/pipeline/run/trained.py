@@ -250,7 +250,8 @@ class TrainedRun:
 
         Args:
             repo_id: "user/name"; made where it is not there.
-            private: whether a new repository is.
+            private: whether a new repository is; one that is there is refused where it is public
+                and this is True.
             license: as in `save_pretrained`.
             about_data: as in `save_pretrained`.
             token: of the Hub; None for the one that `hf auth login` keeps.
@@ -261,8 +262,8 @@ class TrainedRun:
 
         Raises:
             ConfigError: as `save_pretrained`.
-            DataError: huggingface-hub is not installed (`pip install "clmer[hub]"`), or the Hub
-                refuses.
+            DataError: huggingface-hub is not installed (`pip install "clmer[hub]"`), the Hub
+                refuses, or the repository is public and `private` is True.
         """
         check_repository(repo_id)
         import_hub()  # say so before anything is written

@@ -72,7 +72,7 @@ def _front(model: SavedModel, license: str) -> dict[str, Any]:
     }
     if license == "other":
         front["license_name"] = "not-stated"
-    if model.scores is None:
+    if model.scores is None or _is_part(model):
         return front
     kind, config = kind_of(model.scores), model.config
     row = _row(model.scores, model.name)
@@ -226,14 +226,20 @@ def _inputs(model: SavedModel) -> list[str]:
 def _scores(model: SavedModel) -> list[str]:
     """The table, and what it comes to in words."""
     if model.scores is None:
-        return ["None: nothing was tested with it, or its training was not finished."]
+        return [
+            "None: nothing was tested with it, its training was not finished, or only one person "
+            "was tested, whose own scores they would be."
+        ]
     kind, scores = kind_of(model.scores), model.scores
     whom = WHOM.get(scores["protocol"], "its test part")
+    tested = (
+        f"The models of all {scores['splits']} splits, each tested" if _is_part(model) else "Tested"
+    )
     rows = [_row(scores, model.name)]
     under = {**scores, "main": [model.name]} if rows[0] else scores
     rows += [simple_baseline(under), _row(scores, kind.guess), _row(scores, _PERMUTED)]
     lines = [
-        f"Tested on {whom} ({_protocol(scores['protocol'])}): {scores['people']} people, "
+        f"{tested} on {whom} ({_protocol(scores['protocol'])}): {scores['people']} people, "
         f"{scores['recordings']} recordings, {scores['windows']} windows. In brackets: "
         f"{scores['interval']}.",
         "",
@@ -252,7 +258,7 @@ def _scores(model: SavedModel) -> list[str]:
 
 def _role(model: SavedModel, name: str, guess: str) -> str:
     if name == model.name:
-        return " (this model)"
+        return "" if _is_part(model) else " (this model)"
     if name == guess:
         return " (knows the training labels alone)"
     return " (a control)" if name == _PERMUTED else " (best simple baseline)"
@@ -260,7 +266,14 @@ def _role(model: SavedModel, name: str, guess: str) -> str:
 
 def _limits(model: SavedModel) -> list[str]:
     lines = list(_LIMITS)
-    if len(model.splits) > 1 and model.scores is not None:
+    if model.scores is not None and _is_part(model):
+        lines.insert(
+            0,
+            f"The scores are those of all {model.scores['splits']} splits' models, not of this one "
+            "alone, which was trained on some of the people or recordings that they were tested "
+            "on.",
+        )
+    elif model.scores is not None and len(model.splits) > 1:
         lines.insert(
             0,
             f"The scores are those of the {len(model.splits)} splits' models, each on people or "
@@ -303,6 +316,11 @@ def _data_name(model: SavedModel) -> str:
     config = model.config
     title = DATASETS[config.dataset].title.split(", http")[0]
     return f"{config.dataset}, generated" if config.synthetic else title or "own recordings"
+
+
+def _is_part(model: SavedModel) -> bool:
+    """Whether fewer splits are saved than the scores are of."""
+    return model.scores is not None and len(model.splits) < model.scores["splits"]
 
 
 def _protocol(name: str) -> str:

@@ -49,7 +49,7 @@ def upload(folder: Path, repo_id: str, *, private: bool, token: str | None, mess
     Args:
         folder: the saved model.
         repo_id: "user/name".
-        private: of a new repository; one that is there stays as it is.
+        private: of a new repository; one that is there has to be private too, where it is True.
         token: of the Hub; None for the one that `hf auth login` keeps.
         message: of the commit.
 
@@ -57,13 +57,19 @@ def upload(folder: Path, repo_id: str, *, private: bool, token: str | None, mess
         The commit's address.
 
     Raises:
-        DataError: huggingface-hub is not installed, or the Hub refuses.
+        DataError: huggingface-hub is not installed, the Hub refuses, or the repository is public
+            and `private` is True.
     """
     hub = import_hub()
     check_repository(repo_id)
     api = hub.HfApi(token=token)
     with _refused(hub, repo_id, "upload"):
         api.create_repo(repo_id, private=private, exist_ok=True)
+        is_public = private and not api.repo_info(repo_id).private
+    if is_public:
+        hint = "Choose another repository, or say `private=False`."
+        raise DataError(repo_id, "`private`", "a public repository", "a private one", hint)
+    with _refused(hub, repo_id, "upload"):
         done = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
     return str(done.commit_url)
 

@@ -48,7 +48,8 @@ _SHAPE = {
 def scores_of(results: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
     """What is kept of results.json; None of a run that nothing was tested with.
 
-    Left out are people, recordings, splits and their names, files, names of stimuli, and notes.
+    None too where one person was tested, whose own scores they are. Left out are people, recordings
+    and splits but for their number, names of files and stimuli, and notes.
 
     Args:
         results: what it holds.
@@ -59,10 +60,13 @@ def scores_of(results: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
     """
     if "models" not in results:
         return None
-    check(results, {**_SHAPE, "data": dict, "comparisons": [dict]}, path)
+    check(results, {**_SHAPE, "splits": [dict], "data": dict, "comparisons": [dict]}, path)
+    if results["people"] < 2:
+        return None
     names = _names(results, path, "")
     return {
         **{key: results[key] for key in _PLAIN},
+        "splits": len(results["splits"]),
         "reference": {"kind": results["reference"]["kind"]},
         "filter": dict(results["data"].get("filter", {})),
         "stimuli": results.get("stimuli"),
@@ -89,8 +93,8 @@ def check_scores(found: Any, path: Path) -> None:
         DataError: at the first field that differs.
     """
     levels = {level: {ANY: _SCORE} for level in _LEVELS}
-    shape = {"filter": {ANY: str}, "models": [{"name": str, **levels}], "comparisons": [_PAIR]}
-    check(found, {**_SHAPE, **shape}, path, SCORES)
+    shape = {"splits": int, "filter": {ANY: str}, "comparisons": [_PAIR]}
+    check(found, {**_SHAPE, **shape, "models": [{"name": str, **levels}]}, path, SCORES)
     if found.get("stimuli") is not None:
         check(found["stimuli"], _TOLD, path, f"{SCORES}.stimuli")
 

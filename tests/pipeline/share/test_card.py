@@ -1,11 +1,13 @@
 """The model card: front matter that the Hub reads, and text that says what the results say."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from support.results_cases import predictions, results
 from support.share_cases import fitted
 
+import clmer
 from clmer.errors import ConfigError
 from clmer.pipeline.run.scores import scores_in
 
@@ -92,6 +94,37 @@ def test_what_else_a_reader_has_to_know(card):
     for person in PEOPLE:
         assert f"{person} " not in card
         assert f"{person}/" not in card
+
+
+def test_scores_of_all_splits_are_not_stated_as_one_splits(trained, tmp_path):
+    one = replace(trained, splits={"split1": trained.splits["split1"]})
+    place = one.save_pretrained(tmp_path / "model")
+    card = (place / "README.md").read_text()
+    assert json.loads((place / "config.json").read_text())["scores"]["splits"] == 2
+    assert row(card, "eeg+ecg")[0] == "eeg+ecg"
+    assert "(this model)" not in card
+    front = card.split("---\n")[1]
+    assert "model-index" not in front
+    assert "metrics" not in front
+    assert "The models of all 2 splits, each tested on people it never saw in training" in card
+    assert "The scores are those of all 2 splits' models, not of this one alone" in card
+    assert "trained on some of the people or recordings" in card
+    again = clmer.load(place).save_pretrained(tmp_path / "again")
+    assert (again / "README.md").read_text() == card
+
+
+def test_the_scores_of_a_single_person_are_not_kept(trained, tmp_path):
+    models = [predictions("eeg+ecg", 0.7, people=1), predictions("majority", 0.5, people=1)]
+    found = results(models, main=("eeg+ecg",))
+    found |= {"data": {"filter": {}}, "classifier": "fusion", "not_kept": []}
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    place = replace(trained, folder=tmp_path).save_pretrained(tmp_path / "model")
+    assert json.loads((place / "config.json").read_text())["scores"] is None
+    card = (place / "README.md").read_text()
+    assert "only one person was tested, whose own scores they would be" in card
+    assert "model-index" not in card
+    again = clmer.load(place).save_pretrained(tmp_path / "again")
+    assert (again / "README.md").read_text() == card
 
 
 @pytest.mark.parametrize(

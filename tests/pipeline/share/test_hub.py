@@ -23,8 +23,8 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def repositories(tmp_path, monkeypatch):
-    """What was asked of the Hub; its repositories are folders in `tmp_path`."""
-    calls = []
+    """What was asked of the Hub; its repositories are folders in `tmp_path`, a/public is there."""
+    calls, are_private = [], {"a/public": False}
 
     class Api:
         def __init__(self, token=None):
@@ -32,6 +32,11 @@ def repositories(tmp_path, monkeypatch):
 
         def create_repo(self, repo_id, *, private, exist_ok):
             calls.append(("create", repo_id, private, exist_ok))
+            are_private.setdefault(repo_id, private)
+
+        def repo_info(self, repo_id):
+            calls.append(("info", repo_id))
+            return SimpleNamespace(private=are_private[repo_id])
 
         def upload_folder(self, *, repo_id, folder_path, commit_message):
             shutil.copytree(folder_path, tmp_path / repo_id)
@@ -53,6 +58,7 @@ def test_up_and_down_again(trained, repositories, tmp_path):
     assert repositories == [
         ("token", None),
         ("create", "someone/calm-or-tense", True, True),
+        ("info", "someone/calm-or-tense"),
         ("upload", "someone/calm-or-tense", "Model saved by CLMER"),
     ]
     place = tmp_path / "someone" / "calm-or-tense"
@@ -72,6 +78,16 @@ def test_up_and_down_again(trained, repositories, tmp_path):
         ("create", "someone/open", False, True),
         ("upload", "someone/open", "First"),
     ]
+
+
+def test_nothing_goes_to_a_public_repository_unless_told(trained, repositories, tmp_path):
+    message = "a/public: `private`: found a public repository, expected a private one.*private=Fal"
+    with pytest.raises(DataError, match=message):
+        trained.push_to_hub("a/public")
+    assert repositories[-1] == ("info", "a/public")
+    assert not (tmp_path / "a").exists()
+    trained.push_to_hub("a/public", private=False)
+    assert repositories[-1] == ("upload", "a/public", "Model saved by CLMER")
 
 
 def test_a_folder_is_never_taken_for_a_repository(repositories, tmp_path, monkeypatch):

@@ -77,7 +77,7 @@ def test_every_kind_of_model_says_the_same_after_loading(tmp_path, options, moda
     assert loaded.config.models == trained.config.models
     assert loaded.modalities == trained.modalities
     text = (loaded.folder / "README.md").read_text()
-    assert "None: nothing was tested with it, or its training was not finished." in text
+    assert "None: nothing was tested with it, its training was not finished, or only one" in text
 
 
 def test_a_model_with_a_reference_keeps_nobodys(tmp_path):
@@ -277,6 +277,10 @@ def without(name):
         (
             lambda f: changed(f, lambda c: c["scores"].update(people="two")),
             'config.json: scores.people: found "two", expected a whole number',
+        ),
+        (
+            lambda f: changed(f, lambda c: c["scores"].pop("splits")),
+            "config.json: scores.splits: found nothing",
         ),
     ],
 )
