@@ -58,7 +58,6 @@ sphinx_gallery_conf = {
     "backreferences_dir": "gallery/uses",
     "doc_module": ("clmer",),
     "filename_pattern": "/plot_",
-    "ignore_pattern": r"generated\.py",
     "within_subsection_order": "FileNameSortKey",
     "show_signature": False,
     "show_memory": False,

@@ -73,6 +73,10 @@ def from_raw(raw: Any, like: TrainedRun | PrepareOptions) -> MneWindows:
             options, such as `PrepareOptions(modalities=("eeg",), window_s=2.0)`, for those of a
             manifest.
 
+    Returns:
+        `MneWindows`, whose `arrays["eeg"]` is [N, channels, samples], at 128 Hz unless the options
+        say otherwise, in uV; bad channels and windows in spans marked as bad are left out.
+
     Raises:
         DataError: a channel is missing, or is marked as bad and the run needs it; there are no
             windows (why).
@@ -92,6 +96,9 @@ def from_epochs(epochs: Any, like: TrainedRun | PrepareOptions) -> MneWindows:
     Args:
         epochs: `mne.Epochs` of any kind; it is not changed.
         like: as in `from_raw`.
+
+    Returns:
+        As `from_raw`, and for each window its epoch and that epoch's label.
 
     Raises:
         DataError: as `from_raw`.

@@ -22,7 +22,7 @@ def _refused_weights(found: Any) -> str:
 class CLMERClassifier(ClassifierMixin, WindowEstimator):
     """CLMER as a classifier; its arguments are `WindowEstimator`'s, and one more.
 
-    Args (and those of `WindowEstimator`):
+    Args:
         class_weight: what windows count in the losses by their class, see `fit`. "balanced": n /
             (K n_k), so that rare classes count as much as frequent ones, as `clmer train` has it;
             None: every window 1; or numbers by label, 1 for those that are not named. Times

@@ -11,10 +11,17 @@ lines.
 # The recordings
 # --------------
 #
-# Put your own here: ``mne.io.read_raw("P01_rest.edf")`` for each. These are generated, ten people
-# with a minute of rest and a minute of a task, so the score says that the code works and nothing
-# about people.
-from generated import study
+# Put your own here, as ``[(person, state, Raw), ...]``::
+#
+#     recordings = [
+#         (person, state, mne.io.read_raw(f"{person}_{state}.edf"))
+#         for person in ("P01", "P02", "P03")
+#         for state in ("rest", "task")
+#     ]
+#
+# These are generated, ten people with a minute of rest and a minute of a task, so the score says
+# that the code works and nothing about people.
+from clmer.data.synthetic.study import study
 
 recordings = study(people=10, seconds=60)  # (person, state, Raw) of each
 print(f"{len(recordings)} recordings, the first:", *recordings[0][:2])
@@ -24,10 +31,12 @@ print(recordings[0][2])
 # From windows to a score
 # -----------------------
 #
-# ``from_raw`` filters (4 to 45 Hz), resamples to 128 Hz and cuts windows; bad channels, and spans
-# that MNE marks as bad, are left out. ``LeaveOneGroupOut`` by person trains on nine people and
-# tests on the tenth, in turn. Windows of one recording are nearly copies of each other: a split
-# that ignores whose they are shows a better score that is not true, see :doc:`plot_3_leakage`.
+# ``from_raw`` filters (4 to 45 Hz), resamples to 128 Hz and cuts windows, [N, channels, samples]
+# of ``"eeg"``. Spans that MNE marks as bad are left out, and so are bad channels: interpolate them
+# first (``raw.interpolate_bads()``), so that all recordings have the same. ``LeaveOneGroupOut`` by
+# person trains on nine people and tests on the tenth, in turn. Windows of one recording are nearly
+# copies of each other: a split that ignores whose they are shows a better score that is not true,
+# see :doc:`plot_3_leakage`.
 import clmer
 import matplotlib.pyplot as plt
 import numpy as np
@@ -46,7 +55,7 @@ scores = {p: balanced_accuracy_score(y[people == p], said[people == p]) for p in
 plt.bar(scores.keys(), scores.values())
 plt.axhline(0.5, color="0.4", linestyle="--")
 plt.ylabel("balanced accuracy of a person's windows")
-plt.title(f"Unseen in training, each of them: mean {np.mean([*scores.values()]):.2f}")
+plt.title(f"Each person left out in turn: mean {np.mean([*scores.values()]):.2f}")
 
 # %%
 # ``classifier="linear"`` is logistic regression on hand-made features, the baseline that any

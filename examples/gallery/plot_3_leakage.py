@@ -16,7 +16,7 @@ true, and with labels that are drawn at random for each recording, of which noth
 # leaks.
 import matplotlib.pyplot as plt
 import numpy as np
-from generated import FS, STATES, eeg, windows_of
+from clmer.data.synthetic.study import FS, STATES, eeg, windows_of
 from scipy.signal import welch
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GroupKFold, KFold, cross_val_predict

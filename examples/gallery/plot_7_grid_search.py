@@ -12,7 +12,7 @@ is on both sides of any split, in the search or in the test.
 # works, and nothing about people.
 import matplotlib.pyplot as plt
 import numpy as np
-from generated import CHANNELS, FS, STATES, eeg, windows_of
+from clmer.data.synthetic.study import CHANNELS, FS, STATES, eeg, windows_of
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer

@@ -12,7 +12,7 @@ People rate how calm or how pleased they were from 1 to 9. Cut into "low" and "h
 # people. The scores say that the code works, and nothing about people.
 import matplotlib.pyplot as plt
 import numpy as np
-from generated import rated_study
+from clmer.data.synthetic.study import rated_study
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
 import clmer

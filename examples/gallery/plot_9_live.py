@@ -17,7 +17,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from generated import CHANNELS, FS, STATES, eeg, study
+from clmer.data.synthetic.study import CHANNELS, FS, STATES, eeg, study
 
 import clmer
 from clmer.cli import main as command
