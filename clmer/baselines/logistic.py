@@ -33,6 +33,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
+from clmer.baselines.one_thread import one_thread
+
 #: Inverse regularisation strengths, strongest regularisation first.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 #: Parts that the groups are assigned to, at most.
@@ -75,6 +77,7 @@ class Fitted(NamedTuple):
     held_out: np.ndarray
 
 
+@one_thread()
 def fit(
     features: Features,
     y: np.ndarray,

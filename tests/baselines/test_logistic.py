@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from scipy.special import softmax
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from clmer.baselines import logistic
 
@@ -160,3 +162,22 @@ def test_few_blocks_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(3):
         logistic.fit(problem(people=4, seed=seed)[0], y, groups, 2)
     assert len(logistic._SOLVED) == 2
+
+
+def test_fits_run_on_one_thread_and_threads_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info()}
+
+    features, y, groups = problem(seed=13)
+    seen: list[set[int]] = []
+    monkeypatch.setattr(logistic, "_SOLVED", OrderedDict())
+    solve = logistic._solve
+    monkeypatch.setattr(logistic, "_solve", lambda *of: seen.append(threads()) or solve(*of))
+    with threadpool_limits(2):
+        before = threads()
+        with ThreadPoolExecutor(2) as pool:  # one may leave before the other
+            fits = [pool.submit(logistic.fit, features, y, groups, 2) for _ in range(4)]
+            assert all(fit.result() for fit in fits)
+        logistic.fit({"a": features["a"] + 1.0}, y, groups, 2)
+        assert threads() == before
+    assert seen[-1] == {1}
