@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from clmer.baselines import MODELS
+from clmer.baselines.one_thread import one_thread
 from clmer.errors import DataError
 from clmer.nn.fusion import Fusion, attention_maps
 from clmer.pipeline.run.load import load
@@ -217,7 +217,7 @@ def tsne(features: np.ndarray) -> np.ndarray:
     if len(features) < 5 or count < 2:  # too few for neighbourhoods: the plane of most variance
         return np.pad(reduced, ((0, 0), (0, max(0, 2 - count))))[:, :2]
     perplexity = min(30.0, (len(features) - 1) / 3)
-    with threadpool_limits(1):  # on so few points a second thread waits more than it works
+    with one_thread():
         places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(reduced)
     return np.asarray(PCA(2, random_state=0).fit_transform(places))  # a turn, maybe a reflection
 

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from clmer.baselines import ModelSizes, Shapes
+from clmer.baselines.one_thread import one_thread
 from clmer.nn import Encoder, Fusion, as_tokens
 from clmer.nn.contrastive import pooled
 from clmer.nn.encoder import encode, missing_rows
@@ -203,10 +204,9 @@ def linear_start(
         scale = scales[name]
         z[name] = (encode(encoder, x[name][torch.from_numpy(rows)]) - scale.mean) / scale.std
     features = read_out(z).double().cpu().numpy()
-    pipeline = make_pipeline(
-        StandardScaler(), LogisticRegression(C=_C, class_weight="balanced", max_iter=1000)
-    ).fit(features, known)
-    scaler, fitted = pipeline
+    model = LogisticRegression(C=_C, class_weight="balanced", max_iter=1000)
+    with one_thread():
+        scaler, fitted = make_pipeline(StandardScaler(), model).fit(features, known)
     weights, bias = fitted.coef_ / scaler.scale_, fitted.intercept_.copy()
     bias -= weights @ scaler.mean_
     if len(fitted.classes_) == 2:  # one row: the log-odds of the second class
